@@ -1,0 +1,35 @@
+"""`fraudstream config show`: the settings in force."""
+
+from typing import Any
+
+import typer
+
+from fraudstream.cli.output import Json, print_document, print_table
+
+group = typer.Typer(help="The settings in force.", no_args_is_help=True)
+
+
+@group.command()
+def show(as_json: Json = False) -> None:
+    """Print every setting in force, with the name of its environment variable; secrets are masked."""
+    from fraudstream.settings import PREFIX, load
+
+    document = load().model_dump(mode="json")
+    if as_json:
+        print_document(document)
+    else:
+        rows = [(PREFIX + path, "" if value is None else value) for path, value in _flat(document)]
+        print_table("Settings in force", ("name", "value"), rows)
+
+
+def _flat(document: dict[str, Any], above: str = "") -> list[tuple[str, Any]]:
+    rows: list[tuple[str, Any]] = []
+    for name, value in document.items():
+        path = f"{above}__{name.upper()}" if above else name.upper()
+        rows += _flat(value, path) if isinstance(value, dict) else [(path, value)]
+    return rows
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands to the program."""
+    app.add_typer(group, name="config")

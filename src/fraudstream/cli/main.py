@@ -1,0 +1,95 @@
+"""The `fraudstream` program: its commands, and the one place where an error is printed."""
+
+import signal
+import sys
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+
+from fraudstream import __version__, logs
+from fraudstream.cli import config, consume, output, produce, rejected, services
+from fraudstream.errors import ExitCode, FraudstreamError
+
+app = typer.Typer(
+    name="fraudstream",
+    help="Catch fraud in a stream of card transactions.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for room in (services, produce, consume, rejected, config):
+    room.register(app)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"fraudstream {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and what goes on inside.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but warnings.")] = False,
+    version: Annotated[  # noqa: ARG001 - the callback answers
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Catch fraud in a stream of card transactions."""
+    logs.configure(debug=debug, quiet=quiet)
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def run(arguments: list[str]) -> ExitCode | int:
+    """Run one command and return its exit code; every error ends here, as a sentence or as JSON."""
+    # SIGTERM ends a command the way Ctrl-C does: with what it did.
+    signal.signal(signal.SIGTERM, _interrupt)
+    as_json = "--json" in arguments
+    try:
+        return int(app(arguments, prog_name="fraudstream", standalone_mode=False) or 0)
+    except FraudstreamError as error:
+        if "--debug" in arguments:
+            raise
+        output.print_error(error, as_json=as_json)
+        return error.exit_code
+    except typer.TyperException as error:
+        usage = _usage_error(error)
+        output.print_error(usage, as_json=as_json)
+        return ExitCode.USAGE
+    except (KeyboardInterrupt, typer.Abort):
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # The reader went away (`| head`): not an error. Keep the interpreter's last flush from failing, too.
+        sys.stdout = None
+        return ExitCode.DONE
+    except Exception as error:
+        if "--debug" in arguments:
+            raise
+        unforeseen = FraudstreamError(
+            f"{type(error).__name__}: {error}",
+            hint="This is a defect of fraudstream. Run the command again with `fraudstream --debug …` and report it.",
+        )
+        output.print_error(unforeseen, as_json=as_json)
+        return ExitCode.FAILED
+
+
+class _UsageError(FraudstreamError):
+    code = "usage"
+    exit_code = ExitCode.USAGE
+
+
+def _usage_error(error: typer.TyperException) -> _UsageError:
+    """Typer's complaint about the command line, in our shape."""
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "fraudstream"
+    message = error.format_message() if hasattr(error, "format_message") else str(error)
+    return _UsageError(message, hint=f"`{command} --help` lists what it takes.")
+
+
+def main() -> NoReturn:
+    """Entry point of the `fraudstream` program."""
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,43 @@
+"""What commands print: documents and tables on stdout, errors in one shape."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from fraudstream.errors import FraudstreamError
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+"""The option of every command that reports."""
+
+
+def print_document(document: dict[str, Any]) -> None:
+    """One JSON document, for scripts."""
+    sys.stdout.write(json.dumps(document, indent=2, default=str, allow_nan=False) + "\n")
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table for people."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        # Text, not str: a cell may hold what a stranger sent, and rich would obey its markup.
+        table.add_row(*(Text(str(cell)) for cell in row))
+    Console().print(table)
+
+
+def print_error(error: FraudstreamError, *, as_json: bool) -> None:
+    """What happened and what to do next: JSON on stdout where it was asked for, else a sentence on stderr."""
+    if as_json:
+        print_document(error.document())
+        return
+    sys.stderr.write(f"Error: {error.message}\n")
+    if error.hint:
+        sys.stderr.write(f"  Next: {error.hint}\n")

@@ -1,0 +1,129 @@
+"""Everything that fraudstream raises on purpose, and the exit codes of its commands.
+
+FraudstreamError
+├── SettingsError              a setting is wrong, or two contradict each other
+├── ServiceError               an embedded service cannot start, stop or be found
+│   ├── JavaMissing            no Java 17 to 21
+│   └── JarsMissing            the jars are neither cached nor downloadable
+├── BrokerUnreachable          no Kafka broker answered
+├── TopicError                 a topic is missing, or cannot be created
+├── DatabaseError              PostgreSQL refused, or is away
+│   └── DatabaseUnreachable    nobody answers, or the connection broke: worth another try
+├── StreamError                a streaming query stopped
+│   └── MessagesLost           retention took messages that were never read
+├── DeliveryError              Kafka did not acknowledge some messages
+└── InputError                 a file, an option or a message cannot be used as it is
+
+An error says what happened and what to do next. It is printed in one place only, cli/main.py.
+"""
+
+from enum import IntEnum
+from typing import ClassVar
+
+
+class ExitCode(IntEnum):
+    """What a command returns to the shell."""
+
+    DONE = 0
+    FAILED = 1
+    """Something went wrong and was said in a sentence."""
+    USAGE = 2
+    """The command line itself was wrong."""
+    INTERRUPTED = 130
+    """Ctrl-C or SIGTERM ended a command before its work was done (128 + SIGINT, as shells have it)."""
+
+
+class FraudstreamError(Exception):
+    """What happened, with the next step in `hint` and a stable `code` for scripts."""
+
+    code: ClassVar[str] = "error"
+    exit_code: ClassVar[ExitCode] = ExitCode.FAILED
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def document(self) -> dict[str, dict[str, str]]:
+        """The error as the JSON document that `--json` prints."""
+        return {"error": {"message": self.message, "hint": self.hint, "code": self.code}}
+
+
+class SettingsError(FraudstreamError):
+    """A setting is wrong, or two contradict each other."""
+
+    code = "settings"
+    exit_code = ExitCode.USAGE
+
+
+class ServiceError(FraudstreamError):
+    """An embedded service cannot start, stop or be found."""
+
+    code = "service"
+
+
+class JavaMissing(ServiceError):
+    """No Java 17 to 21 was found."""
+
+    code = "java_missing"
+
+
+class JarsMissing(ServiceError):
+    """The jars are neither cached nor downloadable."""
+
+    code = "jars_missing"
+
+
+class BrokerUnreachable(FraudstreamError):
+    """No Kafka broker answered."""
+
+    code = "broker_unreachable"
+
+    def __init__(self, servers: str, seconds: float, detail: str = "") -> None:
+        reason = f": {detail}" if detail else ""
+        super().__init__(
+            f"No Kafka broker answered at {servers} within {seconds:g} s{reason}.",
+            hint="Start the embedded one with `fraudstream up`, or check FRAUDSTREAM_KAFKA__BOOTSTRAP_SERVERS.",
+        )
+
+
+class TopicError(FraudstreamError):
+    """A topic is missing, or cannot be created."""
+
+    code = "topic"
+
+
+class DatabaseError(FraudstreamError):
+    """PostgreSQL refused."""
+
+    code = "database"
+
+
+class DatabaseUnreachable(DatabaseError):
+    """PostgreSQL does not answer, or the connection broke: the same transaction is worth another try."""
+
+    code = "database_unreachable"
+
+
+class StreamError(FraudstreamError):
+    """A streaming query stopped."""
+
+    code = "stream"
+
+
+class MessagesLost(StreamError):
+    """Kafka's retention took messages that were never read."""
+
+    code = "messages_lost"
+
+
+class DeliveryError(FraudstreamError):
+    """Kafka did not acknowledge some messages."""
+
+    code = "delivery"
+
+
+class InputError(FraudstreamError):
+    """A file, an option or a message cannot be used as it is."""
+
+    code = "input"

@@ -1,0 +1,233 @@
+"""All settings, once: flag > environment > `.env` > embedded services > default.
+
+Names are `FRAUDSTREAM_` plus the path with `__` between levels, for example
+`FRAUDSTREAM_KAFKA__BOOTSTRAP_SERVERS`. Inner code receives its section, never the whole.
+"""
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from fraudstream.errors import SettingsError
+
+PREFIX = "FRAUDSTREAM_"
+ENDPOINTS = "endpoints.json"
+"""Where `up` leaves the addresses of the embedded services, below `home`."""
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class SecurityProtocol(StrEnum):
+    """How the connection to Kafka is protected; the names are Kafka's own."""
+
+    PLAINTEXT = "PLAINTEXT"
+    SSL = "SSL"
+    SASL_SSL = "SASL_SSL"
+
+
+class SaslMechanism(StrEnum):
+    """How we prove who we are to Kafka; the names are Kafka's own."""
+
+    PLAIN = "PLAIN"
+    SCRAM_SHA_256 = "SCRAM-SHA-256"
+    SCRAM_SHA_512 = "SCRAM-SHA-512"
+
+
+class Section(BaseModel):
+    """One part of the settings: frozen, and a misspelt name is an error rather than silence."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+def _secret(value: SecretStr | None, file: Path | None, name: str) -> SecretStr | None:
+    """The secret itself, from the value or from the file that holds it."""
+    if value is not None and file is not None:
+        raise ValueError(f"{name} and {name}_file are both set; keep one of them")
+    if file is None:
+        return value
+    try:
+        return SecretStr(file.read_text(encoding="utf-8").rstrip("\r\n"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{name}_file cannot be read: {error}") from None
+
+
+class KafkaSettings(Section):
+    """Which Kafka, and how to reach it."""
+
+    bootstrap_servers: str | None = None
+    """Host:port pairs with commas; unset means the embedded broker."""
+    transactions_topic: str = Field("transactions-data", pattern=r"^[a-zA-Z0-9._-]{1,249}$")
+    scored_topic: str = Field("transactions-scored", pattern=r"^[a-zA-Z0-9._-]{1,249}$")
+    partitions: int = Field(4, ge=1, le=10_000)
+    """Of topics that we create. Partitions set the parallelism of every reader."""
+    replication_factor: int = Field(-1, ge=-1)
+    """Of topics that we create; -1 is the broker's own default."""
+    timeout_seconds: float = Field(10.0, gt=0)
+    security_protocol: SecurityProtocol = SecurityProtocol.PLAINTEXT
+    sasl_mechanism: SaslMechanism | None = None
+    sasl_username: str | None = None
+    sasl_password: SecretStr | None = None
+    sasl_password_file: Path | None = None
+    ssl_ca_file: Path | None = None
+    """PEM; unset means the system's own authorities."""
+    ssl_certificate_file: Path | None = None
+    """PEM of the client's certificate chain, for brokers that ask for one."""
+    ssl_key_file: Path | None = None
+    """PEM (PKCS#8) of the client's key."""
+    ssl_key_password: SecretStr | None = None
+    ssl_key_password_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.security_protocol is SecurityProtocol.SASL_SSL:
+            missing = [name for name in ("sasl_mechanism", "sasl_username") if getattr(self, name) is None]
+            if self.password() is None:
+                missing.append("sasl_password")
+            if missing:
+                raise ValueError(f"security_protocol SASL_SSL also needs {', '.join(missing)}")
+        if (self.ssl_certificate_file is None) != (self.ssl_key_file is None):
+            raise ValueError("ssl_certificate_file and ssl_key_file go together")
+        self.key_password()
+        return self
+
+    def password(self) -> SecretStr | None:
+        """The SASL password, from the setting or from its file."""
+        return _secret(self.sasl_password, self.sasl_password_file, "sasl_password")
+
+    def key_password(self) -> SecretStr | None:
+        """The password of the client's key, from the setting or from its file."""
+        return _secret(self.ssl_key_password, self.ssl_key_password_file, "ssl_key_password")
+
+
+class SslMode(StrEnum):
+    """libpq's own names; below `verify-full` the server's name is not checked."""
+
+    DISABLE = "disable"
+    PREFER = "prefer"
+    REQUIRE = "require"
+    VERIFY_CA = "verify-ca"
+    VERIFY_FULL = "verify-full"
+
+
+class PostgresSettings(Section):
+    """Which PostgreSQL, and how to reach it."""
+
+    host: str | None = None
+    """Unset means the embedded server."""
+    port: Port = 5432
+    user: str = "fraudstream"
+    database: str = "fraudstream"
+    password: SecretStr | None = None
+    password_file: Path | None = None
+    sslmode: SslMode = SslMode.PREFER
+    sslrootcert: Path | None = None
+    connect_timeout_seconds: int = Field(10, ge=2)
+    """libpq counts in whole seconds and takes no less than two."""
+    retry_seconds: float = Field(300.0, ge=0)
+    """How long a stream waits for a lost PostgreSQL before it gives up."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        self.secret()
+        return self
+
+    def secret(self) -> SecretStr | None:
+        """The password, from the setting or from its file."""
+        return _secret(self.password, self.password_file, "password")
+
+
+class SparkSettings(Section):
+    """How Spark runs."""
+
+    master: str = "local[4]"
+    """Four threads even on two cores: a task waits for PostgreSQL while another decodes."""
+    driver_memory: str = Field("2g", pattern=r"^\d+[kmgKMG]$")
+    rows_per_batch: int = Field(200_000, ge=1)
+    """Most messages of one micro-batch, over all partitions: bounds the memory and the length of a transaction."""
+    trigger_seconds: float = Field(0.0, ge=0)
+    """Pause between micro-batches; 0 starts the next one as soon as there is something to read."""
+    ui: bool = False
+    """Spark's own web page, on 127.0.0.1:4040."""
+
+
+class Settings(BaseSettings):
+    """Every setting in force. Built once for a command by `load`, then handed on in sections."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        env_file=".env",
+        env_file_encoding="utf-8",
+        frozen=True,
+        # `.env` is shared with compose and may hold more than ours; below a section names are checked.
+        extra="ignore",
+        hide_input_in_errors=True,
+    )
+
+    home: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir("fraudstream")))
+    """Where the embedded services keep their data, logs and jars."""
+    kafka: KafkaSettings = KafkaSettings()
+    postgres: PostgresSettings = PostgresSettings()
+    spark: SparkSettings = SparkSettings()
+
+    @property
+    def jars(self) -> Path:
+        """The jar cache: the user's own, or below `home` when that was moved."""
+        if self.home == Path(platformdirs.user_data_dir("fraudstream")):
+            return Path(platformdirs.user_cache_dir("fraudstream")) / "jars"
+        return self.home / "jars"
+
+
+def _embedded(home: Path) -> dict[str, Any]:
+    """The addresses that `up` left, or nothing."""
+    try:
+        endpoints = json.loads((home / ENDPOINTS).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            f"{home / ENDPOINTS} cannot be read: {error}.",
+            hint="Run `fraudstream down` and `fraudstream up` to write it anew.",
+        ) from None
+    return endpoints if isinstance(endpoints, dict) else {}
+
+
+def load(**flags: dict[str, Any]) -> Settings:
+    """The settings in force; `flags` are sections with what the command line said, e.g. `kafka={"partitions": 1}`.
+
+    The embedded services fill in only where no address is set: a password made for them must
+    never travel to another host.
+
+    Raises SettingsError with every mistake in one message.
+    """
+    said: dict[str, Any] = {
+        section: {name: value for name, value in values.items() if value is not None}
+        for section, values in flags.items()
+    }
+    try:
+        settings = Settings(**said)
+        embedded = _embedded(settings.home)
+        filled: dict[str, Any] = {}
+        if settings.kafka.bootstrap_servers is None and "kafka" in embedded:
+            filled["kafka"] = KafkaSettings(**{**settings.kafka.model_dump(), **embedded["kafka"]})
+        if settings.postgres.host is None and "postgres" in embedded:
+            own = settings.postgres.model_dump(exclude={"password", "password_file"})
+            filled["postgres"] = PostgresSettings(**{**own, **embedded["postgres"]})
+        return settings.model_copy(update=filled)
+    except ValidationError as error:
+        raise SettingsError(
+            _mistakes(error), hint="docs/settings.md lists every setting with its values."
+        ) from None
+
+
+def _mistakes(error: ValidationError) -> str:
+    """Each mistake as the name of its environment variable and what is wrong, without the value."""
+    return "; ".join(
+        f"{PREFIX}{'__'.join(str(part).upper() for part in mistake['loc'])}: {mistake['msg'].removeprefix('Value error, ')}"
+        for mistake in error.errors(include_input=False, include_url=False)
+    )
