@@ -171,13 +171,17 @@ class Settings(BaseSettings):
 
     home: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir("fraudstream")))
     """Where the embedded services keep their data, logs and jars."""
+    jars: Path | None = None
+    """Where the jars of Kafka and of Spark's connector are kept; unset, see `jar_cache`."""
     kafka: KafkaSettings = KafkaSettings()
     postgres: PostgresSettings = PostgresSettings()
     spark: SparkSettings = SparkSettings()
 
     @property
-    def jars(self) -> Path:
-        """The jar cache: the user's own, or below `home` when that was moved."""
+    def jar_cache(self) -> Path:
+        """The jar cache: the one that was set, else the user's own, or below `home` when that was moved."""
+        if self.jars is not None:
+            return self.jars
         if self.home == Path(platformdirs.user_data_dir("fraudstream")):
             return Path(platformdirs.user_cache_dir("fraudstream")) / "jars"
         return self.home / "jars"
