@@ -1,0 +1,196 @@
+"""How we reach Kafka: one setting, two clients (librdkafka and Java), and the topics themselves."""
+
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fraudstream.errors import BrokerUnreachable, SettingsError, TopicError
+from fraudstream.logs import get_logger
+from fraudstream.settings import KafkaSettings, SaslMechanism, SecurityProtocol
+
+if TYPE_CHECKING:
+    from confluent_kafka.admin import AdminClient
+
+log = get_logger("kafka")
+
+
+def servers(kafka: KafkaSettings) -> str:
+    """The bootstrap servers. Raises SettingsError where none are set and none are embedded."""
+    if kafka.bootstrap_servers is None:
+        raise SettingsError(
+            "No Kafka is set, and the embedded one is not running.",
+            hint="Start it with `fraudstream up`, or set FRAUDSTREAM_KAFKA__BOOTSTRAP_SERVERS.",
+        )
+    return kafka.bootstrap_servers
+
+
+def client_config(kafka: KafkaSettings) -> dict[str, str]:
+    """Properties of librdkafka clients (confluent-kafka)."""
+    password, key_password = kafka.password(), kafka.key_password()
+    wanted: dict[str, str | None] = {
+        "bootstrap.servers": servers(kafka),
+        "security.protocol": kafka.security_protocol.value,
+        "sasl.mechanism": kafka.sasl_mechanism.value if kafka.sasl_mechanism else None,
+        "sasl.username": kafka.sasl_username,
+        "sasl.password": password.get_secret_value() if password else None,
+        "ssl.ca.location": str(kafka.ssl_ca_file) if kafka.ssl_ca_file else None,
+        "ssl.certificate.location": str(kafka.ssl_certificate_file) if kafka.ssl_certificate_file else None,
+        "ssl.key.location": str(kafka.ssl_key_file) if kafka.ssl_key_file else None,
+        "ssl.key.password": key_password.get_secret_value() if key_password else None,
+    }
+    return {name: value for name, value in wanted.items() if value is not None}
+
+
+def java_config(kafka: KafkaSettings) -> dict[str, str]:
+    """Properties of Java clients, for example Spark's source (each then with the prefix `kafka.`).
+
+    Java takes PEM key stores since Kafka 2.7, so the same files serve both clients; its client key
+    store is one file with the chain and the key, hence the inline form.
+    """
+    config = {"bootstrap.servers": servers(kafka), "security.protocol": kafka.security_protocol.value}
+    password, key_password = kafka.password(), kafka.key_password()
+    if kafka.security_protocol is SecurityProtocol.SASL_SSL and kafka.sasl_mechanism and password:
+        config["sasl.mechanism"] = kafka.sasl_mechanism.value
+        config["sasl.jaas.config"] = _jaas(
+            kafka.sasl_mechanism, kafka.sasl_username or "", password.get_secret_value()
+        )
+    if kafka.ssl_ca_file:
+        config |= {"ssl.truststore.type": "PEM", "ssl.truststore.certificates": _read(kafka.ssl_ca_file)}
+    if kafka.ssl_certificate_file and kafka.ssl_key_file:
+        config |= {
+            "ssl.keystore.type": "PEM",
+            "ssl.keystore.certificate.chain": _read(kafka.ssl_certificate_file),
+            "ssl.keystore.key": _read(kafka.ssl_key_file),
+        }
+        if key_password:
+            config["ssl.key.password"] = key_password.get_secret_value()
+    return config
+
+
+def _jaas(mechanism: SaslMechanism, username: str, password: str) -> str:
+    module = "plain.PlainLoginModule" if mechanism is SaslMechanism.PLAIN else "scram.ScramLoginModule"
+    return (
+        f"org.apache.kafka.common.security.{module} required"
+        f" username={_quoted(username)} password={_quoted(password)};"
+    )
+
+
+def _quoted(text: str) -> str:
+    """A JAAS string: a quote in a password must not end it."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _read(path: Any) -> str:
+    try:
+        return str(path.read_text(encoding="ascii"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"{path} cannot be read as PEM: {error}.", hint="Check FRAUDSTREAM_KAFKA__SSL_…_FILE."
+        ) from None
+
+
+def admin(kafka: KafkaSettings) -> "AdminClient":
+    """An admin client. librdkafka's own complaints are dropped: what matters comes back as an error."""
+    from confluent_kafka.admin import AdminClient
+
+    config: dict[str, Any] = {**client_config(kafka), "log_level": "0", "error_cb": _ignore}
+    return AdminClient(config)
+
+
+def _ignore(_error: object) -> None:
+    """Broker-down events arrive here as well as in the answer to the request; once is enough."""
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """What the broker says of a topic. `topic_id` is new for every topic, also for one of the same name."""
+
+    name: str
+    topic_id: str
+    partitions: tuple[int, ...]
+
+
+def find_topic(kafka: KafkaSettings, name: str, client: "AdminClient | None" = None) -> Topic | None:
+    """The topic, or None where there is none. Raises BrokerUnreachable, TopicError."""
+    from confluent_kafka import KafkaError, TopicCollection
+
+    client = client or admin(kafka)
+    futures = client.describe_topics(TopicCollection([name]), request_timeout=kafka.timeout_seconds)
+    found = _answer(kafka, futures[name], missing=KafkaError.UNKNOWN_TOPIC_OR_PART)
+    if found is None:
+        return None
+    return Topic(name, str(found.topic_id), tuple(sorted(p.id for p in found.partitions)))
+
+
+def ensure_topic(kafka: KafkaSettings, name: str, partitions: int | None = None) -> Topic:
+    """The topic, created where it is missing. Raises BrokerUnreachable, TopicError."""
+    from confluent_kafka import KafkaError
+    from confluent_kafka.cimpl import NewTopic
+
+    client = admin(kafka)
+    found = find_topic(kafka, name, client)
+    if found is None:
+        new = NewTopic(name, partitions or kafka.partitions, kafka.replication_factor)
+        future = client.create_topics([new], request_timeout=kafka.timeout_seconds)[name]
+        # Another process may create it in the same moment: then it is there, which is all we want.
+        _answer(kafka, future, missing=KafkaError.TOPIC_ALREADY_EXISTS)
+        log.debug("created topic %s", name)
+        found = find_topic(kafka, name, client)
+    if found is None:
+        raise TopicError(
+            f"Topic {name} was created but the broker does not show it.", hint="Try again in a moment."
+        )
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The offsets that a partition holds now: from `first` up to, not including, `end`."""
+
+    first: int
+    end: int
+
+
+def bounds(kafka: KafkaSettings, topic: Topic) -> Mapping[int, Bounds]:
+    """First and end offset of every partition. Raises BrokerUnreachable."""
+    from confluent_kafka import TopicPartition
+    from confluent_kafka import admin as admin_module
+
+    client = admin(kafka)
+    offsets: Any = vars(admin_module)["OffsetSpec"]  # public, but the package's types do not export it
+
+    def ask(spec: Any) -> dict[int, int]:
+        request = {TopicPartition(topic.name, partition): spec for partition in topic.partitions}
+        futures = client.list_offsets(request, request_timeout=kafka.timeout_seconds)
+        return {where.partition: _answer(kafka, future).offset for where, future in futures.items()}
+
+    first, end = ask(offsets.earliest()), ask(offsets.latest())
+    return {partition: Bounds(first[partition], end[partition]) for partition in topic.partitions}
+
+
+def _answer(kafka: KafkaSettings, future: "Future[Any]", missing: int | None = None) -> Any:
+    """What the broker answered; None for the error code `missing`."""
+    from confluent_kafka import KafkaError, KafkaException
+
+    unreachable = {
+        KafkaError._TRANSPORT,  # noqa: SLF001 - librdkafka's local errors are spelled so
+        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+        KafkaError._TIMED_OUT,  # noqa: SLF001
+        KafkaError._RESOLVE,  # noqa: SLF001
+        KafkaError.REQUEST_TIMED_OUT,
+    }
+    try:
+        return future.result(kafka.timeout_seconds + 5)
+    except KafkaException as error:
+        cause = error.args[0]
+        if missing is not None and cause.code() == missing:
+            return None
+        if cause.code() in unreachable:
+            raise BrokerUnreachable(servers(kafka), kafka.timeout_seconds, cause.str()) from None
+        raise TopicError(
+            f"Kafka refused: {cause.str()} ({cause.name()}).",
+            hint="Check the topic's name and what this user may do with it.",
+        ) from None
+    except TimeoutError:
+        raise BrokerUnreachable(servers(kafka), kafka.timeout_seconds) from None
