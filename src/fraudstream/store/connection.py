@@ -1,0 +1,107 @@
+"""Connections to PostgreSQL, and its errors in our words."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+import sqlalchemy as sa
+
+from fraudstream.errors import DatabaseError, DatabaseUnreachable, SettingsError
+from fraudstream.settings import PostgresSettings
+
+RETRYABLE = (
+    "08",  # connection exceptions
+    "57P",  # the server is shutting down, crashed, or not up yet
+    "40",  # serialisation failure, deadlock: the other one won, and is done now
+    "53300",  # too many connections
+    "55P03",  # lock not available
+)
+"""SQLSTATE prefixes after which the same transaction is worth another try."""
+
+
+def connect(postgres: PostgresSettings, *, autocommit: bool = False) -> psycopg.Connection[tuple[Any, ...]]:
+    """A connection in UTC. Raises SettingsError, DatabaseUnreachable, DatabaseError."""
+    if postgres.host is None:
+        raise SettingsError(
+            "No PostgreSQL is set, and the embedded one is not running.",
+            hint="Start it with `fraudstream up`, or set FRAUDSTREAM_POSTGRES__HOST.",
+        )
+    secret = postgres.secret()
+    with translated(postgres):
+        return psycopg.connect(
+            host=postgres.host,
+            port=postgres.port,
+            user=postgres.user,
+            password=secret.get_secret_value() if secret else None,
+            dbname=postgres.database,
+            sslmode=postgres.sslmode.value,
+            sslrootcert=str(postgres.sslrootcert) if postgres.sslrootcert else None,
+            connect_timeout=postgres.connect_timeout_seconds,
+            # A server that vanished without a word (a cut cable) is noticed in half a minute, not in two hours.
+            keepalives_idle=10,
+            keepalives_interval=5,
+            keepalives_count=4,
+            application_name="fraudstream",
+            options="-c timezone=UTC",
+            autocommit=autocommit,
+        )
+
+
+@contextmanager
+def translated(postgres: PostgresSettings) -> Iterator[None]:
+    """Errors of psycopg as ours: lost connections apart from refusals. The password is in neither."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise _ours(postgres, error) from None
+    except sa.exc.DBAPIError as error:
+        cause = error.orig
+        raise (_ours(postgres, cause) if isinstance(cause, psycopg.Error) else error) from None
+
+
+def _ours(postgres: PostgresSettings, error: psycopg.Error) -> DatabaseError:
+    detail = " ".join(str(error).split()) or type(error).__name__
+    where = f"{postgres.host}:{postgres.port}/{postgres.database}"
+    if is_retryable(error):
+        return DatabaseUnreachable(
+            f"PostgreSQL at {where} does not answer: {detail}",
+            hint="Start the embedded one with `fraudstream up`, or check FRAUDSTREAM_POSTGRES__HOST and __PORT.",
+        )
+    return DatabaseError(f"PostgreSQL at {where} refused: {detail}", hint=_hint(error))
+
+
+def is_retryable(error: psycopg.Error) -> bool:
+    """Whether the same transaction may succeed if it is tried again."""
+    if error.sqlstate is not None:
+        return error.sqlstate.startswith(RETRYABLE)
+    # No SQLSTATE: libpq itself speaks. A refused login is final, everything else is the network.
+    return isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)) and not any(
+        word in str(error)
+        for word in ("authentication failed", "does not exist", "no password supplied", "certificate")
+    )
+
+
+def _hint(error: psycopg.Error) -> str:
+    state = error.sqlstate or ""
+    text = str(error)
+    if "authentication failed" in text or "no password" in text:
+        return "Check FRAUDSTREAM_POSTGRES__USER and __PASSWORD (or __PASSWORD_FILE)."
+    if "certificate" in text:
+        return "Check FRAUDSTREAM_POSTGRES__SSLMODE and __SSLROOTCERT."
+    if "does not exist" in text and state in ("", "3D000"):
+        return "Create the database, or check FRAUDSTREAM_POSTGRES__DATABASE."
+    if state == "42501":
+        return "Grant the right to this user, or let an owner run the command once to bring the tables up to date."
+    if state.startswith("53"):
+        return (
+            "The server is out of disk or memory: make room, then start the command again; nothing was lost."
+        )
+    return "The server's own log says more."
+
+
+def engine(postgres: PostgresSettings) -> sa.Engine:
+    """A SQLAlchemy engine over `connect`; without a pool, as commands are short."""
+    return sa.create_engine(
+        "postgresql+psycopg://", creator=lambda: connect(postgres), poolclass=sa.pool.NullPool
+    )

@@ -1,0 +1,78 @@
+"""Brings the schema `shop` up to date, one process at a time."""
+
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from fraudstream.errors import DatabaseError
+from fraudstream.logs import get_logger
+from fraudstream.settings import PostgresSettings
+from fraudstream.store.connection import engine, translated
+from fraudstream.store.tables import SCHEMA
+
+log = get_logger("store.migrate")
+
+LOCK = 0x66726175  # "frau": any number will do, as long as all versions of the program agree on it
+
+
+def _config(connection: sa.Connection | None = None) -> Any:
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    return config
+
+
+def head_revision() -> str:
+    """The revision that this version of the program wants."""
+    from alembic.script import ScriptDirectory
+
+    head = ScriptDirectory.from_config(_config()).get_current_head()
+    if head is None:
+        raise DatabaseError("The package holds no migrations.", hint="Install fraudstream again.")
+    return head
+
+
+def _revision(connection: sa.Connection) -> str | None:
+    from alembic.runtime.migration import MigrationContext
+
+    return MigrationContext.configure(
+        connection, opts={"version_table_schema": SCHEMA}
+    ).get_current_revision()
+
+
+def current_revision(postgres: PostgresSettings) -> str | None:
+    """The revision of the database, or None where it has no tables of ours yet."""
+    with translated(postgres), engine(postgres).connect() as connection:
+        return _revision(connection)
+
+
+def migrate(postgres: PostgresSettings) -> None:
+    """Create or upgrade the tables. Does nothing, and needs no rights, where they are up to date.
+
+    Raises DatabaseError where the database is newer than this program, or where the user may not.
+    """
+    from alembic import command
+    from alembic.script import ScriptDirectory
+
+    head = head_revision()
+    with translated(postgres), engine(postgres).connect() as connection:
+        if _revision(connection) == head:
+            return
+        # Until commit: a second process waits here, then finds the work done.
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(LOCK)))
+        found = _revision(connection)
+        if found == head:
+            return
+        script = ScriptDirectory.from_config(_config())
+        if found is not None and found not in {revision.revision for revision in script.walk_revisions()}:
+            raise DatabaseError(
+                f"The database has schema revision {found}, which this version of fraudstream does not know.",
+                hint="It was written by a newer version: upgrade fraudstream here, too.",
+            )
+        connection.execute(sa.text(f"create schema if not exists {SCHEMA}"))
+        command.upgrade(_config(connection), "head")
+        connection.commit()
+        log.info("database schema: %s -> %s", found or "empty", head)

@@ -1,0 +1,13 @@
+"""Alembic's entry: runs on the connection that `store.migrate` holds, inside its transaction and lock."""
+
+from alembic import context
+
+from fraudstream.store.tables import SCHEMA, metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    version_table_schema=SCHEMA,
+    transactional_ddl=True,
+)
+context.run_migrations()

@@ -1,0 +1,60 @@
+"""Messages that could not be read: kept byte for byte, shown, and sent through again."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import func, select, update
+
+from fraudstream.settings import PostgresSettings
+from fraudstream.store.connection import engine, translated
+from fraudstream.store.tables import rejected
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A message that could not be read, and why."""
+
+    topic: str
+    topic_id: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    reason: str
+    rejected_at: datetime
+    replayed_at: datetime | None
+
+
+def count(postgres: PostgresSettings) -> int:
+    """How many messages wait: rejected and not sent again."""
+    with translated(postgres), engine(postgres).connect() as connection:
+        return connection.scalar(select(func.count()).where(rejected.c.replayed_at.is_(None))) or 0
+
+
+def waiting(postgres: PostgresSettings, limit: int | None = None) -> Iterator[Rejected]:
+    """The messages that wait, oldest first; read in portions, as there may be millions of large ones."""
+    query = (
+        select(rejected)
+        .where(rejected.c.replayed_at.is_(None))
+        .order_by(rejected.c.rejected_at, rejected.c.topic_id, rejected.c.partition, rejected.c.offset)
+        .limit(limit)
+    )
+    with translated(postgres), engine(postgres).connect() as connection:
+        for row in connection.execution_options(yield_per=100).execute(query):
+            yield Rejected(*row)
+
+
+def mark_replayed(postgres: PostgresSettings, messages: list[Rejected]) -> None:
+    """Note that these were sent to their topic again, so that the next replay leaves them alone."""
+    with translated(postgres), engine(postgres).begin() as connection:
+        for message in messages:
+            connection.execute(
+                update(rejected)
+                .where(
+                    rejected.c.topic_id == message.topic_id,
+                    rejected.c.partition == message.partition,
+                    rejected.c.offset == message.offset,
+                )
+                .values(replayed_at=func.now())
+            )

@@ -1,0 +1,179 @@
+"""One Kafka partition's slice of a micro-batch, in one PostgreSQL transaction.
+
+1. lock the offset row of every target (in the order of their names),
+2. drop the messages below each target's `next_offset`,
+3. decode the rest, one message at a time,
+4. COPY rows and rejects,
+5. advance `next_offset`,
+6. commit.
+
+Whatever is retried, replayed with other boundaries or run twice at once ends with the same tables.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+
+from fraudstream.decode import Decoded, Decoder
+from fraudstream.errors import StreamError
+from fraudstream.settings import PostgresSettings
+from fraudstream.store import connection as connections
+from fraudstream.store import offsets
+from fraudstream.store.copy import insert_new
+from fraudstream.store.offsets import Source
+from fraudstream.store.targets import Target
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class OffsetHole(StreamError):
+    """The slice begins above `next_offset`: the database went back in time, for example from a backup."""
+
+    code = "offset_hole"
+
+
+@dataclass(frozen=True, slots=True)
+class Messages:
+    """Messages of one partition in their order. `offsets` need not be dense: transactions leave gaps."""
+
+    offsets: Sequence[int]
+    keys: Sequence[bytes | None]
+    values: Sequence[bytes | None]
+
+    def since(self, offset: int) -> "Messages":
+        """Those at `offset` and above."""
+        start = next((i for i, found in enumerate(self.offsets) if found >= offset), len(self.offsets))
+        return Messages(self.offsets[start:], self.keys[start:], self.values[start:]) if start else self
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What one slice did, for the driver: counts by target and where each target stands now."""
+
+    next_offsets: dict[str, int] = field(default_factory=dict)
+    stored: Counter[str] = field(default_factory=Counter)
+    duplicates: Counter[str] = field(default_factory=Counter)
+    rejected: int = 0
+    unknown_fields: int = 0
+
+
+_connections: dict[PostgresSettings, psycopg.Connection[tuple[Any, ...]]] = {}
+"""Kept between the tasks of a worker process: a new login costs 10 ms, a tenth of a small batch."""
+
+
+def store_slice(
+    postgres: PostgresSettings,
+    source: Source,
+    targets: Sequence[Target],
+    expected: Mapping[str, int],
+    batches: Iterable[Messages],
+) -> Outcome:
+    """Store a slice exactly once, in one transaction.
+
+    `expected[target]` is where the query last saw that target: Spark's slices follow each other
+    without a gap from there on, so a lower number in the table means that the table went back.
+
+    Raises DatabaseUnreachable (nothing was stored; try again), OffsetHole, DatabaseError.
+    """
+    with connections.translated(postgres):
+        held = _connection(postgres)
+        try:
+            with held.transaction(), held.cursor() as cursor:
+                return _store(cursor, source, targets, expected, batches)
+        except psycopg.Error:
+            close(postgres)
+            raise
+
+
+def _connection(postgres: PostgresSettings) -> psycopg.Connection[tuple[Any, ...]]:
+    """This process's connection, found alive before anything hangs on it."""
+    held = _connections.get(postgres)
+    if held is not None:
+        try:
+            held.execute("select 1")
+        except psycopg.Error:
+            close(postgres)
+        else:
+            return held
+    _connections[postgres] = connections.connect(postgres, autocommit=True)
+    return _connections[postgres]
+
+
+def close(postgres: PostgresSettings) -> None:
+    """Forget this process's connection."""
+    with closing(_connections.pop(postgres)):
+        pass
+
+
+def _store(
+    cursor: offsets.Cursor,
+    source: Source,
+    targets: Sequence[Target],
+    expected: Mapping[str, int],
+    batches: Iterable[Messages],
+) -> Outcome:
+    found = {target.name: offsets.lock(cursor, target.name, source) for target in targets}
+    for name, next_offset in found.items():
+        if next_offset < expected.get(name, 0):
+            raise OffsetHole(
+                f"Target {name} stands at offset {next_offset} of {source.topic}/{source.partition}, but was seen at"
+                f" {expected[name]}: the database was taken back, for example from a backup.",
+                hint="The stream begins again at the stored offset by itself; nothing is lost.",
+            )
+    outcome = Outcome(next_offsets=dict(found))
+    decoder = Decoder()
+    for batch in batches:
+        fresh = batch.since(min(outcome.next_offsets.values()))
+        if fresh.offsets:
+            decoded = decoder.decode(fresh.values)
+            _write(cursor, targets, fresh, decoded, outcome)
+            if decoded.rejects:
+                outcome.rejected += insert_new(cursor, "rejected", _rejects(source, fresh, decoded))
+            outcome.unknown_fields += decoded.unknown_fields
+    for name, next_offset in outcome.next_offsets.items():
+        if next_offset > found[name]:
+            offsets.advance(cursor, name, source, next_offset)
+    return outcome
+
+
+def _write(
+    cursor: offsets.Cursor, targets: Sequence[Target], messages: Messages, decoded: Decoded, outcome: Outcome
+) -> None:
+    """Give each target the rows that it does not have yet."""
+    end = messages.offsets[-1] + 1
+    for target in targets:
+        next_offset = outcome.next_offsets[target.name]
+        if next_offset < end:
+            stored, duplicates = target.write(cursor, _rows_since(decoded, messages.offsets, next_offset))
+            outcome.stored[target.name] += stored
+            outcome.duplicates[target.name] += duplicates
+            outcome.next_offsets[target.name] = end
+
+
+def _rows_since(decoded: Decoded, message_offsets: Sequence[int], next_offset: int) -> "pa.Table":
+    """The decoded rows whose messages stand at `next_offset` or above."""
+    positions = decoded.positions
+    start = next((i for i, at in enumerate(positions) if message_offsets[at] >= next_offset), len(positions))
+    return decoded.rows.slice(start)
+
+
+def _rejects(source: Source, messages: Messages, decoded: Decoded) -> "pa.Table":
+    import pyarrow as pa
+
+    count, at = len(decoded.rejects), [reject.position for reject in decoded.rejects]
+    return pa.table(
+        {
+            "topic": pa.array([source.topic] * count, pa.string()),
+            "topic_id": pa.array([source.topic_id] * count, pa.string()),
+            "partition": pa.array([source.partition] * count, pa.int32()),
+            "offset": pa.array([messages.offsets[i] for i in at], pa.int64()),
+            "key": pa.array([messages.keys[i] for i in at], pa.binary()),
+            "value": pa.array([messages.values[i] for i in at], pa.binary()),
+            "reason": pa.array([reject.reason for reject in decoded.rejects], pa.string()),
+        }
+    )
