@@ -1,0 +1,210 @@
+"""Exact tree tables of fitted scikit-learn ensembles.
+
+scikit-learn's forests compare `float32(x) <= threshold`, the tables compare doubles: each threshold is moved
+to the largest double that still rounds to a float32 at or below the original, so that both decide alike for
+every double. HistGradientBoosting compares doubles already.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from fraudstream.errors import InputError
+from fraudstream.model.trees import NODES, Ensemble, Link
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Integers = NDArray[np.int64]
+
+
+def double_threshold(threshold: "Floats") -> "Floats":
+    """The largest doubles d such that float32(d) <= threshold, elementwise.
+
+    float32 rounds to nearest, ties to even: everything up to the midpoint between two neighbours goes
+    down, and the midpoint itself goes to the one whose last bit is 0.
+    """
+    threshold = np.asarray(threshold, dtype=np.float64)
+    low = threshold.astype(np.float32)
+    low = np.where(low.astype(np.float64) > threshold, np.nextafter(low, np.float32(-np.inf)), low)
+    low = low.astype(np.float32)
+    high = np.nextafter(low, np.float32(np.inf)).astype(np.float64)
+    middle = (low.astype(np.float64) + high) / 2
+    even = (low.view(np.uint32) & 1) == 0
+    return np.where(even, middle, np.nextafter(middle, -np.inf))
+
+
+def undo(
+    monotone: "Callable[[Floats], Floats]", limit: "Floats", *, highest: float = np.finfo(np.float64).max
+) -> "Floats":
+    """The largest doubles x with monotone(x) <= limit, elementwise, for a function that never falls.
+
+    A tree over g(x) becomes the same tree over x: g(x) <= t exactly where x <= undo(g, t). Bisection over
+    the ordered bit patterns of doubles, so the answer is exact to the last bit whatever g rounds.
+    -inf where no finite x qualifies.
+    """
+    limit = np.asarray(limit, dtype=np.float64)
+    low = np.full(limit.shape, _ordinal(np.float64(-highest)), dtype=np.int64)
+    high = np.full(limit.shape, _ordinal(np.float64(highest)), dtype=np.int64)
+    none = monotone(_from_ordinal(low)) > limit
+    while (low < high).any():
+        middle = (low >> 1) + (high >> 1) + ((low | high) & 1)  # rounds up without overflow
+        fits = monotone(_from_ordinal(middle)) <= limit
+        low, high = np.where(fits, middle, low), np.where(fits, high, middle - 1)
+    return np.where(none, -np.inf, _from_ordinal(low))
+
+
+def _ordinal(x: np.float64) -> np.int64:
+    """The place of a double among all doubles: consecutive numbers for consecutive doubles."""
+    bits = np.int64(x.view(np.int64))
+    return bits if bits >= 0 else np.int64(np.iinfo(np.int64).min) - bits
+
+
+def _from_ordinal(ordinal: "Integers") -> "Floats":
+    return np.where(ordinal >= 0, ordinal, np.iinfo(np.int64).min - ordinal).astype(np.int64).view(np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class _Tree:
+    """One tree in scikit-learn's own node order; children are -1 at leaves."""
+
+    left: "Integers"
+    right: "Integers"
+    feature: "Integers"
+    threshold: "Floats"
+    value: "Floats"
+    count: "Integers"
+
+    def table(self, number: int) -> dict[str, Any]:
+        """Columns of NODES, in pre-order."""
+        order, stack = [], [0]
+        while stack:
+            i = stack.pop()
+            order.append(i)
+            if self.left[i] >= 0:
+                stack += [int(self.right[i]), int(self.left[i])]
+        place = np.full(len(self.left) + 1, -1)  # the last entry answers for child -1
+        place[order] = np.arange(len(order))
+        leaf = self.left[order] < 0
+        columns = {
+            "tree": np.full(len(order), number),
+            "node": np.arange(len(order)),
+            "feature": np.where(leaf, -1, self.feature[order]),
+            "threshold": np.where(leaf, 0.0, self.threshold[order]),
+            "left": np.where(leaf, -1, place[self.left[order]]),
+            "right": np.where(leaf, -1, place[self.right[order]]),
+            "value": self.value[order].astype(np.float64),
+            "count": self.count[order].astype(np.int64),
+        }
+        _average_upwards(columns)
+        return columns
+
+
+def _average_upwards(columns: dict[str, Any]) -> None:
+    """Give inner nodes the mean of their leaves by count, so that steps down a path add up to the leaf."""
+    value, count, left, right = (columns[name] for name in ("value", "count", "left", "right"))
+    for i in range(len(value) - 1, -1, -1):  # children come after their parent
+        if left[i] >= 0:
+            a, b = left[i], right[i]
+            value[i] = (value[a] * count[a] + value[b] * count[b]) / (count[a] + count[b])
+
+
+def _nodes(trees: Iterator[_Tree]) -> pa.Table:
+    tables = [tree.table(number) for number, tree in enumerate(trees)]
+    return pa.table(
+        [pa.array(np.concatenate([t[f.name] for t in tables]), f.type) for f in NODES], schema=NODES
+    )
+
+
+def average_path_length(rows: "NDArray[Any]") -> "Floats":
+    """c(n): mean path length of an unsuccessful search in a binary search tree of n rows.
+
+    Liu, Ting, Zhou, Isolation Forest, 2008, equation 1, with scikit-learn's values at n <= 2.
+    """
+    n = np.asarray(rows, dtype=np.float64)
+    many = np.maximum(n, 3.0)
+    long = 2.0 * (np.log(many - 1.0) + np.euler_gamma) - 2.0 * (many - 1.0) / many
+    return np.where(n <= 1, 0.0, np.where(n == 2, 1.0, long))  # noqa: PLR2004 - the formula's own case
+
+
+def from_isolation_forest(
+    model: Any, features: Sequence[str], transform: "Sequence[Callable[[Floats], Floats]] | None" = None
+) -> Ensemble:
+    """The exact trees of a fitted IsolationForest; `risk` equals `-score_samples`.
+
+    Where the forest was fitted on `transform[j](x_j)`, functions that never fall, the trees returned are
+    those over x itself.
+    """
+
+    def trees() -> Iterator[_Tree]:
+        for estimator, columns in zip(model.estimators_, model.estimators_features_, strict=True):
+            tree = estimator.tree_
+            depth = np.zeros(tree.node_count)
+            for i in range(tree.node_count):
+                if tree.children_left[i] >= 0:
+                    depth[tree.children_left[i]] = depth[tree.children_right[i]] = depth[i] + 1
+            inner = tree.children_left >= 0
+            feature = np.where(inner, np.asarray(columns)[np.where(inner, tree.feature, 0)], -1)
+            threshold = double_threshold(np.where(inner, tree.threshold, 0.0))
+            for j, monotone in enumerate(transform or ()):
+                used = inner & (feature == j)
+                threshold[used] = undo(monotone, threshold[used])
+            length = depth + average_path_length(tree.n_node_samples)
+            yield _Tree(
+                tree.children_left, tree.children_right, feature, threshold, length, tree.n_node_samples
+            )
+
+    scale = float(average_path_length(np.array(model._max_samples)))  # noqa: SLF001 - no public name
+    if scale <= 0:
+        raise InputError(
+            "An isolation forest needs at least two rows to sample.", hint="Give it more transactions."
+        )
+    return Ensemble(_nodes(trees()), tuple(features), "mean", Link("isolation", scale))
+
+
+def from_random_forest(model: Any, features: Sequence[str]) -> Ensemble:
+    """The exact trees of a fitted RandomForestClassifier of classes 0 and 1; `risk` equals the probability of 1."""
+
+    def trees() -> Iterator[_Tree]:
+        fraud = list(model.classes_).index(1)
+        for estimator in model.estimators_:
+            tree = estimator.tree_
+            value = tree.value[:, 0, :]
+            threshold = double_threshold(np.where(tree.children_left >= 0, tree.threshold, 0.0))
+            share = value[:, fraud] / value.sum(axis=1)
+            yield _Tree(
+                tree.children_left, tree.children_right, tree.feature, threshold, share, tree.n_node_samples
+            )
+
+    return Ensemble(_nodes(trees()), tuple(features), "mean", Link("identity"))
+
+
+def from_gradient_boosting(model: Any, features: Sequence[str]) -> Ensemble:
+    """The exact trees of a fitted HistGradientBoostingClassifier of two classes, numeric features.
+
+    The baseline is a first tree of one node, so that the sum of the trees is the raw score.
+    """
+
+    def trees() -> Iterator[_Tree]:
+        nothing = np.array([-1])
+        baseline = np.ravel(model._baseline_prediction).astype(np.float64)  # noqa: SLF001 - no public name
+        yield _Tree(nothing, nothing, nothing, np.zeros(1), baseline, np.ones(1, dtype=np.int64))
+        for (predictor,) in model._predictors:  # noqa: SLF001
+            nodes = predictor.nodes
+            leaf = nodes["is_leaf"].astype(bool)
+            if (~leaf & nodes["is_categorical"].astype(bool)).any():
+                raise InputError("Categorical splits cannot be exported; give the features as numbers.")
+            yield _Tree(
+                np.where(leaf, -1, nodes["left"].astype(np.int64)),
+                np.where(leaf, -1, nodes["right"].astype(np.int64)),
+                np.where(leaf, -1, nodes["feature_idx"]),
+                np.where(leaf, 0.0, nodes["num_threshold"]),
+                nodes["value"],
+                nodes["count"].astype(np.int64),
+            )
+
+    return Ensemble(_nodes(trees()), tuple(features), "sum", Link("sigmoid"))

@@ -1,0 +1,113 @@
+"""Spark scores the exported trees as scikit-learn does."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pyspark.ml.functions import array_to_vector
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+from sklearn.ensemble import HistGradientBoostingClassifier, IsolationForest, RandomForestClassifier
+
+from fraudstream.model.export import load_spark
+from fraudstream.model.extract import from_gradient_boosting, from_isolation_forest, from_random_forest
+from fraudstream.model.trees import Ensemble
+
+FEATURES = ("amount", "share", "flag", "a", "b")
+
+
+@pytest.fixture(scope="module")
+def spark() -> Iterator[SparkSession]:
+    """A Spark of this module's own: two threads, no web page."""
+    os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
+    session = (
+        SparkSession.builder.master("local[2]")
+        .config("spark.ui.enabled", "false")
+        .config("spark.driver.host", "127.0.0.1")
+        .config("spark.sql.shuffle.partitions", "2")
+        .getOrCreate()
+    )
+    session.sparkContext.setLogLevel("ERROR")
+    yield session
+    session.stop()
+
+
+def sample(rows: int, seed: int) -> tuple[Any, Any]:
+    """Features (rows, 5) and a label that needs several of them."""
+    rng = np.random.default_rng(seed)
+    x = np.column_stack(
+        [
+            rng.gamma(2, 50, rows),
+            rng.choice([0.31, 0.33, 0.02], rows),
+            rng.random(rows) < 0.03,
+            *rng.normal(size=(2, rows)),
+        ]
+    )
+    return x, (((x[:, 0] > 150) & (x[:, 3] > 0)) | (x[:, 2] > 0)).astype(np.int64)
+
+
+def isolation_forest(x: Any, _y: Any) -> tuple[Ensemble, Callable[[Any], Any]]:
+    forest = IsolationForest(n_estimators=100, contamination=0.1, random_state=42).fit(x)
+    return from_isolation_forest(forest, FEATURES), lambda z: -forest.score_samples(z)
+
+
+def bent_isolation_forest(x: Any, _y: Any) -> tuple[Ensemble, Callable[[Any], Any]]:
+    """Fitted on a function of the features, exported over the features themselves."""
+
+    def bend(v: Any) -> Any:
+        return np.log1p(np.maximum(v, 0.2))
+
+    forest = IsolationForest(n_estimators=100, random_state=1).fit(bend(x))
+    return from_isolation_forest(forest, FEATURES, [bend] * 5), lambda z: -forest.score_samples(bend(z))
+
+
+def random_forest(x: Any, y: Any) -> tuple[Ensemble, Callable[[Any], Any]]:
+    forest = RandomForestClassifier(100, max_depth=8, random_state=0).fit(x, y)
+    return from_random_forest(forest, FEATURES), lambda z: forest.predict_proba(z)[:, 1]
+
+
+def gradient_boosting(x: Any, y: Any) -> tuple[Ensemble, Callable[[Any], Any]]:
+    boosting = HistGradientBoostingClassifier(
+        max_iter=100, learning_rate=0.05, max_leaf_nodes=8, l2_regularization=5, random_state=0
+    ).fit(x, y)
+    return from_gradient_boosting(boosting, FEATURES), lambda z: boosting.predict_proba(z)[:, 1]
+
+
+def on_thresholds(ensemble: Ensemble, x: Any) -> Any:
+    """Rows whose values lie exactly on a threshold, or one double or one float32 beside it."""
+    rng = np.random.default_rng(1)
+    x = x.copy()
+    feature, threshold = (ensemble.nodes[n].to_numpy() for n in ("feature", "threshold"))
+    for j in range(x.shape[1]):
+        finite = (feature == j) & np.isfinite(threshold)
+        limit = rng.choice(threshold[finite], len(x))
+        single = limit.astype(np.float32)
+        near = [
+            limit,
+            np.nextafter(limit, np.inf),
+            np.nextafter(limit, -np.inf),
+            single.astype(np.float64),
+            np.nextafter(single, np.float32(np.inf)).astype(np.float64),
+            x[:, j],
+        ]
+        x[:, j] = np.choose(rng.integers(0, len(near), len(x)), near)
+    return x
+
+
+@pytest.mark.parametrize("fit", [isolation_forest, bent_isolation_forest, random_forest, gradient_boosting])
+def test_spark_gives_the_risk_that_scikit_learn_gives(
+    spark: SparkSession, tmp_path: Path, fit: Callable[[Any, Any], tuple[Ensemble, Callable[[Any], Any]]]
+) -> None:
+    """For plain rows and for rows exactly on thresholds; numpy and Spark agree as well."""
+    ensemble, expected = fit(*sample(4000, seed=0))
+    plain, _ = sample(2000, seed=5)
+    x = np.vstack([plain, on_thresholds(ensemble, plain)])
+    frame = spark.createDataFrame([(row.tolist(),) for row in x], "x array<double>")
+    model = load_spark(spark, ensemble, tmp_path / "model")
+    scored = model.transform(frame.select(array_to_vector(F.col("x")).alias("features")))
+    risk = np.array([row.risk for row in scored.selectExpr(f"{ensemble.link.sql()} as risk").collect()])
+    assert np.abs(risk - expected(x)).max() < 1e-9
+    assert np.abs(risk - ensemble.risk(x)).max() < 1e-12
