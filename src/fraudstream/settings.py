@@ -173,6 +173,8 @@ class Settings(BaseSettings):
     """Where the embedded services keep their data, logs and jars."""
     jars: Path | None = None
     """Where the jars of Kafka and of Spark's connector are kept; unset, see `jar_cache`."""
+    ivy_settings: Path | None = None
+    """An ivysettings.xml with the repository to fetch those jars from; unset means Maven Central."""
     kafka: KafkaSettings = KafkaSettings()
     postgres: PostgresSettings = PostgresSettings()
     spark: SparkSettings = SparkSettings()
