@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pyspark.ml.functions import array_to_vector
 from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
+from pyspark.sql.functions import col
 from sklearn.ensemble import HistGradientBoostingClassifier, IsolationForest, RandomForestClassifier
 
 from fraudstream.model.export import load_spark
@@ -107,7 +107,7 @@ def test_spark_gives_the_risk_that_scikit_learn_gives(
     x = np.vstack([plain, on_thresholds(ensemble, plain)])
     frame = spark.createDataFrame([(row.tolist(),) for row in x], "x array<double>")
     model = load_spark(spark, ensemble, tmp_path / "model")
-    scored = model.transform(frame.select(array_to_vector(F.col("x")).alias("features")))
+    scored = model.transform(frame.select(array_to_vector(col("x")).alias("features")))
     risk = np.array([row.risk for row in scored.selectExpr(f"{ensemble.link.sql()} as risk").collect()])
     assert np.abs(risk - expected(x)).max() < 1e-9
     assert np.abs(risk - ensemble.risk(x)).max() < 1e-12
