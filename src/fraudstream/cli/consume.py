@@ -1,7 +1,108 @@
-"""Commands of this group."""
+"""`fraudstream consume`: Kafka to PostgreSQL."""
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from fraudstream.cli.output import Json, print_document
+from fraudstream.errors import ExitCode
+
+if TYPE_CHECKING:
+    from fraudstream.spark.consumer import Summary
+
+
+class Targets(StrEnum):
+    """What to store."""
+
+    TRANSACTIONS = "transactions"
+    FRAUD = "fraud"
+    ALL = "all"
+
+
+Once = Annotated[
+    bool, typer.Option("--once", help="Stop when everything that is in the topic now is stored.")
+]
+Topic = Annotated[str | None, typer.Option(help="The topic to read.")]
+Servers = Annotated[str | None, typer.Option(help="Kafka's bootstrap servers, host:port with commas.")]
+AcceptLoss = Annotated[
+    bool, typer.Option("--accept-loss", help="Go on where Kafka deleted messages before they were read.")
+]
+
+
+def consume(
+    targets: Annotated[Targets, typer.Argument(help="What to store.")] = Targets.ALL,
+    once: Once = False,
+    topic: Topic = None,
+    bootstrap_servers: Servers = None,
+    accept_loss: AcceptLoss = False,
+    as_json: Json = False,
+) -> None:
+    """Store the stream in PostgreSQL, each message exactly once.
+
+    `shop.transactions` gets what is not known as fraud, `shop.fraud_transactions` what is, and
+    `shop.rejected` what could not be read. Runs until Ctrl-C, or with --once until it has caught up.
+    """
+    from fraudstream.spark.run import run_consumer
+
+    flags = {"transactions_topic": topic, "bootstrap_servers": bootstrap_servers}
+    names = ("fraud", "transactions") if targets is Targets.ALL else (targets.value,)
+    summary = run_consumer(names, flags, once=once, accept_loss=accept_loss)
+    report(summary, as_json=as_json)
+    if summary.interrupted:
+        raise typer.Exit(ExitCode.INTERRUPTED)
+
+
+def report(summary: "Summary", *, as_json: bool) -> None:
+    """Print what was stored: a document, or a sentence for each target."""
+    document = _document(summary)
+    if as_json:
+        print_document(document)
+        return
+    for name, counts in document["targets"].items():
+        typer.echo(f"{name}: {counts['stored']:,} stored, {counts['duplicates']:,} were there already")
+    typer.echo(f"{summary.rejected:,} rejected, in {summary.seconds:.1f} s")
+    if summary.rejected:
+        typer.echo("`fraudstream rejected list` shows what could not be read, and why.")
+
+
+def _document(summary: "Summary") -> dict[str, Any]:
+    return {
+        "targets": {
+            name: {"stored": summary.stored[name], "duplicates": summary.duplicates[name]}
+            for name in summary.targets
+        },
+        "rejected": summary.rejected,
+        "unknown_fields": summary.unknown_fields,
+        "restarts": summary.restarts,
+        "seconds": round(summary.seconds, 3),
+    }
+
+
+def consume_transactions(
+    once: Once = False,
+    topic: Topic = None,
+    bootstrap_servers: Servers = None,
+    accept_loss: AcceptLoss = False,
+    as_json: Json = False,
+) -> None:
+    """Same as `consume transactions`."""
+    consume(Targets.TRANSACTIONS, once, topic, bootstrap_servers, accept_loss, as_json)
+
+
+def consume_fraud(
+    once: Once = False,
+    topic: Topic = None,
+    bootstrap_servers: Servers = None,
+    accept_loss: AcceptLoss = False,
+    as_json: Json = False,
+) -> None:
+    """Same as `consume fraud`."""
+    consume(Targets.FRAUD, once, topic, bootstrap_servers, accept_loss, as_json)
 
 
 def register(app: typer.Typer) -> None:
     """Add this group's commands to the program."""
+    app.command()(consume)
+    app.command("consume-transactions")(consume_transactions)
+    app.command("consume-fraud")(consume_fraud)

@@ -1,0 +1,258 @@
+"""Kafka to PostgreSQL: the driver's side. It plans, counts and starts again; no row passes through it.
+
+The checkpoint is scratch: every start begins at the offsets that PostgreSQL holds.
+"""
+
+import tempfile
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+from fraudstream import kafka as kafka_clients
+from fraudstream.errors import (
+    BrokerUnreachable,
+    DatabaseUnreachable,
+    FraudstreamError,
+    MessagesLost,
+    StreamError,
+)
+from fraudstream.kafka import Topic
+from fraudstream.logs import get_logger
+from fraudstream.settings import KafkaSettings, PostgresSettings, SparkSettings
+from fraudstream.spark import sink
+from fraudstream.spark.source import read_messages
+from fraudstream.store import positions
+from fraudstream.store.migrate import migrate
+from fraudstream.store.slices import OffsetHole, Outcome
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.streaming.query import StreamingQuery
+
+log = get_logger("consume")
+
+POLL_SECONDS = 0.1
+"""How often the driver looks whether the query still runs: bounds how late `--once` ends."""
+NARRATE_SECONDS = 5.0
+STEADY_SECONDS = 60.0
+"""A query that lived this long was healthy: its end is a new failure, not the last one going on."""
+BACKOFF_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
+"""Pauses between starts after a failure; the last one repeats."""
+
+
+class TopicReplaced(StreamError):
+    """The topic was deleted and made again: its offsets mean other messages now."""
+
+    code = "topic_replaced"
+
+
+class QueryStopped(StreamError):
+    """Spark stopped the query for a reason that a new start may cure, such as a broker that went away."""
+
+    code = "query_stopped"
+
+
+CURABLE = (DatabaseUnreachable, BrokerUnreachable, OffsetHole, TopicReplaced, QueryStopped)
+"""After these the query begins again at the stored offsets, until patience ends."""
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a consumer did since it started."""
+
+    targets: tuple[str, ...]
+    stored: Counter[str] = field(default_factory=Counter)
+    duplicates: Counter[str] = field(default_factory=Counter)
+    rejected: int = 0
+    unknown_fields: int = 0
+    restarts: int = 0
+    interrupted: bool = False
+    seconds: float = 0.0
+
+    def add(self, outcome: Outcome) -> None:
+        """Count what one slice did."""
+        self.stored.update(outcome.stored)
+        self.duplicates.update(outcome.duplicates)
+        self.rejected += outcome.rejected
+        self.unknown_fields += outcome.unknown_fields
+
+
+class Consumer:
+    """Stores a topic in PostgreSQL, exactly once, from the executors."""
+
+    def __init__(
+        self, spark: "SparkSession", kafka: KafkaSettings, postgres: PostgresSettings, settings: SparkSettings
+    ) -> None:
+        self._spark = spark
+        self._kafka = kafka
+        self._postgres = postgres
+        self._settings = settings
+        self._admin = kafka_clients.admin(kafka)
+        self._failure: FraudstreamError | None = None
+        self._expected: dict[int, dict[str, int]] = {}
+        self._failures: list[float] = []
+        """When each failure since the last progress happened."""
+
+    def run(
+        self, targets: tuple[str, ...], *, once: bool, stop: threading.Event, accept_loss: bool = False
+    ) -> Summary:
+        """Consume until `stop` is set or, with `once`, until everything that was there is stored.
+
+        A lost PostgreSQL or broker is waited for, `postgres.retry_seconds` at the longest since the
+        last progress. Raises StreamError with Spark's reason, MessagesLost, DatabaseError, TopicError.
+        """
+        began = time.monotonic()
+        summary = Summary(targets)
+        migrate(self._postgres)
+        topic = kafka_clients.ensure_topic(self._kafka, self._kafka.transactions_topic)
+        start = self._position(topic, targets, accept_loss=accept_loss)
+        while not stop.is_set():
+            started = time.monotonic()
+            try:
+                self._stream(topic, start, summary, once=once, stop=stop)
+                break
+            except CURABLE as error:
+                if time.monotonic() - started > STEADY_SECONDS:
+                    self._failures.clear()
+                topic, start = self._recover(error, targets, stop, accept_loss=accept_loss)
+                summary.restarts += 1
+        summary.interrupted = stop.is_set()
+        summary.seconds = time.monotonic() - began
+        return summary
+
+    def _recover(
+        self, error: FraudstreamError, targets: tuple[str, ...], stop: threading.Event, *, accept_loss: bool
+    ) -> tuple[Topic, dict[int, int]]:
+        """Wait until the topic and the stored offsets can be read again. Raises `error` when patience ends."""
+        while True:
+            now = time.monotonic()
+            self._failures.append(now)
+            if now - self._failures[0] > self._postgres.retry_seconds:
+                raise error
+            pause = BACKOFF_SECONDS[min(len(self._failures), len(BACKOFF_SECONDS)) - 1]
+            log.warning("%s Beginning again at the stored offsets in %s s.", error.message, pause)
+            if stop.wait(pause):
+                raise error
+            try:
+                topic = self._find_topic()
+                return topic, self._position(topic, targets, accept_loss=accept_loss)
+            except CURABLE as again:
+                error = again
+
+    def _find_topic(self) -> Topic:
+        found = kafka_clients.find_topic(self._kafka, self._kafka.transactions_topic, self._admin)
+        if found is None:
+            raise QueryStopped(f"Topic {self._kafka.transactions_topic} is gone.")
+        return found
+
+    def _position(self, topic: Topic, targets: tuple[str, ...], *, accept_loss: bool) -> dict[int, int]:
+        """Where each partition begins: the lowest stored offset of the targets. Checks it against the broker."""
+        bounds = kafka_clients.bounds(self._kafka, topic)
+        first = {partition: bound.first for partition, bound in bounds.items()}
+        stored = positions.begin(self._postgres, targets, topic.name, topic.topic_id, first)
+        outside = {
+            (target, partition): bounds[partition]
+            for (target, partition), offset in stored.items()
+            if partition in bounds and not bounds[partition].first <= offset <= bounds[partition].end
+        }
+        if outside and not accept_loss:
+            raise MessagesLost(
+                "; ".join(
+                    f"target {target} stands at offset {stored[target, partition]} of {topic.name}/{partition}, but"
+                    f" Kafka holds {bound.first} to {bound.end}"
+                    for (target, partition), bound in outside.items()
+                )
+                + ": messages were deleted before they were read.",
+                hint="Raise the topic's retention. To go on without them: `fraudstream consume --accept-loss`.",
+            )
+        for (target, partition), bound in outside.items():
+            where = min(max(stored[target, partition], bound.first), bound.end)
+            log.warning(
+                "%s: offsets %s to %s of partition %s are lost",
+                target,
+                stored[target, partition],
+                where,
+                partition,
+            )
+            positions.move(self._postgres, target, topic.topic_id, partition, where)
+            stored[target, partition] = where
+        self._expected = {}
+        for (target, partition), offset in stored.items():
+            self._expected.setdefault(partition, {})[target] = offset
+        return {partition: min(by_target.values()) for partition, by_target in self._expected.items()}
+
+    def _stream(
+        self, topic: Topic, start: dict[int, int], summary: Summary, *, once: bool, stop: threading.Event
+    ) -> None:
+        """Run one query to its end. Raises what stopped it."""
+        self._failure = None
+        messages = read_messages(self._spark, self._kafka, topic, start, self._settings.rows_per_batch)
+        trigger = (
+            {"availableNow": True}
+            if once
+            else {"processingTime": f"{self._settings.trigger_seconds} seconds"}
+        )
+        with tempfile.TemporaryDirectory(
+            prefix="fraudstream-checkpoint-", ignore_cleanup_errors=True
+        ) as checkpoint:
+            query = (
+                messages.writeStream.queryName(f"consume {' '.join(summary.targets)}")
+                .foreachBatch(partial(self._store, topic, summary))
+                .option("checkpointLocation", checkpoint)
+                .trigger(**trigger)
+                .start()
+            )
+            try:
+                self._watch(query, summary, stop)
+            finally:
+                query.stop()
+        self._raise_failure(query)
+
+    def _watch(self, query: "StreamingQuery", summary: Summary, stop: threading.Event) -> None:
+        told, narrated = 0, time.monotonic()
+        while query.isActive and not stop.wait(POLL_SECONDS):
+            elapsed = time.monotonic() - narrated
+            stored = summary.stored.total()
+            if elapsed >= NARRATE_SECONDS and stored > told:
+                log.info("stored %s rows, %s a second", f"{stored:,}", f"{(stored - told) / elapsed:,.0f}")
+                told, narrated = stored, time.monotonic()
+
+    def _store(self, topic: Topic, summary: Summary, batch: "DataFrame", _batch_id: int) -> None:
+        """Have the executors store one micro-batch. Spark calls this; what it raises stops the query."""
+        try:
+            # A batch that was planned on a new topic of this name is caught here: the plan is older than the look.
+            if self._find_topic().topic_id != topic.topic_id:
+                raise TopicReplaced(f"Topic {topic.name} was deleted and made again.")
+            job = sink.Job(self._postgres, topic.topic_id, summary.targets, self._expected)
+            rows = batch.mapInArrow(partial(sink.write, job), sink.REPORT).collect()
+            reports, errors = sink.read_reports(row.report for row in rows)
+            for report in reports:  # these are committed, whatever became of their neighbours
+                self._expected[report.partition] = report.outcome.next_offsets
+                summary.add(report.outcome)
+            if errors:
+                raise errors[0]
+            self._failures.clear()
+        except FraudstreamError as error:
+            self._failure = error
+            raise
+
+    def _raise_failure(self, query: "StreamingQuery") -> None:
+        if self._failure is not None:
+            raise self._failure
+        exception = query.exception()
+        if exception is None:
+            return
+        reason = str(exception)
+        first_line = reason.split("\n", 1)[0]
+        if (
+            "org.apache.kafka.common.errors." in reason
+            or "KAFKA_DATA_LOSS" in reason
+            or "UnknownTopic" in reason
+        ):
+            raise QueryStopped(f"Spark stopped reading Kafka: {first_line}")
+        raise StreamError(
+            f"Spark stopped: {first_line}", hint="Spark's own log, in `home`/logs, has the whole story."
+        )

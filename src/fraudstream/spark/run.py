@@ -1,0 +1,66 @@
+"""From a command line to a running stream: settings, Java, jars, session, signals."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from fraudstream.logs import get_logger
+from fraudstream.settings import Settings, load
+from fraudstream.spark.consumer import Consumer, Summary
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+log = get_logger("spark")
+
+
+@contextmanager
+def spark_session(settings: Settings, name: str) -> Iterator["SparkSession"]:
+    """A session for one command, stopped at its end. Raises JavaMissing, JarsMissing."""
+    from fraudstream.local.jars import spark_jars
+    from fraudstream.local.java import find_java
+    from fraudstream.spark import session
+
+    java = find_java()
+    jars = spark_jars(settings)
+    log.info("starting Spark at %s", settings.spark.master)
+    spark = session.start(
+        settings.spark,
+        name=name,
+        java_home=java.home,
+        jars=jars,
+        log_file=settings.home / "logs" / f"spark-{name}.log",
+    )
+    try:
+        yield spark
+    finally:
+        spark.stop()
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set, so that a stream ends between two steps and not in one.
+
+    Taken after Spark has started, as Spark installs a handler of its own that would cancel its jobs.
+    """
+    stop = threading.Event()
+    before = {
+        number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def run_consumer(
+    targets: tuple[str, ...], kafka_flags: dict[str, Any], *, once: bool, accept_loss: bool
+) -> Summary:
+    """Consume with the settings in force; see `Consumer.run`."""
+    settings = load(kafka=kafka_flags)
+    with spark_session(settings, "consume") as spark, stop_on_signals() as stop:
+        consumer = Consumer(spark, settings.kafka, settings.postgres, settings.spark)
+        return consumer.run(targets, once=once, stop=stop, accept_loss=accept_loss)

@@ -1,0 +1,22 @@
+"""Where the targets stand, for the driver of a stream."""
+
+from collections.abc import Mapping, Sequence
+
+from fraudstream.settings import PostgresSettings
+from fraudstream.store import offsets
+from fraudstream.store.connection import connect, translated
+
+
+def begin(
+    postgres: PostgresSettings, targets: Sequence[str], topic: str, topic_id: str, first: Mapping[int, int]
+) -> dict[tuple[str, int], int]:
+    """`next_offset` by target and partition; a target that is new to a partition starts at `first[partition]`."""
+    with connect(postgres) as connection, translated(postgres), connection.cursor() as cursor:
+        return offsets.begin(cursor, targets, topic, topic_id, first)
+
+
+def move(postgres: PostgresSettings, target: str, topic_id: str, partition: int, offset: int) -> None:
+    """Continue at `offset`, without what lies between. Only where the operator accepted the loss."""
+    with connect(postgres) as connection, translated(postgres), connection.cursor() as cursor:
+        offsets.lock(cursor, target, offsets.Source("", topic_id, partition))
+        offsets.advance(cursor, target, offsets.Source("", topic_id, partition), offset)
