@@ -1,0 +1,9 @@
+"""What is remembered of users, devices, places and merchants, and the features that models see.
+
+catalogue      which counters each entity keeps: table columns and merge SQL derive from it
+counters       the mathematics of decayed counters
+profiles       folding transactions and labels into rows of `shop.profiles`
+definitions    every feature, defined once
+training       the point-in-time view that models learn from
+serving        the same features as Spark columns
+"""

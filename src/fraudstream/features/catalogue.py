@@ -1,0 +1,165 @@
+"""The counters and the entities that keep them, in one place.
+
+The columns of `shop.profiles`, its merge statement, the fold, the training view and the serving
+expressions all derive from here. Nothing heavy is imported: tables and commands may read it.
+"""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+HOUR: Final = 3_600.0
+DAY: Final = 86_400.0
+
+Source = Literal["one", "amount", "amount_squared", "labelled", "fraud"]
+"""What an event adds: 1, its amount, its amount², and, once its label is known, 1 and 1 if it was fraud."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """A number that an entity keeps: a decayed sum, or, without a half-life, the largest value seen."""
+
+    name: str
+    source: Source
+    half_life: float | None
+    """Seconds; None keeps the maximum instead of a sum."""
+
+    @property
+    def of_labels(self) -> bool:
+        """Whether it is folded when a label becomes known instead of when the transaction arrives."""
+        return self.source in ("labelled", "fraud")
+
+
+HALF_LIVES: Final[dict[str, float]] = {
+    "10m": 600.0,
+    "1h": HOUR,
+    "1d": DAY,
+    "7d": 7 * DAY,
+    "30d": 30 * DAY,
+}
+
+
+def _sums(prefix: str, source: Source, *half_lives: str) -> tuple[Counter, ...]:
+    return tuple(Counter(f"{prefix}_{name}", source, HALF_LIVES[name]) for name in half_lives)
+
+
+COUNTERS: Final[dict[str, Counter]] = {
+    counter.name: counter
+    for counter in (
+        *_sums("count", "one", "10m", "1h", "1d", "7d", "30d"),
+        *_sums("amount", "amount", "1d", "7d", "30d"),
+        *_sums("amount2", "amount_squared", "1d", "7d", "30d"),
+        Counter("amount_max", "amount", None),
+        *_sums("labelled", "labelled", "7d", "30d"),
+        *_sums("fraud", "fraud", "7d", "30d"),
+    )
+}
+"""Every counter by name, in the order of the table's columns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """Something that has a profile: which fields of a transaction name it, and which counters it keeps."""
+
+    name: str
+    meaning: str
+    fields: tuple[str, ...]
+    counters: tuple[str, ...]
+    """Only what features read: an unused counter costs every fold, every merge and every broadcast."""
+
+
+_LABELS = ("labelled_7d", "labelled_30d", "fraud_7d", "fraud_30d")
+_HABIT = ("count_30d",)
+
+ENTITIES: Final[dict[str, Entity]] = {
+    entity.name: entity
+    for entity in (
+        Entity("total", "all transactions together", (), ("count_30d", "amount_30d", *_LABELS)),
+        Entity("user", "one customer", ("user_id",), tuple(COUNTERS)),
+        Entity("user_device", "one customer with one device", ("user_id", "device"), _HABIT),
+        Entity("user_location", "one customer at one place", ("user_id", "transaction_location"), _HABIT),
+        Entity("user_merchant", "one customer at one merchant", ("user_id", "merchant_id"), _HABIT),
+        Entity("device", "one device, whoever uses it", ("device",), ("count_30d", *_LABELS)),
+        Entity(
+            "merchant",
+            "one merchant or terminal, whoever pays there",
+            ("merchant_id",),
+            ("count_1h", "count_1d", "count_7d", "count_30d", "amount_30d", "amount2_30d", *_LABELS),
+        ),
+    )
+}
+"""Every entity by name. `total` has no fields: its one row has the empty key."""
+
+AMOUNT_LIMIT: Final = 1e12
+"""Amounts count as at most this. No payment is larger in any currency, and the square of an
+unlimited one (1e200 is a valid float) would make a profile infinite for ever."""
+
+NEGLIGIBLE: Final = 1e-100
+"""Smaller counters are stored as zero: PostgreSQL raises an error where a product underflows."""
+
+LONGEST_DECAY: Final = 300.0
+"""Half-lives after which the merge statement takes a counter for zero: 2^-300 · NEGLIGIBLE is still a normal double."""
+
+KEY_COLUMNS: Final = ("entity", "key")
+COLUMNS: Final[dict[str, Literal["text", "instant", "float"]]] = {
+    "entity": "text",
+    "key": "text",
+    "last_at": "instant",
+    **dict.fromkeys(COUNTERS, "float"),
+}
+"""Columns of `shop.profiles` and their kinds, as `schema.KINDS` calls them; the key is (entity, key).
+
+`last_at` is the time of the entity's latest transaction; every counter is the value at that moment."""
+
+
+def merge_sql(table: str = "shop.profiles", source: str = "pg_temp.new_profiles") -> str:
+    """PostgreSQL's statement that merges the rows of `source` into `table`; both have COLUMNS.
+
+    Both names go into the text as they are: they are identifiers of the caller, never outside input.
+    Rows are taken in the order of their key, so that two transactions that merge the same
+    entities lock them in one order and cannot wait for each other in a circle. Each (entity, key)
+    may stand only once in `source`, which is how `profiles.fold` makes it.
+
+    The factors are worked out once for each half-life (`offset 0` keeps the planner from
+    copying them into every column), exponents are never positive, and what would underflow is zero.
+    """
+    elapsed = {
+        # Seconds by which a side is older than the later of both.
+        "old": "greatest(extract(epoch from excluded.last_at - p.last_at)::float8, 0)",
+        "new": "greatest(extract(epoch from p.last_at - excluded.last_at)::float8, 0)",
+    }
+    used = {name: seconds for name, seconds in HALF_LIVES.items() if seconds in _used_half_lives()}
+    factors = ",\n        ".join(
+        f"case when e.{side} > {LONGEST_DECAY * seconds!r} then 0 else power(2::float8, -e.{side} / {seconds!r}) end"
+        f" as {side}_{name}"
+        for side in elapsed
+        for name, seconds in used.items()
+    )
+    names = ", ".join(COLUMNS)
+    changed = ", ".join(name for name in COLUMNS if name not in KEY_COLUMNS)
+    merged = ",\n    ".join(_merged(counter) for counter in COUNTERS.values())
+    return f"""insert into {table} as p ({names})
+select {names} from {source} order by entity collate "C", key collate "C"
+on conflict (entity, key) do update set ({changed}) = (
+  select
+    greatest(p.last_at, excluded.last_at),
+    {merged}
+  from (
+    select
+        {factors}
+    from (select {", ".join(f"{text} as {side}" for side, text in elapsed.items())} offset 0) as e
+    offset 0) as f)"""
+
+
+def _used_half_lives() -> set[float | None]:
+    return {counter.half_life for counter in COUNTERS.values()}
+
+
+def _merged(counter: Counter) -> str:
+    """SQL of one merged counter, from the sides `p` and `excluded` and the factors `f`."""
+    if counter.half_life is None:
+        return f"greatest(p.{counter.name}, excluded.{counter.name})"
+    label = next(name for name, seconds in HALF_LIVES.items() if seconds == counter.half_life)
+    return " + ".join(
+        f"case when {row}.{counter.name} > {NEGLIGIBLE!r} then {row}.{counter.name} * f.{side}_{label} else 0 end"
+        for row, side in (("p", "old"), ("excluded", "new"))
+    )

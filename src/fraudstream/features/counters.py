@@ -1,0 +1,96 @@
+"""The mathematics of exponentially decayed counters.
+
+A counter with half-life h holds s(t) = Σ xᵢ · 2^(-(t - tᵢ)/h). A state is a pair (t, s): the time of its
+latest event and its value at that time. Times are int64 microseconds since 1970 (UTC), so a
+difference is exact; half-lives are seconds. Every function aligns to the later of two times:
+no exponent is ever positive, so nothing overflows, whatever the timestamps are.
+"""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+NEVER: Final = np.iinfo(np.int64).min // 2
+"""The time of an empty state. Half the range, so that a difference to any instant still fits."""
+
+
+def weight(elapsed: Floats, half_life: float) -> Floats:
+    """What is left of 1 after `elapsed` seconds; nothing decays before its time (negative counts as 0).
+
+    >>> weight(np.array([0.0, 60.0, 120.0, -5.0]), 60.0).tolist()
+    [1.0, 0.5, 0.25, 1.0]
+    """
+    return np.exp2(np.maximum(elapsed, 0.0) / -half_life)
+
+
+def seconds(later: Integers, earlier: Integers) -> Floats:
+    """`later - earlier` in seconds."""
+    return (later - earlier) / 1e6
+
+
+def merge(
+    at: Integers, value: Floats, other_at: Integers, other_value: Floats, half_life: float
+) -> tuple[Integers, Floats]:
+    """The states of both sides together, elementwise; commutative, and associative up to rounding."""
+    last = np.maximum(at, other_at)
+    value = value * weight(seconds(last, at), half_life)
+    other_value = other_value * weight(seconds(last, other_at), half_life)
+    return last, value + other_value
+
+
+def latest(at: Integers, group: Integers, groups: int) -> Integers:
+    """The latest time in each of `groups` groups; `group[i]` is the group of event i."""
+    last = np.full(groups, NEVER, dtype=np.int64)
+    np.maximum.at(last, group, at)
+    return last
+
+
+def fold(weights: Floats, value: Floats | None, group: Integers, groups: int) -> Floats:
+    """Σ value · weight in each group; `weights` are those of the events at their group's latest time."""
+    total = np.bincount(group, weights if value is None else weights * value, groups)
+    return total.astype(np.float64, copy=False)
+
+
+def largest(value: Floats, group: Integers, groups: int) -> Floats:
+    """The largest value in each group, 0 where there is none."""
+    top = np.zeros(groups)
+    np.maximum.at(top, group, value)
+    return top
+
+
+def scan(factor: Floats, value: Floats) -> Floats:
+    """Running decayed sums: s[0] = value[0], s[i] = factor[i] · s[i-1] + value[i].
+
+    `factor` is 0 where a group begins and `weight(t[i] - t[i-1])` elsewhere. The recurrence is a
+    triangular system with one diagonal below the main one, (I - diag(factor, -1)) s = value, which BLAS
+    solves by forward substitution in one pass: no overflow and no cancellation, as every term
+    is positive, and no cost for skewed groups. 2,000,000 steps take about 40 ms.
+    """
+    from scipy.linalg.blas import dtbsv
+
+    n = len(value)
+    if n == 0:
+        return np.zeros(0)
+    band = np.empty((2, n), order="F")
+    band[0] = 1.0
+    np.negative(factor[1:], out=band[1, :-1])
+    # The last element below the diagonal is outside the matrix; BLAS does not read it.
+    band[1, -1] = 0.0
+    solved: Floats = dtbsv(1, band, value, lower=1, diag=1)
+    return solved
+
+
+def scan_largest(value: Floats, group: Integers) -> Floats:
+    """Running maxima within groups; events of one group stand together and `group` does not fall.
+
+    Values are ranked, so that the groups can be told apart in one integer without rounding.
+    """
+    levels, rank = np.unique(value, return_inverse=True)
+    ceiling = len(levels) + 1
+    top = np.maximum.accumulate(group * ceiling + rank)
+    running: Floats = levels[top % ceiling]
+    return running

@@ -1,0 +1,278 @@
+"""Transactions and labels folded into rows of `shop.profiles`.
+
+An event counts at the time of its transaction. A label is such an event, too: it is folded later, when it
+becomes known, but with the weight of its transaction's time. So `last_at` stays the time
+of the latest transaction, and a fold, a merge and a replay give the same profile in any order.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fraudstream.errors import InputError
+from fraudstream.features import counters
+from fraudstream.features.catalogue import (
+    AMOUNT_LIMIT,
+    COLUMNS,
+    COUNTERS,
+    ENTITIES,
+    NEGLIGIBLE,
+    Counter,
+    Source,
+)
+from fraudstream.features.counters import Floats, Integers
+
+INSTANT = pa.timestamp("us", "UTC")
+TYPES = {"text": pa.string(), "instant": INSTANT, "float": pa.float64()}
+SCHEMA = pa.schema([pa.field(name, TYPES[kind], nullable=False) for name, kind in COLUMNS.items()])
+"""What `fold` returns and the table holds."""
+
+KEY_SEPARATOR = ":"
+
+
+def pair_key(first: str, second: str) -> str:
+    """The key of an entity of two fields: `LENGTH:FIRST:SECOND`, LENGTH in characters of FIRST.
+
+    The length makes it unambiguous, whatever the texts contain.
+
+    >>> pair_key("alice", "ios"), pair_key("a:1", "b"), pair_key("a", "1:b")
+    ('5:alice:ios', '3:a:1:b', '1:a:1:b')
+    """
+    return f"{len(first)}{KEY_SEPARATOR}{first}{KEY_SEPARATOR}{second}"
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys of one entity in a table of transactions."""
+
+    code: Integers
+    """For each row the number of its key, -1 where a field is null."""
+    count: int
+    texts: pa.Array | None
+    """The text of each key, for entities of one field."""
+    parts: tuple["Keys", "Keys", Integers] | None = None
+    """Of a pair: the keys of both fields, and for each pair first · count of second + second."""
+
+    def text(self) -> pa.Array:
+        """The key of each code, as it stands in the table."""
+        if self.parts is None:
+            return self.texts
+        first, second, pairs = self.parts
+        one = first.text().take(pa.array(pairs // second.count))
+        two = second.text().take(pa.array(pairs % second.count))
+        length = pc.cast(pc.utf8_length(one), pa.string())
+        return pc.binary_join_element_wise(length, one, two, KEY_SEPARATOR)
+
+
+class Events:
+    """Columns of a table of transactions as arrays, each worked out once.
+
+    Needs timestamp and amount; every other column may be missing or hold nulls.
+    Raises InputError where a required value is missing.
+    """
+
+    def __init__(self, transactions: pa.Table) -> None:
+        self.table = transactions
+        self._keys: dict[tuple[str, ...], Keys] = {}
+
+    def __len__(self) -> int:
+        rows: int = self.table.num_rows
+        return rows
+
+    def has(self, field: str) -> bool:
+        """Whether some row has this field."""
+        if field not in self.table.column_names:
+            return False
+        return len(self) == 0 or self.table[field].null_count < len(self)
+
+    @cached_property
+    def micros(self) -> Integers:
+        """Time of each transaction, microseconds since 1970."""
+        return instants(self._required("timestamp"))
+
+    @cached_property
+    def amount(self) -> Floats:
+        """Amount of each transaction, at most AMOUNT_LIMIT."""
+        amount = self._required("amount").cast(pa.float64()).to_numpy(zero_copy_only=False)
+        if not (np.isfinite(amount) & (amount >= 0)).all():
+            raise InputError(
+                "Some amounts are negative, infinite or not numbers.",
+                hint="Remove those rows, or give refunds a table of their own.",
+            )
+        capped: Floats = np.minimum(amount, AMOUNT_LIMIT)
+        return capped
+
+    @cached_property
+    def fraud(self) -> Floats:
+        """1 for fraud, 0 for legitimate, NaN where it is not known."""
+        if "is_fraud" not in self.table.column_names:
+            return np.full(len(self), np.nan)
+        known: Floats = _flat(self.table["is_fraud"]).cast(pa.float64()).to_numpy(zero_copy_only=False)
+        return known
+
+    def text(self, field: str) -> pa.Array:
+        """A text column; nulls where the table has no such column."""
+        if field not in self.table.column_names:
+            return pa.nulls(len(self), pa.string())
+        return _flat(self.table[field]).cast(pa.string())
+
+    def keys(self, *fields: str) -> Keys:
+        """The keys that these fields (none, one or two) give each row."""
+        if fields not in self._keys:
+            self._keys[fields] = self._encode(fields)
+        return self._keys[fields]
+
+    def _encode(self, fields: tuple[str, ...]) -> Keys:
+        if not fields:
+            return Keys(np.zeros(len(self), dtype=np.int64), min(len(self), 1), pa.array([""][: len(self)]))
+        if len(fields) == 1:
+            encoded = self.text(fields[0]).dictionary_encode()
+            return Keys(_codes(encoded), len(encoded.dictionary), encoded.dictionary)
+        first, second = self.keys(fields[0]), self.keys(fields[1])
+        missing = (first.code < 0) | (second.code < 0)
+        encoded = pa.array(first.code * second.count + second.code, mask=missing).dictionary_encode()
+        pairs = encoded.dictionary.to_numpy()
+        return Keys(_codes(encoded), len(pairs), None, (first, second, pairs))
+
+    def _required(self, field: str) -> pa.Array:
+        if field not in self.table.column_names:
+            raise InputError(
+                f"The transactions have no column {field}.",
+                hint=f"Name the column that holds it: `--map THEIRS={field}`.",
+            )
+        column = _flat(self.table[field])
+        if column.null_count:
+            raise InputError(
+                f"{column.null_count} transactions have no {field}.", hint="Remove or complete those rows."
+            )
+        return column
+
+
+def instants(column: pa.Array) -> Integers:
+    """Instants as microseconds since 1970; times without a zone are UTC."""
+    micros: Integers = column.cast(INSTANT, safe=False).cast(pa.int64()).to_numpy(zero_copy_only=False)
+    return micros
+
+
+def _flat(column: pa.ChunkedArray) -> pa.Array:
+    """One array; a dictionary column becomes what it stands for."""
+    flat = column.combine_chunks()
+    return flat.cast(flat.type.value_type) if pa.types.is_dictionary(flat.type) else flat
+
+
+def _codes(encoded: pa.DictionaryArray) -> Integers:
+    codes: Integers = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    return codes
+
+
+def additions(events: Events, source: Source) -> Floats | None:
+    """What each event adds to a counter of this source; None means 1."""
+    if source == "amount":
+        return events.amount
+    if source == "amount_squared":
+        return events.amount * events.amount
+    if source == "fraud":
+        return events.fraud
+    return None
+
+
+def fold(transactions: pa.Table, *, not_after: datetime | None = None) -> pa.Table:
+    """One row (SCHEMA) for each entity and key in `transactions`: the state of just these, to be merged.
+
+    Rows are sorted by (entity, key). Labels are left out; `fold_labels` folds them when they
+    are known. Transactions later than `not_after` are left out: one crafted message of the
+    year 9999 would otherwise decay every counter of its device or merchant to nothing.
+    """
+    if not_after is not None:
+        transactions = transactions.filter(pc.field("timestamp") <= pa.scalar(not_after, INSTANT))
+    return _fold(transactions, of_labels=False)
+
+
+def fold_labels(transactions: pa.Table, *, not_after: datetime | None = None) -> pa.Table:
+    """The same for the labels of `transactions` that have become known (`is_fraud` is not null).
+
+    Call it once for each transaction, when its label becomes known; the fields that name the
+    entities and the timestamp are those of the transaction itself.
+    """
+    if "is_fraud" not in transactions.column_names:
+        return SCHEMA.empty_table()
+    known = transactions.filter(pc.is_valid(transactions["is_fraud"]))
+    if not_after is not None:
+        known = known.filter(pc.field("timestamp") <= pa.scalar(not_after, INSTANT))
+    return _fold(known, of_labels=True)
+
+
+def _fold(transactions: pa.Table, *, of_labels: bool) -> pa.Table:
+    events = Events(transactions)
+    if not len(events):
+        return SCHEMA.empty_table()
+    parts = []
+    for entity in sorted(ENTITIES.values(), key=lambda entity: entity.name):
+        wanted = [c for c in map(COUNTERS.__getitem__, entity.counters) if c.of_labels == of_labels]
+        keys = events.keys(*entity.fields)
+        if not wanted or not keys.count:
+            continue
+        named = keys.code >= 0
+        rows = slice(None) if named.all() else named
+        values = {c: _some(additions(events, c.source), rows) for c in wanted}
+        last, sums = _sums(events.micros[rows], keys.code[rows], keys.count, values)
+        parts.append(_table(pa.repeat(entity.name, keys.count), keys.text(), last, sums))
+    return pa.concat_tables(parts) if parts else SCHEMA.empty_table()
+
+
+def combine(profiles: Iterable[pa.Table]) -> pa.Table:
+    """The states of several tables (SCHEMA) merged: what the table holds after all of them."""
+    rows = pa.concat_tables([SCHEMA.empty_table(), *profiles])
+    if not rows.num_rows:
+        return rows
+    entity, key = (rows[name].combine_chunks().dictionary_encode() for name in ("entity", "key"))
+    pairs = pa.array(_codes(entity) * len(key.dictionary) + _codes(key)).dictionary_encode()
+    which = pairs.dictionary.to_numpy()
+    values = {counter: rows[name].to_numpy() for name, counter in COUNTERS.items()}
+    last, sums = _sums(instants(rows["last_at"].combine_chunks()), _codes(pairs), len(which), values)
+    names = entity.dictionary.take(pa.array(which // len(key.dictionary)))
+    merged = _table(names, key.dictionary.take(pa.array(which % len(key.dictionary))), last, sums)
+    return merged.sort_by([("entity", "ascending"), ("key", "ascending")])
+
+
+def _some(values: Floats | None, rows: Any) -> Floats | None:
+    return None if values is None else values[rows]
+
+
+def _sums(
+    micros: Integers, group: Integers, groups: int, values: Mapping[Counter, Floats | None]
+) -> tuple[Integers, dict[str, Floats]]:
+    """The latest time of each group, and each counter at that time."""
+    last = counters.latest(micros, group, groups)
+    elapsed = counters.seconds(last[group], micros)
+    weights: dict[float, Floats] = {}
+    sums: dict[str, Floats] = {}
+    for counter, value in values.items():
+        if counter.half_life is None:
+            sums[counter.name] = counters.largest(np.ones(len(group)) if value is None else value, group, groups)
+            continue
+        if counter.half_life not in weights:
+            weights[counter.half_life] = counters.weight(elapsed, counter.half_life)
+        total = counters.fold(weights[counter.half_life], value, group, groups)
+        total[total < NEGLIGIBLE] = 0.0
+        sums[counter.name] = total
+    return last, sums
+
+
+def _table(entity: pa.Array, key: pa.Array, last: Integers, sums: Mapping[str, Floats]) -> pa.Table:
+    """Rows of SCHEMA in the order of their key; counters that the entity does not keep are 0."""
+    empty = pa.array(np.zeros(len(last)))
+    columns: dict[str, Any] = {
+        "entity": entity,
+        "key": key,
+        "last_at": pa.array(last).cast(INSTANT),
+        **{name: pa.array(sums[name]) if name in sums else empty for name in COUNTERS},
+    }
+    order = pc.sort_indices(key)
+    return pa.table([columns[name].take(order) for name in SCHEMA.names], schema=SCHEMA)
