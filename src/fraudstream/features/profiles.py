@@ -255,7 +255,9 @@ def _sums(
     sums: dict[str, Floats] = {}
     for counter, value in values.items():
         if counter.half_life is None:
-            sums[counter.name] = counters.largest(np.ones(len(group)) if value is None else value, group, groups)
+            sums[counter.name] = counters.largest(
+                np.ones(len(group)) if value is None else value, group, groups
+            )
             continue
         if counter.half_life not in weights:
             weights[counter.half_life] = counters.weight(elapsed, counter.half_life)

@@ -1,0 +1,146 @@
+"""What a feature's expression may use, so that numpy and Spark work it out alike.
+
+Values are numpy arrays in training and Spark columns in serving. Both know + - * / and comparisons;
+everything else is an operation of `Ops`. Nulls never reach an expression: a row turns them
+into the values of an empty profile.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fraudstream.features.catalogue import COUNTERS, DAY
+
+Value = Any
+"""A float64 array or a Spark column of doubles; conditions are boolean ones."""
+
+NEVER_SECONDS: Final = 365 * DAY
+"""The longest time since the last transaction, and the one of an entity that has none."""
+
+
+class Ops(Protocol):
+    """Operations that an operator symbol cannot say."""
+
+    def where(self, condition: Value, yes: Value, no: Value) -> Value:
+        """`yes` where the condition holds, else `no`."""
+
+    def ratio(self, above: Value, below: Value, otherwise: float) -> Value:
+        """above / below, or `otherwise` where below is not positive (Spark raises an error on x / 0)."""
+
+    def maximum(self, value: Value, other: Value) -> Value:
+        """The larger of both."""
+
+    def minimum(self, value: Value, other: Value) -> Value:
+        """The smaller of both."""
+
+    def sqrt(self, value: Value) -> Value:
+        """Square root."""
+
+    def log1p(self, value: Value) -> Value:
+        """Natural logarithm of 1 + value."""
+
+    def exp2(self, value: Value) -> Value:
+        """2 to the power of value."""
+
+    def floor(self, value: Value) -> Value:
+        """The largest whole number that is not above value, as a float."""
+
+    def number(self, condition: Value) -> Value:
+        """1.0 where the condition holds, else 0.0."""
+
+    def differ(self, text: Value, other: Value) -> Value:
+        """Whether two text columns differ; no where either is missing."""
+
+
+class Row(Protocol):
+    """One transaction (or a column of them) and what was known just before it."""
+
+    @property
+    def amount(self) -> Value:
+        """Amount, at most AMOUNT_LIMIT."""
+
+    @property
+    def micros(self) -> Value:
+        """Time in whole microseconds since 1970 (UTC)."""
+
+    def text(self, field: str) -> Value:
+        """A text field."""
+
+    def state(self, entity: str, counter: str) -> Value:
+        """A counter of the entity that this row belongs to, decayed to this row's time; 0 if it has none."""
+
+    def idle(self, entity: str) -> Value:
+        """Seconds since the entity's last transaction, at most NEVER_SECONDS, which also stands for never."""
+
+
+class NumpyOps:
+    """The operations on arrays."""
+
+    def where(self, condition: Value, yes: Value, no: Value) -> Value:  # noqa: D102 - see Ops
+        return np.where(condition, yes, no)
+
+    def ratio(self, above: Value, below: Value, otherwise: float) -> Value:  # noqa: D102
+        out = np.full(np.broadcast(above, below).shape, otherwise)
+        return np.divide(above, below, out=out, where=np.asarray(below) > 0)
+
+    def maximum(self, value: Value, other: Value) -> Value:  # noqa: D102
+        return np.maximum(value, other)
+
+    def minimum(self, value: Value, other: Value) -> Value:  # noqa: D102
+        return np.minimum(value, other)
+
+    def sqrt(self, value: Value) -> Value:  # noqa: D102
+        return np.sqrt(value)
+
+    def log1p(self, value: Value) -> Value:  # noqa: D102
+        return np.log1p(value)
+
+    def exp2(self, value: Value) -> Value:  # noqa: D102
+        return np.exp2(value)
+
+    def floor(self, value: Value) -> Value:  # noqa: D102
+        return np.floor(value)
+
+    def number(self, condition: Value) -> Value:  # noqa: D102
+        return np.asarray(condition).astype(np.float64)
+
+    def differ(self, text: Value, other: Value) -> Value:  # noqa: D102
+        unlike: pa.Array = pc.fill_null(pc.not_equal(text, other), False)
+        return unlike.to_numpy(zero_copy_only=False)
+
+
+class JoinedRow:
+    """A transaction joined with the profiles of its entities, as serving has it.
+
+    `profile(entity, column)` gives the stored value of a counter, or for `last_at` microseconds since
+    1970: 0 and `counters.NEVER` where there is no profile. A transaction older than the
+    profile meets it as it is: time does not run backwards.
+    """
+
+    def __init__(
+        self,
+        ops: Ops,
+        *,
+        micros: Value,
+        amount: Value,
+        text: Callable[[str], Value],
+        profile: Callable[[str, str], Value],
+    ) -> None:
+        self._ops = ops
+        self.micros = micros
+        self.amount = amount
+        self.text = text
+        self._profile = profile
+
+    def _elapsed(self, entity: str) -> Value:
+        return self._ops.maximum((self.micros - self._profile(entity, "last_at")) / 1e6, 0.0)
+
+    def state(self, entity: str, counter: str) -> Value:  # noqa: D102 - see Row
+        stored, half_life = self._profile(entity, counter), COUNTERS[counter].half_life
+        return stored if half_life is None else stored * self._ops.exp2(self._elapsed(entity) / -half_life)
+
+    def idle(self, entity: str) -> Value:  # noqa: D102
+        return self._ops.minimum(self._elapsed(entity), NEVER_SECONDS)

@@ -1,0 +1,206 @@
+"""The point-in-time training view: every row with the state just before it.
+
+Order is (timestamp, position in the table): a row sees the rows before it in that order, so of two at
+the same microsecond the second sees the first, as it would in a stream that brings them in this
+order. A label is seen by rows that are strictly later than the moment it became known.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from fraudstream.features import counters, definitions
+from fraudstream.features.catalogue import COUNTERS, DAY, ENTITIES, Counter
+from fraudstream.features.counters import Floats, Integers
+from fraudstream.features.operations import NEVER_SECONDS, NumpyOps
+from fraudstream.features.profiles import Events, additions, instants
+
+KNOWN_AT = "labelled_at"
+"""Optional column: when the row's label became known. Null or missing: its time plus the delay."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureTable:
+    """Features of transactions; row i belongs to input row i."""
+
+    names: tuple[str, ...]
+    values: NDArray[np.float64]
+    """Shape (rows, features)."""
+    order: NDArray[np.int64]
+    """Input rows in order of time: `values[order]` runs from the first transaction to the last."""
+
+
+def view(
+    transactions: pa.Table, label_delay_days: float = 7, names: Sequence[str] | None = None
+) -> FeatureTable:
+    """The features `names` (default: all that are available) of every transaction, just before it.
+
+    Raises InputError for an unknown feature, or where timestamp or amount is missing.
+    """
+    chosen = definitions.select(definitions.available(transactions) if names is None else names)
+    history = History(Events(transactions), label_delay_days)
+    ops = NumpyOps()
+    values = np.empty((len(history.order), len(chosen)))
+    for column, feature in enumerate(chosen):
+        values[history.order, column] = feature.expression(history, ops)
+    return FeatureTable(tuple(feature.name for feature in chosen), values, history.order)
+
+
+@dataclass(frozen=True, slots=True)
+class _Timeline:
+    """The events of one entity, key by key and each in order of time."""
+
+    sort: Integers
+    """Rows (in order of time) that stand at each place of the timeline; rows without a key are absent."""
+    code: Integers
+    micros: Integers
+    first: NDArray[np.bool_]
+    """Where a key begins."""
+    elapsed: Floats
+    """Seconds since the event before, within the key; 0 at its first."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Labels:
+    """The labels of one entity, key by key and each in the order in which they became known."""
+
+    rows: Integers
+    """The row (in order of time) that each label is about."""
+    at: Integers
+    """The latest transaction among those judged so far: the time of the merged state."""
+    first: NDArray[np.bool_]
+    seen: Integers
+    """For each place of the timeline the last label known by then, or -1."""
+
+
+class History:
+    """Rows in order of time, with what was known just before each: `operations.Row` for training."""
+
+    def __init__(self, events: Events, label_delay_days: float) -> None:
+        self._events = events
+        self.order: Integers = np.argsort(events.micros, kind="stable")
+        self.micros = events.micros[self.order]
+        self.amount = events.amount[self.order]
+        self._label_delay_days = label_delay_days
+        self._timelines: dict[str, _Timeline] = {}
+        self._labels: dict[str, _Labels] = {}
+        self._factors: dict[tuple[str, float], Floats] = {}
+        self._states: dict[tuple[str, str], Floats] = {}
+
+    def text(self, field: str) -> pa.Array:
+        """A text field in order of time."""
+        return self._events.text(field).take(pa.array(self.order))
+
+    def idle(self, entity: str) -> Floats:
+        """Seconds since the entity's last transaction, as `operations.Row` has it."""
+        timeline = self._timeline(entity)
+        waited = np.full(len(self.order), NEVER_SECONDS)
+        waited[timeline.sort] = np.where(timeline.first, NEVER_SECONDS, timeline.elapsed)
+        return np.minimum(waited, NEVER_SECONDS)
+
+    def state(self, entity: str, counter: str) -> Floats:
+        """A counter just before each row, as `operations.Row` has it."""
+        if (entity, counter) not in self._states:
+            known = COUNTERS[counter]
+            compute = self._label_state if known.of_labels else self._event_state
+            before = np.zeros(len(self.order))
+            before[self._timeline(entity).sort] = compute(entity, known)
+            self._states[entity, counter] = before
+        return self._states[entity, counter]
+
+    def _timeline(self, entity: str) -> _Timeline:
+        if entity not in self._timelines:
+            code = self._events.keys(*ENTITIES[entity].fields).code[self.order]
+            sort = np.argsort(code, kind="stable")
+            sort = sort[np.searchsorted(code, 0, sorter=sort) :]
+            code, micros = code[sort], self.micros[sort]
+            first = _begins(code)
+            elapsed = np.zeros(len(sort))
+            elapsed[1:] = counters.seconds(micros[1:], micros[:-1])
+            elapsed[first] = 0.0
+            self._timelines[entity] = _Timeline(sort, code, micros, first, elapsed)
+        return self._timelines[entity]
+
+    def _factor(self, entity: str, half_life: float) -> Floats:
+        """What is left of the state after the event before, 0 at the first of a key."""
+        if (entity, half_life) not in self._factors:
+            timeline = self._timeline(entity)
+            factor = counters.weight(timeline.elapsed, half_life)
+            factor[timeline.first] = 0.0
+            self._factors[entity, half_life] = factor
+        return self._factors[entity, half_life]
+
+    def _event_state(self, entity: str, counter: Counter) -> Floats:
+        timeline = self._timeline(entity)
+        added = additions(self._events, counter.source)
+        value = np.ones(len(timeline.sort)) if added is None else added[self.order][timeline.sort]
+        if counter.half_life is None:
+            state = counters.scan_largest(value, timeline.code)
+            left = (~timeline.first).astype(np.float64)
+        else:
+            left = self._factor(entity, counter.half_life)
+            state = counters.scan(left, value)
+        before = np.zeros(len(value))
+        before[1:] = state[:-1] * left[1:]
+        return before
+
+    def _label_state(self, entity: str, counter: Counter) -> Floats:
+        timeline, labels = self._timeline(entity), self._label_line(entity)
+        if counter.half_life is None or not len(labels.rows):
+            return np.zeros(len(timeline.sort))
+        fraud = self._events.fraud[self.order][labels.rows]
+        value = fraud if counter.source == "fraud" else np.ones(len(fraud))
+        value = value * counters.weight(
+            counters.seconds(labels.at, self.micros[labels.rows]), counter.half_life
+        )
+        factor = np.zeros(len(value))
+        factor[1:] = counters.weight(counters.seconds(labels.at[1:], labels.at[:-1]), counter.half_life)
+        factor[labels.first] = 0.0
+        state = counters.scan(factor, value)
+        elapsed = counters.seconds(timeline.micros, labels.at[labels.seen])
+        return np.where(
+            labels.seen < 0, 0.0, state[labels.seen] * counters.weight(elapsed, counter.half_life)
+        )
+
+    def _label_line(self, entity: str) -> _Labels:
+        """Labels are put between rows: each becomes visible at one position in the order of time."""
+        if entity in self._labels:
+            return self._labels[entity]
+        timeline, rows = self._timeline(entity), np.arange(len(self.order))
+        known_at = self._known_at()
+        # A label is visible from the first row that is strictly later than the moment it became known.
+        visible = np.searchsorted(self.micros, known_at, side="right")
+        code = np.full(len(rows), -1)
+        code[timeline.sort] = timeline.code
+        judged = np.flatnonzero(~np.isnan(self._events.fraud[self.order]) & (code >= 0))
+        span = len(rows) + 1
+        place = code[judged] * span + visible[judged]
+        sort = np.argsort(place, kind="stable")
+        place, judged = place[sort], judged[sort]
+        last = np.searchsorted(place, timeline.code * span + timeline.sort, side="right") - 1
+        same = (last >= 0) & (code[judged[last]] == timeline.code) if len(judged) else last >= 0
+        newest = np.maximum.accumulate(code[judged] * span + judged) % span
+        self._labels[entity] = _Labels(
+            rows=judged, at=self.micros[newest], first=_begins(code[judged]), seen=np.where(same, last, -1)
+        )
+        return self._labels[entity]
+
+    def _known_at(self) -> Integers:
+        """When each label became known; never before its transaction."""
+        known_at = self.micros + round(self._label_delay_days * DAY * 1e6)
+        table = self._events.table
+        if KNOWN_AT in table.column_names:
+            recorded = table[KNOWN_AT].combine_chunks()
+            given = recorded.is_valid().to_numpy(zero_copy_only=False)[self.order]
+            known_at = np.where(given, instants(recorded.fill_null(0))[self.order], known_at)
+        return np.maximum(known_at, self.micros)
+
+
+def _begins(code: Integers) -> NDArray[np.bool_]:
+    """Where a new key begins in sorted codes."""
+    first = np.ones(len(code), dtype=bool)
+    first[1:] = code[1:] != code[:-1]
+    return first
