@@ -126,6 +126,8 @@ class Decoder:
             raise ValueError("the message is empty")
         try:
             document = self._loose.decode(value)
+        except msgspec.ValidationError:  # the only one without a type: a number no double holds
+            raise ValueError("a number is out of range") from None
         except (UnicodeDecodeError, msgspec.DecodeError) as error:
             raise ValueError(f"not JSON: {error}") from None
         except RecursionError:

@@ -1,0 +1,224 @@
+"""What becomes of a message: a row, or a reject with a reason. Never both, never neither."""
+
+import json
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from fraudstream.decode import Decoder
+from fraudstream.schema import FIELDS, REQUIRED, Transaction, arrow_schema
+
+GOOD: dict[str, Any] = {
+    "transaction_id": "t-1",
+    "user_id": "u-1",
+    "timestamp": "2025-03-01T12:30:00.250000+02:00",
+    "amount": 12.5,
+    "device": "ios",
+    "location": "Paris",
+    "transaction_location": "Lyon",
+    "is_fraud": 0,
+}
+
+
+def message(**changes: Any) -> bytes:
+    """A good message with some fields changed; a value of ... leaves the field out."""
+    return json.dumps({k: v for k, v in (GOOD | changes).items() if v is not ...}).encode()
+
+
+def one(value: bytes | None) -> tuple[dict[str, Any] | None, str]:
+    """The row of one message, or the reason for which it is none."""
+    decoded = Decoder().decode([value])
+    assert len(decoded.positions) + len(decoded.rejects) == 1
+    assert decoded.rows.schema == arrow_schema()
+    if decoded.rejects:
+        return None, decoded.rejects[0].reason
+    return decoded.rows.to_pylist()[0], ""
+
+
+def test_a_good_message_becomes_a_row_in_utc() -> None:
+    row, _ = one(message())
+    assert row is not None
+    assert row["timestamp"] == datetime(2025, 3, 1, 10, 30, 0, 250_000, tzinfo=UTC)
+    assert (row["transaction_id"], row["amount"], row["is_fraud"], row["email"]) == ("t-1", 12.5, False, None)
+
+
+BAD: dict[str, tuple[bytes | None, str]] = {
+    "tombstone": (None, "tombstone"),
+    "empty value": (b"", "empty"),
+    "not JSON": (b"hello", "not JSON"),
+    "truncated": (message()[:-7], "not JSON"),
+    "trailing bytes": (message() + b" x", "not JSON"),
+    "two objects": (message() + message(), "not JSON"),
+    "a byte order mark": (b"\xef\xbb\xbf" + message(), "not JSON"),
+    "UTF-16": (message().decode().encode("utf-16"), "not JSON"),
+    "invalid UTF-8": (message(device="DEVICE").replace(b"DEVICE", b"i\xffs"), "not JSON"),
+    "lone surrogate": (message(device="\ud800"), "not JSON"),
+    "raw control character": (message(device="DEVICE").replace(b"DEVICE", b"i\x01s"), "not JSON"),
+    "NaN": (message(amount=float("nan")), "not JSON"),
+    "Infinity": (message(amount=float("inf")), "not JSON"),
+    "deep array": (b"[" * 100_000, "not JSON: nested too deeply"),
+    "deep object": (b'{"a":' * 100_000, "not JSON: nested too deeply"),
+    "deep unknown field": (
+        message(x="DEEP").replace(b'"DEEP"', b"[" * 100_000 + b"]" * 100_000),
+        "nested too deeply",
+    ),
+    "array": (b"[1]", "expected a JSON object, got an array"),
+    "null": (b"null", "expected a JSON object, got null"),
+    "number": (b"5", "expected a JSON object, got a number"),
+    "text": (b'"x"', "expected a JSON object, got a text"),
+    "empty object": (b"{}", "transaction_id: Field required"),
+    "1e999": (message(amount="AMOUNT").replace(b'"AMOUNT"', b"1e999"), "a number"),
+    "huge integer": (message(amount="AMOUNT").replace(b'"AMOUNT"', b"9" * 400), "amount"),
+    "zero amount": (message(amount=0), "amount: Input should be greater than 0"),
+    "negative zero": (message(amount=-0.0), "amount: Input should be greater than 0"),
+    "negative amount": (message(amount=-3), "amount: Input should be greater than 0"),
+    "number as text": (message(amount="12.5"), "amount: Input should be a valid number"),
+    "truth as amount": (message(amount=True), "amount: Input should be a valid number"),
+    "null amount": (message(amount=None), "amount"),
+    "number as id": (message(user_id=17), "user_id: Input should be a valid string"),
+    "object as device": (message(device={"os": "ios"}), "device"),
+    "missing user": (message(user_id=...), "user_id: Field required"),
+    "empty id": (message(transaction_id=""), "transaction_id: String should have at least 1 character"),
+    "long id": (
+        message(transaction_id="x" * 129),
+        "transaction_id: String should have at most 128 characters",
+    ),
+    "a megabyte of text": (
+        message(device="x" * 1_000_000),
+        "device: String should have at most 256 characters",
+    ),
+    "NUL in a text": (message(device="a\x00b"), "device: contains a NUL character"),
+    "NUL in an id": (message(transaction_id="\x00"), "transaction_id: contains a NUL character"),
+    "truth of two": (message(is_fraud=2), "is_fraud"),
+    "truth as float": (message(is_fraud=1.0), "is_fraud"),
+    "truth as text": (message(is_fraud="true"), "is_fraud"),
+    "Unix time": (message(timestamp=1_700_000_000), "timestamp: expected an ISO 8601 text"),
+    "Unix time as text": (message(timestamp="1700000000"), "timestamp: not an ISO 8601"),
+    "no such day": (message(timestamp="2025-02-30T00:00:00"), "timestamp: not an ISO 8601"),
+    "no such zone": (message(timestamp="2025-02-03T00:00:00+25:00"), "timestamp: not an ISO 8601"),
+    "before year 1 in UTC": (message(timestamp="0001-01-01T00:00:00+14:00"), "timestamp: outside the years"),
+    "after year 9999 in UTC": (
+        message(timestamp="9999-12-31T23:59:59-12:00"),
+        "timestamp: outside the years",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_message_is_rejected_with_its_reason(name: str) -> None:
+    value, reason = BAD[name]
+    row, said = one(value)
+    assert row is None
+    assert reason in said
+
+
+@pytest.mark.parametrize(
+    ("text", "instant"),
+    [
+        ("2025-03-01", datetime(2025, 3, 1, tzinfo=UTC)),
+        ("2025-03-01 12:30:00", datetime(2025, 3, 1, 12, 30, tzinfo=UTC)),
+        ("20250301T1230", datetime(2025, 3, 1, 12, 30, tzinfo=UTC)),
+        ("2025-03-01T12:30Z", datetime(2025, 3, 1, 12, 30, tzinfo=UTC)),
+        ("2025-03-01T12:30:00+05:45", datetime(2025, 3, 1, 6, 45, tzinfo=UTC)),
+        ("2025-03-01T12:30:00-1200", datetime(2025, 3, 2, 0, 30, tzinfo=UTC)),
+        ("0001-01-01T00:00:00", datetime(1, 1, 1, tzinfo=UTC)),
+        ("9999-12-31T23:59:59.999999Z", datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)),
+    ],
+)
+def test_iso_8601_is_read_and_no_zone_means_utc(text: str, instant: datetime) -> None:
+    row, reason = one(message(timestamp=text))
+    assert row is not None, reason
+    assert row["timestamp"] == instant
+
+
+@pytest.mark.parametrize(
+    ("truth", "stored"), [(0, False), (1, True), (True, True), (False, False), (None, None), (..., None)]
+)
+def test_truth_comes_as_number_truth_or_nothing(truth: Any, stored: bool | None) -> None:
+    row, _ = one(message(is_fraud=truth))
+    assert row is not None
+    assert row["is_fraud"] is stored
+
+
+def test_of_two_fields_of_one_name_the_last_counts() -> None:
+    row, _ = one(message()[:-1] + b', "amount": 7}')
+    assert row is not None
+    assert row["amount"] == 7.0
+
+
+def test_unknown_fields_are_ignored_and_counted() -> None:
+    decoded = Decoder().decode([message(colour="red", size=3), message(), message(colour="blue")])
+    assert decoded.rows.num_rows == 3
+    assert decoded.unknown_fields == 3
+
+
+def test_a_bad_message_leaves_its_neighbours_alone() -> None:
+    values = [value for value, _ in BAD.values()]
+    mixed = [
+        v for bad in values for v in (message(transaction_id="left"), bad, message(transaction_id="right"))
+    ]
+    decoded = Decoder().decode(mixed)
+    assert decoded.positions == [i for i in range(len(mixed)) if i % 3 != 1]
+    assert [reject.position for reject in decoded.rejects] == [i for i in range(len(mixed)) if i % 3 == 1]
+    assert decoded.rows["transaction_id"].to_pylist() == ["left", "right"] * len(values)
+
+
+def test_no_messages_make_no_rows() -> None:
+    decoded = Decoder().decode([])
+    assert (decoded.rows.num_rows, decoded.rejects) == (0, [])
+
+
+@given(st.lists(st.binary(max_size=60) | st.none(), max_size=5))
+def test_any_bytes_are_a_row_or_a_reject(values: list[bytes | None]) -> None:
+    decoded = Decoder().decode(values)
+    assert sorted([*decoded.positions, *(r.position for r in decoded.rejects)]) == list(range(len(values)))
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=4,
+)
+offsets = st.integers(-1439, 1439).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+field_values = (
+    json_values
+    | st.datetimes(timezones=st.none() | st.just(UTC) | offsets).map(datetime.isoformat)
+    | st.text(min_size=120, max_size=300)
+    | st.floats(min_value=0, allow_infinity=False)
+    | st.sampled_from([0, 1, True, False, "2025-01-01", "a\x00b", "\ud800"])
+)
+
+
+def _law(value: bytes) -> Transaction | None:
+    """What the model alone says of a message."""
+    try:
+        document = json.loads(value)
+        return Transaction.model_validate({name: document[name] for name in FIELDS if name in document})
+    except ValidationError:
+        return None
+
+
+@given(st.dictionaries(st.sampled_from([*FIELDS, "other"]), field_values, max_size=4))
+def test_both_lanes_say_what_the_model_says(changes: dict[str, Any]) -> None:
+    """Whatever the fast lane accepts, `Transaction` reads to the same row, and what it refuses, the model refuses."""
+    value = message(**changes)
+    law = _law(value)
+    row, reason = one(value)
+    if row is not None:
+        assert law is not None, f"the model refuses {row}"
+        assert row == law.model_dump()
+    elif law is not None:
+        # Python's json reads NaN, lone surrogates and numbers without bound, which JSON has not.
+        assert reason.startswith(("not JSON", "a number")), (
+            f"the model accepts {law}, the decoder said {reason}"
+        )
+
+
+def test_every_field_has_its_place_in_arrow() -> None:
+    schema = arrow_schema()
+    assert tuple(schema.names) == FIELDS
+    assert {name for name in FIELDS if not schema.field(name).nullable} == set(REQUIRED)
