@@ -1,0 +1,317 @@
+"""Transactions from a file (CSV or Parquet) for training: columns checked, bad rows counted and listed.
+
+A training file needs less than a message: user_id, timestamp and amount; every other field of the schema is
+taken where it stands, and a feature that needs a missing one is left out.
+"""
+
+import csv
+import gzip
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+
+from fraudstream.errors import InputError
+from fraudstream.schema import ID_LENGTH, KINDS, PERSONAL, TEXT_LENGTH, arrow_schema, parse_instant
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+NEEDED = ("user_id", "timestamp", "amount")
+IDENTIFIERS = ("transaction_id", "user_id", "merchant_id")
+WANTED = tuple(name for name in KINDS if name not in PERSONAL)
+"""Names and e-mail addresses are no input of a model and are not even read."""
+LISTED = 10
+"""Bad rows told one by one; the rest only counted."""
+MOST_BAD = 0.5
+"""Above this share of unreadable rows the file is not what it was taken for: most often a column mapped wrongly."""
+ZONE = r"(Z|z|[+-]\d{2}(:?\d{2})?)$"
+PLAIN_INSTANT = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}(:?\d{2})?)?$"
+"""What Arrow reads in bulk; other forms of ISO 8601 go one by one through `parse_instant`."""
+TRUTHS = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
+CLUES = {
+    "transaction_id": ("transaction_id", "tx_id", "trans_num"),
+    "user_id": ("customer", "user", "card", "account", "client"),
+    "timestamp": ("time", "date"),
+    "amount": ("amount", "amt", "value"),
+    "merchant_id": ("terminal", "merchant", "shop"),
+    "is_fraud": ("fraud", "label", "class"),
+}
+"""Parts of names that other data sets give these columns, for the hint only."""
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """A row that is no transaction: its number in the file (the first data row is 1) and why."""
+
+    row: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a file held: `rows` in order of time, one for each transaction_id, with what was left out."""
+
+    rows: pa.Table
+    read: int
+    unparsable: int = 0
+    examples: tuple[BadRow, ...] = ()
+    duplicates: int = 0
+    notes: tuple[str, ...] = field(default=())
+
+
+def parse_map(pairs: Sequence[str]) -> dict[str, str]:
+    """`their=ours` pairs as {ours: theirs}. Raises InputError where one is no pair or names no field of ours."""
+    mapping: dict[str, str] = {}
+    for pair in pairs:
+        theirs, separator, ours = pair.rpartition("=")
+        theirs, ours = theirs.strip(), ours.strip()
+        if not separator or not theirs or ours not in WANTED:
+            raise InputError(
+                f"--map {pair!r} is not their=ours.",
+                hint=f"Ours is one of {', '.join(WANTED)}; for example --map TX_AMOUNT=amount.",
+            )
+        if ours in mapping:
+            raise InputError(f"--map gives {ours} twice: {mapping[ours]} and {theirs}.", hint="Keep one.")
+        mapping[ours] = theirs
+    return mapping
+
+
+def read_transactions(path: Path, mapping: Mapping[str, str] | None = None) -> Loaded:
+    """The transactions of a CSV or Parquet file.
+
+    Instants end in UTC whatever zones the file mixes; no zone means UTC. A repeated transaction_id is kept
+    once, the first time. Raises InputError where the file cannot be read, lacks a needed column, is
+    empty, is mostly unreadable, or holds labels that contradict each other.
+    """
+    raw, broken = _read_file(path)
+    source = _columns(raw.column_names, dict(mapping or {}), path)
+    if raw.num_rows == 0:
+        raise InputError(f"{path} holds no rows.", hint="Give a file with transactions in it.")
+    reasons: NDArray[Any] = np.full(raw.num_rows, None, dtype=object)
+    columns: dict[str, pa.ChunkedArray | pa.Array] = {}
+    notes: list[str] = []
+    for ours in WANTED:
+        if ours not in source:
+            continue
+        values, bad, why = _convert(ours, raw[source[ours]])
+        reasons[bad & (reasons == None)] = f"{ours}: {why}"  # noqa: E711 - elementwise on objects
+        columns[ours] = values
+    if "transaction_id" not in columns:
+        columns["transaction_id"] = pa.array([f"row-{i}" for i in range(1, raw.num_rows + 1)])
+        notes.append("The file has no transaction_id: rows are numbered, and duplicates cannot be told.")
+    good = reasons == None  # noqa: E711
+    examples = (
+        *(BadRow(int(i) + 1, reasons[i]) for i in np.flatnonzero(~good)[:LISTED]),
+        *broken[:LISTED],
+    )[:LISTED]
+    unparsable = int((~good).sum()) + len(broken)
+    read = raw.num_rows + len(broken)
+    if unparsable > MOST_BAD * read:
+        raise InputError(
+            f"{unparsable} of {read} rows of {path} cannot be read; the first: row {examples[0].row}, {examples[0].reason}.",
+            hint="Name the file's own columns with --map their=ours.",
+        )
+    schema = arrow_schema()
+    names = [name for name in WANTED if name in columns]
+    rows = pa.table({n: columns[n].cast(schema.field(n).type) for n in names}).filter(pa.array(good))
+    kept, duplicates = _without_duplicates(rows)
+    return Loaded(kept.sort_by("timestamp"), read, unparsable, examples, duplicates, tuple(notes))
+
+
+def _read_file(path: Path) -> tuple[pa.Table, list[BadRow]]:
+    """Raw columns of a file, those of a CSV all text; rows with the wrong number of fields apart."""
+    broken: list[BadRow] = []
+
+    def skip(row: Any) -> str:
+        broken.append(
+            BadRow(row.number or 0, f"{row.actual_columns} fields instead of {row.expected_columns}")
+        )
+        return "skip"
+
+    try:
+        with path.open("rb") as file:
+            magic = file.read(4)
+        if magic == b"PAR1":
+            return pq.read_table(path), broken
+        opener = gzip.open if magic[:2] == b"\x1f\x8b" else open
+        with opener(path, "rt", encoding="utf-8-sig", newline="") as text:
+            header = next(csv.reader(text), [])
+        if not header:
+            raise InputError(f"{path} is empty.", hint="Give a CSV or Parquet file with a header and rows.")
+        table = pacsv.read_csv(
+            path,
+            parse_options=pacsv.ParseOptions(invalid_row_handler=skip, newlines_in_values=True),
+            convert_options=pacsv.ConvertOptions(
+                column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=True, null_values=[""]
+            ),
+        )
+    except FileNotFoundError:
+        raise InputError(f"There is no file {path}.", hint="Check the path after --data.") from None
+    except (OSError, UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
+        detail = str(error).splitlines()[0]
+        raise InputError(
+            f"{path} cannot be read as CSV or Parquet: {detail}",
+            hint="Give a UTF-8 CSV with a header, or Parquet.",
+        ) from None
+    return table, broken
+
+
+def _columns(found: Sequence[str], mapping: dict[str, str], path: Path) -> dict[str, str]:
+    """{ours: theirs} for every field that the file has. Raises InputError for what is missing or named twice."""
+    twice = sorted({name for name in found if found.count(name) > 1})
+    if twice:
+        raise InputError(f"{path} has two columns called {', '.join(twice)}.", hint="Rename one of them.")
+    absent = sorted(theirs for theirs in mapping.values() if theirs not in found)
+    if absent:
+        raise InputError(
+            f"{path} has no column {', '.join(absent)}, which --map names.",
+            hint=f"It has: {', '.join(found)}.",
+        )
+    source = {name: name for name in WANTED if name in found} | mapping
+    missing = [name for name in NEEDED if name not in source]
+    if missing:
+        guesses = [f"--map {theirs}={ours}" for ours in CLUES if (theirs := _guess(ours, found, source))]
+        raise InputError(
+            f"{path} has no column {' and no '.join(missing)}; it has {', '.join(found)}.",
+            hint=f"Name the file's own columns: {' '.join(guesses) or '--map THEIRS=' + missing[0]}",
+        )
+    return source
+
+
+def _guess(ours: str, found: Sequence[str], source: Mapping[str, str]) -> str | None:
+    """The column that most likely is `ours`, where that is not known already."""
+    free = [name for name in found if name not in source.values()]
+    for clue in CLUES[ours] if ours not in source else ():
+        for name in free:
+            if clue in name.lower():
+                return name
+    return None
+
+
+def _convert(ours: str, values: pa.ChunkedArray) -> tuple[Any, "NDArray[np.bool_]", str]:
+    """Values in our type, where they are bad, and why they are."""
+    match KINDS[ours]:
+        case "float":
+            return _amounts(values)
+        case "instant":
+            return _instants(values)
+        case "truth":
+            return _truths(values)
+        case "text":
+            return _texts(ours, values)
+
+
+def _strings(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """As text. Floats that are whole numbers lose their `.0`, which pandas gives to integers beside a null."""
+    if pa.types.is_floating(values.type):
+        numbers = values.to_numpy()
+        whole = np.isfinite(numbers) & (numbers == np.trunc(numbers)) & (np.abs(numbers) < 2**53)
+        if (whole | np.isnan(numbers)).all():
+            values = pa.chunked_array([pa.array(np.where(whole, numbers, 0).astype(np.int64), mask=~whole)])
+    try:
+        return values.cast(pa.string())
+    except pa.ArrowException:
+        return pa.chunked_array([[None if v is None else str(v) for v in values.to_pylist()]], pa.string())
+
+
+def _amounts(values: pa.ChunkedArray) -> tuple[Any, "NDArray[np.bool_]", str]:
+    numbers = pd.to_numeric(_strings(values).to_pandas(), errors="coerce").to_numpy(np.float64)
+    if pa.types.is_floating(values.type) or pa.types.is_integer(values.type):
+        numbers = values.cast(pa.float64(), safe=False).to_numpy()
+    bad = ~(np.isfinite(numbers) & (numbers > 0))
+    return pa.array(np.where(bad, 1.0, numbers)), bad, "not a number above 0"
+
+
+def _truths(values: pa.ChunkedArray) -> tuple[Any, "NDArray[np.bool_]", str]:
+    text = pc.utf8_lower(pc.utf8_trim_whitespace(_strings(values))).to_pandas()
+    known = text.map(TRUTHS)
+    bad = (known.isna() & text.notna() & (text != "")).to_numpy(np.bool_)
+    return pa.array([None if v is None or v != v else bool(v) for v in known], pa.bool_()), bad, "not 0 or 1"  # noqa: PLR0124 - NaN
+
+
+def _texts(ours: str, values: pa.ChunkedArray) -> tuple[Any, "NDArray[np.bool_]", str]:
+    text = _strings(values)
+    length, most = pc.fill_null(pc.utf8_length(text), 0), ID_LENGTH if ours in IDENTIFIERS else TEXT_LENGTH
+    bad = pc.or_(pc.greater(length, most), pc.fill_null(pc.match_substring(text, "\0"), fill_value=False))
+    why = f"longer than {most} characters, or with a NUL"
+    if ours in ("transaction_id", "user_id"):
+        bad, why = pc.or_(bad, pc.equal(length, 0)), f"empty, {why}"
+    elif ours == "fraud_scenario":
+        pass  # null where there is none
+    elif ours == "merchant_id":
+        text = pc.if_else(pc.equal(length, 0), None, text)
+    else:
+        text = pc.fill_null(text, "")  # required in a message; here one more value, "not known"
+    return text, bad.to_numpy(), why
+
+
+def _instants(values: pa.ChunkedArray) -> tuple[Any, "NDArray[np.bool_]", str]:
+    """Instants in UTC, whatever zone each row has; in bulk where Arrow can, else one by one."""
+    kind = pa.timestamp("us", "UTC")
+    why = "not an ISO 8601 date and time"
+    if pa.types.is_timestamp(values.type) or pa.types.is_date(values.type):
+        naive = pa.types.is_date(values.type) or values.type.tz is None
+        if naive:
+            values = values.cast(pa.timestamp("us"), safe=False)
+        instants = values.cast(kind, safe=False)
+        return instants, instants.is_null().to_numpy(), why
+    text = pc.utf8_trim_whitespace(_strings(values)).combine_chunks()
+    out = np.full(len(text), np.datetime64("NaT", "us"))
+    plain = pc.fill_null(pc.match_substring_regex(text, PLAIN_INSTANT), fill_value=False).to_numpy(
+        zero_copy_only=False
+    )
+    zoned = pc.fill_null(pc.match_substring_regex(text, ZONE), fill_value=False).to_numpy(
+        zero_copy_only=False
+    )
+    # A date alone ends in what looks like a zone (2024-05-01): only plain instants are taken in bulk.
+    for part, target in ((plain & zoned, kind), (plain & ~zoned, pa.timestamp("us"))):
+        try:
+            out[part] = text.filter(pa.array(part)).cast(target).cast(pa.int64()).to_numpy().view("M8[us]")
+        except pa.ArrowException:
+            plain = plain & ~part  # one of them has a thirteenth month: find it
+    for i in np.flatnonzero(~plain):
+        out[i] = _instant(text[i].as_py())
+    return pa.array(out).cast(kind), np.isnat(out), why
+
+
+def _instant(text: str | None) -> np.datetime64:
+    try:
+        return np.datetime64(parse_instant(text).replace(tzinfo=None), "us")
+    except ValueError:
+        return np.datetime64("NaT", "us")
+
+
+def _without_duplicates(rows: pa.Table) -> tuple[pa.Table, int]:
+    """The first row of each transaction_id, and how many others there were.
+
+    Raises InputError where two of the same id say different things about fraud.
+    """
+    ids = rows["transaction_id"].to_pandas()
+    again = ids.duplicated().to_numpy()
+    if not again.any():
+        return rows, 0
+    if "is_fraud" in rows.column_names:
+        labels = pd.DataFrame({"id": ids, "fraud": rows["is_fraud"].to_pandas()}).dropna()
+        contradicting = labels[labels["id"].isin(ids[again])].groupby("id")["fraud"].nunique()
+        names = list(contradicting[contradicting > 1].index)
+        if names:
+            raise InputError(
+                f"{len(names)} transactions are labelled both fraud and not fraud: {', '.join(names[:5])}"
+                f"{', …' if len(names) > 5 else ''}.",  # noqa: PLR2004 - enough to find them
+                hint="Keep one label for each transaction_id.",
+            )
+    return rows.filter(pa.array(~again)), int(again.sum())
+
+
+def finite(value: float | None) -> float | None:
+    """`value` for JSON, which knows no NaN."""
+    return None if value is None or not math.isfinite(value) else value
