@@ -1,7 +1,122 @@
-"""Commands of this group."""
+"""`fraudstream up`, `status`, `down`, `reset`, `doctor` and `jars fetch`: the embedded services."""
+
+from typing import Annotated
 
 import typer
+
+from fraudstream.cli.output import Json, print_document, print_table
+from fraudstream.errors import ExitCode
+
+jars = typer.Typer(help="The jars of Kafka and of Spark's Kafka connector.", no_args_is_help=True)
+
+
+def up(as_json: Json = False) -> None:
+    """Start Kafka and PostgreSQL on this machine, in the background."""
+    from fraudstream.local import services
+    from fraudstream.settings import load
+
+    endpoints = services.up(load())
+    if as_json:
+        print_document(endpoints.document() | {"started": endpoints.started})
+        return
+    rows = (
+        ("Kafka", endpoints.bootstrap_servers, "kafka" in endpoints.started),
+        ("PostgreSQL", f"{endpoints.host}:{endpoints.port}", "postgres" in endpoints.started),
+    )
+    for name, address, started in rows:
+        typer.echo(f"{name} {'runs' if started else 'is running already'} on {address}")
+
+
+def status(as_json: Json = False) -> None:
+    """Show whether the embedded services run, and where."""
+    from fraudstream.local import services
+    from fraudstream.settings import load
+
+    document = services.status(load())
+    if as_json:
+        print_document(document)
+        return
+    kafka, postgres = document["kafka"], document["postgres"]
+    address = f"{postgres['host']}:{postgres['port']}" if postgres["running"] else ""
+    rows = (
+        ("Kafka", _running(kafka["running"]), kafka["bootstrap_servers"] or "", kafka["log"]),
+        ("PostgreSQL", _running(postgres["running"]), address, postgres["log"]),
+    )
+    print_table(f"Services in {document['home']['path']}", ("service", "state", "address", "log"), rows)
+
+
+def down(as_json: Json = False) -> None:
+    """Stop Kafka and PostgreSQL; their data stays."""
+    from fraudstream.local import services
+    from fraudstream.settings import load
+
+    _say_stopped(services.down(load()), as_json=as_json)
+
+
+def reset(
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False, as_json: Json = False
+) -> None:
+    """Stop Kafka and PostgreSQL and delete all their data."""
+    from fraudstream.local import services
+    from fraudstream.settings import load
+
+    settings = load()
+    if not yes:
+        typer.confirm(f"Delete all transactions, models and topics in {settings.home}?", abort=True, err=True)
+    _say_stopped(services.reset(settings), as_json=as_json, deleted=True)
+
+
+def doctor(as_json: Json = False) -> None:
+    """Check everything that a first run needs, and say what to do where something is missing."""
+    from fraudstream.local.doctor import examine
+    from fraudstream.settings import load
+
+    checks = examine(load())
+    healthy = all(check.ok for check in checks)
+    if as_json:
+        print_document({"ok": healthy, "checks": [check.document() for check in checks]})
+    else:
+        rows = ((check.name, "ok" if check.ok else "FAILED", check.detail, check.hint) for check in checks)
+        print_table("Checks", ("check", "result", "found", "what to do"), rows)
+    raise typer.Exit(ExitCode.DONE if healthy else ExitCode.FAILED)
+
+
+@jars.command()
+def fetch(as_json: Json = False) -> None:
+    """Fetch the jars into the cache, so that later commands need no network."""
+    from fraudstream.local.jars import kafka_jars, spark_jars
+    from fraudstream.settings import load
+
+    settings = load()
+    found = kafka_jars(settings) + spark_jars(settings)
+    document = {
+        "cache": str(settings.jar_cache),
+        "jars": len(found),
+        "bytes": sum(p.stat().st_size for p in found),
+    }
+    if as_json:
+        print_document(document)
+    else:
+        typer.echo(f"{document['jars']} jars, each with its published sha256, in {document['cache']}")
+
+
+def _running(running: bool) -> str:
+    return "running" if running else "not running"
+
+
+def _say_stopped(stopped: tuple[str, ...], *, as_json: bool, deleted: bool = False) -> None:
+    if as_json:
+        print_document({"stopped": stopped, "deleted": deleted})
+        return
+    names = {"kafka": "Kafka", "postgres": "PostgreSQL"}
+    said = " and ".join(names[name] for name in stopped)
+    typer.echo(f"Stopped {said}." if said else "Nothing was running.")
+    if deleted:
+        typer.echo("All data is deleted; the jars stay.")
 
 
 def register(app: typer.Typer) -> None:
     """Add this group's commands to the program."""
+    for command in (up, status, down, reset, doctor):
+        app.command()(command)
+    app.add_typer(jars, name="jars")

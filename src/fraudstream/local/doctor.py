@@ -1,0 +1,146 @@
+"""What a first run needs, checked one by one; a failed check says what to do."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+
+from fraudstream.errors import FraudstreamError
+from fraudstream.local import jars, java
+from fraudstream.local.home import Home
+from fraudstream.local.kafka import CONTROLLER_PORT, EmbeddedKafka
+from fraudstream.local.kafka import PORT as KAFKA_PORT
+from fraudstream.local.postgres import PORT as POSTGRES_PORT
+from fraudstream.local.postgres import EmbeddedPostgres
+from fraudstream.local.processes import free
+from fraudstream.settings import KafkaSettings, PostgresSettings, Settings
+
+FREE_BYTES = 2_000_000_000
+"""Room for a first demo: Kafka and PostgreSQL each keep a million transactions in about 0.4 GB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at: what was found and, where it fails, what to do."""
+
+    name: str
+    ok: bool
+    detail: str
+    hint: str = ""
+
+    def document(self) -> dict[str, str | bool]:
+        """The check as `doctor --json` prints it."""
+        return asdict(self)
+
+
+def examine(settings: Settings) -> list[Check]:
+    """Every check, in the order in which a first run would fail. None of them changes anything."""
+    home = Home.of(settings)
+    wanted: dict[str, Callable[[], Check]] = {
+        "java": _java,
+        "jars": partial(_jars, settings),
+        "disk": partial(_disk, home),
+        "ports": partial(_ports, home),
+        "kafka": partial(_kafka, settings.kafka),
+        "postgres": partial(_postgres, settings.postgres),
+    }
+    return [_checked(name, check) for name, check in wanted.items()]
+
+
+def _checked(name: str, check: Callable[[], Check]) -> Check:
+    """The check's answer; an error that it raises on purpose is one, too."""
+    try:
+        return check()
+    except FraudstreamError as error:
+        return Check(name, ok=False, detail=error.message, hint=error.hint)
+
+
+def _java() -> Check:
+    found = java.find_java()
+    return Check("java", ok=True, detail=f"Java {found.version} in {found.home}")
+
+
+def _jars(settings: Settings) -> Check:
+    cache = settings.jar_cache.expanduser().absolute()
+    for wanted in (jars.kafka_set(), jars.spark_set()):
+        wrong = jars.complaint(wanted, cache / wanted.name)
+        if wrong is not None:
+            return Check("jars", ok=False, detail=wrong, hint="Run `fraudstream jars fetch`.")
+    return Check("jars", ok=True, detail=f"complete in {cache}")
+
+
+def _disk(home: Home) -> Check:
+    existing = next(path for path in (home.root, *home.root.parents) if path.exists())
+    left = shutil.disk_usage(existing).free
+    detail = f"{left / 1e9:.1f} GB free for {home.root}"
+    if left < FREE_BYTES:
+        hint = (
+            f"Make room for {FREE_BYTES / 1e9:g} GB, or set FRAUDSTREAM_HOME to a directory on another disk."
+        )
+        return Check("disk", ok=False, detail=detail, hint=hint)
+    return Check("disk", ok=True, detail=detail)
+
+
+def _ports(home: Home) -> Check:
+    """Our own services hold theirs; a stranger on one is no failure, as `up` then takes another."""
+    broker, server = EmbeddedKafka(home), EmbeddedPostgres(home)
+    said = []
+    if broker.process() is not None:
+        said.append(f"Kafka has {broker.servers}")
+    else:
+        known = home.remembered("kafka")
+        said += [_port("Kafka", known.get("port") or KAFKA_PORT)]
+        said += [_port("Kafka's controller", known.get("controller_port") or CONTROLLER_PORT)]
+    if server.process() is not None:
+        said.append(f"PostgreSQL has 127.0.0.1:{server.port}")
+    else:
+        said.append(_port("PostgreSQL", server.port or POSTGRES_PORT))
+    return Check("ports", ok=True, detail="; ".join(said))
+
+
+def _port(name: str, port: int) -> str:
+    return f"{port} is free for {name}" if free(port) else f"{port} is taken, {name} will take another"
+
+
+def _kafka(kafka: KafkaSettings) -> Check:
+    if kafka.bootstrap_servers is None:
+        return Check(
+            "kafka", ok=False, detail="the embedded broker does not run", hint="Run `fraudstream up`."
+        )
+    from confluent_kafka import KafkaException
+
+    from fraudstream.errors import BrokerUnreachable
+    from fraudstream.kafka import admin
+
+    try:
+        brokers = admin(kafka).list_topics(timeout=min(kafka.timeout_seconds, 5.0)).brokers
+    except KafkaException as error:
+        raise BrokerUnreachable(kafka.bootstrap_servers, 5.0, error.args[0].str()) from None
+    return Check("kafka", ok=True, detail=f"{len(brokers)} broker(s) at {kafka.bootstrap_servers}")
+
+
+def _postgres(postgres: PostgresSettings) -> Check:
+    if postgres.host is None:
+        return Check(
+            "postgres", ok=False, detail="the embedded server does not run", hint="Run `fraudstream up`."
+        )
+    import psycopg
+
+    secret = postgres.secret()
+    try:
+        with psycopg.connect(
+            host=postgres.host,
+            port=postgres.port,
+            user=postgres.user,
+            dbname=postgres.database,
+            password=secret.get_secret_value() if secret else None,
+            sslmode=postgres.sslmode.value,
+            sslrootcert=str(postgres.sslrootcert) if postgres.sslrootcert else None,
+            connect_timeout=postgres.connect_timeout_seconds,
+        ) as connection:
+            version = connection.info.parameter_status("server_version")
+    except psycopg.Error as error:
+        reason = str(error).strip().splitlines()[-1]
+        hint = "Run `fraudstream up`, or check FRAUDSTREAM_POSTGRES__HOST, …__PORT, …__USER and …__PASSWORD_FILE."
+        return Check("postgres", ok=False, detail=reason, hint=hint)
+    return Check("postgres", ok=True, detail=f"version {version} at {postgres.host}:{postgres.port}")

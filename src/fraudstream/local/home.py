@@ -1,0 +1,159 @@
+"""What lies where in FRAUDSTREAM_HOME, who may touch it, and the ports that it remembers."""
+
+import fcntl
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fraudstream.errors import ServiceError
+from fraudstream.logs import get_logger
+from fraudstream.settings import ENDPOINTS, Settings
+
+log = get_logger("local.home")
+
+LOCK_SECONDS = 300.0
+"""How long a command waits for another one: the longest honest wait is a first `up` that fetches the jars."""
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The directory of one pair of embedded services. Everything but the jars lies below `root`."""
+
+    root: Path
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Home":
+        """The home that the settings name, as an absolute path: services outlive the working directory."""
+        return cls(Path(os.path.abspath(settings.home.expanduser())))  # noqa: PTH100 - resolve() would follow links
+
+    @property
+    def endpoints(self) -> Path:
+        """Where `up` leaves the addresses."""
+        return self.root / ENDPOINTS
+
+    @property
+    def logs(self) -> Path:
+        """What the services write about themselves."""
+        return self.root / "logs"
+
+    @property
+    def kafka(self) -> Path:
+        """The broker's data and files; also its working directory."""
+        return self.root / "kafka"
+
+    @property
+    def postgres(self) -> Path:
+        """Where PostgreSQL's data is, unless its user cannot reach this."""
+        return self.root / "postgres"
+
+    @property
+    def password(self) -> Path:
+        """The password of PostgreSQL's user `fraudstream`, mode 0600."""
+        return self.root / "postgres.password"
+
+    def state(self, service: str) -> Path:
+        """The ports and places of a service."""
+        return self.root / f"{service}.json"
+
+    def pid(self, service: str) -> Path:
+        """Which process serves."""
+        return self.root / f"{service}.pid"
+
+    @property
+    def key(self) -> str:
+        """A short name of this home, for what must lie outside of it."""
+        return hashlib.sha256(os.fsencode(self.root)).hexdigest()[:12]
+
+    def prepare(self) -> None:
+        """Make the directories. Raises ServiceError where that is not allowed."""
+        try:
+            # Others may pass through, not look: PostgreSQL runs under another user when we are root.
+            self.root.mkdir(mode=0o711, parents=True, exist_ok=True)
+            self.logs.mkdir(mode=0o700, exist_ok=True)
+            self.kafka.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise unusable(self.root, error) from None
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Let one command at a time change the services of this home. Raises ServiceError after LOCK_SECONDS."""
+        self.prepare()
+        with file_lock(self.root / "lock", f"the services in {self.root}"):
+            yield
+
+    def remembered(self, service: str) -> dict[str, Any]:
+        """What `remember` kept of a service; nothing where it never ran or the file is spoilt."""
+        try:
+            state = json.loads(self.state(service).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            # Only preferences stand here; without them ports are chosen anew.
+            return {}
+        return state if isinstance(state, dict) else {}
+
+    def remember(self, service: str, **values: object) -> None:
+        """Keep ports and places, so that a restart has the same addresses."""
+        write_private(self.state(service), json.dumps(self.remembered(service) | values))
+
+
+def unusable(path: Path, error: OSError) -> ServiceError:
+    """The sentence for a directory that cannot be made or written."""
+    return ServiceError(
+        f"{path} cannot be used: {error.strerror or error}.",
+        hint="Set FRAUDSTREAM_HOME to a directory of your own, on a disk with space.",
+    )
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only we may read, at once or not at all. Raises ServiceError."""
+    try:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    except OSError as error:
+        raise unusable(path, error) from None
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except OSError as error:
+        Path(name).unlink(missing_ok=True)
+        raise unusable(path, error) from None
+
+
+@contextmanager
+def file_lock(path: Path, what: str, seconds: float = LOCK_SECONDS) -> Iterator[None]:
+    """Hold the lock file `path`; the kernel lets go of it when this process ends, however it ends."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise unusable(path, error) from None
+    try:
+        deadline, said = time.monotonic() + seconds, False
+        while not _try_lock(descriptor):
+            if time.monotonic() > deadline:
+                raise ServiceError(
+                    f"Another command has held {what} for {seconds:g} s.",
+                    hint=f"Wait for it, or end it: `fuser {path}` names its process.",
+                )
+            if not said:
+                log.info("Waiting for another command that works on %s.", what)
+                said = True
+            time.sleep(0.05)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

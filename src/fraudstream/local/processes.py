@@ -1,0 +1,208 @@
+"""Background processes: started so that they outlive us, found again for certain, stopped in bounded time."""
+
+import json
+import os
+import pwd
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TypedDict
+
+import psutil
+
+from fraudstream.errors import ServiceError
+from fraudstream.local.home import unusable, write_private
+
+LOOPBACK = "127.0.0.1"
+LOG_BYTES = 10_000_000
+"""A log beyond this size is set aside when its service starts; one older log is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process for certain: its number alone may belong to another one after a restart."""
+
+    pid: int
+    born: str
+    """When it started, in the words of this system; differs between two processes of one number."""
+
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return born(self.pid) == self.born
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal; a process that is gone already is fine."""
+        if self.alive():
+            try:
+                os.kill(self.pid, number)
+            except ProcessLookupError:
+                return
+            except PermissionError:
+                raise ServiceError(
+                    f"Process {self.pid} belongs to another user and cannot be stopped.",
+                    hint="Run the command as the user who started the services.",
+                ) from None
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it ended within `seconds`."""
+        deadline = time.monotonic() + seconds
+        while self.alive():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+        return True
+
+
+def born(pid: int) -> str | None:
+    """When the process started, or None where none runs. One that only waits to be buried does not run.
+
+    On Linux in clock ticks since boot, with the boot's own name: unlike the wall clock that never jumps.
+    """
+    try:
+        if Path("/proc/self/stat").exists():
+            # The command in brackets may hold spaces and brackets itself, so count from the last one.
+            fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+            boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+            return None if fields[0] in "ZX" else f"{boot}:{fields[19]}"
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else repr(process.create_time())
+    except (OSError, psutil.Error):
+        return None
+
+
+def identify(pid: int) -> Process | None:
+    """The process of this number, or None where none runs."""
+    when = born(pid)
+    return Process(pid, when) if when else None
+
+
+def record(path: Path, process: Process) -> None:
+    """Keep which process serves, for later commands."""
+    write_private(path, json.dumps(asdict(process)))
+
+
+def find(path: Path, program: str, argument: str) -> Process | None:
+    """The process that `path` names, if it still runs; else a `program` with that argument.
+
+    The second way finds a service whose pid file was lost or never written.
+    """
+    try:
+        process = Process(**json.loads(path.read_text(encoding="utf-8")))
+        if process.alive():
+            return process
+    except (OSError, ValueError, TypeError):
+        pass  # No pid file, or not one of ours: the process table decides.
+    for candidate in psutil.process_iter(["cmdline"]):
+        command = candidate.info["cmdline"] or []
+        if argument in command and Path(command[0]).name == program:
+            return identify(candidate.pid)
+    return None
+
+
+def spawn(
+    command: Sequence[str],
+    *,
+    output: Path,
+    cwd: Path,
+    user: pwd.struct_passwd | None = None,
+    env: Mapping[str, str],
+) -> Process:
+    """Start a command in a session of its own, with stdout and stderr appended to `output`.
+
+    A shell puts it into the background and ends: so it is nobody's child, leaves no zombie when it is
+    killed, and a closed terminal does not reach it. Raises ServiceError.
+    """
+    try:
+        set_aside(output)
+        with output.open("ab") as log:
+            started = subprocess.run(
+                ["/bin/sh", "-c", '"$@" >&2 & echo $!', "sh", *command],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                cwd=cwd,
+                env=dict(env),
+                start_new_session=True,
+                check=True,
+                text=True,
+                **as_user(user),
+            )
+    except OSError as error:
+        raise unusable(output.parent, error) from None
+    except subprocess.CalledProcessError as error:
+        raise ServiceError(f"{command[0]} could not be started.", hint=f"{output} says why.") from error
+    pid = int(started.stdout)
+    # A process that ended at once has no birth any more; its log says why, so let the caller notice.
+    return identify(pid) or Process(pid, "")
+
+
+class Who(TypedDict, total=False):
+    """The arguments of `subprocess.run` that say under which user."""
+
+    user: int
+    group: int
+    extra_groups: list[int]
+
+
+def as_user(user: pwd.struct_passwd | None) -> Who:
+    """Run as `user`, with no group of ours left; None stays who we are."""
+    return Who() if user is None else Who(user=user.pw_uid, group=user.pw_gid, extra_groups=[])
+
+
+def environment() -> dict[str, str]:
+    """What services inherit: nothing of ours, as they outlive us and an environment may hold passwords."""
+    kept = ("PATH", "HOME", "TMPDIR", "TZ", "JAVA_TOOL_OPTIONS")
+    return {name: os.environ[name] for name in kept if name in os.environ} | {"LC_ALL": "C.UTF-8"}
+
+
+def set_aside(path: Path) -> None:
+    """Begin a new log where the old one has grown long."""
+    if path.exists() and path.stat().st_size > LOG_BYTES:
+        path.replace(path.with_suffix(".old.log"))
+
+
+def tail(path: Path, since: int = 0) -> str:
+    """The end of a log (64 kB at most), from byte `since` on; empty where there is none."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(since if since <= size else 0, size - 65_536))
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def size(path: Path) -> int:
+    """Bytes in a file; 0 where there is none."""
+    return path.stat().st_size if path.exists() else 0
+
+
+def free(port: int) -> bool:
+    """Whether we could listen on this port of the loopback address.
+
+    SO_REUSEADDR as servers set it: connections that are still closing do not count, a listener does.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
+def choose_port(*preferred: int | None, avoid: int | None = None) -> int:
+    """The first preferred port that is free, else any that is; never `avoid`. None and 0 stand for any."""
+    for port in preferred:
+        if port and port != avoid and free(port):
+            return port
+    while True:
+        with socket.socket() as probe:
+            probe.bind((LOOPBACK, 0))
+            port = int(probe.getsockname()[1])
+        if port != avoid:
+            return port

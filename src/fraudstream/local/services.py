@@ -1,0 +1,167 @@
+"""Both embedded services together: what `fraudstream up`, `status`, `down` and `reset` do."""
+
+import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+from fraudstream.errors import ServiceError
+from fraudstream.local.home import Home, unusable, write_private
+from fraudstream.local.jars import kafka_jars
+from fraudstream.local.kafka import CONTROLLER_PORT, EmbeddedKafka
+from fraudstream.local.kafka import PORT as KAFKA_PORT
+from fraudstream.local.postgres import DATABASE, USER, EmbeddedPostgres
+from fraudstream.local.postgres import PORT as POSTGRES_PORT
+from fraudstream.local.processes import LOOPBACK
+from fraudstream.logs import get_logger
+from fraudstream.settings import Settings
+
+log = get_logger("local.services")
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Ports to prefer where a home has none yet; 0 is any free one."""
+
+    kafka: int = KAFKA_PORT
+    controller: int = CONTROLLER_PORT
+    postgres: int = POSTGRES_PORT
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Where the embedded services are."""
+
+    bootstrap_servers: str
+    host: str
+    port: int
+    user: str
+    database: str
+    password_file: Path
+    started: tuple[str, ...] = ()
+    """Services that this call started; the others ran already."""
+
+    def document(self) -> dict[str, dict[str, Any]]:
+        """What `endpoints.json` holds, which settings.py reads."""
+        return {
+            "kafka": {"bootstrap_servers": self.bootstrap_servers},
+            "postgres": {
+                "host": self.host,
+                "port": self.port,
+                "user": self.user,
+                "database": self.database,
+                "password_file": str(self.password_file),
+            },
+        }
+
+
+def up(settings: Settings, ports: Ports | None = None) -> Endpoints:
+    """Start Kafka and PostgreSQL, in parallel, and wait until both answer; what runs already is left alone.
+
+    What this call started is stopped again when one of them fails or the user interrupts.
+    Raises ServiceError (JavaMissing and JarsMissing among them).
+    """
+    home = Home.of(settings)
+    with home.locked():
+        # Here, not in a thread: a download can be interrupted only where the signal arrives.
+        kafka_jars(settings)
+        started = _start(settings, home, ports or Ports())
+        endpoints = _endpoints(home, started)
+        write_private(home.endpoints, json.dumps(endpoints.document(), indent=2) + "\n")
+    return endpoints
+
+
+def _start(settings: Settings, home: Home, ports: Ports) -> tuple[str, ...]:
+    broker, server = EmbeddedKafka(home), EmbeddedPostgres(home)
+    cancelled = Event()
+    with ThreadPoolExecutor(2) as pool:
+        kafka = pool.submit(broker.start, settings, cancelled, (ports.kafka, ports.controller))
+        postgres = pool.submit(server.start, cancelled, ports.postgres)
+        begun = {"kafka": kafka, "postgres": postgres}
+        try:
+            return tuple(name for name, future in begun.items() if future.result())
+        except BaseException:
+            cancelled.set()
+            pool.shutdown()
+            for future, stop in ((kafka, broker.stop), (postgres, server.stop)):
+                if future.exception() is None and future.result():
+                    stop()
+            raise
+
+
+def _endpoints(home: Home, started: tuple[str, ...] = ()) -> Endpoints:
+    servers, port = EmbeddedKafka(home).servers, EmbeddedPostgres(home).port
+    if servers is None or port is None:
+        raise ServiceError(
+            f"{home.root} does not say where the services are.",
+            hint="Run `fraudstream down`, then `fraudstream up`.",
+        )
+    return Endpoints(servers, LOOPBACK, port, USER, DATABASE, home.password, started)
+
+
+def down(settings: Settings) -> tuple[str, ...]:
+    """Stop both services and say which of them ran. Their data stays. Raises ServiceError."""
+    home = Home.of(settings)
+    if not home.root.exists():
+        return ()
+    with home.locked():
+        return _stop(home)
+
+
+def _stop(home: Home) -> tuple[str, ...]:
+    home.endpoints.unlink(missing_ok=True)
+    stops = {"kafka": EmbeddedKafka(home).stop, "postgres": EmbeddedPostgres(home).stop}
+    return tuple(name for name, stop in stops.items() if stop())
+
+
+def reset(settings: Settings) -> tuple[str, ...]:
+    """Stop both services and delete their data, logs, ports and password; the jars stay. Raises ServiceError.
+
+    Only what fraudstream made is deleted: FRAUDSTREAM_HOME may be a directory with other things in it.
+    """
+    home = Home.of(settings)
+    if not home.root.exists():
+        return ()
+    with home.locked():
+        stopped = _stop(home)
+        try:
+            EmbeddedPostgres(home).remove()
+            for directory in (home.kafka, home.postgres, home.logs):
+                if directory.exists():
+                    shutil.rmtree(directory)
+            for service in ("kafka", "postgres"):
+                home.state(service).unlink(missing_ok=True)
+        except OSError as error:
+            raise unusable(home.root, error) from None
+    return stopped
+
+
+def status(settings: Settings) -> dict[str, dict[str, Any]]:
+    """What runs now, as the document of `fraudstream status --json`. Running means that it answers."""
+    home = Home.of(settings)
+    broker, server = EmbeddedKafka(home), EmbeddedPostgres(home)
+    broker_process, server_process = broker.process(), server.process()
+    kafka_answers = broker_process is not None and broker.answers()
+    postgres_answers = server_process is not None and server.answers()
+    return {
+        "kafka": {
+            "running": kafka_answers,
+            "bootstrap_servers": broker.servers if kafka_answers else None,
+            "pid": broker_process.pid if broker_process else None,
+            "log": str(broker.log),
+        },
+        "postgres": {
+            "running": postgres_answers,
+            "host": LOOPBACK if postgres_answers else None,
+            "port": server.port if postgres_answers else None,
+            "user": USER,
+            "database": DATABASE,
+            "password_file": str(home.password),
+            "pid": server_process.pid if server_process else None,
+            "log": str(server.log),
+        },
+        "home": {"path": str(home.root)},
+    }

@@ -1,0 +1,100 @@
+"""Why a service did not start: its log, read for what we can name, as one sentence and a next step."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from fraudstream.errors import ServiceError
+from fraudstream.logs import get_logger
+
+log = get_logger("local.trouble")
+
+MEGABYTE = 1_000_000
+NEW_BYTES = 200 * MEGABYTE
+"""What a new data directory needs: PostgreSQL 40 MB and its first log segments, Kafka's preallocated indexes."""
+OLD_BYTES = 32 * MEGABYTE
+"""What a start of existing data needs: one segment of PostgreSQL's log and Kafka's indexes."""
+
+
+class PortTaken(ServiceError):
+    """Somebody took the port between our look and the service's start: worth another port."""
+
+
+class DiskFull(ServiceError):
+    """No space for the data."""
+
+
+def require_space(directory: Path, wanted: int) -> None:
+    """Raise DiskFull unless `wanted` bytes are free where `directory` is or will be."""
+    existing = next(path for path in (directory, *directory.parents) if path.exists())
+    left = shutil.disk_usage(existing).free
+    if left < wanted:
+        raise disk_full(directory, f"{left // MEGABYTE} MB are free, {wanted // MEGABYTE} MB are needed")
+
+
+def on_free_port(launch: Callable[[], None]) -> None:
+    """Run `launch`, which chooses a port each time; twice more if somebody was quicker than the service."""
+    for _ in range(2):
+        try:
+            return launch()
+        except PortTaken as taken:
+            log.info("%s Trying another one.", taken.message)
+    return launch()
+
+
+def disk_full(directory: Path, detail: str) -> DiskFull:
+    """The error for a disk without space."""
+    return DiskFull(
+        f"The disk of {directory} is full: {detail}.",
+        hint="Make room, or set FRAUDSTREAM_HOME to a directory on another disk.",
+    )
+
+
+def explain(service: str, log: str, path: Path, data: Path) -> ServiceError:
+    """The error for a service that ended while it started; `log` is what it wrote since, `path` where."""
+    lowered = log.lower()
+    if "no space left on device" in lowered or "disk quota exceeded" in lowered or _full(data):
+        return disk_full(data, f"{service} could not write its data")
+    if "address already in use" in lowered:
+        return PortTaken(
+            f"{service} found its port taken.", hint="Run `fraudstream up` again: it chooses another port."
+        )
+    if (
+        "insufficient memory" in lowered
+        or "cannot allocate memory" in lowered
+        or "could not map anonymous" in lowered
+    ):
+        return ServiceError(
+            f"{service} did not get the memory that it needs.",
+            hint="Free about 1 GB of memory and run `fraudstream up` again.",
+        )
+    if "permission denied" in lowered or "has wrong ownership" in lowered or "accessdenied" in lowered:
+        return ServiceError(
+            f"{service} may not use its data in {data}: {_last_line(log)}",
+            hint="Run the command as the user who made the data, or set FRAUDSTREAM_HOME to a directory of your own.",
+        )
+    return ServiceError(
+        f"{service} ended while it started: {_last_line(log)}",
+        hint=f"{path} says more. `fraudstream reset` makes the data anew, where it can be spared.",
+    )
+
+
+def _full(directory: Path) -> bool:
+    """Whether nothing more fits: a log on the same disk could not even say so."""
+    try:
+        found = os.statvfs(directory)
+    except OSError:
+        return False
+    return found.f_bavail * found.f_frsize < MEGABYTE
+
+
+def _last_line(log: str) -> str:
+    """The line that most likely says why: the last error, else the last line at all."""
+    lines = [
+        line.strip() for line in log.splitlines() if line.strip() and not line.lstrip().startswith("at ")
+    ]
+    blamed = [
+        line for line in lines if any(mark in line for mark in ("FATAL", "ERROR", "Exception", "Error"))
+    ]
+    return (blamed or lines or ["it wrote nothing."])[-1][:300]

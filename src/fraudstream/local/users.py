@@ -1,0 +1,57 @@
+"""Under which user PostgreSQL runs, as it refuses to run as root."""
+
+import os
+import pwd
+import shutil
+import subprocess
+from pathlib import Path
+
+from fraudstream.errors import ServiceError
+from fraudstream.local.processes import as_user
+
+SYSTEM_USER = "fraudstream"
+
+
+def service_user(data: Path) -> pwd.struct_passwd | None:
+    """The user for a server on `data`; None means ours. Raises ServiceError.
+
+    As root: the owner of data that exists (another user's home, served by sudo), else a system user of
+    our own. `nobody` would do, but everything else that runs as nobody could then read the cards.
+    """
+    if os.geteuid() != 0:
+        return None
+    try:
+        owner = data.stat().st_uid
+        if owner != 0:
+            return pwd.getpwuid(owner)
+    except (OSError, KeyError):
+        pass  # No data yet, or of a user who was deleted: ours takes it.
+    try:
+        return pwd.getpwnam(SYSTEM_USER)
+    except KeyError:
+        return _create()
+
+
+def _create() -> pwd.struct_passwd:
+    command = ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent"]
+    command += ["--shell", "/usr/sbin/nologin", SYSTEM_USER]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        reason = done.stderr.strip()
+    except OSError as error:
+        reason = str(error)
+    try:
+        # Two commands at once may both try: what counts is that the user is there.
+        return pwd.getpwnam(SYSTEM_USER)
+    except KeyError:
+        raise ServiceError(
+            f"PostgreSQL does not run as root, and the system user {SYSTEM_USER} could not be made: {reason}.",
+            hint=f"Create it (`adduser --system --group {SYSTEM_USER}`), or run fraudstream as an ordinary user.",
+        ) from None
+
+
+def reaches(user: pwd.struct_passwd | None, path: Path, mode: str) -> bool:
+    """Whether `user` may do that: `mode` is a flag of test(1), such as `-x`. The kernel answers, as that user."""
+    test = shutil.which("test") or "/usr/bin/test"
+    done = subprocess.run([test, mode, str(path)], cwd="/", check=False, **as_user(user))
+    return done.returncode == 0
