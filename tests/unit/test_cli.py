@@ -1,0 +1,116 @@
+"""The program as a shell sees it: help, exit codes, errors in two shapes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAVY = (
+    "pyspark",
+    "sklearn",
+    "pandas",
+    "pyarrow",
+    "numpy",
+    "confluent_kafka",
+    "faker",
+    "psycopg",
+    "sqlalchemy",
+)
+
+
+def fraudstream(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run the program as a user would, with no setting of the one who runs the tests."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("FRAUDSTREAM_")}
+    return subprocess.run(
+        [sys.executable, "-m", "fraudstream", *arguments],
+        capture_output=True, text=True, timeout=60, check=False, env=clean | environment,
+    )  # fmt: skip
+
+
+def commands() -> list[tuple[str, ...]]:
+    """Every command of the program, groups included."""
+    import typer.main
+
+    from fraudstream.cli.main import app
+
+    found: list[tuple[str, ...]] = [()]
+    pending: list[tuple[tuple[str, ...], object]] = [((), typer.main.get_command(app))]
+    while pending:
+        path, command = pending.pop()
+        for name, inner in getattr(command, "commands", {}).items():
+            found.append((*path, name))
+            pending.append(((*path, name), inner))
+    return sorted(found)
+
+
+@pytest.mark.parametrize("command", commands(), ids=" ".join)
+def test_help_loads_nothing_heavy(command: tuple[str, ...]) -> None:
+    """`--help` answers at once, as it loads no Spark, no Kafka client and no data library."""
+    probe = (
+        "import sys, fraudstream.cli.main as m\n"
+        f"code = m.run({[*command, '--help']!r})\n"
+        f"heavy = [name for name in {HEAVY!r} if name in sys.modules]\n"
+        "sys.exit(f'loaded {heavy}' if heavy else int(code))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", probe], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert "Usage: fraudstream" in result.stdout
+
+
+def test_every_command_says_what_it_does() -> None:
+    import typer.main
+
+    from fraudstream.cli.main import app
+
+    pending: list[object] = [typer.main.get_command(app)]
+    while pending:
+        command = pending.pop()
+        assert getattr(command, "help", None), f"{command} has no help"
+        pending += getattr(command, "commands", {}).values()
+
+
+def test_a_wrong_command_line_is_exit_code_2_and_a_next_step() -> None:
+    result = fraudstream("consume", "everything")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "'everything' is not one of" in result.stderr
+    assert "`fraudstream consume --help`" in result.stderr
+
+
+def test_errors_are_json_on_stdout_where_json_was_asked_for(tmp_path: Path) -> None:
+    result = fraudstream(
+        "consume", "--once", "--json", FRAUDSTREAM_HOME=str(tmp_path), FRAUDSTREAM_KAFKA__PARTITIONS="x"
+    )
+    assert result.returncode == 2
+    error = json.loads(result.stdout)["error"]
+    assert error["code"] == "settings"
+    assert "FRAUDSTREAM_KAFKA__PARTITIONS" in error["message"]
+    assert error["hint"]
+    assert "Traceback" not in result.stderr
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    result = fraudstream(
+        "--debug", "config", "show", FRAUDSTREAM_HOME=str(tmp_path), FRAUDSTREAM_POSTGRES__PORT="x"
+    )
+    assert result.returncode == 1
+    assert "Traceback" in result.stderr
+
+
+def test_config_show_masks_secrets(tmp_path: Path) -> None:
+    environment = {"FRAUDSTREAM_HOME": str(tmp_path), "FRAUDSTREAM_POSTGRES__PASSWORD": "hush-hush"}
+    for arguments in (("config", "show"), ("config", "show", "--json")):
+        result = fraudstream(*arguments, **environment)
+        assert result.returncode == 0, result.stderr
+        assert "hush-hush" not in result.stdout + result.stderr
+        assert "***" in result.stdout
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    from importlib.metadata import version
+
+    assert fraudstream("--version").stdout == f"fraudstream {version('fraudstream')}\n"

@@ -1,0 +1,163 @@
+"""Where a setting comes from, and what never leaves it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fraudstream.errors import SettingsError
+from fraudstream.kafka import client_config, java_config
+from fraudstream.settings import ENDPOINTS, KafkaSettings, PostgresSettings, load
+
+
+@pytest.fixture(autouse=True)
+def _empty_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import os
+
+    for name in [name for name in os.environ if name.startswith("FRAUDSTREAM_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("FRAUDSTREAM_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_flag_beats_the_environment_which_beats_the_env_file_which_beats_the_default(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert load().kafka.partitions == 4
+    (tmp_path / ".env").write_text("FRAUDSTREAM_KAFKA__PARTITIONS=5\nCOMPOSE_PROJECT_NAME=x\n")
+    assert load().kafka.partitions == 5
+    monkeypatch.setenv("FRAUDSTREAM_KAFKA__PARTITIONS", "6")
+    assert load().kafka.partitions == 6
+    assert load(kafka={"partitions": 7, "bootstrap_servers": None}).kafka.partitions == 7
+
+
+def _embedded(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "password").write_text("made-by-up\n")
+    endpoints = {
+        "kafka": {"bootstrap_servers": "127.0.0.1:19092"},
+        "postgres": {"host": "127.0.0.1", "port": 55433, "password_file": str(tmp_path / "password")},
+    }
+    (tmp_path / "home" / ENDPOINTS).write_text(json.dumps(endpoints))
+
+
+def test_with_nothing_set_the_embedded_services_are_used(tmp_path: Path) -> None:
+    _embedded(tmp_path)
+    settings = load()
+    assert settings.kafka.bootstrap_servers == "127.0.0.1:19092"
+    assert (settings.postgres.host, settings.postgres.port) == ("127.0.0.1", 55433)
+    secret = settings.postgres.secret()
+    assert secret is not None
+    assert secret.get_secret_value() == "made-by-up"
+
+
+def test_the_embedded_password_never_goes_to_another_host(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    _embedded(tmp_path)
+    monkeypatch.setenv("FRAUDSTREAM_POSTGRES__HOST", "db.example")
+    settings = load()
+    assert (settings.postgres.host, settings.postgres.port) == ("db.example", 5432)
+    assert settings.postgres.secret() is None
+    assert settings.kafka.bootstrap_servers == "127.0.0.1:19092"
+
+
+def test_a_broken_endpoints_file_is_one_sentence(tmp_path: Path) -> None:
+    _embedded(tmp_path)
+    (tmp_path / "home" / ENDPOINTS).write_text("{")
+    with pytest.raises(SettingsError, match=r"endpoints.json cannot be read"):
+        load()
+
+
+def test_a_secret_can_come_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("s3cret\r\n")
+    monkeypatch.setenv("FRAUDSTREAM_POSTGRES__PASSWORD_FILE", str(tmp_path / "secret"))
+    secret = load().postgres.secret()
+    assert secret is not None
+    assert secret.get_secret_value() == "s3cret"
+
+
+def test_a_secret_and_its_file_contradict_each_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FRAUDSTREAM_POSTGRES__PASSWORD_FILE", str(tmp_path / "secret"))
+    monkeypatch.setenv("FRAUDSTREAM_POSTGRES__PASSWORD", "hush-hush")
+    with pytest.raises(SettingsError, match="password and password_file are both set") as caught:
+        load()
+    assert "hush-hush" not in str(caught.value)
+
+
+def test_a_missing_secret_file_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRAUDSTREAM_POSTGRES__PASSWORD_FILE", "/nowhere/secret")
+    with pytest.raises(
+        SettingsError, match=r"FRAUDSTREAM_POSTGRES: password_file cannot be read: .*/nowhere/secret"
+    ):
+        load()
+
+
+def test_every_mistake_is_named_by_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRAUDSTREAM_KAFKA__PARTITIONS", "many")
+    monkeypatch.setenv("FRAUDSTREAM_POSTGRES__PORT", "0")
+    monkeypatch.setenv("FRAUDSTREAM_KAFKA__PARTITONS", "1")
+    with pytest.raises(SettingsError) as caught:
+        load()
+    for name in (
+        "FRAUDSTREAM_KAFKA__PARTITIONS:",
+        "FRAUDSTREAM_POSTGRES__PORT:",
+        "FRAUDSTREAM_KAFKA__PARTITONS:",
+    ):
+        assert name in caught.value.message
+
+
+def test_settings_are_frozen_and_masked() -> None:
+    settings = PostgresSettings(password="hush-hush")  # type: ignore[arg-type]  # noqa: S106
+    with pytest.raises(ValueError, match="frozen"):
+        settings.port = 1
+    assert "hush-hush" not in repr(settings)
+    assert "hush-hush" not in settings.model_dump_json()
+
+
+def test_sasl_without_its_parts_says_what_is_missing() -> None:
+    with pytest.raises(ValueError, match="also needs sasl_mechanism, sasl_username, sasl_password"):
+        KafkaSettings(security_protocol="SASL_SSL")
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "module"),
+    [
+        ("SCRAM-SHA-256", "scram.ScramLoginModule"),
+        ("SCRAM-SHA-512", "scram.ScramLoginModule"),
+        ("PLAIN", "plain.PlainLoginModule"),
+    ],
+)
+def test_one_setting_serves_both_kafka_clients(mechanism: str, module: str, tmp_path: Path) -> None:
+    """A quote or a backslash in a password stays inside the JAAS string."""
+    (tmp_path / "ca.pem").write_text("-----BEGIN CERTIFICATE-----\n")
+    kafka = KafkaSettings.model_validate(
+        {
+            "bootstrap_servers": "kafka:9093",
+            "security_protocol": "SASL_SSL",
+            "sasl_mechanism": mechanism,
+            "sasl_username": "ann",
+            "sasl_password": 'a"b\\c; d',
+            "ssl_ca_file": tmp_path / "ca.pem",
+        }
+    )
+    assert client_config(kafka) == {
+        "bootstrap.servers": "kafka:9093",
+        "security.protocol": "SASL_SSL",
+        "sasl.mechanism": mechanism,
+        "sasl.username": "ann",
+        "sasl.password": 'a"b\\c; d',
+        "ssl.ca.location": str(tmp_path / "ca.pem"),
+    }
+    java = java_config(kafka)
+    assert java["sasl.jaas.config"] == (
+        f'org.apache.kafka.common.security.{module} required username="ann" password="a\\"b\\\\c; d";'
+    )
+    assert java["ssl.truststore.certificates"].startswith("-----BEGIN")
+    assert 'a"b' not in repr(kafka)
+
+
+def test_no_kafka_at_all_says_what_to_do() -> None:
+    with pytest.raises(SettingsError, match="No Kafka is set") as caught:
+        client_config(load().kafka)
+    assert "fraudstream up" in caught.value.hint
