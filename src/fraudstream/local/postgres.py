@@ -289,6 +289,14 @@ def installed() -> Path:
     return directory
 
 
+def version() -> str:
+    """The server's own name and version, for example `PostgreSQL 18.4`."""
+    asked = subprocess.run(
+        [str(installed() / "bin" / "postgres"), "--version"], capture_output=True, text=True, check=True
+    )
+    return f"PostgreSQL {asked.stdout.split()[-1]}"
+
+
 def _open_to_all(*directories: Path) -> None:
     """Make directories that every user may pass, also where the umask would say no."""
     for directory in directories:

@@ -1,0 +1,152 @@
+"""Real Kafka and PostgreSQL for every test here: one pair for the run, a database and topics for each test.
+
+The services live in a temporary home on free ports, so that several runs, and the developer's own
+services, do not meet. Only the jar cache is shared: FRAUDSTREAM_JARS, else the user's own.
+"""
+
+import os
+import re
+import secrets
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import platformdirs
+import psutil
+import psycopg
+import pytest
+from psycopg import sql
+
+from fraudstream.local import java, kafka, postgres, services
+from fraudstream.settings import KafkaSettings, PostgresSettings, Settings
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+"""`run("status", "--json")`: the real program with the settings of this test."""
+
+_HOMES = "fraudstream-tests-"
+_ANY_PORTS = services.Ports(kafka=0, controller=0, postgres=0)
+
+
+def jar_cache() -> Path:
+    """The jar cache of the person who runs the tests: nothing is downloaded twice."""
+    return Path(
+        os.environ.get("FRAUDSTREAM_JARS") or Path(platformdirs.user_cache_dir("fraudstream")) / "jars"
+    )
+
+
+def home_settings(home: Path) -> Settings:
+    """Settings of a home and nothing else: no environment or `.env` of the developer gets in."""
+    return Settings(
+        _env_file=None, home=home, jars=jar_cache(), kafka=KafkaSettings(), postgres=PostgresSettings()
+    )
+
+
+def pytest_report_header() -> list[str]:
+    """Which servers the tests meet."""
+    found = java.find_java()
+    return [f"services: {kafka.NAME}, {postgres.version()}, Java {found.version} ({found.home})"]
+
+
+def _clear_abandoned() -> None:
+    """Stop the services of runs that were killed before they could."""
+    for home in Path(tempfile.gettempdir()).glob(f"{_HOMES}*"):
+        owner = re.match(rf"{_HOMES}(\d+)-", home.name)
+        if owner and home.owner() == psutil.Process().username() and not psutil.pid_exists(int(owner[1])):
+            services.reset(home_settings(home))
+            _remove(home)
+
+
+def _remove(home: Path) -> None:
+    (home / "lock").unlink(missing_ok=True)
+    home.rmdir()
+
+
+@pytest.fixture(scope="session")
+def embedded() -> Iterator[Settings]:
+    """The services of this run, with an administrator's settings for them."""
+    _clear_abandoned()
+    home = Path(tempfile.mkdtemp(prefix=f"{_HOMES}{os.getpid()}-"))
+    bare = home_settings(home)
+    try:
+        endpoints = services.up(bare, _ANY_PORTS).document()
+        yield bare.model_copy(
+            update={
+                "kafka": KafkaSettings(**endpoints["kafka"]),
+                "postgres": PostgresSettings(**endpoints["postgres"]),
+            }
+        )
+    finally:
+        services.reset(bare)
+        _remove(home)
+
+
+def _administrator(embedded: Settings) -> "psycopg.Connection[tuple[object, ...]]":
+    server, secret = embedded.postgres, embedded.postgres.secret()
+    assert secret is not None
+    return psycopg.connect(
+        host=server.host,
+        port=server.port,
+        user=server.user,
+        dbname="postgres",
+        password=secret.get_secret_value(),
+        autocommit=True,
+    )
+
+
+@pytest.fixture
+def settings(embedded: Settings) -> Iterator[Settings]:
+    """The services with an empty database and topic names of this test's own."""
+    name = f"test_{secrets.token_hex(6)}"
+    with _administrator(embedded) as connection:
+        connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+    yield embedded.model_copy(
+        update={
+            "kafka": embedded.kafka.model_copy(
+                update={"transactions_topic": f"{name}-transactions", "scored_topic": f"{name}-scored"}
+            ),
+            "postgres": embedded.postgres.model_copy(update={"database": name}),
+        }
+    )
+    with _administrator(embedded) as connection:
+        # A consumer that a test left behind must not keep its database.
+        connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+
+def variables(settings: Settings) -> dict[str, str]:
+    """The environment in which the real program has these settings; the developer's own FRAUDSTREAM_* are out."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("FRAUDSTREAM_")}
+    ours: dict[str, object] = {
+        "HOME": settings.home,
+        "JARS": settings.jars,
+        "KAFKA__BOOTSTRAP_SERVERS": settings.kafka.bootstrap_servers,
+        "KAFKA__TRANSACTIONS_TOPIC": settings.kafka.transactions_topic,
+        "KAFKA__SCORED_TOPIC": settings.kafka.scored_topic,
+        "POSTGRES__HOST": settings.postgres.host,
+        "POSTGRES__PORT": settings.postgres.port,
+        "POSTGRES__USER": settings.postgres.user,
+        "POSTGRES__DATABASE": settings.postgres.database,
+        "POSTGRES__PASSWORD_FILE": settings.postgres.password_file,
+    }
+    return inherited | {
+        f"FRAUDSTREAM_{name}": str(value) for name, value in ours.items() if value is not None
+    }
+
+
+@pytest.fixture
+def environment(settings: Settings) -> dict[str, str]:
+    """The environment in which the real program has the settings of this test."""
+    return variables(settings)
+
+
+@pytest.fixture
+def run(environment: dict[str, str], tmp_path: Path) -> Run:
+    """Runs the real program with the settings of this test, away from any `.env`; keywords as `subprocess.run`."""
+
+    def run(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "fraudstream", *arguments]
+        given = {"env": environment, "cwd": tmp_path, "timeout": 300} | options
+        return subprocess.run(command, capture_output=True, text=True, check=False, **given)  # type: ignore[call-overload,no-any-return]
+
+    return run
