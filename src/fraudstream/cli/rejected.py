@@ -1,7 +1,83 @@
-"""Commands of this group."""
+"""`fraudstream rejected`: messages that could not be read, kept byte for byte."""
+
+import base64
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from fraudstream.cli.output import Json, print_document, print_table
+
+if TYPE_CHECKING:
+    from fraudstream.store.rejected import Rejected
+
+group = typer.Typer(help="Messages that could not be read, kept byte for byte.", no_args_is_help=True)
+
+PREVIEW = 60
+"""Characters of a message that a table shows."""
+
+
+@group.command("list")
+def list_rejected(
+    limit: Annotated[int, typer.Option(min=1, help="Show at most so many.")] = 50,
+    as_json: Json = False,
+) -> None:
+    """Show the messages that wait, with the reason for each."""
+    from fraudstream.settings import load
+    from fraudstream.store import rejected
+
+    postgres = load().postgres
+    waiting, total = list(rejected.waiting(postgres, limit)), rejected.count(postgres)
+    if as_json:
+        print_document({"total": total, "rejected": [_document(message) for message in waiting]})
+        return
+    rows = [
+        (m.topic, m.partition, m.offset, f"{m.rejected_at:%Y-%m-%d %H:%M}", m.reason, _preview(m))
+        for m in waiting
+    ]
+    print_table(f"{total:,} rejected", ("topic", "partition", "offset", "when", "reason", "message"), rows)
+
+
+def _document(message: "Rejected") -> dict[str, Any]:
+    def encoded(value: bytes | None) -> str | None:
+        return None if value is None else base64.b64encode(value).decode("ascii")
+
+    return {
+        "topic": message.topic,
+        "partition": message.partition,
+        "offset": message.offset,
+        "reason": message.reason,
+        "rejected_at": message.rejected_at.isoformat(),
+        "key_base64": encoded(message.key),
+        "value_base64": encoded(message.value),
+    }
+
+
+def _preview(message: "Rejected") -> str:
+    if message.value is None:
+        return "(tombstone)"
+    # repr keeps control characters, which a stranger may have sent, from reaching the terminal.
+    text = repr(message.value[:PREVIEW])[2:-1]
+    return f"{text}… ({len(message.value):,} bytes)" if len(message.value) > PREVIEW else text
+
+
+@group.command()
+def replay(as_json: Json = False) -> None:
+    """Send the messages that can be read by now through their topic again; the others stay.
+
+    Use it after a mend: a newer version that reads what this one refused.
+    """
+    from fraudstream.redelivery import replay_rejected
+    from fraudstream.settings import load
+
+    settings = load()
+    done = replay_rejected(settings.kafka, settings.postgres)
+    document = {"replayed": done.replayed, "still_rejected": done.still_rejected}
+    if as_json:
+        print_document(document)
+    else:
+        typer.echo(f"{done.replayed:,} sent through again, {done.still_rejected:,} still cannot be read")
 
 
 def register(app: typer.Typer) -> None:
     """Add this group's commands to the program."""
+    app.add_typer(group, name="rejected")
