@@ -1,0 +1,24 @@
+"""A believable world of customers, merchants and fraud: pure, seeded, vectorised.
+
+`World` is who and where; `Stream` is what happens, in order of time; `Encoder` writes it as messages.
+"""
+
+from fraudstream.simulate.encode import Encoder
+from fraudstream.simulate.events import DAY, SECOND, Events
+from fraudstream.simulate.scenarios import DEFAULT_FRAUD_RATE, SCENARIOS, Scenario
+from fraudstream.simulate.stream import Stream
+from fraudstream.simulate.world import DEFAULT_SEED, DEFAULT_USERS, World
+
+__all__ = [
+    "DAY",
+    "DEFAULT_FRAUD_RATE",
+    "DEFAULT_SEED",
+    "DEFAULT_USERS",
+    "SCENARIOS",
+    "SECOND",
+    "Encoder",
+    "Events",
+    "Scenario",
+    "Stream",
+    "World",
+]

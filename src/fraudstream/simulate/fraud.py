@@ -1,0 +1,144 @@
+"""Fraud in the stream, at a rate and in a mix: single purchases changed, windows of weeks, episodes.
+
+Every column of a fraud is drawn from what honest customers also do (the same cities, shops, devices), so
+that no value of one column gives it away; docs/simulator.md says how well that succeeds.
+"""
+
+import numpy as np
+
+from fraudstream.errors import InputError
+from fraudstream.simulate.episodes import Episodes, Reach, mean_length, strange_devices
+from fraudstream.simulate.events import DAY, EVENT, SECOND, Events, Floats, Ints, chance
+from fraudstream.simulate.scenarios import LONGEST_EPISODE_SECONDS, MOST_FRAUD, NAMES, SCENARIOS, Scenario, mix
+from fraudstream.simulate.world import FAVOURITES, HABIT, World, cents
+
+MOST_LIKELY = 0.9
+"""Even in a window some purchases are honest."""
+
+
+class Fraud:
+    """Turns honest transactions into fraud.
+
+    Raises InputError where the rate is outside 0 to MOST_FRAUD, or the scenario unknown.
+    """
+
+    def __init__(self, world: World, rate: float, only: str | None = None) -> None:
+        if not 0 <= rate <= MOST_FRAUD:
+            raise InputError(f"The fraud rate must be from 0 to {MOST_FRAUD:g}.")
+        self._world, shares = world, mix(only)
+        chosen = [s for s in SCENARIOS if s.name in shares]
+        self.base_share = 1 - rate * sum(shares[s.name] for s in chosen if s.shape == "episode")
+        """Of the stream's transactions, how many are not added by episodes."""
+        odds = {s.name: rate * shares[s.name] / self.base_share for s in chosen}
+        self._singles = [(s, odds[s.name]) for s in chosen if s.shape == "single"]
+        self._windows = [_Window(world, s, odds[s.name]) for s in chosen if s.shape == "window"]
+        self._chains = [(s, odds[s.name] / mean_length(s)) for s in chosen if s.shape == "episode"]
+        self._episodes = Episodes(world)
+        self._far = Reach(world.cities.km, 500.0)
+
+    def convert(self, rng: np.random.Generator, events: Events) -> None:
+        """Make some of these honest transactions fraud, in place: windows first, then single ones."""
+        for window in self._windows:
+            rows = window.hits(rng, events)
+            _raise(rng, events, rows, window.scenario)
+        if not self._singles:
+            return
+        limits = np.cumsum([odds for _, odds in self._singles])
+        which = np.searchsorted(limits, rng.random(len(events)), side="right")
+        which[events["scenario"] != 0] = len(limits)
+        for number, (scenario, _) in enumerate(self._singles):
+            self._single(rng, scenario, events, np.flatnonzero(which == number))
+
+    def _single(self, rng: np.random.Generator, scenario: Scenario, events: Events, rows: Ints) -> None:
+        if scenario.name == "high_amount":
+            events["scenario"][rows] = NAMES.index(scenario.name) + 1
+            events["cents"][rows] = cents(np.exp(rng.uniform(*np.log(scenario.amount), len(rows))))
+            return
+        _raise(rng, events, rows, scenario)
+        if scenario.name == "unusual_device":
+            events["device"][rows] = strange_devices(rng, len(rows))
+            return
+        city = self._far.draw(rng, self._world.customers.home[events["user"][rows]])
+        online = self._world.merchants.online[events["merchant"][rows]]
+        there = self._world.shop_in(city, rng.random(len(rows)))
+        events["merchant"][rows] = np.where(online, events["merchant"][rows], there)
+        events["city"][rows] = city
+
+    def episodes(self, rng: np.random.Generator, base: Events, scale: float) -> tuple[Events, Ints]:
+        """What episodes add, and which row of `base` each addition follows.
+
+        An episode begins at a transaction of its customer, who is spending just then. `scale` shrinks
+        the gaps in a stream that is denser than life (see Stream).
+        """
+        parts, follows = [np.zeros(0, EVENT)], [np.zeros(0, np.int64)]
+        for scenario, odds in self._chains:
+            parents = np.flatnonzero(rng.random(len(base)) < odds)
+            if len(parents):
+                extra, parent = self._episodes.follow(rng, scenario, base[parents], scale)
+                parts.append(extra)
+                follows.append(parents[parent])
+        return np.concatenate(parts), np.concatenate(follows)
+
+    def under_way(self, rng: np.random.Generator, start: int, rate: float, scale: float) -> Events:
+        """What episodes that began before `start` (microseconds) still add after it, at `rate` a second.
+
+        Without them the first hours of a stream would hold too little fraud.
+        """
+        parts = [np.zeros(0, EVENT)]
+        back = LONGEST_EPISODE_SECONDS * scale
+        for scenario, odds in self._chains:
+            count = rng.poisson(odds * rate * self.base_share * back)
+            if count:
+                at = np.sort(start - 1 - (rng.random(count) * back * SECOND).astype(np.int64))
+                parts.append(self._episodes.follow(rng, scenario, self._world.ordinary(rng, at), scale)[0])
+        events = np.concatenate(parts)
+        return events[events["at"] >= start]
+
+
+class _Window:
+    """Customers or merchants whose purchases are partly fraud for some weeks, a few at a time.
+
+    Who they are depends on the seed and the date alone: a merchant that is compromised today
+    still is when the simulator is started again tomorrow.
+    """
+
+    def __init__(self, world: World, scenario: Scenario, odds: float) -> None:
+        self.scenario = scenario
+        self._field = "merchant" if scenario.name == "compromised_merchant" else "user"
+        self._salt = (world.seed, 10 + NAMES.index(scenario.name))
+        self._length = int(scenario.days * DAY)
+        share = _popularity(world) if self._field == "merchant" else world.customers.activity / world.users
+        # The busier half: a window on somebody who hardly ever appears would show nothing.
+        self._subjects = np.flatnonzero(share >= np.median(share))
+        mean = float(share[self._subjects].mean())
+        self._slots = max(1, round(odds / (scenario.intensity * mean))) if odds else 0
+        wanted = odds / max(self._slots, 1)
+        self._odds = np.minimum(wanted / share.clip(1e-12), MOST_LIKELY)
+
+    def hits(self, rng: np.random.Generator, events: Events) -> Ints:
+        """Rows of `events` that are fraud by this window. Events are of one day at most."""
+        uniform = rng.random(len(events))
+        if not self._slots or not len(events):
+            return np.zeros(0, np.int64)
+        slot = np.arange(self._slots)
+        # Each slot changes hands at a date of its own.
+        turn = (int(events["at"][0]) + (chance(*self._salt, slot) * self._length).astype(np.int64)) // self._length
+        who = self._subjects[(chance(*self._salt, slot, turn) * len(self._subjects)).astype(np.int64)]
+        likely = np.zeros(len(self._odds))
+        likely[who] = self._odds[who]
+        return np.flatnonzero((uniform < likely[events[self._field]]) & (events["scenario"] == 0))
+
+
+def _popularity(world: World) -> Floats:
+    """Share of all purchases that each merchant gets from those who favour it: nearly all that it gets."""
+    visits = np.repeat(world.customers.activity[:, None], FAVOURITES, axis=1) / np.arange(1, FAVOURITES + 1)
+    count = np.bincount(
+        world.customers.favourites.ravel(), weights=visits.ravel(), minlength=len(world.merchants.city)
+    )
+    return np.asarray(HABIT * count / count.sum() + (1 - HABIT) / len(count))
+
+
+def _raise(rng: np.random.Generator, events: Events, rows: Ints, scenario: Scenario) -> None:
+    """Label these rows and multiply their amounts."""
+    events["scenario"][rows] = NAMES.index(scenario.name) + 1
+    events["cents"][rows] = cents(events["cents"][rows] / 100 * rng.uniform(*scenario.amount, len(rows)))
