@@ -1,0 +1,219 @@
+"""The offset protocol against a real PostgreSQL, without Spark: whatever is retried, the tables are the same."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from fraudstream.settings import PostgresSettings, Settings
+from fraudstream.store import positions
+from fraudstream.store.connection import connect
+from fraudstream.store.migrate import migrate
+from fraudstream.store.offsets import Source
+from fraudstream.store.slices import Messages, OffsetHole, Outcome, store_slice
+from fraudstream.store.targets import TARGETS, select
+from samples import message
+
+SOURCE = Source("topic", "topic-uuid", 0)
+BOTH = tuple(TARGETS)
+
+
+@pytest.fixture
+def postgres(settings: Settings) -> PostgresSettings:
+    migrate(settings.postgres)
+    return settings.postgres
+
+
+def query(postgres: PostgresSettings, sql: str) -> list[tuple[Any, ...]]:
+    with connect(postgres) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def stored_ids(postgres: PostgresSettings, table: str) -> list[str]:
+    return [row[0] for row in query(postgres, f"select transaction_id from shop.{table} order by 1")]
+
+
+def store(
+    postgres: PostgresSettings,
+    batches: Sequence[Messages],
+    targets: tuple[str, ...] = BOTH,
+    expected: dict[str, int] | None = None,
+) -> Outcome:
+    return store_slice(postgres, SOURCE, select([*targets]), expected or {}, iter(batches))
+
+
+def messages(*values: bytes | None, first: int = 0) -> Messages:
+    return Messages(range(first, first + len(values)), [b"key"] * len(values), values)
+
+
+def test_a_slice_is_stored_with_its_offset_and_its_rejects(postgres: PostgresSettings) -> None:
+    outcome = store(
+        postgres,
+        [messages(message(transaction_id="a"), b"poison", message(transaction_id="b", is_fraud=1), first=7)],
+    )
+    assert (outcome.stored, outcome.rejected) == ({"transactions": 1, "fraud": 1}, 1)
+    assert stored_ids(postgres, "transactions") == ["a"]
+    assert stored_ids(postgres, "fraud_transactions") == ["b"]
+    assert query(postgres, 'select topic, topic_id, partition, "offset", key, value from shop.rejected') == [
+        ("topic", "topic-uuid", 0, 8, b"key", b"poison")
+    ]
+    assert positions.begin(postgres, BOTH, "topic", "topic-uuid", {}) == {
+        ("transactions", 0): 10,
+        ("fraud", 0): 10,
+    }
+
+
+def test_a_slice_that_fails_half_way_leaves_nothing(postgres: PostgresSettings) -> None:
+    def broken() -> Iterator[Messages]:
+        yield messages(message(transaction_id="a"), b"poison")
+        raise ConnectionResetError
+
+    with pytest.raises(ConnectionResetError):
+        store_slice(postgres, SOURCE, select([*BOTH]), {}, broken())
+    for table in ("transactions", "rejected", "stream_offsets"):
+        assert query(postgres, f"select count(*) from shop.{table}") == [(0,)]
+
+
+def test_of_two_messages_with_one_id_the_first_is_kept_and_the_second_counted(
+    postgres: PostgresSettings,
+) -> None:
+    values = [message(transaction_id="a", amount=amount) for amount in (1, 2)]
+    outcome = store(postgres, [messages(*values, message(transaction_id="b"))])
+    assert (outcome.stored["transactions"], outcome.duplicates["transactions"]) == (2, 1)
+    outcome = store(
+        postgres, [messages(message(transaction_id="a", amount=3), message(transaction_id="c"), first=3)]
+    )
+    assert (outcome.stored["transactions"], outcome.duplicates["transactions"]) == (1, 1)
+    assert query(postgres, "select transaction_id, amount from shop.transactions order by 1") == [
+        ("a", 1.0), ("b", 12.5), ("c", 12.5),
+    ]  # fmt: skip
+
+
+def test_a_target_that_went_back_in_time_stops_the_slice(postgres: PostgresSettings) -> None:
+    """As after a restore from a backup: storing on would leave a hole that nobody sees."""
+    store(postgres, [messages(message(transaction_id="a"))])
+    with pytest.raises(OffsetHole, match="stands at offset 1 of topic/0, but was seen at 5"):
+        store(postgres, [messages(message(transaction_id="b"), first=5)], expected={"transactions": 5})
+    assert stored_ids(postgres, "transactions") == ["a"]
+
+
+def test_gaps_between_offsets_are_no_holes(postgres: PostgresSettings) -> None:
+    """A transactional producer's markers take offsets that no reader sees."""
+    store(postgres, [messages(message(transaction_id="a"))], expected={"transactions": 0})
+    outcome = store(postgres, [messages(message(transaction_id="b"), first=4)], expected={"transactions": 1})
+    assert outcome.next_offsets == {"transactions": 5, "fraud": 5}
+
+
+def test_a_topic_made_anew_starts_at_its_own_zero(postgres: PostgresSettings) -> None:
+    store(postgres, [messages(*[message(transaction_id=str(i)) for i in range(5)])])
+    outcome = store_slice(
+        postgres,
+        Source("topic", "another-uuid", 0),
+        select(["transactions"]),
+        {},
+        [messages(message(transaction_id="new"))],
+    )
+    assert outcome.next_offsets == {"transactions": 1}
+    assert "new" in stored_ids(postgres, "transactions")
+
+
+@dataclass
+class Step:
+    """One task: which targets, which slice in which batches, and whether it dies before it commits."""
+
+    targets: tuple[str, ...]
+    begin: int
+    length: int
+    batch: int
+    dies: bool
+
+
+steps = st.builds(
+    Step,
+    targets=st.sampled_from([("transactions",), ("fraud",), ("fraud", "transactions")]),
+    begin=st.integers(0, 12),
+    length=st.integers(1, 12),
+    batch=st.integers(1, 5),
+    dies=st.booleans(),
+)
+
+
+@dataclass
+class Topic:
+    """A partition's messages: (offset, kind, id). Offsets may leave gaps, ids may repeat."""
+
+    entries: list[tuple[int, str, str]] = field(default_factory=list)
+
+    def messages(self, first: int, end: int) -> Messages:
+        """Those with first <= offset < end."""
+        chosen = [entry for entry in self.entries if first <= entry[0] < end]
+        values = {
+            "good": lambda name: message(transaction_id=name, is_fraud=0),
+            "fraud": lambda name: message(transaction_id=name, is_fraud=1),
+            "bad": lambda name: f"bad {name}".encode(),
+        }
+        return Messages(
+            [offset for offset, _, _ in chosen],
+            [None] * len(chosen),
+            [values[kind](name) for _, kind, name in chosen],
+        )
+
+
+@st.composite
+def topics(draw: st.DrawFn) -> Topic:
+    kinds = draw(st.lists(st.sampled_from(["good", "good", "fraud", "bad"]), min_size=1, max_size=12))
+    gaps = draw(st.lists(st.integers(0, 2), min_size=len(kinds), max_size=len(kinds)))
+    ids = draw(st.lists(st.sampled_from("abcdefgh"), min_size=len(kinds), max_size=len(kinds)))
+    offset, entries = 0, []
+    for kind, gap, name in zip(kinds, gaps, ids, strict=True):
+        offset += gap
+        entries.append((offset, kind, name))
+        offset += 1
+    return Topic(entries)
+
+
+@hypothesis_settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(topics(), st.lists(steps, max_size=8))
+def test_any_history_of_tasks_ends_with_the_same_tables(
+    postgres: PostgresSettings, topic: Topic, history: list[Step]
+) -> None:
+    """Replays with other boundaries, tasks that die, targets one by one or together: nothing lost, nothing twice.
+
+    A slice begins where Spark may begin it: at or below what its targets have, as `expected` demands.
+    """
+    with connect(postgres) as connection:
+        connection.execute(
+            "truncate shop.transactions, shop.fraud_transactions, shop.rejected, shop.stream_offsets"
+        )
+    processed: Counter[str] = Counter()
+    final = Step(BOTH, 0, topic.entries[-1][0] + 1, 3, dies=False)
+    for step in [*history, final]:
+        at = positions.begin(postgres, step.targets, "topic", "topic-uuid", {0: 0})
+        begin = min(step.begin, *at.values())
+        batches = [
+            topic.messages(first, min(first + step.batch, begin + step.length))
+            for first in range(begin, begin + step.length, step.batch)
+        ]
+        if step.dies:
+            with pytest.raises(ConnectionResetError):
+                store_slice(postgres, SOURCE, select([*step.targets]), {}, _dying(batches))
+        else:
+            store(
+                postgres, batches, step.targets, expected={target: at[target, 0] for target in step.targets}
+            )
+    for table, kind in (("transactions", "good"), ("fraud_transactions", "fraud")):
+        assert stored_ids(postgres, table) == sorted({name for _, k, name in topic.entries if k == kind})
+    rejected = query(postgres, 'select "offset", value from shop.rejected order by 1')
+    assert rejected == [(offset, f"bad {name}".encode()) for offset, k, name in topic.entries if k == "bad"]
+
+
+def _dying(batches: list[Messages]) -> Iterator[Messages]:
+    yield from batches
+    raise ConnectionResetError
