@@ -1,6 +1,5 @@
 """What a first run needs, checked one by one; a failed check says what to do."""
 
-import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -13,6 +12,7 @@ from fraudstream.local.kafka import PORT as KAFKA_PORT
 from fraudstream.local.postgres import PORT as POSTGRES_PORT
 from fraudstream.local.postgres import EmbeddedPostgres
 from fraudstream.local.processes import free
+from fraudstream.local.trouble import space
 from fraudstream.settings import KafkaSettings, PostgresSettings, Settings
 
 FREE_BYTES = 2_000_000_000
@@ -43,6 +43,7 @@ def examine(settings: Settings) -> list[Check]:
         "ports": partial(_ports, home),
         "kafka": partial(_kafka, settings.kafka),
         "postgres": partial(_postgres, settings.postgres),
+        "schema": partial(_schema, settings.postgres),
     }
     return [_checked(name, check) for name, check in wanted.items()]
 
@@ -70,8 +71,7 @@ def _jars(settings: Settings) -> Check:
 
 
 def _disk(home: Home) -> Check:
-    existing = next(path for path in (home.root, *home.root.parents) if path.exists())
-    left = shutil.disk_usage(existing).free
+    left = space(home.root)
     detail = f"{left / 1e9:.1f} GB free for {home.root}"
     if left < FREE_BYTES:
         hint = (
@@ -124,23 +124,24 @@ def _postgres(postgres: PostgresSettings) -> Check:
         return Check(
             "postgres", ok=False, detail="the embedded server does not run", hint="Run `fraudstream up`."
         )
-    import psycopg
+    from fraudstream.store.connection import connect
 
-    secret = postgres.secret()
-    try:
-        with psycopg.connect(
-            host=postgres.host,
-            port=postgres.port,
-            user=postgres.user,
-            dbname=postgres.database,
-            password=secret.get_secret_value() if secret else None,
-            sslmode=postgres.sslmode.value,
-            sslrootcert=str(postgres.sslrootcert) if postgres.sslrootcert else None,
-            connect_timeout=postgres.connect_timeout_seconds,
-        ) as connection:
-            version = connection.info.parameter_status("server_version")
-    except psycopg.Error as error:
-        reason = str(error).strip().splitlines()[-1]
-        hint = "Run `fraudstream up`, or check FRAUDSTREAM_POSTGRES__HOST, …__PORT, …__USER and …__PASSWORD_FILE."
-        return Check("postgres", ok=False, detail=reason, hint=hint)
+    with connect(postgres) as connection:
+        version = connection.info.parameter_status("server_version")
     return Check("postgres", ok=True, detail=f"version {version} at {postgres.host}:{postgres.port}")
+
+
+def _schema(postgres: PostgresSettings) -> Check:
+    from fraudstream.store.migrate import current_revision, head_revision
+
+    if postgres.host is None:
+        return Check("schema", ok=False, detail="no database to look at", hint="Run `fraudstream up`.")
+    found, wanted = current_revision(postgres), head_revision()
+    if found is None:
+        return Check("schema", ok=True, detail="no tables yet; the first command that needs them makes them")
+    if found != wanted:
+        hint = (
+            "Older tables are upgraded when `fraudstream consume` starts; for newer ones upgrade fraudstream."
+        )
+        return Check("schema", ok=False, detail=f"revision {found}, this version wants {wanted}", hint=hint)
+    return Check("schema", ok=True, detail=f"revision {found}")

@@ -180,6 +180,8 @@ def _ivy(wanted: JarSet, scratch: Path, into: Path, ivy_settings: Path | None) -
     """Run Ivy; everything that it writes stays in `scratch`."""
     (scratch / "ivy.xml").write_text(_ivy_file(wanted), encoding="utf-8")
     command = [str(find_java().binary), *_proxy_options(), f"-Divy.default.ivy.user.dir={scratch / 'ivy'}"]
+    # Java waits for ever by default; a network that drops packets would look like a slow one.
+    command += ["-Dsun.net.client.defaultConnectTimeout=15000", "-Dsun.net.client.defaultReadTimeout=60000"]
     command += ["-jar", str(_ivy_jar())]
     if ivy_settings is not None:
         command += ["-settings", str(ivy_settings.expanduser().absolute())]
@@ -208,18 +210,19 @@ def _missing(wanted: JarSet, reason: str) -> JarsMissing:
 
 def _reason(output: str) -> str:
     """The one line of Ivy's report that says why."""
+    lines = [line.strip(" \t:") for line in output.splitlines() if line.strip(" \t:")]
     for mark in (
-        "Host ",
         "No space left on device",
-        "Connection refused",
-        "UnknownHost",
+        "Host ",
+        "Server access error",
         "timed out",
-        "unresolved",
+        "FAILED",
+        ": not found",
     ):
-        for line in output.splitlines():
+        for line in lines:
             if mark in line:
-                return line.strip().strip(":").strip()[:300]
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
+                # Ivy says "not found" also where the repository did not answer at all.
+                return line[:300] + (", or its repository does not answer" if mark == ": not found" else "")
     return lines[-1][:300] if lines else "Ivy said nothing"
 
 

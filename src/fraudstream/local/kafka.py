@@ -163,6 +163,8 @@ class EmbeddedKafka:
         jars = kafka_jars(settings)
         java = find_java().binary
 
+        log.info("Starting %s.", NAME)
+
         def launch() -> None:
             self._configure(settings.kafka.partitions, ports)
             self._format(java, jars)

@@ -73,7 +73,11 @@ class EmbeddedPostgres:
     @property
     def directory(self) -> Path:
         """Holds `data`, and belongs to the user that PostgreSQL runs as."""
-        return Path(self.home.remembered("postgres").get("directory") or self.home.postgres)
+        return self._outside if self.home.remembered("postgres").get("outside") else self.home.postgres
+
+    @property
+    def _outside(self) -> Path:
+        return OUTSIDE / self.home.key / "postgres"
 
     @property
     def data(self) -> Path:
@@ -116,6 +120,7 @@ class EmbeddedPostgres:
         user = users.service_user(directory)
         trouble.require_space(directory, trouble.OLD_BYTES if self.data.exists() else trouble.NEW_BYTES)
         binaries = _binaries(user)
+        log.info("Starting %s.", NAME)
         self._initialise(binaries, user)
         self._forget_dead()
         trouble.on_free_port(
@@ -149,8 +154,8 @@ class EmbeddedPostgres:
         directory = self.directory
         if directory.exists():
             shutil.rmtree(directory)
-        if directory.parent.parent == OUTSIDE:
-            shutil.rmtree(directory.parent, ignore_errors=True)
+        if directory == self._outside and directory.parent.exists():
+            directory.parent.rmdir()
         self.home.password.unlink(missing_ok=True)
 
     def _connect(self, database: str, seconds: int) -> "psycopg.Connection[tuple[object, ...]]":
@@ -170,11 +175,11 @@ class EmbeddedPostgres:
         """Choose, once, where the data lives, and make that directory."""
         directory = self.directory
         try:
-            if "directory" not in self.home.remembered("postgres") or not directory.exists():
+            if "outside" not in self.home.remembered("postgres") or not directory.exists():
                 directory = self.home.postgres
                 user = users.service_user(directory)
                 if user is not None and not users.reaches(user, self.home.root, "-x"):
-                    directory = OUTSIDE / self.home.key / "postgres"
+                    directory = self._outside
                     _open_to_all(OUTSIDE, directory.parent)
                     log.info("%s is closed to the user %s.", self.home.root, user.pw_name)
                     log.info("PostgreSQL's data is in %s instead.", directory)
@@ -183,7 +188,7 @@ class EmbeddedPostgres:
                     os.chown(directory, user.pw_uid, user.pw_gid)
         except OSError as error:
             raise unusable(directory, error) from None
-        self.home.remember("postgres", directory=str(directory))
+        self.home.remember("postgres", outside=directory == self._outside)
         return directory
 
     def _choose_port(self, preferred: int) -> int:

@@ -1,6 +1,5 @@
 """Why a service did not start: its log, read for what we can name, as one sentence and a next step."""
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -25,10 +24,15 @@ class DiskFull(ServiceError):
     """No space for the data."""
 
 
+def space(directory: Path) -> int:
+    """Free bytes where `directory` is, or will be."""
+    existing = next(path for path in (directory, *directory.parents) if path.exists())
+    return shutil.disk_usage(existing).free
+
+
 def require_space(directory: Path, wanted: int) -> None:
     """Raise DiskFull unless `wanted` bytes are free where `directory` is or will be."""
-    existing = next(path for path in (directory, *directory.parents) if path.exists())
-    left = shutil.disk_usage(existing).free
+    left = space(directory)
     if left < wanted:
         raise disk_full(directory, f"{left // MEGABYTE} MB are free, {wanted // MEGABYTE} MB are needed")
 
@@ -53,40 +57,27 @@ def disk_full(directory: Path, detail: str) -> DiskFull:
 
 def explain(service: str, log: str, path: Path, data: Path) -> ServiceError:
     """The error for a service that ended while it started; `log` is what it wrote since, `path` where."""
-    lowered = log.lower()
-    if "no space left on device" in lowered or "disk quota exceeded" in lowered or _full(data):
+    said = log.lower()
+
+    def says(*marks: str) -> bool:
+        return any(mark in said for mark in marks)
+
+    # The second half: a log on the same disk could not even say so.
+    if says("no space left on device", "disk quota exceeded") or space(data) < MEGABYTE:
         return disk_full(data, f"{service} could not write its data")
-    if "address already in use" in lowered:
-        return PortTaken(
-            f"{service} found its port taken.", hint="Run `fraudstream up` again: it chooses another port."
-        )
-    if (
-        "insufficient memory" in lowered
-        or "cannot allocate memory" in lowered
-        or "could not map anonymous" in lowered
-    ):
-        return ServiceError(
-            f"{service} did not get the memory that it needs.",
-            hint="Free about 1 GB of memory and run `fraudstream up` again.",
-        )
-    if "permission denied" in lowered or "has wrong ownership" in lowered or "accessdenied" in lowered:
-        return ServiceError(
-            f"{service} may not use its data in {data}: {_last_line(log)}",
-            hint="Run the command as the user who made the data, or set FRAUDSTREAM_HOME to a directory of your own.",
-        )
+    if says("address already in use"):
+        hint = "Run `fraudstream up` again: it chooses another port."
+        return PortTaken(f"{service} found its port taken.", hint=hint)
+    if says("insufficient memory", "cannot allocate memory", "could not map anonymous"):
+        hint = "Free about 1 GB of memory and run `fraudstream up` again."
+        return ServiceError(f"{service} did not get the memory that it needs.", hint=hint)
+    if says("permission denied", "has wrong ownership", "accessdenied"):
+        hint = "Run the command as the user who made the data, or set FRAUDSTREAM_HOME to a directory of your own."
+        return ServiceError(f"{service} may not use its data in {data}: {_last_line(log)}", hint=hint)
     return ServiceError(
         f"{service} ended while it started: {_last_line(log)}",
         hint=f"{path} says more. `fraudstream reset` makes the data anew, where it can be spared.",
     )
-
-
-def _full(directory: Path) -> bool:
-    """Whether nothing more fits: a log on the same disk could not even say so."""
-    try:
-        found = os.statvfs(directory)
-    except OSError:
-        return False
-    return found.f_bavail * found.f_frsize < MEGABYTE
 
 
 def _last_line(log: str) -> str:
