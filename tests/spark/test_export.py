@@ -13,7 +13,7 @@ from pyspark.sql.functions import col
 from sklearn.ensemble import HistGradientBoostingClassifier, IsolationForest, RandomForestClassifier
 
 from fraudstream.model.export import load_spark
-from fraudstream.model.extract import from_gradient_boosting, from_isolation_forest, from_random_forest
+from fraudstream.model.extract import Side, from_gradient_boosting, from_isolation_forest, from_random_forest
 from fraudstream.model.trees import Ensemble
 
 FEATURES = ("amount", "share", "flag", "a", "b")
@@ -56,12 +56,13 @@ def isolation_forest(x: Any, _y: Any) -> tuple[Ensemble, Callable[[Any], Any]]:
 
 def bent_isolation_forest(x: Any, _y: Any) -> tuple[Ensemble, Callable[[Any], Any]]:
     """Fitted on a function of the features, exported over the features themselves."""
+    sides = [Side(80.0), Side(0.1), Side(0.0), Side(0.5, falls=True), Side(-0.5)]
 
-    def bend(v: Any) -> Any:
-        return np.log1p(np.maximum(v, 0.2))
+    def bend(z: Any) -> Any:
+        return np.column_stack([side(z[:, j]) for j, side in enumerate(sides)])
 
     forest = IsolationForest(n_estimators=100, random_state=1).fit(bend(x))
-    return from_isolation_forest(forest, FEATURES, [bend] * 5), lambda z: -forest.score_samples(bend(z))
+    return from_isolation_forest(forest, FEATURES, sides), lambda z: -forest.score_samples(bend(z))
 
 
 def random_forest(x: Any, y: Any) -> tuple[Ensemble, Callable[[Any], Any]]:

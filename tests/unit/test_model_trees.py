@@ -1,6 +1,5 @@
 """Tree tables decide exactly as scikit-learn does."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, IsolationForest, Ra
 
 from fraudstream.errors import InputError
 from fraudstream.model.extract import (
+    Side,
     double_threshold,
     from_gradient_boosting,
     from_isolation_forest,
@@ -149,10 +149,7 @@ def test_an_undone_transform_decides_as_the_transform_did(limit: float, x: float
 
 def test_a_transformed_isolation_forest_reads_raw_features() -> None:
     x, _ = sample()
-    steps: list[Callable[[Any], Any]] = [
-        lambda v: np.log1p(np.maximum(v, 60.0)),
-        *[lambda v: np.maximum(v, 0.1)] * 5,
-    ]
+    steps = [Side(60.0), Side(0.1), Side(0.0), Side(0.5, falls=True), Side(-0.5), Side(-0.2, falls=True)]
     bent = np.column_stack([step(x[:, j]) for j, step in enumerate(steps)])
     forest = IsolationForest(n_estimators=30, random_state=1).fit(bent)
     ensemble = from_isolation_forest(forest, FEATURES, steps)

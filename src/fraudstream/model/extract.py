@@ -69,6 +69,25 @@ def _from_ordinal(ordinal: "Integers") -> "Floats":
 
 
 @dataclass(frozen=True, slots=True)
+class Side:
+    """Which side of a feature is suspicious, and from where on: everything on the other side looks the same.
+
+    max(x, limit) where high values are suspicious; max(-x, -limit) where low ones are (`falls`).
+    """
+
+    limit: float
+    falls: bool = False
+
+    def __call__(self, x: "Floats") -> "Floats":
+        """What the forest sees of the feature, higher is worse."""
+        return self.rising(-x if self.falls else x)
+
+    def rising(self, x: "Floats") -> "Floats":
+        """The function that never falls, of x or of -x."""
+        return np.maximum(x, -self.limit if self.falls else self.limit)
+
+
+@dataclass(frozen=True, slots=True)
 class _Tree:
     """One tree in scikit-learn's own node order; children are -1 at leaves."""
 
@@ -132,12 +151,11 @@ def average_path_length(rows: "NDArray[Any]") -> "Floats":
 
 
 def from_isolation_forest(
-    model: Any, features: Sequence[str], transform: "Sequence[Callable[[Floats], Floats]] | None" = None
+    model: Any, features: Sequence[str], sides: "Sequence[Side] | None" = None
 ) -> Ensemble:
     """The exact trees of a fitted IsolationForest; `risk` equals `-score_samples`.
 
-    Where the forest was fitted on `transform[j](x_j)`, functions that never fall, the trees returned are
-    those over x itself.
+    Where the forest was fitted on `sides[j](x_j)`, the trees returned are those over x itself.
     """
 
     def trees() -> Iterator[_Tree]:
@@ -147,16 +165,19 @@ def from_isolation_forest(
             for i in range(tree.node_count):
                 if tree.children_left[i] >= 0:
                     depth[tree.children_left[i]] = depth[tree.children_right[i]] = depth[i] + 1
-            inner = tree.children_left >= 0
+            left, right = tree.children_left.copy(), tree.children_right.copy()
+            inner = left >= 0
             feature = np.where(inner, np.asarray(columns)[np.where(inner, tree.feature, 0)], -1)
             threshold = double_threshold(np.where(inner, tree.threshold, 0.0))
-            for j, monotone in enumerate(transform or ()):
+            for j, side in enumerate(sides or ()):
                 used = inner & (feature == j)
-                threshold[used] = undo(monotone, threshold[used])
+                threshold[used] = undo(side.rising, threshold[used])
+                if side.falls:
+                    # g(-x) <= t where -x <= b, that is where x >= -b: the other child, from the next double down.
+                    threshold[used] = np.nextafter(-threshold[used], -np.inf)
+                    left[used], right[used] = right[used], left[used]
             length = depth + average_path_length(tree.n_node_samples)
-            yield _Tree(
-                tree.children_left, tree.children_right, feature, threshold, length, tree.n_node_samples
-            )
+            yield _Tree(left, right, feature, threshold, length, tree.n_node_samples)
 
     scale = float(average_path_length(np.array(model._max_samples)))  # noqa: SLF001 - no public name
     if scale <= 0:

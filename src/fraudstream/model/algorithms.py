@@ -1,0 +1,340 @@
+"""The estimators: what each one learns from, with which settings, and how it becomes trees.
+
+An estimator has `fit(x, y)` and `risk(x)`; `x` is (rows, features) of doubles, `y` (rows,) of 0 and 1, `risk` in
+[0, 1], higher is worse. Those that are trees also give `ensemble()`. Others come from a user's own package
+through the entry point group `fraudstream.estimators` and score in micro-batches.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
+
+import numpy as np
+
+from fraudstream.errors import FraudstreamError, InputError
+from fraudstream.features.definitions import FEATURES, SEED
+from fraudstream.model.extract import Side, from_gradient_boosting, from_isolation_forest, from_random_forest
+from fraudstream.model.trees import Ensemble, checked
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Integers = NDArray[np.int64]
+
+GROUP = "fraudstream.estimators"
+"""Entry points of this group are estimators: a name, and what makes a fresh one when called with nothing."""
+
+MOST_LEGITIMATE = 300_000
+"""Of legitimate rows a labelled algorithm looks at this many, weighted to stand for all, and at every fraud.
+Time then no longer grows with history; docs/model.md has what it costs in average precision."""
+
+
+@runtime_checkable
+class Estimator(Protocol):
+    """What trains and scores. An attribute `uses_labels = False` says that `fit` ignores `y`; without it, it does not."""
+
+    def fit(self, x: "Floats", y: "Integers") -> Any:
+        """Learn from rows (n, features) and their truth (n,); label-free estimators get zeros."""
+
+    def risk(self, x: "Floats") -> "Floats":
+        """Risk (n,) in [0, 1] of rows (n, features)."""
+
+
+@runtime_checkable
+class TreeEstimator(Estimator, Protocol):
+    """An estimator whose trees score in the stream."""
+
+    def ensemble(self) -> Ensemble:
+        """The exact trees."""
+
+
+# -- isolation forest -----------------------------------------------------------------------------------------
+
+HIGH_IS_WORSE = ("amount", "amount_to_user_mean")
+"""The core of the label-free tier: how large, and how large for this customer."""
+CORE_QUANTILE = 0.9
+"""Below it the core features look alike. An isolation forest calls every rare value strange; a very small
+payment is rare and harmless, so only the upper tail may isolate."""
+TAILS: dict[str, bool] = {
+    "user_count_10m": False,
+    "user_count_1h": False,
+    "user_burst_1d": False,
+    "user_spent_1d": False,
+    "merchant_burst_1h": False,
+    "user_device_share": True,
+    "user_location_share": True,
+}
+"""Other signs of fraud, and whether it is the low values that are suspicious. Each may speak only in its extreme."""
+TAIL_QUANTILE = 0.9995
+"""Of a tail feature only one row in 2,000 looks different at all. Most extremes of pace and habit are harmless, and
+with a wider tail each further feature takes more of the alert budget than it gives back."""
+
+
+@dataclass
+class IsolationForestEstimator:
+    """Isolation forest on the suspicious sides of a few features; `y` is never looked at.
+
+    `sides` is learnt in `fit`: quantiles of the training rows. Larger samples than the 256 of Liu, Ting and
+    Zhou (2008) tell degrees of strangeness apart in a tail of a few rows in a thousand.
+    """
+
+    features: tuple[str, ...]
+    n_estimators: int = 200
+    max_samples: int = 4096
+    one_sided: bool = True
+    contamination: float | str = "auto"
+    random_state: int = 42
+    uses_labels: bool = field(default=False, init=False)
+    sides: tuple[Side, ...] = field(default=(), init=False)
+    model: Any = field(default=None, init=False, repr=False)
+
+    def fit(self, x: "Floats", y: "Integers") -> Self:  # noqa: ARG002 - the protocol's
+        """Learn what is usual in `x`."""
+        from sklearn.ensemble import IsolationForest
+
+        x = checked(x, self.features)
+        if self.one_sided:
+            self.sides = tuple(_side(name, x[:, j]) for j, name in enumerate(self.features))
+        self.model = IsolationForest(
+            n_estimators=self.n_estimators,
+            max_samples=min(self.max_samples, len(x)),
+            contamination=self.contamination,
+            random_state=self.random_state,
+        ).fit(self._seen(x))
+        return self
+
+    def risk(self, x: "Floats") -> "Floats":
+        """The anomaly score of scikit-learn, 2^(-mean path / c)."""
+        risk: Floats = -self.model.score_samples(self._seen(checked(x, self.features)))
+        return risk
+
+    def ensemble(self) -> Ensemble:
+        """The exact trees, over the features as they are."""
+        return from_isolation_forest(self.model, self.features, self.sides or None)
+
+    def _seen(self, x: "Floats") -> "Floats":
+        return np.column_stack([side(x[:, j]) for j, side in enumerate(self.sides)]) if self.sides else x
+
+
+def _side(name: str, values: "Floats") -> Side:
+    """The suspicious side of a feature, from training values."""
+    if name in TAILS:
+        falls = TAILS[name]
+        return Side(float(np.quantile(values, 1 - TAIL_QUANTILE if falls else TAIL_QUANTILE)), falls)
+    if name in HIGH_IS_WORSE:
+        return Side(float(np.quantile(values, CORE_QUANTILE)))
+    return Side(-np.inf)  # chosen by the user; nothing is known of its sides
+
+
+# -- labelled algorithms --------------------------------------------------------------------------------------
+
+
+def thinned(y: "Integers", most: int = MOST_LEGITIMATE, seed: int = 0) -> "tuple[Integers, Floats]":
+    """Rows to learn from and their weights: every fraud, and at most `most` of the others for all of them."""
+    fraud, other = np.flatnonzero(y == 1), np.flatnonzero(y == 0)
+    weight = 1.0
+    if len(other) > most:
+        weight = len(other) / most
+        other = np.random.default_rng(seed).choice(other, most, replace=False)
+    rows = np.sort(np.concatenate([fraud, other]))
+    return rows, np.where(y[rows] == 1, 1.0, weight)
+
+
+@dataclass
+class GradientBoostingEstimator:
+    """HistGradientBoosting, strongly regularised: with frauds this rare the defaults learn single rows by heart."""
+
+    features: tuple[str, ...]
+    max_iter: int = 200
+    learning_rate: float = 0.05
+    max_leaf_nodes: int = 8
+    l2_regularization: float = 5.0
+    min_samples_leaf: int = 50
+    random_state: int = 42
+    uses_labels: bool = field(default=True, init=False)
+    model: Any = field(default=None, init=False, repr=False)
+
+    def fit(self, x: "Floats", y: "Integers") -> Self:
+        """Learn from rows and their truth."""
+        from sklearn.ensemble import HistGradientBoostingClassifier
+
+        x = checked(x, self.features)
+        rows, weights = thinned(y)
+        self.model = HistGradientBoostingClassifier(
+            max_iter=self.max_iter,
+            learning_rate=self.learning_rate,
+            max_leaf_nodes=self.max_leaf_nodes,
+            l2_regularization=self.l2_regularization,
+            min_samples_leaf=self.min_samples_leaf,
+            early_stopping=False,  # its hold-out would be a random one
+            random_state=self.random_state,
+        ).fit(x[rows], y[rows], sample_weight=weights)
+        return self
+
+    def risk(self, x: "Floats") -> "Floats":
+        """The probability of fraud."""
+        risk: Floats = self.model.predict_proba(checked(x, self.features))[:, 1]
+        return risk
+
+    def ensemble(self) -> Ensemble:
+        """The exact trees."""
+        return from_gradient_boosting(self.model, self.features)
+
+
+@dataclass
+class RandomForestEstimator:
+    """Random forest of shallow trees with large leaves."""
+
+    features: tuple[str, ...]
+    n_estimators: int = 100
+    max_depth: int = 10
+    min_samples_leaf: int = 20
+    max_features: float = 0.3
+    random_state: int = 42
+    uses_labels: bool = field(default=True, init=False)
+    model: Any = field(default=None, init=False, repr=False)
+
+    def fit(self, x: "Floats", y: "Integers") -> Self:
+        """Learn from rows and their truth."""
+        from sklearn.ensemble import RandomForestClassifier
+
+        x = checked(x, self.features)
+        rows, weights = thinned(y)
+        self.model = RandomForestClassifier(
+            self.n_estimators,
+            max_depth=self.max_depth,
+            min_samples_leaf=self.min_samples_leaf,
+            max_features=self.max_features,
+            n_jobs=-1,
+            random_state=self.random_state,
+        ).fit(x[rows], y[rows], sample_weight=weights)
+        return self
+
+    def risk(self, x: "Floats") -> "Floats":
+        """The probability of fraud."""
+        risk: Floats = self.model.predict_proba(checked(x, self.features))[:, 1]
+        return risk
+
+    def ensemble(self) -> Ensemble:
+        """The exact trees."""
+        return from_random_forest(self.model, self.features)
+
+
+# -- choosing -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One algorithm with one set of hyperparameters, ready to make fresh estimators."""
+
+    algorithm: str
+    parameters: dict[str, Any]
+    uses_labels: bool
+    features: tuple[str, ...]
+    make: Callable[[], Estimator] = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """Algorithm and parameters, for reports."""
+        inside = ", ".join(f"{name}={value}" for name, value in self.parameters.items())
+        return f"{self.algorithm}({inside})"
+
+
+GRID: dict[str, tuple[dict[str, Any], ...]] = {
+    # One only: without labels there is nothing to choose by.
+    "isolation_forest": ({},),
+    "gradient_boosting": (
+        {"learning_rate": 0.05, "max_iter": 200, "l2_regularization": 5.0},
+        {"learning_rate": 0.03, "max_iter": 500, "l2_regularization": 20.0},
+    ),
+    "random_forest": (
+        {"max_depth": 10, "min_samples_leaf": 20},
+        {"max_depth": 16, "min_samples_leaf": 5},
+    ),
+}
+_CLASSES: dict[str, Callable[..., Estimator]] = {
+    "isolation_forest": IsolationForestEstimator,
+    "gradient_boosting": GradientBoostingEstimator,
+    "random_forest": RandomForestEstimator,
+}
+BUILT_IN = tuple(GRID)
+SEED_PARAMETERS: dict[str, Any] = {
+    "n_estimators": 100,
+    "max_samples": 256,
+    "contamination": 0.1,
+    "random_state": 42,
+    "one_sided": False,
+}
+"""The seed system's isolation forest; 256 is what scikit-learn's `auto` gives from 256 rows on."""
+
+
+def candidates(algorithm: str, features: Sequence[str], *, chosen: bool = False) -> tuple[Candidate, ...]:
+    """The candidates of an algorithm, over those of `features` that it takes.
+
+    `chosen` says that the user named the features: then all are taken, and it is an error if one cannot be.
+    Raises InputError for an unknown algorithm, or features that it cannot use.
+    """
+    if algorithm == "isolation_forest":
+        taken = _label_free(features, chosen=chosen)
+        seed = chosen and tuple(features) == SEED
+        grid: tuple[dict[str, Any], ...] = (SEED_PARAMETERS,) if seed else GRID[algorithm]
+        return tuple(_built_in(algorithm, parameters, taken) for parameters in grid)
+    if algorithm in GRID:
+        return tuple(_built_in(algorithm, parameters, tuple(features)) for parameters in GRID[algorithm])
+    factory = registered(algorithm)
+    labels = bool(getattr(factory, "uses_labels", True))
+    if not labels:
+        features = tuple(f for f in features if f not in FEATURES or not FEATURES[f].uses_labels)
+    return (Candidate(algorithm, {}, labels, tuple(features), factory),)
+
+
+def _label_free(features: Sequence[str], *, chosen: bool) -> tuple[str, ...]:
+    if not chosen:
+        return tuple(f for f in features if f in HIGH_IS_WORSE or f in TAILS)
+    labelled = [f for f in features if f in FEATURES and FEATURES[f].uses_labels]
+    if labelled:
+        raise InputError(
+            f"isolation_forest is label-free and cannot take {', '.join(labelled)}.",
+            hint="Leave them out, or choose gradient_boosting or random_forest.",
+        )
+    return tuple(features)
+
+
+def _built_in(algorithm: str, parameters: dict[str, Any], features: tuple[str, ...]) -> Candidate:
+    make = _CLASSES[algorithm]
+    return Candidate(
+        algorithm,
+        parameters,
+        algorithm != "isolation_forest",
+        features,
+        lambda: make(features, **parameters),
+    )
+
+
+def registered(name: str) -> Callable[[], Estimator]:
+    """What makes an estimator of the user's own. Raises InputError where none of that name is installed or it fails."""
+    found = entry_points(group=GROUP)
+    if name not in found.names:
+        known = ", ".join(("auto", *BUILT_IN, *sorted(found.names)))
+        raise InputError(
+            f"There is no algorithm {name}.",
+            hint=f"There are: {known}. One of your own is an entry point of the group {GROUP}; see docs/model.md.",
+        )
+    try:
+        factory: Callable[[], Estimator] = found[name].load()
+        estimator = factory()
+    except FraudstreamError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"The estimator {name} ({found[name].value}) cannot be made: {type(error).__name__}: {error}",
+            hint="It is called with no arguments and must give an object with fit(X, y) and risk(X).",
+        ) from error
+    if not isinstance(estimator, Estimator):
+        raise InputError(
+            f"The estimator {name} ({found[name].value}) has no fit(X, y) and risk(X).",
+            hint="docs/model.md shows one.",
+        )
+    return factory
