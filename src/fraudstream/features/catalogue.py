@@ -137,6 +137,7 @@ def merge_sql(table: str = "shop.profiles", source: str = "pg_temp.new_profiles"
     names = ", ".join(COLUMNS)
     changed = ", ".join(name for name in COLUMNS if name not in KEY_COLUMNS)
     merged = ",\n    ".join(_merged(counter) for counter in COUNTERS.values())
+    # Every part is a constant of this module, or an identifier of the caller.
     return f"""insert into {table} as p ({names})
 select {names} from {source} order by entity collate "C", key collate "C"
 on conflict (entity, key) do update set ({changed}) = (
@@ -147,7 +148,7 @@ on conflict (entity, key) do update set ({changed}) = (
     select
         {factors}
     from (select {", ".join(f"{text} as {side}" for side, text in elapsed.items())} offset 0) as e
-    offset 0) as f)"""
+    offset 0) as f)"""  # noqa: S608
 
 
 def _used_half_lives() -> set[float | None]:

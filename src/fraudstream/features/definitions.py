@@ -91,17 +91,15 @@ _PRIOR_SPREAD = 0.5
 _PRIOR_RATE, _PRIOR_LABELS = 0.01, 1.0
 
 
-def _overall_mean(row: Row) -> Value:
-    """Mean amount of all transactions; this row's own amount where there were none."""
-    return (row.state("total", "amount_30d") + _PRIOR * row.amount) / (
-        row.state("total", "count_30d") + _PRIOR
-    )
+def _overall_mean(row: Row, ops: Ops) -> Value:
+    """Mean amount of all transactions; before any, this row's own, which makes it a usual one."""
+    return ops.ratio(row.state("total", "amount_30d"), row.state("total", "count_30d"), row.amount)
 
 
-def _mean(row: Row, entity: str, label: str = "30d") -> Value:
+def _mean(row: Row, ops: Ops, entity: str, label: str = "30d") -> Value:
     """Mean amount of an entity, leaning on the overall mean while its history is short."""
     count, amount = row.state(entity, f"count_{label}"), row.state(entity, f"amount_{label}")
-    return (amount + _PRIOR * _overall_mean(row)) / (count + _PRIOR)
+    return (amount + _PRIOR * _overall_mean(row, ops)) / (count + _PRIOR)
 
 
 def _deviation(row: Row, ops: Ops, entity: str, label: str = "30d") -> Value:
@@ -109,12 +107,12 @@ def _deviation(row: Row, ops: Ops, entity: str, label: str = "30d") -> Value:
     count, amount = row.state(entity, f"count_{label}"), row.state(entity, f"amount_{label}")
     # Not amount² / count, which could overflow before it is divided.
     squares = row.state(entity, f"amount2_{label}") - amount * ops.ratio(amount, count, 0.0)
-    usual = _PRIOR_SPREAD * _mean(row, entity, label)
+    usual = _PRIOR_SPREAD * _mean(row, ops, entity, label)
     return ops.sqrt((ops.maximum(squares, 0.0) + _PRIOR * usual * usual) / (count + _PRIOR))
 
 
 def _z_score(row: Row, ops: Ops, entity: str) -> Value:
-    return (row.amount - _mean(row, entity)) / _deviation(row, ops, entity)
+    return (row.amount - _mean(row, ops, entity)) / _deviation(row, ops, entity)
 
 
 def _burst(row: Row, entity: str, label: str) -> Value:
@@ -192,7 +190,7 @@ def _user_features() -> list[Feature]:
             "time since this customer's last transaction (logarithm of seconds)",
             lambda r, ops: ops.log1p(r.idle("user")),
         ),
-        feature("user_amount_mean", "this customer's usual amount", lambda r, _: _mean(r, "user")),
+        feature("user_amount_mean", "this customer's usual amount", lambda r, ops: _mean(r, ops, "user")),
         feature(
             "user_amount_deviation",
             "how far this customer's amounts usually spread",
@@ -201,12 +199,12 @@ def _user_features() -> list[Feature]:
         feature(
             "amount_to_user_mean",
             "amount as a multiple of this customer's usual one",
-            lambda r, _: r.amount / _mean(r, "user"),
+            lambda r, ops: r.amount / _mean(r, ops, "user"),
         ),
         feature(
             "amount_to_user_mean_7d",
             "amount as a multiple of this customer's usual one of the last 7 days",
-            lambda r, _: r.amount / _mean(r, "user", "7d"),
+            lambda r, ops: r.amount / _mean(r, ops, "user", "7d"),
         ),
         feature(
             "user_amount_z",
@@ -221,12 +219,12 @@ def _user_features() -> list[Feature]:
         feature(
             "user_mean_shift_1d",
             "this customer's usual amount of the last day against that of 30 days",
-            lambda r, _: _mean(r, "user", "1d") / _mean(r, "user"),
+            lambda r, ops: _mean(r, ops, "user", "1d") / _mean(r, ops, "user"),
         ),
         feature(
             "user_mean_shift_7d",
             "this customer's usual amount of the last 7 days against that of 30 days",
-            lambda r, _: _mean(r, "user", "7d") / _mean(r, "user"),
+            lambda r, ops: _mean(r, ops, "user", "7d") / _mean(r, ops, "user"),
         ),
     ]
 
@@ -285,12 +283,14 @@ def _merchant_features() -> list[Feature]:
             lambda r, _: _burst(r, "merchant", "1d"),
         ),
         feature(
-            "merchant_amount_mean", "the usual amount at this merchant", lambda r, _: _mean(r, "merchant")
+            "merchant_amount_mean",
+            "the usual amount at this merchant",
+            lambda r, ops: _mean(r, ops, "merchant"),
         ),
         feature(
             "amount_to_merchant_mean",
             "amount as a multiple of the usual one at this merchant",
-            lambda r, _: r.amount / _mean(r, "merchant"),
+            lambda r, ops: r.amount / _mean(r, ops, "merchant"),
         ),
         feature(
             "merchant_amount_z",
@@ -328,7 +328,7 @@ def _plain_features() -> list[Feature]:
         feature(
             "amount_to_overall_mean",
             "amount as a multiple of everybody's usual one",
-            lambda r, _: r.amount / _overall_mean(r),
+            lambda r, ops: r.amount / _overall_mean(r, ops),
         ),
         feature("hour", "hour of the day (UTC, 0 to 23)", _hour),
         feature("weekday", "day of the week (UTC, Monday is 0)", _weekday),

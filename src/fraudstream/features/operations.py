@@ -27,8 +27,8 @@ class Ops(Protocol):
     def where(self, condition: Value, yes: Value, no: Value) -> Value:
         """`yes` where the condition holds, else `no`."""
 
-    def ratio(self, above: Value, below: Value, otherwise: float) -> Value:
-        """above / below, or `otherwise` where below is not positive (Spark raises an error on x / 0)."""
+    def ratio(self, above: Value, below: Value, otherwise: Value) -> Value:
+        """The quotient above / below, or `otherwise` where below is not positive (Spark raises an error on x / 0)."""
 
     def maximum(self, value: Value, other: Value) -> Value:
         """The larger of both."""
@@ -82,8 +82,8 @@ class NumpyOps:
     def where(self, condition: Value, yes: Value, no: Value) -> Value:  # noqa: D102 - see Ops
         return np.where(condition, yes, no)
 
-    def ratio(self, above: Value, below: Value, otherwise: float) -> Value:  # noqa: D102
-        out = np.full(np.broadcast(above, below).shape, otherwise)
+    def ratio(self, above: Value, below: Value, otherwise: Value) -> Value:  # noqa: D102
+        out = np.array(np.broadcast_to(otherwise, np.shape(below)), dtype=np.float64)
         return np.divide(above, below, out=out, where=np.asarray(below) > 0)
 
     def maximum(self, value: Value, other: Value) -> Value:  # noqa: D102

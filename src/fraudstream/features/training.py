@@ -99,7 +99,8 @@ class History:
         timeline = self._timeline(entity)
         waited = np.full(len(self.order), NEVER_SECONDS)
         waited[timeline.sort] = np.where(timeline.first, NEVER_SECONDS, timeline.elapsed)
-        return np.minimum(waited, NEVER_SECONDS)
+        capped: Floats = np.minimum(waited, NEVER_SECONDS)
+        return capped
 
     def state(self, entity: str, counter: str) -> Floats:
         """A counter just before each row, as `operations.Row` has it."""

@@ -1,0 +1,142 @@
+"""The same features as Spark columns: plain SQL expressions, as real-time mode allows no Python.
+
+`with_features` expects transactions joined with the stored profiles of their entities, one column
+`ENTITY__COLUMN` for each (entity, column) of `profile_columns`, null where there is no profile.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F  # noqa: N812 - Spark's own custom
+
+from fraudstream.features import counters, definitions
+from fraudstream.features.catalogue import AMOUNT_LIMIT, ENTITIES
+from fraudstream.features.definitions import LAST_AT, Feature
+from fraudstream.features.operations import JoinedRow, Value
+from fraudstream.features.profiles import KEY_SEPARATOR
+
+
+def column_name(entity: str, column: str) -> str:
+    """The name of a profile's column beside a transaction.
+
+    >>> column_name("user", "count_1h")
+    'user__count_1h'
+    """
+    return f"{entity}__{column}"
+
+
+def profile_columns(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """For each entity that these features look at the columns of `shop.profiles` that they read."""
+    found: dict[str, dict[str, None]] = {}
+    for feature in definitions.select(names):
+        for entity, column in feature.reads:
+            found.setdefault(entity, {})[column] = None
+    return {entity: tuple(columns) for entity, columns in found.items()}
+
+
+def key_column(entity: str) -> Column:
+    """The key of this entity for a transaction, as `profiles.fold` writes it; null where a field is null."""
+    fields = [F.col(field) for field in ENTITIES[entity].fields]
+    if len(fields) < 2:  # noqa: PLR2004 - a pair
+        return fields[0] if fields else F.lit("")
+    first, second = fields
+    separator = F.lit(KEY_SEPARATOR)
+    return F.concat(F.length(first).cast("string"), separator, first, separator, second)
+
+
+def with_features(rows: DataFrame, names: Sequence[str]) -> DataFrame:
+    """`rows` with one column of doubles for each feature, never null.
+
+    Rows hold the fields that the features need (`timestamp` as a timestamp) and the prefixed
+    profile columns. Counters are decayed in a first projection, as many features read the same ones.
+    """
+    chosen = definitions.select(names)
+    decayed = rows.withColumns(_decayed(chosen))
+    row, ops = _DecayedRow(), SparkOps()
+    # A feature may bear the name of a field (`amount`): a projection replaces it for the rows that follow,
+    # while every expression here still reads the field.
+    valued = decayed.withColumns({f.name: f.expression(row, ops).cast("double") for f in chosen})
+    return valued.select(*dict.fromkeys([*rows.columns, *names]))
+
+
+_AMOUNT, _MICROS = "__amount", "__micros"
+
+
+def _state_name(entity: str, column: str) -> str:
+    return f"__{entity}__{column}"
+
+
+def _decayed(chosen: Sequence[Feature]) -> dict[str, Column]:
+    """The columns that `_DecayedRow` reads."""
+    amount = F.least(F.col("amount").cast("double"), F.lit(AMOUNT_LIMIT))
+    micros = F.unix_micros(F.col("timestamp"))
+    row = JoinedRow(SparkOps(), micros=micros, amount=amount, text=F.col, profile=_profile)
+    columns: dict[str, Column] = {_AMOUNT: amount, _MICROS: micros}
+    for feature in chosen:
+        for entity, column in feature.reads:
+            value = row.idle(entity) if column == LAST_AT else row.state(entity, column)
+            columns[_state_name(entity, column)] = value
+    return columns
+
+
+def _profile(entity: str, column: str) -> Column:
+    """A stored value, with those of an empty profile where there is none."""
+    stored = F.col(column_name(entity, column))
+    if column == LAST_AT:
+        return F.coalesce(F.unix_micros(stored), F.lit(counters.NEVER))
+    return F.coalesce(stored, F.lit(0.0))
+
+
+class _DecayedRow:
+    """A row whose counters are columns already; see `operations.Row`."""
+
+    amount = property(lambda _self: F.col(_AMOUNT))
+    micros = property(lambda _self: F.col(_MICROS))
+
+    def text(self, field: str) -> Column:
+        return F.col(field)
+
+    def state(self, entity: str, counter: str) -> Column:
+        return F.col(_state_name(entity, counter))
+
+    def idle(self, entity: str) -> Column:
+        return F.col(_state_name(entity, LAST_AT))
+
+
+def _column(value: Any) -> Column:
+    return value if isinstance(value, Column) else F.lit(value)
+
+
+class SparkOps:
+    """The operations on Spark columns; see `operations.Ops`."""
+
+    def where(self, condition: Value, yes: Value, no: Value) -> Value:  # noqa: D102
+        return F.when(condition, _column(yes)).otherwise(_column(no))
+
+    def ratio(self, above: Value, below: Value, otherwise: Value) -> Value:  # noqa: D102
+        return F.when(below > 0, above / below).otherwise(_column(otherwise))
+
+    def maximum(self, value: Value, other: Value) -> Value:  # noqa: D102
+        return F.greatest(_column(value), _column(other))
+
+    def minimum(self, value: Value, other: Value) -> Value:  # noqa: D102
+        return F.least(_column(value), _column(other))
+
+    def sqrt(self, value: Value) -> Value:  # noqa: D102
+        return F.sqrt(value)
+
+    def log1p(self, value: Value) -> Value:  # noqa: D102
+        return F.log1p(value)
+
+    def exp2(self, value: Value) -> Value:  # noqa: D102
+        return F.pow(F.lit(2.0), value)
+
+    def floor(self, value: Value) -> Value:  # noqa: D102
+        return F.floor(value).cast("double")
+
+    def number(self, condition: Value) -> Value:  # noqa: D102
+        return condition.cast("double")
+
+    def differ(self, text: Value, other: Value) -> Value:  # noqa: D102
+        return F.coalesce(text != other, F.lit(False))

@@ -1,0 +1,92 @@
+"""The same events through both ways: profiles kept up in a stream, and the training view."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from feature_world import DAY_MICROS, replay, world
+from fraudstream.features.catalogue import ENTITIES
+from fraudstream.features.counters import NEVER
+from fraudstream.features.definitions import FEATURES, LAST_AT
+from fraudstream.features.operations import JoinedRow, NumpyOps
+from fraudstream.features.profiles import Events, combine, fold, fold_labels
+from fraudstream.features.training import view
+
+NAMES = tuple(FEATURES)
+
+
+class Joined:
+    """Profiles as a join would put them beside each transaction."""
+
+    def __init__(self, rows: int) -> None:
+        self.columns: dict[tuple[str, str], np.ndarray[Any, Any]] = {}
+        for entity in ENTITIES.values():
+            self.columns[entity.name, LAST_AT] = np.full(rows, NEVER)
+            for counter in entity.counters:
+                self.columns[entity.name, counter] = np.zeros(rows)
+
+    def put(self, row: int, entity: str, at: int, state: dict[str, float]) -> None:
+        """The stored profile that one transaction meets."""
+        self.columns[entity, LAST_AT][row] = at
+        for counter in ENTITIES[entity].counters:
+            self.columns[entity, counter][row] = state[counter]
+
+    def features(self, table: pa.Table) -> np.ndarray[Any, Any]:
+        """Every feature, as serving works it out from joined profiles."""
+        events, ops = Events(table), NumpyOps()
+        row = JoinedRow(
+            ops,
+            micros=events.micros,
+            amount=events.amount,
+            text=events.text,
+            profile=lambda entity, column: self.columns[entity, column],
+        )
+        return np.column_stack([feature.expression(row, ops) for feature in FEATURES.values()])
+
+
+def assert_close(served: np.ndarray[Any, Any], trained: np.ndarray[Any, Any]) -> None:
+    for i, name in enumerate(NAMES):
+        np.testing.assert_allclose(served[:, i], trained[:, i], rtol=1e-6, atol=1e-6, err_msg=name)
+
+
+def test_fifty_thousand_transactions_one_by_one_have_the_features_of_the_training_view() -> None:
+    """Every feature to 1e-6; ties in time, null fields, labels at their own times."""
+    table = world(50_000, seed=5, users=2_000, merchants=400)
+    joined = Joined(len(table))
+    for i, (row, ledger) in enumerate(replay(table)):
+        for entity in ENTITIES:
+            if (profile := ledger.profile(entity, row)) is not None:
+                joined.put(i, entity, *profile)
+    assert_close(joined.features(table), view(table, names=NAMES).values)
+
+
+def test_profiles_merged_in_micro_batches_have_the_features_of_the_training_view() -> None:
+    """The first row after each batch meets profiles that were folded and merged batch by batch."""
+    table = world(20_000, seed=6)
+    micros = table["timestamp"].cast(pa.int64()).to_numpy()
+    recorded = table["labelled_at"].cast(pa.int64()).to_pandas().to_numpy()
+    known_at = np.where(np.isnan(recorded), micros + 7 * DAY_MICROS, recorded)
+    starts = np.arange(0, len(table), 400)
+    heads = table.take(starts)
+    joined, profiles, labelled_until = Joined(len(starts)), combine([]), 0
+    for i, start in enumerate(starts.tolist()):
+        due = np.flatnonzero((known_at < micros[start]) & (known_at >= labelled_until))
+        profiles = combine([profiles, fold_labels(table.take(due))])
+        labelled_until = micros[start]
+        stored = {(row["entity"], row["key"]): row for row in _relevant(profiles, heads.slice(i, 1))}
+        for (entity, _), row in stored.items():
+            joined.put(i, entity, row[LAST_AT], row)
+        profiles = combine([profiles, fold(table.slice(start, 400))])
+    assert_close(joined.features(heads), view(table, names=NAMES).values[starts])
+
+
+def _relevant(profiles: pa.Table, transaction: pa.Table) -> list[dict[str, Any]]:
+    """The profiles of one transaction, joined by the key that folding it would give; times in microseconds."""
+    wanted = fold(transaction).select(["entity", "key"])
+    found = wanted.join(profiles, keys=["entity", "key"], join_type="inner")
+    times = found[LAST_AT].cast(pa.int64())
+    rows: list[dict[str, Any]] = found.set_column(
+        found.column_names.index(LAST_AT), LAST_AT, times
+    ).to_pylist()
+    return rows
