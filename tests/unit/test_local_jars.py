@@ -1,0 +1,133 @@
+"""The jar cache, without fetching: what is complete, what is spoilt, and what Ivy is asked for."""
+
+import hashlib
+import re
+from importlib import metadata
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from fraudstream.local import jars
+from fraudstream.local.jars import JarSet
+
+
+@pytest.fixture
+def wanted(monkeypatch: pytest.MonkeyPatch) -> JarSet:
+    """A set of two small files."""
+    sums = {f"{name}.jar": hashlib.sha256(name.encode()).hexdigest() for name in ("a", "b")}
+    monkeypatch.setattr(jars, "_pins", lambda: {"small-1": sums})
+    return JarSet("small-1", "two small files", ())
+
+
+def fill(directory: Path) -> Path:
+    directory.mkdir()
+    for name in ("a", "b"):
+        (directory / f"{name}.jar").write_text(name)
+    return directory
+
+
+def test_a_complete_cache_is_taken(tmp_path: Path, wanted: JarSet) -> None:
+    assert jars.complaint(wanted, fill(tmp_path / "jars")) is None
+
+
+def test_a_cache_that_does_not_exist_is_said(tmp_path: Path, wanted: JarSet) -> None:
+    assert "does not exist" in (jars.complaint(wanted, tmp_path / "jars") or "")
+
+
+def test_a_missing_jar_is_noticed(tmp_path: Path, wanted: JarSet) -> None:
+    directory = fill(tmp_path / "jars")
+    (directory / "a.jar").unlink()
+    assert "exactly the jars" in (jars.complaint(wanted, directory) or "")
+
+
+def test_a_jar_too_many_is_noticed(tmp_path: Path, wanted: JarSet) -> None:
+    """Whatever lies there lands on the class path of the broker."""
+    directory = fill(tmp_path / "jars")
+    (directory / "c.jar").write_text("c")
+    assert "exactly the jars" in (jars.complaint(wanted, directory) or "")
+
+
+def test_a_changed_byte_is_noticed(tmp_path: Path, wanted: JarSet) -> None:
+    directory = fill(tmp_path / "jars")
+    (directory / "a.jar").write_text("A")
+    assert "sha256 differs" in (jars.complaint(wanted, directory) or "")
+
+
+def test_damage_to_a_version_without_pins_is_noticed_by_the_sums_taken_at_its_fetch(tmp_path: Path) -> None:
+    unknown = JarSet("unknown-9", "a version of tomorrow", ())
+    directory = fill(tmp_path / "jars")
+    assert jars.complaint(unknown, directory) is not None, "no sums at all are no proof"
+    sums = {name: hashlib.sha256(name[0].encode()).hexdigest() for name in ("a.jar", "b.jar")}
+    (directory / "sha256.json").write_text(str(sums).replace("'", '"'))
+    assert jars.complaint(unknown, directory) is None
+    (directory / "b.jar").write_text("B")
+    assert jars.complaint(unknown, directory) is not None
+
+
+def test_the_pins_are_those_of_the_versions_in_use() -> None:
+    """A new PySpark or Kafka must come with new pins."""
+    kafka, spark = jars.kafka_set(), jars.spark_set()
+    assert f"kafka_{jars.SCALA}-{jars.KAFKA_VERSION}.jar" in kafka.pins
+    assert f"log4j-slf4j-impl-{jars._LOG4J_VERSION}.jar" in kafka.pins
+    assert f"log4j-core-{jars._LOG4J_VERSION}.jar" in kafka.pins, "binding and core are of one version"
+    version = metadata.version("pyspark")
+    assert f"spark-sql-kafka-0-10_{jars.SCALA}-{version}.jar" in spark.pins
+    names = {re.sub(r"(_2\.13)?-[\d.]+\.jar$", "", name) for name in spark.pins}
+    assert names == {
+        "spark-sql-kafka-0-10",
+        "spark-token-provider-kafka-0-10",
+        "kafka-clients",
+        "commons-pool2",
+    }
+    assert all(re.fullmatch("[0-9a-f]{64}", pin) for found in (kafka, spark) for pin in found.pins.values())
+
+
+def test_ivy_is_asked_for_the_installed_spark_and_not_for_what_pyspark_has() -> None:
+    document = ET.fromstring(jars._ivy_file(jars.spark_set()))  # noqa: S314 - our own text
+    (asked,) = document.iter("dependency")
+    assert asked.attrib["rev"] == metadata.version("pyspark")
+    left_out = {element.attrib.get("org") for element in document.iter("exclude")}
+    assert {"org.apache.hadoop", "org.scala-lang", "org.slf4j"} <= left_out
+
+
+def test_ivy_is_inside_the_installed_pyspark() -> None:
+    assert jars._ivy_jar().exists()
+
+
+@pytest.mark.parametrize(
+    ("environ", "options"),
+    [
+        ({}, []),
+        (
+            {"HTTPS_PROXY": "http://proxy.example:3128", "NO_PROXY": "localhost,.example.org"},
+            [
+                "-Dhttps.proxyHost=proxy.example",
+                "-Dhttps.proxyPort=3128",
+                "-Dhttp.nonProxyHosts=localhost|*.example.org",
+            ],
+        ),
+    ],
+)
+def test_the_proxy_of_the_environment_is_told_to_java(
+    monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], options: list[str]
+) -> None:
+    for name in ("http_proxy", "https_proxy", "no_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    assert jars._proxy_options() == options
+
+
+@pytest.mark.parametrize(
+    ("report", "reason"),
+    [
+        ("a\n\tHost repo1.maven.org not found. url=x\nb", "Host repo1.maven.org not found. url=x"),
+        (":: a#b;1: not found\n", "a#b;1: not found, or its repository does not answer"),
+        ("\n", "Ivy said nothing"),
+        ("something new\n", "something new"),
+    ],
+)
+def test_the_line_of_ivys_report_that_says_why_is_found(report: str, reason: str) -> None:
+    assert jars._reason(report) == reason
