@@ -18,7 +18,7 @@ An error says what happened and what to do next. It is printed in one place only
 """
 
 from enum import IntEnum
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class ExitCode(IntEnum):
@@ -44,7 +44,7 @@ class FraudstreamError(Exception):
         self.message = message
         self.hint = hint
 
-    def document(self) -> dict[str, dict[str, str]]:
+    def document(self) -> dict[str, Any]:
         """The error as the JSON document that `--json` prints."""
         return {"error": {"message": self.message, "hint": self.hint, "code": self.code}}
 

@@ -1,5 +1,6 @@
 """Fraud that comes in chains: several transactions of one customer, minutes apart."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +34,7 @@ class Reach:
 
     def draw(self, rng: np.random.Generator, city: Ints) -> Ints:
         """One of them for each of these cities."""
-        return self._cities[city, (rng.random(len(city)) * self._count[city]).astype(np.int64)]
+        return np.asarray(self._cities[city, (rng.random(len(city)) * self._count[city]).astype(np.int64)])
 
 
 def mean_length(scenario: Scenario) -> float:
@@ -84,7 +85,8 @@ class Episodes:
     ) -> None:
         events["device"] = strange_devices(rng, len(parents))[chain.parent]
         self._on_the_web(rng, events)
-        tested = np.exp(rng.uniform(*np.log(scenario.amount), len(events)))
+        low, high = scenario.amount
+        tested = np.exp(rng.uniform(math.log(low), math.log(high), len(events)))
         level = self._world.customers.level[events["user"]]
         events["cents"] = cents(np.where(chain.last, level * rng.uniform(3, 15, len(events)), tested))
 
@@ -140,4 +142,4 @@ def _elapsed(rng: np.random.Generator, scenario: Scenario, chain: _Chain, scale:
     total = np.cumsum(np.maximum(gaps * scale * SECOND, 1).astype(np.int64))
     first = np.flatnonzero(chain.step == 0)
     before = np.where(first > 0, total[first - 1], 0)
-    return total - np.asarray(before)[chain.parent]
+    return np.asarray(total - before[chain.parent])

@@ -39,7 +39,7 @@ def chance(*parts: int | AnyInts) -> Floats:
     What must be the same whenever it is asked (where a customer spends which week) comes from here,
     what merely happens comes from a generator. Steele, Lea & Flood 2014, SplitMix64.
     """
-    state = np.uint64(0)
+    state: npt.NDArray[np.uint64] = np.zeros((), np.uint64)
     with np.errstate(over="ignore"):
         for part in parts:
             word = np.asarray(part).astype(np.int64).view(np.uint64)
@@ -53,4 +53,4 @@ def chance(*parts: int | AnyInts) -> Floats:
 def pick(cumulative: Floats, uniform: Floats) -> Ints:
     """Rows drawn in proportion to weights, given their cumulative sum and numbers in [0, 1)."""
     rows = np.searchsorted(cumulative, uniform * cumulative[-1], side="right")
-    return np.minimum(rows, len(cumulative) - 1).astype(np.int64)
+    return np.asarray(np.minimum(rows, len(cumulative) - 1))

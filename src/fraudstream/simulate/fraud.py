@@ -4,12 +4,21 @@ Every column of a fraud is drawn from what honest customers also do (the same ci
 that no value of one column gives it away; docs/simulator.md says how well that succeeds.
 """
 
+import math
+
 import numpy as np
 
 from fraudstream.errors import InputError
 from fraudstream.simulate.episodes import Episodes, Reach, mean_length, strange_devices
 from fraudstream.simulate.events import DAY, EVENT, SECOND, Events, Floats, Ints, chance
-from fraudstream.simulate.scenarios import LONGEST_EPISODE_SECONDS, MOST_FRAUD, NAMES, SCENARIOS, Scenario, mix
+from fraudstream.simulate.scenarios import (
+    LONGEST_EPISODE_SECONDS,
+    MOST_FRAUD,
+    NAMES,
+    SCENARIOS,
+    Scenario,
+    mix,
+)
 from fraudstream.simulate.world import FAVOURITES, HABIT, World, cents
 
 MOST_LIKELY = 0.9
@@ -52,7 +61,8 @@ class Fraud:
     def _single(self, rng: np.random.Generator, scenario: Scenario, events: Events, rows: Ints) -> None:
         if scenario.name == "high_amount":
             events["scenario"][rows] = NAMES.index(scenario.name) + 1
-            events["cents"][rows] = cents(np.exp(rng.uniform(*np.log(scenario.amount), len(rows))))
+            low, high = map(math.log, scenario.amount)
+            events["cents"][rows] = cents(np.exp(rng.uniform(low, high, len(rows))))
             return
         _raise(rng, events, rows, scenario)
         if scenario.name == "unusual_device":
@@ -122,7 +132,9 @@ class _Window:
             return np.zeros(0, np.int64)
         slot = np.arange(self._slots)
         # Each slot changes hands at a date of its own.
-        turn = (int(events["at"][0]) + (chance(*self._salt, slot) * self._length).astype(np.int64)) // self._length
+        turn = (
+            int(events["at"][0]) + (chance(*self._salt, slot) * self._length).astype(np.int64)
+        ) // self._length
         who = self._subjects[(chance(*self._salt, slot, turn) * len(self._subjects)).astype(np.int64)]
         likely = np.zeros(len(self._odds))
         likely[who] = self._odds[who]

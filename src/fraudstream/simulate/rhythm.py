@@ -23,7 +23,7 @@ _WEEK = np.array([0.92, 0.93, 0.96, 1.0, 1.18, 1.22, 0.79])
 
 def hour_of_week(at: AnyInts) -> Ints:
     """0 to 167 from Monday midnight UTC. 1 January 1970 was a Thursday."""
-    return (at // HOUR + 3 * 24) % HOURS_OF_WEEK
+    return np.asarray((at // HOUR + 3 * 24) % HOURS_OF_WEEK, np.int64)
 
 
 def profiles(offsets: AnyInts) -> Floats:
@@ -33,11 +33,11 @@ def profiles(offsets: AnyInts) -> Floats:
     """
     hours = np.arange(24)
     day = np.full((len(_BUMPS), 24), _FLOOR)
-    for row, bumps in zip(day, _BUMPS, strict=True):
+    for row, bumps in enumerate(_BUMPS):
         for centre, width, height in bumps:
             apart = (hours - centre + 12) % 24 - 12
-            row += height * np.exp(-0.5 * (apart / width) ** 2)
+            day[row] += height * np.exp(-0.5 * (apart / width) ** 2)
     week = (day[:, None, :] * _WEEK[None, :, None]).reshape(len(_BUMPS), HOURS_OF_WEEK)
     week /= week.mean(axis=1, keepdims=True)
     local = (np.arange(HOURS_OF_WEEK)[None, :] + np.asarray(offsets)[:, None]) % HOURS_OF_WEEK
-    return week[:, local].reshape(-1, HOURS_OF_WEEK)
+    return np.asarray(week[:, local].reshape(-1, HOURS_OF_WEEK))

@@ -4,13 +4,14 @@ Made in blocks whose size depends on nothing outside, each from a generator of i
 stream does not change it.
 """
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
 
-from fraudstream.simulate.events import DAY, EVENT, HOUR, SECOND, Events, Ints
+from fraudstream.simulate.events import DAY, EVENT, HOUR, Events, Ints
 from fraudstream.simulate.fraud import Fraud
-from fraudstream.simulate.rhythm import HOURS_OF_WEEK, hour_of_week
+from fraudstream.simulate.rhythm import hour_of_week
 from fraudstream.simulate.scenarios import DEFAULT_FRAUD_RATE, LONGEST_EPISODE_SECONDS
 from fraudstream.simulate.world import World
 
@@ -43,9 +44,9 @@ class Stream:
         # SeedSequence takes no negative numbers; instants before 1970 have some.
         return np.random.default_rng([self.world.seed, self.start % 2**64, self._blocks])
 
-    def history(self, days: float | None = None) -> Iterator[Events]:
-        """A day at a time at the population's own pace; without `days` for ever."""
-        end = None if days is None else self.start + round(days * DAY)
+    def history(self, days: float) -> Iterator[Events]:
+        """A day at a time at the population's own pace; `days` may be infinite."""
+        end = self.start + round(days * DAY) if math.isfinite(days) else None
         begin = self.start
         while end is None or begin < end:
             upto = begin + DAY if end is None else min(begin + DAY, end)

@@ -154,7 +154,7 @@ class World:
         group = np.minimum(group - hour * self._groups, self._groups - 1)
         low, high = self._low[group], self._high[group]
         place = np.searchsorted(self._upto, low + rng.random(len(at)) * (high - low), side="right")
-        return self._order[np.minimum(place, self.users - 1)]
+        return np.asarray(self._order[np.minimum(place, self.users - 1)])
 
     def fill(self, rng: np.random.Generator, events: Events, user: Ints) -> None:
         """Write what these customers would usually do at `events["at"]` into the other columns."""

@@ -1,0 +1,126 @@
+"""From batches of messages to a sink, with a count, a limit and an orderly end."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Protocol
+
+from fraudstream.producer.pace import Pace
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Messages in their order: a key and a value for each."""
+
+    keys: list[bytes]
+    values: list[bytes]
+    paced: bool = True
+    """False for history, which is written as fast as it goes whatever the rate."""
+
+    def part(self, begin: int, end: int) -> "Batch":
+        """Some of them."""
+        return Batch(self.keys[begin:end], self.values[begin:end], self.paced)
+
+
+class Sink(Protocol):
+    """Where messages go."""
+
+    def send(self, keys: list[bytes], values: list[bytes]) -> None:
+        """Take these messages, in their order; may wait until there is room."""
+
+    def close(self) -> tuple[int, int]:
+        """Wait until every message has found its end; how many were acknowledged and how many were not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What became of a run."""
+
+    sent: int
+    """Messages that the sink has acknowledged."""
+    failed: int
+    """Messages that the sink took and did not acknowledge."""
+    seconds: float
+    interrupted: bool
+    """Whether somebody ended it before its work was done."""
+
+    def document(self) -> dict[str, object]:
+        """For `--json`."""
+        return {
+            "sent": self.sent,
+            "failed": self.failed,
+            "seconds": round(self.seconds, 3),
+            "rate": round(self.sent / self.seconds, 1) if self.seconds else 0.0,
+            "interrupted": self.interrupted,
+        }
+
+
+def limited(batches: Iterable[Batch], count: int | None) -> Iterator[Batch]:
+    """The first `count` messages; all of them for None."""
+    left = count
+    if left == 0:
+        return
+    for batch in batches:
+        if left is None or len(batch.values) < left:
+            yield batch
+            left = None if left is None else left - len(batch.values)
+        else:
+            yield batch.part(0, left)
+            return
+
+
+def deliver(
+    batches: Iterable[Batch],
+    sink: Sink,
+    stop: threading.Event,
+    pace: Pace | None = None,
+    progress: Callable[[int], object] = lambda _count: None,
+) -> Report:
+    """Send all batches, at a pace where one is given, and see every message to its end.
+
+    `stop` ends it after the messages that were already taken; `progress` hears how many were taken.
+    """
+    begun = time.monotonic()
+    done = False
+    try:
+        for batch in batches:
+            if pace is None or not batch.paced:
+                sink.send(batch.keys, batch.values)
+                progress(len(batch.values))
+            else:
+                for begin, end in pace.portions(len(batch.values)):
+                    sink.send(batch.keys[begin:end], batch.values[begin:end])
+                    progress(end - begin)
+            if stop.is_set():
+                break
+        done = not stop.is_set()
+    finally:
+        sent, failed = sink.close()
+    return Report(sent, failed, time.monotonic() - begun, interrupted=not done)
+
+
+@contextmanager
+def stopping(stop: threading.Event) -> Iterator[None]:
+    """Let the first Ctrl-C or SIGTERM set `stop`; a second one interrupts at once.
+
+    An exception at any place would leave open whether a message had been taken, and `sent` would be a guess.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def asked(_signal: int, _frame: FrameType | None) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, asked) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

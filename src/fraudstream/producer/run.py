@@ -1,0 +1,177 @@
+"""One run of `produce`: which batches, to which sink, at which rate."""
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from fraudstream.errors import InputError
+from fraudstream.kafka import ensure_topic
+from fraudstream.logs import get_logger
+from fraudstream.producer.delivery import Batch, Report, Sink, deliver, limited, stopping
+from fraudstream.producer.pace import FASTEST, Pace
+from fraudstream.producer.replay import Rejects, Shape, replay
+from fraudstream.producer.sender import LINGER_FAST_MS, LINGER_MS, Sender, Undelivered
+from fraudstream.producer.simulated import Plan, simulated
+from fraudstream.settings import KafkaSettings
+
+log = get_logger("producer")
+
+DRY_START = datetime(2025, 1, 1, tzinfo=UTC)
+"""Where a dry run begins unless told otherwise: two runs of one seed shall print the same bytes."""
+LIVE_RATE = 100.0
+"""Messages a second where nothing else is said."""
+LAST_START = datetime(9000, 1, 1, tzinfo=UTC)
+"""The stream counts on from here, and its years must keep four digits."""
+
+Progress = Callable[[int | None], AbstractContextManager[Callable[[int], object]]]
+"""Shows how many messages were taken; opened with how many there will be, where that is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Simulation:
+    """What the command line said of the simulated world."""
+
+    seed: int
+    users: int
+    fraud_rate: float
+    scenario: str | None = None
+    days: float | None = None
+    start: datetime | None = None
+    history_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """What the command line said of a file to replay."""
+
+    path: Path
+    shape: Shape
+
+
+class Printer:
+    """Standard output as a sink, for dry runs: one message on a line."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        self._stop, self._count = stop, 0
+        self.left_alone = False
+        """Whether the reader has gone, as `head` does: a good end, not an interruption."""
+
+    def send(self, keys: list[bytes], values: list[bytes]) -> None:
+        """Print these messages; where nobody reads any more, stop."""
+        if self.left_alone or not values:
+            return
+        try:
+            sys.stdout.buffer.write(b"\n".join(values) + b"\n")
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            # What the buffer still holds must go somewhere, or the interpreter's last flush fails aloud.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            self.left_alone = True
+            self._stop.set()
+        self._count += len(keys)
+
+    def close(self) -> tuple[int, int]:
+        """All that was printed has been flushed already."""
+        return self._count, 0
+
+
+def produce(
+    source: Simulation | File,
+    kafka: KafkaSettings | None,
+    *,
+    rate: float | None = None,
+    count: int | None = None,
+    progress: Progress | None = None,
+) -> tuple[Report, Rejects]:
+    """Send a simulation or a file to Kafka, or print it where `kafka` is None.
+
+    `rate` is messages a second, FASTEST, or None for what suits the source: LIVE_RATE for a live
+    stream, as fast as it goes for a file or a dry run.
+
+    Raises InputError, BrokerUnreachable, TopicError, and Undelivered where messages failed.
+    """
+    stop = threading.Event()
+    rejects = Rejects()
+    rate = rate or _usual_rate(source, dry=kafka is None)
+    pace = None if rate in (None, FASTEST) else Pace(float(rate or 0), stop)
+    batches = (
+        replay(source.path, source.shape, rejects)
+        if isinstance(source, File)
+        else _simulated(source, rate, pace, dry=kafka is None)
+    )
+    with stopping(stop):
+        sink: Sink = Printer(stop)
+        if kafka is not None:
+            ensure_topic(kafka, kafka.transactions_topic)
+            linger = LINGER_MS if pace else LINGER_FAST_MS
+            sink = Sender(kafka, kafka.transactions_topic, stop, linger_ms=linger)
+        if progress is None:
+            report = deliver(limited(batches, count), sink, stop, pace)
+        else:
+            with progress(count) as advance:
+                report = deliver(limited(batches, count), sink, stop, pace, advance)
+    _tell(rejects, report)
+    if isinstance(sink, Sender) and report.failed:
+        raise Undelivered(report.sent, report.failed, report.seconds, sink.reasons)
+    bounded = isinstance(source, File) or count is not None or source.history_only
+    alone = isinstance(sink, Printer) and sink.left_alone
+    return replace(report, interrupted=report.interrupted and bounded and not alone), rejects
+
+
+def _usual_rate(source: Simulation | File, *, dry: bool) -> float | None:
+    if isinstance(source, File):
+        return FASTEST
+    return None if dry or source.history_only else LIVE_RATE
+
+
+def _simulated(source: Simulation, rate: float | None, pace: Pace | None, *, dry: bool) -> Iterator[Batch]:
+    from fraudstream.simulate import DAY, SECOND, World
+
+    if dry and rate == FASTEST:
+        # The clock of a live run at full speed is the machine's, and no two runs would be equal.
+        rate = None
+    days = source.days
+    if source.history_only and days is None:
+        raise InputError("--history-only needs --days N.", hint="For example --days 60.")
+    if rate is None and days is None:
+        days = float("inf")
+    if source.start is not None:
+        start = source.start
+    else:
+        start = DRY_START if dry else datetime.fromtimestamp(time.time(), UTC)
+    first = int(start.timestamp()) * SECOND + start.microsecond
+    if source.start is None and not dry:
+        first -= round((source.days or 0) * DAY)
+    if not 0 <= first <= int(LAST_START.timestamp()) * SECOND:
+        raise InputError(
+            f"A stream starts between 1970 and {LAST_START.year}.", hint="Check --start and --days."
+        )
+    plan = Plan(
+        start=first,
+        fraud_rate=source.fraud_rate,
+        scenario=source.scenario,
+        days=days,
+        rate=None if source.history_only else rate,
+    )
+    world = World(source.seed, source.users)
+    return simulated(world, plan, (lambda: pace.forgiven) if pace else (lambda: 0.0))
+
+
+def _tell(rejects: Rejects, report: Report) -> None:
+    """Say which rows of a file were left out. Raises InputError where that is all of them."""
+    for number, reason in rejects.first:
+        log.warning("row %d left out: %s", number, reason)
+    if rejects.count > len(rejects.first):
+        log.warning("%d more rows left out", rejects.count - len(rejects.first))
+    if rejects.count and not report.sent + report.failed and not report.interrupted:
+        number, reason = rejects.first[0]
+        raise InputError(
+            f"None of the {rejects.count:,} rows is a transaction; row {number}: {reason}.",
+            hint="Check the columns with --map their=ours and --fill ours=value.",
+        )
