@@ -1,0 +1,228 @@
+"""Kafka to PostgreSQL through real Spark: what a user sees of `consume`, bad input included."""
+
+import json
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from subprocess import CompletedProcess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from confluent_kafka import Producer
+
+from fraudstream import kafka
+from fraudstream.errors import MessagesLost
+from fraudstream.settings import Settings
+from fraudstream.spark.consumer import Consumer, Summary
+from fraudstream.store.connection import connect
+from samples import BAD, message
+
+if TYPE_CHECKING:
+    from confluent_kafka.admin import AdminClient
+    from pyspark.sql import SparkSession
+
+BOTH = ("fraud", "transactions")
+Run = Callable[..., "CompletedProcess[str]"]
+Record = tuple[bytes | None, int]
+"""A value and the partition that it goes to."""
+
+
+@pytest.fixture(scope="module")
+def spark(embedded: Settings) -> Iterator["SparkSession"]:
+    from fraudstream.spark.run import spark_session
+
+    with spark_session(embedded, "tests") as session:
+        yield session
+
+
+@pytest.fixture
+def admin(settings: Settings) -> "AdminClient":
+    return kafka.admin(settings.kafka)
+
+
+def consume(
+    spark: "SparkSession", settings: Settings, targets: tuple[str, ...] = BOTH, **options: Any
+) -> Summary:
+    consumer = Consumer(spark, settings.kafka, settings.postgres, settings.spark)
+    return consumer.run(targets, once=True, stop=threading.Event(), **options)
+
+
+def send(settings: Settings, records: Iterable[Record], **properties: Any) -> None:
+    topic = settings.kafka.transactions_topic
+    kafka.ensure_topic(settings.kafka, topic)
+    producer = Producer(kafka.client_config(settings.kafka) | {"message.max.bytes": 20_000_000} | properties)
+    for value, partition in records:
+        producer.produce(topic, value, key=b"key", partition=partition)
+    assert producer.flush(30) == 0
+
+
+def query(settings: Settings, sql: str) -> list[tuple[Any, ...]]:
+    with connect(settings.postgres) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def ids(settings: Settings, table: str = "transactions") -> list[str]:
+    return [row[0] for row in query(settings, f"select transaction_id from shop.{table} order by 1")]
+
+
+def test_the_program_moves_a_topic_into_its_tables(settings: Settings, run: Run) -> None:
+    """`consume --once` and its spellings, as processes; a second run finds nothing to do."""
+    send(settings, [(message(transaction_id=f"t{i}", is_fraud=int(i % 4 == 0)), i % 4) for i in range(100)])
+    first = run("consume", "--once", "--json")
+    assert first.returncode == 0, first.stderr
+    document = json.loads(first.stdout)
+    assert document["targets"] == {
+        "fraud": {"stored": 25, "duplicates": 0}, "transactions": {"stored": 75, "duplicates": 0},
+    }  # fmt: skip
+    assert (document["rejected"], document["restarts"]) == (0, 0)
+    again = run("consume-fraud", "--once", "--json")
+    assert json.loads(again.stdout)["targets"] == {"fraud": {"stored": 0, "duplicates": 0}}
+    assert len(ids(settings)) == 75
+    assert len(ids(settings, "fraud_transactions")) == 25
+
+
+def test_bad_messages_are_kept_and_their_neighbours_stored(spark: "SparkSession", settings: Settings) -> None:
+    """Poison first, poison between, poison last; every bad message is kept byte for byte and the offset moves on."""
+    bad = [(value, n % 4) for n, (value, _) in enumerate(BAD.values())]
+    good = [(message(transaction_id=f"good-{n}"), n % 4) for n in range(len(bad))]
+    send(settings, [*bad, *good, *bad])
+    summary = consume(spark, settings)
+    assert (summary.stored["transactions"], summary.rejected) == (len(good), 2 * len(bad))
+    assert ids(settings) == sorted(f"good-{n}" for n in range(len(bad)))
+    kept = query(settings, "select value, partition from shop.rejected")
+    assert sorted(map(repr, kept)) == sorted(map(repr, bad * 2))
+    end = query(settings, "select sum(next_offset) from shop.stream_offsets where target = 'transactions'")
+    assert end == [(3 * len(bad),)]
+    assert consume(spark, settings).rejected == 0
+
+
+def test_a_batch_of_only_poison_moves_on(spark: "SparkSession", settings: Settings) -> None:
+    send(settings, [(b"poison", 0)] * 30)
+    assert consume(spark, settings).rejected == 30
+    send(settings, [(message(transaction_id="after"), 0)])
+    assert consume(spark, settings).stored["transactions"] == 1
+
+
+def test_a_message_of_ten_megabytes_is_rejected_whole(
+    spark: "SparkSession", settings: Settings, admin: "AdminClient"
+) -> None:
+    from confluent_kafka.cimpl import NewTopic
+
+    topic = NewTopic(settings.kafka.transactions_topic, 1, config={"max.message.bytes": "20000000"})
+    admin.create_topics([topic])[topic.topic].result(30)
+    huge = message(device="x" * 10_000_000)
+    send(settings, [(message(transaction_id="a"), 0), (huge, 0), (message(transaction_id="b"), 0)])
+    summary = consume(spark, settings)
+    assert (summary.stored["transactions"], summary.rejected) == (2, 1)
+    assert query(settings, "select length(value), reason from shop.rejected") == [
+        (len(huge), "device: String should have at most 256 characters")
+    ]
+
+
+def test_the_same_id_twice_is_stored_once_and_counted(spark: "SparkSession", settings: Settings) -> None:
+    """In one batch, in two partitions, and in a later run."""
+    send(settings, [(message(transaction_id="twin", amount=n + 1), n % 2) for n in range(4)])
+    first = consume(spark, settings)
+    assert (first.stored["transactions"], first.duplicates["transactions"]) == (1, 3)
+    send(settings, [(message(transaction_id="twin"), 3), (message(transaction_id="single"), 3)])
+    second = consume(spark, settings)
+    assert (second.stored["transactions"], second.duplicates["transactions"]) == (1, 1)
+    assert ids(settings) == ["single", "twin"]
+
+
+def test_targets_own_their_offsets_whoever_consumes_them(spark: "SparkSession", settings: Settings) -> None:
+    """`consume fraud`, then more messages, then `consume all`: each target gets each message once."""
+    send(settings, [(message(transaction_id=f"a{n}", is_fraud=n % 2), 0) for n in range(10)] + [(b"bad", 0)])
+    alone = consume(spark, settings, ("fraud",))
+    assert (alone.stored, alone.rejected) == ({"fraud": 5}, 1)
+    send(settings, [(message(transaction_id=f"b{n}", is_fraud=n % 2), 0) for n in range(10)])
+    both = consume(spark, settings)
+    assert both.stored == {"fraud": 5, "transactions": 10}
+    assert both.rejected == 0, "the bad message is kept already"
+    assert len(ids(settings)) == len(ids(settings, "fraud_transactions")) == 10
+
+
+def test_transactions_that_were_aborted_never_happened(spark: "SparkSession", settings: Settings) -> None:
+    """A transactional producer's markers leave gaps in the offsets, which are no holes."""
+    topic = settings.kafka.transactions_topic
+    kafka.ensure_topic(settings.kafka, topic)
+    producer = Producer(kafka.client_config(settings.kafka) | {"transactional.id": topic})
+    producer.init_transactions(30)
+    for n in range(6):
+        producer.begin_transaction()
+        producer.produce(topic, message(transaction_id=f"t{n}"), partition=0)
+        (producer.abort_transaction if n % 2 else producer.commit_transaction)(30)
+        if n == 2:
+            consume(spark, settings)
+    consume(spark, settings)
+    assert ids(settings) == ["t0", "t2", "t4"]
+
+
+def test_a_topic_made_anew_is_read_from_its_own_start(
+    spark: "SparkSession", settings: Settings, admin: "AdminClient"
+) -> None:
+    topic = settings.kafka.transactions_topic
+    send(settings, [(message(transaction_id=f"old-{n}"), 0) for n in range(5)])
+    consume(spark, settings)
+    admin.delete_topics([topic], operation_timeout=30)[topic].result(30)
+    while kafka.find_topic(settings.kafka, topic, admin) is not None:
+        pass  # the broker's metadata follows within milliseconds
+    send(settings, [(message(transaction_id=f"new-{n}"), 0) for n in range(9)])
+    assert consume(spark, settings).stored["transactions"] == 9
+
+
+def test_a_partition_added_is_read_from_its_start(
+    spark: "SparkSession", settings: Settings, admin: "AdminClient"
+) -> None:
+    """Between two runs; `test_faults` adds one to a running stream."""
+    from confluent_kafka.cimpl import NewPartitions
+
+    topic = settings.kafka.transactions_topic
+    send(settings, [(message(transaction_id="before"), 0)])
+    consume(spark, settings)
+    admin.create_partitions([NewPartitions(topic, 5)])[topic].result(30)
+    send(settings, [(message(transaction_id="after"), 4)])
+    assert consume(spark, settings).stored["transactions"] == 1
+    assert ids(settings) == ["after", "before"]
+
+
+def test_messages_that_retention_took_stop_the_consumer_until_the_loss_is_accepted(
+    spark: "SparkSession", settings: Settings, admin: "AdminClient"
+) -> None:
+    from confluent_kafka import TopicPartition
+
+    topic = settings.kafka.transactions_topic
+    send(settings, [(message(transaction_id=f"t{n}"), 0) for n in range(3)])
+    consume(spark, settings)
+    send(settings, [(message(transaction_id=f"t{n}"), 0) for n in range(3, 9)])
+    for future in admin.delete_records([TopicPartition(topic, 0, 6)]).values():
+        future.result(30)
+    with pytest.raises(
+        MessagesLost, match=rf"stands at offset 3 of {topic}/0, but Kafka holds 6 to 9"
+    ) as caught:
+        consume(spark, settings)
+    assert "--accept-loss" in caught.value.hint
+    assert ids(settings) == ["t0", "t1", "t2"]
+    assert consume(spark, settings, accept_loss=True).stored["transactions"] == 3
+    assert ids(settings) == ["t0", "t1", "t2", "t6", "t7", "t8"]
+
+
+def test_a_rejected_message_goes_through_again_after_a_mend(
+    spark: "SparkSession", settings: Settings, run: Run
+) -> None:
+    """One that an older version refused and this one reads; one that still cannot be read stays."""
+    send(settings, [(b"still poison", 0)])
+    consume(spark, settings)
+    with connect(settings.postgres) as connection:
+        connection.execute(
+            'insert into shop.rejected (topic, topic_id, partition, "offset", value, reason)'
+            " values (%s, 'older', 0, 0, %s, 'refused by an older version')",
+            (settings.kafka.transactions_topic, message(transaction_id="mended")),
+        )
+    listed = json.loads(run("rejected", "list", "--json").stdout)
+    assert listed["total"] == 2
+    assert "still" in run("rejected", "list").stdout
+    replayed = run("rejected", "replay", "--json")
+    assert json.loads(replayed.stdout) == {"replayed": 1, "still_rejected": 1}, replayed.stderr
+    consume(spark, settings)
+    assert ids(settings) == ["mended"]
+    assert json.loads(run("rejected", "replay", "--json").stdout) == {"replayed": 0, "still_rejected": 1}
