@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from fraudstream.features.catalogue import AMOUNT_LIMIT, COUNTERS, ENTITIES
+from fraudstream.features.catalogue import COUNTERS, ENTITIES, LARGEST_AMOUNT, SMALLEST_AMOUNT
 from fraudstream.features.counters import NEVER
 from fraudstream.features.profiles import INSTANT, pair_key
 
@@ -74,7 +74,7 @@ class Ledger:
 
     def add(self, row: dict[str, Any], micros: int, *, label: bool = False) -> None:
         """Fold one transaction, or its label."""
-        amount = min(row["amount"], AMOUNT_LIMIT)
+        amount = max(min(row["amount"], LARGEST_AMOUNT), SMALLEST_AMOUNT)
         fraud = float(row["is_fraud"]) if label else 0.0
         worth = {"one": 1.0, "amount": amount, "amount_squared": amount**2, "labelled": 1.0, "fraud": fraud}
         for name, entity in ENTITIES.items():

@@ -8,7 +8,8 @@ import pyarrow as pa
 from feature_world import DAY_MICROS, replay, world
 from fraudstream.features.catalogue import ENTITIES
 from fraudstream.features.counters import NEVER
-from fraudstream.features.definitions import FEATURES, LAST_AT
+from fraudstream.features.definitions import FEATURES
+from fraudstream.features.feature import LAST_AT
 from fraudstream.features.operations import JoinedRow, NumpyOps
 from fraudstream.features.profiles import Events, combine, fold, fold_labels
 from fraudstream.features.training import view

@@ -12,6 +12,7 @@ from fraudstream.errors import InputError
 from fraudstream.features import definitions, training
 from fraudstream.features.catalogue import COUNTERS, ENTITIES
 from fraudstream.features.definitions import FEATURES, SEED
+from fraudstream.features.feature import feature
 from fraudstream.features.profiles import INSTANT, Events
 from fraudstream.features.training import History, view
 from fraudstream.schema import PERSONAL, TRUTH
@@ -166,7 +167,7 @@ def test_every_value_is_finite_whatever_the_history() -> None:
     """Absurd amounts, years 1 and 9999, one user who pays the same a thousand times."""
     table = world(1_000, users=1)
     amounts = np.full(1_000, 19.99)
-    amounts[[10, 500]] = 1.7e308, 1e-300
+    amounts[[0, 10, 500]] = 5e-324, 1.7e308, 1e-300
     micros = table["timestamp"].cast(pa.int64()).to_numpy().copy()
     micros[[3, 7]] = -62_135_596_800_000_000, 253_402_300_799_999_999
     table = table.set_column(3, "amount", pa.array(amounts)).set_column(
@@ -203,8 +204,8 @@ def test_hours_and_weekdays_are_those_of_utc() -> None:
 
 
 def test_no_feature_reads_truth_or_names() -> None:
-    for feature in FEATURES.values():
-        assert not (TRUTH | PERSONAL) & set(feature.needs)
+    for known in FEATURES.values():
+        assert not (TRUTH | PERSONAL) & set(known.needs)
 
 
 def test_the_seed_system_s_features_exist() -> None:
@@ -222,9 +223,14 @@ def test_an_unknown_or_repeated_feature_is_refused_with_its_name() -> None:
         view(world(3), names=("amount", "amount"))
 
 
+def test_a_feature_without_its_column_is_refused_with_both_names() -> None:
+    with pytest.raises(InputError, match="merchant_count_1h needs merchant_id"):
+        view(world(3).drop("merchant_id"), names=("amount", "merchant_count_1h"))
+
+
 def test_a_counter_that_an_entity_does_not_keep_is_found_when_a_feature_is_defined() -> None:
     with pytest.raises(KeyError, match="device keeps no count_10m"):
-        definitions.feature("x", "x", lambda row, _: row.state("device", "count_10m"))
+        feature("x", "x", lambda row, _: row.state("device", "count_10m"))
 
 
 def test_recorded_times_of_labels_are_an_optional_column() -> None:

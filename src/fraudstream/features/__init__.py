@@ -3,6 +3,9 @@
 catalogue      which counters each entity keeps: table columns and merge SQL derive from it
 counters       the mathematics of decayed counters
 profiles       folding transactions and labels into rows of `shop.profiles`
+operations     what an expression may use, in numpy and in Spark alike
+feature        what a feature is
+expressions    formulas that several features share
 definitions    every feature, defined once
 training       the point-in-time view that models learn from
 serving        the same features as Spark columns

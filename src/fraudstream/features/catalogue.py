@@ -89,9 +89,11 @@ ENTITIES: Final[dict[str, Entity]] = {
 }
 """Every entity by name. `total` has no fields: its one row has the empty key."""
 
-AMOUNT_LIMIT: Final = 1e12
-"""Amounts count as at most this. No payment is larger in any currency, and the square of an
-unlimited one (1e200 is a valid float) would make a profile infinite for ever."""
+SMALLEST_AMOUNT: Final = 1e-9
+LARGEST_AMOUNT: Final = 1e12
+"""Amounts count as between these two. No payment is outside in any currency; the square of
+an unlimited one (1e200 is a valid float) would make a profile infinite for ever, and a ratio to
+an unlimited small one would be infinite, too."""
 
 NEGLIGIBLE: Final = 1e-100
 """Smaller counters are stored as zero: PostgreSQL raises an error where a product underflows."""

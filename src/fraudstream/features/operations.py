@@ -60,7 +60,7 @@ class Row(Protocol):
 
     @property
     def amount(self) -> Value:
-        """Amount, at most AMOUNT_LIMIT."""
+        """Amount, within SMALLEST_AMOUNT and LARGEST_AMOUNT."""
 
     @property
     def micros(self) -> Value:

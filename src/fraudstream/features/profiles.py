@@ -18,11 +18,12 @@ import pyarrow.compute as pc
 from fraudstream.errors import InputError
 from fraudstream.features import counters
 from fraudstream.features.catalogue import (
-    AMOUNT_LIMIT,
     COLUMNS,
     COUNTERS,
     ENTITIES,
+    LARGEST_AMOUNT,
     NEGLIGIBLE,
+    SMALLEST_AMOUNT,
     Counter,
     Source,
 )
@@ -98,15 +99,15 @@ class Events:
 
     @cached_property
     def amount(self) -> Floats:
-        """Amount of each transaction, at most AMOUNT_LIMIT."""
+        """Amount of each transaction, within SMALLEST_AMOUNT and LARGEST_AMOUNT."""
         amount = self._required("amount").cast(pa.float64()).to_numpy(zero_copy_only=False)
         if not (np.isfinite(amount) & (amount >= 0)).all():
             raise InputError(
                 "Some amounts are negative, infinite or not numbers.",
                 hint="Remove those rows, or give refunds a table of their own.",
             )
-        capped: Floats = np.minimum(amount, AMOUNT_LIMIT)
-        return capped
+        limited: Floats = np.clip(amount, SMALLEST_AMOUNT, LARGEST_AMOUNT)
+        return limited
 
     @cached_property
     def fraud(self) -> Floats:

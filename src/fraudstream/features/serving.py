@@ -11,8 +11,8 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own custom
 
 from fraudstream.features import counters, definitions
-from fraudstream.features.catalogue import AMOUNT_LIMIT, ENTITIES
-from fraudstream.features.definitions import LAST_AT, Feature
+from fraudstream.features.catalogue import ENTITIES, LARGEST_AMOUNT, SMALLEST_AMOUNT
+from fraudstream.features.feature import LAST_AT, Feature
 from fraudstream.features.operations import JoinedRow, Value
 from fraudstream.features.profiles import KEY_SEPARATOR
 
@@ -69,9 +69,10 @@ def _state_name(entity: str, column: str) -> str:
 
 def _decayed(chosen: Sequence[Feature]) -> dict[str, Column]:
     """The columns that `_DecayedRow` reads."""
-    amount = F.least(F.col("amount").cast("double"), F.lit(AMOUNT_LIMIT))
+    ops = SparkOps()
+    amount = ops.maximum(ops.minimum(F.col("amount").cast("double"), LARGEST_AMOUNT), SMALLEST_AMOUNT)
     micros = F.unix_micros(F.col("timestamp"))
-    row = JoinedRow(SparkOps(), micros=micros, amount=amount, text=F.col, profile=_profile)
+    row = JoinedRow(ops, micros=micros, amount=amount, text=F.col, profile=_profile)
     columns: dict[str, Column] = {_AMOUNT: amount, _MICROS: micros}
     for feature in chosen:
         for entity, column in feature.reads:

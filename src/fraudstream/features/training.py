@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from fraudstream.errors import InputError
 from fraudstream.features import counters, definitions
 from fraudstream.features.catalogue import COUNTERS, DAY, ENTITIES, Counter
 from fraudstream.features.counters import Floats, Integers
@@ -38,9 +39,16 @@ def view(
 ) -> FeatureTable:
     """The features `names` (default: all that are available) of every transaction, just before it.
 
-    Raises InputError for an unknown feature, or where timestamp or amount is missing.
+    Raises InputError for an unknown feature, where a column that one needs is missing, and where
+    a timestamp or an amount is.
     """
     chosen = definitions.select(definitions.available(transactions) if names is None else names)
+    for feature in chosen:
+        if missing := [field for field in feature.needs if field not in transactions.column_names]:
+            raise InputError(
+                f"The feature {feature.name} needs {' and '.join(missing)}, which the transactions do not have.",
+                hint="Name the column that holds it, or train without this feature.",
+            )
     history = History(Events(transactions), label_delay_days)
     ops = NumpyOps()
     values = np.empty((len(history.order), len(chosen)))

@@ -1,0 +1,78 @@
+"""The formulas that several features share. Every quotient has a positive denominator, whatever the history."""
+
+from typing import Final
+
+from fraudstream.features.catalogue import DAY, HALF_LIVES, HOUR
+from fraudstream.features.operations import Ops, Row, Value
+
+# How much a habit weighs against what is usual for everybody, in transactions. One: a second
+# transaction of a new customer is judged half by the first and half by everybody's.
+_PRIOR: Final = 1.0
+# The deviation of amounts before any is seen, as a share of the mean.
+# It also keeps the deviation of a customer who always pays the same away from zero.
+_PRIOR_SPREAD: Final = 0.5
+# Fraud rate before any label is known, and the labels that it weighs.
+_PRIOR_RATE: Final = 0.01
+_PRIOR_LABELS: Final = 1.0
+
+
+def overall_mean(row: Row, ops: Ops) -> Value:
+    """Mean amount of all transactions; before any, this row's own, which makes it a usual one."""
+    return ops.ratio(row.state("total", "amount_30d"), row.state("total", "count_30d"), row.amount)
+
+
+def mean(row: Row, ops: Ops, entity: str, label: str = "30d") -> Value:
+    """Mean amount of an entity, leaning on the overall mean while its history is short."""
+    count, amount = row.state(entity, f"count_{label}"), row.state(entity, f"amount_{label}")
+    return (amount + _PRIOR * overall_mean(row, ops)) / (count + _PRIOR)
+
+
+def deviation(row: Row, ops: Ops, entity: str, label: str = "30d") -> Value:
+    """Standard deviation of an entity's amounts, leaning on a share of the mean; always positive."""
+    count, amount = row.state(entity, f"count_{label}"), row.state(entity, f"amount_{label}")
+    # Not amount² / count, which could overflow before it is divided.
+    squares = row.state(entity, f"amount2_{label}") - amount * ops.ratio(amount, count, 0.0)
+    usual = _PRIOR_SPREAD * mean(row, ops, entity, label)
+    return ops.sqrt((ops.maximum(squares, 0.0) + _PRIOR * usual * usual) / (count + _PRIOR))
+
+
+def z_score(row: Row, ops: Ops, entity: str) -> Value:
+    """How many deviations the amount lies above the entity's mean."""
+    return (row.amount - mean(row, ops, entity)) / deviation(row, ops, entity)
+
+
+def burst(row: Row, entity: str, label: str) -> Value:
+    """Recent count against what the last month's pace would give; 1 is the usual pace."""
+    usual = row.state(entity, "count_30d") * (HALF_LIVES[label] / HALF_LIVES["30d"])
+    return (row.state(entity, f"count_{label}") + _PRIOR) / (usual + _PRIOR)
+
+
+def share(row: Row, pair: str) -> Value:
+    """How much of the customer's history is with this device, place or merchant; ½ without a history."""
+    return (row.state(pair, "count_30d") + _PRIOR / 2) / (row.state("user", "count_30d") + _PRIOR)
+
+
+def switch(row: Row, ops: Ops, pair: str) -> Value:
+    """Whether the customer's last transaction was with another device, place or merchant."""
+    return ops.number(row.idle(pair) > row.idle("user"))
+
+
+def risk(row: Row, entity: str, label: str) -> Value:
+    """Fraud rate among known labels, leaning on the overall rate while they are few."""
+    overall = (row.state("total", "fraud_30d") + _PRIOR_LABELS * _PRIOR_RATE) / (
+        row.state("total", "labelled_30d") + _PRIOR_LABELS
+    )
+    fraud, labelled = row.state(entity, f"fraud_{label}"), row.state(entity, f"labelled_{label}")
+    return (fraud + _PRIOR_LABELS * overall) / (labelled + _PRIOR_LABELS)
+
+
+def hour(row: Row, ops: Ops) -> Value:
+    """Hour of the day in UTC. Plain arithmetic: no session's time zone gets in."""
+    hours = ops.floor(row.micros / (HOUR * 1e6))
+    return hours - 24.0 * ops.floor(hours / 24.0)
+
+
+def weekday(row: Row, ops: Ops) -> Value:
+    """Day of the week in UTC, Monday is 0."""
+    days = ops.floor(row.micros / (DAY * 1e6)) + 3.0  # 1970-01-01 was a Thursday
+    return days - 7.0 * ops.floor(days / 7.0)

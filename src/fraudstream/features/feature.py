@@ -1,0 +1,74 @@
+"""What a feature is, and how it is found out what it reads."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+
+from fraudstream.features.catalogue import COUNTERS, ENTITIES
+from fraudstream.features.operations import NumpyOps, Ops, Row, Value
+
+Expression = Callable[[Row, Ops], Value]
+
+LAST_AT: Final = "last_at"
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One input of a model."""
+
+    name: str
+    meaning: str
+    """What it says, in an analyst's words."""
+    expression: Expression
+    needs: tuple[str, ...]
+    """Transaction fields without which it is not available, beyond amount and timestamp."""
+    reads: tuple[tuple[str, str], ...]
+    """(entity, column of `shop.profiles`) that it looks at."""
+
+    @property
+    def uses_labels(self) -> bool:
+        """Whether it looks at past verdicts; label-free models must not have it."""
+        return any(column in COUNTERS and COUNTERS[column].of_labels for _, column in self.reads)
+
+
+class _Notes:
+    """A row that writes down what is asked of it."""
+
+    def __init__(self) -> None:
+        self.fields: list[str] = []
+        self.columns: list[tuple[str, str]] = []
+        self.amount = np.ones(1)
+        self.micros = np.zeros(1, dtype=np.int64)
+
+    def text(self, field: str) -> pa.Array:
+        self.fields.append(field)
+        return pa.array([""])
+
+    def _note(self, entity: str, column: str) -> Value:
+        self.fields.extend(ENTITIES[entity].fields)
+        self.columns += [(entity, column), (entity, LAST_AT)]
+        return np.zeros(1)
+
+    def state(self, entity: str, counter: str) -> Value:
+        if counter not in ENTITIES[entity].counters:
+            raise KeyError(f"{entity} keeps no {counter}; add it in catalogue.ENTITIES")
+        return self._note(entity, counter)
+
+    def idle(self, entity: str) -> Value:
+        return self._note(entity, LAST_AT)
+
+
+def feature(name: str, meaning: str, expression: Expression) -> Feature:
+    """A feature with what its expression reads."""
+    notes = _Notes()
+    expression(notes, NumpyOps())
+    return Feature(
+        name,
+        meaning,
+        expression,
+        needs=tuple(dict.fromkeys(notes.fields)),
+        reads=tuple(dict.fromkeys(notes.columns)),
+    )
