@@ -1,5 +1,6 @@
 """How we reach Kafka: one setting, two clients (librdkafka and Java), and the topics themselves."""
 
+import time
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from confluent_kafka.admin import AdminClient
 
 log = get_logger("kafka")
+
+METADATA_SECONDS = 0.05
+"""Between two looks for a new topic: a broker's metadata follows its controller within some tens of milliseconds."""
 
 
 def servers(kafka: KafkaSettings) -> str:
@@ -136,12 +140,21 @@ def ensure_topic(kafka: KafkaSettings, name: str, partitions: int | None = None)
         # Another process may create it in the same moment: then it is there, which is all we want.
         _answer(kafka, future, missing=KafkaError.TOPIC_ALREADY_EXISTS)
         log.debug("created topic %s", name)
-        found = find_topic(kafka, name, client)
-    if found is None:
-        raise TopicError(
-            f"Topic {name} was created but the broker does not show it.", hint="Try again in a moment."
-        )
+        found = _await_topic(kafka, name, client)
     return found
+
+
+def _await_topic(kafka: KafkaSettings, name: str, client: "AdminClient") -> Topic:
+    """The topic that was made a moment ago: the controller answers before the broker's own metadata knows it."""
+    deadline = time.monotonic() + kafka.timeout_seconds
+    while time.monotonic() < deadline:
+        found = find_topic(kafka, name, client)
+        if found is not None and found.partitions:
+            return found
+        time.sleep(METADATA_SECONDS)
+    raise TopicError(
+        f"Topic {name} was created but the broker does not show it.", hint="Try again in a moment."
+    )
 
 
 @dataclass(frozen=True, slots=True)

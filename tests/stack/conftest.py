@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
@@ -150,3 +151,35 @@ def run(environment: dict[str, str], tmp_path: Path) -> Run:
         return subprocess.run(command, capture_output=True, text=True, check=False, **given)  # type: ignore[call-overload,no-any-return]
 
     return run
+
+
+@dataclass(frozen=True)
+class Breakable:
+    """Services of one test module's own, which it may kill: `home` starts them again, `settings` reaches them."""
+
+    home: Settings
+    settings: Settings
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment in which the real program uses these services."""
+        return variables(self.settings)
+
+    def up(self) -> None:
+        """Start what is down."""
+        services.up(self.home)
+
+
+@pytest.fixture(scope="module")
+def breakable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Breakable]:
+    """A pair of services that a test may break."""
+    home = home_settings(tmp_path_factory.mktemp("breakable"))
+    endpoints = services.up(home, _ANY_PORTS).document()
+    reach = {
+        "kafka": KafkaSettings(**endpoints["kafka"], transactions_topic="breakable"),
+        "postgres": PostgresSettings(**endpoints["postgres"]),
+    }
+    try:
+        yield Breakable(home, home.model_copy(update=reach))
+    finally:
+        services.reset(home)

@@ -1,12 +1,129 @@
-"""The embedded services as a user meets them: the real program, real Kafka, real PostgreSQL."""
+"""The embedded services as a user meets them: the real program, real Kafka, real PostgreSQL.
+
+No test here reaches the network: a proxy is set that nobody answers at.
+"""
 
 import json
-from typing import TYPE_CHECKING
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from fraudstream.settings import Settings
+import psutil
+import psycopg
+import pytest
+
+from fraudstream import kafka as kafka_clients
+from fraudstream.local import services
+from fraudstream.local.home import Home
+from fraudstream.local.kafka import EmbeddedKafka
+from fraudstream.local.postgres import OUTSIDE, EmbeddedPostgres
+from fraudstream.settings import KafkaSettings, Settings
 
 if TYPE_CHECKING:
-    from tests.stack.conftest import Run
+    from stack.conftest import Run
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+
+@dataclass(frozen=True)
+class Program:
+    """The program with a home of its own."""
+
+    settings: Settings
+
+    @property
+    def home(self) -> Path:
+        return self.settings.home
+
+    @property
+    def environment(self) -> dict[str, str]:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("FRAUDSTREAM_")}
+        return inherited | {
+            "FRAUDSTREAM_HOME": str(self.home),
+            "FRAUDSTREAM_JARS": str(self.settings.jars),
+            "HTTPS_PROXY": "http://127.0.0.1:9",
+        }
+
+    def begin(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "fraudstream", *arguments]
+        given = {"env": self.environment, "cwd": "/", "text": True} | options
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **given)
+
+    def run(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        with self.begin(*arguments, **options) as process:
+            out, err = process.communicate(timeout=200)
+        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+    def up(self) -> dict[str, Any]:
+        done = self.run("up", "--json")
+        assert done.returncode == 0, done.stdout + done.stderr
+        return dict(json.loads(done.stdout))
+
+    def status(self) -> dict[str, Any]:
+        done = self.run("status", "--json")
+        assert done.returncode == 0, done.stdout + done.stderr
+        return dict(json.loads(done.stdout))
+
+    def connect(self) -> "psycopg.Connection[tuple[Any, ...]]":
+        server = self.status()["postgres"]
+        return psycopg.connect(
+            host=server["host"],
+            port=server["port"],
+            user=server["user"],
+            dbname=server["database"],
+            password=Path(server["password_file"]).read_text(),
+            autocommit=True,
+        )
+
+    def processes(self) -> list[psutil.Process]:
+        """The broker and the server of this home, by their command lines."""
+        home = Home.of(self.settings)
+        marks = {str(EmbeddedKafka(home).properties), str(EmbeddedPostgres(home).data)}
+        return [p for p in psutil.process_iter(["cmdline"]) if marks & set(p.info["cmdline"] or [])]
+
+
+NewProgram = Callable[..., Program]
+
+
+@pytest.fixture
+def new_program(embedded: Settings) -> Iterator[NewProgram]:
+    """Makes homes, and at the end stops and deletes what was started in them."""
+    made: list[Program] = []
+
+    def make(home: Path) -> Program:
+        settings = Settings(_env_file=None, home=home, jars=embedded.jars, kafka=KafkaSettings())
+        made.append(Program(settings))
+        return made[-1]
+
+    yield make
+    for program in made:
+        services.reset(program.settings)
+        assert program.processes() == []
+        assert not (OUTSIDE / Home.of(program.settings).key).exists()
+
+
+@pytest.fixture
+def program(new_program: NewProgram, tmp_path: Path) -> Program:
+    return new_program(tmp_path / "home")
+
+
+@contextmanager
+def listening(*ports: int) -> Iterator[None]:
+    """A stranger on these ports."""
+    sockets = [socket.create_server(("127.0.0.1", port)) for port in ports]
+    yield
+    for opened in sockets:
+        opened.close()
 
 
 def test_status_names_both_services(settings: Settings, run: "Run") -> None:
@@ -17,3 +134,351 @@ def test_status_names_both_services(settings: Settings, run: "Run") -> None:
     assert document["kafka"]["bootstrap_servers"] == settings.kafka.bootstrap_servers
     assert document["postgres"]["running"]
     assert document["postgres"]["port"] == settings.postgres.port
+
+
+def test_doctor_is_content_with_running_services(run: "Run") -> None:
+    done = run("doctor", "--json")
+    document = json.loads(done.stdout)
+    assert done.returncode == 0, document
+    assert document["ok"]
+    names = {"java", "jars", "disk", "ports", "kafka", "postgres", "schema"}
+    assert names <= {check["name"] for check in document["checks"]}
+
+
+def test_a_day_with_the_services(program: Program) -> None:
+    """Up, up again, use, down, up: the same addresses, and the data is still there."""
+    before = program.status()
+    assert not before["kafka"]["running"]
+    assert not before["postgres"]["running"]
+    assert program.run("doctor").returncode == 1
+
+    first = program.up()
+    assert first["started"] == ["kafka", "postgres"]
+    again = program.up()
+    assert again["started"] == []
+    assert "running already" in program.run("up").stdout
+
+    kafka = KafkaSettings(**first["kafka"])
+    topic = kafka_clients.ensure_topic(kafka, "kept")
+    with program.connect() as connection:
+        connection.execute("create table kept as select 'ä' as letter")
+
+    assert program.run("down").stdout == "Stopped Kafka and PostgreSQL.\n"
+    assert program.processes() == []
+    assert not (program.home / "endpoints.json").exists()
+    assert program.run("down").stdout == "Nothing was running.\n"
+
+    assert program.up() == first
+    assert kafka_clients.find_topic(kafka, "kept") == topic
+    with program.connect() as connection:
+        assert connection.execute("select letter, upper(letter) from kept").fetchall() == [("ä", "Ä")]
+
+
+def test_services_are_ours_alone(program: Program) -> None:
+    """Loopback only, a password, files that nobody else may read, and no root for PostgreSQL."""
+    endpoints = program.up()
+    for process in program.processes():
+        for member in (process, *process.children()):
+            addresses = {c.laddr.ip for c in member.net_connections("inet") if c.status == psutil.CONN_LISTEN}
+            assert addresses <= {"127.0.0.1", "::ffff:127.0.0.1"}
+        assert process.name() != "postgres" or process.uids().real != 0
+    for name in ("endpoints.json", "postgres.password"):
+        assert (program.home / name).stat().st_mode & 0o777 == 0o600
+    postgres = endpoints["postgres"]
+    with pytest.raises(psycopg.OperationalError, match="password"):
+        psycopg.connect(
+            host=postgres["host"],
+            port=postgres["port"],
+            user="fraudstream",
+            dbname="fraudstream",
+            password="wrong",  # noqa: S106 - a wrong one is the point
+        )
+
+
+@pytest.mark.parametrize("victims", [("kafka",), ("postgres",), ("kafka", "postgres")])
+def test_what_was_killed_by_hand_starts_again_with_its_data(
+    program: Program, victims: tuple[str, ...]
+) -> None:
+    first = program.up()
+    kafka = KafkaSettings(**first["kafka"])
+    topic = kafka_clients.ensure_topic(kafka, "kept")
+    with program.connect() as connection:
+        connection.execute("create table kept as select 1")
+    status = program.status()
+    for victim in victims:
+        os.kill(status[victim]["pid"], signal.SIGKILL)
+    seen = program.status()
+    assert {name for name in ("kafka", "postgres") if not seen[name]["running"]} == set(victims)
+
+    assert program.up() == first | {"started": list(victims)}
+    assert kafka_clients.find_topic(kafka, "kept") == topic
+    with program.connect() as connection:
+        assert connection.execute("select count(*) from kept").fetchone() == (1,)
+
+
+def test_down_after_a_kill_stops_the_other_one(program: Program) -> None:
+    program.up()
+    os.kill(program.status()["kafka"]["pid"], signal.SIGKILL)
+    assert program.run("down").stdout == "Stopped PostgreSQL.\n"
+
+
+def test_two_homes_run_side_by_side(new_program: NewProgram, tmp_path: Path) -> None:
+    one, other = new_program(tmp_path / "one"), new_program(tmp_path / "other")
+    with one.begin("up", "--json") as first, other.begin("up", "--json") as second:
+        addresses = [json.loads(process.communicate(timeout=200)[0]) for process in (first, second)]
+    assert addresses[0]["kafka"] != addresses[1]["kafka"]
+    assert addresses[0]["postgres"]["port"] != addresses[1]["postgres"]["port"]
+    one.run("down")
+    assert other.status()["kafka"]["running"]
+    assert other.status()["postgres"]["running"]
+
+
+def test_three_that_start_at_once_start_one_pair(program: Program) -> None:
+    commands = [program.begin("up", "--json") for _ in range(3)]
+    answers = [command.communicate(timeout=200)[0] for command in commands]
+    assert [command.returncode for command in commands] == [0, 0, 0]
+    started = sorted(json.loads(answer)["started"] for answer in answers)
+    assert started == [[], [], ["kafka", "postgres"]]
+    assert len(program.processes()) == 2
+
+
+def test_a_stranger_on_our_ports_moves_us_and_is_named(program: Program) -> None:
+    first = program.up()
+    program.run("down")
+    taken = int(first["kafka"]["bootstrap_servers"].split(":")[1]), first["postgres"]["port"]
+    with listening(*taken):
+        moved = program.run("up", "--json")
+        assert moved.returncode == 0, moved.stderr
+        for port in taken:
+            assert f"Port {port} was taken by another program" in moved.stderr
+        second = json.loads(moved.stdout)
+        assert second["kafka"] != first["kafka"]
+        assert second["postgres"]["port"] != first["postgres"]["port"]
+        # The advertised address followed: a client that starts there gets all the way to a topic.
+        kafka_clients.ensure_topic(KafkaSettings(**second["kafka"]), "reached")
+        assert program.status()["postgres"]["running"]
+
+
+def test_half_made_data_is_made_again(program: Program) -> None:
+    """What an `up` leaves that was killed while it made the data."""
+    for service in ("kafka", "postgres"):
+        half = program.home / service / "data.new"
+        half.mkdir(parents=True)
+        (half / "PG_VERSION").write_text("18\n")
+        (half / "meta.properties").write_text("version=1\n")
+    program.up()
+
+
+def test_up_may_be_killed_at_any_moment(program: Program) -> None:
+    for moment in (0.25, 0.5, 0.8, 1.1, 1.4, 1.8, 2.3):
+        with program.begin("up") as command:
+            time.sleep(moment)
+            command.kill()
+    program.up()
+    assert len(program.processes()) == 2
+    program.run("down")
+    assert program.processes() == []
+
+
+@pytest.mark.parametrize("moment", [0.6, 1.2, 1.8])
+def test_an_interrupted_up_leaves_nothing_running(program: Program, moment: float) -> None:
+    with program.begin("up") as command:
+        time.sleep(moment)
+        command.send_signal(signal.SIGTERM)
+        command.communicate(timeout=60)
+    if command.returncode == 0:
+        pytest.skip("this machine was quicker than the signal")
+    assert command.returncode == 130
+    assert program.processes() == []
+
+
+def test_stale_pid_files_do_not_matter(program: Program) -> None:
+    """After a crash of the machine the numbers in them belong to others: here, to this test."""
+    program.up()
+    data = EmbeddedPostgres(Home.of(program.settings)).data
+    server_pid = (data / "postmaster.pid").read_text()
+    program.run("down")
+    for service in ("kafka", "postgres"):
+        document = {"pid": os.getpid(), "born": "another boot:1"}
+        (program.home / f"{service}.pid").write_text(json.dumps(document))
+    lines = server_pid.splitlines(keepends=True)
+    (data / "postmaster.pid").write_text(f"{os.getpid()}\n{''.join(lines[1:])}")
+    assert not program.status()["kafka"]["running"]
+    assert program.up()["started"] == ["kafka", "postgres"]
+
+
+def test_services_whose_pid_files_are_lost_are_found(program: Program) -> None:
+    program.up()
+    for service in ("kafka", "postgres"):
+        (program.home / f"{service}.pid").unlink()
+    assert program.up()["started"] == []
+    assert program.run("down").stdout == "Stopped Kafka and PostgreSQL.\n"
+
+
+def test_services_that_hang_are_replaced(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stopped process holds its port and never answers; only force ends it."""
+    monkeypatch.setattr("fraudstream.local.kafka.STOP_SECONDS", 1.0)
+    monkeypatch.setattr("fraudstream.local.postgres.STOP_SECONDS", 1.0)
+    services.up(program.settings)
+    for process in program.processes():
+        process.suspend()
+    assert services.up(program.settings).started == ("kafka", "postgres")
+    assert services.status(program.settings)["kafka"]["running"]
+    assert services.status(program.settings)["postgres"]["running"]
+
+
+def test_a_home_may_have_a_strange_name(new_program: NewProgram, tmp_path: Path) -> None:
+    """Blanks, commas, quotes and letters beyond ASCII all mean something to Java, Kafka or a shell."""
+    strange = new_program(tmp_path / 'Zoë\'s home, 100% $HOME #1; "x"')
+    strange.up()
+    assert strange.status()["kafka"]["running"]
+
+
+def test_reset_deletes_everything_but_what_is_not_ours(program: Program) -> None:
+    program.up()
+    (program.home / "letter.txt").write_text("mine")
+    refused = program.run("reset", stdin=subprocess.DEVNULL)
+    assert refused.returncode != 0
+    assert "--yes" in refused.stderr
+    assert program.status()["kafka"]["running"]
+    assert program.run("reset", "--yes").returncode == 0
+    assert {path.name for path in program.home.iterdir()} == {"letter.txt", "lock"}
+    assert program.processes() == []
+    assert program.up()["started"] == ["kafka", "postgres"]
+
+
+def test_without_jars_and_network_up_says_what_to_do(new_program: NewProgram, tmp_path: Path) -> None:
+    settings = Settings(_env_file=None, home=tmp_path / "home", jars=tmp_path / "empty")
+    done = Program(settings).run("up", "--json")
+    error = json.loads(done.stdout)["error"]
+    assert done.returncode == 1
+    assert error["code"] == "jars_missing"
+    assert "fraudstream jars fetch" in error["hint"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Mounts a file system of a given size."""
+    mounted: list[Path] = []
+
+    def mount(size: str) -> Path:
+        place = tmp_path / f"disk-{size}"
+        place.mkdir()
+        place.chmod(0o755)
+        if subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", place], check=False
+        ).returncode:
+            pytest.skip("mounting is not permitted here")
+        mounted.append(place)
+        return place
+
+    yield mount
+    for place in mounted:
+        subprocess.run(["umount", "--lazy", place], check=True)
+
+
+@as_root
+def test_a_disk_that_is_too_small_is_named_at_once(
+    new_program: NewProgram, small_disk: Callable[[str], Path]
+) -> None:
+    program = new_program(small_disk("64m"))
+    done = program.run("up")
+    assert done.returncode == 1
+    assert "is full" in done.stderr
+    assert "FRAUDSTREAM_HOME" in done.stderr
+    assert program.processes() == []
+
+
+@as_root
+@pytest.mark.parametrize("size", ["1m", "8m", "24m", "48m"])
+def test_a_disk_that_fills_while_the_data_is_made_is_named(
+    new_program: NewProgram,
+    small_disk: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    size: str,
+) -> None:
+    """With the look at the free space switched off, the services themselves meet the end of the disk."""
+    monkeypatch.setattr("fraudstream.local.trouble.NEW_BYTES", 0)
+    monkeypatch.setattr("fraudstream.local.postgres.EmbeddedPostgres._outside", small_disk(size) / "postgres")
+    program = new_program(small_disk(f"{size[:-1]}000k") / "home")
+    from fraudstream.errors import ServiceError
+
+    with pytest.raises(ServiceError, match="full|No space left"):
+        services.up(program.settings)
+    assert program.processes() == []
+
+
+@as_root
+def test_a_disk_that_filled_up_is_named_and_all_is_well_when_there_is_room_again(
+    new_program: NewProgram, small_disk: Callable[[str], Path]
+) -> None:
+    disk = small_disk("300m")
+    program = new_program(disk / "home")
+    program.up()
+    with program.connect() as connection:
+        connection.execute("create table kept as select 1")
+    program.run("down")
+    free = shutil.disk_usage(disk).free
+    (disk / "filler").write_bytes(bytes(free - 1_000_000))
+    done = program.run("up")
+    assert done.returncode == 1
+    assert "is full" in done.stderr
+    (disk / "filler").unlink()
+    program.up()
+    with program.connect() as connection:
+        assert connection.execute("select count(*) from kept").fetchone() == (1,)
+
+
+def _reachable_copy(settings: Settings, uid: int, directory: Path) -> None:
+    assert settings.jars is not None
+    shutil.copytree(settings.jars, directory / "jars")
+    for path in (directory, *directory.rglob("*")):
+        os.chown(path, uid, uid)
+
+
+@as_root
+def test_an_ordinary_user_needs_nothing_of_root(embedded: Settings) -> None:
+    """Runs the program as another user, below a directory of that user."""
+    uid = 54321
+    if subprocess.run(["test", "-x", Path(sys.executable).resolve()], user=uid, check=False).returncode:
+        pytest.skip(f"{sys.executable} is closed to other users")
+    directory = Path(tempfile.mkdtemp(prefix="ordinary-"))
+    _reachable_copy(embedded, uid, directory)
+    program = Program(Settings(_env_file=None, home=directory / "home", jars=directory / "jars"))
+    who = {"user": uid, "group": uid, "extra_groups": []}
+    try:
+        done = program.run("up", "--json", env=program.environment | {"HOME": str(directory)}, **who)
+        assert done.returncode == 0, done.stderr
+        running = program.processes()
+        assert {process.uids().real for process in running} == {uid}
+        # Root, too, sees and may stop what belongs to the user.
+        assert program.status()["postgres"]["running"]
+        assert program.run("down", **who).stdout == "Stopped Kafka and PostgreSQL.\n"
+    finally:
+        services.reset(program.settings)
+        shutil.rmtree(directory)
+
+
+@as_root
+def test_root_with_a_closed_home_and_a_closed_python_still_gets_a_server(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both below /root is how a container usually has it; PostgreSQL's user may enter neither."""
+    from fraudstream.local import postgres
+
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    shutil.copytree(postgres.installed(), closed / "pg")
+    outside = Path(tempfile.mkdtemp(prefix="outside-"))
+    monkeypatch.setattr(postgres, "installed", lambda: closed / "pg")
+    monkeypatch.setattr(postgres, "OUTSIDE", outside)
+    try:
+        services.up(program.settings)
+        assert EmbeddedPostgres(Home.of(program.settings)).data.is_relative_to(outside)
+        assert services.status(program.settings)["postgres"]["running"]
+        services.reset(program.settings)
+        assert [path.name for path in outside.iterdir() if path.name != "lock"] == [
+            path.name for path in outside.glob("postgresql-18-*")
+        ]
+    finally:
+        shutil.rmtree(outside)

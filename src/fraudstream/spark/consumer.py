@@ -3,6 +3,7 @@
 The checkpoint is scratch: every start begins at the offsets that PostgreSQL holds.
 """
 
+import re
 import tempfile
 import threading
 import time
@@ -39,6 +40,13 @@ POLL_SECONDS = 0.1
 NARRATE_SECONDS = 5.0
 STEADY_SECONDS = 60.0
 """A query that lived this long was healthy: its end is a new failure, not the last one going on."""
+KAFKA_WENT_AWAY = re.compile(
+    r"not available in Kafka any more|KAFKA_DATA_LOSS"
+    r"|kafka\.common\.errors\.(Timeout|Disconnect|Network|Retriable|UnknownTopic|UnknownServer|NotLeader|LeaderNotAvailable"
+    r"|BrokerNotAvailable|CoordinatorNotAvailable|OffsetOutOfRange|InvalidMetadata)"
+)
+"""What Spark says when the broker or the topic changed under it. The next start finds out what is true: a topic made
+anew is read from its start, lost messages are an error. Refused logins and rights are not among these."""
 BACKOFF_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
 """Pauses between starts after a failure; the last one repeats."""
 
@@ -117,7 +125,10 @@ class Consumer:
             except CURABLE as error:
                 if time.monotonic() - started > STEADY_SECONDS:
                     self._failures.clear()
-                topic, start = self._recover(error, targets, stop, accept_loss=accept_loss)
+                found = self._recover(error, targets, stop, accept_loss=accept_loss)
+                if found is None:
+                    break
+                topic, start = found
                 summary.restarts += 1
         summary.interrupted = stop.is_set()
         summary.seconds = time.monotonic() - began
@@ -125,8 +136,11 @@ class Consumer:
 
     def _recover(
         self, error: FraudstreamError, targets: tuple[str, ...], stop: threading.Event, *, accept_loss: bool
-    ) -> tuple[Topic, dict[int, int]]:
-        """Wait until the topic and the stored offsets can be read again. Raises `error` when patience ends."""
+    ) -> tuple[Topic, dict[int, int]] | None:
+        """Wait until the topic and the stored offsets can be read again; None where a stop was asked for.
+
+        Raises `error` when patience ends.
+        """
         while True:
             now = time.monotonic()
             self._failures.append(now)
@@ -135,7 +149,7 @@ class Consumer:
             pause = BACKOFF_SECONDS[min(len(self._failures), len(BACKOFF_SECONDS)) - 1]
             log.warning("%s Beginning again at the stored offsets in %s s.", error.message, pause)
             if stop.wait(pause):
-                raise error
+                return None
             try:
                 topic = self._find_topic()
                 return topic, self._position(topic, targets, accept_loss=accept_loss)

@@ -1,0 +1,279 @@
+"""Real processes, really killed: afterwards the tables hold what was sent, id by id."""
+
+import contextlib
+import random
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+from confluent_kafka import Producer
+
+from fraudstream import kafka
+from fraudstream.local.home import Home
+from fraudstream.local.kafka import EmbeddedKafka
+from fraudstream.local.postgres import EmbeddedPostgres
+from fraudstream.settings import Settings
+from fraudstream.store.connection import connect, translated
+from samples import message
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Sent = dict[str, set[str]]
+"""Table to the ids that were sent for it."""
+
+
+def wait_until(true: Callable[[], bool], seconds: float, what: str) -> None:
+    """Poll until `true()`; a deadline, not a pause."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, f"still no {what} after {seconds} s"
+        time.sleep(0.05)
+
+
+@dataclass
+class Sender:
+    """Sends good and fraudulent messages in the background, and remembers every id."""
+
+    settings: Settings
+    rate: int = 2000
+    sent: Sent = field(default_factory=lambda: {"transactions": set(), "fraud_transactions": set()})
+
+    def send(self, count: int) -> None:
+        """Send `count` messages now."""
+        producer = self._producer()
+        self._produce(producer, count)
+        assert producer.flush(60) == 0
+
+    def _producer(self) -> Producer:
+        kafka.ensure_topic(self.settings.kafka, self.settings.kafka.transactions_topic)
+        properties = {"enable.idempotence": True, "queue.buffering.max.messages": 1_000_000, "log_level": 0}
+        return Producer(kafka.client_config(self.settings.kafka) | properties)
+
+    def _produce(self, producer: Producer, count: int) -> None:
+        done = sum(map(len, self.sent.values()))
+        for n in range(done, done + count):
+            is_fraud, name = int(n % 50 == 0), f"t-{n:07d}"
+            value = message(transaction_id=name, is_fraud=is_fraud)
+            producer.produce(self.settings.kafka.transactions_topic, value, key=f"u{n % 97}".encode())
+            self.sent["fraud_transactions" if is_fraud else "transactions"].add(name)
+        producer.poll(0)
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Send on while the block runs."""
+        producer, stop = self._producer(), threading.Event()
+
+        def work() -> None:
+            while not stop.wait(0.05):
+                self._produce(producer, self.rate // 20)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+            assert producer.flush(120) == 0
+
+
+def query(settings: Settings, sql: str) -> list[tuple[Any, ...]]:
+    with translated(settings.postgres), connect(settings.postgres) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def progress(settings: Settings) -> int:
+    """How many messages the target `transactions` has passed; 0 while PostgreSQL is away or empty."""
+    from fraudstream.errors import DatabaseError
+
+    try:
+        found = query(
+            settings, "select sum(next_offset) from shop.stream_offsets where target = 'transactions'"
+        )
+    except DatabaseError:
+        return 0
+    return int(found[0][0] or 0)
+
+
+def assert_exact(settings: Settings, sent: Sent) -> None:
+    """Nothing lost, nothing twice, nothing rejected, and the offsets at the topic's end."""
+    for table, names in sent.items():
+        stored = [row[0] for row in query(settings, f"select transaction_id from shop.{table}")]
+        assert len(stored) == len(names)
+        assert set(stored) == names
+    assert query(settings, "select count(*) from shop.rejected") == [(0,)]
+    topic = kafka.find_topic(settings.kafka, settings.kafka.transactions_topic)
+    assert topic is not None
+    ends = {partition: bound.end for partition, bound in kafka.bounds(settings.kafka, topic).items()}
+    offsets = "select partition, next_offset from shop.stream_offsets where target = '{}' and topic_id = '{}'"
+    for target in ("transactions", "fraud"):
+        assert dict(query(settings, offsets.format(target, topic.topic_id))) == ends
+
+
+@contextlib.contextmanager
+def consumer(
+    environment: dict[str, str], log: "Path", *arguments: str, **changes: str
+) -> Iterator[psutil.Popen]:
+    """A real `consume` process; whatever is left of its tree at the end is killed."""
+    command = [sys.executable, "-m", "fraudstream", "consume", *arguments]
+    with log.open("ab") as output:
+        process = psutil.Popen(
+            command, env=environment | changes, cwd=log.parent, stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        yield process
+    finally:
+        for survivor in tree(process):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                survivor.kill()
+        process.wait(30)
+
+
+def tree(process: psutil.Process) -> list[psutil.Process]:
+    """The process with its JVM and its Python workers."""
+    try:
+        return [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def end(process: psutil.Popen) -> int:
+    """SIGTERM, and the exit code."""
+    process.send_signal(signal.SIGTERM)
+    return int(process.wait(60))
+
+
+SMALL_BATCHES = {"FRAUDSTREAM_SPARK__ROWS_PER_BATCH": "2000"}
+"""Many commits a second, so that a kill meets one."""
+
+
+def test_twenty_killed_consumers_lose_and_double_nothing(
+    settings: Settings, environment: dict[str, str], tmp_path: "Path"
+) -> None:
+    """Kill -9 of the driver, of the JVM or of a Python worker, at a random moment of its work, twenty times."""
+    chance, sender = random.Random(42), Sender(settings)
+    for _ in range(20):
+        sender.send(4000)
+        before = progress(settings) if _ else 0
+        with consumer(environment, tmp_path / "log", **SMALL_BATCHES) as process:
+            wait_until(lambda b=before: progress(settings) > b, 90, "progress")  # type: ignore[misc]
+            time.sleep(chance.uniform(0, 0.4))
+            family = tree(process)
+            victim = chance.choice(family)
+            victim.kill()
+            if victim != process:
+                continue
+            # The JVM must not outlive its driver: it would go on reading in secret.
+            _, alive = psutil.wait_procs(family, 30)
+            assert alive == []
+    with consumer(environment, tmp_path / "log", "--once") as process:
+        assert process.wait(120) == 0, (tmp_path / "log").read_text()
+    assert_exact(settings, sender.sent)
+
+
+def test_two_consumers_of_one_target_store_each_message_once(
+    settings: Settings, environment: dict[str, str], tmp_path: "Path"
+) -> None:
+    sender = Sender(settings)
+    sender.send(20_000)
+    with (
+        consumer(environment, tmp_path / "one", "--once", **SMALL_BATCHES) as one,
+        consumer(environment, tmp_path / "two", "--once", **SMALL_BATCHES) as two,
+    ):
+        assert one.wait(240) == 0, (tmp_path / "one").read_text()
+        assert two.wait(240) == 0, (tmp_path / "two").read_text()
+    assert_exact(settings, sender.sent)
+
+
+@pytest.fixture
+def topic(breakable: Any) -> Settings:
+    """The breakable services with a topic and tables of this test's own."""
+    settings: Settings = breakable.settings
+    with connect(settings.postgres) as connection:
+        connection.execute("drop schema if exists shop cascade")
+    name = f"breakable-{secrets.token_hex(4)}"
+    return settings.model_copy(
+        update={"kafka": settings.kafka.model_copy(update={"transactions_topic": name})}
+    )
+
+
+def test_postgres_stopped_at_once_five_times_loses_nothing(
+    breakable: Any, topic: Settings, tmp_path: "Path"
+) -> None:
+    """`stop -m immediate` in the middle of batches; the consumer waits for the server and goes on by itself."""
+    sender, server = Sender(topic), EmbeddedPostgres(Home.of(breakable.home))
+    name = {"FRAUDSTREAM_KAFKA__TRANSACTIONS_TOPIC": topic.kafka.transactions_topic}
+    with (
+        sender.running(),
+        consumer(breakable.environment, tmp_path / "log", **SMALL_BATCHES, **name) as process,
+    ):
+        for _ in range(5):
+            before = progress(topic)
+            wait_until(lambda b=before: progress(topic) > b + 2000, 120, "progress")  # type: ignore[misc]
+            postmaster = server.process()
+            assert postmaster is not None
+            postmaster.send(signal.SIGQUIT)
+            assert postmaster.wait(30)
+            breakable.up()
+        assert process.poll() is None, (tmp_path / "log").read_text()
+        assert end(process) == 130
+    assert "does not answer" in (tmp_path / "log").read_text()
+    assert "Traceback" not in (tmp_path / "log").read_text()
+    with consumer(breakable.environment, tmp_path / "log", "--once", **name) as process:
+        assert process.wait(120) == 0, (tmp_path / "log").read_text()
+    assert_exact(topic, sender.sent)
+
+
+def test_a_killed_broker_loses_nothing(breakable: Any, topic: Settings, tmp_path: "Path") -> None:
+    """Kill -9 of the broker in the middle of batches, twice; the consumer goes on when it is back."""
+    sender, broker = Sender(topic), EmbeddedKafka(Home.of(breakable.home))
+    name = {"FRAUDSTREAM_KAFKA__TRANSACTIONS_TOPIC": topic.kafka.transactions_topic}
+    with (
+        sender.running(),
+        consumer(breakable.environment, tmp_path / "log", **SMALL_BATCHES, **name) as process,
+    ):
+        for _ in range(2):
+            before = progress(topic)
+            wait_until(lambda b=before: progress(topic) > b + 2000, 180, "progress")  # type: ignore[misc]
+            found = broker.process()
+            assert found is not None
+            found.send(signal.SIGKILL)
+            assert found.wait(30)
+            breakable.up()
+        before = progress(topic)
+        wait_until(lambda: progress(topic) > before + 2000, 180, "progress")
+        assert end(process) == 130, (tmp_path / "log").read_text()
+    with consumer(breakable.environment, tmp_path / "log", "--once", **name) as process:
+        assert process.wait(120) == 0, (tmp_path / "log").read_text()
+    assert_exact(topic, sender.sent)
+
+
+def test_a_running_consumer_follows_its_topic(
+    settings: Settings, environment: dict[str, str], tmp_path: "Path"
+) -> None:
+    """A partition added while it reads, then the topic deleted and made anew, longer than it was."""
+    from confluent_kafka.cimpl import NewPartitions
+
+    admin, name, sender = kafka.admin(settings.kafka), settings.kafka.transactions_topic, Sender(settings)
+    with consumer(environment, tmp_path / "log", **SMALL_BATCHES) as process:
+        sender.send(1000)
+        wait_until(lambda: progress(settings) == 1000, 120, "first thousand")
+        admin.create_partitions([NewPartitions(name, 6)])[name].result(30)
+        sender.send(1000)
+        wait_until(lambda: progress(settings) == 2000, 120, "second thousand")
+        admin.delete_topics([name], operation_timeout=30)[name].result(30)
+        wait_until(lambda: kafka.find_topic(settings.kafka, name, admin) is None, 30, "deletion")
+        sender.send(6000)
+        wait_until(lambda: progress(settings) == 8000, 120, "messages of the new topic")
+        assert process.poll() is None
+        assert end(process) == 130
+    assert_exact(settings, sender.sent)
