@@ -6,7 +6,6 @@ taken where it stands, and a feature that needs a missing one is left out.
 
 import csv
 import gzip
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +28,8 @@ NEEDED = ("user_id", "timestamp", "amount")
 IDENTIFIERS = ("transaction_id", "user_id", "merchant_id")
 WANTED = tuple(name for name in KINDS if name not in PERSONAL)
 """Names and e-mail addresses are no input of a model and are not even read."""
+RISK = "risk"
+"""Of a file of scores, beside the fields of the schema."""
 LISTED = 10
 """Bad rows told one by one; the rest only counted."""
 MOST_BAD = 0.5
@@ -44,6 +45,7 @@ CLUES = {
     "amount": ("amount", "amt", "value"),
     "merchant_id": ("terminal", "merchant", "shop"),
     "is_fraud": ("fraud", "label", "class"),
+    RISK: ("score", "prob"),
 }
 """Parts of names that other data sets give these columns, for the hint only."""
 
@@ -74,7 +76,7 @@ def parse_map(pairs: Sequence[str]) -> dict[str, str]:
     for pair in pairs:
         theirs, separator, ours = pair.rpartition("=")
         theirs, ours = theirs.strip(), ours.strip()
-        if not separator or not theirs or ours not in WANTED:
+        if not separator or not theirs or ours not in (*WANTED, RISK):
             raise InputError(
                 f"--map {pair!r} is not their=ours.",
                 hint=f"Ours is one of {', '.join(WANTED)}; for example --map TX_AMOUNT=amount.",
@@ -85,21 +87,25 @@ def parse_map(pairs: Sequence[str]) -> dict[str, str]:
     return mapping
 
 
-def read_transactions(path: Path, mapping: Mapping[str, str] | None = None) -> Loaded:
-    """The transactions of a CSV or Parquet file.
+def read_transactions(
+    path: Path, mapping: Mapping[str, str] | None = None, *, with_risk: bool = False
+) -> Loaded:
+    """The transactions of a CSV or Parquet file; `with_risk` also wants a column `risk` in [0, 1].
 
     Instants end in UTC whatever zones the file mixes; no zone means UTC. A repeated transaction_id is kept
     once, the first time. Raises InputError where the file cannot be read, lacks a needed column, is
     empty, is mostly unreadable, or holds labels that contradict each other.
     """
     raw, broken = _read_file(path)
-    source = _columns(raw.column_names, dict(mapping or {}), path)
+    wanted = (*WANTED, RISK) if with_risk else WANTED
+    needed = (*NEEDED, RISK) if with_risk else NEEDED
+    source = _columns(raw.column_names, dict(mapping or {}), path, wanted, needed)
     if raw.num_rows == 0:
         raise InputError(f"{path} holds no rows.", hint="Give a file with transactions in it.")
     reasons: NDArray[Any] = np.full(raw.num_rows, None, dtype=object)
     columns: dict[str, pa.ChunkedArray | pa.Array] = {}
     notes: list[str] = []
-    for ours in WANTED:
+    for ours in wanted:
         if ours not in source:
             continue
         values, bad, why = _convert(ours, raw[source[ours]])
@@ -120,8 +126,8 @@ def read_transactions(path: Path, mapping: Mapping[str, str] | None = None) -> L
             f"{unparsable} of {read} rows of {path} cannot be read; the first: row {examples[0].row}, {examples[0].reason}.",
             hint="Name the file's own columns with --map their=ours.",
         )
-    schema = arrow_schema()
-    names = [name for name in WANTED if name in columns]
+    schema = arrow_schema().append(pa.field(RISK, pa.float64()))
+    names = [name for name in wanted if name in columns]
     rows = pa.table({n: columns[n].cast(schema.field(n).type) for n in names}).filter(pa.array(good))
     kept, duplicates = _without_duplicates(rows)
     return Loaded(kept.sort_by("timestamp"), read, unparsable, examples, duplicates, tuple(notes))
@@ -165,7 +171,9 @@ def _read_file(path: Path) -> tuple[pa.Table, list[BadRow]]:
     return table, broken
 
 
-def _columns(found: Sequence[str], mapping: dict[str, str], path: Path) -> dict[str, str]:
+def _columns(
+    found: Sequence[str], mapping: dict[str, str], path: Path, wanted: Sequence[str], needed: Sequence[str]
+) -> dict[str, str]:
     """{ours: theirs} for every field that the file has. Raises InputError for what is missing or named twice."""
     twice = sorted({name for name in found if found.count(name) > 1})
     if twice:
@@ -176,8 +184,8 @@ def _columns(found: Sequence[str], mapping: dict[str, str], path: Path) -> dict[
             f"{path} has no column {', '.join(absent)}, which --map names.",
             hint=f"It has: {', '.join(found)}.",
         )
-    source = {name: name for name in WANTED if name in found} | mapping
-    missing = [name for name in NEEDED if name not in source]
+    source = {name: name for name in wanted if name in found} | mapping
+    missing = [name for name in needed if name not in source]
     if missing:
         guesses = [f"--map {theirs}={ours}" for ours in CLUES if (theirs := _guess(ours, found, source))]
         raise InputError(
@@ -199,6 +207,9 @@ def _guess(ours: str, found: Sequence[str], source: Mapping[str, str]) -> str | 
 
 def _convert(ours: str, values: pa.ChunkedArray) -> tuple[Any, "NDArray[np.bool_]", str]:
     """Values in our type, where they are bad, and why they are."""
+    if ours == RISK:
+        risk = _numbers(values)
+        return pa.array(np.nan_to_num(risk)), ~((risk >= 0) & (risk <= 1)), "not a number from 0 to 1"
     match KINDS[ours]:
         case "float":
             return _amounts(values)
@@ -223,10 +234,20 @@ def _strings(values: pa.ChunkedArray) -> pa.ChunkedArray:
         return pa.chunked_array([[None if v is None else str(v) for v in values.to_pylist()]], pa.string())
 
 
+def _numbers(values: pa.ChunkedArray) -> "NDArray[np.float64]":
+    """As doubles, NaN where there is no number."""
+    if (
+        pa.types.is_floating(values.type)
+        or pa.types.is_integer(values.type)
+        or pa.types.is_decimal(values.type)
+    ):
+        return np.asarray(values.cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64)
+    numbers = pd.to_numeric(_strings(values).to_pandas(), errors="coerce")
+    return np.asarray(numbers.to_numpy(), dtype=np.float64)
+
+
 def _amounts(values: pa.ChunkedArray) -> tuple[Any, "NDArray[np.bool_]", str]:
-    numbers = pd.to_numeric(_strings(values).to_pandas(), errors="coerce").to_numpy(np.float64)
-    if pa.types.is_floating(values.type) or pa.types.is_integer(values.type):
-        numbers = values.cast(pa.float64(), safe=False).to_numpy()
+    numbers = _numbers(values)
     bad = ~(np.isfinite(numbers) & (numbers > 0))
     return pa.array(np.where(bad, 1.0, numbers)), bad, "not a number above 0"
 
@@ -310,8 +331,3 @@ def _without_duplicates(rows: pa.Table) -> tuple[pa.Table, int]:
                 hint="Keep one label for each transaction_id.",
             )
     return rows.filter(pa.array(~again)), int(again.sum())
-
-
-def finite(value: float | None) -> float | None:
-    """`value` for JSON, which knows no NaN."""
-    return None if value is None or not math.isfinite(value) else value

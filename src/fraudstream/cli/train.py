@@ -1,0 +1,208 @@
+"""`fraudstream train` and `fraudstream evaluate`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fraudstream.cli.output import Json, print_document, print_table
+from fraudstream.errors import InputError
+from fraudstream.logs import get_logger
+
+if TYPE_CHECKING:
+    from fraudstream.model.tables import Loaded
+
+log = get_logger("train")
+
+Data = Annotated[
+    Path,
+    typer.Option(
+        "--data", help="CSV or Parquet with user_id, timestamp, amount; more fields, more features."
+    ),
+]
+Map = Annotated[
+    list[str] | None,
+    typer.Option("--map", help="A column of the file and our name for it, THEIRS=OURS; may be repeated."),
+]
+Delay = Annotated[
+    float,
+    typer.Option("--label-delay-days", min=0.04, max=365, help="Days until it is known what was fraud."),
+]
+Rate = Annotated[
+    float,
+    typer.Option("--alert-rate", min=0.000001, max=1.0, help="Share of transactions that may be flagged."),
+]
+
+
+def train(
+    data: Data,
+    mapping: Map = None,
+    algorithm: Annotated[
+        str,
+        typer.Option(
+            help="auto, isolation_forest, gradient_boosting, random_forest, or one of your own (docs/model.md)."
+        ),
+    ] = "auto",
+    features: Annotated[
+        str | None,
+        typer.Option(help="Names with commas, or `seed` for amount, device_freq and location_change."),
+    ] = None,
+    label_delay_days: Delay = 7.0,
+    alert_rate: Rate = 0.005,
+    alerts_per_day: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="The alert budget as a number a day; wins over --alert-rate."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", help="Directory for the model's files; a model there is replaced."),
+    ] = None,
+    curve: Annotated[Path | None, typer.Option("--curve", help="PNG of precision against recall.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Train a model and judge it honestly: on later transactions, beside two baselines."""
+    from fraudstream.model import artifact, training
+
+    if output is not None:
+        artifact.check_target(output)
+    loaded = _load(data, mapping)
+    names, algorithm = _features(features, algorithm)
+    request = training.Request(algorithm, names, label_delay_days, alert_rate, alerts_per_day)
+    source = {
+        "file": data.name,
+        "read": loaded.read,
+        "unparsable": loaded.unparsable,
+        "duplicates": loaded.duplicates,
+    }
+    trained = training.train(loaded.rows, request, source)
+    if curve is not None:
+        _write_curve(curve, trained.files.get(artifact.CURVE))
+    if output is not None:
+        artifact.write(trained.files, output)
+        log.info("model %s written to %s", trained.report["version"], output)
+    _show(trained.report | {"source": source}, as_json=as_json)
+
+
+def evaluate(
+    data: Annotated[Path, typer.Option("--data", help="CSV or Parquet of transactions, or of scores.")],
+    model: Annotated[
+        Path | None, typer.Option("--model", help="Directory of a model, as `train --output` wrote it.")
+    ] = None,
+    mapping: Map = None,
+    label_delay_days: Delay = 7.0,
+    alert_rate: Rate = 0.005,
+    as_json: Json = False,
+) -> None:
+    """Judge a model on later transactions, or, without --model, the column `risk` of a file of scores."""
+    from fraudstream.model import artifact, judging
+
+    if model is None:
+        loaded = _load(data, mapping, with_risk=True)
+        report = judging.judge_scores(loaded.rows, label_delay_days, alert_rate)
+    else:
+        opened = artifact.read(model)
+        artifact.check_scikit_learn(opened.manifest)
+        loaded = _load(data, mapping)
+        report = judging.judge_model(opened, loaded.rows)
+    _show(report, as_json=as_json)
+
+
+def _load(path: Path, mapping: list[str] | None, *, with_risk: bool = False) -> "Loaded":
+    """The file's transactions; what was left out is told on stderr."""
+    from fraudstream.model import tables
+
+    loaded = tables.read_transactions(path, tables.parse_map(mapping or []), with_risk=with_risk)
+    if loaded.unparsable:
+        log.warning("%d of %d rows could not be read and are left out:", loaded.unparsable, loaded.read)
+        for bad in loaded.examples:
+            log.warning("  row %d: %s", bad.row, bad.reason)
+    if loaded.duplicates:
+        log.warning("%d rows repeat a transaction_id; the first of each was kept", loaded.duplicates)
+    for note in loaded.notes:
+        log.warning("%s", note)
+    return loaded
+
+
+def _features(text: str | None, algorithm: str) -> tuple[tuple[str, ...] | None, str]:
+    """The features asked for, and the algorithm: the seed system's features mean the seed system's model."""
+    from fraudstream.features.definitions import SEED, select
+
+    if text is None:
+        return None, algorithm
+    if text == "seed":
+        return SEED, "isolation_forest" if algorithm == "auto" else algorithm
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise InputError(
+            "--features names none.", hint="Give names with commas; docs/features.md lists them."
+        )
+    return tuple(feature.name for feature in select(names)), algorithm
+
+
+def _write_curve(path: Path, png: bytes | None) -> None:
+    if png is None:
+        log.warning("no curve was drawn: there is no judgement to draw")
+        return
+    try:
+        path.write_bytes(png)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error}.", hint="Give another --curve.") from None
+
+
+FIGURES = {
+    "average_precision": "average precision",
+    "roc_auc": "ROC AUC",
+    "card_precision_100": "card precision@100",
+    "recall_at_budget": "recall at budget",
+    "alert_rate": "alert rate",
+}
+
+
+def _show(report: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_document(report)
+        return
+    _judgement(report)
+    if report["scenarios"]:
+        rows = [
+            (name, found["frauds"], f"{found['recall_at_budget']:.1%}")
+            for name, found in report["scenarios"].items()
+        ]
+        print_table("Kinds of fraud", ("kind", "frauds", "found at budget"), rows)
+    if report["validation"]:
+        rows2 = sorted(((f"{v:.3f}", k) for k, v in report["validation"].items()), reverse=True)
+        print_table("Chosen on validation windows", ("average precision", "candidate"), rows2)
+    for note in report["notes"]:
+        log.warning("%s", note)
+    version = f"model {report['version']}: " if report["version"] else ""
+    typer.echo(f"{version}{report['algorithm']}, flags risk ≥ {report['threshold']:.4f}")
+
+
+def _judgement(report: dict[str, Any]) -> None:
+    """The figures: label-free and labelled tiers apart, baselines beside them."""
+    ways = [(f"{found['algorithm']} ({tier})", found) for tier, found in report["tiers"].items()]
+    ways += [(name, figures) for name, figures in report["baselines"].items()]
+    rows = [(name, *(_cell(figures, figure) for figure in FIGURES)) for name, figures in ways]
+    folds = report["folds"]
+    if not folds:
+        return
+    title = (
+        f"Judged on {len(folds)} later windows, {folds[0]['test_from'][:10]} to {folds[-1]['test_until'][:10]},"
+        f" {sum(f['frauds'] for f in folds):,} frauds in {sum(f['transactions'] for f in folds):,} transactions"
+    )
+    print_table(title, ("way of scoring", *FIGURES.values()), rows)
+
+
+def _cell(figures: dict[str, Any], figure: str) -> str:
+    value = figures[figure]
+    if value is None:
+        return "-"
+    text = f"{value:.2%}" if figure == "alert_rate" else f"{value:.3f}"
+    spread = figures.get(f"{figure}_interval")
+    return f"{text} ({spread[0]:.3f} to {spread[1]:.3f})" if spread else text
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the program."""
+    app.command()(train)
+    app.command()(evaluate)

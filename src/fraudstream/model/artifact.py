@@ -1,0 +1,310 @@
+"""A trained model as files: written whole or not at all, and read only after its checksums match.
+
+    manifest.json      what the model is, what it learnt from and how it was judged
+    trees.parquet      the exact trees (not for estimators of a user's own); read without unpickling
+    estimator.joblib   the Python estimator, for Python users; unpickled only on demand
+    curve.png          precision against recall, for people
+    SHA256SUMS         `sha256sum -c` format, over the others
+
+Checksums find damage and mix-ups. They do not prove who wrote the files: never open the estimator of a stranger.
+"""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fraudstream.errors import InputError
+from fraudstream.features.definitions import FEATURES
+from fraudstream.model.algorithms import Estimator
+from fraudstream.model.trees import Ensemble
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+MANIFEST, TREES, ESTIMATOR, SUMS = "manifest.json", "trees.parquet", "estimator.joblib", "SHA256SUMS"
+CURVE = "curve.png"
+FORMAT = 1
+"""Raised when a reader of before could not read the files of after."""
+MOST_BYTES = 2**31
+"""No model is larger; a packed one that claims to be is not unpacked."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model whose checksums matched. `files` are its bytes by name."""
+
+    manifest: dict[str, Any]
+    files: Mapping[str, bytes]
+
+    @property
+    def version(self) -> str:
+        """Its name."""
+        return str(self.manifest["version"])
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The columns that it wants, in order."""
+        return tuple(self.manifest["features"])
+
+    @property
+    def threshold(self) -> float:
+        """Risk from which a transaction is flagged."""
+        return float(self.manifest["threshold"])
+
+    def trees(self) -> Ensemble | None:
+        """The exact trees, or None where the estimator is the user's own. Nothing is unpickled."""
+        if TREES not in self.files:
+            return None
+        try:
+            table = pq.read_table(pa.BufferReader(self.files[TREES]))
+        except pa.ArrowException as error:
+            raise InputError(f"The trees of model {self.version} cannot be read: {error}") from None
+        ensemble = Ensemble.from_table(table)
+        if ensemble.features != self.features:
+            raise InputError(
+                f"The trees of model {self.version} want other features than its manifest names.",
+                hint="Train the model again.",
+            )
+        return ensemble
+
+    def estimator(self) -> Estimator:
+        """The Python estimator, unpickled. Raises InputError for another scikit-learn than it was made with."""
+        import joblib
+
+        check_scikit_learn(self.manifest)
+        try:
+            estimator = joblib.load(io.BytesIO(self.files[ESTIMATOR]))
+        except (ImportError, AttributeError) as error:
+            raise InputError(
+                f"Model {self.version} needs a package that is not installed: {error}.",
+                hint="Install the package that its estimator comes from.",
+            ) from None
+        if not isinstance(estimator, Estimator):
+            raise InputError(f"Model {self.version} holds no estimator but a {type(estimator).__name__}.")
+        return estimator
+
+    def risk(self, x: "Floats") -> "Floats":
+        """Risk (n,) of rows (n, features), from the trees where there are some."""
+        scorer: Estimator | Ensemble = self.trees() or self.estimator()
+        return np.asarray(scorer.risk(x), dtype=np.float64)
+
+
+def files_of(
+    manifest: dict[str, Any], estimator: Estimator, ensemble: Ensemble | None, curve: bytes | None = None
+) -> dict[str, bytes]:
+    """The files of a model; the manifest gains `sha256` of its companions.
+
+    Raises InputError where the estimator cannot be pickled.
+    """
+    import joblib
+
+    files: dict[str, bytes] = {} if curve is None else {CURVE: curve}
+    if ensemble is not None:
+        sink = io.BytesIO()
+        pq.write_table(ensemble.to_table(), sink, compression="zstd")
+        files[TREES] = sink.getvalue()
+    sink = io.BytesIO()
+    try:
+        joblib.dump(estimator, sink, compress=3)
+    except Exception as error:  # pickling runs the user's own code, which may raise anything
+        raise InputError(
+            f"The estimator {manifest['algorithm']} cannot be saved: {type(error).__name__}: {error}",
+            hint="Define its class in an importable module, and keep open files and locks out of it.",
+        ) from error
+    files[ESTIMATOR] = sink.getvalue()
+    manifest = {**manifest, "sha256": {name: _sha256(content) for name, content in files.items()}}
+    files[MANIFEST] = (json.dumps(manifest, indent=2, allow_nan=False) + "\n").encode()
+    sums = "".join(f"{_sha256(content)}  {name}\n" for name, content in sorted(files.items()))
+    return {**files, SUMS: sums.encode()}
+
+
+def opened(files: Mapping[str, bytes], source: str) -> Model:
+    """The model of these files, checked but not unpickled; `source` names them in errors.
+
+    Raises InputError where a file is missing or altered, or where this program is another than the
+    manifest asks for.
+    """
+    if SUMS not in files or MANIFEST not in files:
+        raise InputError(
+            f"{source} holds no model.", hint="Give a directory that `fraudstream train --output` wrote."
+        )
+    for line in files[SUMS].decode(errors="replace").splitlines():
+        digest, _, name = line.partition("  ")
+        if name not in files:
+            raise InputError(
+                f"{source} lacks {name or 'a file that its checksums name'}.", hint="Train the model again."
+            )
+        if _sha256(files[name]) != digest:
+            raise InputError(
+                f"{name} of {source} was altered: its sha256 is not the one recorded.",
+                hint="Copy the model again from where it came, or train it again; it was not loaded.",
+            )
+    covered = _covered(files[SUMS])
+    stray = sorted(set(files) - covered - {SUMS})
+    if stray:
+        raise InputError(
+            f"{', '.join(stray)} of {source} is not covered by its checksums.", hint="Train the model again."
+        )
+    manifest = _manifest(files[MANIFEST], source)
+    check_features(manifest)
+    return Model(manifest, {name: files[name] for name in covered})
+
+
+def _covered(sums: bytes) -> set[str]:
+    """The names in a list of checksums."""
+    return {line.partition("  ")[2] for line in sums.decode(errors="replace").splitlines()}
+
+
+def _manifest(content: bytes, source: str) -> dict[str, Any]:
+    try:
+        manifest = json.loads(content)
+        sound = isinstance(manifest, dict) and manifest.keys() >= {
+            "version",
+            "algorithm",
+            "features",
+            "threshold",
+        }
+    except ValueError:
+        sound = False
+    if not sound:
+        raise InputError(f"The manifest of {source} cannot be read.", hint="Train the model again.")
+    if manifest.get("format") != FORMAT:
+        raise InputError(
+            f"{source} has format {manifest.get('format')}; this fraudstream reads format {FORMAT}.",
+            hint="Train the model again with this version.",
+        )
+    return dict(manifest)
+
+
+def check_features(manifest: dict[str, Any]) -> None:
+    """Raise InputError where a feature of the model does not exist here, or means something else."""
+    unknown = [name for name in manifest["features"] if name not in FEATURES]
+    if unknown:
+        raise InputError(
+            f"Model {manifest['version']} wants features that this fraudstream does not have: {', '.join(unknown)}.",
+            hint="Use the version that trained it, or train it again.",
+        )
+
+
+def check_scikit_learn(manifest: dict[str, Any]) -> None:
+    """Raise InputError where the estimator was made by another scikit-learn (major.minor)."""
+    import sklearn
+
+    made = str(manifest.get("versions", {}).get("scikit-learn", "unknown"))
+    if _minor(made) != _minor(sklearn.__version__):
+        raise InputError(
+            f"Model {manifest['version']} was made with scikit-learn {made}, and this is {sklearn.__version__}.",
+            hint=f"Train it again, or install scikit-learn {_minor(made)}.",
+        )
+
+
+def _minor(version: str) -> str:
+    return ".".join(version.split(".")[:2])
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def check_target(directory: Path) -> None:
+    """Raise InputError where `directory` is something that is not ours to replace."""
+    if directory.is_symlink() or (directory.exists() and not directory.is_dir()):
+        raise InputError(f"{directory} is not a directory.", hint="Give another --output.")
+    found = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
+    covered = _covered((directory / SUMS).read_bytes()) if SUMS in found else set()
+    foreign = sorted(found - covered - {SUMS})
+    if foreign:
+        raise InputError(
+            f"{directory} holds what is no part of a model ({', '.join(foreign[:3])}); nothing was written.",
+            hint="Give an empty or new directory as --output.",
+        )
+
+
+def write(files: Mapping[str, bytes], directory: Path) -> None:
+    """Put the files at `directory`, replacing an earlier model there; it holds the old or the new, never a mixture.
+
+    Raises InputError where the directory is foreign or cannot be written.
+    """
+    check_target(directory)
+    directory = directory.absolute()
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+    except OSError as error:
+        raise InputError(f"{directory} cannot be written: {error}.", hint="Give another --output.") from None
+    try:
+        fresh.chmod(0o755)  # mkdtemp gives 0700; other users' scorers read models
+        for name, content in files.items():
+            with (fresh / name).open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        _swap(fresh, directory)
+    except OSError as error:
+        raise InputError(f"{directory} cannot be written: {error}.", hint="Give another --output.") from None
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _swap(fresh: Path, directory: Path) -> None:
+    """Rename `fresh` to `directory`; what was there goes aside first and comes back if that fails."""
+    if not directory.exists() or not any(directory.iterdir()):
+        fresh.rename(directory)  # POSIX: over an empty directory as well
+        return
+    aside = fresh.with_name(fresh.name + "-old")
+    directory.rename(aside)
+    try:
+        fresh.rename(directory)
+    except OSError:
+        aside.rename(directory)
+        raise
+    shutil.rmtree(aside)
+
+
+def read(directory: Path) -> Model:
+    """The model at `directory`. Raises InputError where it is none, altered, or not for this program."""
+    try:
+        covered = (
+            _covered((directory / SUMS).read_bytes()) | {SUMS} if (directory / SUMS).is_file() else set()
+        )
+        files = {path.name: path.read_bytes() for path in directory.iterdir() if path.name in covered}
+    except FileNotFoundError:
+        raise InputError(f"There is no model at {directory}.", hint="Check the path.") from None
+    except OSError as error:
+        raise InputError(f"{directory} cannot be read: {error}.", hint="Check the path.") from None
+    return opened(files, str(directory))
+
+
+def pack(files: Mapping[str, bytes]) -> bytes:
+    """The files as one zip archive, the same bytes for the same files: for a registry that keeps one value."""
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(files):
+            archive.writestr(zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), files[name])
+    return sink.getvalue()
+
+
+def unpack(packed: bytes, source: str) -> Model:
+    """The model of such an archive. Raises InputError as `opened` does, and where it is no archive."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > MOST_BYTES:
+                raise InputError(f"{source} is larger than any model.")
+            files = {name: archive.read(name) for name in archive.namelist()}
+    except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+        raise InputError(f"{source} is no packed model: {error}.", hint="Train the model again.") from None
+    return opened(files, source)

@@ -1,0 +1,112 @@
+"""Transactions with their features and their truth, in order of time: what training and evaluation work on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from fraudstream.errors import InputError
+from fraudstream.features import training
+from fraudstream.model.folds import DAY
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Integers = NDArray[np.int64]
+    Truths = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Rows in order of time; every array has one entry for each."""
+
+    micros: "Integers"
+    amount: "Floats"
+    customer: "Integers"
+    """Codes 0, 1, … of user_id."""
+    fraud: "Truths"
+    judged: "Truths"
+    """Whether it is known if the row is fraud; `fraud` is False where it is not."""
+    known_at: "Integers"
+    """When that became known: `labelled_at`, else the transaction's time and the label delay."""
+    scenario: "NDArray[np.object_]"
+    """Name of the fraud's kind where the file tells, else None. For reports only."""
+    names: tuple[str, ...]
+    values: "Floats"
+    """Features (rows, names)."""
+    delay_days: float
+
+    def __len__(self) -> int:
+        return len(self.micros)
+
+    @property
+    def customers(self) -> int:
+        """How many."""
+        return int(self.customer.max(initial=-1)) + 1
+
+    def columns(self, names: Sequence[str], rows: "Truths | Integers") -> "Floats":
+        """Features `names` of some rows, (rows, names)."""
+        places = [self.names.index(name) for name in names]
+        return self.values[rows][:, places]
+
+
+def dataset(rows: pa.Table, delay_days: float, names: Sequence[str] | None = None) -> Dataset:
+    """The point-in-time view of transactions (columns as `schema.arrow_schema()`, optional ones may be missing).
+
+    `names` are the features, all available ones by default. Raises InputError where there is no row, one
+    customer only, one amount only, or where a feature needs a field that is missing.
+    """
+    if rows.num_rows == 0:
+        raise InputError(
+            "There are no transactions to learn from.", hint="Check the file, or `fraudstream consume`."
+        )
+    rows = rows.sort_by("timestamp").combine_chunks()
+    customer = rows["user_id"].combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
+    amount = rows["amount"].to_numpy().astype(np.float64)
+    if customer.max() == 0:
+        raise InputError(
+            f"All {rows.num_rows} transactions are of one customer; habits cannot be told from fraud with one.",
+            hint="Check which column is mapped to user_id.",
+        )
+    if (amount == amount[0]).all():
+        raise InputError(
+            f"Every amount is {amount[0]:g}; a model of amounts has nothing to learn from that.",
+            hint="Check which column is mapped to amount.",
+        )
+    view = training.view(rows, delay_days, names)
+    micros = rows["timestamp"].cast(pa.int64()).to_numpy()
+    labels = rows["is_fraud"] if "is_fraud" in rows.column_names else pa.nulls(rows.num_rows, pa.bool_())
+    judged = labels.is_valid().to_numpy()
+    fraud = labels.fill_null(False).to_numpy(zero_copy_only=False).astype(bool)
+    return Dataset(
+        micros=micros,
+        amount=amount,
+        customer=customer,
+        fraud=fraud & judged,
+        judged=judged,
+        known_at=_known_at(rows, micros, delay_days),
+        scenario=_scenario(rows, fraud),
+        names=view.names,
+        values=view.values,
+        delay_days=delay_days,
+    )
+
+
+def _known_at(rows: pa.Table, micros: "Integers", delay_days: float) -> "Integers":
+    assumed = micros + int(delay_days * DAY)
+    if training.KNOWN_AT not in rows.column_names:
+        return assumed
+    recorded = rows[training.KNOWN_AT].cast(pa.int64())
+    given = recorded.is_valid().to_numpy()
+    return np.where(given, np.maximum(recorded.fill_null(0).to_numpy(), micros), assumed)
+
+
+def _scenario(rows: pa.Table, fraud: "Truths") -> "NDArray[np.object_]":
+    if "fraud_scenario" not in rows.column_names:
+        return np.full(len(fraud), None, dtype=object)
+    names = np.array(rows["fraud_scenario"].to_pylist(), dtype=object)
+    names[~fraud] = None
+    return names

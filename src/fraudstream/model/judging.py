@@ -1,0 +1,106 @@
+"""The same evaluation for what exists already: a trained model, or a file of scores."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from fraudstream.errors import InputError
+from fraudstream.model import evaluation, reporting
+from fraudstream.model.artifact import Model
+from fraudstream.model.dataset import Dataset, dataset
+from fraudstream.model.folds import DAY, WINDOW_DAYS, Fold, plan
+from fraudstream.model.tables import RISK
+
+
+def judge_model(model: Model, rows: pa.Table) -> dict[str, Any]:
+    """Judge a model on transactions that are later than those it learnt from, by the label delay at least.
+
+    `rows` should reach back further: history before the windows feeds the features. Raises InputError where
+    no row is late enough or where the model's features need columns that are missing.
+    """
+    delay = float(model.manifest["label_delay_days"])
+    data = dataset(rows, delay, model.features)
+    learnt = int(datetime.fromisoformat(model.manifest["training"]["until"]).timestamp() * 1e6)
+    folds = _windows(learnt + int(delay * DAY), int(data.micros[-1]) + 1, learnt)
+    if not folds:
+        raise InputError(
+            f"Model {model.version} learnt until {reporting.iso(learnt)}; with a label delay of {delay:g} days"
+            f" no whole day of these transactions, which end {reporting.iso(int(data.micros[-1]))}, is left to judge it on.",
+            hint="Give later transactions. On rows that it has seen, a model only looks good.",
+        )
+    judged = np.flatnonzero(data.micros >= folds[0].test_from)
+    risk = np.zeros(len(data))
+    risk[judged] = model.risk(data.columns(model.features, judged))
+    scored = [
+        evaluation.Scored(fold, here, risk[here], model.threshold)
+        for fold in folds
+        for here in [np.flatnonzero((data.micros >= fold.test_from) & (data.micros < fold.test_until))]
+    ]
+    rate = float(model.manifest["alert_rate"])
+    tier = str(model.manifest.get("tier", "labelled"))
+    return {
+        "version": model.version,
+        "algorithm": model.manifest["algorithm"],
+        "tier": tier,
+        "features": list(model.features),
+        "threshold": model.threshold,
+        **_document(data, scored, rate, model.manifest["algorithm"], tier),
+    }
+
+
+def judge_scores(rows: pa.Table, delay_days: float, alert_rate: float) -> dict[str, Any]:
+    """Judge the column `risk` of scored transactions; the threshold of each window is set in the gap before it.
+
+    Raises InputError where the file is too short for a window after the label delay.
+    """
+    ordered = rows.sort_by("timestamp")
+    data = dataset(ordered, delay_days, ("amount",))
+    folds = plan(int(data.micros[0]), int(data.micros[-1]), delay_days).test
+    if not folds:
+        raise InputError(
+            "The scores cover too few days to be judged with this label delay.",
+            hint="Give more days, or a shorter --label-delay-days.",
+        )
+    values = ordered[RISK].to_numpy()
+    scored = evaluation.score_values(values, data, folds, alert_rate)
+    return {
+        "version": None,
+        "algorithm": "scores",
+        "tier": "unknown",
+        "features": [],
+        "threshold": scored[-1].threshold,
+        **_document(data, scored, alert_rate, "scores", "unknown"),
+    }
+
+
+def _document(
+    data: Dataset, scored: Sequence[evaluation.Scored], alert_rate: float, name: str, tier: str
+) -> dict[str, Any]:
+    """The report of scored windows, baselines beside them."""
+    results = {name: evaluation.judge(data, scored, with_interval=True)}
+    folds = [window.fold for window in scored]
+    for baseline in reporting.BASELINES:
+        results[baseline] = evaluation.judge(
+            data, evaluation.score_baseline(baseline, data, folds, alert_rate)
+        )
+    report = reporting.document(data, name, results, {name: tier})
+    notes = []
+    if not data.judged.any():
+        notes.append("No transaction says whether it was fraud: nothing can be said about detection.")
+    elif not any(fold["frauds"] for fold in report["folds"]):
+        notes.append(
+            "No transaction in the windows is known to be fraud: nothing can be said about detection."
+        )
+    return {**report, "validation": {}, "notes": notes}
+
+
+def _windows(first: int, end: int, learnt: int) -> tuple[Fold, ...]:
+    """Windows of a week from the first whole day on, the last one cut at the end of its last day."""
+    start = -(-first // DAY) * DAY
+    end = -(-end // DAY) * DAY
+    edges = [*range(start, end, WINDOW_DAYS * DAY), end]
+    return tuple(Fold(learnt, a, b) for a, b in pairwise(edges) if b > a)

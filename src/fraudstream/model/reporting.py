@@ -1,0 +1,84 @@
+"""An evaluation as one document: what `--json` prints and the manifest keeps, the same keys whatever could be said."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fraudstream.model import evaluation, metrics
+from fraudstream.model.dataset import Dataset
+from fraudstream.model.evaluation import Judged
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+BASELINES = ("amount", "random")
+FIGURES = ("average_precision", "roc_auc", "card_precision_100", "recall_at_budget", "alert_rate")
+NO_FIGURES: dict[str, float | None] = dict.fromkeys(FIGURES)
+"""A report without a judgement still has its keys."""
+RECALLS = np.linspace(0.0, 1.0, 101)
+
+
+def document(
+    data: Dataset, own_name: str, results: Mapping[str, Judged], tiers: Mapping[str, str]
+) -> dict[str, Any]:
+    """Figures of `own_name` beside the baselines, by fold and by kind of fraud; `tiers` says which tier each way is of."""
+    own = results.get(own_name)
+    found = {
+        tiers[name]: {"algorithm": name, **judged.figures, "average_precision_interval": judged.interval}
+        for name, judged in results.items()
+        if name not in BASELINES
+    }
+    return {
+        "metrics": {
+            **(own.figures if own else NO_FIGURES),
+            "average_precision_interval": own.interval if own else None,
+        },
+        "baselines": {name: results[name].figures if name in results else NO_FIGURES for name in BASELINES},
+        "tiers": found,
+        "folds": _folds(data, own, results) if own else [],
+        "scenarios": evaluation.by_scenario(data, own.scored) if own else {},
+    }
+
+
+def _folds(data: Dataset, own: Judged, results: Mapping[str, Judged]) -> list[dict[str, Any]]:
+    folds = []
+    for i, (window, figures) in enumerate(zip(own.scored, own.folds, strict=True)):
+        known = window.rows[data.judged[window.rows]]
+        folds.append(
+            {
+                "train_until": iso(window.fold.train_until),
+                "test_from": iso(window.fold.test_from),
+                "test_until": iso(window.fold.test_until),
+                "transactions": len(window.rows),
+                "judged": len(known),
+                "frauds": int(data.fraud[known].sum()),
+                **figures,
+                "baselines": {name: results[name].folds[i] for name in BASELINES},
+            }
+        )
+    return folds
+
+
+def curves(data: Dataset, results: Mapping[str, Judged]) -> "dict[str, NDArray[np.float64]]":
+    """Precision at 101 recalls, mean over the windows: the best precision at that recall or a higher one."""
+    found = {}
+    for name, judged in results.items():
+        each = []
+        for window in judged.scored:
+            known = data.judged[window.rows]
+            fraud = data.fraud[window.rows[known]]
+            if not fraud.any():
+                continue
+            recall, precision = metrics.Ranking.of(window.risk[known], fraud).curve(np.ones(len(fraud)))
+            best = np.maximum.accumulate(precision[::-1])[::-1]
+            each.append(best[np.minimum(np.searchsorted(recall, RECALLS - 1e-12), len(best) - 1)])
+        if each:
+            found[name] = np.mean(each, axis=0)
+    return found
+
+
+def iso(micros: int) -> str:
+    """An instant as ISO 8601, in UTC."""
+    return datetime.fromtimestamp(micros / 1e6, UTC).isoformat(timespec="seconds")

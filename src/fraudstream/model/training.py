@@ -1,0 +1,246 @@
+"""From transactions to a model with an honest report: choose, judge, teach once more, set the threshold."""
+
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from importlib.metadata import version as installed
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from fraudstream.errors import InputError
+from fraudstream.features.definitions import available
+from fraudstream.logs import get_logger
+from fraudstream.model import algorithms, artifact, evaluation, metrics, reporting
+from fraudstream.model.algorithms import BUILT_IN, Candidate, Estimator, TreeEstimator
+from fraudstream.model.curve import draw
+from fraudstream.model.dataset import Dataset, dataset
+from fraudstream.model.evaluation import Judged
+from fraudstream.model.folds import DAY, Plan, plan
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+log = get_logger("model.training")
+
+FEW_FRAUDS = 50
+"""With fewer known frauds before the first validation window, labelled algorithms learn accidents."""
+LIBRARIES = ("fraudstream", "scikit-learn", "numpy", "joblib", "pyarrow")
+REFERENCE_BINS = 20
+"""Of the score reference: each holds about 5 % of the risks of the calibration rows."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to train."""
+
+    algorithm: str = "auto"
+    features: tuple[str, ...] | None = None
+    """By name; None takes what the algorithm wants of those that the data allow."""
+    label_delay_days: float = 7.0
+    alert_rate: float = 0.005
+    """Share of transactions that may be flagged."""
+    alerts_per_day: float | None = None
+    """The same as a number a day; wins over the rate."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model, not yet written anywhere: its files by name and its report."""
+
+    files: dict[str, bytes]
+    report: dict[str, Any]
+    notes: tuple[str, ...] = field(default=())
+
+
+def train(rows: pa.Table, request: Request, source: dict[str, Any] | None = None) -> Trained:
+    """Train on transactions and judge the way of training on later rows than it learnt from.
+
+    `source` goes into the manifest: where the rows came from. Hyperparameters and algorithm are chosen on validation
+    windows, the figures come from later test windows, and the model itself then learns from
+    everything whose labels are known. Raises InputError where that cannot be done.
+    """
+    data, notes = _prepared(rows, request)
+    if request.alerts_per_day is not None:
+        request = replace(request, alert_rate=_rate(data, request.alerts_per_day))
+    folds = plan(int(data.micros[0]), int(data.micros[-1]), request.label_delay_days)
+    if not folds.possible:
+        notes.append(
+            f"The history of {_days(data):.1f} days is too short to judge the model with labels that come"
+            f" {request.label_delay_days:g} days late."
+        )
+    elif not data.judged.any():
+        notes.append("No transaction says whether it was fraud: nothing can be said about detection.")
+    elif not data.fraud.any():
+        notes.append("No transaction is fraud: nothing can be said about detection.")
+    chosen, validation = _choose(data, folds, request, notes)
+    results = _judged(data, folds, chosen, request)
+    estimator, threshold, reference, until = _final(chosen, data, request, notes)
+    created = datetime.now(UTC)
+    tiers = {name: _tier(chosen) if name == chosen.algorithm else "label_free" for name in results}
+    report = reporting.document(data, chosen.algorithm, results, tiers)
+    manifest = {
+        "format": artifact.FORMAT,
+        "version": created.strftime("%Y%m%d-%H%M%S-%f")[:-3],
+        "created_at": created.isoformat(timespec="seconds"),
+        "algorithm": chosen.algorithm,
+        "parameters": chosen.parameters,
+        "tier": _tier(chosen),
+        "features": list(chosen.features),
+        "threshold": threshold,
+        "alert_rate": request.alert_rate,
+        "label_delay_days": request.label_delay_days,
+        "training": _window(data, until) | {"source": source or {}},
+        "versions": {"python": platform.python_version(), **{name: installed(name) for name in LIBRARIES}},
+        "score_reference": reference,
+        **report,
+        "validation": validation,
+        "notes": notes,
+    }
+    curve = (
+        draw(reporting.curves(data, results), f"{chosen.algorithm}, {len(folds.test)} test windows")
+        if results
+        else None
+    )
+    ensemble = estimator.ensemble() if isinstance(estimator, TreeEstimator) else None
+    return Trained(artifact.files_of(manifest, estimator, ensemble, curve), manifest, tuple(notes))
+
+
+def _prepared(rows: pa.Table, request: Request) -> tuple[Dataset, list[str]]:
+    """The data with the features that are asked for, less those that never vary."""
+    names = request.features
+    if names is None and request.algorithm == "isolation_forest" and rows.num_rows:
+        # The label-free forest takes few; working out the others would only take time.
+        names = algorithms.candidates("isolation_forest", available(rows))[0].features
+    elif names is not None and rows.num_rows:
+        missing = [name for name in names if name not in available(rows)]
+        if missing:
+            algorithms.candidates(
+                "isolation_forest", names
+            ) if request.algorithm == "isolation_forest" else None
+            raise InputError(
+                f"The transactions lack what {', '.join(missing)} need{'s' if len(missing) == 1 else ''}.",
+                hint="Leave these features out, or name the columns with --map.",
+            )
+    data = dataset(rows, request.label_delay_days, names)
+    notes = []
+    unjudged = int((~data.judged).sum())
+    if data.judged.any() and unjudged:
+        notes.append(
+            f"{unjudged} of {len(data)} transactions have no label; they are left out of the figures."
+        )
+    constant = [n for j, n in enumerate(data.names) if (data.values[:, j] == data.values[0, j]).all()]
+    if constant and request.features is None:
+        notes.append(f"Features with one value only are left out: {', '.join(constant)}.")
+        kept = [j for j, n in enumerate(data.names) if n not in constant]
+        data = replace(data, names=tuple(data.names[j] for j in kept), values=data.values[:, kept])
+    return data, notes
+
+
+def _candidates(algorithm: str, data: Dataset, request: Request) -> tuple[Candidate, ...]:
+    found = algorithms.candidates(algorithm, data.names, chosen=request.features is not None)
+    if not found[0].features:
+        raise InputError(
+            f"{algorithm} finds none of its features in these transactions.",
+            hint="Name features with --features, or map more columns with --map.",
+        )
+    return found
+
+
+def _choose(
+    data: Dataset, folds: Plan, request: Request, notes: list[str]
+) -> tuple[Candidate, dict[str, float]]:
+    """The candidate to use, and what each one reached on the validation windows."""
+    if request.algorithm != "auto":
+        found = _candidates(request.algorithm, data, request)
+    else:
+        first = folds.validation[0] if folds.possible else None
+        known = int((data.fraud & (data.micros < first.train_until)).sum()) if first else 0
+        names: Sequence[str] = BUILT_IN if known >= FEW_FRAUDS else BUILT_IN[:1]
+        if known < FEW_FRAUDS:
+            where = "before the first validation window" if first else "in a history long enough to judge"
+            notes.append(
+                f"auto took isolation_forest: {known} known frauds {where} are fewer than {FEW_FRAUDS},"
+                " too few to learn from."
+            )
+        found = tuple(c for name in names for c in _candidates(name, data, request))
+    if len(found) == 1 or not folds.possible or not data.fraud.any():
+        return found[0], {}
+    reached = evaluation.validate(found, data, folds.validation, request.alert_rate)
+    return max(found, key=lambda c: reached[c.name]), reached
+
+
+def _judged(data: Dataset, folds: Plan, chosen: Candidate, request: Request) -> dict[str, Judged]:
+    """The test windows, once: the chosen way, the label-free one beside a labelled one, and the baselines."""
+    if not folds.possible or not data.fraud.any():
+        return {}
+    candidates = {chosen.algorithm: chosen}
+    if chosen.uses_labels:
+        free = algorithms.candidates("isolation_forest", data.names)[0]
+        if free.features:
+            candidates[free.algorithm] = free
+    results = {}
+    for name, candidate in candidates.items():
+        log.info(
+            "judging %s on %d test windows of %d days", candidate.name, len(folds.test), folds.window_days
+        )
+        scored = evaluation.score_folds(candidate, data, folds.test, request.alert_rate)
+        results[name] = evaluation.judge(data, scored, with_interval=True)
+    for name in reporting.BASELINES:
+        scored = evaluation.score_baseline(name, data, folds.test, request.alert_rate)
+        results[name] = evaluation.judge(data, scored)
+    return results
+
+
+def _final(
+    chosen: Candidate, data: Dataset, request: Request, notes: list[str]
+) -> tuple[Estimator, float, dict[str, Any], int]:
+    """The model itself, its threshold, its score reference, and up to when it learnt.
+
+    It learns until the label delay before the end; the rows since then, which it has not seen, give the threshold.
+    """
+    end = int(data.micros[-1]) + 1
+    until = end - int(request.label_delay_days * DAY)
+    if (data.micros < until).mean() < 0.5:  # noqa: PLR2004 - more rows to learn from than to calibrate on
+        until = int(data.micros[int(len(data) * 0.8)])
+        notes.append(
+            "The history is short: the model learnt from its first 80 %, the rest gave the threshold."
+        )
+    estimator = evaluation.fit(chosen, data, until, end)
+    late = data.micros >= until
+    risk = evaluation.risk_of(estimator, data.columns(chosen.features, late))
+    edges = np.unique(np.quantile(risk, np.linspace(0, 1, REFERENCE_BINS + 1)[1:-1]))
+    counts = np.bincount(np.searchsorted(edges, risk, side="left"), minlength=len(edges) + 1)
+    reference = {"edges": edges.tolist(), "shares": (counts / len(risk)).tolist(), "rows": len(risk)}
+    return estimator, metrics.threshold_for(risk, request.alert_rate), reference, until
+
+
+def _rate(data: Dataset, alerts_per_day: float) -> float:
+    """Alerts a day as a share of the transactions, by the pace of the last week."""
+    since = data.micros[-1] - 7 * DAY
+    recent = int((data.micros > since).sum())
+    days = min(7.0, max(_days(data), 1 / 24))
+    return min(1.0, alerts_per_day * days / recent)
+
+
+def _days(data: Dataset) -> float:
+    return float(data.micros[-1] - data.micros[0]) / DAY
+
+
+def _tier(candidate: Candidate) -> str:
+    return "labelled" if candidate.uses_labels else "label_free"
+
+
+def _window(data: Dataset, until: int) -> dict[str, Any]:
+    rows = data.micros < until
+    return {
+        "from": reporting.iso(int(data.micros[0])),
+        "until": reporting.iso(until),
+        "rows": int(rows.sum()),
+        "frauds": int((rows & data.fraud).sum()),
+        "customers": len(np.unique(data.customer[rows])),
+    }
