@@ -261,11 +261,7 @@ class Consumer:
             return
         reason = str(exception)
         first_line = reason.split("\n", 1)[0]
-        if (
-            "org.apache.kafka.common.errors." in reason
-            or "KAFKA_DATA_LOSS" in reason
-            or "UnknownTopic" in reason
-        ):
+        if KAFKA_WENT_AWAY.search(reason):
             raise QueryStopped(f"Spark stopped reading Kafka: {first_line}")
         raise StreamError(
             f"Spark stopped: {first_line}", hint="Spark's own log, in `home`/logs, has the whole story."
