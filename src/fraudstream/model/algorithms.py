@@ -67,9 +67,9 @@ TAILS: dict[str, bool] = {
     "user_location_share": True,
 }
 """Other signs of fraud, and whether it is the low values that are suspicious. Each may speak only in its extreme."""
-TAIL_QUANTILE = 0.9995
-"""Of a tail feature only one row in 2,000 looks different at all. Most extremes of pace and habit are harmless, and
-with a wider tail each further feature takes more of the alert budget than it gives back."""
+TAIL_QUANTILE = 0.9999
+"""Of a tail feature only one row in 10,000 looks different at all. Most extremes of pace and habit are harmless: at
+one in 2,000 the tails took more of the alert budget than they gave back (docs/model.md has the figures)."""
 
 
 @dataclass
@@ -81,7 +81,7 @@ class IsolationForestEstimator:
     """
 
     features: tuple[str, ...]
-    n_estimators: int = 200
+    n_estimators: int = 100
     max_samples: int = 4096
     one_sided: bool = True
     contamination: float | str = "auto"

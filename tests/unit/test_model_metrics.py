@@ -1,0 +1,108 @@
+"""Figures agree with scikit-learn, with hand counts, and say nothing where nothing can be said."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from fraudstream.model import metrics
+from fraudstream.model.folds import DAY, plan
+
+ROWS = st.lists(st.tuples(st.integers(0, 6), st.booleans(), st.integers(0, 3)), min_size=2, max_size=60)
+
+
+@given(ROWS)
+@settings(max_examples=200)
+def test_average_precision_and_roc_are_scikit_learns(rows: list[tuple[int, bool, int]]) -> None:
+    """Ties and weights included."""
+    risk = np.array([r for r, _, _ in rows], dtype=np.float64)
+    fraud = np.array([f for _, f, _ in rows])
+    weights = np.array([w for _, _, w in rows], dtype=np.float64)
+    if not fraud.any() or fraud.all():
+        return
+    assert metrics.average_precision(risk, fraud) == pytest.approx(average_precision_score(fraud, risk))
+    assert metrics.roc_auc(risk, fraud) == pytest.approx(roc_auc_score(fraud, risk))
+    if (weights * fraud).sum() > 0:
+        expected = average_precision_score(
+            fraud[weights > 0], risk[weights > 0], sample_weight=weights[weights > 0]
+        )
+        assert metrics.average_precision(risk, fraud, weights) == pytest.approx(expected)
+
+
+def test_card_precision_counts_customers_by_day_and_blocks_the_caught() -> None:
+    """Two cards a day: on day 0 customer 1 is caught, so on day 1 the next two are looked at."""
+    day = np.array([0, 0, 0, 0, 1, 1, 1, 1])
+    customer = np.array([1, 1, 2, 3, 1, 2, 3, 4])
+    risk = np.array([0.9, 0.1, 0.8, 0.7, 0.99, 0.5, 0.6, 0.1])
+    fraud = np.array([False, True, False, True, True, False, True, True])
+    assert metrics.card_precision(risk, fraud, day, customer, top=2) == pytest.approx((1 / 2 + 1 / 2) / 2)
+
+
+def test_nothing_is_said_without_fraud() -> None:
+    risk, none = np.array([0.1, 0.5]), np.array([False, False])
+    assert metrics.average_precision(risk, none) is None
+    assert metrics.roc_auc(risk, none) is None
+    assert metrics.card_precision(risk, none, np.zeros(2, int), np.arange(2)) is None
+    assert metrics.recall_at(risk, none, 0.5) is None
+    assert metrics.interval([(risk, none, np.arange(2))], 2) is None
+
+
+@given(
+    st.lists(st.sampled_from([0.0, 0.1, 0.5, 0.5000001, 0.9, 1.0]), min_size=1, max_size=80), st.floats(0, 1)
+)
+def test_a_threshold_never_exceeds_its_budget_and_stands_on_no_risk(values: list[float], rate: float) -> None:
+    risk = np.array(values)
+    threshold = metrics.threshold_for(risk, rate)
+    flagged = int((risk >= threshold).sum())
+    allowed = int(np.floor(rate * len(risk)))
+    assert flagged <= allowed
+    if allowed < len(risk):
+        assert np.abs(risk - threshold).min() > 1e-10
+        missed = risk[risk < threshold].max()
+        assert flagged + (risk == missed).sum() > allowed
+
+
+def test_the_interval_holds_the_figure_and_is_wider_when_frauds_share_a_customer() -> None:
+    """Rows of one victim are one piece of evidence, not many."""
+    rng = np.random.default_rng(0)
+    fraud = np.zeros(4000, dtype=bool)
+    fraud[:200] = True
+    risk = rng.random(4000) + fraud * rng.random(4000)
+    spread = np.arange(4000) % 1000
+    clumped = np.where(fraud, np.arange(4000) // 40, spread)
+    risk[clumped < 2] += 1.0
+    figure = metrics.average_precision(risk, fraud)
+    wide = metrics.interval([(risk, fraud, clumped)], 1000)
+    narrow = metrics.interval([(risk, fraud, spread)], 1000)
+    assert figure is not None
+    assert wide is not None
+    assert narrow is not None
+    assert narrow[0] < figure < narrow[1]
+    assert wide[1] - wide[0] > narrow[1] - narrow[0]
+
+
+@given(st.integers(1, 400), st.floats(0.05, 60))
+def test_folds_are_in_order_of_time_with_the_delay_between(days: int, delay: float) -> None:
+    first = 17_000 * DAY + 12345
+    last = first + days * DAY
+    made = plan(first, last, delay)
+    folds = (*made.validation, *made.test)
+    for fold in folds:
+        assert first < fold.train_until <= fold.test_from - delay * DAY + 1
+        assert fold.test_from < fold.test_until
+        assert fold.test_from % DAY == 0
+    for earlier, later in pairwise(folds):
+        assert earlier.test_until <= later.test_from
+    if folds:
+        assert folds[-1].test_until >= last
+        assert min(f.test_from for f in made.test) >= max(f.test_until for f in made.validation)
+
+
+def test_a_short_history_gives_shorter_windows_and_then_none() -> None:
+    start = 17_000 * DAY
+    assert plan(start, start + 180 * DAY - 1, 7).window_days == 7
+    assert plan(start, start + 30 * DAY - 1, 7).window_days == 2
+    assert not plan(start, start + 8 * DAY - 1, 7).possible

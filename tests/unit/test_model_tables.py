@@ -1,0 +1,147 @@
+"""Training files: what is read, what is left out, and what is refused, each with a sentence."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from fraudstream.errors import InputError
+from fraudstream.model.tables import parse_map, read_transactions
+
+HEADER = "transaction_id,user_id,timestamp,amount,is_fraud\n"
+
+
+def file(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "t.csv"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_instants_of_several_zones_end_in_utc_and_in_order(tmp_path: Path) -> None:
+    """A zone, another zone, none (which means UTC), a date alone and the basic format."""
+    rows = (
+        "a,u,2024-05-01T12:00:00+02:00,1,0\n"
+        "b,v,2024-05-01T11:00:00-05:00,1,0\n"
+        "c,u,2024-05-01 09:30:00,1,0\n"
+        "d,u,2024-05-01,1,0\n"
+        "e,u,20240501T230000Z,1,0\n"
+    )
+    loaded = read_transactions(file(tmp_path, HEADER + rows))
+    times = dict(
+        zip(loaded.rows["transaction_id"].to_pylist(), loaded.rows["timestamp"].to_pylist(), strict=True)
+    )
+    assert times == {
+        "d": datetime(2024, 5, 1, tzinfo=UTC),
+        "c": datetime(2024, 5, 1, 9, 30, tzinfo=UTC),
+        "a": datetime(2024, 5, 1, 10, tzinfo=UTC),
+        "b": datetime(2024, 5, 1, 16, tzinfo=UTC),
+        "e": datetime(2024, 5, 1, 23, tzinfo=UTC),
+    }
+    assert list(times) == ["d", "c", "a", "b", "e"]
+
+
+def test_rows_that_cannot_be_read_are_counted_and_listed_with_their_reason(tmp_path: Path) -> None:
+    good = "".join(f"g{i},u{i % 3},2024-05-01T12:00:{i:02d}Z,10.5,0\n" for i in range(20))
+    bad = (
+        "x1,u,2024-13-01T00:00:00Z,1,0\n"
+        "x2,u,2024-05-01T00:00:00Z,nan,0\n"
+        "x3,u,2024-05-01T00:00:00Z,-4,0\n"
+        "x4,u,2024-05-01T00:00:00Z,1e999,0\n"
+        "x5,,2024-05-01T00:00:00Z,1,0\n"
+        "x6,u,2024-05-01T00:00:00Z,1,maybe\n"
+        "x7,u,2024-05-01T00:00:00Z,1\n"
+    )
+    loaded = read_transactions(file(tmp_path, HEADER + good + bad))
+    assert loaded.rows.num_rows == 20
+    assert (loaded.read, loaded.unparsable) == (27, 7)
+    reasons = {bad.row: bad.reason for bad in loaded.examples}
+    assert reasons[21] == "timestamp: not an ISO 8601 date and time"
+    assert {reasons[22], reasons[23], reasons[24]} == {"amount: not a number above 0"}
+    assert reasons[25].startswith("user_id: empty")
+    assert reasons[26] == "is_fraud: not 0 or 1"
+    assert "4 fields instead of 5" in reasons.values()
+
+
+def test_the_first_of_a_repeated_transaction_is_kept(tmp_path: Path) -> None:
+    rows = "a,u,2024-05-01T12:00:00Z,1,0\na,u,2024-05-01T12:00:00Z,2,0\nb,v,2024-05-01T12:00:01Z,3,\n"
+    loaded = read_transactions(file(tmp_path, HEADER + rows))
+    assert loaded.duplicates == 1
+    assert loaded.rows["amount"].to_pylist() == [1.0, 3.0]
+    assert loaded.rows["is_fraud"].to_pylist() == [False, None]
+
+
+def test_labels_that_contradict_each_other_are_refused_by_name(tmp_path: Path) -> None:
+    rows = "a7,u,2024-05-01T12:00:00Z,1,0\na7,u,2024-05-01T12:00:00Z,1,1\n"
+    with pytest.raises(InputError, match="both fraud and not fraud: a7"):
+        read_transactions(file(tmp_path, HEADER + rows))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "is empty"),
+        (HEADER, "holds no rows"),
+        ("a,b\n1,2\n", "has no column user_id and no timestamp and no amount"),
+        (HEADER + "1,u,yesterday,1,0\n", "1 of 1 rows"),
+        ("user_id,user_id,timestamp,amount\n1,2,3,4\n", "two columns called user_id"),
+    ],
+)
+def test_a_file_that_is_no_transactions_is_refused(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        read_transactions(file(tmp_path, text))
+
+
+def test_missing_columns_come_with_the_map_that_would_name_them(tmp_path: Path) -> None:
+    path = file(
+        tmp_path, "TRANSACTION_ID,TX_DATETIME,CUSTOMER_ID,TERMINAL_ID,TX_AMOUNT,TX_FRAUD\n1,2,3,4,5,6\n"
+    )
+    with pytest.raises(InputError) as refused:
+        read_transactions(path)
+    for pair in ("CUSTOMER_ID=user_id", "TX_DATETIME=timestamp", "TX_AMOUNT=amount", "TX_FRAUD=is_fraud"):
+        assert f"--map {pair}" in refused.value.hint
+
+
+def test_a_mapped_parquet_of_numbers_and_naive_times_is_read(tmp_path: Path) -> None:
+    """Numeric identifiers, a null beside them, naive timestamps in nanoseconds, labels 0 and 1."""
+    frame = pd.DataFrame(
+        {
+            "TX": [1, 2, 3],
+            "C": [7.0, 8.0, 7.0],
+            "T": pd.to_datetime(["2018-04-01 00:00:31", "2018-04-01 00:02:10", "2018-04-01 00:03:00"]),
+            "A": [10, 20, 30],
+            "F": [0, 1, 0],
+        }
+    )
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.Table.from_pandas(frame), path)
+    mapping = parse_map(["TX=transaction_id", "C=user_id", "T=timestamp", "A=amount", "F=is_fraud"])
+    rows = read_transactions(path, mapping).rows
+    assert rows["user_id"].to_pylist() == ["7", "8", "7"]
+    assert rows["is_fraud"].to_pylist() == [False, True, False]
+    assert rows["timestamp"][0].as_py() == datetime(2018, 4, 1, 0, 0, 31, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("pair", ["amount", "=amount", "x=nothing", "x=email"])
+def test_a_map_that_is_none_is_refused(pair: str) -> None:
+    with pytest.raises(InputError, match="their=ours"):
+        parse_map([pair])
+
+
+def test_a_mapped_column_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no column betrag"):
+        read_transactions(file(tmp_path, HEADER + "a,u,2024-05-01,1,0\n"), {"amount": "betrag"})
+
+
+def test_a_binary_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(b"\xff\xfe\x00\x01" * 100)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_transactions(path)
+
+
+def test_personal_columns_are_not_read(tmp_path: Path) -> None:
+    rows = "transaction_id,user_id,timestamp,amount,email\na,u,2024-05-01,1,a@b.c\n"
+    assert "email" not in read_transactions(file(tmp_path, rows)).rows.column_names

@@ -1,0 +1,409 @@
+"""Training, its files and its refusals, from transactions to a model that scores."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from fraudstream.cli.main import run
+from fraudstream.errors import ExitCode, InputError
+from fraudstream.features.training import view
+from fraudstream.model import algorithms, artifact
+from fraudstream.model.tables import read_transactions
+from fraudstream.model.training import Request, train
+
+START = datetime(2024, 3, 1, tzinfo=UTC)
+
+
+def history(days: int = 40, customers: int = 80, seed: int = 0, *, fraud: bool = True) -> pd.DataFrame:
+    """Customers with habits; each loses the card once, for three days of four times as large payments at twelve shops."""
+    rng = np.random.default_rng(seed)
+    rows = customers * days * 3
+    who = rng.integers(0, customers, rows)
+    seconds = np.sort(rng.uniform(0, days * 86400, rows))
+    usual = rng.uniform(5, 80, customers)
+    amount = rng.gamma(6, usual[who] / 6)
+    shop = rng.integers(0, 60, rows)
+    stolen = rng.integers(0, days * 86400, customers)
+    bad = (seconds >= stolen[who]) & (seconds < stolen[who] + 3 * 86400) & (rng.random(rows) < 0.6)
+    bad &= fraud
+    amount[bad] *= 4
+    shop[bad] = rng.integers(0, 12, int(bad.sum()))
+    return pd.DataFrame(
+        {
+            "transaction_id": [f"t{i}" for i in range(rows)],
+            "user_id": [f"u{c}" for c in who],
+            "timestamp": [(START + timedelta(seconds=float(s))).isoformat() for s in seconds],
+            "amount": amount.round(2) + 0.01,
+            "merchant_id": [f"m{s}" for s in shop],
+            "is_fraud": bad.astype(int),
+            "fraud_scenario": ["stolen_card" if b else None for b in bad],
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
+    """The history as `train --data` reads it."""
+    return read_transactions(written(history(), tmp_path_factory.mktemp("data"))).rows
+
+
+def features(rows: pa.Table, names: tuple[str, ...]) -> Any:
+    """Feature values (rows, names) as the model learnt them."""
+    table = view(rows, 3, names)
+    return table.values  # noqa: PD011 - no pandas
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_grids() -> Iterator[None]:
+    """The same algorithms with fewer trees: these tests ask what is learnt from, not how well."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(algorithms.GRID, "gradient_boosting", ({"max_iter": 40}, {"max_iter": 60}))
+        patch.setitem(algorithms.GRID, "random_forest", ({"n_estimators": 20}, {"n_estimators": 30}))
+        yield
+
+
+def written(frame: pd.DataFrame, directory: Path) -> Path:
+    path = directory / "history.csv"
+    frame.to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(rows: pa.Table, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A gradient boosting model on disk."""
+    path = tmp_path_factory.mktemp("models") / "model"
+    artifact.write(train(rows, Request("gradient_boosting", label_delay_days=3)).files, path)
+    return path
+
+
+@pytest.mark.parametrize("algorithm", ["isolation_forest", "gradient_boosting", "random_forest"])
+def test_a_trained_model_scores_from_its_trees_as_its_estimator_does(rows: pa.Table, algorithm: str) -> None:
+    """And its report names both baselines, which it beats."""
+    trained = train(rows, Request(algorithm, label_delay_days=3))
+    model = artifact.opened(trained.files, "memory")
+    x = features(rows, model.features)[-2000:]
+    trees = model.trees()
+    assert trees is not None
+    assert np.abs(trees.risk(x) - model.estimator().risk(x)).max() < 1e-9
+    report = trained.report
+    reached = report["metrics"]["average_precision"]
+    assert reached > report["baselines"]["amount"]["average_precision"]
+    assert reached > 3 * report["baselines"]["random"]["average_precision"]
+    low, high = report["metrics"]["average_precision_interval"]
+    assert low < reached < high
+    assert report["scenarios"]["stolen_card"]["frauds"] == sum(f["frauds"] for f in report["folds"])
+    assert report["tiers"].keys() == (
+        {"label_free"} if algorithm == "isolation_forest" else {"labelled", "label_free"}
+    )
+
+
+def test_the_label_free_model_never_looks_at_a_label(rows: pa.Table) -> None:
+    """Turned labels change the figures and not one byte of the trees or the threshold."""
+    turned = rows.set_column(
+        rows.column_names.index("is_fraud"), "is_fraud", pa.array(np.arange(rows.num_rows) % 50 == 0)
+    )
+    request = Request("isolation_forest", label_delay_days=3)
+    one, other = train(rows, request), train(turned, request)
+    assert one.files[artifact.TREES] == other.files[artifact.TREES]
+    assert one.report["threshold"] == other.report["threshold"]
+    assert one.report["metrics"] != other.report["metrics"]
+
+
+def test_the_future_changes_nothing_in_an_earlier_fold(rows: pa.Table) -> None:
+    """Frauds of the last window are made ten times as large: the folds before it keep their figures."""
+    request = Request("gradient_boosting", label_delay_days=3)
+    before = train(rows, request).report["folds"]
+    start = pa.scalar(datetime.fromisoformat(before[-1]["test_from"]), pa.timestamp("us", "UTC"))
+    late = pa.compute.greater_equal(rows["timestamp"], start)
+    amount = pa.compute.if_else(late, pa.compute.multiply(rows["amount"], 10.0), rows["amount"])
+    changed = rows.set_column(rows.column_names.index("amount"), "amount", amount)
+    after = train(changed, request).report["folds"]
+    assert before[:-1] == after[:-1]
+    assert before[-1] != after[-1]
+
+
+def test_auto_takes_the_label_free_forest_while_frauds_are_few(rows: pa.Table) -> None:
+    few = rows.set_column(
+        rows.column_names.index("is_fraud"), "is_fraud", pa.array(np.arange(rows.num_rows) % 400 == 0)
+    )
+    trained = train(few, Request(label_delay_days=3))
+    assert trained.report["algorithm"] == "isolation_forest"
+    assert any("fewer than 50" in note for note in trained.notes)
+
+
+def test_the_threshold_keeps_the_alert_budget(rows: pa.Table) -> None:
+    """Two alerts a day on a stream of about 240."""
+    report = train(rows, Request("isolation_forest", label_delay_days=3, alerts_per_day=2)).report
+    assert report["alert_rate"] == pytest.approx(2 / 240, rel=0.15)
+    assert report["metrics"]["alert_rate"] < 4 / 240
+
+
+def test_the_seed_systems_model_is_reproduced(rows: pa.Table) -> None:
+    """Three features, 100 trees, contamination 0.1, random_state 42, on the features as they are."""
+    from sklearn.ensemble import IsolationForest
+
+    from fraudstream.features.definitions import SEED
+
+    n = rows.num_rows
+    full = (
+        rows.append_column("device", pa.array(["ios", "web", "pos"] * (n // 3 + 1))[:n])
+        .append_column("location", pa.array(["Rome"] * n))
+        .append_column("transaction_location", pa.array(np.where(np.arange(n) % 40, "Rome", "Oslo")))
+    )
+    model = artifact.opened(train(full, Request("isolation_forest", SEED, 3)).files, "memory")
+    x = features(full, SEED)
+    known = (
+        rows["timestamp"].cast(pa.int64()).to_numpy()
+        < 1e6 * datetime.fromisoformat(model.manifest["training"]["until"]).timestamp()
+    )
+    expected = IsolationForest(n_estimators=100, contamination=0.1, random_state=42).fit(x[: known.sum()])
+    assert model.features == SEED
+    assert np.abs(model.risk(x) + expected.score_samples(x)).max() < 1e-9
+
+
+# -- refusals: each a sentence, exit code 1, and nothing overwritten -------------------------------------------
+
+
+def altered(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
+    if kind == "one user":
+        return frame.assign(user_id="u")
+    if kind == "constant amount":
+        return frame.assign(amount=5.0)
+    if kind == "no fraud":
+        return frame.assign(is_fraud=0)
+    if kind == "contradicting":
+        return pd.concat([frame, frame.head(3).assign(is_fraud=1 - frame["is_fraud"].head(3))])
+    return frame.head(0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("empty", "holds no rows"),
+        ("one user", "of one customer"),
+        ("constant amount", "Every amount is 5"),
+        ("no fraud", "learns from labels"),
+        ("contradicting", "both fraud and not fraud"),
+    ],
+)
+def test_bad_data_is_refused_and_the_model_that_is_there_stays(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, says: str
+) -> None:
+    data, output = written(altered(history(days=20), kind), tmp_path), tmp_path / "model"
+    output.mkdir()
+    artifact.write(
+        {
+            artifact.SUMS: b"",
+        },
+        output,
+    )
+    code = run(
+        ["train", "--data", str(data), "--algorithm", "random_forest", "--output", str(output), "--json"]
+    )
+    assert code == ExitCode.FAILED
+    assert says in json.loads(capsys.readouterr().out)["error"]["message"]
+    assert [path.name for path in output.iterdir()] == [artifact.SUMS]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["history.csv", "model"]
+
+
+def test_without_any_fraud_the_label_free_model_trains_and_says_what_it_cannot(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = written(history(fraud=False), tmp_path)
+    assert (
+        run(["--quiet", "train", "--data", str(data), "--json", "--output", str(tmp_path / "m")])
+        == ExitCode.DONE
+    )
+    report = json.loads(capsys.readouterr().out)
+    assert report["algorithm"] == "isolation_forest"
+    assert report["metrics"]["average_precision"] is None
+    assert report["baselines"]["amount"]["average_precision"] is None
+    assert any("No transaction is fraud" in note for note in report["notes"])
+    assert 0 < report["threshold"] < 1
+
+
+def test_a_foreign_directory_is_never_touched(tmp_path: Path, rows: pa.Table) -> None:  # noqa: ARG001
+    (tmp_path / "thesis.tex").write_text("years of work")
+    data = written(history(days=5), tmp_path)
+    code = run(["train", "--data", str(data), "--output", str(tmp_path)])
+    assert code == ExitCode.FAILED
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+@pytest.mark.parametrize(
+    "name", [artifact.MANIFEST, artifact.TREES, artifact.ESTIMATOR, artifact.CURVE, artifact.SUMS]
+)
+def test_one_altered_byte_anywhere_is_noticed_before_anything_is_read(
+    model: Path, tmp_path: Path, name: str
+) -> None:
+    copied = {path.name: path.read_bytes() for path in model.iterdir()}
+    content = bytearray(copied[name])
+    content[len(content) // 3] ^= 1
+    other = tmp_path / "model"
+    artifact.write({**copied, name: bytes(content)}, other)
+    with pytest.raises(InputError, match=r"altered|lacks|not covered"):
+        artifact.read(other)
+
+
+def resealed(model: Path, **changes: Any) -> dict[str, bytes]:
+    """The model's files with a changed manifest and checksums that match it."""
+    files = {path.name: path.read_bytes() for path in model.iterdir()}
+    manifest = json.loads(files[artifact.MANIFEST]) | changes
+    files[artifact.MANIFEST] = json.dumps(manifest).encode()
+    del files[artifact.SUMS]
+    sums = "".join(f"{artifact._sha256(content)}  {name}\n" for name, content in files.items())
+    return {**files, artifact.SUMS: sums.encode()}
+
+
+def test_a_model_of_another_scikit_learn_is_refused(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the command; the plain trees do not depend on it and still open."""
+    other = tmp_path / "model"
+    artifact.write(resealed(model, versions={"scikit-learn": "0.24.2"}), other)
+    code = run(["evaluate", "--model", str(other), "--data", "absent.csv", "--json"])
+    assert code == ExitCode.FAILED
+    assert "scikit-learn 0.24.2" in json.loads(capsys.readouterr().out)["error"]["message"]
+    opened = artifact.read(other)
+    assert opened.trees() is not None
+    with pytest.raises(InputError, match=r"scikit-learn 0\.24\.2"):
+        opened.estimator()
+
+
+def test_a_model_with_features_of_another_program_is_refused(model: Path) -> None:
+    with pytest.raises(InputError, match="does not have: moon_phase"):
+        artifact.opened(resealed(model, features=["amount", "moon_phase"]), "memory")
+    with pytest.raises(InputError, match="other features than its manifest"):
+        artifact.opened(resealed(model, features=["amount"]), "memory").trees()
+
+
+def test_a_packed_model_opens_as_the_same_model(model: Path) -> None:
+    files = {path.name: path.read_bytes() for path in model.iterdir()}
+    packed = artifact.pack(files)
+    assert packed == artifact.pack(dict(reversed(files.items())))
+    assert artifact.unpack(packed, "registry").manifest == artifact.read(model).manifest
+    with pytest.raises(InputError, match="no packed model"):
+        artifact.unpack(packed[:100], "registry")
+
+
+def test_a_new_model_replaces_the_old_one_whole(model: Path, rows: pa.Table, tmp_path: Path) -> None:
+    target = tmp_path / "model"
+    artifact.write({path.name: path.read_bytes() for path in model.iterdir()}, target)
+    trained = train(rows, Request("isolation_forest", label_delay_days=3))
+    artifact.write(trained.files, target)
+    assert artifact.read(target).manifest["algorithm"] == "isolation_forest"
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+# -- judging what exists ---------------------------------------------------------------------------------------
+
+
+def test_a_model_is_judged_only_on_later_rows_than_it_learnt_from(model: Path, tmp_path: Path) -> None:
+    from fraudstream.model.judging import judge_model
+
+    opened = artifact.read(model)
+    with pytest.raises(InputError, match="learnt until"):
+        judge_model(opened, read_transactions(written(history(days=30), tmp_path)).rows)
+    later = judge_model(opened, read_transactions(written(history(days=60), tmp_path)).rows)
+    assert later["folds"][0]["test_from"] > opened.manifest["training"]["until"]
+    assert later["metrics"]["average_precision"] > later["baselines"]["random"]["average_precision"]
+
+
+def test_a_file_of_scores_is_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    frame = history()
+    frame["risk"] = np.where(frame["is_fraud"] == 1, 0.9, 0.1) * np.linspace(0.9, 1, len(frame))
+    data = written(frame, tmp_path)
+    assert run(["evaluate", "--data", str(data), "--label-delay-days", "3", "--json"]) == ExitCode.DONE
+    report = json.loads(capsys.readouterr().out)
+    assert report["metrics"]["average_precision"] == pytest.approx(1.0)
+    assert {"version", "algorithm", "features", "folds", "threshold"} <= report.keys()
+
+
+# -- an estimator of the user's own ----------------------------------------------------------------------------
+
+NETWORK = '''
+import numpy as np
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import QuantileTransformer
+
+
+class Network:
+    """A small neural network over ranks."""
+
+    uses_labels = True
+
+    def __init__(self):
+        self.pipeline = make_pipeline(
+            QuantileTransformer(n_quantiles=100, output_distribution="normal", random_state=0),
+            MLPClassifier((16,), alpha=1e-2, max_iter=30, early_stopping=True, random_state=0),
+        )
+
+    def fit(self, x, y):
+        self.pipeline.fit(x, y)
+
+    def risk(self, x):
+        return self.pipeline.predict_proba(x)[:, 1]
+'''
+
+
+@pytest.fixture
+def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An installed distribution with an entry point, as pip leaves it on the path."""
+    site = tmp_path / "site"
+    information = site / "small_network-1.0.dist-info"
+    information.mkdir(parents=True)
+    (site / "small_network.py").write_text(NETWORK)
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: small-network\nVersion: 1.0\n")
+    (information / "entry_points.txt").write_text(
+        "[fraudstream.estimators]\nnetwork = small_network:Network\n"
+    )
+    monkeypatch.syspath_prepend(str(site))
+    yield
+    sys.modules.pop("small_network", None)
+
+
+@pytest.mark.usefixtures("network")
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_neural_network_of_the_users_own_trains_saves_and_scores(rows: pa.Table, tmp_path: Path) -> None:
+    trained = train(rows, Request("network", ("amount", "amount_to_user_mean", "merchant_risk_7d"), 3))
+    assert trained.report["metrics"]["average_precision"] > 0.2
+    artifact.write(trained.files, tmp_path / "model")
+    model = artifact.read(tmp_path / "model")
+    assert model.trees() is None
+    assert (model.risk(features(rows, model.features)) >= 0).all()
+
+
+def test_an_unknown_algorithm_is_refused_with_the_list_of_those_that_exist(rows: pa.Table) -> None:
+    with pytest.raises(InputError, match="no algorithm oracle") as refused:
+        train(rows, Request("oracle", label_delay_days=3))
+    assert "gradient_boosting" in refused.value.hint
+
+
+def test_opening_a_model_loads_no_scikit_learn(model: Path) -> None:
+    """The stream reads trees and scores without it."""
+    code = (
+        "import sys, pathlib, numpy; from fraudstream.model import artifact;"
+        f"m = artifact.read(pathlib.Path({str(model)!r})); m.risk(numpy.zeros((2, len(m.features))));"
+        "assert not {'sklearn', 'joblib', 'pyspark'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_parquet_and_csv_train_the_same_model(tmp_path: Path) -> None:
+    frame = history(days=25)
+    csv = read_transactions(written(frame, tmp_path)).rows
+    pq.write_table(pa.Table.from_pandas(frame), tmp_path / "history.parquet")
+    parquet = read_transactions(tmp_path / "history.parquet").rows
+    request = Request("isolation_forest", label_delay_days=3)
+    assert train(csv, request).files[artifact.TREES] == train(parquet, request).files[artifact.TREES]
