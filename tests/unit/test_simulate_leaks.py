@@ -1,12 +1,13 @@
 """No single column gives the fraud away: what docs/simulator.md promises, measured."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from fraudstream.simulate import SECOND, Events, Stream, World
+from fraudstream.simulate import SCENARIOS, SECOND, Events, Stream, World
 from fraudstream.simulate.events import HOUR
 
 ALERTS = 0.01
@@ -94,3 +95,12 @@ def _reach(column: npt.NDArray[Any], fraud: npt.NDArray[np.bool_]) -> tuple[floa
     room = np.clip(alerts - (np.cumsum(count[order]) - count[order]), 0, count[order])
     many = (caught[order] * room / count[order]).sum()
     return float(one / fraud.sum()), float(many / fraud.sum())
+
+
+def test_the_promise_stands_in_the_documentation() -> None:
+    """The page docs/simulator.md states the bounds that are tested here, and every scenario with its share."""
+    text = (Path(__file__).parents[2] / "docs" / "simulator.md").read_text(encoding="utf-8")
+    assert f"No single rule reaches more than {ONE_RULE:.0%}".replace("%", " %") in text
+    assert f"reaches more than {BEST_VALUES:.0%}".replace("%", " %") in text
+    for scenario in SCENARIOS:
+        assert f"| `{scenario.name}` | {scenario.share:.0%} |".replace("%", " %") in text

@@ -61,8 +61,11 @@ class Sender:
                 "acks": "all",
                 # As the Java client has it, so that all producers of a house agree where a key lives.
                 "partitioner": "murmur2_random",
+                # 77 MB of messages become 21 MB of log for 0.3 us of CPU each (zstd: 1.0 us); the broker
+                # has less to write, and every reader less to fetch.
                 "compression.type": "lz4",
                 "linger.ms": linger_ms,
+                # About 2,500 messages; half of it costs a tenth of the speed, more exceeds a broker's default.
                 "batch.size": 1_000_000,
                 "batch.num.messages": 10_000,
                 "queue.buffering.max.messages": MOST_WAITING,
