@@ -4,13 +4,17 @@ Names are `FRAUDSTREAM_` plus the path with `__` between levels, for example
 `FRAUDSTREAM_KAFKA__BOOTSTRAP_SERVERS`. Inner code receives its section, never the whole.
 """
 
+import difflib
 import json
+import os
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fraudstream.errors import SettingsError
@@ -41,7 +45,9 @@ class SaslMechanism(StrEnum):
 class Section(BaseModel):
     """One part of the settings: frozen, and a misspelt name is an error rather than silence."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True
+    )
 
 
 def _secret(value: SecretStr | None, file: Path | None, name: str) -> SecretStr | None:
@@ -62,17 +68,25 @@ class KafkaSettings(Section):
     bootstrap_servers: str | None = None
     """Host:port pairs with commas; unset means the embedded broker."""
     transactions_topic: str = Field("transactions-data", pattern=r"^[a-zA-Z0-9._-]{1,249}$")
+    """The topic that transactions come through."""
     scored_topic: str = Field("transactions-scored", pattern=r"^[a-zA-Z0-9._-]{1,249}$")
+    """The topic that decisions go to."""
     partitions: int = Field(4, ge=1, le=10_000)
     """Of topics that we create. Partitions set the parallelism of every reader."""
     replication_factor: int = Field(-1, ge=-1)
     """Of topics that we create; -1 is the broker's own default."""
     timeout_seconds: float = Field(10.0, gt=0)
+    """How long a command waits for the broker's answer."""
     security_protocol: SecurityProtocol = SecurityProtocol.PLAINTEXT
+    """PLAINTEXT, SSL or SASL_SSL."""
     sasl_mechanism: SaslMechanism | None = None
+    """SCRAM-SHA-256, SCRAM-SHA-512 or PLAIN."""
     sasl_username: str | None = None
+    """Who we are to Kafka."""
     sasl_password: SecretStr | None = None
+    """Better in a file, see the next one."""
     sasl_password_file: Path | None = None
+    """A file that holds the password."""
     ssl_ca_file: Path | None = None
     """PEM; unset means the system's own authorities."""
     ssl_certificate_file: Path | None = None
@@ -80,7 +94,9 @@ class KafkaSettings(Section):
     ssl_key_file: Path | None = None
     """PEM (PKCS#8) of the client's key."""
     ssl_key_password: SecretStr | None = None
+    """Of the client's key, where it has one."""
     ssl_key_password_file: Path | None = None
+    """A file that holds the password of the key."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -120,16 +136,23 @@ class PostgresSettings(Section):
     host: str | None = None
     """Unset means the embedded server."""
     port: Port = 5432
+    """Of the server."""
     user: str = "fraudstream"
+    """Who we are to PostgreSQL."""
     database: str = "fraudstream"
+    """The database that holds the schema `shop`."""
     password: SecretStr | None = None
+    """Better in a file, see the next one."""
     password_file: Path | None = None
+    """A file that holds the password, as Docker and Kubernetes mount secrets."""
     sslmode: SslMode = SslMode.PREFER
+    """As libpq has it; `verify-full` also checks the server's name."""
     sslrootcert: Path | None = None
+    """PEM of the authority that signed the server's certificate; unset means libpq's own place."""
     connect_timeout_seconds: int = Field(10, ge=2)
     """libpq counts in whole seconds and takes no less than two."""
     retry_seconds: float = Field(300.0, ge=0)
-    """How long a stream waits for a lost PostgreSQL before it gives up."""
+    """How long a stream waits for a lost PostgreSQL or Kafka before it gives up."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -147,6 +170,7 @@ class SparkSettings(Section):
     master: str = "local[4]"
     """Four threads even on two cores: a task waits for PostgreSQL while another decodes."""
     driver_memory: str = Field("2g", pattern=r"^\d+[kmgKMG]$")
+    """Heap of the driver's JVM, which on one machine is all of Spark."""
     rows_per_batch: int = Field(200_000, ge=1)
     """Most messages of one micro-batch, over all partitions: bounds the memory and the length of a transaction."""
     trigger_seconds: float = Field(0.0, ge=0)
@@ -166,13 +190,16 @@ class Settings(BaseSettings):
         frozen=True,
         # `.env` is shared with compose and may hold more than ours; below a section names are checked.
         extra="ignore",
+        # compose hands on variables that nobody set as empty ones.
+        env_ignore_empty=True,
         hide_input_in_errors=True,
+        use_attribute_docstrings=True,
     )
 
     home: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir("fraudstream")))
     """Where the embedded services keep their data, logs and jars."""
     jars: Path | None = None
-    """Where the jars of Kafka and of Spark's connector are kept; unset, see `jar_cache`."""
+    """Where the jars of Kafka and of Spark's connector are kept; unset means the user's cache, or `jars` below a moved home."""
     ivy_settings: Path | None = None
     """An ivysettings.xml with the repository to fetch those jars from; unset means Maven Central."""
     kafka: KafkaSettings = KafkaSettings()
@@ -187,6 +214,47 @@ class Settings(BaseSettings):
         if self.home == Path(platformdirs.user_data_dir("fraudstream")):
             return Path(platformdirs.user_cache_dir("fraudstream")) / "jars"
         return self.home / "jars"
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A setting as documentation shows it."""
+
+    default: str
+    meaning: str
+
+
+def described() -> dict[str, Described]:
+    """Every setting by the name of its environment variable."""
+    found: dict[str, Described] = {}
+    for name, field in Settings.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, Section):
+            for inner, inner_field in section.model_fields.items():
+                found[f"{PREFIX}{name}__{inner}".upper()] = _describe(inner_field)
+        else:
+            found[f"{PREFIX}{name}".upper()] = _describe(field)
+    return found
+
+
+def _describe(field: FieldInfo) -> Described:
+    # A default from a factory is a place on this machine: documentation cannot name it.
+    default = None if field.default_factory is not None else field.default
+    return Described("" if default is None else str(default), " ".join((field.description or "").split()))
+
+
+def _refuse_unknown_names() -> None:
+    """Raise SettingsError for a misspelt variable, which would else be ignored in silence."""
+    known = described()
+    unknown = sorted(
+        name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known
+    )
+    if unknown:
+        close = [match for name in unknown for match in difflib.get_close_matches(name.upper(), known, n=1)]
+        raise SettingsError(
+            f"No setting of fraudstream: {', '.join(unknown)}.",
+            hint=f"Did you mean {', '.join(close)}?" if close else "docs/settings.md lists every setting.",
+        )
 
 
 def _embedded(home: Path) -> dict[str, Any]:
@@ -211,6 +279,7 @@ def load(**flags: dict[str, Any]) -> Settings:
 
     Raises SettingsError with every mistake in one message.
     """
+    _refuse_unknown_names()
     said: dict[str, Any] = {
         section: {name: value for name, value in values.items() if value is not None}
         for section, values in flags.items()

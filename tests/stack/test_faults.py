@@ -165,7 +165,7 @@ def test_twenty_killed_consumers_lose_and_double_nothing(
         sender.send(4000)
         before = progress(settings) if _ else 0
         with consumer(environment, tmp_path / "log", **SMALL_BATCHES) as process:
-            wait_until(lambda b=before: progress(settings) > b, 90, "progress")  # type: ignore[misc]
+            wait_until(lambda b=before: progress(settings) > b, 300, "progress")  # type: ignore[misc]
             time.sleep(chance.uniform(0, 0.4))
             family = tree(process)
             victim = chance.choice(family)
@@ -218,7 +218,7 @@ def test_postgres_stopped_at_once_five_times_loses_nothing(
     ):
         for _ in range(5):
             before = progress(topic)
-            wait_until(lambda b=before: progress(topic) > b + 2000, 120, "progress")  # type: ignore[misc]
+            wait_until(lambda b=before: progress(topic) > b + 2000, 300, "progress")  # type: ignore[misc]
             postmaster = server.process()
             assert postmaster is not None
             postmaster.send(signal.SIGQUIT)
@@ -243,14 +243,14 @@ def test_a_killed_broker_loses_nothing(breakable: Any, topic: Settings, tmp_path
     ):
         for _ in range(2):
             before = progress(topic)
-            wait_until(lambda b=before: progress(topic) > b + 2000, 180, "progress")  # type: ignore[misc]
+            wait_until(lambda b=before: progress(topic) > b + 2000, 300, "progress")  # type: ignore[misc]
             found = broker.process()
             assert found is not None
             found.send(signal.SIGKILL)
             assert found.wait(30)
             breakable.up()
         before = progress(topic)
-        wait_until(lambda: progress(topic) > before + 2000, 180, "progress")
+        wait_until(lambda: progress(topic) > before + 2000, 300, "progress")
         assert end(process) == 130, (tmp_path / "log").read_text()
     with consumer(breakable.environment, tmp_path / "log", "--once", **name) as process:
         assert process.wait(120) == 0, (tmp_path / "log").read_text()
@@ -266,14 +266,14 @@ def test_a_running_consumer_follows_its_topic(
     admin, name, sender = kafka.admin(settings.kafka), settings.kafka.transactions_topic, Sender(settings)
     with consumer(environment, tmp_path / "log", **SMALL_BATCHES) as process:
         sender.send(1000)
-        wait_until(lambda: progress(settings) == 1000, 120, "first thousand")
+        wait_until(lambda: progress(settings) == 1000, 300, "first thousand")
         admin.create_partitions([NewPartitions(name, 6)])[name].result(30)
         sender.send(1000)
-        wait_until(lambda: progress(settings) == 2000, 120, "second thousand")
+        wait_until(lambda: progress(settings) == 2000, 300, "second thousand")
         admin.delete_topics([name], operation_timeout=30)[name].result(30)
         wait_until(lambda: kafka.find_topic(settings.kafka, name, admin) is None, 30, "deletion")
         sender.send(6000)
-        wait_until(lambda: progress(settings) == 8000, 120, "messages of the new topic")
+        wait_until(lambda: progress(settings) == 8000, 300, "messages of the new topic")
         assert process.poll() is None
         assert end(process) == 130
     assert_exact(settings, sender.sent)

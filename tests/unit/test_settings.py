@@ -7,7 +7,7 @@ import pytest
 
 from fraudstream.errors import SettingsError
 from fraudstream.kafka import client_config, java_config
-from fraudstream.settings import ENDPOINTS, KafkaSettings, PostgresSettings, load
+from fraudstream.settings import ENDPOINTS, KafkaSettings, PostgresSettings, described, load
 
 
 @pytest.fixture(autouse=True)
@@ -96,15 +96,38 @@ def test_a_missing_secret_file_is_named(monkeypatch: pytest.MonkeyPatch) -> None
 def test_every_mistake_is_named_by_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FRAUDSTREAM_KAFKA__PARTITIONS", "many")
     monkeypatch.setenv("FRAUDSTREAM_POSTGRES__PORT", "0")
-    monkeypatch.setenv("FRAUDSTREAM_KAFKA__PARTITONS", "1")
     with pytest.raises(SettingsError) as caught:
         load()
-    for name in (
-        "FRAUDSTREAM_KAFKA__PARTITIONS:",
-        "FRAUDSTREAM_POSTGRES__PORT:",
-        "FRAUDSTREAM_KAFKA__PARTITONS:",
-    ):
+    for name in ("FRAUDSTREAM_KAFKA__PARTITIONS:", "FRAUDSTREAM_POSTGRES__PORT:"):
         assert name in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ("FRAUDSTREAM_KAFKA_BOOTSTRAP_SERVERS", "FRAUDSTREAM_KAFKA__BOOTSTRAP_SERVERS"),
+        ("FRAUDSTREAM_KAFKA__PARTITONS", "FRAUDSTREAM_KAFKA__PARTITIONS"),
+        ("FRAUDSTREAM_POSGRES__HOST", "FRAUDSTREAM_POSTGRES__HOST"),
+    ],
+)
+def test_a_misspelt_variable_is_refused_with_the_right_one(
+    monkeypatch: pytest.MonkeyPatch, wrong: str, right: str
+) -> None:
+    """Ignored in silence, it would send the stream to the wrong Kafka."""
+    monkeypatch.setenv(wrong, "1")
+    with pytest.raises(SettingsError, match=f"No setting of fraudstream: {wrong}") as caught:
+        load()
+    assert right in caught.value.hint
+
+
+def test_a_variable_that_is_empty_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compose hands on variables that nobody set as empty ones."""
+    monkeypatch.setenv("FRAUDSTREAM_KAFKA__BOOTSTRAP_SERVERS", "")
+    assert load().kafka.bootstrap_servers is None
+
+
+def test_every_setting_says_what_it_means() -> None:
+    assert [name for name, setting in described().items() if not setting.meaning] == []
 
 
 def test_settings_are_frozen_and_masked() -> None:

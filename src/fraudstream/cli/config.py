@@ -6,6 +6,13 @@ import typer
 
 from fraudstream.cli.output import Json, print_document, print_table
 
+INTRODUCTION = """# Settings
+
+A flag beats an environment variable, which beats a line in `.env`, which beats the default. With nothing set,
+Kafka and PostgreSQL are the embedded ones that `fraudstream up` starts. `fraudstream config show` prints what is in
+force, with secrets masked; `fraudstream config document` prints this page.
+"""
+
 group = typer.Typer(help="The settings in force.", no_args_is_help=True)
 
 
@@ -20,6 +27,17 @@ def show(as_json: Json = False) -> None:
     else:
         rows = [(PREFIX + path, "" if value is None else value) for path, value in _flat(document)]
         print_table("Settings in force", ("name", "value"), rows)
+
+
+@group.command()
+def document() -> None:
+    """Print docs/settings.md: every setting with its default and its meaning."""
+    from fraudstream.settings import described
+
+    typer.echo(INTRODUCTION)
+    typer.echo("| name | default | meaning |\n|---|---|---|")
+    for name, setting in described().items():
+        typer.echo(f"| `{name}` | {f'`{setting.default}`' if setting.default else ''} | {setting.meaning} |")
 
 
 def _flat(document: dict[str, Any], above: str = "") -> list[tuple[str, Any]]:

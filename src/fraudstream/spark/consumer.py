@@ -203,6 +203,12 @@ class Consumer:
     ) -> None:
         """Run one query to its end. Raises what stopped it."""
         self._failure = None
+        log.info(
+            "reading %s, %d partitions, into %s",
+            topic.name,
+            len(topic.partitions),
+            ", ".join(summary.targets),
+        )
         messages = read_messages(self._spark, self._kafka, topic, start, self._settings.rows_per_batch)
         trigger = (
             {"availableNow": True}
