@@ -1,0 +1,101 @@
+"""Bringing the tables up to date: whoever starts first, however often, and whatever is there already."""
+
+import multiprocessing
+import secrets
+
+import psycopg
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from psycopg import sql
+from pydantic import SecretStr
+
+from fraudstream.errors import DatabaseError
+from fraudstream.settings import PostgresSettings, Settings
+from fraudstream.store.connection import connect, engine
+from fraudstream.store.migrate import current_revision, head_revision, migrate
+from fraudstream.store.tables import SCHEMA, metadata
+
+
+def test_the_migrated_database_has_the_tables_that_the_program_knows(settings: Settings) -> None:
+    """Tables, columns, types, nulls, defaults, indexes and comments."""
+    migrate(settings.postgres)
+    options = {
+        "compare_type": True,
+        "compare_server_default": True,
+        "version_table_schema": SCHEMA,
+        "include_schemas": True,
+        "include_name": lambda name, kind, _parents: kind != "schema" or name == SCHEMA,
+    }
+    with engine(settings.postgres).connect() as connection:
+        context = MigrationContext.configure(connection, opts=options)
+        assert compare_metadata(context, metadata) == []
+
+
+def test_migrating_twice_changes_nothing(settings: Settings) -> None:
+    migrate(settings.postgres)
+    with connect(settings.postgres) as connection:
+        connection.execute("insert into shop.labels (transaction_id, is_fraud) values ('t', true)")
+    migrate(settings.postgres)
+    assert current_revision(settings.postgres) == head_revision()
+    with connect(settings.postgres) as connection:
+        assert connection.execute("select count(*) from shop.labels").fetchone() == (1,)
+
+
+def test_two_processes_that_migrate_at_once_both_succeed(settings: Settings) -> None:
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=migrate, args=(settings.postgres,)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert current_revision(settings.postgres) == head_revision()
+
+
+def test_a_database_of_a_newer_version_is_left_alone(settings: Settings) -> None:
+    migrate(settings.postgres)
+    with connect(settings.postgres) as connection:
+        connection.execute("update shop.alembic_version set version_num = '9999'")
+    with pytest.raises(DatabaseError, match="schema revision 9999, which this version") as caught:
+        migrate(settings.postgres)
+    assert "upgrade fraudstream" in caught.value.hint
+    assert current_revision(settings.postgres) == "9999"
+
+
+def test_a_user_without_the_right_to_make_tables_works_on_a_schema_that_is_up_to_date(
+    settings: Settings,
+) -> None:
+    """And is told, in a sentence, where an owner has to bring it up to date first."""
+    name, password = f"clerk_{secrets.token_hex(4)}", secrets.token_hex(8)
+    clerk = settings.postgres.model_copy(
+        update={"user": name, "password": SecretStr(password), "password_file": None}
+    )
+    with connect(settings.postgres, autocommit=True) as connection:
+        _administer(connection, "create role {} login password {}", name, password)
+        try:
+            with pytest.raises(DatabaseError, match="permission denied") as caught:
+                migrate(clerk)
+            assert "let an owner run the command once" in caught.value.hint
+            migrate(settings.postgres)
+            _administer(connection, "grant usage on schema shop to {}", name)
+            _administer(
+                connection, "grant select, insert, update, delete on all tables in schema shop to {}", name
+            )
+            migrate(clerk)
+            _label(clerk)
+        finally:
+            _administer(connection, "drop owned by {}", name)
+            _administer(connection, "drop role {}", name)
+
+
+def _administer(
+    connection: psycopg.Connection[tuple[object, ...]], statement: str, role: str, *literals: str
+) -> None:
+    parts = [sql.Identifier(role), *map(sql.Literal, literals)]
+    connection.execute(sql.SQL(statement).format(*parts))
+
+
+def _label(postgres: PostgresSettings) -> None:
+    with connect(postgres) as connection:
+        connection.execute("insert into shop.labels (transaction_id, is_fraud) values ('t', true)")
