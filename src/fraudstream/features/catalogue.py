@@ -113,13 +113,21 @@ COLUMNS: Final[dict[str, Literal["text", "instant", "float"]]] = {
 `last_at` is the time of the entity's latest transaction; every counter is the value at that moment."""
 
 
+MERGE_ORDER: Final = tuple(
+    sorted(ENTITIES, key=lambda name: ("user_id" not in ENTITIES[name].fields, -len(ENTITIES[name].fields)))
+)
+"""Entities in the order in which a transaction locks their rows: first a customer's own, which one Kafka partition
+has to itself, last those that everybody shares, so that they are held for the shortest time."""
+
+
 def merge_sql(table: str = "shop.profiles", source: str = "pg_temp.new_profiles") -> str:
     """PostgreSQL's statement that merges the rows of `source` into `table`; both have COLUMNS.
 
     Both names go into the text as they are: they are identifiers of the caller, never outside input.
-    Rows are taken in the order of their key, so that two transactions that merge the same
-    entities lock them in one order and cannot wait for each other in a circle. Each (entity, key)
-    may stand only once in `source`, which is how `profiles.fold` makes it.
+    Rows are taken in the order of MERGE_ORDER and their key, so that two transactions that merge the
+    same entities lock them in one order and cannot wait for each other in a circle. Each (entity, key)
+    may stand only once in `source`, which is how `profiles.fold` makes it. Label counters of `source`
+    may be negative: a correction takes away what was wrong (`profiles.correct_labels`).
 
     The factors are worked out once for each half-life (`offset 0` keeps the planner from
     copying them into every column), exponents are never positive, and what would underflow is zero.
@@ -137,11 +145,12 @@ def merge_sql(table: str = "shop.profiles", source: str = "pg_temp.new_profiles"
         for name, seconds in used.items()
     )
     names = ", ".join(COLUMNS)
+    order = ", ".join(f"'{name}'" for name in MERGE_ORDER)
     changed = ", ".join(name for name in COLUMNS if name not in KEY_COLUMNS)
     merged = ",\n    ".join(_merged(counter) for counter in COUNTERS.values())
     # Every part is a constant of this module, or an identifier of the caller.
     return f"""insert into {table} as p ({names})
-select {names} from {source} order by entity collate "C", key collate "C"
+select {names} from {source} order by array_position(array[{order}], entity), key collate "C"
 on conflict (entity, key) do update set ({changed}) = (
   select
     greatest(p.last_at, excluded.last_at),
@@ -162,7 +171,11 @@ def _merged(counter: Counter) -> str:
     if counter.half_life is None:
         return f"greatest(p.{counter.name}, excluded.{counter.name})"
     label = next(name for name, seconds in HALF_LIVES.items() if seconds == counter.half_life)
-    return " + ".join(
-        f"case when {row}.{counter.name} > {NEGLIGIBLE!r} then {row}.{counter.name} * f.{side}_{label} else 0 end"
+    value = "abs({})" if counter.of_labels else "{}"
+    merged = " + ".join(
+        f"case when {value.format(f'{row}.{counter.name}')} > {NEGLIGIBLE!r}"
+        f" then {row}.{counter.name} * f.{side}_{label} else 0 end"
         for row, side in (("p", "old"), ("excluded", "new"))
     )
+    # A label that is taken away may leave a rounding error below zero.
+    return f"greatest({merged}, 0)" if counter.of_labels else merged

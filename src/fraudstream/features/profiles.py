@@ -209,6 +209,21 @@ def fold_labels(transactions: pa.Table, *, not_after: datetime | None = None) ->
     return _fold(known, of_labels=True)
 
 
+def correct_labels(before: pa.Table, after: pa.Table) -> pa.Table:
+    """What merges into profiles that hold the labels of `before` so that they hold those of `after` instead.
+
+    Both as for `fold_labels`; a corrected transaction stands in both, one with its first label in
+    `after` alone. Counters are sums, so what was wrong is taken away with the weight that it was added
+    with: counters of the result may be negative, and it may only be merged after `before` was.
+    """
+    wrong = fold_labels(before)
+    for name, counter in COUNTERS.items():
+        if counter.of_labels:
+            at = wrong.schema.get_field_index(name)
+            wrong = wrong.set_column(at, SCHEMA.field(name), pc.negate(wrong[name]))
+    return combine([wrong, fold_labels(after)])
+
+
 def _fold(transactions: pa.Table, *, of_labels: bool) -> pa.Table:
     events = Events(transactions)
     if not len(events):
@@ -263,7 +278,7 @@ def _sums(
         if counter.half_life not in weights:
             weights[counter.half_life] = counters.weight(elapsed, counter.half_life)
         total = counters.fold(weights[counter.half_life], value, group, groups)
-        total[total < NEGLIGIBLE] = 0.0
+        total[np.abs(total) < NEGLIGIBLE] = 0.0
         sums[counter.name] = total
     return last, sums
 
