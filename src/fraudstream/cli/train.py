@@ -161,12 +161,15 @@ def _write_curve(path: Path, png: bytes | None) -> None:
 
 
 FIGURES = {
-    "average_precision": "average precision",
-    "roc_auc": "ROC AUC",
-    "card_precision_100": "card precision@100",
-    "recall_at_budget": "recall at budget",
-    "alert_rate": "alert rate",
+    "average_precision": "AP (95 %)",
+    "roc_auc": "ROC",
+    "card_precision_100": "card P@100",
+    "recall_at_budget": "recall",
+    "alert_rate": "alerts",
 }
+"""Short, so that the table keeps to 80 columns: average precision with its interval, area under the ROC curve,
+card precision at 100 a day, recall at the alert budget, share of transactions flagged."""
+TIERS = {"label_free": "without labels", "labelled": "with labels", "unknown": "somewhere else"}
 
 
 def _show(report: dict[str, Any], *, as_json: bool) -> None:
@@ -191,7 +194,7 @@ def _show(report: dict[str, Any], *, as_json: bool) -> None:
 
 def _judgement(report: dict[str, Any]) -> None:
     """The figures: label-free and labelled tiers apart, baselines beside them."""
-    ways = [(f"{found['algorithm']} ({tier})", found) for tier, found in report["tiers"].items()]
+    ways = [(found["algorithm"], found) for found in report["tiers"].values()]
     ways += [(name, figures) for name, figures in report["baselines"].items()]
     rows = [(name, *(_cell(figures, figure) for figure in FIGURES)) for name, figures in ways]
     folds = report["folds"]
@@ -201,7 +204,9 @@ def _judgement(report: dict[str, Any]) -> None:
         f"Judged on {len(folds)} later windows, {folds[0]['test_from'][:10]} to {folds[-1]['test_until'][:10]},"
         f" {sum(f['frauds'] for f in folds):,} frauds in {sum(f['transactions'] for f in folds):,} transactions"
     )
-    print_table(title, ("way of scoring", *FIGURES.values()), rows)
+    print_table(title, ("scored by", *FIGURES.values()), rows)
+    for tier, found in report["tiers"].items():
+        typer.echo(f"{found['algorithm']} learnt {TIERS[tier]}.")
 
 
 def _cell(figures: dict[str, Any], figure: str) -> str:
@@ -210,7 +215,7 @@ def _cell(figures: dict[str, Any], figure: str) -> str:
         return "-"
     text = f"{value:.2%}" if figure == "alert_rate" else f"{value:.3f}"
     spread = figures.get(f"{figure}_interval")
-    return f"{text} ({spread[0]:.3f} to {spread[1]:.3f})" if spread else text
+    return f"{text} ({spread[0]:.2f}-{spread[1]:.2f})" if spread else text
 
 
 def register(app: typer.Typer) -> None:

@@ -57,19 +57,20 @@ HIGH_IS_WORSE = ("amount", "amount_to_user_mean")
 CORE_QUANTILE = 0.9
 """Below it the core features look alike. An isolation forest calls every rare value strange; a very small
 payment is rare and harmless, so only the upper tail may isolate."""
-TAILS: dict[str, bool] = {
-    "user_count_10m": False,
-    "user_count_1h": False,
-    "user_burst_1d": False,
-    "user_spent_1d": False,
-    "merchant_burst_1h": False,
-    "user_device_share": True,
-    "user_location_share": True,
-}
-"""Other signs of fraud, and whether it is the low values that are suspicious. Each may speak only in its extreme."""
-TAIL_QUANTILE = 0.9999
-"""Of a tail feature only one row in 10,000 looks different at all. Most extremes of pace and habit are harmless: at
-one in 2,000 the tails took more of the alert budget than they gave back (docs/model.md has the figures)."""
+BURSTS: dict[str, float] = {"user_count_10m": 1.5, "user_count_1h": 3.0}
+"""Pace that is a sign by itself, in decayed counts before this payment: about the third payment within minutes, the
+fifth within the hour. Below it all paces look alike. A number and not a quantile: where nobody pays that often, the
+feature stays silent instead of calling coincidences strange."""
+BURST_QUANTILE = 0.99
+"""But never below this quantile: where customers usually pay that often (tolls, games), it is no sign."""
+HABITS = ("user_device_share", "user_location_share")
+HABIT_QUANTILE = 0.005
+"""Of habits the lowest 1 in 200 counts: a device or place that a customer with a long history has never used."""
+EXTREMES = ("user_burst_1d", "user_spent_1d", "merchant_burst_1h")
+EXTREME_QUANTILE = 0.9999
+"""Most extremes of these are harmless: at one in 2,000 they took more of the alert budget than they gave back."""
+LABEL_FREE = (*HIGH_IS_WORSE, *BURSTS, *HABITS, *EXTREMES)
+"""The features of the label-free tier, those of them that the data allow."""
 
 
 @dataclass
@@ -120,11 +121,14 @@ class IsolationForestEstimator:
 
 def _side(name: str, values: "Floats") -> Side:
     """The suspicious side of a feature, from training values."""
-    if name in TAILS:
-        falls = TAILS[name]
-        return Side(float(np.quantile(values, 1 - TAIL_QUANTILE if falls else TAIL_QUANTILE)), falls)
     if name in HIGH_IS_WORSE:
         return Side(float(np.quantile(values, CORE_QUANTILE)))
+    if name in BURSTS:
+        return Side(max(BURSTS[name], float(np.quantile(values, BURST_QUANTILE))))
+    if name in HABITS:
+        return Side(float(np.quantile(values, HABIT_QUANTILE)), falls=True)
+    if name in EXTREMES:
+        return Side(float(np.quantile(values, EXTREME_QUANTILE)))
     return Side(-np.inf)  # chosen by the user; nothing is known of its sides
 
 
@@ -147,7 +151,7 @@ class GradientBoostingEstimator:
     """HistGradientBoosting, strongly regularised: with frauds this rare the defaults learn single rows by heart."""
 
     features: tuple[str, ...]
-    max_iter: int = 200
+    max_iter: int = 500
     learning_rate: float = 0.05
     max_leaf_nodes: int = 8
     l2_regularization: float = 5.0
@@ -246,8 +250,8 @@ GRID: dict[str, tuple[dict[str, Any], ...]] = {
     # One only: without labels there is nothing to choose by.
     "isolation_forest": ({},),
     "gradient_boosting": (
-        {"learning_rate": 0.05, "max_iter": 200, "l2_regularization": 5.0},
-        {"learning_rate": 0.03, "max_iter": 500, "l2_regularization": 20.0},
+        {"learning_rate": 0.05, "max_iter": 500, "l2_regularization": 5.0},
+        {"learning_rate": 0.03, "max_iter": 300, "l2_regularization": 20.0},
     ),
     "random_forest": (
         {"max_depth": 10, "min_samples_leaf": 20},
@@ -292,7 +296,7 @@ def candidates(algorithm: str, features: Sequence[str], *, chosen: bool = False)
 
 def _label_free(features: Sequence[str], *, chosen: bool) -> tuple[str, ...]:
     if not chosen:
-        return tuple(f for f in features if f in HIGH_IS_WORSE or f in TAILS)
+        return tuple(f for f in features if f in LABEL_FREE)
     labelled = [f for f in features if f in FEATURES and FEATURES[f].uses_labels]
     if labelled:
         raise InputError(
