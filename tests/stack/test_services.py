@@ -14,19 +14,20 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import psutil
 import psycopg
 import pytest
 
 from fraudstream import kafka as kafka_clients
-from fraudstream.local import services
+from fraudstream.errors import ServiceError
+from fraudstream.local import postgres, services
 from fraudstream.local.home import Home
 from fraudstream.local.kafka import EmbeddedKafka
-from fraudstream.local.postgres import OUTSIDE, EmbeddedPostgres
+from fraudstream.local.postgres import EmbeddedPostgres
 from fraudstream.settings import KafkaSettings, Settings
 
 if TYPE_CHECKING:
@@ -35,18 +36,29 @@ if TYPE_CHECKING:
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 
+class Who(TypedDict, total=False):
+    """Under which user the program runs, as `subprocess` has it."""
+
+    user: int
+    group: int
+    extra_groups: list[int]
+
+
 @dataclass(frozen=True)
 class Program:
     """The program with a home of its own."""
 
     settings: Settings
+    who: Who = field(default_factory=Who)
 
     @property
     def home(self) -> Path:
+        """FRAUDSTREAM_HOME."""
         return self.settings.home
 
     @property
     def environment(self) -> dict[str, str]:
+        """The environment without the developer's settings, and without a network for Java."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("FRAUDSTREAM_")}
         return inherited | {
             "FRAUDSTREAM_HOME": str(self.home),
@@ -54,27 +66,39 @@ class Program:
             "HTTPS_PROXY": "http://127.0.0.1:9",
         }
 
-    def begin(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "fraudstream", *arguments]
-        given = {"env": self.environment, "cwd": "/", "text": True} | options
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **given)
+    def begin(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start a command; stdin is empty."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "fraudstream", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=self.environment,
+            cwd="/",
+            text=True,
+            **self.who,
+        )
 
-    def run(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        with self.begin(*arguments, **options) as process:
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end."""
+        with self.begin(*arguments) as process:
             out, err = process.communicate(timeout=200)
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
     def up(self) -> dict[str, Any]:
+        """What `up --json` prints."""
         done = self.run("up", "--json")
         assert done.returncode == 0, done.stdout + done.stderr
         return dict(json.loads(done.stdout))
 
     def status(self) -> dict[str, Any]:
+        """What `status --json` prints."""
         done = self.run("status", "--json")
         assert done.returncode == 0, done.stdout + done.stderr
         return dict(json.loads(done.stdout))
 
     def connect(self) -> "psycopg.Connection[tuple[Any, ...]]":
+        """A connection made from what `status --json` says."""
         server = self.status()["postgres"]
         return psycopg.connect(
             host=server["host"],
@@ -88,7 +112,8 @@ class Program:
     def processes(self) -> list[psutil.Process]:
         """The broker and the server of this home, by their command lines."""
         home = Home.of(self.settings)
-        marks = {str(EmbeddedKafka(home).properties), str(EmbeddedPostgres(home).data)}
+        marks = {str(EmbeddedKafka(home).properties)}
+        marks |= {str(place / "data") for place in (home.postgres, EmbeddedPostgres(home)._outside)}
         return [p for p in psutil.process_iter(["cmdline"]) if marks & set(p.info["cmdline"] or [])]
 
 
@@ -109,7 +134,7 @@ def new_program(embedded: Settings) -> Iterator[NewProgram]:
     for program in made:
         services.reset(program.settings)
         assert program.processes() == []
-        assert not (OUTSIDE / Home.of(program.settings).key).exists()
+        assert not (postgres.OUTSIDE / Home.of(program.settings).key).exists()
 
 
 @pytest.fixture
@@ -337,7 +362,7 @@ def test_a_home_may_have_a_strange_name(new_program: NewProgram, tmp_path: Path)
 def test_reset_deletes_everything_but_what_is_not_ours(program: Program) -> None:
     program.up()
     (program.home / "letter.txt").write_text("mine")
-    refused = program.run("reset", stdin=subprocess.DEVNULL)
+    refused = program.run("reset")
     assert refused.returncode != 0
     assert "--yes" in refused.stderr
     assert program.status()["kafka"]["running"]
@@ -347,7 +372,7 @@ def test_reset_deletes_everything_but_what_is_not_ours(program: Program) -> None
     assert program.up()["started"] == ["kafka", "postgres"]
 
 
-def test_without_jars_and_network_up_says_what_to_do(new_program: NewProgram, tmp_path: Path) -> None:
+def test_without_jars_and_network_up_says_what_to_do(tmp_path: Path) -> None:
     settings = Settings(_env_file=None, home=tmp_path / "home", jars=tmp_path / "empty")
     done = Program(settings).run("up", "--json")
     error = json.loads(done.stdout)["error"]
@@ -357,17 +382,15 @@ def test_without_jars_and_network_up_says_what_to_do(new_program: NewProgram, tm
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """Mounts a file system of a given size."""
+def small_disk() -> Iterator[Callable[[str], Path]]:
+    """Mounts a file system of a given size, where PostgreSQL's user can reach it."""
     mounted: list[Path] = []
 
     def mount(size: str) -> Path:
-        place = tmp_path / f"disk-{size}"
-        place.mkdir()
-        place.chmod(0o755)
-        if subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", place], check=False
-        ).returncode:
+        place = Path(tempfile.mkdtemp(prefix="disk-"))
+        options = f"size={size},mode=755"
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", place], check=False).returncode:
+            place.rmdir()
             pytest.skip("mounting is not permitted here")
         mounted.append(place)
         return place
@@ -375,11 +398,12 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
     yield mount
     for place in mounted:
         subprocess.run(["umount", "--lazy", place], check=True)
+        place.rmdir()
 
 
 @as_root
 def test_a_disk_that_is_too_small_is_named_at_once(
-    new_program: NewProgram, small_disk: Callable[[str], Path]
+    small_disk: Callable[[str], Path], new_program: NewProgram
 ) -> None:
     program = new_program(small_disk("64m"))
     done = program.run("up")
@@ -392,25 +416,20 @@ def test_a_disk_that_is_too_small_is_named_at_once(
 @as_root
 @pytest.mark.parametrize("size", ["1m", "8m", "24m", "48m"])
 def test_a_disk_that_fills_while_the_data_is_made_is_named(
-    new_program: NewProgram,
-    small_disk: Callable[[str], Path],
-    monkeypatch: pytest.MonkeyPatch,
-    size: str,
+    small_disk: Callable[[str], Path], new_program: NewProgram, monkeypatch: pytest.MonkeyPatch, size: str
 ) -> None:
     """With the look at the free space switched off, the services themselves meet the end of the disk."""
     monkeypatch.setattr("fraudstream.local.trouble.NEW_BYTES", 0)
-    monkeypatch.setattr("fraudstream.local.postgres.EmbeddedPostgres._outside", small_disk(size) / "postgres")
-    program = new_program(small_disk(f"{size[:-1]}000k") / "home")
-    from fraudstream.errors import ServiceError
-
-    with pytest.raises(ServiceError, match="full|No space left"):
+    monkeypatch.setattr("fraudstream.local.trouble.OLD_BYTES", 0)
+    program = new_program(small_disk(size) / "home")
+    with pytest.raises(ServiceError, match=r"is full|No space left on device"):
         services.up(program.settings)
     assert program.processes() == []
 
 
 @as_root
 def test_a_disk_that_filled_up_is_named_and_all_is_well_when_there_is_room_again(
-    new_program: NewProgram, small_disk: Callable[[str], Path]
+    small_disk: Callable[[str], Path], new_program: NewProgram
 ) -> None:
     disk = small_disk("300m")
     program = new_program(disk / "home")
@@ -444,16 +463,14 @@ def test_an_ordinary_user_needs_nothing_of_root(embedded: Settings) -> None:
         pytest.skip(f"{sys.executable} is closed to other users")
     directory = Path(tempfile.mkdtemp(prefix="ordinary-"))
     _reachable_copy(embedded, uid, directory)
-    program = Program(Settings(_env_file=None, home=directory / "home", jars=directory / "jars"))
-    who = {"user": uid, "group": uid, "extra_groups": []}
+    settings = Settings(_env_file=None, home=directory / "home", jars=directory / "jars")
+    program = Program(settings, Who(user=uid, group=uid, extra_groups=[]))
     try:
-        done = program.run("up", "--json", env=program.environment | {"HOME": str(directory)}, **who)
-        assert done.returncode == 0, done.stderr
-        running = program.processes()
-        assert {process.uids().real for process in running} == {uid}
-        # Root, too, sees and may stop what belongs to the user.
-        assert program.status()["postgres"]["running"]
-        assert program.run("down", **who).stdout == "Stopped Kafka and PostgreSQL.\n"
+        program.up()
+        assert {process.uids().real for process in program.processes()} == {uid}
+        # Root, too, finds what belongs to the user.
+        assert Program(settings).status()["postgres"]["running"]
+        assert program.run("down").stdout == "Stopped Kafka and PostgreSQL.\n"
     finally:
         services.reset(program.settings)
         shutil.rmtree(directory)
@@ -464,8 +481,6 @@ def test_root_with_a_closed_home_and_a_closed_python_still_gets_a_server(
     program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both below /root is how a container usually has it; PostgreSQL's user may enter neither."""
-    from fraudstream.local import postgres
-
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
     shutil.copytree(postgres.installed(), closed / "pg")

@@ -61,8 +61,8 @@ def reset(
     from fraudstream.settings import load
 
     settings = load()
-    if not yes:
-        typer.confirm(f"Delete all transactions, models and topics in {settings.home}?", abort=True, err=True)
+    if not yes and not _agreed(f"Delete all transactions, models and topics in {settings.home}?"):
+        raise typer.Exit(ExitCode.FAILED)
     _say_stopped(services.reset(settings), as_json=as_json, deleted=True)
 
 
@@ -98,6 +98,18 @@ def fetch(as_json: Json = False) -> None:
         print_document(document)
     else:
         typer.echo(f"{document['jars']} jars, each with its published sha256, in {document['cache']}")
+
+
+def _agreed(question: str) -> bool:
+    """Whether the user said yes; a script that cannot answer learns what to write instead."""
+    try:
+        agreed = typer.confirm(question, err=True)
+    except typer.Abort:
+        typer.echo("\nNothing was deleted; `--yes` deletes without asking.", err=True)
+        raise
+    if not agreed:
+        typer.echo("Nothing was deleted.", err=True)
+    return agreed
 
 
 def _running(running: bool) -> str:

@@ -150,12 +150,12 @@ class EmbeddedPostgres:
         return True
 
     def remove(self) -> None:
-        """Delete the data and the password of a stopped server."""
-        directory = self.directory
-        if directory.exists():
-            shutil.rmtree(directory)
-        if directory == self._outside and directory.parent.exists():
-            directory.parent.rmdir()
+        """Delete the data and the password of a stopped server, also where the home has forgotten its place."""
+        for directory in (self.home.postgres, self._outside):
+            if directory.exists():
+                shutil.rmtree(directory)
+        if self._outside.parent.exists():
+            self._outside.parent.rmdir()
         self.home.password.unlink(missing_ok=True)
 
     def _connect(self, database: str, seconds: int) -> "psycopg.Connection[tuple[object, ...]]":
