@@ -16,11 +16,12 @@ from fraudstream.store.connection import connect
 from fraudstream.store.migrate import migrate
 from fraudstream.store.offsets import Source
 from fraudstream.store.slices import Messages, OffsetHole, Outcome, store_slice
-from fraudstream.store.targets import TARGETS, select
+from fraudstream.store.targets import select
 from samples import message
 
 SOURCE = Source("topic", "topic-uuid", 0)
-BOTH = tuple(TARGETS)
+BOTH = ("fraud", "transactions")
+"""The tables; `test_profiles` has the third target."""
 
 
 @pytest.fixture

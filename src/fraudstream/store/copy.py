@@ -1,5 +1,6 @@
-"""Arrow rows into a table by binary COPY, skipping what is there already."""
+"""Arrow tables to PostgreSQL and back, by COPY."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pgpq
@@ -25,26 +26,27 @@ def copy_rows(cursor: "Cursor", table: sql.Composable, rows: "pa.Table") -> None
         stream.write(encoder.finish())
 
 
-def insert_new(cursor: "Cursor", table: str, rows: "pa.Table") -> int:
-    """Store the rows whose primary key is not there yet, and return how many those are.
+def insert_new(cursor: "Cursor", table: str, rows: "pa.Table", key: str) -> "pa.Table":
+    """Store the rows whose primary key is not there yet, and return those. `key` tells them apart.
 
     Straight into the table, as duplicates are rare; where the key objects, once more by way of a
     temporary table. The first row of a key wins, in the table and within `rows`.
     """
-    count: int = rows.num_rows
-    if not count:
-        return 0
+    if not rows.num_rows:
+        return rows
     name = sql.Identifier(SCHEMA, table)
     try:
         with cursor.connection.transaction():  # a savepoint: the caller's transaction outlives a refused COPY
             copy_rows(cursor, name, rows)
     except psycopg.errors.UniqueViolation:
-        return _insert_around_duplicates(cursor, name, table, rows)
-    return count
+        return _insert_around_duplicates(cursor, table, rows, key)
+    return rows
 
 
-def _insert_around_duplicates(cursor: "Cursor", name: sql.Composable, table: str, rows: "pa.Table") -> int:
-    staging = sql.Identifier("pg_temp", f"new_{table}")
+def _insert_around_duplicates(cursor: "Cursor", table: str, rows: "pa.Table", key: str) -> "pa.Table":
+    import pyarrow as pa
+
+    name, staging = sql.Identifier(SCHEMA, table), sql.Identifier("pg_temp", f"new_{table}")
     columns = sql.SQL(", ").join(map(sql.Identifier, rows.schema.names))
     cursor.execute(
         sql.SQL(
@@ -55,8 +57,84 @@ def _insert_around_duplicates(cursor: "Cursor", name: sql.Composable, table: str
     copy_rows(cursor, staging, rows)
     # `ctid` is the order of arrival: of two messages with one key the first is kept, as everywhere.
     cursor.execute(
-        sql.SQL("insert into {} ({}) select {} from {} order by ctid on conflict do nothing").format(
-            name, columns, columns, staging
-        )
+        sql.SQL(
+            "insert into {} ({}) select {} from {} order by ctid on conflict do nothing returning {}"
+        ).format(name, columns, columns, staging, sql.Identifier(key))
     )
-    return cursor.rowcount
+    first = {value: place for place, value in reversed(list(enumerate(rows[key].to_pylist())))}
+    return rows.take(pa.array(sorted(first[value] for (value,) in cursor.fetchall()), pa.int64()))
+
+
+BLOCK_BYTES = 4 << 20
+"""Text that is parsed at a time: some ten thousand rows, hundreds of times the longest."""
+
+
+def read_rows(
+    cursor: "Cursor", query: sql.Composable, schema: "pa.Schema", parameters: Mapping[str, Any] | None = None
+) -> "pa.Table":
+    """What `query` selects, as a table of `schema`: texts, float64, bool and instants in microseconds of UTC.
+
+    The columns of `query` bear the names of `schema`. Streamed as CSV, which writes a null (nothing) and an
+    empty text (two quotes) apart, floats in full, and which Arrow parses faster than Python could
+    make objects: neither the text nor a Python row for each row is ever held whole.
+    """
+    import pyarrow as pa
+    from pyarrow import csv
+
+    instants = [field.name for field in schema if pa.types.is_timestamp(field.type)]
+    columns = [
+        sql.SQL("(extract(epoch from {0}) * 1000000)::bigint").format(sql.Identifier(name))
+        if name in instants
+        else sql.Identifier(name)
+        for name in schema.names
+    ]
+    statement = sql.SQL("copy (select {} from ({}) as q) to stdout (format csv)").format(
+        sql.SQL(", ").join(columns), query
+    )
+    with cursor.copy(statement, parameters) as stream:
+        text = _Text(stream)
+        if text.is_empty():
+            return schema.empty_table()
+        reader = csv.open_csv(
+            pa.PythonFile(text, mode="r"),
+            # One thread: a second one would read from the connection while this one is stopping.
+            read_options=csv.ReadOptions(
+                column_names=schema.names, block_size=BLOCK_BYTES, use_threads=False
+            ),
+            parse_options=csv.ParseOptions(newlines_in_values=True),
+            convert_options=csv.ConvertOptions(
+                column_types={f.name: pa.int64() if f.name in instants else f.type for f in schema},
+                null_values=[""],
+                true_values=["t"],
+                false_values=["f"],
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+            ),
+        )
+        return pa.Table.from_batches(reader, reader.schema).cast(schema)
+
+
+class _Text:
+    """COPY's output as a file that Arrow reads."""
+
+    closed = False
+
+    def __init__(self, stream: psycopg.Copy) -> None:
+        self._stream = stream
+        self._held = bytearray(stream.read())
+
+    def is_empty(self) -> bool:
+        """Whether there is no row."""
+        return not self._held
+
+    def read(self, size: int) -> bytes:
+        """The next `size` bytes, fewer only at the end."""
+        held, read = self._held, self._stream.read
+        while len(held) < size and (row := read()):
+            held += row
+        taken = bytes(held[:size])
+        del held[:size]
+        return taken
+
+    def close(self) -> None:
+        """Arrow calls this; the stream belongs to the caller."""

@@ -4,8 +4,9 @@
 2. drop the messages below each target's `next_offset`,
 3. decode the rest, one message at a time,
 4. COPY rows and rejects,
-5. advance `next_offset`,
-6. commit.
+5. merge what they add to the profiles, once,
+6. advance `next_offset`,
+7. commit.
 
 Whatever is retried, replayed with other boundaries or run twice at once ends with the same tables.
 """
@@ -25,6 +26,7 @@ from fraudstream.store import connection as connections
 from fraudstream.store import offsets
 from fraudstream.store.copy import insert_new
 from fraudstream.store.offsets import Source
+from fraudstream.store.profiles import Folding
 from fraudstream.store.targets import Target
 
 if TYPE_CHECKING:
@@ -60,6 +62,8 @@ class Outcome:
     duplicates: Counter[str] = field(default_factory=Counter)
     rejected: int = 0
     unknown_fields: int = 0
+    from_future: int = 0
+    """Transactions that the profiles left out because their time is too far ahead."""
 
 
 _connections: dict[PostgresSettings, psycopg.Connection[tuple[Any, ...]]] = {}
@@ -117,7 +121,9 @@ def _store(
     expected: Mapping[str, int],
     batches: Iterable[Messages],
 ) -> Outcome:
-    found = {target.name: offsets.lock(cursor, target.name, source) for target in targets}
+    # Every transaction locks its offset rows in the order of their names, so two never wait for each other.
+    names = sorted(target.name for target in targets)
+    found = {name: offsets.lock(cursor, name, source) for name in names}
     for name, next_offset in found.items():
         if next_offset < expected.get(name, 0):
             raise OffsetHole(
@@ -126,30 +132,40 @@ def _store(
                 hint="The stream begins again at the stored offset by itself; nothing is lost.",
             )
     outcome = Outcome(next_offsets=dict(found))
-    decoder = Decoder()
+    decoder, folding = Decoder(), Folding(cursor)
     for batch in batches:
         fresh = batch.since(min(outcome.next_offsets.values()))
         if fresh.offsets:
             decoded = decoder.decode(fresh.values)
-            _write(cursor, targets, fresh, decoded, outcome)
+            _write(cursor, targets, fresh, decoded, folding, outcome)
             if decoded.rejects:
-                outcome.rejected += insert_new(cursor, "rejected", _rejects(source, fresh, decoded))
+                rejects = _rejects(source, fresh, decoded)
+                outcome.rejected += insert_new(cursor, "rejected", rejects, "offset").num_rows
             outcome.unknown_fields += decoded.unknown_fields
+    folding.finish()
+    outcome.from_future = folding.from_future
     for name, next_offset in outcome.next_offsets.items():
         if next_offset > found[name]:
             offsets.advance(cursor, name, source, next_offset)
     return outcome
 
 
-def _write(
-    cursor: offsets.Cursor, targets: Sequence[Target], messages: Messages, decoded: Decoded, outcome: Outcome
+def _write(  # noqa: PLR0913, PLR0917 - one step of `_store`, on what that holds
+    cursor: offsets.Cursor,
+    targets: Sequence[Target],
+    messages: Messages,
+    decoded: Decoded,
+    folding: Folding,
+    outcome: Outcome,
 ) -> None:
     """Give each target the rows that it does not have yet."""
     end = messages.offsets[-1] + 1
     for target in targets:
         next_offset = outcome.next_offsets[target.name]
         if next_offset < end:
-            stored, duplicates = target.write(cursor, _rows_since(decoded, messages.offsets, next_offset))
+            stored, duplicates = target.write(
+                cursor, _rows_since(decoded, messages.offsets, next_offset), folding
+            )
             outcome.stored[target.name] += stored
             outcome.duplicates[target.name] += duplicates
             outcome.next_offsets[target.name] = end

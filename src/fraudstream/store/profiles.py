@@ -1,0 +1,146 @@
+"""Transactions and labels folded into `shop.profiles`, inside the transaction that stores them.
+
+A slice collects what it is about to fold and merges once, at its end: the rows that everybody
+shares are locked last and for the shortest time, and no transaction locks them twice, so none
+waits for another in a circle.
+
+Label counters belong to the two tables, not to the target `profiles`: the truth of each stored row
+counts once. `labels.fold_known` folds it when it becomes known and moves a watermark in
+the time of transactions; a row that is stored behind that watermark is folded here, at once.
+"""
+
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg import sql
+
+from fraudstream.features.catalogue import ENTITIES, merge_sql
+from fraudstream.schema import LAST_INSTANT
+from fraudstream.store.copy import copy_rows
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Cursor = psycopg.Cursor[tuple[Any, ...]]
+
+FUTURE = timedelta(days=1)
+"""How far ahead of the database's clock a transaction may be and still fold. A local time without its zone is read as
+UTC and may be 14 hours ahead; what is later than a day is a mistake or an attack, and would fade
+every counter of its device or merchant (a year ahead: to a thousandth of the 30-day ones)."""
+
+FOLDED = tuple(dict.fromkeys(["timestamp", "amount", *(f for e in ENTITIES.values() for f in e.fields)]))
+"""The fields that a fold reads."""
+
+LABEL_LOCK = 0x6C61626C  # "labl": as `migrate.LOCK`, a number that all versions of the program agree on
+"""Shared by whoever stores rows, from the look at the watermark to the commit; exclusive for who moves it."""
+
+
+def merge(cursor: Cursor, folded: "pa.Table") -> None:
+    """Merge rows of `features.profiles.SCHEMA` into the profiles."""
+    if not folded.num_rows:
+        return
+    cursor.execute(
+        "create temporary table if not exists new_profiles (like shop.profiles) on commit delete rows"
+    )
+    cursor.execute("truncate pg_temp.new_profiles")
+    copy_rows(cursor, sql.Identifier("pg_temp", "new_profiles"), folded)
+    cursor.execute(merge_sql().encode())
+
+
+def horizon(now: datetime) -> datetime:
+    """The latest instant that folds."""
+    return now + FUTURE if now < LAST_INSTANT - FUTURE else LAST_INSTANT
+
+
+def truth_watermark(cursor: Cursor) -> str:
+    """Truth of every stored row up to this instant is folded; as text, for it may be -infinity."""
+    cursor.execute(
+        "select coalesce((select reached from shop.watermarks where name = 'truth'), '-infinity')::text"
+    )
+    row = cursor.fetchone()
+    assert row is not None, "a select without a table has one row"  # noqa: S101 - narrows the type
+    return str(row[0])
+
+
+class Folding:
+    """What one slice adds to the profiles: collected batch by batch, merged by `finish`."""
+
+    def __init__(self, cursor: Cursor) -> None:
+        self._cursor = cursor
+        self._events: list[pa.Table] = []
+        self._truths: list[pa.Table] = []
+        self._repeated: set[str] = set()
+        self._seen: set[str] = set()
+        self.from_future = 0
+        """Transactions that were left out because their time is too far ahead."""
+
+    def stored(self, rows: "pa.Table", new: "pa.Table") -> None:
+        """A table took `new` of `rows` and had the others already."""
+        if new.num_rows < rows.num_rows:
+            self._repeated.update(rows["transaction_id"].to_pylist())
+            self._repeated.difference_update(new["transaction_id"].to_pylist())
+        known = new.filter(new["is_fraud"].is_valid())
+        if known.num_rows:
+            self._truths.append(known.select([*FOLDED, "is_fraud"]))
+
+    def add(self, rows: "pa.Table") -> tuple[int, int]:
+        """Fold `rows` at the end; returns how many, and how many repeat an id and are left out.
+
+        A repeat is known by the tables where they take the same messages in this transaction, and
+        within the slice in any case.
+        """
+        import pyarrow as pa
+
+        fresh = []
+        for place, name in enumerate(rows["transaction_id"].to_pylist()):
+            if name not in self._seen and name not in self._repeated:
+                self._seen.add(name)
+                fresh.append(place)
+        repeats = rows.num_rows - len(fresh)
+        if repeats:
+            rows = rows.take(pa.array(fresh, pa.int64()))
+        in_time = rows.filter(
+            pa.compute.field("timestamp") <= pa.scalar(self._horizon, rows["timestamp"].type)
+        )
+        self.from_future += rows.num_rows - in_time.num_rows
+        self._events.append(in_time.select(list(FOLDED)))
+        return in_time.num_rows, repeats
+
+    @cached_property
+    def _horizon(self) -> datetime:
+        """By the database's clock: executors may disagree about the time."""
+        self._cursor.execute("select now()")
+        row = self._cursor.fetchone()
+        assert row is not None, "a select without a table has one row"  # noqa: S101 - narrows the type
+        return horizon(row[0])
+
+    def finish(self) -> None:
+        """Merge what was collected; the last step before the offsets move on."""
+        import pyarrow as pa
+
+        from fraudstream.features import profiles
+
+        parts = []
+        if self._events:
+            parts.append(profiles.fold(pa.concat_tables(self._events)))
+        if self._truths:
+            parts.append(profiles.fold_labels(self._known_already(pa.concat_tables(self._truths))))
+        filled = [part for part in parts if part.num_rows]
+        if filled:
+            merge(self._cursor, filled[0] if len(filled) == 1 else profiles.combine(filled))
+
+    def _known_already(self, truths: "pa.Table") -> "pa.Table":
+        """Those behind the watermark; it stands still until this transaction ends."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        self._cursor.execute("select pg_advisory_xact_lock_shared(%s)", (LABEL_LOCK,))
+        self._cursor.execute(
+            "select reached from shop.watermarks where name = 'truth' and reached > '-infinity'"
+        )
+        row = self._cursor.fetchone()
+        if row is None:
+            return truths.slice(0, 0)
+        return truths.filter(pc.field("timestamp") <= pa.scalar(row[0], truths["timestamp"].type))

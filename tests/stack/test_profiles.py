@@ -1,0 +1,244 @@
+"""Profiles are folded exactly once: after any history they are those of the transactions that were stored."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from psycopg import sql
+
+from fraudstream.features.catalogue import COLUMNS, COUNTERS
+from fraudstream.features.profiles import SCHEMA, fold
+from fraudstream.settings import PostgresSettings, Settings
+from fraudstream.store import positions
+from fraudstream.store.connection import connect
+from fraudstream.store.copy import read_rows
+from fraudstream.store.migrate import migrate
+from fraudstream.store.offsets import Source
+from fraudstream.store.queries import transactions
+from fraudstream.store.slices import Messages, Outcome, store_slice
+from fraudstream.store.targets import TARGETS, select
+from samples import message
+
+ALL = tuple(TARGETS)
+SOURCE = Source("topic", "topic-uuid", 0)
+START = datetime(2025, 3, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def postgres(settings: Settings) -> PostgresSettings:
+    migrate(settings.postgres)
+    return settings.postgres
+
+
+def transaction(name: str, chance: Random, **changes: Any) -> bytes:
+    """A message with an id, on one of the days after START, by one of a few users at one of a few merchants."""
+    drawn = {
+        "user_id": f"u{chance.randrange(4)}",
+        "timestamp": (START + timedelta(seconds=chance.uniform(0, 90 * 86_400))).isoformat(),
+        "amount": round(chance.lognormvariate(3, 1), 2),
+        "device": chance.choice(["ios", "android"]),
+        "merchant_id": chance.choice(["m1", "m2", None]),
+        "is_fraud": chance.choice([0, 0, 1, None]),
+    }
+    return message(transaction_id=name, **drawn | changes)
+
+
+def messages(values: Sequence[bytes | None], first: int = 0) -> Messages:
+    return Messages(range(first, first + len(values)), [b"key"] * len(values), values)
+
+
+def store(
+    postgres: PostgresSettings,
+    batches: Sequence[Messages],
+    targets: tuple[str, ...] = ALL,
+    source: Source = SOURCE,
+) -> Outcome:
+    return store_slice(postgres, source, select([*targets]), {}, iter(batches))
+
+
+def stored_profiles(postgres: PostgresSettings) -> pa.Table:
+    with connect(postgres) as connection, connection.cursor() as cursor:
+        columns = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
+        query = sql.SQL('select {} from shop.profiles order by entity collate "C", key collate "C"')
+        return read_rows(cursor, query.format(columns), SCHEMA)
+
+
+def assert_same(found: pa.Table, expected: pa.Table) -> None:
+    """The same keys and times; counters of transactions to nine digits."""
+    for name in ("entity", "key", "last_at"):
+        assert found[name].to_pylist() == expected[name].to_pylist()
+    for name, counter in COUNTERS.items():
+        if not counter.of_labels:
+            np.testing.assert_allclose(
+                found[name].to_numpy(), expected[name].to_numpy(), rtol=1e-9, atol=1e-90, err_msg=name
+            )
+
+
+def test_profiles_are_those_of_the_stored_transactions(postgres: PostgresSettings) -> None:
+    chance = Random(1)
+    values = [transaction(f"t{i}", chance) for i in range(500)]
+    outcome = store(postgres, [messages(values[:200]), messages([*values[200:], b"poison"], first=200)])
+    assert (outcome.stored["profiles"], outcome.duplicates["profiles"]) == (500, 0)
+    assert_same(stored_profiles(postgres), fold(transactions(postgres)))
+
+
+def test_an_id_that_comes_twice_counts_once(postgres: PostgresSettings) -> None:
+    """Within a batch, in the next batch of a slice, in a later slice, and from another partition."""
+    chance = Random(2)
+    first, again, later = (
+        [transaction(name, chance, is_fraud=0) for name in names] for names in ("aab", "bc", "cd")
+    )
+    outcome = store(postgres, [messages(first), messages(again, first=3)])
+    assert (outcome.stored["profiles"], outcome.duplicates["profiles"]) == (3, 2)
+    outcome = store(postgres, [messages(later[:1], first=5)])
+    assert (outcome.stored["profiles"], outcome.duplicates["profiles"]) == (0, 1)
+    outcome = store(postgres, [messages(later)], source=Source("topic", "topic-uuid", 1))
+    assert (outcome.stored["profiles"], outcome.duplicates["profiles"]) == (1, 1)
+    assert_same(stored_profiles(postgres), fold(transactions(postgres)))
+
+
+def test_profiles_alone_count_an_id_once_for_each_slice(postgres: PostgresSettings) -> None:
+    """The limit that the documentation states: without the tables beside it nobody remembers an id."""
+    chance = Random(3)
+    values = [transaction("a", chance), transaction("a", chance)]
+    assert store(postgres, [messages(values)], ("profiles",)).stored == {"profiles": 1}
+    assert store(postgres, [messages(values[:1], first=2)], ("profiles",)).stored == {"profiles": 1}
+    with connect(postgres) as connection:
+        assert connection.execute("select count(*) from shop.transactions").fetchone() == (0,)
+
+
+def test_a_transaction_of_the_far_future_is_stored_but_not_folded(postgres: PostgresSettings) -> None:
+    """It would fade everybody's counters to nothing; a clock that is hours ahead is no such thing."""
+    chance = Random(4)
+    ahead = (datetime.now(UTC) + timedelta(hours=14)).isoformat()
+    values = [
+        transaction("normal", chance),
+        transaction("ahead", chance, timestamp=ahead),
+        transaction("mad", chance, timestamp="9999-12-31T23:59:59Z"),
+        transaction("far", chance, timestamp=(datetime.now(UTC) + timedelta(days=2)).isoformat()),
+    ]
+    outcome = store(postgres, [messages(values)])
+    assert (outcome.stored["profiles"], outcome.from_future) == (2, 2)
+    assert outcome.stored["transactions"] + outcome.stored["fraud"] == 4
+    assert_same(
+        stored_profiles(postgres), fold(transactions(postgres, until=datetime.now(UTC) + timedelta(days=1)))
+    )
+
+
+@dataclass
+class Step:
+    """One task: which targets, which slice in which batches, and whether it dies before it commits."""
+
+    targets: tuple[str, ...]
+    begin: int
+    length: int
+    batch: int
+    dies: bool
+
+
+def steps(*targets: tuple[str, ...]) -> st.SearchStrategy[Step]:
+    return st.builds(
+        Step,
+        targets=st.sampled_from(targets),
+        begin=st.integers(0, 12),
+        length=st.integers(1, 12),
+        batch=st.integers(1, 5),
+        dies=st.booleans(),
+    )
+
+
+def replay(postgres: PostgresSettings, values: list[bytes], history: list[Step]) -> None:
+    """Empty tables, then the tasks of `history`, then one task that stores the rest."""
+    with connect(postgres) as connection:
+        connection.execute(
+            "truncate shop.transactions, shop.fraud_transactions, shop.stream_offsets, shop.profiles"
+        )
+    for step in [*history, Step(ALL, 0, len(values), 3, dies=False)]:
+        at = positions.begin(postgres, step.targets, "topic", "topic-uuid", {0: 0})
+        begin = min(step.begin, *at.values())
+        batches = [
+            messages(values[first : min(first + step.batch, begin + step.length)], first)
+            for first in range(begin, min(begin + step.length, len(values)), step.batch)
+        ]
+        if step.dies:
+            with pytest.raises(ConnectionResetError):
+                store_slice(postgres, SOURCE, select([*step.targets]), {}, _dying(batches))
+        else:
+            store(postgres, batches, step.targets)
+
+
+def _dying(batches: list[Messages]) -> Iterator[Messages]:
+    yield from batches
+    raise ConnectionResetError
+
+
+ANY_HISTORY = hypothesis_settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+@ANY_HISTORY
+@given(
+    st.integers(0, 99),
+    st.lists(steps(("profiles",), ("transactions",), ("fraud", "profiles"), ALL), max_size=8),
+)
+def test_any_history_of_tasks_ends_with_the_profiles_of_the_transactions(
+    postgres: PostgresSettings, seed: int, history: list[Step]
+) -> None:
+    """Replays with other boundaries, tasks that die, targets one by one or together."""
+    chance = Random(seed)
+    replay(postgres, [transaction(f"t{i}", chance) for i in range(12)], history)
+    assert_same(stored_profiles(postgres), fold(transactions(postgres)))
+
+
+@ANY_HISTORY
+@given(st.integers(0, 99), st.lists(steps(ALL), max_size=8))
+def test_any_history_of_whole_tasks_counts_repeated_ids_once(
+    postgres: PostgresSettings, seed: int, history: list[Step]
+) -> None:
+    """As `consume all` runs them: the tables know every id, however far apart its messages are."""
+    chance = Random(seed)
+    values = [transaction(chance.choice("abcdefgh"), chance, is_fraud=0) for _ in range(12)]
+    replay(postgres, values, history)
+    assert_same(stored_profiles(postgres), fold(transactions(postgres)))
+
+
+def test_partitions_that_fold_the_same_merchants_at_once_do_not_block_each_other(
+    postgres: PostgresSettings,
+) -> None:
+    """Four partitions, the same users, devices and merchants in each, twenty slices each: no deadlock, nothing lost."""
+    from fraudstream.store import connection as connections
+    from fraudstream.store import slices
+
+    failures: list[BaseException] = []
+
+    def work(partition: int) -> None:
+        chance = Random(partition)
+        source = Source("topic", "topic-uuid", partition)
+        try:
+            # `store_slice` keeps one connection for its process, as Spark's workers do; these are threads.
+            with connections.connect(postgres, autocommit=True) as own:
+                for part in range(20):
+                    values = [transaction(f"{partition}-{part}-{i}", chance) for i in range(50)]
+                    with own.transaction(), own.cursor() as cursor:
+                        slices._store(cursor, source, select([*ALL]), {}, [messages(values, part * 50)])
+        except BaseException as error:
+            failures.append(error)
+            raise
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert_same(stored_profiles(postgres), fold(transactions(postgres)))
