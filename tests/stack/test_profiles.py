@@ -1,11 +1,10 @@
 """Profiles are folded exactly once: after any history they are those of the transactions that were stored."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from random import Random
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,63 +12,24 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from psycopg import sql
 
-from fraudstream.features.catalogue import COLUMNS, COUNTERS
-from fraudstream.features.profiles import SCHEMA, fold
+from fraudstream.features.catalogue import COUNTERS
+from fraudstream.features.profiles import fold
 from fraudstream.settings import PostgresSettings, Settings
 from fraudstream.store import positions
 from fraudstream.store.connection import connect
-from fraudstream.store.copy import read_rows
 from fraudstream.store.migrate import migrate
 from fraudstream.store.offsets import Source
 from fraudstream.store.queries import transactions
-from fraudstream.store.slices import Messages, Outcome, store_slice
-from fraudstream.store.targets import TARGETS, select
-from samples import message
-
-ALL = tuple(TARGETS)
-SOURCE = Source("topic", "topic-uuid", 0)
-START = datetime(2025, 3, 1, tzinfo=UTC)
+from fraudstream.store.slices import Messages, store_slice
+from fraudstream.store.targets import select
+from profile_world import ALL, SOURCE, messages, store, stored_profiles, transaction
 
 
 @pytest.fixture
 def postgres(settings: Settings) -> PostgresSettings:
     migrate(settings.postgres)
     return settings.postgres
-
-
-def transaction(name: str, chance: Random, **changes: Any) -> bytes:
-    """A message with an id, on one of the days after START, by one of a few users at one of a few merchants."""
-    drawn = {
-        "user_id": f"u{chance.randrange(4)}",
-        "timestamp": (START + timedelta(seconds=chance.uniform(0, 90 * 86_400))).isoformat(),
-        "amount": round(chance.lognormvariate(3, 1), 2),
-        "device": chance.choice(["ios", "android"]),
-        "merchant_id": chance.choice(["m1", "m2", None]),
-        "is_fraud": chance.choice([0, 0, 1, None]),
-    }
-    return message(transaction_id=name, **drawn | changes)
-
-
-def messages(values: Sequence[bytes | None], first: int = 0) -> Messages:
-    return Messages(range(first, first + len(values)), [b"key"] * len(values), values)
-
-
-def store(
-    postgres: PostgresSettings,
-    batches: Sequence[Messages],
-    targets: tuple[str, ...] = ALL,
-    source: Source = SOURCE,
-) -> Outcome:
-    return store_slice(postgres, source, select([*targets]), {}, iter(batches))
-
-
-def stored_profiles(postgres: PostgresSettings) -> pa.Table:
-    with connect(postgres) as connection, connection.cursor() as cursor:
-        columns = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
-        query = sql.SQL('select {} from shop.profiles order by entity collate "C", key collate "C"')
-        return read_rows(cursor, query.format(columns), SCHEMA)
 
 
 def assert_same(found: pa.Table, expected: pa.Table) -> None:
