@@ -300,11 +300,23 @@ def pack(files: Mapping[str, bytes]) -> bytes:
 
 def unpack(packed: bytes, source: str) -> Model:
     """The model of such an archive. Raises InputError as `opened` does, and where it is no archive."""
+    return opened(_unzip(packed, source), source)
+
+
+def unpack_files(packed: bytes, source: str) -> dict[str, bytes]:
+    """The files of such an archive, checksums included, for `write`. Raises as `unpack`."""
+    files = _unzip(packed, source)
+    opened(files, source)
+    return files
+
+
+def _unzip(packed: bytes, source: str) -> dict[str, bytes]:
     try:
         with zipfile.ZipFile(io.BytesIO(packed)) as archive:
             if sum(entry.file_size for entry in archive.infolist()) > MOST_BYTES:
                 raise InputError(f"{source} is larger than any model.")
-            files = {name: archive.read(name) for name in archive.namelist()}
+            if any(name != Path(name).name for name in archive.namelist()):
+                raise InputError(f"{source} holds files outside its own directory; it was not opened.")
+            return {name: archive.read(name) for name in archive.namelist()}
     except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
         raise InputError(f"{source} is no packed model: {error}.", hint="Train the model again.") from None
-    return opened(files, source)

@@ -1,0 +1,147 @@
+"""`fraudstream models`: the registry of models."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fraudstream.cli.output import Json, print_document, print_table
+
+if TYPE_CHECKING:
+    from fraudstream.settings import PostgresSettings
+    from fraudstream.store.registry import Registered
+
+group = typer.Typer(
+    help="The registry of models: which there are, and which one scores.", no_args_is_help=True
+)
+
+Version = Annotated[str, typer.Argument(help="As `fraudstream models list` shows it.")]
+Champion = Annotated[str | None, typer.Argument(help="As `models list` shows it; without one the champion.")]
+
+
+@group.command("list")
+def list_models(as_json: Json = False) -> None:
+    """Show every model, the newest first."""
+    from fraudstream.store import registry
+
+    found = registry.models(_postgres())
+    if as_json:
+        print_document({"models": [_summary(model) for model in found]})
+        return
+    rows = [
+        (
+            model.version,
+            model.status,
+            model.algorithm,
+            f"{model.created_at:%Y-%m-%d %H:%M}",
+            *(_figure(model, name) for name in ("average_precision", "roc_auc", "card_precision_100")),
+        )
+        for model in found
+    ]
+    columns = (
+        "version",
+        "status",
+        "algorithm",
+        "created",
+        "average precision",
+        "ROC AUC",
+        "card precision@100",
+    )
+    print_table(f"{len(found):,} models", columns, rows)
+
+
+@group.command()
+def show(version: Champion = None, as_json: Json = False) -> None:
+    """Show what a model is, what it learnt from and how it was judged."""
+    from fraudstream.store import registry
+
+    model = registry.get(_postgres(), version)
+    if as_json:
+        print_document(_summary(model) | {"manifest": model.manifest})
+        return
+    manifest = model.manifest
+    rows = [
+        *_summary(model).items(),
+        *((name, manifest[name]) for name in ("threshold", "features") if name in manifest),
+    ]
+    rows += [(name, manifest[name]) for name in ("training", "parameters", "versions") if name in manifest]
+    print_table(f"Model {model.version}", ("what", "value"), rows)
+
+
+@group.command()
+def promote(version: Version, as_json: Json = False) -> None:
+    """Make a model the champion, the one that scores; the one before can be rolled back to."""
+    from fraudstream.model import artifact
+    from fraudstream.store import registry
+
+    postgres = _postgres()
+    # One that was altered, or that this program cannot use, must not reach the stream.
+    model, packed = registry.load(postgres, version)
+    artifact.unpack(packed, f"model {model.version}")
+    _report(registry.promote(postgres, version), as_json=as_json)
+
+
+@group.command()
+def rollback(as_json: Json = False) -> None:
+    """Make the champion before this one champion again."""
+    from fraudstream.store import registry
+
+    _report(registry.rollback(_postgres()), as_json=as_json)
+
+
+@group.command()
+def export(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Directory; a model there is replaced.")],
+    version: Champion = None,
+    as_json: Json = False,
+) -> None:
+    """Write a model as files: manifest, tree tables, estimator and their checksums."""
+    from fraudstream.model import artifact
+    from fraudstream.store import registry
+
+    model, packed = registry.load(_postgres(), version)
+    files = artifact.unpack_files(packed, f"model {model.version}")
+    artifact.write(files, output)
+    if as_json:
+        print_document(_summary(model) | {"output": str(output), "files": sorted(files)})
+    else:
+        typer.echo(f"model {model.version} written to {output}: {', '.join(sorted(files))}")
+
+
+def _postgres() -> "PostgresSettings":
+    """The database, with its tables up to date."""
+    from fraudstream.settings import load
+    from fraudstream.store.migrate import migrate
+
+    postgres = load().postgres
+    migrate(postgres)
+    return postgres
+
+
+def _report(model: "Registered", *, as_json: bool) -> None:
+    if as_json:
+        print_document(_summary(model))
+    else:
+        typer.echo(f"model {model.version} ({model.algorithm}) is the champion now")
+
+
+def _summary(model: "Registered") -> dict[str, Any]:
+    return {
+        "version": model.version,
+        "status": model.status.value,
+        "algorithm": model.algorithm,
+        "created_at": model.created_at.isoformat(),
+        "promoted_at": model.promoted_at.isoformat() if model.promoted_at else None,
+        "sha256": model.sha256,
+        "metrics": model.manifest.get("metrics", {}),
+    }
+
+
+def _figure(model: "Registered", name: str) -> str:
+    value = model.manifest.get("metrics", {}).get(name)
+    return f"{value:.3f}" if isinstance(value, float) else "-"
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands to the program."""
+    app.add_typer(group, name="models")

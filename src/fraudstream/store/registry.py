@@ -1,0 +1,232 @@
+"""The registry of models: one table that all processes share already, and that a backup has.
+
+A model is a manifest (what it is and how it was judged) and an artifact (its files, packed). The
+artifact's sha256 is checked before anything else is done with the bytes; nothing here opens them.
+At most one model is champion, the one that scores; a partial unique index sees to it.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+from fraudstream.errors import DatabaseError, InputError
+from fraudstream.settings import PostgresSettings
+from fraudstream.store.connection import connect, translated
+from fraudstream.store.migrate import migrate
+
+
+class Status(StrEnum):
+    """What a model is to the stream."""
+
+    CANDIDATE = "candidate"
+    """Trained, never promoted."""
+    CHAMPION = "champion"
+    """The one that scores."""
+    RETIRED = "retired"
+    """A champion that another one was promoted over: rollback finds the latest of these."""
+    ROLLED_BACK = "rolled_back"
+    """A champion that somebody took back: rollback passes it by, promote may bring it back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A model in the registry, without its artifact."""
+
+    version: str
+    status: Status
+    created_at: datetime
+    promoted_at: datetime | None
+    algorithm: str
+    manifest: dict[str, Any]
+    sha256: str
+    """Of the artifact."""
+
+
+_COLUMNS = "version, status, created_at, promoted_at, algorithm, manifest, sha256"
+
+_REGISTER = f"""
+insert into shop.models (version, status, algorithm, manifest, artifact, sha256)
+values (%s, 'candidate', %s, %s, %s, %s) returning {_COLUMNS}"""  # noqa: S608 - a constant of this module
+
+_PROMOTE = f"""
+with stepped_down as (
+  update shop.models set status = 'retired' where status = 'champion' and version <> %(version)s returning 1
+)
+update shop.models set status = 'champion', promoted_at = clock_timestamp()
+-- counting makes the one statement retire the old champion first: the index allows one at any moment
+where version = %(version)s and (select count(*) from stepped_down) >= 0
+returning {_COLUMNS}"""  # noqa: S608 - a constant of this module
+
+_ROLLBACK = f"""
+with previous as (
+  select version from shop.models where status = 'retired' order by promoted_at desc limit 1
+), stepped_down as (
+  update shop.models set status = 'rolled_back'
+  where status = 'champion' and exists (select from previous) returning 1
+)
+update shop.models set status = 'champion'
+where version = (select version from previous) and (select count(*) from stepped_down) >= 0
+returning {_COLUMNS}"""  # noqa: S608 - a constant of this module
+
+
+def register(postgres: PostgresSettings, manifest: Mapping[str, Any], artifact: bytes) -> Registered:
+    """Add a model as a candidate; makes the tables where there are none.
+
+    `manifest` holds at least `version` and `algorithm`, and is JSON. Raises InputError where it is not,
+    where the version is taken (nothing is overwritten), or where PostgreSQL cannot hold the artifact.
+    """
+    _check(manifest, artifact)
+    migrate(postgres)
+    with translated(postgres), connect(postgres) as connection:
+        try:
+            found = connection.execute(
+                _REGISTER.encode(),
+                (
+                    manifest["version"],
+                    manifest["algorithm"],
+                    Jsonb(dict(manifest)),
+                    artifact,
+                    hashlib.sha256(artifact).hexdigest(),
+                ),
+                binary=True,
+            ).fetchone()
+        except psycopg.errors.UniqueViolation:
+            raise InputError(
+                f"There is a model {manifest['version']} already; nothing was changed.",
+                hint="Give the new one another version.",
+            ) from None
+    return _model(found)
+
+
+MOST_BYTES = (1 << 30) - (1 << 20)
+"""PostgreSQL holds no value of a gigabyte; a little is left for the protocol."""
+
+
+def _check(manifest: Mapping[str, Any], artifact: bytes) -> None:
+    for name in ("version", "algorithm"):
+        if not isinstance(manifest.get(name), str) or not manifest[name]:
+            raise InputError(f"The model's manifest has no {name}.", hint="Train the model again.")
+    if not _is_json(manifest):
+        raise InputError(
+            "The model's manifest is not JSON that PostgreSQL can hold: it has a NaN, an infinity, a NUL or an object"
+            " of Python.",
+            hint="Leave that figure out of the manifest.",
+        )
+    if len(artifact) > MOST_BYTES:
+        raise InputError(
+            f"The model has {len(artifact):,} bytes; the registry holds {MOST_BYTES:,} at most.",
+            hint="Train with fewer or smaller trees, or keep it as files: `fraudstream train --output DIR`.",
+        )
+
+
+def _is_json(value: object) -> bool:
+    """Whether jsonb can hold it."""
+    try:
+        text = json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+    except (TypeError, ValueError):
+        return False
+    return b"\\u0000" not in text
+
+
+def models(postgres: PostgresSettings) -> list[Registered]:
+    """Every model, the newest first."""
+    with translated(postgres), connect(postgres) as connection:
+        found = connection.execute(
+            f"select {_COLUMNS} from shop.models order by created_at desc, version desc"  # noqa: S608
+        ).fetchall()
+    return [_model(row) for row in found]
+
+
+def get(postgres: PostgresSettings, version: str | None = None) -> Registered:
+    """One model; without a version the champion. Raises InputError where there is none."""
+    with translated(postgres), connect(postgres) as connection:
+        found = _one(connection, _COLUMNS, version)
+    return _model(found)
+
+
+def load(postgres: PostgresSettings, version: str | None = None) -> tuple[Registered, bytes]:
+    """A model with its artifact, whose sha256 matched; without a version the champion.
+
+    Raises InputError where there is none, DatabaseError where the bytes are not those that were registered.
+    """
+    with translated(postgres), connect(postgres) as connection:
+        *columns, artifact = _one(connection, f"{_COLUMNS}, artifact", version)
+    model, packed = _model(tuple(columns)), bytes(artifact)
+    if hashlib.sha256(packed).hexdigest() != model.sha256:
+        raise DatabaseError(
+            f"The artifact of model {model.version} was altered: its sha256 is not the one recorded. It was not opened.",
+            hint="Train the model again, or bring shop.models back from a backup.",
+        )
+    return model, packed
+
+
+def promote(postgres: PostgresSettings, version: str) -> Registered:
+    """Make this model the champion and retire the one that was. Raises InputError for an unknown version."""
+    with translated(postgres), connect(postgres) as connection:
+        found = _changed(connection, _PROMOTE, {"version": version})
+        if found is None:
+            raise _unknown(connection, version)
+    return _model(found)
+
+
+def rollback(postgres: PostgresSettings) -> Registered:
+    """Make the champion before this one champion again; once more goes back one further.
+
+    Raises InputError where there was none before.
+    """
+    with translated(postgres), connect(postgres) as connection:
+        found = _changed(connection, _ROLLBACK, {})
+    if found is None:
+        raise InputError(
+            "There is no model to go back to: none was champion before this one.",
+            hint="`fraudstream models list` shows what can be promoted.",
+        )
+    return _model(found)
+
+
+def _changed(
+    connection: "psycopg.Connection[tuple[Any, ...]]", statement: str, parameters: Mapping[str, Any]
+) -> tuple[Any, ...] | None:
+    """Run the one statement, one process at a time: two at once would each step in for the same champion."""
+    connection.execute("lock table shop.models in share row exclusive mode")
+    return connection.execute(statement.encode(), parameters).fetchone()
+
+
+def _one(
+    connection: "psycopg.Connection[tuple[Any, ...]]", columns: str, version: str | None
+) -> tuple[Any, ...]:
+    where, parameters = ("status = 'champion'", ()) if version is None else ("version = %s", (version,))
+    query = f"select {columns} from shop.models where {where}"  # noqa: S608 - constants of this module
+    found = connection.execute(query.encode(), parameters, binary=True).fetchone()
+    if found is not None:
+        return found
+    if version is None:
+        raise InputError(
+            "No model is champion yet.",
+            hint="Train one with `fraudstream train`, then `fraudstream models promote VERSION`.",
+        )
+    raise _unknown(connection, version)
+
+
+def _unknown(connection: "psycopg.Connection[tuple[Any, ...]]", version: str) -> InputError:
+    found = connection.execute("select version from shop.models order by created_at desc limit 5").fetchall()
+    known = ", ".join(name for (name,) in found)
+    return InputError(
+        f"There is no model {version!r}.",
+        hint=f"The newest are {known}."
+        if known
+        else "There is none yet: train one with `fraudstream train`.",
+    )
+
+
+def _model(row: tuple[Any, ...] | None) -> Registered:
+    assert row is not None, "a statement that returns its row"  # noqa: S101 - narrows the type
+    version, status, *others = row
+    return Registered(version, Status(status), *others)

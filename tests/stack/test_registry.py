@@ -1,0 +1,221 @@
+"""The registry of models in a real PostgreSQL: one champion, nothing overwritten, nothing altered opened."""
+
+import io
+import json
+import threading
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+
+from fraudstream.errors import DatabaseError, InputError
+from fraudstream.model import artifact
+from fraudstream.model.algorithms import TreeEstimator, candidates
+from fraudstream.settings import PostgresSettings, Settings
+from fraudstream.store import registry
+from fraudstream.store.connection import connect
+from fraudstream.store.migrate import migrate
+from fraudstream.store.registry import Status
+
+Run = Callable[..., "CompletedProcess[str]"]
+
+
+@pytest.fixture
+def postgres(settings: Settings) -> PostgresSettings:
+    migrate(settings.postgres)
+    return settings.postgres
+
+
+def manifest(version: str, **changes: Any) -> dict[str, Any]:
+    return {"version": version, "algorithm": "isolation_forest", "metrics": {"roc_auc": 0.9}} | changes
+
+
+def add(postgres: PostgresSettings, *versions: str) -> None:
+    for version in versions:
+        registry.register(postgres, manifest(version), b"artifact of " + version.encode())
+
+
+def champions(postgres: PostgresSettings) -> list[str]:
+    return [model.version for model in registry.models(postgres) if model.status is Status.CHAMPION]
+
+
+def test_a_model_comes_back_as_it_was_registered(settings: Settings) -> None:
+    """Into a database that has no tables yet; every byte value in the artifact, nested values in the manifest."""
+    postgres, packed = settings.postgres, bytes(range(256)) * 1000
+    given = manifest("1", folds=[{"a": None, "b": 0.1}], notes=["ünïcode ' \\ \""], n=1)
+    model = registry.register(postgres, given, packed)
+    assert (model.status, model.promoted_at) == (Status.CANDIDATE, None)
+    assert registry.load(postgres, "1") == (model, packed)
+    assert registry.get(postgres, "1").manifest == given
+
+
+def test_a_version_that_is_taken_changes_nothing(postgres: PostgresSettings) -> None:
+    add(postgres, "1")
+    with pytest.raises(InputError, match="There is a model 1 already; nothing was changed"):
+        registry.register(postgres, manifest("1", algorithm="other"), b"other")
+    assert registry.load(postgres, "1")[1] == b"artifact of 1"
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"algorithm": "x"}, "has no version"),
+        (manifest("1", algorithm=None), "has no algorithm"),
+        (manifest("1", threshold=float("nan")), "not JSON that PostgreSQL can hold"),
+        (manifest("1", notes=["a\x00b"]), "not JSON that PostgreSQL can hold"),
+        (manifest("1", notes=["\ud800"]), "not JSON that PostgreSQL can hold"),
+        (manifest("1", folds=object()), "not JSON that PostgreSQL can hold"),
+    ],
+)
+def test_a_manifest_that_cannot_be_kept_is_refused(
+    postgres: PostgresSettings, given: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(InputError, match=sentence):
+        registry.register(postgres, given, b"")
+    assert registry.models(postgres) == []
+
+
+def test_one_altered_byte_is_refused(postgres: PostgresSettings) -> None:
+    add(postgres, "1")
+    with connect(postgres) as connection:
+        connection.execute("update shop.models set artifact = set_byte(artifact, 3, 255)")
+    with pytest.raises(DatabaseError, match="The artifact of model 1 was altered") as caught:
+        registry.load(postgres, "1")
+    assert "backup" in caught.value.hint
+
+
+def test_promote_and_rollback_go_back_and_forth(postgres: PostgresSettings) -> None:
+    """Rollback goes back as far as there were champions, and passes by what was rolled back."""
+    add(postgres, "1", "2", "3")
+    for version in "123":
+        assert registry.promote(postgres, version).status is Status.CHAMPION
+        assert champions(postgres) == [version]
+    assert registry.get(postgres).version == "3"
+    assert registry.rollback(postgres).version == "2"
+    assert registry.get(postgres, "3").status is Status.ROLLED_BACK
+    assert registry.promote(postgres, "2").version == "2", "the champion again: nothing but its date changes"
+    assert registry.rollback(postgres).version == "1"
+    with pytest.raises(InputError, match="There is no model to go back to"):
+        registry.rollback(postgres)
+    assert champions(postgres) == ["1"]
+    assert registry.promote(postgres, "3").version == "3"
+    assert registry.rollback(postgres).version == "1"
+
+
+def test_an_unknown_version_is_a_sentence_and_changes_nothing(postgres: PostgresSettings) -> None:
+    with pytest.raises(InputError, match="There is no model '9'") as caught:
+        registry.promote(postgres, "9")
+    assert "There is none yet" in caught.value.hint
+    with pytest.raises(InputError, match="No model is champion yet"):
+        registry.load(postgres)
+    add(postgres, "1")
+    registry.promote(postgres, "1")
+    for ask in (registry.promote, registry.get, registry.load):
+        with pytest.raises(InputError, match="There is no model '9'") as caught:
+            ask(postgres, "9")
+        assert "The newest are 1" in caught.value.hint
+    assert champions(postgres) == ["1"]
+
+
+def test_promotes_at_once_leave_one_champion(postgres: PostgresSettings) -> None:
+    versions = [str(n) for n in range(8)]
+    add(postgres, *versions)
+    failures: list[Exception] = []
+    barrier = threading.Barrier(len(versions))
+
+    def work(version: str) -> None:
+        try:
+            barrier.wait()
+            for _ in range(5):
+                registry.promote(postgres, version)
+        except Exception as error:
+            failures.append(error)
+            raise
+
+    threads = [threading.Thread(target=work, args=(version,)) for version in versions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert len(champions(postgres)) == 1
+
+
+def test_the_table_itself_refuses_a_second_champion(postgres: PostgresSettings) -> None:
+    add(postgres, "1", "2")
+    with pytest.raises(psycopg.errors.UniqueViolation), connect(postgres) as connection:
+        connection.execute("update shop.models set status = 'champion'")
+
+
+def packed(version: str) -> tuple[dict[str, Any], bytes]:
+    """A real model, small, packed as `train` packs it."""
+    candidate = candidates("random_forest", ("amount",))[0]
+    x = np.arange(200.0)[:, None]
+    estimator = candidate.make()
+    estimator.fit(x, (x[:, 0] > 150).astype(np.int64))
+    assert isinstance(estimator, TreeEstimator)
+    given = manifest(
+        version, algorithm="random_forest", format=artifact.FORMAT, features=["amount"], threshold=0.5
+    )
+    files = artifact.files_of(given, estimator, estimator.ensemble())
+    return given, artifact.pack(files)
+
+
+def test_the_program_lists_promotes_rolls_back_and_exports(
+    settings: Settings, run: Run, tmp_path: Path
+) -> None:
+    """From an empty database to files that are the model, byte for byte."""
+    assert json.loads(run("models", "list", "--json").stdout) == {"models": []}
+    for version in ("1", "2"):
+        registry.register(settings.postgres, *packed(version))
+    for version in ("1", "2"):
+        promoted = json.loads(run("models", "promote", version, "--json").stdout)
+        assert (promoted["version"], promoted["status"]) == (version, "champion")
+    listed = json.loads(run("models", "list", "--json").stdout)["models"]
+    assert [(model["version"], model["status"]) for model in listed] == [("2", "champion"), ("1", "retired")]
+    assert "0.900" in run("models", "list").stdout
+    assert "model 1 (random_forest) is the champion now" in run("models", "rollback").stdout
+    shown = json.loads(run("models", "show", "--json").stdout)
+    assert (shown["version"], shown["manifest"]["features"]) == ("1", ["amount"])
+    exported = json.loads(run("models", "export", "--output", str(tmp_path / "model"), "--json").stdout)
+    assert exported["files"] == sorted(path.name for path in (tmp_path / "model").iterdir())
+    model = artifact.read(tmp_path / "model")
+    assert (
+        artifact.pack({**model.files, artifact.SUMS: (tmp_path / "model" / artifact.SUMS).read_bytes()})
+        == (registry.load(settings.postgres, "1")[1])
+    )
+
+
+def test_the_program_says_in_a_sentence_what_cannot_be_done(
+    settings: Settings, run: Run, tmp_path: Path
+) -> None:
+    """Unknown versions, nothing to go back to, an altered artifact, one that is no model: exit 1, nothing changed."""
+    nothing = run("models", "rollback", "--json")
+    assert nothing.returncode == 1
+    assert "no model to go back to" in json.loads(nothing.stdout)["error"]["message"]
+    assert "There is no model '9'" in run("models", "promote", "9").stderr
+    registry.register(settings.postgres, *packed("1"))
+    registry.register(settings.postgres, manifest("odd"), b"no archive")
+    assert "model odd is no packed model" in run("models", "promote", "odd").stderr
+    with connect(settings.postgres) as connection:
+        connection.execute("update shop.models set artifact = set_byte(artifact, 99, 0) where version = '1'")
+    for arguments in (("promote", "1"), ("export", "1", "--output", str(tmp_path / "model"))):
+        refused = run("models", *arguments)
+        assert refused.returncode == 1
+        assert "was altered" in refused.stderr
+        assert "Traceback" not in refused.stderr
+    assert not (tmp_path / "model").exists()
+    assert champions(settings.postgres) == []
+
+
+def test_an_archive_that_would_write_elsewhere_is_not_opened() -> None:
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w") as archive:
+        archive.writestr("../escape", b"")
+    with pytest.raises(InputError, match="outside its own directory"):
+        artifact.unpack_files(sink.getvalue(), "model x")
