@@ -179,6 +179,13 @@ class SparkSettings(Section):
     """Spark's own web page, on 127.0.0.1:4040."""
 
 
+class ModelSettings(Section):
+    """How models and profiles learn what was fraud."""
+
+    label_delay_days: float = Field(7.0, gt=0, le=365)
+    """Days after a transaction until the truth that came with it counts as known; a label that people give counts at once."""
+
+
 class Settings(BaseSettings):
     """Every setting in force. Built once for a command by `load`, then handed on in sections."""
 
@@ -205,6 +212,7 @@ class Settings(BaseSettings):
     kafka: KafkaSettings = KafkaSettings()
     postgres: PostgresSettings = PostgresSettings()
     spark: SparkSettings = SparkSettings()
+    model: ModelSettings = ModelSettings()
 
     @property
     def jar_cache(self) -> Path:

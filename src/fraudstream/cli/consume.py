@@ -17,6 +17,7 @@ class Targets(StrEnum):
 
     TRANSACTIONS = "transactions"
     FRAUD = "fraud"
+    PROFILES = "profiles"
     ALL = "all"
 
 
@@ -40,13 +41,15 @@ def consume(
 ) -> None:
     """Store the stream in PostgreSQL, each message exactly once.
 
-    `shop.transactions` gets what is not known as fraud, `shop.fraud_transactions` what is, and
-    `shop.rejected` what could not be read. Runs until Ctrl-C, or with --once until it has caught up.
+    `shop.transactions` gets what is not known as fraud, `shop.fraud_transactions` what is,
+    `shop.profiles` what is remembered of users, devices, places and merchants (`stored` counts the
+    transactions that were folded), and `shop.rejected` what could not be read. Runs until Ctrl-C, or
+    with --once until it has caught up.
     """
     from fraudstream.spark.run import run_consumer
 
     flags = {"transactions_topic": topic, "bootstrap_servers": bootstrap_servers}
-    names = ("fraud", "transactions") if targets is Targets.ALL else (targets.value,)
+    names = ("fraud", "profiles", "transactions") if targets is Targets.ALL else (targets.value,)
     summary = run_consumer(names, flags, once=once, accept_loss=accept_loss)
     report(summary, as_json=as_json)
     if summary.interrupted:
@@ -61,6 +64,8 @@ def report(summary: "Summary", *, as_json: bool) -> None:
         return
     for name, counts in document["targets"].items():
         typer.echo(f"{name}: {counts['stored']:,} stored, {counts['duplicates']:,} were there already")
+    if summary.from_future:
+        typer.echo(f"{summary.from_future:,} lie in the future: stored, but left out of the profiles")
     typer.echo(f"{summary.rejected:,} rejected, in {summary.seconds:.1f} s")
     if summary.rejected:
         typer.echo("`fraudstream rejected list` shows what could not be read, and why.")
@@ -74,6 +79,7 @@ def _document(summary: "Summary") -> dict[str, Any]:
         },
         "rejected": summary.rejected,
         "unknown_fields": summary.unknown_fields,
+        "from_future": summary.from_future,
         "restarts": summary.restarts,
         "seconds": round(summary.seconds, 3),
     }

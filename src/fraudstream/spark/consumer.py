@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -22,10 +23,11 @@ from fraudstream.errors import (
 )
 from fraudstream.kafka import Topic
 from fraudstream.logs import get_logger
-from fraudstream.settings import KafkaSettings, PostgresSettings, SparkSettings
+from fraudstream.settings import KafkaSettings, ModelSettings, PostgresSettings, SparkSettings
 from fraudstream.spark import sink
 from fraudstream.spark.source import read_messages
 from fraudstream.store import positions
+from fraudstream.store.labels import fold_known
 from fraudstream.store.migrate import migrate
 from fraudstream.store.slices import OffsetHole, Outcome
 
@@ -38,6 +40,8 @@ log = get_logger("consume")
 POLL_SECONDS = 0.1
 """How often the driver looks whether the query still runs: bounds how late `--once` ends."""
 NARRATE_SECONDS = 5.0
+LABEL_SECONDS = 60.0
+"""How often labels that became known are folded: a minute is nothing beside a delay of days."""
 STEADY_SECONDS = 60.0
 """A query that lived this long was healthy: its end is a new failure, not the last one going on."""
 KAFKA_WENT_AWAY = re.compile(
@@ -76,6 +80,7 @@ class Summary:
     duplicates: Counter[str] = field(default_factory=Counter)
     rejected: int = 0
     unknown_fields: int = 0
+    from_future: int = 0
     restarts: int = 0
     interrupted: bool = False
     seconds: float = 0.0
@@ -86,18 +91,25 @@ class Summary:
         self.duplicates.update(outcome.duplicates)
         self.rejected += outcome.rejected
         self.unknown_fields += outcome.unknown_fields
+        self.from_future += outcome.from_future
 
 
 class Consumer:
     """Stores a topic in PostgreSQL, exactly once, from the executors."""
 
     def __init__(
-        self, spark: "SparkSession", kafka: KafkaSettings, postgres: PostgresSettings, settings: SparkSettings
+        self,
+        spark: "SparkSession",
+        kafka: KafkaSettings,
+        postgres: PostgresSettings,
+        settings: SparkSettings,
+        model: ModelSettings | None = None,
     ) -> None:
         self._spark = spark
         self._kafka = kafka
         self._postgres = postgres
         self._settings = settings
+        self._label_delay = timedelta(days=(model or ModelSettings()).label_delay_days)
         self._admin = kafka_clients.admin(kafka)
         self._failure: FraudstreamError | None = None
         self._expected: dict[int, dict[str, int]] = {}
@@ -121,6 +133,8 @@ class Consumer:
             started = time.monotonic()
             try:
                 self._stream(topic, start, summary, once=once, stop=stop)
+                if not stop.is_set():
+                    self._fold_labels(targets)
                 break
             except CURABLE as error:
                 if time.monotonic() - started > STEADY_SECONDS:
@@ -233,12 +247,23 @@ class Consumer:
 
     def _watch(self, query: "StreamingQuery", summary: Summary, stop: threading.Event) -> None:
         told, narrated = 0, time.monotonic()
+        folded = narrated
         while query.isActive and not stop.wait(POLL_SECONDS):
+            if time.monotonic() - folded >= LABEL_SECONDS:
+                self._fold_labels(summary.targets)
+                folded = time.monotonic()
             elapsed = time.monotonic() - narrated
             stored = summary.stored.total()
             if elapsed >= NARRATE_SECONDS and stored > told:
                 log.info("stored %s rows, %s a second", f"{stored:,}", f"{(stored - told) / elapsed:,.0f}")
                 told, narrated = stored, time.monotonic()
+
+    def _fold_labels(self, targets: tuple[str, ...]) -> None:
+        """Fold the labels that became known, where profiles are kept."""
+        if "profiles" in targets:
+            known = fold_known(self._postgres, datetime.now(UTC), self._label_delay)
+            if known.truths or known.labels:
+                log.info("folded %s truths and %s labels", f"{known.truths:,}", f"{known.labels:,}")
 
     def _store(self, topic: Topic, summary: Summary, batch: "DataFrame", _batch_id: int) -> None:
         """Have the executors store one micro-batch. Spark calls this; what it raises stops the query."""

@@ -62,5 +62,5 @@ def run_consumer(
     """Consume with the settings in force; see `Consumer.run`."""
     settings = load(kafka=kafka_flags)
     with spark_session(settings, "consume") as spark, stop_on_signals() as stop:
-        consumer = Consumer(spark, settings.kafka, settings.postgres, settings.spark)
+        consumer = Consumer(spark, settings.kafka, settings.postgres, settings.spark, settings.model)
         return consumer.run(targets, once=once, stop=stop, accept_loss=accept_loss)

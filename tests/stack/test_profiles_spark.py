@@ -1,0 +1,94 @@
+"""Profiles through real Kafka and Spark: several partitions at once, repeats, labels, and each target alone."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from random import Random
+from subprocess import CompletedProcess
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from confluent_kafka import Producer
+
+from fraudstream import kafka
+from fraudstream.features.catalogue import COUNTERS
+from fraudstream.features.profiles import combine, fold, fold_labels
+from fraudstream.settings import Settings
+from fraudstream.spark.consumer import Consumer, Summary
+from fraudstream.store.queries import transactions
+from profile_world import stored_profiles, transaction
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+Run = Callable[..., "CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="module")
+def spark(embedded: Settings) -> Iterator["SparkSession"]:
+    from fraudstream.spark.run import spark_session
+
+    with spark_session(embedded, "tests") as session:
+        yield session
+
+
+def send(settings: Settings, values: list[bytes]) -> None:
+    kafka.ensure_topic(settings.kafka, settings.kafka.transactions_topic)
+    producer = Producer(kafka.client_config(settings.kafka))
+    for place, value in enumerate(values):
+        producer.produce(settings.kafka.transactions_topic, value, partition=place % 4)
+    assert producer.flush(30) == 0
+
+
+def consume(spark: "SparkSession", settings: Settings, *targets: str) -> Summary:
+    small = settings.spark.model_copy(update={"rows_per_batch": 100})
+    consumer = Consumer(spark, settings.kafka, settings.postgres, small, settings.model)
+    return consumer.run(targets, once=True, stop=threading.Event())
+
+
+def assert_same(found: pa.Table, expected: pa.Table) -> None:
+    for name in ("entity", "key", "last_at"):
+        assert found[name].to_pylist() == expected[name].to_pylist()
+    for name in COUNTERS:
+        np.testing.assert_allclose(
+            found[name].to_numpy(), expected[name].to_numpy(), rtol=1e-9, atol=1e-90, err_msg=name
+        )
+
+
+def test_consume_all_remembers_every_transaction_and_every_known_truth(
+    spark: "SparkSession", settings: Settings
+) -> None:
+    """The same users and merchants in four partitions, ids that repeat, one message of the year 9999, one of today."""
+    chance = Random(1)
+    values = [transaction(f"t{i % 550}", chance, is_fraud=i % 550 % 3 == 0) for i in range(600)]
+    today = datetime.now(UTC) - timedelta(hours=1)
+    values += [
+        transaction("mad", chance, timestamp="9999-12-31T00:00:00Z"),
+        transaction("today", chance, timestamp=today.isoformat(), is_fraud=1),
+    ]
+    send(settings, values)
+    summary = consume(spark, settings, "fraud", "profiles", "transactions")
+    assert (summary.stored["profiles"], summary.duplicates["profiles"]) == (551, 50)
+    assert summary.from_future == 1
+    rows = transactions(settings.postgres, until=datetime.now(UTC))
+    known = transactions(settings.postgres, until=today)
+    assert (rows.num_rows, known.num_rows) == (551, 550)
+    assert_same(stored_profiles(settings.postgres), combine([fold(rows), fold_labels(known)]))
+
+
+def test_the_program_folds_profiles_alone(spark: "SparkSession", settings: Settings, run: Run) -> None:
+    """`consume profiles`, then everything: what was folded is not folded again, and truth follows with the tables."""
+    chance = Random(2)
+    send(settings, [transaction(f"t{i}", chance, is_fraud=0) for i in range(200)])
+    first = run("consume", "profiles", "--once", "--json")
+    assert first.returncode == 0, first.stderr
+    document = json.loads(first.stdout)
+    assert document["targets"] == {"profiles": {"stored": 200, "duplicates": 0}}
+    assert document["from_future"] == 0
+    summary = consume(spark, settings, "fraud", "profiles", "transactions")
+    assert (summary.stored["transactions"], summary.stored["profiles"]) == (200, 0)
+    rows = transactions(settings.postgres)
+    assert_same(stored_profiles(settings.postgres), combine([fold(rows), fold_labels(rows)]))
