@@ -21,7 +21,9 @@ import pytest
 from psycopg import sql
 
 from fraudstream.local import java, kafka, postgres, services
+from fraudstream.local.home import Home
 from fraudstream.settings import KafkaSettings, PostgresSettings, Settings
+from service_program import NewProgram, Program
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 """`run("status", "--json")`: the real program with the settings of this test."""
@@ -183,3 +185,26 @@ def breakable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Breakable]:
         yield Breakable(home, home.model_copy(update=reach))
     finally:
         services.reset(home)
+
+
+@pytest.fixture
+def new_program(embedded: Settings) -> Iterator[NewProgram]:
+    """Makes homes, and at the end stops and deletes what was started in them."""
+    made: list[Program] = []
+
+    def make(home: Path) -> Program:
+        settings = Settings(_env_file=None, home=home, jars=embedded.jars, kafka=KafkaSettings())
+        made.append(Program(settings))
+        return made[-1]
+
+    yield make
+    for program in made:
+        services.reset(program.settings)
+        assert program.processes() == []
+        assert not (postgres.OUTSIDE / Home.of(program.settings).key).exists()
+
+
+@pytest.fixture
+def program(new_program: NewProgram, tmp_path: Path) -> Program:
+    """The program with an empty home."""
+    return new_program(tmp_path / "home")

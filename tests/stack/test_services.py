@@ -5,141 +5,27 @@ No test here reaches the network: a proxy is set that nobody answers at.
 
 import json
 import os
-import shutil
 import signal
 import socket
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING
 
 import psutil
 import psycopg
 import pytest
 
 from fraudstream import kafka as kafka_clients
-from fraudstream.errors import ServiceError
-from fraudstream.local import postgres, services
+from fraudstream.local import services
 from fraudstream.local.home import Home
-from fraudstream.local.kafka import EmbeddedKafka
 from fraudstream.local.postgres import EmbeddedPostgres
 from fraudstream.settings import KafkaSettings, Settings
+from service_program import NewProgram, Program
 
 if TYPE_CHECKING:
     from stack.conftest import Run
-
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-
-
-class Who(TypedDict, total=False):
-    """Under which user the program runs, as `subprocess` has it."""
-
-    user: int
-    group: int
-    extra_groups: list[int]
-
-
-@dataclass(frozen=True)
-class Program:
-    """The program with a home of its own."""
-
-    settings: Settings
-    who: Who = field(default_factory=Who)
-
-    @property
-    def home(self) -> Path:
-        """FRAUDSTREAM_HOME."""
-        return self.settings.home
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """The environment without the developer's settings, and without a network for Java."""
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("FRAUDSTREAM_")}
-        return inherited | {
-            "FRAUDSTREAM_HOME": str(self.home),
-            "FRAUDSTREAM_JARS": str(self.settings.jars),
-            "HTTPS_PROXY": "http://127.0.0.1:9",
-        }
-
-    def begin(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start a command; stdin is empty."""
-        return subprocess.Popen(
-            [sys.executable, "-m", "fraudstream", *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=self.environment,
-            cwd="/",
-            text=True,
-            **self.who,
-        )
-
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end."""
-        with self.begin(*arguments) as process:
-            out, err = process.communicate(timeout=200)
-        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
-
-    def up(self) -> dict[str, Any]:
-        """What `up --json` prints."""
-        done = self.run("up", "--json")
-        assert done.returncode == 0, done.stdout + done.stderr
-        return dict(json.loads(done.stdout))
-
-    def status(self) -> dict[str, Any]:
-        """What `status --json` prints."""
-        done = self.run("status", "--json")
-        assert done.returncode == 0, done.stdout + done.stderr
-        return dict(json.loads(done.stdout))
-
-    def connect(self) -> "psycopg.Connection[tuple[Any, ...]]":
-        """A connection made from what `status --json` says."""
-        server = self.status()["postgres"]
-        return psycopg.connect(
-            host=server["host"],
-            port=server["port"],
-            user=server["user"],
-            dbname=server["database"],
-            password=Path(server["password_file"]).read_text(),
-            autocommit=True,
-        )
-
-    def processes(self) -> list[psutil.Process]:
-        """The broker and the server of this home, by their command lines."""
-        home = Home.of(self.settings)
-        marks = {str(EmbeddedKafka(home).properties)}
-        marks |= {str(place / "data") for place in (home.postgres, EmbeddedPostgres(home)._outside)}
-        return [p for p in psutil.process_iter(["cmdline"]) if marks & set(p.info["cmdline"] or [])]
-
-
-NewProgram = Callable[..., Program]
-
-
-@pytest.fixture
-def new_program(embedded: Settings) -> Iterator[NewProgram]:
-    """Makes homes, and at the end stops and deletes what was started in them."""
-    made: list[Program] = []
-
-    def make(home: Path) -> Program:
-        settings = Settings(_env_file=None, home=home, jars=embedded.jars, kafka=KafkaSettings())
-        made.append(Program(settings))
-        return made[-1]
-
-    yield make
-    for program in made:
-        services.reset(program.settings)
-        assert program.processes() == []
-        assert not (postgres.OUTSIDE / Home.of(program.settings).key).exists()
-
-
-@pytest.fixture
-def program(new_program: NewProgram, tmp_path: Path) -> Program:
-    return new_program(tmp_path / "home")
 
 
 @contextmanager
@@ -379,121 +265,3 @@ def test_without_jars_and_network_up_says_what_to_do(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert error["code"] == "jars_missing"
     assert "fraudstream jars fetch" in error["hint"]
-
-
-@pytest.fixture
-def small_disk() -> Iterator[Callable[[str], Path]]:
-    """Mounts a file system of a given size, where PostgreSQL's user can reach it."""
-    mounted: list[Path] = []
-
-    def mount(size: str) -> Path:
-        place = Path(tempfile.mkdtemp(prefix="disk-"))
-        options = f"size={size},mode=755"
-        if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", place], check=False).returncode:
-            place.rmdir()
-            pytest.skip("mounting is not permitted here")
-        mounted.append(place)
-        return place
-
-    yield mount
-    for place in mounted:
-        subprocess.run(["umount", "--lazy", place], check=True)
-        place.rmdir()
-
-
-@as_root
-def test_a_disk_that_is_too_small_is_named_at_once(
-    small_disk: Callable[[str], Path], new_program: NewProgram
-) -> None:
-    program = new_program(small_disk("64m"))
-    done = program.run("up")
-    assert done.returncode == 1
-    assert "is full" in done.stderr
-    assert "FRAUDSTREAM_HOME" in done.stderr
-    assert program.processes() == []
-
-
-@as_root
-@pytest.mark.parametrize("size", ["1m", "8m", "24m", "48m"])
-def test_a_disk_that_fills_while_the_data_is_made_is_named(
-    small_disk: Callable[[str], Path], new_program: NewProgram, monkeypatch: pytest.MonkeyPatch, size: str
-) -> None:
-    """With the look at the free space switched off, the services themselves meet the end of the disk."""
-    monkeypatch.setattr("fraudstream.local.trouble.NEW_BYTES", 0)
-    monkeypatch.setattr("fraudstream.local.trouble.OLD_BYTES", 0)
-    program = new_program(small_disk(size) / "home")
-    with pytest.raises(ServiceError, match=r"is full|No space left on device"):
-        services.up(program.settings)
-    assert program.processes() == []
-
-
-@as_root
-def test_a_disk_that_filled_up_is_named_and_all_is_well_when_there_is_room_again(
-    small_disk: Callable[[str], Path], new_program: NewProgram
-) -> None:
-    disk = small_disk("300m")
-    program = new_program(disk / "home")
-    program.up()
-    with program.connect() as connection:
-        connection.execute("create table kept as select 1")
-    program.run("down")
-    free = shutil.disk_usage(disk).free
-    (disk / "filler").write_bytes(bytes(free - 1_000_000))
-    done = program.run("up")
-    assert done.returncode == 1
-    assert "is full" in done.stderr
-    (disk / "filler").unlink()
-    program.up()
-    with program.connect() as connection:
-        assert connection.execute("select count(*) from kept").fetchone() == (1,)
-
-
-def _reachable_copy(settings: Settings, uid: int, directory: Path) -> None:
-    assert settings.jars is not None
-    shutil.copytree(settings.jars, directory / "jars")
-    for path in (directory, *directory.rglob("*")):
-        os.chown(path, uid, uid)
-
-
-@as_root
-def test_an_ordinary_user_needs_nothing_of_root(embedded: Settings) -> None:
-    """Runs the program as another user, below a directory of that user."""
-    uid = 54321
-    if subprocess.run(["test", "-x", Path(sys.executable).resolve()], user=uid, check=False).returncode:
-        pytest.skip(f"{sys.executable} is closed to other users")
-    directory = Path(tempfile.mkdtemp(prefix="ordinary-"))
-    _reachable_copy(embedded, uid, directory)
-    settings = Settings(_env_file=None, home=directory / "home", jars=directory / "jars")
-    program = Program(settings, Who(user=uid, group=uid, extra_groups=[]))
-    try:
-        program.up()
-        assert {process.uids().real for process in program.processes()} == {uid}
-        # Root, too, finds what belongs to the user.
-        assert Program(settings).status()["postgres"]["running"]
-        assert program.run("down").stdout == "Stopped Kafka and PostgreSQL.\n"
-    finally:
-        services.reset(program.settings)
-        shutil.rmtree(directory)
-
-
-@as_root
-def test_root_with_a_closed_home_and_a_closed_python_still_gets_a_server(
-    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Both below /root is how a container usually has it; PostgreSQL's user may enter neither."""
-    closed = tmp_path / "closed"
-    closed.mkdir(mode=0o700)
-    shutil.copytree(postgres.installed(), closed / "pg")
-    outside = Path(tempfile.mkdtemp(prefix="outside-"))
-    monkeypatch.setattr(postgres, "installed", lambda: closed / "pg")
-    monkeypatch.setattr(postgres, "OUTSIDE", outside)
-    try:
-        services.up(program.settings)
-        assert EmbeddedPostgres(Home.of(program.settings)).data.is_relative_to(outside)
-        assert services.status(program.settings)["postgres"]["running"]
-        services.reset(program.settings)
-        assert [path.name for path in outside.iterdir() if path.name != "lock"] == [
-            path.name for path in outside.glob("postgresql-18-*")
-        ]
-    finally:
-        shutil.rmtree(outside)

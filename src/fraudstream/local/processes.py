@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypedDict
@@ -109,7 +109,6 @@ def spawn(
     output: Path,
     cwd: Path,
     user: pwd.struct_passwd | None = None,
-    env: Mapping[str, str],
 ) -> Process:
     """Start a command in a session of its own, with stdout and stderr appended to `output`.
 
@@ -125,7 +124,7 @@ def spawn(
                 stdout=subprocess.PIPE,
                 stderr=log,
                 cwd=cwd,
-                env=dict(env),
+                env=environment(),
                 start_new_session=True,
                 check=True,
                 text=True,
@@ -138,6 +137,24 @@ def spawn(
     pid = int(started.stdout)
     # A process that ended at once has no birth any more; its log says why, so let the caller notice.
     return identify(pid) or Process(pid, "")
+
+
+def serve(
+    pid_file: Path,
+    command: Sequence[str],
+    *,
+    output: Path,
+    cwd: Path,
+    user: pwd.struct_passwd | None = None,
+) -> Process:
+    """`spawn`, and keep in `pid_file` which process it is. What cannot be found again is not left running."""
+    process = spawn(command, output=output, cwd=cwd, user=user)
+    try:
+        record(pid_file, process)
+    except ServiceError:
+        process.send(signal.SIGKILL)
+        raise
+    return process
 
 
 class Who(TypedDict, total=False):

@@ -19,6 +19,7 @@ def service_user(data: Path) -> pwd.struct_passwd | None:
     our own. `nobody` would do, but everything else that runs as nobody could then read the cards.
     """
     if os.geteuid() != 0:
+        _require_name(os.geteuid())
         return None
     try:
         owner = data.stat().st_uid
@@ -30,6 +31,17 @@ def service_user(data: Path) -> pwd.struct_passwd | None:
         return pwd.getpwnam(SYSTEM_USER)
     except KeyError:
         return _create()
+
+
+def _require_name(uid: int) -> None:
+    """Refuse a user without an entry in /etc/passwd, as a container may have: initdb asks for its name."""
+    try:
+        pwd.getpwuid(uid)
+    except KeyError:
+        raise ServiceError(
+            f"PostgreSQL does not run under a user without a name, and user {uid} has none.",
+            hint=f"Give it one in the image (`useradd --uid {uid} app`), or run as a user of /etc/passwd.",
+        ) from None
 
 
 def _create() -> pwd.struct_passwd:
