@@ -8,13 +8,22 @@ message would shift its neighbours.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import msgspec
 from pydantic import ValidationError
 
-from fraudstream.schema import FIELDS, KINDS, REQUIRED, Transaction, arrow_schema
+from fraudstream.schema import (
+    FIELDS,
+    FIRST_INSTANT,
+    KINDS,
+    LAST_INSTANT,
+    REQUIRED,
+    Transaction,
+    arrow_schema,
+    parse_instant,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,6 +32,12 @@ REASON_LENGTH = 500
 """Characters kept of a reason: enough to read, too few to fill a disk with."""
 NUL_ESCAPE = b"\\u0000"
 """The only way to write a NUL in JSON. PostgreSQL cannot store it, so such messages take the slow lane."""
+
+CHUNK = 1000
+"""Messages decoded at a time. Measured: the objects of 10,000 messages leave the cache, which doubles the time
+for each (4.6 against 1.9 microseconds)."""
+_REFUSED = (ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
+"""What the fast lane raises for a message that it does not take."""
 
 
 def _fast_type(name: str) -> Any:
@@ -62,7 +77,6 @@ _Fast = msgspec.defstruct(
     forbid_unknown_fields=True,
 )
 _ORDER: tuple[str, ...] = tuple(f.name for f in msgspec.structs.fields(_Fast))
-_KNOWN = frozenset(FIELDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,31 +109,78 @@ class Decoder:
 
     def decode(self, values: Sequence[bytes | None]) -> Decoded:
         """Rows and rejects of `values`, in their order. Never raises because of a message."""
+        import pyarrow as pa
+
+        parts = [self._chunk(values[start : start + CHUNK], start) for start in range(0, len(values), CHUNK)]
+        return Decoded(
+            pa.concat_tables([part.rows for part in parts]) if parts else _table([]),
+            [position for part in parts for position in part.positions],
+            [reject for part in parts for reject in part.rejects],
+            sum(part.unknown_fields for part in parts),
+        )
+
+    def _chunk(self, values: Sequence[bytes | None], first: int) -> Decoded:
+        """Where every message is well formed, without a Python statement for each; else one after the other."""
+        try:
+            messages = cast(
+                "Sequence[bytes]", values
+            )  # a tombstone among them raises TypeError, and is seen below
+            if NUL_ESCAPE not in b"".join(messages):
+                rows = _table(list(map(msgspec.structs.astuple, map(self._strict.decode, messages))))
+                if _in_years(rows["timestamp"]):
+                    return Decoded(rows, list(range(first, first + len(values))))
+        except (TypeError, *_REFUSED):
+            pass
+        return self._one_by_one(values, first)
+
+    def _one_by_one(self, values: Sequence[bytes | None], first: int) -> Decoded:
         rows: list[tuple[Any, ...]] = []
-        positions: list[int] = []
-        rejects: list[Reject] = []
-        unknown = 0
-        strict, astuple, naive = self._strict.decode, msgspec.structs.astuple, _ORDER.index("timestamp")
-        for position, value in enumerate(values):
+        decoded = Decoded(_table([]), [])
+        for position, value in enumerate(values, first):
             try:
-                if value is None or NUL_ESCAPE in value:
-                    raise ValueError  # noqa: TRY301 - the slow lane below is the handler
-                row = astuple(strict(value))
-                if row[naive].tzinfo is not None:
-                    row[naive].astimezone(UTC)  # raises where UTC leaves the years 1 to 9999
-            except (ValueError, OverflowError, RecursionError, msgspec.MsgspecError):
-                try:
-                    row, extra = self._slowly(value)
-                except ValueError as error:
-                    rejects.append(Reject(position, str(error)[:REASON_LENGTH]))
-                    continue
-                unknown += extra
-            rows.append(row)
-            positions.append(position)
-        return Decoded(_table(rows), positions, rejects, unknown)
+                row, extra = self._one(value)
+            except ValueError as error:
+                decoded.rejects.append(Reject(position, str(error)[:REASON_LENGTH]))
+            else:
+                rows.append(row)
+                decoded.positions.append(position)
+                decoded.unknown_fields += extra
+        decoded.rows = _table(rows)
+        return decoded
+
+    def _one(self, value: bytes | None) -> tuple[tuple[Any, ...], int]:
+        """The row and how many unknown fields it had. Raises ValueError with the reason."""
+        try:
+            if value is not None and NUL_ESCAPE not in value:
+                row: tuple[Any, ...] = msgspec.structs.astuple(self._strict.decode(value))
+                parse_instant(row[_ORDER.index("timestamp")])
+                return row, 0
+        except _REFUSED:
+            pass
+        return self._slowly(value)
 
     def _slowly(self, value: bytes | None) -> tuple[tuple[Any, ...], int]:
         """The row and how many unknown fields it had. Raises ValueError with the reason."""
+        document = self._document(value)
+        known = {name: document[name] for name in FIELDS if name in document}
+        unknown = len(document) - len(known)
+        if unknown and value is not None and NUL_ESCAPE not in value:
+            # A company's messages may all carry fields of its own: without them, the fast lane takes most.
+            try:
+                row: tuple[Any, ...] = msgspec.structs.astuple(msgspec.convert(known, _Fast))
+                parse_instant(row[_ORDER.index("timestamp")])
+            except _REFUSED:
+                pass
+            else:
+                return row, unknown
+        try:
+            transaction = Transaction.model_validate(known)
+        except ValidationError as error:
+            raise ValueError(reasons(error)) from None
+        return tuple(getattr(transaction, name) for name in _ORDER), unknown
+
+    def _document(self, value: bytes | None) -> dict[str, Any]:
+        """The JSON object that a message is. Raises ValueError with the reason where it is none."""
         if value is None:
             raise ValueError("tombstone: the message has no value")
         if not value:
@@ -134,12 +195,7 @@ class Decoder:
             raise ValueError("not JSON: nested too deeply") from None
         if not isinstance(document, dict):
             raise ValueError(f"expected a JSON object, got {_json_name(document)}")  # noqa: TRY004
-        known = {name: document[name] for name in FIELDS if name in document}
-        try:
-            transaction = Transaction.model_validate(known)
-        except ValidationError as error:
-            raise ValueError(reasons(error)) from None
-        return tuple(getattr(transaction, name) for name in _ORDER), len(document.keys() - _KNOWN)
+        return document
 
 
 def reasons(error: ValidationError) -> str:
@@ -153,6 +209,22 @@ def reasons(error: ValidationError) -> str:
 def _json_name(document: object) -> str:
     names = {list: "an array", str: "a text", bool: "a truth", type(None): "null"}
     return names.get(type(document), "a number")
+
+
+def _in_years(instants: "pa.ChunkedArray") -> bool:
+    """Whether all lie in the years 1 to 9999 of UTC; Arrow and PostgreSQL hold more, Python's datetime does not."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    bounds = pc.min_max(instants.cast(pa.int64())).as_py()
+    return not len(instants) or (
+        _microseconds(FIRST_INSTANT) <= bounds["min"] and bounds["max"] <= _microseconds(LAST_INSTANT)
+    )
+
+
+def _microseconds(instant: datetime) -> int:
+    """Since 1970, exactly."""
+    return (instant - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
 def _table(rows: Iterable[tuple[Any, ...]]) -> "pa.Table":
