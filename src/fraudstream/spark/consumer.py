@@ -271,7 +271,7 @@ class Consumer:
             # A batch that was planned on a new topic of this name is caught here: the plan is older than the look.
             if self._find_topic().topic_id != topic.topic_id:
                 raise TopicReplaced(f"Topic {topic.name} was deleted and made again.")
-            job = sink.Job(self._postgres, topic.topic_id, summary.targets, self._expected)
+            job = sink.Job(self._postgres, topic.name, topic.topic_id, summary.targets, self._expected)
             rows = batch.mapInArrow(partial(sink.write, job), sink.REPORT).collect()
             reports, errors = sink.read_reports(row.report for row in rows)
             for report in reports:  # these are committed, whatever became of their neighbours

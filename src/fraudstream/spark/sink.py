@@ -32,6 +32,7 @@ class Job:
     """What every task of a batch is told. Pickled into the task: no secret passes through Spark's settings."""
 
     postgres: PostgresSettings
+    topic: str
     topic_id: str
     targets: tuple[str, ...]
     expected: Mapping[int, Mapping[str, int]]
@@ -53,7 +54,7 @@ def write(job: Job, batches: Iterable["pa.RecordBatch"]) -> Iterator["pa.RecordB
     if first is None:
         return
     partition = first.column("partition")[0].as_py()
-    source = Source(first.column("topic")[0].as_py(), job.topic_id, partition)
+    source = Source(job.topic, job.topic_id, partition)
     messages = (_messages(batch) for batch in chain([first], filled))
     try:
         outcome = store_slice(

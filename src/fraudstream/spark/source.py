@@ -24,7 +24,7 @@ FETCHING = {
 def read_messages(
     spark: "SparkSession", kafka: KafkaSettings, topic: Topic, start: Mapping[int, int], rows_per_batch: int
 ) -> "DataFrame":
-    """Stream `topic`, `partition`, `offset`, `key`, `value`, from `start[partition]` on.
+    """Stream `partition`, `offset`, `key`, `value`, from `start[partition]` on.
 
     One Spark task for each Kafka partition is part of the sink's contract: `minPartitions` and
     `maxRecordsPerPartition` would split a partition and must never be set here.
@@ -39,5 +39,6 @@ def read_messages(
         # Stop where the broker no longer has what the plan promised; the consumer finds out why.
         .option("failOnDataLoss", "true")
         .load()
-        .select("topic", "partition", "offset", "key", "value")
+        # No `topic`: a text in every row costs the JVM and Python a tenth of their time for what the task knows.
+        .select("partition", "offset", "key", "value")
     )
