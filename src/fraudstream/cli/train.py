@@ -11,14 +11,19 @@ from fraudstream.errors import InputError
 from fraudstream.logs import get_logger
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from fraudstream.model.artifact import Model
     from fraudstream.model.tables import Loaded
+    from fraudstream.model.training import Trained
 
 log = get_logger("train")
 
 Data = Annotated[
-    Path,
+    Path | None,
     typer.Option(
-        "--data", help="CSV or Parquet with user_id, timestamp, amount; more fields, more features."
+        "--data",
+        help="CSV or Parquet with user_id, timestamp, amount; more fields, more features. Without it, what is stored in PostgreSQL.",
     ),
 ]
 Map = Annotated[
@@ -36,7 +41,7 @@ Rate = Annotated[
 
 
 def train(
-    data: Data,
+    data: Data = None,
     mapping: Map = None,
     algorithm: Annotated[
         str,
@@ -61,52 +66,116 @@ def train(
     curve: Annotated[Path | None, typer.Option("--curve", help="PNG of precision against recall.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Train a model and judge it honestly: on later transactions, beside two baselines."""
+    """Train a model and judge it honestly: on later transactions, beside two baselines.
+
+    Learns from what is stored in PostgreSQL, or from --data. Adds the model to the registry, where the first one
+    scores at once and later ones wait for `models promote`; with --output it goes to files and needs no database.
+    """
     _be_patient()
     from fraudstream.model import artifact, training
 
     if output is not None:
         artifact.check_target(output)
-    loaded = _load(data, mapping)
+    rows, source = _rows(data, mapping)
     names, algorithm = _features(features, algorithm)
     request = training.Request(algorithm, names, label_delay_days, alert_rate, alerts_per_day)
-    source = {
-        "file": data.name,
-        "read": loaded.read,
-        "unparsable": loaded.unparsable,
-        "duplicates": loaded.duplicates,
-    }
-    trained = training.train(loaded.rows, request, source)
+    trained = training.train(rows, request, source)
     if curve is not None:
         _write_curve(curve, trained.files.get(artifact.CURVE))
     if output is not None:
         artifact.write(trained.files, output)
         log.info("model %s written to %s", trained.report["version"], output)
+    else:
+        _register(trained)
     _show(trained.report | {"source": source}, as_json=as_json)
 
 
+def _register(trained: "Trained") -> None:
+    from fraudstream.model import artifact
+    from fraudstream.settings import load
+    from fraudstream.store import registry
+
+    postgres = load().postgres
+    model = registry.register(postgres, trained.report, artifact.pack(trained.files))
+    if registry.champion(postgres) is None:
+        registry.promote(postgres, model.version)
+        log.info("model %s is registered and, as the first one, champion", model.version)
+    else:
+        log.info(
+            "model %s is registered; `fraudstream models promote %s` lets it score",
+            model.version,
+            model.version,
+        )
+
+
 def evaluate(
-    data: Annotated[Path, typer.Option("--data", help="CSV or Parquet of transactions, or of scores.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data", help="CSV or Parquet of transactions, or of scores. Without it, what is stored."
+        ),
+    ] = None,
     model: Annotated[
-        Path | None, typer.Option("--model", help="Directory of a model, as `train --output` wrote it.")
+        str | None,
+        typer.Option(
+            "--model", help="A version in the registry, or a directory that `train --output` wrote."
+        ),
     ] = None,
     mapping: Map = None,
     label_delay_days: Delay = 7.0,
     alert_rate: Rate = 0.005,
     as_json: Json = False,
 ) -> None:
-    """Judge a model on later transactions, or, without --model, the column `risk` of a file of scores."""
+    """Judge a model on later transactions than it learnt from, or the column `risk` of a file of scores.
+
+    Without --model: the file's scores, or the champion on what is stored in PostgreSQL.
+    """
     from fraudstream.model import artifact, judging
 
-    if model is None:
+    if model is None and data is not None:
         loaded = _load(data, mapping, with_risk=True)
         report = judging.judge_scores(loaded.rows, label_delay_days, alert_rate)
     else:
-        opened = artifact.read(model)
+        opened = _open(model)
         artifact.check_scikit_learn(opened.manifest)
-        loaded = _load(data, mapping)
-        report = judging.judge_model(opened, loaded.rows)
+        report = judging.judge_model(opened, _rows(data, mapping)[0])
     _show(report, as_json=as_json)
+
+
+def _open(model: str | None) -> "Model":
+    """A model from a directory, or from the registry by its version; None is the champion."""
+    from fraudstream.model import artifact
+    from fraudstream.settings import load
+    from fraudstream.store import registry
+
+    if model is not None and Path(model).is_dir():
+        return artifact.read(Path(model))
+    found, packed = registry.load(load().postgres, model)
+    return artifact.unpack(packed, f"model {found.version} in the registry")
+
+
+def _rows(data: Path | None, mapping: list[str] | None) -> tuple["pa.Table", dict[str, Any]]:
+    """The transactions to learn from or to judge on, and where they came from."""
+    if data is not None:
+        loaded = _load(data, mapping)
+        source = {"file": data.name, "read": loaded.read, "unparsable": loaded.unparsable}
+        return loaded.rows, source | {"duplicates": loaded.duplicates}
+    if mapping:
+        raise InputError("--map is for --data.", hint="Name the file with --data, or leave --map out.")
+    from fraudstream.settings import load
+    from fraudstream.store import queries
+    from fraudstream.store.migrate import migrate
+
+    postgres = load().postgres
+    migrate(postgres)
+    rows = queries.transactions(postgres)
+    if not rows.num_rows:
+        raise InputError(
+            "PostgreSQL holds no transactions yet.",
+            hint="Make some history with `fraudstream produce --days 60 --history-only` and `fraudstream consume --once`.",
+        )
+    log.info("%s transactions from PostgreSQL", f"{rows.num_rows:,}")
+    return rows, {"database": postgres.database, "read": rows.num_rows}
 
 
 def _be_patient() -> None:

@@ -151,6 +151,11 @@ def get(postgres: PostgresSettings, version: str | None = None) -> Registered:
     return _model(found)
 
 
+def champion(postgres: PostgresSettings) -> Registered | None:
+    """The model that scores, or None where none was promoted yet."""
+    return next((model for model in models(postgres) if model.status is Status.CHAMPION), None)
+
+
 def load(postgres: PostgresSettings, version: str | None = None) -> tuple[Registered, bytes]:
     """A model with its artifact, whose sha256 matched; without a version the champion.
 
