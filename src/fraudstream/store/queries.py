@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
-from fraudstream.schema import FIELDS, PERSONAL, arrow_schema
+from fraudstream.schema import PERSONAL, arrow_schema
 from fraudstream.settings import PostgresSettings
 from fraudstream.store.connection import connect, translated
 from fraudstream.store.copy import read_rows
@@ -25,27 +25,14 @@ def transactions_schema() -> "pa.Schema":
     return pa.schema([*public, pa.field(LABELLED_AT, pa.timestamp("us", "UTC"))])
 
 
-_PUBLIC = sql.SQL(", ").join(
-    sql.Identifier("t", name) for name in FIELDS if name not in PERSONAL | {"is_fraud"}
-)
-
-_TRANSACTIONS = sql.SQL(
-    """
-with said as (
-  select distinct on (transaction_id) transaction_id, is_fraud, labelled_at
-  from shop.labels order by transaction_id, labelled_at desc, label_id desc
-)
-select {columns}, coalesce(said.is_fraud, t.is_fraud) as is_fraud, said.labelled_at
-from (
-  select * from shop.fraud_transactions
-  union all
-  select * from shop.transactions as o
-  where not exists (select from shop.fraud_transactions as f where f.transaction_id = o.transaction_id)
-) as t left join said using (transaction_id)
-where t.timestamp >= coalesce(%(since)s, '-infinity'::timestamptz)
-  and t.timestamp < coalesce(%(until)s, 'infinity'::timestamptz)
+_ROWS = """
+select *, null::timestamptz as labelled_at from shop.{}
+where timestamp >= coalesce(%(since)s, '-infinity'::timestamptz) and timestamp < coalesce(%(until)s, 'infinity'::timestamptz)
 """
-)
+_SAID = """
+select distinct on (transaction_id) transaction_id, is_fraud, labelled_at
+from shop.labels order by transaction_id, labelled_at desc, label_id desc
+"""
 
 
 def transactions(
@@ -56,10 +43,35 @@ def transactions(
     Of what people said (`shop.labels`) the latest replaces the truth that came with the message. An id
     that came both as fraud and as legitimate stands once, as fraud. Columns: `transactions_schema()`.
     """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    schema, bounds = transactions_schema(), {"since": since, "until": until}
+    said_schema = pa.schema([schema.field(name) for name in ("transaction_id", "is_fraud", LABELLED_AT)])
     with translated(postgres), connect(postgres) as connection, connection.cursor() as cursor:
-        # Rows of one instant stay in the order of arrival, which is that of a scan by a single process from the start.
+        # One look at all tables; and rows of one instant stay in the order of arrival, which is that of
+        # a scan by a single process from the table's start. So nothing is joined or sorted there.
+        cursor.execute("set transaction isolation level repeatable read, read only")
         cursor.execute("set local max_parallel_workers_per_gather = 0")
         cursor.execute("set local synchronize_seqscans = off")
-        query = _TRANSACTIONS.format(columns=_PUBLIC)
-        found = read_rows(cursor, query, transactions_schema(), {"since": since, "until": until})
-    return found.sort_by("timestamp")
+        fraud, legitimate = (
+            read_rows(cursor, sql.SQL(_ROWS).format(sql.Identifier(table)), schema, bounds)
+            for table in ("fraud_transactions", "transactions")
+        )
+        said = read_rows(cursor, sql.SQL(_SAID), said_schema)
+    ids = fraud["transaction_id"].combine_chunks()
+    once = legitimate.filter(pc.invert(pc.is_in(legitimate["transaction_id"], value_set=ids)))
+    return _with_labels(pa.concat_tables([fraud, once]).sort_by("timestamp"), said)
+
+
+def _with_labels(rows: "pa.Table", said: "pa.Table") -> "pa.Table":
+    """`rows` with what people said in the place of what came with the message."""
+    import pyarrow.compute as pc
+
+    if not said.num_rows:
+        return rows
+    place = pc.index_in(rows["transaction_id"], value_set=said["transaction_id"].combine_chunks())
+    for name in ("is_fraud", LABELLED_AT):
+        at = rows.schema.get_field_index(name)
+        rows = rows.set_column(at, rows.schema.field(at), pc.coalesce(said[name].take(place), rows[name]))
+    return rows

@@ -115,6 +115,7 @@ profiles = Table(
         )
         for name, kind in COLUMNS.items()
     ),
+    postgresql_with={"fillfactor": 70},
 )
 """What is remembered of each user, device, place and merchant."""
 

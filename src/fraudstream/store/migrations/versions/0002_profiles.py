@@ -38,6 +38,8 @@ def upgrade() -> None:
         sa.Column("last_at", INSTANT, nullable=False, comment="The latest transaction; counters hold at it."),
         *(sa.Column(name, sa.Double, nullable=False) for name in COUNTERS),
         schema="shop",
+        # Room for the next version of a row on its own page: a merge then leaves the index alone and takes a fifth less.
+        postgresql_with={"fillfactor": 70},
     )
     op.create_table(
         "labels",

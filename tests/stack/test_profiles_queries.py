@@ -1,0 +1,120 @@
+"""What training reads back is what was stored, text for text and digit for digit."""
+
+from datetime import UTC, datetime, timedelta
+from random import Random
+
+import pyarrow as pa
+import pytest
+
+from fraudstream.schema import PERSONAL, arrow_schema
+from fraudstream.settings import PostgresSettings, Settings
+from fraudstream.store.connection import connect
+from fraudstream.store.migrate import migrate
+from fraudstream.store.queries import transactions, transactions_schema
+from profile_world import START, messages, store, transaction
+from samples import message
+
+
+@pytest.fixture
+def postgres(settings: Settings) -> PostgresSettings:
+    migrate(settings.postgres)
+    return settings.postgres
+
+
+def test_an_empty_database_gives_an_empty_table(postgres: PostgresSettings) -> None:
+    assert transactions(postgres) == transactions_schema().empty_table()
+
+
+def test_every_public_column_comes_back_as_it_was(postgres: PostgresSettings) -> None:
+    """Quotes, commas, line breaks, empty texts and nulls; the smallest and largest amounts; years 1 and 9999."""
+    hostile = [
+        'a"b',
+        "a,b",
+        "a\nb\r\nc",
+        "",
+        "\\N",
+        "\\.",
+        " x ",
+        "null",
+        "t",
+        "😀",
+        "'; drop table shop.labels; --",
+    ]
+    rows = [
+        {
+            "transaction_id": f"t{place}",
+            "device": text,
+            "merchant_id": text or None,
+            "currency": None if place % 2 else "",
+            "fraud_scenario": text,
+            "first_name": "Ada",
+            "email": "ada@example.org",
+            "amount": [5e-324, 1.7976931348623157e308, 0.1 + 0.2, 1e22][place % 4],
+            "timestamp": [
+                "0001-01-01T00:00:00Z",
+                "9999-12-31T23:59:59.999999Z",
+                "2025-01-01T00:00:00.000001Z",
+            ][place % 3],
+            "is_fraud": [0, 1, None][place % 3],
+        }
+        for place, text in enumerate(hostile)
+    ]
+    store(postgres, [messages([message(**row) for row in rows])])
+    found = transactions(postgres)
+    assert found.schema == transactions_schema()
+    assert found["timestamp"].to_pylist() == sorted(found["timestamp"].to_pylist())
+    assert not PERSONAL & set(found.column_names)
+    by_id = {row["transaction_id"]: row for row in found.to_pylist()}
+    for row in rows:
+        for name in ("device", "merchant_id", "currency", "fraud_scenario", "amount"):
+            assert by_id[str(row["transaction_id"])][name] == row[name]
+        truth = None if row["is_fraud"] is None else bool(row["is_fraud"])
+        assert by_id[str(row["transaction_id"])]["is_fraud"] is truth
+        assert by_id[str(row["transaction_id"])]["timestamp"] == datetime.fromisoformat(str(row["timestamp"]))
+
+
+def test_since_and_until_bound_the_time(postgres: PostgresSettings) -> None:
+    times = [START + timedelta(days=day) for day in range(5)]
+    store(
+        postgres,
+        [messages([message(transaction_id=f"t{i}", timestamp=t.isoformat()) for i, t in enumerate(times)])],
+    )
+    found = transactions(postgres, since=times[1], until=times[3])
+    assert found["transaction_id"].to_pylist() == ["t1", "t2"]
+
+
+def test_rows_of_one_instant_stay_in_the_order_of_arrival(postgres: PostgresSettings) -> None:
+    names = [f"t{i}" for i in Random(1).sample(range(500), 500)]
+    store(postgres, [messages([message(transaction_id=name) for name in names])])
+    assert transactions(postgres)["transaction_id"].to_pylist() == names
+
+
+def test_the_latest_word_of_people_replaces_the_truth(postgres: PostgresSettings) -> None:
+    """And an id that came both as legitimate and as fraud stands once, as fraud."""
+    values = [message(transaction_id="a", is_fraud=0), message(transaction_id="b", is_fraud=1)]
+    store(postgres, [messages([*values, message(transaction_id="b", is_fraud=0)])])
+    later = datetime(2025, 5, 1, tzinfo=UTC)
+    with connect(postgres) as connection:
+        for is_fraud, at in ((True, later), (False, later - timedelta(days=1))):
+            connection.execute(
+                "insert into shop.labels (transaction_id, is_fraud, labelled_at) values ('a', %s, %s)",
+                (is_fraud, at),
+            )
+    found = {row["transaction_id"]: row for row in transactions(postgres).to_pylist()}
+    assert (len(found), transactions(postgres).num_rows) == (2, 2)
+    assert (found["a"]["is_fraud"], found["a"]["labelled_at"]) == (True, later)
+    assert (found["b"]["is_fraud"], found["b"]["labelled_at"]) == (True, None)
+
+
+def test_the_training_view_takes_it_as_it_is(postgres: PostgresSettings) -> None:
+    from fraudstream.features.training import view
+
+    chance = Random(5)
+    store(postgres, [messages([transaction(f"t{i}", chance) for i in range(200)])])
+    assert view(transactions(postgres)).values.shape[0] == 200
+
+
+def test_the_columns_follow_the_schema_of_transactions() -> None:
+    public = [field for field in arrow_schema() if field.name not in PERSONAL]
+    assert list(transactions_schema())[:-1] == public
+    assert transactions_schema()[-1].type == pa.timestamp("us", "UTC")
