@@ -20,7 +20,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from fraudstream.local import java, kafka, postgres, services
+from fraudstream.local import binaries, java, kafka, services
 from fraudstream.local.home import Home
 from fraudstream.settings import KafkaSettings, PostgresSettings, Settings
 from service_program import NewProgram, Program
@@ -49,7 +49,7 @@ def home_settings(home: Path) -> Settings:
 def pytest_report_header() -> list[str]:
     """Which servers the tests meet."""
     found = java.find_java()
-    return [f"services: {kafka.NAME}, {postgres.version()}, Java {found.version} ({found.home})"]
+    return [f"services: {kafka.NAME}, {binaries.version()}, Java {found.version} ({found.home})"]
 
 
 def _clear_abandoned() -> None:
@@ -201,7 +201,7 @@ def new_program(embedded: Settings) -> Iterator[NewProgram]:
     for program in made:
         services.reset(program.settings)
         assert program.processes() == []
-        assert not (postgres.OUTSIDE / Home.of(program.settings).key).exists()
+        assert not (binaries.OUTSIDE / Home.of(program.settings).key).exists()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fraudstream.errors import ServiceError
-from fraudstream.local import postgres, services
+from fraudstream.local import binaries, services
 from fraudstream.local.home import Home
 from fraudstream.local.postgres import EmbeddedPostgres
 from fraudstream.settings import Settings
@@ -147,14 +147,14 @@ def test_root_with_a_closed_home_and_a_closed_python_still_gets_a_server(
     program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both below /root is how a container usually has it; PostgreSQL's user may enter neither."""
-    package = postgres.installed().parent
+    package = binaries.installed().parent
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
     for directory in package.parent.glob(f"{package.name}*"):
         shutil.copytree(directory, closed / directory.name)
     outside = Path(tempfile.mkdtemp(prefix="outside-"))
-    monkeypatch.setattr(postgres, "installed", lambda: closed / package.name / "pginstall18")
-    monkeypatch.setattr(postgres, "OUTSIDE", outside)
+    monkeypatch.setattr(binaries, "installed", lambda: closed / package.name / "pginstall18")
+    monkeypatch.setattr(binaries, "OUTSIDE", outside)
     try:
         services.up(program.settings)
         assert EmbeddedPostgres(Home.of(program.settings)).data.is_relative_to(outside)

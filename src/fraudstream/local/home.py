@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -100,6 +101,25 @@ class Home:
     def remember(self, service: str, **values: object) -> None:
         """Keep ports and places, so that a restart has the same addresses."""
         write_private(self.state(service), json.dumps(self.remembered(service) | values))
+
+
+@contextmanager
+def workshop(directory: Path) -> Iterator[Path]:
+    """An empty directory inside `directory` to make data in, deleted at the end; move out what is finished.
+
+    Each has a name of its own: what a killed command had begun may go on writing for a moment, and must
+    not write into ours. Those that were left behind are deleted.
+    """
+    for left in directory.glob("data.new*"):
+        shutil.rmtree(left, ignore_errors=True)
+    try:
+        place = Path(tempfile.mkdtemp(prefix="data.new-", dir=directory))
+    except OSError as error:
+        raise unusable(directory, error) from None
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def unusable(path: Path, error: OSError) -> ServiceError:

