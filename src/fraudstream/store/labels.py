@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 CHUNK = 200_000
-"""Rows of one transaction. Who stores rows waits for its end: about a second and a half, once for each chunk of history."""
+"""Rows of one transaction. Who stores rows waits for its end: about a second for each chunk of history."""
 
 _ROWS = sql.SQL("(select * from shop.transactions union all select * from shop.fraud_transactions) as t")
 _COLUMNS = sql.SQL(", ").join(sql.Identifier("t", name) for name in FOLDED)
