@@ -196,6 +196,9 @@ class RandomForestEstimator:
     max_depth: int = 10
     min_samples_leaf: int = 20
     max_features: float = 0.3
+    max_samples: int = 40_000
+    """Rows that one tree draws. The hundred trees together still see every row; a tree that draws all of 300,000 makes
+    a single fit take minutes on two cores."""
     random_state: int = 42
     uses_labels: bool = field(default=True, init=False)
     model: Any = field(default=None, init=False, repr=False)
@@ -211,6 +214,7 @@ class RandomForestEstimator:
             max_depth=self.max_depth,
             min_samples_leaf=self.min_samples_leaf,
             max_features=self.max_features,
+            max_samples=min(self.max_samples, len(rows)),
             n_jobs=-1,
             random_state=self.random_state,
         ).fit(x[rows], y[rows], sample_weight=weights)
