@@ -201,7 +201,7 @@ def _missing(wanted: JarSet, reason: str) -> JarsMissing:
     return JarsMissing(
         f"The jars of {wanted.title} are not cached and could not be fetched: {reason}.",
         hint=(
-            "Run `fraudstream jars fetch` where Maven Central (repo1.maven.org) can be reached, or copy a filled"
+            "Run `fraudstream jars fetch` where Maven Central can be reached, or copy a filled"
             " cache from another machine and set FRAUDSTREAM_JARS to it; FRAUDSTREAM_IVY_SETTINGS names an"
             " ivysettings.xml with a mirror, HTTPS_PROXY a proxy."
         ),
