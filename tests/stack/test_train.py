@@ -1,0 +1,59 @@
+"""From a simulated history in Kafka to a judged, registered model, with the real program."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def test_a_history_becomes_a_model_that_beats_both_baselines(run: Run, tmp_path: Path) -> None:
+    """`produce --days`, `consume`, `train` without a file; the first model is champion, the second one waits."""
+    made = run(
+        "produce", "--days", "45", "--history-only", "--users", "600", "--fraud-rate", "0.01", "--json"
+    )
+    assert made.returncode == 0, made.stderr
+    stored = run("consume", "--once", "--json")
+    assert stored.returncode == 0, stored.stderr
+    targets = json.loads(stored.stdout)["targets"]
+    sent = json.loads(made.stdout)["sent"]
+    assert targets["transactions"]["stored"] + targets["fraud"]["stored"] == sent
+    assert targets["profiles"]["stored"] == sent
+
+    curve = tmp_path / "curve.png"
+    trained = run("train", "--algorithm", "isolation_forest", "--curve", str(curve), "--json")
+    assert trained.returncode == 0, trained.stderr
+    report = json.loads(trained.stdout)
+    reached = report["metrics"]["average_precision"]
+    assert reached > report["baselines"]["amount"]["average_precision"]
+    assert reached > report["baselines"]["random"]["average_precision"]
+    assert report["folds"]
+    assert report["threshold"] > 0
+    assert curve.read_bytes().startswith(b"\x89PNG")
+
+    again = run("train", "--features", "seed", "--json")
+    assert again.returncode == 0, again.stderr
+    second = json.loads(again.stdout)
+    assert second["features"] == ["amount", "device_freq", "location_change"]
+    listed = json.loads(run("models", "list", "--json").stdout)["models"]
+    assert {model["version"]: model["status"] for model in listed} == {
+        report["version"]: "champion", second["version"]: "candidate",
+    }  # fmt: skip
+    assert run("models", "promote", second["version"]).returncode == 0
+    assert run("models", "rollback").returncode == 0
+    assert json.loads(run("models", "show", "--json").stdout)["version"] == report["version"]
+
+    # Nothing later than what it learnt from is stored: judging it on that would flatter it, and is refused.
+    judged = run("evaluate", "--json")
+    assert judged.returncode == 1
+    assert "is left to judge it on" in json.loads(judged.stdout)["error"]["message"]
+
+
+def test_an_empty_database_trains_nothing_and_says_how_to_fill_it(run: Run) -> None:
+    result = run("train", "--json")
+    assert result.returncode == 1
+    error = json.loads(result.stdout)["error"]
+    assert error["message"] == "PostgreSQL holds no transactions yet."
+    assert "fraudstream produce" in error["hint"]
+    assert json.loads(run("models", "list", "--json").stdout) == {"models": []}
