@@ -156,6 +156,7 @@ SMALL_BATCHES = {"FRAUDSTREAM_SPARK__ROWS_PER_BATCH": "2000"}
 """Many commits a second, so that a kill meets one."""
 
 
+@pytest.mark.timeout(1800)  # twenty starts of Spark: 3 minutes on an idle machine, 10 on a busy one
 def test_twenty_killed_consumers_lose_and_double_nothing(
     settings: Settings, environment: dict[str, str], tmp_path: "Path"
 ) -> None:
