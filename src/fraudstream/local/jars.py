@@ -249,7 +249,7 @@ def _ivy_jar() -> Path:
             return Path(str(file.locate()))
     raise JarsMissing(
         "The installed PySpark lacks Ivy (pyspark/jars/ivy-*.jar).",
-        hint="Install PySpark from its wheel: `pip install --force-reinstall 'pyspark>=4.2,<4.3'`.",
+        hint="Install PySpark from its wheel: `pip install --force-reinstall 'pyspark==4.2.0'`.",
     )
 
 
