@@ -123,7 +123,7 @@ def test_the_proxy_of_the_environment_is_told_to_java(
 @pytest.mark.parametrize(
     ("report", "reason"),
     [
-        ("a\n\tHost repo1.maven.org not found. url=x\nb", "Host repo1.maven.org not found. url=x"),
+        ("a\n\tHost mirror.example not found. url=x\nb", "Host mirror.example not found. url=x"),
         (":: a#b;1: not found\n", "a#b;1: not found, or its repository does not answer"),
         ("\n", "Ivy said nothing"),
         ("something new\n", "something new"),

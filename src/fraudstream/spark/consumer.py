@@ -85,6 +85,13 @@ class Summary:
     interrupted: bool = False
     seconds: float = 0.0
 
+    @property
+    def rows(self) -> int:
+        """Rows in the tables; where profiles are kept alone, the transactions that they counted."""
+        return (
+            sum(count for target, count in self.stored.items() if target != "profiles") or self.stored.total()
+        )
+
     def add(self, outcome: Outcome) -> None:
         """Count what one slice did."""
         self.stored.update(outcome.stored)
@@ -253,7 +260,7 @@ class Consumer:
                 self._fold_labels(summary.targets)
                 folded = time.monotonic()
             elapsed = time.monotonic() - narrated
-            stored = summary.stored.total()
+            stored = summary.rows
             if elapsed >= NARRATE_SECONDS and stored > told:
                 log.info("stored %s rows, %s a second", f"{stored:,}", f"{(stored - told) / elapsed:,.0f}")
                 told, narrated = stored, time.monotonic()
