@@ -1,7 +1,6 @@
 """Spark scores the exported trees as scikit-learn does."""
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +16,6 @@ from fraudstream.model.extract import Side, from_gradient_boosting, from_isolati
 from fraudstream.model.trees import Ensemble
 
 FEATURES = ("amount", "share", "flag", "a", "b")
-
-
-@pytest.fixture(scope="module")
-def spark() -> Iterator[SparkSession]:
-    """A Spark of this module's own: two threads, no web page."""
-    os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
-    session = (
-        SparkSession.builder.master("local[2]")
-        .config("spark.ui.enabled", "false")
-        .config("spark.driver.host", "127.0.0.1")
-        .config("spark.sql.shuffle.partitions", "2")
-        .getOrCreate()
-    )
-    session.sparkContext.setLogLevel("ERROR")
-    yield session
-    session.stop()
 
 
 def sample(rows: int, seed: int) -> tuple[Any, Any]:

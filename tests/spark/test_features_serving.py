@@ -1,6 +1,5 @@
 """Serving in Spark gives the features that training saw, from plain SQL expressions."""
 
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,21 +20,13 @@ from fraudstream.schema import spark_ddl
 NAMES = tuple(FEATURES)
 
 
-@pytest.fixture(scope="module")
-def spark() -> Iterator[SparkSession]:
-    """A Spark of this module's own, in a time zone that would show where UTC is not meant."""
-    os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
-    session = (
-        SparkSession.builder.master("local[2]")
-        .config("spark.ui.enabled", "false")
-        .config("spark.driver.host", "127.0.0.1")
-        .config("spark.sql.shuffle.partitions", "2")
-        .config("spark.sql.session.timeZone", "Asia/Kathmandu")
-        .getOrCreate()
-    )
-    session.sparkContext.setLogLevel("ERROR")
-    yield session
-    session.stop()
+@pytest.fixture(autouse=True)
+def _far_from_utc(spark: SparkSession) -> Iterator[None]:
+    """A time zone that would show where UTC is not meant."""
+    before = spark.conf.get("spark.sql.session.timeZone")
+    spark.conf.set("spark.sql.session.timeZone", "Asia/Kathmandu")
+    yield
+    spark.conf.set("spark.sql.session.timeZone", before or "UTC")
 
 
 def joined(spark: SparkSession, table: pa.Table) -> DataFrame:

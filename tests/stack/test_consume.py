@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from subprocess import CompletedProcess
 from typing import TYPE_CHECKING, Any
 
@@ -24,14 +24,6 @@ BOTH = ("fraud", "transactions")
 Run = Callable[..., "CompletedProcess[str]"]
 Record = tuple[bytes | None, int]
 """A value and the partition that it goes to."""
-
-
-@pytest.fixture(scope="module")
-def spark(embedded: Settings) -> Iterator["SparkSession"]:
-    from fraudstream.spark.run import spark_session
-
-    with spark_session(embedded, "tests") as session:
-        yield session
 
 
 @pytest.fixture

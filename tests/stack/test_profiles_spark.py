@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from random import Random
 from subprocess import CompletedProcess
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import pytest
 from confluent_kafka import Producer
 
 from fraudstream import kafka
@@ -25,14 +24,6 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 Run = Callable[..., "CompletedProcess[str]"]
-
-
-@pytest.fixture(scope="module")
-def spark(embedded: Settings) -> Iterator["SparkSession"]:
-    from fraudstream.spark.run import spark_session
-
-    with spark_session(embedded, "tests") as session:
-        yield session
 
 
 def send(settings: Settings, values: list[bytes]) -> None:

@@ -1,0 +1,30 @@
+"""One Spark session for the whole run: a JVM takes the connector's jars when it starts, or never."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import platformdirs
+import pytest
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator["SparkSession"]:
+    """Spark as the program starts it; the jar cache is that of the person who runs the tests."""
+    from fraudstream.settings import KafkaSettings, PostgresSettings, Settings
+    from fraudstream.spark.run import spark_session
+
+    jars = os.environ.get("FRAUDSTREAM_JARS") or Path(platformdirs.user_cache_dir("fraudstream")) / "jars"
+    settings = Settings(
+        _env_file=None,
+        home=tmp_path_factory.mktemp("spark"),
+        jars=Path(jars),
+        kafka=KafkaSettings(),
+        postgres=PostgresSettings(),
+    )
+    with spark_session(settings, "tests") as session:
+        yield session
