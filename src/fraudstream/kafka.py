@@ -178,8 +178,20 @@ def bounds(kafka: KafkaSettings, topic: Topic) -> Mapping[int, Bounds]:
         futures = client.list_offsets(request, request_timeout=kafka.timeout_seconds)
         return {where.partition: _answer(kafka, future).offset for where, future in futures.items()}
 
-    first, end = ask(offsets.earliest()), ask(offsets.latest())
-    return {partition: Bounds(first[partition], end[partition]) for partition in topic.partitions}
+    deadline = time.monotonic() + kafka.timeout_seconds
+    while True:
+        try:
+            first, end = ask(offsets.earliest()), ask(offsets.latest())
+        except _NotReady:  # the topic was made a moment ago, perhaps by the producer beside us
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(METADATA_SECONDS)
+        else:
+            return {partition: Bounds(first[partition], end[partition]) for partition in topic.partitions}
+
+
+class _NotReady(TopicError):
+    """A partition has no leader yet."""
 
 
 def _answer(kafka: KafkaSettings, future: "Future[Any]", missing: int | None = None) -> Any:
@@ -201,7 +213,12 @@ def _answer(kafka: KafkaSettings, future: "Future[Any]", missing: int | None = N
             return None
         if cause.code() in unreachable:
             raise BrokerUnreachable(servers(kafka), kafka.timeout_seconds, cause.str()) from None
-        raise TopicError(
+        not_ready = {
+            KafkaError.LEADER_NOT_AVAILABLE,
+            KafkaError.NOT_LEADER_FOR_PARTITION,
+            KafkaError.UNKNOWN_TOPIC_OR_PART,
+        }
+        raise (_NotReady if cause.code() in not_ready else TopicError)(
             f"Kafka refused: {cause.str()} ({cause.name()}).",
             hint="Check the topic's name and what this user may do with it.",
         ) from None
