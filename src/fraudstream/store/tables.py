@@ -23,7 +23,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.types import TypeEngine
 
 from fraudstream.features.catalogue import COLUMNS, KEY_COLUMNS
@@ -157,3 +157,86 @@ models = Table(
     Index("models_one_champion", "status", unique=True, postgresql_where=text("status = 'champion'")),
 )
 """Trained models, and which of them scores: the champion."""
+
+
+def _instant(name: str, **options: Any) -> Column[Any]:
+    return Column(name, DateTime(timezone=True), **options)
+
+
+scores = Table(
+    "scores",
+    metadata,
+    Column("transaction_id", Text, primary_key=True),
+    Column("user_id", Text, nullable=False),
+    _instant("timestamp", nullable=False),
+    Column("amount", Double, nullable=False),
+    Column("risk", Double, nullable=False),
+    Column("flagged", Boolean, nullable=False),
+    Column("rules", ARRAY(Text), nullable=False),
+    Column("model_version", Text, nullable=False),
+    _instant("scored_at", nullable=False),
+    _instant("sent_at", comment="When the transaction's message entered Kafka."),
+    Index("scores_timestamp", "timestamp", postgresql_using="brin"),
+    Index("scores_scored_at", "scored_at", postgresql_using="brin"),
+)
+"""The first decision of every transaction."""
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("transaction_id", Text, primary_key=True),
+    Column("user_id", Text, nullable=False),
+    _instant("timestamp", nullable=False),
+    Column("amount", Double, nullable=False),
+    *(
+        Column(name, Text)
+        for name in ("device", "location", "transaction_location", "merchant_id", "currency")
+    ),
+    Column("risk", Double, nullable=False),
+    Column("rules", ARRAY(Text), nullable=False),
+    Column("model_version", Text, nullable=False),
+    _instant("scored_at", nullable=False),
+    _instant("sent_at"),
+    Column(
+        "reasons", JSONB, nullable=False, comment="What contributed most: feature, contribution, sentence."
+    ),
+    Column("features", JSONB, nullable=False, comment="As the decision saw them."),
+    Index("alerts_scored_at", "scored_at"),
+    Index("alerts_user_id", "user_id", "timestamp"),
+)
+"""Decisions that flagged, with their reasons."""
+
+hourly = Table(
+    "hourly",
+    metadata,
+    Column("kind", Text, primary_key=True, comment="transactions, fraud, scores or alerts."),
+    _instant("hour", primary_key=True, comment="Of the transactions' own time."),
+    Column("count", BigInteger, nullable=False),
+    Column("amount", Double, nullable=False),
+)
+"""How many rows and how much money each hour has: a chart of months reads hundreds of rows, not millions."""
+
+risk_bins = Table(
+    "risk_bins",
+    metadata,
+    Column("model_version", Text, primary_key=True),
+    _instant("hour", primary_key=True, comment="Of scored_at."),
+    Column(
+        "bin", Integer, primary_key=True, autoincrement=False, comment="In the manifest's score_reference."
+    ),
+    Column("count", BigInteger, nullable=False),
+)
+"""How risks are spread, hour by hour, in the bins of each model's own reference: what drift is worked out from."""
+
+stream_progress = Table(
+    "stream_progress",
+    metadata,
+    Column("stream", Text, primary_key=True, comment="Which command: consume, score, …"),
+    Column("topic", Text, primary_key=True),
+    Column("partition", Integer, primary_key=True, autoincrement=False),
+    Column("next_offset", BigInteger, nullable=False),
+    Column("end_offset", BigInteger, nullable=False, comment="Of the partition; lag is the difference."),
+    Column("rows_per_second", Double, nullable=False, comment="Of the whole stream."),
+    _instant("updated_at", nullable=False, server_default=func.now()),
+)
+"""Where each running stream stands, as it said last."""
