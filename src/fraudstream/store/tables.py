@@ -43,6 +43,10 @@ def _column_type(kind: Kind) -> TypeEngine[Any]:
     return types[kind]
 
 
+def _instant(name: str, **options: Any) -> Column[Any]:
+    return Column(name, DateTime(timezone=True), **options)
+
+
 def _transactions(name: str) -> Table:
     return Table(
         name,
@@ -134,6 +138,18 @@ labels = Table(
 )
 """What people said: rows are added, never changed but for `folded_at`; the latest of a transaction counts."""
 
+label_files = Table(
+    "label_files",
+    metadata,
+    Column(
+        "sha256", Text, primary_key=True, comment="Of the file's bytes and of how its columns were mapped."
+    ),
+    Column("name", Text, nullable=False),
+    Column("added", BigInteger, nullable=False),
+    _instant("read_at", nullable=False, server_default=func.now()),
+)
+"""Files of labels that were read: one that comes again adds nothing, whatever was said since."""
+
 watermarks = Table(
     "watermarks",
     metadata,
@@ -157,10 +173,6 @@ models = Table(
     Index("models_one_champion", "status", unique=True, postgresql_where=text("status = 'champion'")),
 )
 """Trained models, and which of them scores: the champion."""
-
-
-def _instant(name: str, **options: Any) -> Column[Any]:
-    return Column(name, DateTime(timezone=True), **options)
 
 
 scores = Table(
@@ -197,11 +209,13 @@ alerts = Table(
     Column("model_version", Text, nullable=False),
     _instant("scored_at", nullable=False),
     _instant("sent_at"),
+    _instant("stored_at", nullable=False, server_default=func.now()),
     Column(
         "reasons", JSONB, nullable=False, comment="What contributed most: feature, contribution, sentence."
     ),
     Column("features", JSONB, nullable=False, comment="As the decision saw them."),
     Index("alerts_scored_at", "scored_at"),
+    Index("alerts_stored_at", "stored_at"),
     Index("alerts_user_id", "user_id", "timestamp"),
 )
 """Decisions that flagged, with their reasons."""

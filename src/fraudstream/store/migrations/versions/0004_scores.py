@@ -90,6 +90,19 @@ def upgrade() -> None:
         sa.Column("updated_at", INSTANT, nullable=False, server_default=sa.func.now()),
         schema="shop",
     )
+    op.create_table(
+        "label_files",
+        sa.Column(
+            "sha256",
+            sa.Text,
+            primary_key=True,
+            comment="Of the file's bytes and of how its columns were mapped.",
+        ),
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("added", sa.BigInteger, nullable=False),
+        sa.Column("read_at", INSTANT, nullable=False, server_default=sa.func.now()),
+        schema="shop",
+    )
     for kind, table in (("transactions", "transactions"), ("fraud", "fraud_transactions")):
         op.execute(
             "insert into shop.hourly (kind, hour, count, amount)"  # noqa: S608 - constants of this module
@@ -135,6 +148,7 @@ def _alerts() -> None:
         sa.Column("model_version", sa.Text, nullable=False),
         sa.Column("scored_at", INSTANT, nullable=False),
         sa.Column("sent_at", INSTANT),
+        sa.Column("stored_at", INSTANT, nullable=False, server_default=sa.func.now()),
         sa.Column(
             "reasons",
             JSONB,
@@ -144,7 +158,8 @@ def _alerts() -> None:
         sa.Column("features", JSONB, nullable=False, comment="As the decision saw them."),
         schema="shop",
     )
-    op.create_index("alerts_scored_at", "alerts", ["scored_at"], schema="shop")
+    for column in ("scored_at", "stored_at"):
+        op.create_index(f"alerts_{column}", "alerts", [column], schema="shop")
     op.create_index("alerts_user_id", "alerts", ["user_id", "timestamp"], schema="shop")
 
 
@@ -152,5 +167,5 @@ def downgrade() -> None:
     """Drop the decisions, with what they hold."""
     for name in reversed(VIEWS):
         op.execute(f"drop view shop.{name}")
-    for name in ("stream_progress", "risk_bins", "hourly", "alerts", "scores"):
+    for name in ("label_files", "stream_progress", "risk_bins", "hourly", "alerts", "scores"):
         op.drop_table(name, schema="shop")
