@@ -26,7 +26,7 @@ def transactions_schema() -> "pa.Schema":
 
 
 _ROWS = """
-select *, null::timestamptz as labelled_at from shop.{}
+select {}, null::timestamptz as labelled_at from shop.{}
 where timestamp >= coalesce(%(since)s, '-infinity'::timestamptz) and timestamp < coalesce(%(until)s, 'infinity'::timestamptz)
 """
 _SAID = """
@@ -47,6 +47,8 @@ def transactions(
     import pyarrow.compute as pc
 
     schema, bounds = transactions_schema(), {"since": since, "until": until}
+    # Named one by one: who trains need not have the right to read names and addresses.
+    public = sql.SQL(", ").join(sql.Identifier(name) for name in schema.names if name != LABELLED_AT)
     said_schema = pa.schema([schema.field(name) for name in ("transaction_id", "is_fraud", LABELLED_AT)])
     with translated(postgres), connect(postgres) as connection, connection.cursor() as cursor:
         # One look at all tables; and rows of one instant stay in the order of arrival, which is that of
@@ -55,7 +57,7 @@ def transactions(
         cursor.execute("set local max_parallel_workers_per_gather = 0")
         cursor.execute("set local synchronize_seqscans = off")
         fraud, legitimate = (
-            read_rows(cursor, sql.SQL(_ROWS).format(sql.Identifier(table)), schema, bounds)
+            read_rows(cursor, sql.SQL(_ROWS).format(public, sql.Identifier(table)), schema, bounds)
             for table in ("fraud_transactions", "transactions")
         )
         said = read_rows(cursor, sql.SQL(_SAID), said_schema)

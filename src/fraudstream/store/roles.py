@@ -1,0 +1,151 @@
+"""Roles with the rights that each kind of work needs, and no more.
+
+    fraudstream_reader     looks: Grafana, reports; no names, no e-mail, no raw messages
+    fraudstream_reviewer   a reader who also says what was fraud: the dashboard, `label`
+    fraudstream_trainer    a reader who also registers and promotes models: `train`, `models`
+    fraudstream_writer     stores the stream: `consume`, `score`, `rejected`; changes and deletes no transaction
+
+They have no login and no password: people and services get logins of their own, as members. Who made the tables
+stays their owner, who alone migrates and forgets. Models have a role apart because an estimator is a pickle:
+who may write `shop.models` may run code where it is opened.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from psycopg import sql
+from sqlalchemy import Table
+
+from fraudstream.schema import PERSONAL
+from fraudstream.settings import PostgresSettings
+from fraudstream.store.connection import connect, translated
+from fraudstream.store.migrate import migrate
+from fraudstream.store.tables import SCHEMA, metadata
+
+READER, REVIEWER, TRAINER, WRITER = (
+    f"fraudstream_{work}" for work in ("reader", "reviewer", "trainer", "writer")
+)
+
+HIDDEN: Mapping[str, frozenset[str]] = {"rejected": frozenset({"key", "value"})}
+"""Columns that readers do not see besides `schema.PERSONAL`: a message that could not be read may hold any name."""
+VIEWS = ("alert_reviews", "alert_quality", "score_drift", "decision_latency")
+"""Read with their owner's rights; none of them shows a personal column."""
+VERSION_TABLE = "alembic_version"
+"""Every command looks whether the tables are up to date."""
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A name and its rights: by table and privilege the columns, where None stands for all of them."""
+
+    name: str
+    meaning: str
+    rights: Mapping[str, Mapping[str, tuple[str, ...] | None]]
+    member_of: str | None = None
+
+
+def _public_columns(table: Table) -> tuple[str, ...] | None:
+    hidden = PERSONAL | HIDDEN.get(table.name, frozenset())
+    names = tuple(column.name for column in table.columns if column.name not in hidden)
+    return None if len(names) == len(table.columns) else names
+
+
+_READ: dict[str, Mapping[str, tuple[str, ...] | None]] = {
+    **{table.name: {"select": _public_columns(table)} for table in metadata.sorted_tables},
+    **{name: {"select": None} for name in (*VIEWS, VERSION_TABLE)},
+}
+_APPEND: Mapping[str, None] = {"select": None, "insert": None}
+_KEEP: Mapping[str, None] = {**_APPEND, "update": None}
+_WRITE: dict[str, Mapping[str, tuple[str, ...] | None]] = {
+    **dict.fromkeys(("transactions", "fraud_transactions", "scores", "alerts"), _APPEND),
+    **dict.fromkeys(
+        ("stream_offsets", "profiles", "watermarks", "hourly", "risk_bins", "stream_progress"), _KEEP
+    ),
+    "rejected": {**_APPEND, "update": ("replayed_at",)},
+    "labels": {"select": None, "update": ("folded_at",)},
+    "models": {"select": None},
+    **{name: {"select": None} for name in (*VIEWS, VERSION_TABLE)},
+}
+
+ROLES: tuple[Role, ...] = (
+    Role(READER, "reads everything but names, e-mail addresses and raw messages", _READ),
+    Role(
+        REVIEWER,
+        "a reader who adds labels",
+        # Neither when it was folded, which the stream keeps, nor its number.
+        {"labels": {"insert": ("transaction_id", "is_fraud", "labelled_at", "labelled_by", "note")}},
+        READER,
+    ),
+    # `lock table … in share row exclusive mode`, by which promotions queue up, asks for the right on the whole table.
+    Role(
+        TRAINER,
+        "a reader who registers and promotes models",
+        {"models": {"insert": None, "update": None}},
+        READER,
+    ),
+    Role(WRITER, "stores the stream; changes and deletes no transaction, decision or label", _WRITE),
+)
+"""In the order in which they are made."""
+
+
+def statements(database: str) -> Iterator[str]:
+    """The SQL that makes the roles and gives them their rights in `database`; running it again changes nothing.
+
+    Rights that an earlier version gave and this one does not are taken away.
+    """
+    names = sql.SQL(", ").join(sql.Identifier(role.name) for role in ROLES)
+    schema = sql.Identifier(SCHEMA)
+    yield from map(_create, ROLES)
+    yield _text("revoke all on all tables in schema {} from {}", schema, names)
+    yield _text("grant connect on database {} to {}", sql.Identifier(database), names)
+    # Rows with ids that are there already go by way of a temporary table, and so do profiles.
+    yield _text("grant temporary on database {} to {}", sql.Identifier(database), sql.Identifier(WRITER))
+    yield _text("grant usage on schema {} to {}", schema, names)
+    for role in ROLES:
+        name = sql.Identifier(role.name)
+        if role.member_of:
+            yield _text("grant {} to {}", sql.Identifier(role.member_of), name)
+        for table, rights in role.rights.items():
+            wanted = sql.SQL(", ").join(_privilege(*right) for right in rights.items())
+            yield _text("grant {} on {} to {}", wanted, sql.Identifier(SCHEMA, table), name)
+
+
+def _create(role: Role) -> str:
+    # Roles belong to the whole server, and `create role` knows no `if not exists`.
+    return _text(
+        "do $$ begin if not exists (select from pg_roles where rolname = {}) then create role {} nologin; end if; end $$",
+        sql.Literal(role.name),
+        sql.Identifier(role.name),
+    )
+
+
+def _privilege(name: str, columns: Iterable[str] | None) -> sql.Composable:
+    if columns is None:
+        return sql.SQL(name)
+    return sql.SQL("{} ({})").format(sql.SQL(name), sql.SQL(", ").join(map(sql.Identifier, columns)))
+
+
+def _text(template: str, *parts: sql.Composable) -> str:
+    return sql.SQL(template).format(*parts).as_string()
+
+
+def script(database: str) -> str:
+    """The same as a file for psql, in one transaction."""
+    heading = [
+        "-- Roles of fraudstream. Run it in the database as the owner of the tables, with the right to create roles;",
+        "-- run it again after every upgrade. They have no login; give people and services logins of their own:",
+        f"--   create role grafana login password '…' in role {READER};",
+    ]
+    return "\n".join([*heading, "begin;", *(f"{line};" for line in statements(database)), "commit;"])
+
+
+def apply(postgres: PostgresSettings) -> tuple[Role, ...]:
+    """Make the roles in the database, whose tables are brought up to date first.
+
+    Raises DatabaseError where the user does not own the tables or may not create roles.
+    """
+    migrate(postgres)
+    with translated(postgres), connect(postgres) as connection:
+        for statement in statements(postgres.database):
+            connection.execute(statement.encode())
+    return ROLES

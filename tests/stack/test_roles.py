@@ -1,0 +1,197 @@
+"""Who may do what in the database: each role does its own work through the real program, and nothing else."""
+
+import json
+import secrets
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.errors import InsufficientPrivilege
+
+from fraudstream.schema import PERSONAL
+from fraudstream.settings import PostgresSettings, Settings
+from fraudstream.store import roles
+from fraudstream.store.connection import connect
+from fraudstream.store.tables import metadata
+from samples import message
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@dataclass(frozen=True)
+class Member:
+    """A login that is a member of one role."""
+
+    postgres: PostgresSettings
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """What a query returns to it."""
+        with connect(self.postgres) as connection:
+            return connection.execute(query.encode()).fetchall()
+
+    def refused(self, statement: str) -> bool:
+        """Whether it lacks the right."""
+        with psycopg.connect(**self._reach()) as connection, connection.cursor() as cursor:
+            try:
+                cursor.execute(statement.encode())
+            except InsufficientPrivilege:
+                return True
+            finally:
+                connection.rollback()
+        return False
+
+    def _reach(self) -> dict[str, Any]:
+        assert self.postgres.password_file is not None
+        return {
+            "host": self.postgres.host, "port": self.postgres.port, "dbname": self.postgres.database,
+            "user": self.postgres.user, "password": self.postgres.password_file.read_text(),
+        }  # fmt: skip
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that make the program this member."""
+        return {
+            "FRAUDSTREAM_POSTGRES__USER": self.postgres.user,
+            "FRAUDSTREAM_POSTGRES__PASSWORD_FILE": str(self.postgres.password_file),
+        }
+
+
+@pytest.fixture
+def member(settings: Settings, run: Run, tmp_path: Path) -> Iterator[Callable[[str], Member]]:
+    """`member("reader")` is a new login with that role; the roles were made by the program itself."""
+    made = run("roles", "apply", "--json")
+    assert made.returncode == 0, made.stderr
+    assert json.loads(made.stdout)["roles"] == [role.name for role in roles.ROLES]
+    logins: list[str] = []
+
+    def make(work: str) -> Member:
+        name, password = f"{work}_{secrets.token_hex(4)}", secrets.token_hex(8)
+        file = tmp_path / f"{name}.password"
+        file.write_text(password)
+        with connect(settings.postgres, autocommit=True) as connection:
+            statement = sql.SQL("create role {} login password {} in role {}").format(
+                sql.Identifier(name), sql.Literal(password), sql.Identifier(f"fraudstream_{work}")
+            )
+            connection.execute(statement)
+        logins.append(name)
+        return Member(settings.postgres.model_copy(update={"user": name, "password_file": file}))
+
+    yield make
+    with connect(settings.postgres, autocommit=True) as connection:
+        # Roles belong to the whole server, which other tests share.
+        for name in [*logins, *(role.name for role in reversed(roles.ROLES))]:
+            connection.execute(sql.SQL("drop owned by {}").format(sql.Identifier(name)))
+            connection.execute(sql.SQL("drop role {}").format(sql.Identifier(name)))
+
+
+def store(settings: Settings, *values: bytes) -> None:
+    """Send messages to the topic of this test."""
+    from confluent_kafka import Producer
+
+    from fraudstream import kafka
+
+    kafka.ensure_topic(settings.kafka, settings.kafka.transactions_topic)
+    producer = Producer(kafka.client_config(settings.kafka))
+    for value in values:
+        producer.produce(settings.kafka.transactions_topic, value, key=b"u-1")
+    assert producer.flush(30) == 0
+
+
+def test_the_stream_is_stored_by_a_writer_and_read_by_a_reader_without_names(
+    settings: Settings, run: Run, environment: dict[str, str], member: Callable[[str], Member]
+) -> None:
+    """`consume` works as a member of `fraudstream_writer`, profiles, truths, duplicates and rejects included."""
+    writer, reader = member("writer"), member("reader")
+    named = message(first_name="Ada", email="ada@example.org")
+    store(
+        settings,
+        named,
+        named,
+        message(transaction_id="f", is_fraud=1, full_name="Mallory"),
+        b'{"first_name": "Ada',
+    )
+    done = run("consume", "--once", "--json", env=environment | writer.environment)
+    assert done.returncode == 0, done.stdout
+    assert json.loads(done.stdout)["targets"]["transactions"] == {"stored": 1, "duplicates": 1}
+    assert writer.refused("delete from shop.transactions")
+    assert writer.refused("update shop.transactions set amount = 1")
+    assert writer.refused("insert into shop.models (version) values ('mine')")
+    assert writer.refused("insert into shop.labels (transaction_id, is_fraud) values ('f', false)")
+
+    assert reader.rows("select transaction_id, amount from shop.transactions") == [("t-1", 12.5)]
+    assert reader.rows("select count(*) from shop.fraud_transactions") == [(1,)]
+    assert reader.rows("select reason from shop.rejected")[0][0].startswith("not JSON")
+    for table in ("transactions", "fraud_transactions"):
+        for column in PERSONAL:
+            assert reader.refused(f"select {column} from shop.{table}")
+        assert reader.refused(f"select * from shop.{table}")
+        assert reader.refused(f"select {table} from shop.{table}"), "a row as a whole holds its names"
+    for column in ("key", "value"):
+        assert reader.refused(f"select {column} from shop.rejected")
+
+
+def test_a_reader_changes_nothing(member: Callable[[str], Member]) -> None:
+    """Neither a table, nor a sequence, nor by making something of its own."""
+    reader = member("reader")
+    for table in metadata.sorted_tables:
+        assert reader.refused(f"insert into shop.{table.name} default values")
+        assert reader.refused(f"delete from shop.{table.name}")
+        assert reader.refused(f"truncate shop.{table.name}")
+        assert reader.refused(f'update shop.{table.name} set "{next(iter(table.columns)).name}" = default')
+    assert reader.refused("create table shop.mine ()")
+    assert reader.refused("create table public.mine ()")
+    assert reader.refused("set role fraudstream_writer")
+    assert reader.refused("drop view shop.alert_reviews")
+
+
+def test_a_reviewer_adds_labels_and_cannot_take_one_back(member: Callable[[str], Member]) -> None:
+    reviewer = member("reviewer")
+    assert reviewer.refused("delete from shop.labels")
+    assert reviewer.refused("update shop.labels set is_fraud = true")
+    assert reviewer.refused(
+        "insert into shop.labels (transaction_id, is_fraud, folded_at) values ('t', true, now())"
+    )
+    assert not reviewer.refused(
+        "insert into shop.labels (transaction_id, is_fraud, labelled_by) values ('t', true, 'me')"
+    )
+    assert reviewer.refused("insert into shop.scores default values")
+    assert reviewer.refused("select email from shop.transactions")
+    assert reviewer.rows("select count(*) from shop.alert_reviews") == [(0,)]
+
+
+def test_applying_the_roles_again_takes_away_what_was_given_by_hand(
+    settings: Settings, run: Run, member: Callable[[str], Member]
+) -> None:
+    reader = member("reader")
+    with connect(settings.postgres) as connection:
+        connection.execute("grant select (email), delete on shop.transactions to fraudstream_reader")
+    assert not reader.refused("select email from shop.transactions")
+    assert run("roles", "apply").returncode == 0
+    assert reader.refused("select email from shop.transactions")
+    assert reader.refused("delete from shop.transactions")
+
+
+def test_who_may_not_make_roles_is_told_so(
+    environment: dict[str, str], run: Run, member: Callable[[str], Member]
+) -> None:
+    done = run("roles", "apply", env=environment | member("writer").environment)
+    assert done.returncode == 1
+    assert "permission denied" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_printed_sql_is_what_apply_runs(
+    settings: Settings, run: Run, member: Callable[[str], Member]
+) -> None:
+    """One text for an administrator to read and run; it parses as a whole and may run over what is there."""
+    reader = member("reader")
+    script = run("roles", "sql").stdout
+    assert script == roles.script(settings.postgres.database) + "\n"
+    with connect(settings.postgres, autocommit=True) as connection:
+        connection.execute(script.encode())
+    assert reader.rows("select count(*) from shop.transactions") == [(0,)]
