@@ -1,0 +1,111 @@
+"""YAML with the place of every character.
+
+A rules file may come from anybody who may propose a change: it is read with limits, without tags (which
+could name Python objects), and without anchors (nine lines of which can stand for a billion nodes).
+"""
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+DEEPEST = 4
+"""Levels of nesting; a list of mappings under one key has three."""
+
+_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
+"""What ends a line for YAML."""
+_ESCAPES = {"x": 4, "u": 6, "U": 10}
+"""Characters of the escapes of a double-quoted text that are longer than two."""
+
+Node = yaml.Node
+
+
+class Trouble(Exception):
+    """The text is no such YAML; `index` is the character where that shows."""
+
+    def __init__(self, message: str, index: int) -> None:
+        super().__init__(message)
+        self.message = message
+        self.index = index
+
+
+class _Loader(yaml.SafeLoader):
+    """Composes nodes and nothing else; refuses what a rules file does not need."""
+
+    depth = 0
+
+    def compose_node(self, parent: Node | None, index: Any) -> Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        at = event.start_mark.index
+        if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
+            raise Trouble("anchors and aliases (& and *) are not taken here; write the text out", at)
+        if getattr(event, "tag", None) is not None:
+            raise Trouble(f"tags ({event.tag}) are not taken here; write the plain text", at)
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise Trouble("nested too deeply for a list of rules", at)
+        node: Node | None = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+
+class Source:
+    """The text of a file."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._starts = [0, *(found.end() for found in _BREAK.finditer(text))]
+
+    def position(self, index: int) -> tuple[int, int]:
+        """Line and column of a character, both from 1."""
+        line = bisect_right(self._starts, index)
+        return line, index - self._starts[line - 1] + 1
+
+    def root(self) -> Node | None:
+        """The one document as nodes, or None where there is nothing but comments. Raises Trouble."""
+        try:
+            loader = _Loader(self.text)
+            try:
+                return loader.get_single_node()
+            finally:
+                loader.dispose()
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            message = " ".join(filter(None, (error.context, error.problem)))
+            raise Trouble(message or "not YAML", mark.index if mark else 0) from None
+        except yaml.reader.ReaderError as error:
+            raise Trouble("a character that YAML does not allow", error.position) from None
+
+    def characters(self, node: yaml.ScalarNode) -> tuple[int, ...]:
+        """For each character of a scalar's value the index in the text of what stands for it, then that of its end.
+
+        Folding and escapes make the value another text than the source. Its visible characters keep
+        their order, though, so both are walked side by side; white space is where the walk has got to.
+        """
+        return tuple(self._walk(node))
+
+    def _walk(self, node: yaml.ScalarNode) -> Iterator[int]:
+        text, style, end = self.text, node.style, node.end_mark.index
+        at: int = node.start_mark.index
+        if style in ("|", ">"):
+            found = _BREAK.search(text, at)  # the value begins below its header
+            at = found.end() if found else end
+        elif style in ("'", '"'):
+            at += 1
+        for character in node.value:
+            while at < end and text[at].isspace() and not character.isspace():
+                at += 1
+            while style == '"' and text.startswith("\\", at) and _BREAK.match(text, at + 1):
+                at += 1
+                while at < end and text[at].isspace():
+                    at += 1
+            yield min(at, end)
+            if style == '"' and text.startswith("\\", at):
+                at += _ESCAPES.get(text[at + 1 : at + 2], 2)
+            elif style == "'" and character == "'":
+                at += 2
+            elif not character.isspace() or text[at : at + 1].isspace():
+                at += 1
+        yield min(at, end)

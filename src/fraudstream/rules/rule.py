@@ -1,0 +1,234 @@
+"""A rule, and how a file becomes rules: every mistake that shows without Spark, with its line and column."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Final, Literal, get_args
+
+import yaml
+
+from fraudstream.errors import InputError
+from fraudstream.rules import reason
+from fraudstream.rules.document import Node, Source, Trouble
+
+Severity = Literal["low", "medium", "high"]
+SEVERITIES: Final[tuple[Severity, ...]] = get_args(Severity)
+
+LARGEST_FILE: Final = 128 * 1024
+"""Bytes: two hundred rules with long comments."""
+MOST_RULES: Final = 200
+"""Each is an expression that every transaction goes through."""
+LONGEST: Final = {"name": 64, "condition": 2_000, "reason": 500, "severity": 10}
+"""Characters of each field; these are all the fields of a rule, in the order in which they are written."""
+_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the characters of a text stand in a file, so that a mistake inside it can be pointed at."""
+
+    positions: tuple[tuple[int, int], ...]
+    """Line and column, from 1, of each character, and last of the end."""
+
+    def at(self, index: int) -> tuple[int, int]:
+        """Line and column of a character."""
+        return self.positions[min(max(index, 0), len(self.positions) - 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One line of the operator's: what to look for, and what to say of it."""
+
+    name: str
+    condition: str
+    """Spark SQL over the fields of a transaction and every feature; true flags the transaction."""
+    reason: str
+    """What an alert says; `{name}` stands for a value, see `reason.render`."""
+    severity: Severity
+    place: Place | None = field(default=None, compare=False, repr=False)
+    """Where the condition stands in its file; None for a rule that came from no file."""
+    file: str | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """Something wrong with a rules file, at a line and a column (both from 1; None where the rule has no file)."""
+
+    message: str
+    line: int | None
+    column: int | None
+    rule: str | None = None
+
+    def __str__(self) -> str:
+        """As a compiler would say it."""
+        place = f"line {self.line}, column {self.column}: " if self.line is not None else ""
+        return f"{place}{f'rule {self.rule}: ' if self.rule else ''}{self.message}"
+
+
+class RuleMistakes(InputError):
+    """Rules that cannot be used as they are, with every mistake that was found."""
+
+    code: ClassVar[str] = "rules"
+
+    def __init__(self, file: str | None, mistakes: Sequence[Mistake]) -> None:
+        where = file or "The rules"
+        few = mistakes[:20]
+        more = [f"… and {len(mistakes) - len(few)} more"] if len(mistakes) > len(few) else []
+        text = (
+            f"{where}, {few[0]}"
+            if len(mistakes) == 1
+            else "\n  ".join([f"{where}: {len(mistakes)} mistakes.", *map(str, few), *more])
+        )
+        super().__init__(text, hint="docs/rules.md says what a rule may look at; nothing was changed.")
+        self.mistakes = tuple(mistakes)
+
+    def document(self) -> dict[str, Any]:
+        """The error, with the place of every mistake."""
+        document = super().document()
+        document["error"]["mistakes"] = [
+            {"rule": m.rule, "line": m.line, "column": m.column, "message": m.message} for m in self.mistakes
+        ]
+        return document
+
+
+def load_rules(path: Path) -> tuple[Rule, ...]:
+    """The rules of a YAML file, in its order: a list of mappings with name, condition, reason and severity.
+
+    Raises RuleMistakes (an InputError) with the line and column of everything that is wrong and shows
+    without Spark; `spark.rules.check` looks into the conditions. Raises InputError where the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST_FILE + 1)
+    except OSError as error:
+        raise InputError(
+            f"The rules {path} cannot be read: {error.strerror or error}.", hint="Check the path."
+        ) from None
+    if len(content) > LARGEST_FILE:
+        raise InputError(f"{path} is larger than {LARGEST_FILE:,} bytes.", hint="Keep the rules you use.")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{path}, line {line}: not UTF-8.", hint="Save the file as UTF-8.") from None
+    return _parsed(Source(text), str(path))
+
+
+def features_read(rules: Sequence[Rule]) -> tuple[str, ...]:
+    """Names of the features that the conditions and reasons of these rules may look at, in the order of definition.
+
+    Found as words: one inside a quoted text is taken, too, which costs a column and changes nothing.
+    """
+    from fraudstream.features.definitions import FEATURES
+
+    words = {word.lower() for rule in rules for word in re.findall(r"\w+", rule.condition)}
+    words.update(name for rule in rules for name in reason.names(rule.reason))
+    return tuple(name for name in FEATURES if name in words)
+
+
+def _parsed(source: Source, file: str) -> tuple[Rule, ...]:
+    try:
+        root = source.root()
+    except Trouble as trouble:
+        raise RuleMistakes(file, [Mistake(trouble.message, *source.position(trouble.index))]) from None
+    reader = _Reader(source, file)
+    rules = [rule for node in reader.items(root) if (rule := reader.rule(node))]
+    if reader.mistakes:
+        raise RuleMistakes(file, sorted(reader.mistakes, key=lambda m: (m.line or 0, m.column or 0)))
+    return tuple(rules)
+
+
+class _Reader:
+    """Turns nodes into rules and collects what is wrong with them."""
+
+    def __init__(self, source: Source, file: str) -> None:
+        self._source = source
+        self._file = file
+        self._names: set[str] = set()
+        self.mistakes: list[Mistake] = []
+
+    def _wrong(self, message: str, index: int, rule: str | None = None) -> None:
+        self.mistakes.append(Mistake(message, *self._source.position(index), rule))
+
+    def items(self, root: Node | None) -> list[Node]:
+        """The nodes of the rules: a list, or one under the key `rules`. An empty file has none."""
+        if root is None:
+            return []
+        if isinstance(root, yaml.MappingNode) and [key.value for key, _ in root.value] == ["rules"]:
+            root = root.value[0][1]
+        if not isinstance(root, yaml.SequenceNode):
+            self._wrong("expected a list of rules, each beginning with `- name:`", root.start_mark.index)
+            return []
+        if len(root.value) > MOST_RULES:
+            self._wrong(
+                f"{len(root.value)} rules; at most {MOST_RULES} are taken",
+                root.value[MOST_RULES].start_mark.index,
+            )
+            return []
+        return list(root.value)
+
+    def rule(self, node: Node) -> Rule | None:
+        """The rule of a node; None where something is wrong with it."""
+        before = len(self.mistakes)
+        if not isinstance(node, yaml.MappingNode):
+            self._wrong(f"expected a rule with {', '.join(LONGEST)}", node.start_mark.index)
+            return None
+        fields = self._fields(node)
+        name = fields["name"].value if "name" in fields else None
+        for missing in LONGEST.keys() - fields.keys():
+            self._wrong(f"{missing} is missing", node.start_mark.index, name)
+        for key, value in fields.items():
+            self._text(key, value, name)
+        if len(self.mistakes) > before:
+            return None
+        return Rule(
+            fields["name"].value,
+            fields["condition"].value,
+            " ".join(fields["reason"].value.split()),
+            fields["severity"].value,
+            Place(tuple(map(self._source.position, self._source.characters(fields["condition"])))),
+            self._file,
+        )
+
+    def _fields(self, node: yaml.MappingNode) -> Mapping[str, yaml.ScalarNode]:
+        """The texts of a mapping by key."""
+        found: dict[str, yaml.ScalarNode] = {}
+        for key, value in node.value:
+            at = key.start_mark.index
+            if not isinstance(key, yaml.ScalarNode) or key.value not in LONGEST:
+                shown = f"{key.value!r:.40}" if isinstance(key, yaml.ScalarNode) else "what stands here"
+                self._wrong(f"{shown} is no key of a rule; the keys are {', '.join(LONGEST)}", at)
+            elif key.value in found:
+                self._wrong(f"{key.value} stands twice", at)
+            elif not isinstance(value, yaml.ScalarNode):
+                self._wrong(f"{key.value} is not a text", value.start_mark.index)
+                found[key.value] = yaml.ScalarNode("", "?", value.start_mark, value.end_mark)
+            else:
+                found[key.value] = value
+        return found
+
+    def _text(self, key: str, node: yaml.ScalarNode, rule: str | None) -> None:
+        """Check one field."""
+        at, text = node.start_mark.index, node.value
+        hidden = next((i for i, c in enumerate(text) if not (c.isprintable() or c in " \n\t")), None)
+        if not text.strip():
+            self._wrong(f"{key} is empty", at, rule)
+        elif hidden is not None:
+            self._wrong(f"{key} holds a character that cannot be seen", self._source.characters(node)[hidden])
+        elif len(text) > LONGEST[key]:
+            self._wrong(f"{key} has {len(text):,} characters; at most {LONGEST[key]:,} are taken", at)
+        elif key == "severity" and text not in SEVERITIES:
+            self._wrong(f"severity {text!r} is none of {', '.join(SEVERITIES)}", at, rule)
+        elif key == "name" and not _NAME.fullmatch(text):
+            self._wrong(
+                f"the name {text!r} may hold letters, digits, _ . and -, and begins with a letter", at
+            )
+        elif key == "name" and text in self._names:
+            self._wrong(f"a second rule is called {text}", at)
+        elif key == "name":
+            self._names.add(text)
+        elif key == "reason":
+            places = self._source.characters(node)
+            for index, message in reason.mistakes(text):
+                self._wrong(message, places[index], rule)

@@ -1,0 +1,39 @@
+"""The operator's rules as Spark columns: the same expressions live, in micro-batches and in a back-test."""
+
+from collections.abc import Sequence
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F  # noqa: N812 - Spark's own custom
+
+from fraudstream.rules import Mistake, Rule, RuleMistakes
+from fraudstream.spark.conditions import faults, forgiving, no_rows
+
+
+def check(spark: SparkSession, rules: Sequence[Rule]) -> None:
+    """Raise RuleMistakes with every condition that may not run, its line and its column.
+
+    A condition is a boolean expression over the fields and features of `rules.columns`.
+    """
+    empty = no_rows(spark)
+    mistakes = []
+    for rule in rules:
+        for fault in faults(spark, empty, rule.condition):
+            line, column = rule.place.at(fault.index) if rule.place else (None, None)
+            mistakes.append(Mistake(fault.message, line, column, rule.name))
+    if mistakes:
+        raise RuleMistakes(rules[0].file, mistakes)
+
+
+def with_rules(rows: DataFrame, rules: Sequence[Rule]) -> DataFrame:
+    """`rows` with the column `rules`: the names of the rules that hold, in their order; never null.
+
+    `rows` has the fields of a transaction and the features of `rules.features_read`. A condition that is
+    null, or that cannot be worked out (a division by zero, a text that is no number), does not hold: it
+    never ends a stream. Raises RuleMistakes as `check` does: nothing unchecked gets in.
+    """
+    check(rows.sparkSession, rules)
+    if not rules:
+        return rows.withColumn("rules", F.array().cast("array<string>"))
+    with forgiving(rows.sparkSession):
+        hits = [F.when(F.expr(rule.condition), F.lit(rule.name)) for rule in rules]
+        return rows.withColumn("rules", F.array_compact(F.array(*hits)))
