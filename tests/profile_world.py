@@ -18,7 +18,7 @@ from fraudstream.store.slices import Messages, Outcome, store_slice
 from fraudstream.store.targets import TARGETS, select
 from samples import message
 
-ALL = tuple(TARGETS)
+ALL = tuple(name for name, target in TARGETS.items() if target.topic == "transactions_topic")
 SOURCE = Source("topic", "topic-uuid", 0)
 START = datetime(2025, 3, 1, tzinfo=UTC)
 

@@ -20,6 +20,36 @@ def message(**changes: Any) -> bytes:
     return json.dumps({k: v for k, v in (GOOD | changes).items() if v is not ...}).encode()
 
 
+DECISION: dict[str, Any] = {
+    "transaction_id": "t-1",
+    "user_id": "u-1",
+    "timestamp": "2025-03-01T10:30:00.250000Z",
+    "amount": 12.5,
+    "device": "ios",
+    "location": "Paris",
+    "transaction_location": "Lyon",
+    "merchant_id": None,
+    "currency": None,
+    "risk": 0.25,
+    "flagged": False,
+    "rules": [],
+    "model_version": "m-1",
+    "scored_at": "2025-03-01T10:30:00.262000Z",
+    "sent_at": "2025-03-01T10:30:00.251000Z",
+    "features": {"amount": 12.5, "user_count_1h": 0.5},
+}
+
+
+def decision(**changes: Any) -> bytes:
+    """A decision of the scorer with some fields changed; a value of ... leaves the field out."""
+    return json.dumps({k: v for k, v in (DECISION | changes).items() if v is not ...}).encode()
+
+
+REFUSAL = json.dumps(
+    {"rejected": "not JSON", "topic": "t", "partition": 0, "offset": 7, "scored_at": "2025-03-01T10:30:00Z"}
+).encode()
+"""What the scorer answers to a message that is no transaction."""
+
 BAD: dict[str, tuple[bytes | None, str]] = {
     "tombstone": (None, "tombstone"),
     "empty value": (b"", "empty"),

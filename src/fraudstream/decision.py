@@ -4,12 +4,17 @@ The scorer writes these fields, `consume scores` reads them, `score --data` prin
 order from here. A decision carries no name and no e-mail, and never the truth.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import msgspec
 
-from fraudstream.schema import ID_LENGTH, TEXT_LENGTH
+from fraudstream.decode import NUL_ESCAPE, REASON_LENGTH, REFUSED, Decoded, Reject, in_years
+from fraudstream.schema import ID_LENGTH, TEXT_LENGTH, parse_instant
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _Id = Annotated[str, msgspec.Meta(min_length=1, max_length=ID_LENGTH)]
 _Text = Annotated[str, msgspec.Meta(max_length=TEXT_LENGTH)]
@@ -58,3 +63,96 @@ FIELDS: tuple[str, ...] = tuple(field.name for field in msgspec.structs.fields(D
 """Of a decision, in the order in which they are written."""
 CONTEXT: tuple[str, ...] = ("device", "location", "transaction_location", "merchant_id", "currency")
 """Fields that a decision repeats from its transaction, so that an alert can be read alone."""
+INSTANTS = ("timestamp", "scored_at", "sent_at")
+JSON_COLUMN = {"postgres": "jsonb"}
+"""Metadata of an Arrow field of text that is JSON."""
+
+
+def arrow_schema() -> "pa.Schema":
+    """The Arrow schema of decoded decisions. `features` is JSON, and kept of those that are flagged."""
+    import pyarrow as pa
+
+    types: dict[str, Any] = dict.fromkeys(FIELDS, pa.string())
+    types |= dict.fromkeys(INSTANTS, pa.timestamp("us", "UTC"))
+    types |= dict.fromkeys(("amount", "risk"), pa.float64())
+    types |= {"flagged": pa.bool_(), "rules": pa.list_(pa.string())}
+    return pa.schema(
+        [pa.field(name, types[name], metadata=JSON_COLUMN if name == "features" else None) for name in FIELDS]
+    )
+
+
+class DecisionDecoder:
+    """Decodes decisions one by one, as `decode.Decoder` does transactions."""
+
+    def __init__(self) -> None:
+        self._decision = msgspec.json.Decoder(Decision)
+        self._refusal = msgspec.json.Decoder(Refusal)
+
+    def decode(self, values: Sequence[bytes | None]) -> Decoded:
+        """Rows of `arrow_schema()`, refusals (counted) and rejects of `values`. Never raises because of a message."""
+        try:
+            messages = cast("Sequence[bytes]", values)  # a tombstone among them raises TypeError
+            if NUL_ESCAPE not in b"".join(messages):
+                rows = _table(list(map(self._decision.decode, messages)))
+                if all(in_years(rows[name]) for name in INSTANTS):
+                    return Decoded(rows, list(range(len(values))))
+        except (TypeError, *REFUSED):
+            pass
+        return self._one_by_one(values)
+
+    def _one_by_one(self, values: Sequence[bytes | None]) -> Decoded:
+        decisions: list[Decision] = []
+        decoded = Decoded(_table([]), [])
+        for position, value in enumerate(values):
+            try:
+                decision = self._one(value)
+            except ValueError as error:
+                decoded.rejects.append(Reject(position, str(error)[:REASON_LENGTH]))
+            else:
+                if decision is None:
+                    decoded.refused += 1
+                else:
+                    decisions.append(decision)
+                    decoded.positions.append(position)
+        decoded.rows = _table(decisions)
+        return decoded
+
+    def _one(self, value: bytes | None) -> Decision | None:
+        """The decision, or None for a refusal. Raises ValueError with the reason where it is neither."""
+        if value is None:
+            raise ValueError("tombstone: the message has no value")
+        try:
+            decision = self._decision.decode(value)
+        except REFUSED as error:
+            reason = f"no decision: {error}"
+        else:
+            for instant in (decision.timestamp, decision.scored_at, decision.sent_at):
+                if instant is not None:
+                    parse_instant(instant)
+            if any("\0" in text for text in _texts(decision)):
+                raise ValueError("contains a NUL character")
+            return decision
+        try:
+            self._refusal.decode(value)
+        except REFUSED:
+            raise ValueError(reason) from None
+        return None
+
+
+def _texts(decision: Decision) -> list[str]:
+    """Every text of a decision, the names of its features included."""
+    values = msgspec.structs.astuple(decision)
+    return [*(v for v in values if isinstance(v, str)), *decision.rules, *decision.features]
+
+
+def _table(decisions: Sequence[Decision]) -> "pa.Table":
+    """Columns of decisions. Naive instants are UTC, which is how Arrow reads them, too."""
+    import pyarrow as pa
+
+    encode = msgspec.json.Encoder().encode
+    columns: dict[str, Any] = dict(
+        zip(FIELDS, zip(*map(msgspec.structs.astuple, decisions), strict=True), strict=False)
+    )
+    columns["features"] = [encode(d.features).decode() if d.flagged else None for d in decisions]
+    schema = arrow_schema()
+    return pa.table([pa.array(columns.get(f.name, ()), f.type) for f in schema], schema=schema)

@@ -36,7 +36,7 @@ NUL_ESCAPE = b"\\u0000"
 CHUNK = 1000
 """Messages decoded at a time. Measured: the objects of 10,000 messages leave the cache, which doubles the time
 for each (4.6 against 1.9 microseconds)."""
-_REFUSED = (ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
+REFUSED = (ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
 """What the fast lane raises for a message that it does not take."""
 
 
@@ -98,6 +98,8 @@ class Decoded:
     positions: list[int]
     rejects: list[Reject] = field(default_factory=list)
     unknown_fields: int = 0
+    refused: int = 0
+    """Messages that are answers without a row: see `decision.Refusal`."""
 
 
 class Decoder:
@@ -127,9 +129,9 @@ class Decoder:
             )  # a tombstone among them raises TypeError, and is seen below
             if NUL_ESCAPE not in b"".join(messages):
                 rows = _table(list(map(msgspec.structs.astuple, map(self._strict.decode, messages))))
-                if _in_years(rows["timestamp"]):
+                if in_years(rows["timestamp"]):
                     return Decoded(rows, list(range(first, first + len(values))))
-        except (TypeError, *_REFUSED):
+        except (TypeError, *REFUSED):
             pass
         return self._one_by_one(values, first)
 
@@ -155,7 +157,7 @@ class Decoder:
                 row: tuple[Any, ...] = msgspec.structs.astuple(self._strict.decode(value))
                 parse_instant(row[_ORDER.index("timestamp")])
                 return row, 0
-        except _REFUSED:
+        except REFUSED:
             pass
         return self._slowly(value)
 
@@ -169,7 +171,7 @@ class Decoder:
             try:
                 row: tuple[Any, ...] = msgspec.structs.astuple(msgspec.convert(known, _Fast))
                 parse_instant(row[_ORDER.index("timestamp")])
-            except _REFUSED:
+            except REFUSED:
                 pass
             else:
                 return row, unknown
@@ -211,7 +213,7 @@ def _json_name(document: object) -> str:
     return names.get(type(document), "a number")
 
 
-def _in_years(instants: "pa.ChunkedArray") -> bool:
+def in_years(instants: "pa.ChunkedArray") -> bool:
     """Whether all lie in the years 1 to 9999 of UTC; Arrow and PostgreSQL hold more, Python's datetime does not."""
     import pyarrow as pa
     import pyarrow.compute as pc

@@ -64,7 +64,7 @@ def test_the_program_moves_a_topic_into_its_tables(settings: Settings, run: Run)
     document = json.loads(first.stdout)
     assert document["targets"] == {
         "fraud": {"stored": 25, "duplicates": 0}, "transactions": {"stored": 75, "duplicates": 0},
-        "profiles": {"stored": 100, "duplicates": 0},
+        "profiles": {"stored": 100, "duplicates": 0}, "scores": {"stored": 0, "duplicates": 0},
     }  # fmt: skip
     assert (document["rejected"], document["restarts"]) == (0, 0)
     again = run("consume-fraud", "--once", "--json")

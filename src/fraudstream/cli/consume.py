@@ -18,13 +18,16 @@ class Targets(StrEnum):
     TRANSACTIONS = "transactions"
     FRAUD = "fraud"
     PROFILES = "profiles"
+    SCORES = "scores"
     ALL = "all"
 
 
 Once = Annotated[
     bool, typer.Option("--once", help="Stop when everything that is in the topic now is stored.")
 ]
-Topic = Annotated[str | None, typer.Option(help="The topic to read.")]
+Topic = Annotated[
+    str | None, typer.Option(help="The topic to read; with `all`, the one of the transactions.")
+]
 Servers = Annotated[str | None, typer.Option(help="Kafka's bootstrap servers, host:port with commas.")]
 AcceptLoss = Annotated[
     bool, typer.Option("--accept-loss", help="Go on where Kafka deleted messages before they were read.")
@@ -43,13 +46,16 @@ def consume(
 
     `shop.transactions` gets what is not known as fraud, `shop.fraud_transactions` what is,
     `shop.profiles` what is remembered of users, devices, places and merchants (`stored` counts the
-    transactions that were folded), and `shop.rejected` what could not be read. Runs until Ctrl-C, or
-    with --once until it has caught up.
+    transactions that were folded), and `shop.rejected` what could not be read. `shop.scores` gets the
+    decisions of `fraudstream score`, and `shop.alerts` the flagged ones with their reasons. Runs until
+    Ctrl-C, or with --once until it has caught up.
     """
     from fraudstream.spark.run import run_consumer
 
-    flags = {"transactions_topic": topic, "bootstrap_servers": bootstrap_servers}
-    names = ("fraud", "profiles", "transactions") if targets is Targets.ALL else (targets.value,)
+    read = "scored_topic" if targets is Targets.SCORES else "transactions_topic"
+    flags = {read: topic, "bootstrap_servers": bootstrap_servers}
+    everything = tuple(target.value for target in Targets if target is not Targets.ALL)
+    names = everything if targets is Targets.ALL else (targets.value,)
     summary = run_consumer(names, flags, once=once, accept_loss=accept_loss)
     report(summary, as_json=as_json)
     if summary.interrupted:
@@ -64,6 +70,8 @@ def report(summary: "Summary", *, as_json: bool) -> None:
         return
     for name, counts in document["targets"].items():
         typer.echo(f"{name}: {counts['stored']:,} stored, {counts['duplicates']:,} were there already")
+    if summary.refused:
+        typer.echo(f"{summary.refused:,} transactions could not be read by the scorer and have no decision")
     if summary.from_future:
         typer.echo(f"{summary.from_future:,} lie in the future: stored, but left out of the profiles")
     typer.echo(f"{summary.rejected:,} rejected, in {summary.seconds:.1f} s")
@@ -78,6 +86,7 @@ def _document(summary: "Summary") -> dict[str, Any]:
             for name in summary.targets
         },
         "rejected": summary.rejected,
+        "refused": summary.refused,
         "unknown_fields": summary.unknown_fields,
         "from_future": summary.from_future,
         "restarts": summary.restarts,

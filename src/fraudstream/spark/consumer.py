@@ -30,6 +30,7 @@ from fraudstream.store import positions
 from fraudstream.store.labels import fold_known
 from fraudstream.store.migrate import migrate
 from fraudstream.store.slices import OffsetHole, Outcome
+from fraudstream.store.targets import by_topic
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -79,6 +80,7 @@ class Summary:
     stored: Counter[str] = field(default_factory=Counter)
     duplicates: Counter[str] = field(default_factory=Counter)
     rejected: int = 0
+    refused: int = 0
     unknown_fields: int = 0
     from_future: int = 0
     restarts: int = 0
@@ -92,17 +94,18 @@ class Summary:
             sum(count for target, count in self.stored.items() if target != "profiles") or self.stored.total()
         )
 
-    def add(self, outcome: Outcome) -> None:
-        """Count what one slice did."""
-        self.stored.update(outcome.stored)
-        self.duplicates.update(outcome.duplicates)
-        self.rejected += outcome.rejected
-        self.unknown_fields += outcome.unknown_fields
-        self.from_future += outcome.from_future
+    def add(self, done: "Outcome | Summary") -> None:
+        """Count what one slice did, or a consumer beside this one."""
+        self.stored.update(done.stored)
+        self.duplicates.update(done.duplicates)
+        self.rejected += done.rejected
+        self.refused += done.refused
+        self.unknown_fields += done.unknown_fields
+        self.from_future += done.from_future
 
 
 class Consumer:
-    """Stores a topic in PostgreSQL, exactly once, from the executors."""
+    """Stores one topic in PostgreSQL, exactly once, from the executors."""
 
     def __init__(
         self,
@@ -128,13 +131,14 @@ class Consumer:
     ) -> Summary:
         """Consume until `stop` is set or, with `once`, until everything that was there is stored.
 
-        A lost PostgreSQL or broker is waited for, `postgres.retry_seconds` at the longest since the
+        The targets read one topic, which is made where it is missing; `run.run_consumer` runs several. A lost PostgreSQL or broker is waited for, `postgres.retry_seconds` at the longest since the
         last progress. Raises StreamError with Spark's reason, MessagesLost, DatabaseError, TopicError.
         """
         began = time.monotonic()
         summary = Summary(targets)
         migrate(self._postgres)
-        topic = kafka_clients.ensure_topic(self._kafka, self._kafka.transactions_topic)
+        (name,) = by_topic(self._kafka, targets)
+        topic = kafka_clients.ensure_topic(self._kafka, name)
         start = self._position(topic, targets, accept_loss=accept_loss)
         while not stop.is_set():
             started = time.monotonic()
@@ -146,7 +150,7 @@ class Consumer:
             except CURABLE as error:
                 if time.monotonic() - started > STEADY_SECONDS:
                     self._failures.clear()
-                found = self._recover(error, targets, stop, accept_loss=accept_loss)
+                found = self._recover(name, error, targets, stop, accept_loss=accept_loss)
                 if found is None:
                     break
                 topic, start = found
@@ -156,7 +160,13 @@ class Consumer:
         return summary
 
     def _recover(
-        self, error: FraudstreamError, targets: tuple[str, ...], stop: threading.Event, *, accept_loss: bool
+        self,
+        name: str,
+        error: FraudstreamError,
+        targets: tuple[str, ...],
+        stop: threading.Event,
+        *,
+        accept_loss: bool,
     ) -> tuple[Topic, dict[int, int]] | None:
         """Wait until the topic and the stored offsets can be read again; None where a stop was asked for.
 
@@ -172,15 +182,15 @@ class Consumer:
             if stop.wait(pause):
                 return None
             try:
-                topic = self._find_topic()
+                topic = self._find_topic(name)
                 return topic, self._position(topic, targets, accept_loss=accept_loss)
             except CURABLE as again:
                 error = again
 
-    def _find_topic(self) -> Topic:
-        found = kafka_clients.find_topic(self._kafka, self._kafka.transactions_topic, self._admin)
+    def _find_topic(self, name: str) -> Topic:
+        found = kafka_clients.find_topic(self._kafka, name, self._admin)
         if found is None:
-            raise QueryStopped(f"Topic {self._kafka.transactions_topic} is gone.")
+            raise QueryStopped(f"Topic {name} is gone.")
         return found
 
     def _position(self, topic: Topic, targets: tuple[str, ...], *, accept_loss: bool) -> dict[int, int]:
@@ -276,7 +286,7 @@ class Consumer:
         """Have the executors store one micro-batch. Spark calls this; what it raises stops the query."""
         try:
             # A batch that was planned on a new topic of this name is caught here: the plan is older than the look.
-            if self._find_topic().topic_id != topic.topic_id:
+            if self._find_topic(topic.name).topic_id != topic.topic_id:
                 raise TopicReplaced(f"Topic {topic.name} was deleted and made again.")
             job = sink.Job(self._postgres, topic.name, topic.topic_id, summary.targets, self._expected)
             rows = batch.mapInArrow(partial(sink.write, job), sink.REPORT).collect()

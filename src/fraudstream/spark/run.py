@@ -2,13 +2,16 @@
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from fraudstream.logs import get_logger
 from fraudstream.settings import Settings, load
 from fraudstream.spark.consumer import Consumer, Summary
+from fraudstream.store.targets import by_topic
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -59,8 +62,44 @@ def stop_on_signals() -> Iterator[threading.Event]:
 def run_consumer(
     targets: tuple[str, ...], kafka_flags: dict[str, Any], *, once: bool, accept_loss: bool
 ) -> Summary:
-    """Consume with the settings in force; see `Consumer.run`."""
+    """Consume with the settings in force; see `consume`."""
     settings = load(kafka=kafka_flags)
     with spark_session(settings, "consume") as spark, stop_on_signals() as stop:
+        return consume(spark, settings, targets, once=once, stop=stop, accept_loss=accept_loss)
+
+
+def consume(  # noqa: PLR0913 - what a command line says
+    spark: "SparkSession",
+    settings: Settings,
+    targets: tuple[str, ...],
+    *,
+    once: bool,
+    stop: threading.Event,
+    accept_loss: bool = False,
+) -> Summary:
+    """Store targets of any topics: a query for each topic, side by side; see `Consumer.run`.
+
+    Where one fails the others are stopped (`stop` is set), and its error is raised.
+    """
+    began = time.monotonic()
+
+    def run(names: tuple[str, ...]) -> Summary:
         consumer = Consumer(spark, settings.kafka, settings.postgres, settings.spark, settings.model)
-        return consumer.run(targets, once=once, stop=stop, accept_loss=accept_loss)
+        return consumer.run(names, once=once, stop=stop, accept_loss=accept_loss)
+
+    groups = by_topic(settings.kafka, targets).values()
+    with ThreadPoolExecutor(len(groups)) as pool:
+        running = [pool.submit(run, names) for names in groups]
+        done, unfinished = wait(running, return_when=FIRST_EXCEPTION)
+        if unfinished:
+            stop.set()
+    failed = [query for query in (*done, *unfinished) if query.exception()]
+    if failed:
+        failed[0].result()
+    together = Summary(targets)
+    for summary in (query.result() for query in running):
+        together.add(summary)
+        together.restarts += summary.restarts
+        together.interrupted |= summary.interrupted
+    together.seconds = time.monotonic() - began
+    return together

@@ -1,10 +1,12 @@
 """Arrow tables to PostgreSQL and back, by COPY."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pgpq
 import psycopg
+from pgpq.encoders import StringEncoderBuilder
+from pgpq.schema import Jsonb
 from psycopg import sql
 
 from fraudstream.store.tables import SCHEMA
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 def copy_rows(cursor: "Cursor", table: sql.Composable, rows: "pa.Table") -> None:
     """Binary COPY of `rows` into the columns of the same names. Raises what PostgreSQL says."""
-    encoder = pgpq.ArrowToPostgresBinaryEncoder(rows.schema)
+    encoder = _encoder(rows.schema)
     columns = sql.SQL(", ").join(map(sql.Identifier, rows.schema.names))
     with cursor.copy(sql.SQL("copy {} ({}) from stdin (format binary)").format(table, columns)) as stream:
         stream.write(encoder.write_header())
@@ -26,24 +28,40 @@ def copy_rows(cursor: "Cursor", table: sql.Composable, rows: "pa.Table") -> None
         stream.write(encoder.finish())
 
 
-def insert_new(cursor: "Cursor", table: str, rows: "pa.Table", key: str) -> "pa.Table":
+def _encoder(schema: "pa.Schema") -> pgpq.ArrowToPostgresBinaryEncoder:
+    """Arrow types as PostgreSQL's; a text whose field says so (`decision.JSON_COLUMN`) is jsonb."""
+    infer = pgpq.ArrowToPostgresBinaryEncoder.infer_encoder
+    encoders = {
+        field.name: StringEncoderBuilder.new_with_output(field, Jsonb())
+        if (field.metadata or {}).get(b"postgres") == b"jsonb"
+        else infer(field)
+        for field in schema
+    }
+    return pgpq.ArrowToPostgresBinaryEncoder.new_with_encoders(schema, encoders)
+
+
+def insert_new(
+    cursor: "Cursor", table: str, rows: "pa.Table", key: str, columns: Sequence[str] | None = None
+) -> "pa.Table":
     """Store the rows whose primary key is not there yet, and return those. `key` tells them apart.
 
-    Straight into the table, as duplicates are rare; where the key objects, once more by way of a
+    `columns` are those that the table has, if `rows` have others as well. Straight into the table, as duplicates are rare; where the key objects, once more by way of a
     temporary table. The first row of a key wins, in the table and within `rows`.
     """
     if not rows.num_rows:
         return rows
     name = sql.Identifier(SCHEMA, table)
+    stored = rows if columns is None else rows.select(columns)
     try:
         with cursor.connection.transaction():  # a savepoint: the caller's transaction outlives a refused COPY
-            copy_rows(cursor, name, rows)
+            copy_rows(cursor, name, stored)
     except psycopg.errors.UniqueViolation:
-        return _insert_around_duplicates(cursor, table, rows, key)
+        return rows.take(_insert_around_duplicates(cursor, table, stored, key))
     return rows
 
 
-def _insert_around_duplicates(cursor: "Cursor", table: str, rows: "pa.Table", key: str) -> "pa.Table":
+def _insert_around_duplicates(cursor: "Cursor", table: str, rows: "pa.Table", key: str) -> "pa.Array":
+    """Store what is new of `rows`; returns its places among them, in order."""
     import pyarrow as pa
 
     name, staging = sql.Identifier(SCHEMA, table), sql.Identifier("pg_temp", f"new_{table}")
@@ -62,7 +80,7 @@ def _insert_around_duplicates(cursor: "Cursor", table: str, rows: "pa.Table", ke
         ).format(name, columns, columns, staging, sql.Identifier(key))
     )
     first = {value: place for place, value in reversed(list(enumerate(rows[key].to_pylist())))}
-    return rows.take(pa.array(sorted(first[value] for (value,) in cursor.fetchall()), pa.int64()))
+    return pa.array(sorted(first[value] for (value,) in cursor.fetchall()), pa.int64())
 
 
 BLOCK_BYTES = 4 << 20

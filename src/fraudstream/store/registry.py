@@ -162,7 +162,14 @@ def load(postgres: PostgresSettings, version: str | None = None) -> tuple[Regist
     Raises InputError where there is none, DatabaseError where the bytes are not those that were registered.
     """
     with translated(postgres), connect(postgres) as connection:
-        *columns, artifact = _one(connection, f"{_COLUMNS}, artifact", version)
+        return load_on(connection, version)
+
+
+def load_on(
+    connection: "psycopg.Connection[tuple[Any, ...]]", version: str | None = None
+) -> tuple[Registered, bytes]:
+    """The same on a connection that the caller holds."""
+    *columns, artifact = _one(connection, f"{_COLUMNS}, artifact", version)
     model, packed = _model(tuple(columns)), bytes(artifact)
     if hashlib.sha256(packed).hexdigest() != model.sha256:
         raise DatabaseError(

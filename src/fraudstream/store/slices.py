@@ -4,7 +4,7 @@
 2. drop the messages below each target's `next_offset`,
 3. decode the rest, one message at a time,
 4. COPY rows and rejects,
-5. merge what they add to the profiles, once,
+5. merge what they add to the profiles and to the hourly sums, once,
 6. advance `next_offset`,
 7. commit.
 
@@ -19,15 +19,15 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from fraudstream.decode import Decoded, Decoder
+from fraudstream.decode import Decoded
 from fraudstream.errors import StreamError
 from fraudstream.settings import PostgresSettings
 from fraudstream.store import connection as connections
 from fraudstream.store import offsets
 from fraudstream.store.copy import insert_new
+from fraudstream.store.intake import Intake
 from fraudstream.store.offsets import Source
-from fraudstream.store.profiles import Folding
-from fraudstream.store.targets import Target
+from fraudstream.store.targets import Target, open_intake
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -61,6 +61,8 @@ class Outcome:
     stored: Counter[str] = field(default_factory=Counter)
     duplicates: Counter[str] = field(default_factory=Counter)
     rejected: int = 0
+    refused: int = 0
+    """Decisions that are none, as the scorer could not read the transaction: `consume transactions` keeps it."""
     unknown_fields: int = 0
     from_future: int = 0
     """Transactions that the profiles left out because their time is too far ahead."""
@@ -77,7 +79,7 @@ def store_slice(
     expected: Mapping[str, int],
     batches: Iterable[Messages],
 ) -> Outcome:
-    """Store a slice exactly once, in one transaction.
+    """Store a slice exactly once, in one transaction. The targets read one topic.
 
     `expected[target]` is where the query last saw that target: Spark's slices follow each other
     without a gap from there on, so a lower number in the table means that the table went back.
@@ -132,40 +134,35 @@ def _store(
                 hint="The stream begins again at the stored offset by itself; nothing is lost.",
             )
     outcome = Outcome(next_offsets=dict(found))
-    decoder, folding = Decoder(), Folding(cursor)
+    intake = open_intake(targets, cursor)
     for batch in batches:
         fresh = batch.since(min(outcome.next_offsets.values()))
         if fresh.offsets:
-            decoded = decoder.decode(fresh.values)
-            _write(cursor, targets, fresh, decoded, folding, outcome)
+            decoded = intake.decode(fresh.values)
+            _write(intake, targets, fresh, decoded, outcome)
             if decoded.rejects:
                 rejects = _rejects(source, fresh, decoded)
                 outcome.rejected += insert_new(cursor, "rejected", rejects, "offset").num_rows
+            outcome.refused += decoded.refused
             outcome.unknown_fields += decoded.unknown_fields
-    folding.finish()
-    outcome.from_future = folding.from_future
+    intake.finish()
+    outcome.from_future = intake.from_future
     for name, next_offset in outcome.next_offsets.items():
         if next_offset > found[name]:
             offsets.advance(cursor, name, source, next_offset)
     return outcome
 
 
-def _write(  # noqa: PLR0913, PLR0917 - one step of `_store`, on what that holds
-    cursor: offsets.Cursor,
-    targets: Sequence[Target],
-    messages: Messages,
-    decoded: Decoded,
-    folding: Folding,
-    outcome: Outcome,
+def _write(
+    intake: Intake, targets: Sequence[Target], messages: Messages, decoded: Decoded, outcome: Outcome
 ) -> None:
     """Give each target the rows that it does not have yet."""
     end = messages.offsets[-1] + 1
     for target in targets:
         next_offset = outcome.next_offsets[target.name]
         if next_offset < end:
-            stored, duplicates = target.write(
-                cursor, _rows_since(decoded, messages.offsets, next_offset), folding
-            )
+            rows = _rows_since(decoded, messages.offsets, next_offset)
+            stored, duplicates = intake.write(target.name, rows)
             outcome.stored[target.name] += stored
             outcome.duplicates[target.name] += duplicates
             outcome.next_offsets[target.name] = end

@@ -1,0 +1,66 @@
+"""How many rows and how much money each hour has, kept by whoever stores the rows, in the same transaction.
+
+A slice adds up what it stored and merges once, at its end, in the order of the keys: the row of the present
+hour belongs to every partition, so it is locked last, for the shortest time, and never in a circle.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import psycopg
+
+from fraudstream.features.catalogue import LARGEST_AMOUNT
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+Cursor = psycopg.Cursor[tuple[Any, ...]]
+Kind = Literal["transactions", "fraud", "scores", "alerts"]
+
+HOUR = timedelta(hours=1)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+_MERGE = """
+insert into shop.hourly as h (kind, hour, count, amount)
+select * from unnest(%s::text[], %s::timestamptz[], %s::bigint[], %s::float8[])
+on conflict (kind, hour) do update set count = h.count + excluded.count, amount = h.amount + excluded.amount"""
+
+
+def hours(instants: "pa.ChunkedArray") -> "NDArray[np.int64]":
+    """Whole hours since 1970 of instants in microseconds; an hour that has begun counts."""
+    import pyarrow as pa
+
+    micros: NDArray[np.int64] = instants.cast(pa.int64()).to_numpy()
+    return np.floor_divide(micros, HOUR // timedelta(microseconds=1))
+
+
+def instant(hour: int) -> datetime:
+    """The beginning of such an hour."""
+    return EPOCH + hour * HOUR
+
+
+class Hourly:
+    """What one slice adds to `shop.hourly`."""
+
+    def __init__(self, cursor: Cursor) -> None:
+        self._cursor = cursor
+        self._sums: dict[tuple[Kind, int], tuple[int, float]] = {}
+
+    def add(self, kind: Kind, rows: "pa.Table") -> None:
+        """Count rows that were stored just now: `timestamp` and `amount`, which counts as at most LARGEST_AMOUNT."""
+        if not rows.num_rows:
+            return
+        found, place = np.unique(hours(rows["timestamp"]), return_inverse=True)
+        amounts = np.clip(rows["amount"].to_numpy(), 0.0, LARGEST_AMOUNT)
+        counts, sums = np.bincount(place), np.bincount(place, weights=amounts)
+        for hour, count, amount in zip(found.tolist(), counts.tolist(), sums.tolist(), strict=True):
+            before = self._sums.get((kind, hour), (0, 0.0))
+            self._sums[kind, hour] = before[0] + count, before[1] + amount
+
+    def finish(self) -> None:
+        """Merge what was added."""
+        if self._sums:
+            rows = [(kind, instant(hour), *sums) for (kind, hour), sums in sorted(self._sums.items())]
+            self._cursor.execute(_MERGE, [list(column) for column in zip(*rows, strict=True)])

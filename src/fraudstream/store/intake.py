@@ -1,0 +1,68 @@
+"""What a topic's messages become in one slice: how they are decoded, stored by each target, and added up at the end."""
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import psycopg
+
+from fraudstream.decode import Decoded, Decoder
+from fraudstream.store.copy import insert_new
+from fraudstream.store.hourly import Hourly, Kind
+from fraudstream.store.profiles import Folding
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pyarrow as pa
+
+Cursor = psycopg.Cursor[tuple[Any, ...]]
+
+
+class Intake(Protocol):
+    """One slice's work, inside the transaction that the caller holds."""
+
+    from_future: int
+    """Transactions that the profiles left out because their time is too far ahead."""
+
+    def decode(self, values: "Sequence[bytes | None]") -> Decoded:
+        """Rows and rejects of messages, in their order. Never raises because of a message."""
+
+    def write(self, target: str, rows: "pa.Table") -> tuple[int, int]:
+        """Store what of `rows` is this target's own; returns how many were stored and how many were there already."""
+
+    def finish(self) -> None:
+        """Merge what was added up, once: the last step before the offsets move on."""
+
+
+class Transactions:
+    """The topic of transactions: the targets `fraud`, `transactions` and `profiles`."""
+
+    def __init__(self, cursor: Cursor) -> None:
+        self._cursor = cursor
+        self._decoder = Decoder()
+        self._folding = Folding(cursor)
+        self._hourly = Hourly(cursor)
+        self.from_future = 0
+
+    def decode(self, values: "Sequence[bytes | None]") -> Decoded:  # noqa: D102 - see Intake
+        return self._decoder.decode(values)
+
+    def write(self, target: str, rows: "pa.Table") -> tuple[int, int]:  # noqa: D102
+        import pyarrow.compute as pc
+
+        if target == "profiles":
+            return self._folding.add(rows)
+        if target == "fraud":
+            return self._insert("fraud_transactions", "fraud", rows.filter(rows["is_fraud"]))
+        legitimate = rows.filter(pc.invert(pc.fill_null(rows["is_fraud"], False)))
+        return self._insert("transactions", "transactions", legitimate)
+
+    def _insert(self, table: str, kind: Kind, rows: "pa.Table") -> tuple[int, int]:
+        new = insert_new(self._cursor, table, rows, "transaction_id")
+        self._folding.stored(rows, new)
+        self._hourly.add(kind, new)
+        return new.num_rows, rows.num_rows - new.num_rows
+
+    def finish(self) -> None:  # noqa: D102
+        self._folding.finish()
+        self.from_future = self._folding.from_future
+        self._hourly.finish()

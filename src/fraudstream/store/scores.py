@@ -1,0 +1,96 @@
+"""Decisions into `shop.scores` and `shop.alerts`, and what is counted of them, inside the transaction of the slice.
+
+The first decision of a transaction is kept, whatever is answered or replayed again: everything else here looks only at
+the rows that `shop.scores` took.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import psycopg
+
+from fraudstream.decision import CONTEXT, FIELDS, JSON_COLUMN, DecisionDecoder
+from fraudstream.decode import Decoded
+from fraudstream.store.copy import insert_new
+from fraudstream.store.hourly import Hourly, hours, instant
+from fraudstream.store.known_models import KnownModel, known_model
+from fraudstream.store.tables import alerts, scores
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Cursor = psycopg.Cursor[tuple[Any, ...]]
+
+SCORES = tuple(name for name in FIELDS if name in scores.columns)
+ALERTS = (*(name for name in FIELDS if name in alerts.columns), "reasons")
+
+_MERGE_BINS = """
+insert into shop.risk_bins as b (model_version, hour, bin, count)
+select * from unnest(%s::text[], %s::timestamptz[], %s::int[], %s::bigint[])
+on conflict (model_version, hour, bin) do update set count = b.count + excluded.count"""
+
+
+class Decisions:
+    """The topic of decisions: the target `scores`."""
+
+    from_future = 0
+
+    def __init__(self, cursor: Cursor) -> None:
+        self._cursor = cursor
+        self._decoder = DecisionDecoder()
+        self._hourly = Hourly(cursor)
+        self._bins: Counter[tuple[str, datetime, int]] = Counter()
+
+    def decode(self, values: Sequence[bytes | None]) -> Decoded:  # noqa: D102 - see Intake
+        return self._decoder.decode(values)
+
+    def write(self, _target: str, rows: "pa.Table") -> tuple[int, int]:  # noqa: D102
+        new = insert_new(self._cursor, "scores", rows, "transaction_id", SCORES)
+        self._hourly.add("scores", new)
+        for version in new["model_version"].unique().to_pylist():
+            self._judged_by(version, new)
+        return new.num_rows, rows.num_rows - new.num_rows
+
+    def _judged_by(self, version: str, new: "pa.Table") -> None:
+        import pyarrow.compute as pc
+
+        rows = new.filter(pc.equal(new["model_version"], version))
+        model = known_model(self._cursor, version)
+        self._count_bins(model, rows)
+        flagged = rows.filter(rows["flagged"])
+        if flagged.num_rows:
+            found = _with_reasons(model, flagged)
+            # An alert may be there without its score, where somebody deleted one of them: it stays as it was.
+            self._hourly.add("alerts", insert_new(self._cursor, "alerts", found, "transaction_id", ALERTS))
+
+    def _count_bins(self, model: KnownModel, rows: "pa.Table") -> None:
+        """Where the risks lie in the reference of their model; a model that nobody knows has none."""
+        if model.edges is None:
+            return
+        bins = np.searchsorted(model.edges, rows["risk"].to_numpy(), side="left")
+        found, counts = np.unique(np.column_stack([hours(rows["scored_at"]), bins]), axis=0, return_counts=True)
+        for (hour, place), count in zip(found.tolist(), counts.tolist(), strict=True):
+            self._bins[model.version, instant(hour), place] += count
+
+    def finish(self) -> None:  # noqa: D102
+        self._hourly.finish()
+        if self._bins:
+            rows = [(*key, count) for key, count in sorted(self._bins.items())]
+            self._cursor.execute(_MERGE_BINS, [list(column) for column in zip(*rows, strict=True)])
+
+
+def _with_reasons(model: KnownModel, flagged: "pa.Table") -> "pa.Table":
+    """The alerts with the column `reasons`, as JSON."""
+    import pyarrow as pa
+
+    columns = ["amount", "timestamp", *CONTEXT, "risk", "rules", "features"]
+    decisions = flagged.select(columns).to_pylist()
+    for decision in decisions:
+        decision["features"] = msgspec.json.decode(decision["features"])
+    texts = [msgspec.json.encode(found).decode() for found in model.reasons(decisions)]
+    field = pa.field("reasons", pa.string(), metadata=JSON_COLUMN)
+    return flagged.append_column(field, pa.array(texts, pa.string()))
