@@ -73,8 +73,7 @@ class Source:
                 loader.dispose()
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
-            message = " ".join(filter(None, (error.context, error.problem)))
-            raise Trouble(message or "not YAML", mark.index if mark else 0) from None
+            raise Trouble(f"this is not YAML: {error.problem}", mark.index if mark else 0) from None
         except yaml.reader.ReaderError as error:
             raise Trouble("a character that YAML does not allow", error.position) from None
 

@@ -24,7 +24,7 @@ HUGE = 1e15
 """From here on digits say nothing: such numbers are written as 1.2e+300."""
 
 _PART = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
-_SLOT = re.compile(r"(?P<name>\w+)(?::(?P<form>,?(?:\.[0-6][f%])?))?")
+_SLOT = re.compile(r"(?P<name>[A-Za-z]\w*)(?::(?P<form>,?(?:\.[0-6][f%])?))?")
 
 
 def mistakes(text: str) -> list[tuple[int, str]]:
@@ -74,7 +74,10 @@ def _shown(value: object, form: str) -> str:
     if isinstance(value, datetime):
         return f"{value.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     if isinstance(value, (int, float)):
-        return _number(float(value), form) if abs(value) <= 1.8e308 else UNKNOWN  # noqa: PLR2004 - a double's end
+        try:
+            return _number(float(value), form)
+        except OverflowError:  # an integer that no double holds
+            return UNKNOWN
     if value is None or value == "":
         return UNKNOWN
     text = "".join(c if c.isprintable() else "�" for c in str(value)[: LONGEST_VALUE + 1])

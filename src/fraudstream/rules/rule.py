@@ -1,5 +1,6 @@
 """A rule, and how a file becomes rules: every mistake that shows without Spark, with its line and column."""
 
+import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -153,7 +154,7 @@ class _Reader:
 
     def items(self, root: Node | None) -> list[Node]:
         """The nodes of the rules: a list, or one under the key `rules`. An empty file has none."""
-        if root is None:
+        if root is None or (isinstance(root, yaml.ScalarNode) and not root.value):
             return []
         if isinstance(root, yaml.MappingNode) and [key.value for key, _ in root.value] == ["rules"]:
             root = root.value[0][1]
@@ -175,37 +176,41 @@ class _Reader:
             self._wrong(f"expected a rule with {', '.join(LONGEST)}", node.start_mark.index)
             return None
         fields = self._fields(node)
-        name = fields["name"].value if "name" in fields else None
+        texts = {key: value for key, value in fields.items() if isinstance(value, yaml.ScalarNode)}
+        name = texts["name"].value if "name" in texts else None
+        for key, value in fields.items():
+            if key not in texts:
+                self._wrong(f"{key} is not a text", value.start_mark.index, name)
         for missing in LONGEST.keys() - fields.keys():
             self._wrong(f"{missing} is missing", node.start_mark.index, name)
-        for key, value in fields.items():
-            self._text(key, value, name)
+        for key, text in texts.items():
+            self._text(key, text, name)
         if len(self.mistakes) > before:
             return None
+        places = map(self._source.position, self._source.characters(texts["condition"]))
         return Rule(
-            fields["name"].value,
-            fields["condition"].value,
-            " ".join(fields["reason"].value.split()),
-            fields["severity"].value,
-            Place(tuple(map(self._source.position, self._source.characters(fields["condition"])))),
+            texts["name"].value,
+            texts["condition"].value,
+            " ".join(texts["reason"].value.split()),
+            texts["severity"].value,
+            Place(tuple(places)),
             self._file,
         )
 
-    def _fields(self, node: yaml.MappingNode) -> Mapping[str, yaml.ScalarNode]:
-        """The texts of a mapping by key."""
-        found: dict[str, yaml.ScalarNode] = {}
+    def _fields(self, node: yaml.MappingNode) -> Mapping[str, Node]:
+        """The nodes of a mapping by key; a misspelt key is told, and stands for the one that was meant."""
+        found: dict[str, Node] = {}
         for key, value in node.value:
-            at = key.start_mark.index
-            if not isinstance(key, yaml.ScalarNode) or key.value not in LONGEST:
-                shown = f"{key.value!r:.40}" if isinstance(key, yaml.ScalarNode) else "what stands here"
-                self._wrong(f"{shown} is no key of a rule; the keys are {', '.join(LONGEST)}", at)
-            elif key.value in found:
-                self._wrong(f"{key.value} stands twice", at)
-            elif not isinstance(value, yaml.ScalarNode):
-                self._wrong(f"{key.value} is not a text", value.start_mark.index)
-                found[key.value] = yaml.ScalarNode("", "?", value.start_mark, value.end_mark)
-            else:
-                found[key.value] = value
+            name = key.value if isinstance(key, yaml.ScalarNode) else ""
+            if name not in LONGEST:
+                close = difflib.get_close_matches(name, LONGEST, n=1)
+                known = f"did you mean {close[0]}?" if close else f"the keys are {', '.join(LONGEST)}"
+                self._wrong(f"{name[:40]!r} is no key of a rule; {known}", key.start_mark.index)
+                name = close[0] if close else name
+            elif name in found:
+                self._wrong(f"{name} stands twice", key.start_mark.index)
+            if name in LONGEST:
+                found.setdefault(name, value)
         return found
 
     def _text(self, key: str, node: yaml.ScalarNode, rule: str | None) -> None:
