@@ -186,6 +186,30 @@ class ModelSettings(Section):
     """Days after a transaction until the truth that came with it counts as known; a label that people give counts at once."""
 
 
+class DashboardSettings(Section):
+    """Where the Streamlit application listens, and who may open it."""
+
+    host: str = Field("127.0.0.1", min_length=1)
+    """Address to listen on; one that other machines reach is refused without a password."""
+    port: Port = 8501
+    """Port to listen on."""
+    password: SecretStr | None = None
+    """Better in a file, see the next one; unset means that nobody is asked for one."""
+    password_file: Path | None = None
+    """A file that holds the password."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        secret = self.secret()
+        if secret is not None and not secret.get_secret_value():
+            raise ValueError("password is empty, which would let everybody in")
+        return self
+
+    def secret(self) -> SecretStr | None:
+        """The password, from the setting or from its file."""
+        return _secret(self.password, self.password_file, "password")
+
+
 class Settings(BaseSettings):
     """Every setting in force. Built once for a command by `load`, then handed on in sections."""
 
@@ -213,6 +237,7 @@ class Settings(BaseSettings):
     postgres: PostgresSettings = PostgresSettings()
     spark: SparkSettings = SparkSettings()
     model: ModelSettings = ModelSettings()
+    dashboard: DashboardSettings = DashboardSettings()
 
     @property
     def jar_cache(self) -> Path:
