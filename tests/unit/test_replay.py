@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from fraudstream.decode import Decoder
 from fraudstream.errors import InputError
-from fraudstream.producer.replay import LONGEST_LINE, ROWS, Rejects, replay, shape
+from fraudstream.files import LONGEST_LINE, ROWS, Rejects
+from fraudstream.producer.replay import replay, shape
 
 ROW: dict[str, Any] = {
     "transaction_id": "t1",

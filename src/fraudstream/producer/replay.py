@@ -3,13 +3,12 @@
 A row that is no transaction is counted and told, with its place and the reason; its neighbours are sent.
 """
 
-import csv
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
 from decimal import Decimal
-from itertools import chain, islice
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,42 +16,20 @@ import msgspec
 
 from fraudstream.decode import Decoder
 from fraudstream.errors import InputError
+from fraudstream.files import (
+    ROWS,
+    Rejects,
+    Row,
+    as_instant,
+    as_text,
+    as_truth,
+    check_columns,
+    malformed,
+    read,
+    renames,
+)
 from fraudstream.producer.delivery import Batch
-from fraudstream.schema import FIELDS, KINDS, REQUIRED, parse_instant
-
-ROWS = 4_096
-"""Rows that are read, checked and sent together: memory stays the same however long the file is."""
-TOLD = 5
-"""Rejected rows that are told one by one; the others are counted."""
-LOOKED_AT = 1_000
-"""Lines of NDJSON in which a required field must appear at least once; JSON has no header to ask."""
-LONGEST_LINE = 1_048_576
-"""Bytes of a line: more is no transaction, and a file without line ends must not fill the memory."""
-_TRUTHS = {"1": 1, "true": 1, "t": 1, "yes": 1, "y": 1, "0": 0, "false": 0, "f": 0, "no": 0, "n": 0}
-
-Row = tuple[int, Mapping[str, Any] | str]
-"""Number of a row from 1, and its fields, or why it cannot be read."""
-
-
-@dataclass(slots=True)
-class Rejects:
-    """Rows that are no transactions."""
-
-    count: int = 0
-    first: list[tuple[int, str]] = field(default_factory=list)
-
-    def add(self, number: int, reason: str) -> None:
-        """Count one, and keep the first ones."""
-        self.count += 1
-        if len(self.first) < TOLD:
-            self.first.append((number, reason))
-
-    def document(self) -> dict[str, object]:
-        """For `--json`."""
-        return {
-            "rejected": self.count,
-            "rejected_rows": [{"row": number, "reason": reason} for number, reason in self.first],
-        }
+from fraudstream.schema import FIELDS, KINDS, REQUIRED
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,27 +51,16 @@ class Shape:
         return [n for n in REQUIRED if self.source(n) not in have and n not in self.filled]
 
 
-def shape(renames: Iterable[str], fills: Iterable[str]) -> Shape:
+def shape(texts: Iterable[str], fills: Iterable[str]) -> Shape:
     """From `their=ours` and `ours=value` texts. Raises InputError where one is none or names no field of ours."""
-    renamed: dict[str, str] = {}
-    for text in renames:
-        theirs, ours = _pair(text, "--map", "their=ours", right=True)
-        if ours in renamed:
-            raise InputError(f"--map gives {ours} twice.", hint="Keep one of them.")
-        renamed[ours] = theirs
-    return Shape(renamed, dict(_pair(text, "--fill", "ours=value", right=False) for text in fills))
+    return Shape(renames(texts, FIELDS), dict(map(_fill, fills)))
 
 
-def _pair(text: str, option: str, form: str, *, right: bool) -> tuple[str, str]:
-    # A column's name may hold an equals sign, ours do not; a value may, too.
-    left, sign, rest = text.rpartition("=") if right else text.partition("=")
-    ours = rest if right else left
-    if not sign or not left or ours not in FIELDS:
-        raise InputError(
-            f"{option} {text!r} does not have the form {form} with a field of ours.",
-            hint=f"Our fields are {', '.join(FIELDS)}.",
-        )
-    return left, rest
+def _fill(text: str) -> tuple[str, str]:
+    ours, sign, value = text.partition("=")
+    if not sign or ours not in FIELDS:
+        raise malformed("--fill", text, "ours=value", FIELDS)
+    return ours, value
 
 
 def replay(path: Path, wanted: Shape, rejects: Rejects) -> Iterator[Batch]:
@@ -102,26 +68,22 @@ def replay(path: Path, wanted: Shape, rejects: Rejects) -> Iterator[Batch]:
 
     Raises InputError where the file cannot be read at all, or lacks required fields.
     """
-    readers: dict[str, Callable[[Path, Shape], Iterator[Row]]] = {
-        ".csv": _csv,
-        ".tsv": _csv,
-        ".parquet": _parquet,
-        ".pq": _parquet,
-        ".ndjson": _ndjson,
-        ".jsonl": _ndjson,
-        ".json": _ndjson,
-    }
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
+    rows = read(path, partial(_chosen, path, wanted))
+    while some := list(islice(rows, ROWS)):
+        yield _batch(some, wanted, rejects)
+
+
+def _chosen(path: Path, wanted: Shape, have: Sequence[str]) -> list[str]:
+    """The columns to read. Raises InputError where a mapped one does not exist or a required field has none."""
+    shown = check_columns(path, wanted.renamed, have)
+    missing = wanted.missing(have)
+    if missing:
         raise InputError(
-            f"{path} is of a kind that cannot be replayed.", hint=f"Kinds are {', '.join(readers)}."
+            f"{path} lacks {', '.join(missing)}.",
+            hint=f"Say which column it is with --map their={missing[0]} (its columns are {shown}), "
+            f"or give a value for all rows with --fill {missing[-1]}=unknown.",
         )
-    try:
-        rows = reader(path, wanted)
-        while some := list(islice(rows, ROWS)):
-            yield _batch(some, wanted, rejects)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error}.", hint="Check the path.") from None
+    return [name for name in dict.fromkeys(map(wanted.source, FIELDS)) if name in have]
 
 
 def _batch(rows: list[Row], wanted: Shape, rejects: Rejects) -> Batch:
@@ -161,15 +123,6 @@ def _document(row: Mapping[str, Any], wanted: Shape) -> dict[str, Any]:
     return document
 
 
-def _text(value: Any) -> Any:
-    if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
-        return str(value)
-    if isinstance(value, float):
-        # Readers of tables make floats of whole numbers where one is missing.
-        return str(int(value)) if value.is_integer() else repr(value)
-    return value
-
-
 def _number(value: Any) -> Any:
     if isinstance(value, str):
         try:
@@ -183,122 +136,16 @@ def _number(value: Any) -> Any:
     return value
 
 
-def _truth(value: Any) -> Any:
-    if isinstance(value, str):
-        return _TRUTHS.get(value.strip().lower(), value)
-    # 0 and 1 as the topic has them; another number stays as it is and is refused.
-    return int(value) if isinstance(value, (bool, int, float, Decimal)) and value in (0, 1) else value
-
-
-def _instant(value: Any) -> Any:
-    if isinstance(value, date) and not isinstance(value, datetime):
-        value = datetime(value.year, value.month, value.day, tzinfo=UTC)
+def _instant(value: Any) -> str:
     try:
-        return parse_instant(value).isoformat().replace("+00:00", "Z")
+        return as_instant(value).isoformat().replace("+00:00", "Z")
     except ValueError as error:
         raise ValueError(f"timestamp: {error}") from None
 
 
 _CONVERT: dict[str, Callable[[Any], Any]] = {
-    "text": _text,
+    "text": as_text,
     "float": _number,
-    "truth": _truth,
+    "truth": as_truth,
     "instant": _instant,
 }
-
-
-def _check(path: Path, wanted: Shape, columns: Iterable[str]) -> None:
-    """Raises InputError where a mapped column does not exist or a required field has none."""
-    have = list(columns)
-    unknown = [theirs for theirs in wanted.renamed.values() if theirs not in have]
-    shown = ", ".join(have[:30]) or "none"
-    if unknown:
-        raise InputError(f"{path} has no column {', '.join(unknown)}.", hint=f"Its columns are {shown}.")
-    missing = wanted.missing(have)
-    if missing:
-        raise InputError(
-            f"{path} lacks {', '.join(missing)}.",
-            hint=f"Say which column it is with --map their={missing[0]} (its columns are {shown}), "
-            f"or give a value for all rows with --fill {missing[-1]}=unknown.",
-        )
-
-
-def _csv(path: Path, wanted: Shape) -> Iterator[Row]:
-    """Rows of CSV by the standard library's reader: it goes on after a bad row, which Arrow's does not."""
-    # Bytes that are no UTF-8 come through as lone surrogates and spoil their own row only.
-    with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-        reader = csv.reader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-        header = next(reader, [])
-        _check(path, wanted, header)
-        number = 0
-        while True:
-            number += 1
-            try:
-                cells = next(reader, None)
-            except csv.Error as error:
-                yield number, f"not CSV: {error}"
-                continue
-            if cells is None:
-                return
-            if not cells:
-                number -= 1
-            elif len(cells) != len(header):
-                yield number, f"{len(cells)} cells where the header has {len(header)}"
-            else:
-                yield number, dict(zip(header, cells, strict=True))
-
-
-def _ndjson(path: Path, wanted: Shape) -> Iterator[Row]:
-    with path.open("rb") as file:
-        rows = _lines(iter(lambda: file.readline(LONGEST_LINE + 1), b""))
-        first = list(islice(rows, LOOKED_AT))
-        keys = {key: None for _, row in first if not isinstance(row, str) for key in row}
-        if first:
-            _check(path, wanted, keys)
-        yield from chain(first, rows)
-
-
-def _lines(lines: Iterator[bytes]) -> Iterator[Row]:
-    for number, line in enumerate(lines, 1):
-        if len(line) > LONGEST_LINE:
-            while line and not line.endswith(b"\n"):
-                line = next(lines, b"")  # noqa: PLW2901 - the rest of the same line
-            yield number, f"a line of more than {LONGEST_LINE:,} bytes"
-        elif line.strip():
-            yield number, _object(line)
-
-
-def _object(line: bytes) -> Mapping[str, Any] | str:
-    try:
-        document = msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return f"not JSON: {error}"
-    return document if isinstance(document, dict) else "not a JSON object"
-
-
-def _parquet(path: Path, wanted: Shape) -> Iterator[Row]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(path) as file:
-            names = file.schema_arrow.names
-            _check(path, wanted, names)
-            needed = [name for name in dict.fromkeys(map(wanted.source, FIELDS)) if name in names]
-            number = 0
-            for batch in file.iter_batches(ROWS, columns=needed):
-                columns = [_microseconds(batch.column(name)).to_pylist() for name in batch.schema.names]
-                for cells in zip(*columns, strict=True):
-                    number += 1
-                    yield number, dict(zip(batch.schema.names, cells, strict=True))
-    except pa.ArrowException as error:
-        raise InputError(f"{path} cannot be read as Parquet: {error}.") from None
-
-
-def _microseconds(column: Any) -> Any:
-    """Instants as Python can hold them: nanoseconds are cut off."""
-    import pyarrow as pa
-
-    if pa.types.is_timestamp(column.type):
-        return column.cast(pa.timestamp("us", column.type.tz), safe=False)
-    return column

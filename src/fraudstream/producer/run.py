@@ -11,11 +11,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from fraudstream.errors import InputError
+from fraudstream.files import Rejects
 from fraudstream.kafka import ensure_topic
 from fraudstream.logs import get_logger
 from fraudstream.producer.delivery import Batch, Report, Sink, deliver, limited, stopping
 from fraudstream.producer.pace import FASTEST, Pace
-from fraudstream.producer.replay import Rejects, Shape, replay
+from fraudstream.producer.replay import Shape, replay
 from fraudstream.producer.sender import LINGER_FAST_MS, LINGER_MS, Sender, Undelivered
 from fraudstream.producer.simulated import Plan, simulated
 from fraudstream.settings import KafkaSettings

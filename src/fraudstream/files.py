@@ -1,0 +1,211 @@
+"""Rows of files, CSV, TSV, Parquet and NDJSON, one by one and in their order; one that cannot be read spoils itself only."""
+
+import csv
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from fraudstream.errors import InputError
+from fraudstream.schema import parse_instant
+
+ROWS = 4_096
+"""Rows that are read and handled together: memory stays the same however long the file is."""
+TOLD = 5
+"""Rejected rows that are told one by one; the others are counted."""
+LOOKED_AT = 1_000
+"""Lines of NDJSON whose keys stand for its columns; JSON has no header to ask."""
+LONGEST_LINE = 1_048_576
+"""Bytes of a line: more is no row, and a file without line ends must not fill the memory."""
+_TRUTHS = {"1": 1, "true": 1, "t": 1, "yes": 1, "y": 1, "0": 0, "false": 0, "f": 0, "no": 0, "n": 0}
+
+Row = tuple[int, Mapping[str, Any] | str]
+"""Number of a row from 1, and its fields, or why it cannot be read."""
+Choose = Callable[[Sequence[str]], Sequence[str]]
+"""Given the columns that a file has, those to read. Raises InputError where they will not do."""
+
+
+@dataclass(slots=True)
+class Rejects:
+    """Rows that are not what they should be."""
+
+    count: int = 0
+    first: list[tuple[int, str]] = field(default_factory=list)
+
+    def add(self, number: int, reason: str) -> None:
+        """Count one, and keep the first ones."""
+        self.count += 1
+        if len(self.first) < TOLD:
+            self.first.append((number, reason))
+
+    def document(self) -> dict[str, object]:
+        """For `--json`."""
+        return {
+            "rejected": self.count,
+            "rejected_rows": [{"row": number, "reason": reason} for number, reason in self.first],
+        }
+
+
+def read(path: Path, choose: Choose) -> Iterator[Row]:
+    """The rows of a file, by the kind that its name ends with. Raises InputError where it cannot be read at all."""
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise InputError(
+            f"{path} is of a kind that cannot be read row by row.", hint=f"Kinds are {', '.join(_READERS)}."
+        )
+    try:
+        yield from reader(path, choose)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error}.", hint="Check the path.") from None
+
+
+def renames(texts: Iterable[str], ours: Collection[str]) -> dict[str, str]:
+    """`their=ours` texts as our field → their column. Raises InputError where one is none, or names no field of ours."""
+    renamed: dict[str, str] = {}
+    for text in texts:
+        # A column's name may hold an equals sign, ours do not.
+        theirs, _, name = text.rpartition("=")
+        if not theirs or name not in ours:
+            raise malformed("--map", text, "their=ours", ours)
+        if name in renamed:
+            raise InputError(f"--map gives {name} twice.", hint="Keep one of them.")
+        renamed[name] = theirs
+    return renamed
+
+
+def malformed(option: str, text: str, form: str, ours: Iterable[str]) -> InputError:
+    """The error for an option whose value does not have its form."""
+    return InputError(
+        f"{option} {text!r} does not have the form {form} with a field of ours.",
+        hint=f"Our fields are {', '.join(ours)}.",
+    )
+
+
+def check_columns(path: Path, renamed: Mapping[str, str], have: Sequence[str]) -> str:
+    """Raises InputError where a column that --map names does not exist; returns the columns as a hint shows them."""
+    unknown = [theirs for theirs in renamed.values() if theirs not in have]
+    shown = ", ".join(have[:30]) or "none"
+    if unknown:
+        raise InputError(f"{path} has no column {', '.join(unknown)}.", hint=f"Its columns are {shown}.")
+    return shown
+
+
+def as_text(value: Any) -> Any:
+    """An identifier or a name: a whole number is its digits; anything else that is no text stays as it is."""
+    if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
+        return str(value)
+    if isinstance(value, float):
+        # Readers of tables make floats of whole numbers where one is missing.
+        return str(int(value)) if value.is_integer() else repr(value)
+    return value
+
+
+def as_truth(value: Any) -> Any:
+    """0 or 1 where `value` means one of them in the usual spellings; anything else stays as it is."""
+    if isinstance(value, str):
+        return _TRUTHS.get(value.strip().lower(), value)
+    # 0 and 1 as the topic has them; another number stays as it is and is refused.
+    return int(value) if isinstance(value, (bool, int, float, Decimal)) and value in (0, 1) else value
+
+
+def as_instant(value: Any) -> datetime:
+    """An instant in UTC; a date is its first moment. Raises ValueError where `value` is none."""
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day, tzinfo=UTC)
+    return parse_instant(value)
+
+
+def _csv(path: Path, choose: Choose) -> Iterator[Row]:
+    """Rows of CSV by the standard library's reader: it goes on after a bad row, which Arrow's does not."""
+    # Bytes that are no UTF-8 come through as lone surrogates and spoil their own row only.
+    with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+        reader = csv.reader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+        header = next(reader, [])
+        choose(header)
+        number = 0
+        while True:
+            number += 1
+            try:
+                cells = next(reader, None)
+            except csv.Error as error:
+                yield number, f"not CSV: {error}"
+                continue
+            if cells is None:
+                return
+            if not cells:
+                number -= 1
+            elif len(cells) != len(header):
+                yield number, f"{len(cells)} cells where the header has {len(header)}"
+            else:
+                yield number, dict(zip(header, cells, strict=True))
+
+
+def _ndjson(path: Path, choose: Choose) -> Iterator[Row]:
+    with path.open("rb") as file:
+        rows = _lines(iter(lambda: file.readline(LONGEST_LINE + 1), b""))
+        first = list(islice(rows, LOOKED_AT))
+        keys = {key: None for _, row in first if not isinstance(row, str) for key in row}
+        if first:
+            choose(list(keys))
+        yield from chain(first, rows)
+
+
+def _lines(lines: Iterator[bytes]) -> Iterator[Row]:
+    for number, line in enumerate(lines, 1):
+        if len(line) > LONGEST_LINE:
+            while line and not line.endswith(b"\n"):
+                line = next(lines, b"")  # noqa: PLW2901 - the rest of the same line
+            yield number, f"a line of more than {LONGEST_LINE:,} bytes"
+        elif line.strip():
+            yield number, _object(line)
+
+
+def _object(line: bytes) -> Mapping[str, Any] | str:
+    try:
+        document = msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return f"not JSON: {error}"
+    return document if isinstance(document, dict) else "not a JSON object"
+
+
+def _parquet(path: Path, choose: Choose) -> Iterator[Row]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            needed = list(choose(names))
+            number = 0
+            for batch in file.iter_batches(ROWS, columns=needed):
+                columns = [_microseconds(batch.column(name)).to_pylist() for name in batch.schema.names]
+                for cells in zip(*columns, strict=True):
+                    number += 1
+                    yield number, dict(zip(batch.schema.names, cells, strict=True))
+    except pa.ArrowException as error:
+        raise InputError(f"{path} cannot be read as Parquet: {error}.") from None
+
+
+def _microseconds(column: Any) -> Any:
+    """Instants as Python can hold them: nanoseconds are cut off."""
+    import pyarrow as pa
+
+    if pa.types.is_timestamp(column.type):
+        return column.cast(pa.timestamp("us", column.type.tz), safe=False)
+    return column
+
+
+_READERS: dict[str, Callable[[Path, Choose], Iterator[Row]]] = {
+    ".csv": _csv,
+    ".tsv": _csv,
+    ".parquet": _parquet,
+    ".pq": _parquet,
+    ".ndjson": _ndjson,
+    ".jsonl": _ndjson,
+    ".json": _ndjson,
+}
