@@ -7,9 +7,18 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+# A busy machine must not fail a property; and examples that share a fixture each bring ids of their own.
+settings.register_profile(
+    "fraudstream",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("fraudstream")
 
 
 @pytest.fixture(scope="session")
@@ -19,12 +28,12 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator["SparkSession"]:
     from fraudstream.spark.run import spark_session
 
     jars = os.environ.get("FRAUDSTREAM_JARS") or Path(platformdirs.user_cache_dir("fraudstream")) / "jars"
-    settings = Settings(
+    given = Settings(
         _env_file=None,
         home=tmp_path_factory.mktemp("spark"),
         jars=Path(jars),
         kafka=KafkaSettings(),
         postgres=PostgresSettings(),
     )
-    with spark_session(settings, "tests") as session:
+    with spark_session(given, "tests") as session:
         yield session

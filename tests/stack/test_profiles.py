@@ -9,7 +9,7 @@ from random import Random
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given
+from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
@@ -141,9 +141,7 @@ def _dying(batches: list[Messages]) -> Iterator[Messages]:
     raise ConnectionResetError
 
 
-ANY_HISTORY = hypothesis_settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+ANY_HISTORY = hypothesis_settings(max_examples=40)
 
 
 @ANY_HISTORY

@@ -6,7 +6,7 @@ from random import Random
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given
+from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
@@ -148,9 +148,7 @@ def test_a_label_waits_for_its_transaction_and_for_its_day(postgres: PostgresSet
     assert fraud_of(postgres) == (1, 1)
 
 
-@hypothesis_settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@hypothesis_settings(max_examples=30)
 @given(
     st.integers(0, 999),
     st.lists(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given
+from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
@@ -178,9 +178,7 @@ def topics(draw: st.DrawFn) -> Topic:
     return Topic(entries)
 
 
-@hypothesis_settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@hypothesis_settings(max_examples=60)
 @given(topics(), st.lists(steps, max_size=8))
 def test_any_history_of_tasks_ends_with_the_same_tables(
     postgres: PostgresSettings, topic: Topic, history: list[Step]

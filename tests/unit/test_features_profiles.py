@@ -46,7 +46,7 @@ def test_a_fold_equals_adding_one_transaction_after_the_other() -> None:
             assert folded[key][name] == pytest.approx(value, rel=1e-9)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 1_000), st.integers(1, 6), st.randoms())
 def test_batches_in_any_order_merge_to_the_fold_of_all(seed: int, batches: int, random: Random) -> None:
     """Late batches, shuffled rows and labels that arrive before or after: one result."""

@@ -43,7 +43,7 @@ def test_every_counter_equals_the_ledger_just_before_each_row() -> None:
             )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 10_000), st.integers(1, 299))
 def test_what_comes_later_changes_nothing(seed: int, present: int) -> None:
     """Everything after a row is replaced, and the row's own truth is turned round: its features stand."""

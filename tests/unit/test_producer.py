@@ -51,7 +51,7 @@ def sending(rate: float, count: int, *, stalls: dict[int, float] | None = None) 
     return times, pace
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.floats(0.5, 50_000))
 def test_a_rate_is_held_within_one_percent_and_without_bursts(rate: float) -> None:
     """Every message leaves when it is due, or within the few milliseconds between two wake-ups."""

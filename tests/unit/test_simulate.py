@@ -119,7 +119,7 @@ def test_people_spend_by_day_and_more_on_fridays(months: Events) -> None:
     assert days[4] > 1.1 * days[0]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.integers(0, 2**63 - 1),
     st.integers(1, 300),
