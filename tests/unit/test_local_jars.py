@@ -1,7 +1,10 @@
 """The jar cache, without fetching: what is complete, what is spoilt, and what Ivy is asked for."""
 
 import hashlib
+import os
 import re
+import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -93,6 +96,25 @@ def test_ivy_is_asked_for_the_installed_spark_and_not_for_what_pyspark_has() -> 
 
 def test_ivy_is_inside_the_installed_pyspark() -> None:
     assert jars._ivy_jar().exists()
+
+
+def test_ivy_is_found_in_a_pyspark_that_an_old_pip_installed(tmp_path: Path) -> None:
+    """Without `wheel`, pip 23.0 of Debian 12 leaves no list of the files; and finding it imports no PySpark."""
+    package = tmp_path / "pyspark"
+    (package / "jars").mkdir(parents=True)
+    (package / "__init__.py").write_text("raise RuntimeError")
+    (package / "jars" / "ivy-2.5.3.jar").touch()
+    (tmp_path / "pyspark-4.2.0.egg-info").mkdir()
+    (tmp_path / "pyspark-4.2.0.egg-info" / "PKG-INFO").write_text("Name: pyspark\nVersion: 4.2.0\n")
+    program = "from fraudstream.local import jars; print(jars._ivy_jar())"
+    found = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout.strip() == str(package / "jars" / "ivy-2.5.3.jar")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ names an ivysettings.xml with another repository.
 """
 
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
@@ -243,10 +244,11 @@ def _ivy_file(wanted: JarSet) -> str:
 
 def _ivy_jar() -> Path:
     """Ivy inside PySpark, found without importing PySpark."""
-    files = metadata.files("pyspark") or []
-    for file in files:
-        if file.match("pyspark/jars/ivy-*.jar"):
-            return Path(str(file.locate()))
+    # Not by the list of installed files: pip 23.0 of Debian 12 keeps none of what it builds without `wheel`.
+    package = importlib.util.find_spec("pyspark")
+    for directory in (package and package.submodule_search_locations) or ():
+        for found in Path(directory, "jars").glob("ivy-*.jar"):
+            return found
     raise JarsMissing(
         "The installed PySpark lacks Ivy (pyspark/jars/ivy-*.jar).",
         hint="Install PySpark from its wheel: `pip install --force-reinstall 'pyspark==4.2.0'`.",
