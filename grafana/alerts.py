@@ -1,0 +1,254 @@
+"""What was flagged, how right that was, and whether the model still sees the world that it learned."""
+
+from grafana_foundation_sdk.builders.dashboard import QueryVariable
+from grafana_foundation_sdk.models.dashboard import VariableRefresh
+from panels import (
+    BLUE,
+    GREEN,
+    GREY,
+    RED,
+    SOURCE,
+    AnyPanel,
+    Look,
+    Page,
+    bars,
+    limits,
+    numbers,
+    over_time,
+    rows,
+)
+
+CHOSEN = "$__timeFilter(scored_at) and model_version ~ '^(${model:regex})$'"
+"""A pattern, as a list of no models would be no SQL."""
+VERDICTS: dict[str, dict[str, object]] = {
+    "confirmed": {"color": RED},
+    "dismissed": {"color": GREEN},
+    "waiting": {"color": GREY},
+}
+NOTABLE, LARGE = 0.1, 0.25
+"""Of the population stability index, as the field reads it: below 0.1 nothing moved, from 0.25 on much did."""
+
+
+def _models() -> QueryVariable:
+    """Which models to look at."""
+    versions = (
+        QueryVariable("model")
+        .label("Model")
+        .datasource(SOURCE)
+        .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
+    )
+    query = "select version from shop.models order by created_at desc"
+    return versions.query(query).multi(True).include_all(True).all_value(".*")
+
+
+def _figures() -> list[AnyPanel]:
+    return [
+        numbers(
+            Look("Alerts", "Decisions that flagged.", 4, 4),
+            f"select count(*) as alerts from shop.alerts where {CHOSEN}",
+        ),
+        numbers(
+            Look("Alert rate", "Share of the decisions that flagged; of all models.", 4, 4, "percentunit"),
+            """
+            select sum(count) filter (where kind = 'alerts') / nullif(sum(count) filter (where kind = 'scores'), 0) as rate
+            from shop.hourly where kind in ('scores', 'alerts') and $__timeFilter(hour)""",
+            {"rate": {"decimals": 2}},
+        ),
+        numbers(
+            Look("Precision", "Share of the reviewed alerts that were fraud.", 4, 4, "percentunit"),
+            f"""
+            select count(*) filter (where verdict)::float8 / nullif(count(verdict), 0) as precision
+            from shop.alert_reviews where {CHOSEN}""",
+        ),
+        numbers(
+            Look(
+                "Precision by the messages",
+                "The same by the truth that came with the messages.",
+                4,
+                4,
+                "percentunit",
+            ),
+            f"""
+            select count(*) filter (where truth)::float8 / nullif(count(truth), 0) as precision
+            from shop.alert_reviews where {CHOSEN}""",
+        ),
+        numbers(
+            Look("Waiting", "Alerts that nobody has reviewed.", 4, 4),
+            f"select count(*) as waiting from shop.alert_reviews where {CHOSEN} and verdict is null",
+        ),
+        numbers(
+            Look("Time to review", "Median from the decision to the latest label.", 4, 4, "s"),
+            f"""
+            select percentile_cont(0.5) within group (order by extract(epoch from reviewed_at - scored_at)) as median
+            from shop.alert_reviews where {CHOSEN} and reviewed_at is not null""",
+        ),
+    ]
+
+
+def _alerts() -> list[AnyPanel]:
+    return [
+        over_time(
+            Look(
+                "Alert rate",
+                "Share of the decisions that flagged, by the transactions' own time.",
+                unit="percentunit",
+            ),
+            """
+            select $__timeGroupAlias(hour, '$__interval'),
+              coalesce(sum(count) filter (where kind = 'alerts'), 0)
+                / nullif(sum(count) filter (where kind = 'scores'), 0) as "alert rate"
+            from shop.hourly where kind in ('scores', 'alerts') and $__timeFilter(hour)
+            group by 1 order by 1""",
+        ),
+        over_time(
+            Look("Alerts by model", "By the time of the decision."),
+            f"""
+            select $__timeGroupAlias(scored_at, '$__interval'), model_version as metric, count(*) as alerts
+            from shop.alerts where {CHOSEN}
+            group by 1, 2 order by 1, 2""",
+            bars=True,
+        ),
+        bars(
+            Look(
+                "Alerts by rule",
+                "An alert counts for every rule that it met; the rest is the model's own word.",
+            ),
+            f"""
+            select rule, count(*) as alerts
+            from shop.alerts
+            cross join unnest(case when cardinality(rules) = 0 then array['the model alone'] else rules end) as rule
+            where {CHOSEN}
+            group by 1 order by 2 desc, 1 limit 15""",
+        ),
+        bars(
+            Look(
+                "Frauds caught, by kind",
+                "Of the frauds of the chosen time that the messages name: how many were flagged.",
+            ),
+            """
+            select coalesce(f.fraud_scenario, 'not named') as kind,
+              count(a.transaction_id) as caught, count(*) - count(a.transaction_id) as missed
+            from shop.fraud_transactions as f left join shop.alerts as a using (transaction_id)
+            where $__timeFilter(f."timestamp")
+            group by 1 order by count(*) desc limit 15""",
+            {"caught": {"color": GREEN}, "missed": {"color": RED}},
+        ),
+    ]
+
+
+def _quality() -> list[AnyPanel]:
+    return [
+        over_time(
+            Look("Reviews", "What became of the alerts of each day.", 8),
+            f"""
+            select $__timeGroupAlias(scored_at, '$__interval'), count(*) filter (where verdict) as confirmed,
+              count(*) filter (where not verdict) as dismissed, count(*) filter (where verdict is null) as waiting
+            from shop.alert_reviews where {CHOSEN}
+            group by 1 order by 1""",
+            VERDICTS,
+            interval="1d",
+            bars=True,
+        ),
+        over_time(
+            Look("Precision", "Share of each day's reviewed alerts that were fraud.", 8, unit="percentunit"),
+            f"""
+            select $__timeGroupAlias(scored_at, '$__interval'),
+              count(*) filter (where verdict)::float8 / nullif(count(verdict), 0) as reviewed,
+              count(*) filter (where truth)::float8 / nullif(count(truth), 0) as "by the messages"
+            from shop.alert_reviews where {CHOSEN}
+            group by 1 order by 1""",
+            interval="1d",
+        ),
+        over_time(
+            Look(
+                "Label delay",
+                "Median from the decision to the latest label, of each day's alerts.",
+                8,
+                unit="s",
+            ),
+            f"""
+            select $__timeGroupAlias(scored_at, '$__interval'),
+              percentile_cont(0.5) within group (order by extract(epoch from reviewed_at - scored_at)) as median
+            from shop.alert_reviews where {CHOSEN} and reviewed_at is not null
+            group by 1 order by 1""",
+            interval="1d",
+        ),
+    ]
+
+
+def _model() -> list[AnyPanel]:
+    psi = over_time(
+        Look(
+            "Drift of the risks",
+            "Population stability index against the training: from 0.1 on look, from 0.25 on act.",
+        ),
+        """
+        select day as "time", model_version as metric, psi
+        from shop.score_drift where $__timeFilter(day) and model_version ~ '^(${model:regex})$'
+        order by 1, 2""",
+        interval="1d",
+    )
+    return [
+        limits(psi, (NOTABLE, "orange"), (LARGE, RED)),
+        bars(
+            Look(
+                "Risks",
+                "Share of the decisions in each twentieth of the training's risks, lowest first.",
+                unit="percentunit",
+            ),
+            """
+            with seen as (
+              select model_version, bin, sum(count) as count from shop.risk_bins
+              where $__timeFilter(hour) and model_version ~ '^(${model:regex})$' group by 1, 2
+            ), expected as (
+              select m.version as model_version, e.place::int - 1 as bin, e.share::float8 as share
+              from shop.models as m, jsonb_array_elements_text(m.manifest -> 'score_reference' -> 'shares')
+                with ordinality as e (share, place)
+              where m.version in (select model_version from seen)
+            )
+            select to_char(bin + 1, 'FM00') as bin,
+              coalesce(sum(count), 0) / (select sum(count) from seen) as now, avg(share) as training
+            from expected left join seen using (model_version, bin)
+            group by 1 order by 1""",
+            {"now": {"color": BLUE}, "training": {"color": GREY}},
+        ),
+        rows(
+            Look(
+                "Models",
+                "The newest ten, as they were judged on later transactions than they learned from.",
+                24,
+                7,
+            ),
+            """
+            select version, status, algorithm, created_at, promoted_at, (manifest ->> 'threshold')::float8 as threshold,
+              (manifest #>> '{metrics,average_precision}')::float8 as "average precision",
+              (manifest #>> '{metrics,card_precision_100}')::float8 as "card precision at 100"
+            from shop.models order by created_at desc limit 10""",
+        ),
+    ]
+
+
+def _newest() -> list[AnyPanel]:
+    return [
+        rows(
+            Look("Newest alerts", "With the strongest reason and what people said of them.", 24, 10),
+            f"""
+            select scored_at, transaction_id, user_id, amount, risk, array_to_string(rules, ', ') as rules,
+              reasons -> 0 ->> 'sentence' as reason,
+              case verdict when true then 'fraud' when false then 'legitimate' else 'waiting' end as verdict
+            from shop.alert_reviews where {CHOSEN}
+            order by scored_at desc limit 20""",
+            {"amount": {"decimals": 2}, "risk": {"decimals": 3}, "reason": {"custom.width": 600}},
+        )
+    ]
+
+
+PAGE = Page(
+    "fraudstream-alerts",
+    "Alerts and model quality",
+    "What was flagged, how right that was, and whether the model still sees the world that it learned.",
+    "now-7d",
+    "1m",
+    (*_figures(), *_alerts(), *_quality(), *_model(), *_newest()),
+    (_models(),),
+)

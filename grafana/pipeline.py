@@ -1,0 +1,116 @@
+"""Whether everything flows: how far behind each stream is, how long a decision takes, what could not be read."""
+
+from panels import RED, AnyPanel, Look, Page, gauges, limits, numbers, over_time, rows
+
+SILENT, DEAD = 30, 120
+"""Seconds: streams report every five."""
+BEHIND, FAR_BEHIND = 10_000, 1_000_000
+SLOW, TOO_SLOW = 100, 1_000
+"""Milliseconds; a decision should take less than 100 ms in 99 of 100 cases."""
+
+
+def _streams() -> list[AnyPanel]:
+    return [
+        gauges(
+            Look(
+                "Last report",
+                "Seconds since each stream said where it stands; it does so every five.",
+                8,
+                unit="s",
+            ),
+            """
+            select stream, extract(epoch from now() - max(updated_at)) as age
+            from shop.stream_progress group by 1 order by 1""",
+            (SILENT, "orange"),
+            (DEAD, RED),
+        ),
+        gauges(
+            Look("Rows per second", "Of each stream, as it said last.", 8),
+            "select stream, max(rows_per_second) as rate from shop.stream_progress group by 1 order by 1",
+        ),
+        gauges(
+            Look("Lag by partition", "Messages that wait in Kafka, as each stream said last.", 8),
+            """
+            select format('%s: %s/%s', stream, topic, partition) as partition, end_offset - next_offset as lag
+            from shop.stream_progress order by stream, topic, stream_progress.partition""",
+            (BEHIND, "orange"),
+            (FAR_BEHIND, RED),
+        ),
+    ]
+
+
+def _decisions() -> list[AnyPanel]:
+    latency = over_time(
+        Look(
+            "Time to a decision",
+            "From Kafka to the decision, minute by minute; of the last hour only.",
+            unit="ms",
+        ),
+        """
+        select minute as "time", p50_ms as p50, p95_ms as p95, p99_ms as p99
+        from shop.decision_latency where $__timeFilter(minute) order by 1""",
+        interval="1m",
+    )
+    return [
+        limits(latency, (SLOW, "orange"), (TOO_SLOW, RED)),
+        over_time(
+            Look("Decisions per second", "Minute by minute; of the last hour only."),
+            """
+            select minute as "time", decisions / 60.0 as decisions
+            from shop.decision_latency where $__timeFilter(minute) order by 1""",
+            interval="1m",
+        ),
+    ]
+
+
+def _rejected() -> list[AnyPanel]:
+    return [
+        numbers(
+            Look("Rejected", "Messages that could not be read; `fraudstream rejected list` shows them.", 4),
+            "select count(*) as rejected from shop.rejected where $__timeFilter(rejected_at)",
+            color=RED,
+        ),
+        over_time(
+            Look("Rejected messages", "By the time at which they were read."),
+            """
+            select $__timeGroupAlias(rejected_at, '$__interval'), topic as metric, count(*) as rejected
+            from shop.rejected where $__timeFilter(rejected_at)
+            group by 1, 2 order by 1, 2""",
+            interval="1m",
+            bars=True,
+        ),
+        rows(
+            Look("Why", "The most frequent reasons.", 8),
+            """
+            select reason, count(*) as messages, max(rejected_at) as last
+            from shop.rejected where $__timeFilter(rejected_at)
+            group by 1 order by 2 desc, 1 limit 10""",
+        ),
+    ]
+
+
+def _offsets() -> list[AnyPanel]:
+    return [
+        rows(
+            Look(
+                "What is stored",
+                "Every message below the offset is in the target, and none at or above it.",
+                24,
+                9,
+            ),
+            """
+            select target, topic, partition, next_offset, updated_at, extract(epoch from now() - updated_at) as age
+            from shop.stream_offsets order by target, topic, partition, updated_at""",
+            {"age": {"unit": "s"}},
+        )
+    ]
+
+
+PAGE = Page(
+    "fraudstream-pipeline",
+    "Pipeline health",
+    "How far behind each stream is, how long a decision takes, and what could not be read.",
+    "now-1h",
+    "10s",
+    (*_streams(), *_decisions(), *_rejected(), *_offsets()),
+)

@@ -1,0 +1,116 @@
+"""What comes in: trends, fraud against what is not known as fraud, and the largest frauds."""
+
+from panels import GREEN, RED, AnyPanel, Look, Page, bars, numbers, over_time, rows
+
+HOURS = "from shop.hourly where kind in ('transactions', 'fraud') and $__timeFilter(hour)"
+COLORS: dict[str, dict[str, object]] = {"fraud": {"color": RED}, "not known as fraud": {"color": GREEN}}
+
+
+def _figures() -> list[AnyPanel]:
+    return [
+        numbers(
+            Look("Stored", "Of the hours that lie in the chosen time.", 6, 4),
+            f"select coalesce(sum(count), 0)::bigint as transactions {HOURS}",
+        ),
+        numbers(
+            Look("Fraud", "Transactions whose messages said that they are fraud.", 6, 4),
+            f"select coalesce(sum(count) filter (where kind = 'fraud'), 0)::bigint as fraud {HOURS}",
+            color=RED,
+        ),
+        numbers(
+            Look("Share of fraud", "Of all transactions of the chosen time.", 6, 4, "percentunit"),
+            f"select sum(count) filter (where kind = 'fraud') / nullif(sum(count), 0) as share {HOURS}",
+            {"share": {"decimals": 2}},
+            color=RED,
+        ),
+        numbers(
+            Look("Money in fraud", "Amounts of fraud added up, whatever their currency.", 6, 4),
+            f"select coalesce(sum(amount) filter (where kind = 'fraud'), 0) as amount {HOURS}",
+            color=RED,
+        ),
+    ]
+
+
+def _trends() -> list[AnyPanel]:
+    return [
+        over_time(
+            Look("Transactions", "How many, in steps of an hour or more.", 24),
+            f"""
+            select $__timeGroupAlias(hour, '$__interval'),
+              sum(count) filter (where kind = 'transactions') as "not known as fraud",
+              sum(count) filter (where kind = 'fraud') as fraud
+            {HOURS}
+            group by 1 order by 1""",
+            COLORS,
+            bars=True,
+        ),
+        over_time(
+            Look("Share of fraud", "Of the transactions of each step.", unit="percentunit"),
+            f"""
+            select $__timeGroupAlias(hour, '$__interval'),
+              coalesce(sum(count) filter (where kind = 'fraud'), 0) / sum(count) as fraud
+            {HOURS}
+            group by 1 order by 1""",
+            COLORS,
+        ),
+        over_time(
+            Look("Money", "Amounts added up, whatever their currency."),
+            f"""
+            select $__timeGroupAlias(hour, '$__interval'),
+              sum(amount) filter (where kind = 'transactions') as "not known as fraud",
+              sum(amount) filter (where kind = 'fraud') as fraud
+            {HOURS}
+            group by 1 order by 1""",
+            COLORS,
+            bars=True,
+        ),
+    ]
+
+
+def _frauds() -> list[AnyPanel]:
+    return [
+        rows(
+            Look(
+                "Top 5 fraudulent transactions",
+                "The largest amounts among the frauds of the chosen time.",
+                24,
+                7,
+            ),
+            """
+            select "timestamp", transaction_id, user_id, amount, currency, location as home, transaction_location as place,
+              device, merchant_id as merchant, fraud_scenario as kind
+            from shop.fraud_transactions
+            where $__timeFilter("timestamp")
+            order by amount desc, transaction_id
+            limit 5""",
+            {"amount": {"decimals": 2, "color": RED}},
+        ),
+        bars(
+            Look("Frauds by kind", "As the simulator names them; frauds of other sources have no name."),
+            """
+            select coalesce(fraud_scenario, 'not named') as kind, count(*) as frauds
+            from shop.fraud_transactions
+            where $__timeFilter("timestamp")
+            group by 1 order by 2 desc limit 15""",
+            {"frauds": {"color": RED}},
+        ),
+        bars(
+            Look("Share of fraud by the hour of the day", "UTC.", unit="percentunit"),
+            f"""
+            select to_char(hour at time zone 'UTC', 'HH24') as hour,
+              coalesce(sum(count) filter (where kind = 'fraud'), 0) / sum(count) as fraud
+            {HOURS}
+            group by 1 order by 1""",
+            COLORS,
+        ),
+    ]
+
+
+PAGE = Page(
+    "fraudstream-transactions",
+    "Transactions",
+    "Trends, fraud against what is not known as fraud, and the largest frauds of the chosen time.",
+    "now-7d",
+    "1m",
+    (*_figures(), *_trends(), *_frauds()),
+)
