@@ -73,7 +73,10 @@ ROLES: tuple[Role, ...] = (
         REVIEWER,
         "a reader who adds labels",
         # Neither when it was folded, which the stream keeps, nor its number.
-        {"labels": {"insert": ("transaction_id", "is_fraud", "labelled_at", "labelled_by", "note")}},
+        {
+            "labels": {"insert": ("transaction_id", "is_fraud", "labelled_at", "labelled_by", "note")},
+            "label_files": {"insert": None},
+        },
         READER,
     ),
     # `lock table … in share row exclusive mode`, by which promotions queue up, asks for the right on the whole table.
