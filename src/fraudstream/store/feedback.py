@@ -119,10 +119,12 @@ def label(
     Any id is taken: the transaction may arrive later. Raises InputError for an id, a name or a note that
     no table can hold, DatabaseError.
     """
-    check_text("transaction_id", transaction_id, ID_LENGTH)
-    for name, text, length in (("labelled_by", by, TEXT_LENGTH), ("note", note, NOTE_LENGTH)):
-        if text is not None:
-            check_text(name, text, length)
+    given = (
+        ("transaction_id", transaction_id, ID_LENGTH), ("labelled_by", by, TEXT_LENGTH), ("note", note, NOTE_LENGTH)
+    )  # fmt: skip
+    for name, text, length in given:
+        if text is not None and (reason := unfit(text, length)):
+            raise InputError(f"{name}: {reason}.", hint=f"Give 1 to {length:,} characters.")
     with connected(postgres) as connection:
         before = _said(connection, transaction_id)
         added = row(
@@ -142,13 +144,19 @@ def label(
     return Labelled(added, before[-1] if before else None, *found)
 
 
-def check_text(name: str, text: str, length: int) -> None:
-    """Raises InputError where `text` is empty, too long, or holds what PostgreSQL keeps in no text."""
-    if not 0 < len(text) <= length or "\x00" in text:
-        raise InputError(
-            f"{name}: {'empty' if not text else 'contains a NUL character' if chr(0) in text else 'too long'}.",
-            hint=f"Give 1 to {length:,} characters.",
-        )
+def unfit(text: str, length: int) -> str | None:
+    """Why a text of people cannot be stored, or None where it can."""
+    if not text:
+        return "empty"
+    if len(text) > length:
+        return f"longer than {length:,} characters"
+    if "\x00" in text:
+        return "contains a NUL character"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "not UTF-8"
+    return None
 
 
 def alerts(  # noqa: PLR0913 - one for each filter of a list

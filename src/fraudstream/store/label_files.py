@@ -1,0 +1,221 @@
+"""Labels from files: CSV, Parquet or NDJSON with `transaction_id` and `is_fraud`, and who said so, when and why.
+
+The same file twice adds nothing, whatever was said in between: the files that were read are remembered by their
+bytes. Of another file a row is news where
+
+- it has a time, and nobody said the same of that transaction at that time;
+- it has none, and the same person did not say the same of that transaction last.
+
+So exports that grow from day to day can be read every day, and do not overturn what others said since.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from fraudstream.errors import InputError
+from fraudstream.files import ROWS, Rejects, as_instant, as_text, as_truth, check_columns, read
+from fraudstream.schema import ID_LENGTH, TEXT_LENGTH
+from fraudstream.settings import PostgresSettings
+from fraudstream.store.feedback import NOTE_LENGTH, unfit
+from fraudstream.store.rows import Connection, connected
+
+FIELDS = ("transaction_id", "is_fraud", "labelled_at", "labelled_by", "note")
+REQUIRED = FIELDS[:2]
+FILE_LOCK = 0x6C66696C  # "lfil": as `migrate.LOCK`, a number that all versions of the program agree on
+SKEW = timedelta(minutes=5)
+"""How far ahead of the database's clock a label may be: clocks differ. It counts as said now."""
+
+Values = tuple[str, bool, datetime | None, str | None, str | None]
+"""One label, in the order of FIELDS; without a time it is said now."""
+
+
+@dataclass(slots=True)
+class Imported:
+    """What became of a file of labels."""
+
+    read: int = 0
+    added: int = 0
+    present: int = 0
+    """Rows that say nothing new."""
+    unknown: int = 0
+    """Rows whose transaction is not stored (yet); their labels are kept and wait."""
+    read_before: datetime | None = None
+    """When this very file was read first, if it was: then nothing is added."""
+    rejects: Rejects = field(default_factory=Rejects)
+
+
+def labels_from_file(
+    postgres: PostgresSettings, path: Path, renamed: Mapping[str, str], by: str | None = None
+) -> Imported:
+    """Add the labels of a file, all or none of them; `renamed` is our field → their column, `by` who says what no row says.
+
+    Raises InputError where the file cannot be read, lacks a required column, or holds no label at all; DatabaseError.
+    """
+    done = Imported()
+    digest = _digest(path, renamed)
+    with connected(postgres) as connection:
+        # One file at a time: whoever reads the same one at once finds it read.
+        connection.execute("select pg_advisory_xact_lock(%s)", (FILE_LOCK,))
+        now, done.read_before = _one(
+            connection, "select now(), (select read_at from shop.label_files where sha256 = %s)", (digest,)
+        )
+        for labels in _portions(path, renamed, by, now, done):
+            (unknown,) = _one(connection, _COUNT_UNKNOWN, ([label[0] for label in labels],))
+            done.unknown += unknown
+            if done.read_before is None:
+                (added,) = _one(connection, _ADD, [list(column) for column in zip(*labels, strict=True)])
+                done.added += added
+        if done.read == done.rejects.count:
+            raise _nothing(path, done)
+        if done.read_before is None:
+            connection.execute(
+                "insert into shop.label_files (sha256, name, added) values (%s, %s, %s)",
+                (digest, path.name, done.added),
+            )
+    done.present = done.read - done.rejects.count - done.added
+    return done
+
+
+def _digest(path: Path, renamed: Mapping[str, str]) -> str:
+    """What names a file: its bytes, and how they were understood."""
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error}.", hint="Check the path.") from None
+    digest.update(json.dumps(sorted(renamed.items())).encode())
+    return digest.hexdigest()
+
+
+def _nothing(path: Path, done: Imported) -> InputError:
+    if not done.read:
+        return InputError(f"{path} holds no rows.", hint="Give a file with labels in it.")
+    number, reason = done.rejects.first[0]
+    return InputError(
+        f"None of the {done.read:,} rows of {path} is a label; the first: row {number}, {reason}.",
+        hint="Name the file's own columns with --map THEIRS=OURS.",
+    )
+
+
+_COUNT_UNKNOWN = """
+select count(*) from unnest(%s::text[]) as i (transaction_id)
+where not exists (select from shop.transactions as t where t.transaction_id = i.transaction_id)
+  and not exists (select from shop.fraud_transactions as t where t.transaction_id = i.transaction_id)"""
+
+_ADD = """
+with rows as (
+  select * from unnest(%s::text[], %s::boolean[], %s::timestamptz[], %s::text[], %s::text[]) with ordinality
+    as i (transaction_id, is_fraud, labelled_at, labelled_by, note, place)
+), apart as (
+  -- of what one person says without a time, the last word; of what is said with one, every different word
+  select distinct on (transaction_id, labelled_by, labelled_at, case when labelled_at is not null then is_fraud end) *
+  from rows
+  order by transaction_id, labelled_by, labelled_at, case when labelled_at is not null then is_fraud end, place desc
+), added as (
+  insert into shop.labels (transaction_id, is_fraud, labelled_at, labelled_by, note)
+  select transaction_id, is_fraud, coalesce(labelled_at, now()), labelled_by, note from apart as a
+  where case
+    when labelled_at is null then is_fraud is distinct from (
+      select l.is_fraud from shop.labels as l
+      where l.transaction_id = a.transaction_id and l.labelled_by is not distinct from a.labelled_by
+      order by l.labelled_at desc, l.label_id desc limit 1)
+    else not exists (
+      select from shop.labels as l
+      where l.transaction_id = a.transaction_id and l.is_fraud = a.is_fraud and l.labelled_at = a.labelled_at
+        and l.labelled_by is not distinct from a.labelled_by)
+    end
+  order by place
+  returning 1
+)
+select count(*) from added"""
+
+
+def _one(connection: Connection, query: str, values: Sequence[Any]) -> tuple[Any, ...]:
+    found = connection.execute(query.encode(), values).fetchone()
+    assert found is not None, "each of these queries has one row"  # noqa: S101 - narrows the type
+    return found
+
+
+def _portions(
+    path: Path, renamed: Mapping[str, str], by: str | None, now: datetime, done: Imported
+) -> Iterator[list[Values]]:
+    """The labels of a file, in its order; what is none goes to `done.rejects`."""
+    rows = read(path, partial(_chosen, path, renamed))
+    while some := list(islice(rows, ROWS)):
+        labels = []
+        for number, row in some:
+            done.read += 1
+            try:
+                if isinstance(row, str):
+                    raise ValueError(row)  # noqa: TRY004, TRY301 - the handler below counts it
+                labels.append(parse({name: row.get(renamed.get(name, name)) for name in FIELDS}, by, now))
+            except ValueError as error:
+                done.rejects.add(number, str(error))
+        if labels:
+            yield labels
+
+
+def _chosen(path: Path, renamed: Mapping[str, str], have: Sequence[str]) -> list[str]:
+    """The columns to read. Raises InputError where a mapped one does not exist or a required field has none."""
+    shown = check_columns(path, renamed, have)
+    missing = [name for name in REQUIRED if renamed.get(name, name) not in have]
+    if missing:
+        raise InputError(
+            f"{path} lacks {', '.join(missing)}.",
+            hint=f"Say which column it is with --map THEIRS={missing[0]} (its columns are {shown}).",
+        )
+    return [name for name in dict.fromkeys(renamed.get(name, name) for name in FIELDS) if name in have]
+
+
+def parse(fields: Mapping[str, Any], by: str | None, now: datetime) -> Values:
+    """One label from its fields, as a file has them. Raises ValueError with what is wrong.
+
+    >>> from datetime import UTC
+    >>> parse({"transaction_id": 17, "is_fraud": "yes"}, "ann", datetime(2026, 1, 1, tzinfo=UTC))
+    ('17', True, None, 'ann', None)
+    """
+    given = {name: None if value == "" else value for name, value in fields.items()}
+    missing = [name for name in REQUIRED if given.get(name) is None]
+    if missing:
+        raise ValueError(f"{missing[0]}: missing")
+    is_fraud = as_truth(given["is_fraud"])
+    if type(is_fraud) is not int or is_fraud not in (0, 1):
+        raise ValueError("is_fraud: not 0 or 1, true or false, yes or no")
+    name = _text("transaction_id", given["transaction_id"], ID_LENGTH)
+    said_by = given.get("labelled_by")
+    note = given.get("note")
+    return (
+        name,
+        bool(is_fraud),
+        _time(given.get("labelled_at"), now),
+        by if said_by is None else _text("labelled_by", said_by, TEXT_LENGTH),
+        None if note is None else _text("note", note, NOTE_LENGTH),
+    )
+
+
+def _text(name: str, value: Any, length: int) -> str:
+    text = as_text(value)
+    if not isinstance(text, str):
+        raise ValueError(f"{name}: not a text")  # noqa: TRY004 - the caller counts it
+    if reason := unfit(text, length):
+        raise ValueError(f"{name}: {reason}")
+    return text
+
+
+def _time(value: Any, now: datetime) -> datetime | None:
+    if value is None:
+        return None
+    try:
+        at = as_instant(value)
+    except ValueError as error:
+        raise ValueError(f"labelled_at: {error}") from None
+    if at > now + SKEW:
+        raise ValueError("labelled_at: lies in the future (a time without a zone is taken as UTC)")
+    return min(at, now)
