@@ -109,7 +109,7 @@ def faults(spark: SparkSession, empty: DataFrame, condition: str) -> list[Fault]
             raise
         return [Fault(0, "nested too deeply")]
     nodes, found = _looked_through(tree)
-    return found or _unresolvable(empty, condition, _cast_by_hand(nodes))
+    return found or _unresolvable(empty, condition, _bare_columns(nodes))
 
 
 def _unreadable(condition: str) -> Fault | None:
@@ -197,16 +197,17 @@ def _texts(parts: Any) -> list[str]:
     return [str(parts.apply(i)) for i in range(parts.size())]
 
 
-def _cast_by_hand(nodes: list[Any]) -> set[str]:
-    """The columns that the condition itself casts."""
-    return {
-        ".".join(_texts(node.child().nameParts())).lower()
-        for node in nodes
-        if _kind(node) == "Cast" and _kind(node.child()) == "UnresolvedAttribute"
-    }
+def _bare_columns(nodes: list[Any]) -> dict[str, int]:
+    """The columns that the condition itself casts nowhere, and where the first mention of each begins."""
+    by_hand = {_index(node.child()) for node in nodes if _kind(node) == "Cast"}
+    mentions: dict[str, list[int]] = {}
+    for node in nodes:
+        if _kind(node) == "UnresolvedAttribute":
+            mentions.setdefault(".".join(_texts(node.nameParts())).lower(), []).append(_index(node))
+    return {name: places[0] for name, places in mentions.items() if by_hand.isdisjoint(places)}
 
 
-def _unresolvable(empty: DataFrame, condition: str, cast: set[str]) -> list[Fault]:
+def _unresolvable(empty: DataFrame, condition: str, bare: dict[str, int]) -> list[Fault]:
     """What Spark's analysis finds wrong, and what it would do in silence: make numbers of texts."""
     try:
         with forgiving(empty.sparkSession):
@@ -218,20 +219,20 @@ def _unresolvable(empty: DataFrame, condition: str, cast: set[str]) -> list[Faul
         return [Fault(0, f"gives {kind.simpleString()} instead of true or false")]
     expression = resolved._jdf.queryExecution().analyzed().expressions().apply(0)  # noqa: SLF001
     casts = [node for node in _walk(expression, 10 * MOST_NODES) if _kind(node) == "Cast"]
-    return [fault for node in casts if (fault := _silent_cast(node, cast))]
+    return [fault for node in casts if (fault := _silent_cast(node, bare))]
 
 
-def _silent_cast(node: Any, by_hand: set[str]) -> Fault | None:
+def _silent_cast(node: Any, bare: dict[str, int]) -> Fault | None:
     """Why this cast, which nobody wrote, cannot be meant."""
     child, target = node.child(), node.dataType().simpleString()
     if child.dataType().simpleString() != "string" or target == "string":
         return None
     if _kind(child) == "Literal" and node.eval(None) is None:
         return Fault(_index(child), f"{child.toString()!r:.40} is no {target}, so this never holds")
-    if _kind(child) == "AttributeReference" and child.name().lower() not in by_hand:
+    if _kind(child) == "AttributeReference" and child.name() in bare:
         name = child.name()
         return Fault(
-            _index(child),
+            bare[name],
             f"{name} is a text and is read as {target} here; write cast({name} as {target}) if you mean it",
         )
     return None

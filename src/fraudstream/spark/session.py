@@ -25,8 +25,12 @@ def start(
     spark: SparkSettings, *, name: str, java_home: Path, jars: Sequence[Path], log_file: Path
 ) -> "SparkSession":
     """A session with the Kafka connector. Spark's own narration goes to `log_file`, not to the terminal."""
+    from pyspark.logger import PySparkLogger
     from pyspark.sql import SparkSession
 
+    # PySpark repeats every error of a query on stderr, with a page of Java; ours say it in a sentence.
+    for logger in ("DataFrameQueryContextLogger", "SQLQueryContextLogger"):
+        PySparkLogger.getLogger(logger).disabled = True
     os.environ["JAVA_HOME"] = str(java_home)
     # Workers must run this very interpreter, where our dependencies are; a cluster has its own.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)

@@ -1,0 +1,210 @@
+"""Rules as Spark columns: what holds is named, what cannot be worked out does not hold, what is not harmless is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F  # noqa: N812 - Spark's own custom
+
+from fraudstream.rules import Rule, RuleMistakes, load_rules
+from fraudstream.spark.conditions import ANSI, FUNCTIONS, faults, no_rows
+from fraudstream.spark.rules import check, with_rules
+
+
+def rule(condition: str, name: str = "a") -> Rule:
+    return Rule(name, condition, "because", "low")
+
+
+def rows(spark: SparkSession, *transactions: dict[str, Any]) -> DataFrame:
+    """Transactions with every column that a rule may name; what is not said is null."""
+    empty = no_rows(spark)
+    return spark.createDataFrame([tuple(t.get(c) for c in empty.columns) for t in transactions], empty.schema)
+
+
+def hits(frame: DataFrame) -> list[list[str]]:
+    return [row["rules"] for row in frame.collect()]
+
+
+def test_a_transaction_names_the_rules_that_hold_in_the_order_of_the_file(spark: SparkSession) -> None:
+    """A null row, a condition that is null, a rule on a feature; the other columns stay."""
+    frame = rows(spark, {"amount": 900.0, "user_count_10m": 6.0, "device": "ios"}, {"amount": 10.0}, {})
+    rules = [
+        rule("user_count_10m > 5", "velocity"),
+        rule("amount > 500", "large"),
+        rule("device is null", "no-device"),
+        rule("not (device = 'ios')", "never-null"),
+    ]
+    held = with_rules(frame, rules)
+    assert held.columns == [*frame.columns, "rules"]
+    assert hits(held) == [["velocity", "large"], ["no-device"], ["no-device"]]
+
+
+def test_without_rules_the_column_is_empty_and_of_the_same_type(spark: SparkSession) -> None:
+    frame = rows(spark, {"amount": 1.0})
+    none, one = with_rules(frame, []), with_rules(frame, [rule("amount > 0")])
+    assert hits(none) == [[]]
+    assert none.schema["rules"].dataType.simpleString() == one.schema["rules"].dataType.simpleString()
+
+
+RAISING = (
+    "1 / (amount - amount) > 0",
+    "mod(amount, amount - amount) > 0",
+    "length(device) div (length(device) - 3) > 0",
+    "cast(device as int) > 0",
+    "cast(device as timestamp) < timestamp",
+    "cast(amount * 1e300 as decimal(10, 2)) > 0",
+    "ln(-amount) > 0",
+    "2147483647 + length(device) < 0 and cast(device as boolean)",
+)
+"""Conditions that end a query in Spark's strict mode, or are null, on the row of the test below."""
+
+
+def test_a_condition_that_fails_does_not_hold_and_does_not_end_the_stream(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    """In a batch and in a stream, both run in Spark's strict mode, where the same expressions raise."""
+    assert spark.conf.get(ANSI) == "true"
+    frame = rows(spark, {"amount": 5.0, "device": "abc"})
+    rules = [rule(condition, f"r{i}") for i, condition in enumerate(RAISING)] + [rule("amount > 1", "good")]
+    assert hits(with_rules(frame, rules)) == [["good"]]
+    assert spark.conf.get(ANSI) == "true"
+    with pytest.raises(Exception, match="DIVIDE_BY_ZERO"):
+        frame.filter(F.expr(RAISING[0])).collect()
+
+    frame.write.parquet(str(tmp_path / "in"))
+    stream = with_rules(spark.readStream.schema(frame.schema).parquet(str(tmp_path / "in")), rules)
+    query = (
+        stream.writeStream.format("memory").queryName("rules_held").trigger(availableNow=True)
+        .option("checkpointLocation", str(tmp_path / "checkpoint")).start()
+    )  # fmt: skip
+    query.awaitTermination()
+    assert hits(spark.table("rules_held")) == [["good"]]
+    spark.catalog.dropTempView("rules_held")
+
+
+def test_rules_are_plain_expressions_that_real_time_mode_allows(spark: SparkSession) -> None:
+    """One projection and nothing else: no Python, no exchange, no aggregate, no subquery."""
+    plan = with_rules(rows(spark, {"amount": 5.0}), [rule("amount > 1"), rule("device like 'a%'", "b")])
+    text = plan._jdf.queryExecution().executedPlan().toString()
+    assert not {"Python", "Aggregate", "Window", "Exchange", "Subquery"} & set(text.replace("(", " ").split())
+
+
+WRONG = (
+    ("amount > 5 and user_cnt_10m > 3", "user_cnt", "no column user_cnt_10m; did you mean user_count_10m?"),
+    ("device = '😀' and amunt > 1", "amunt", "did you mean amount?"),
+    ("amount >", "", "Syntax error at or near end of input"),
+    ("amount > 1;", ";", "Syntax error"),
+    ("(amount > 1", "", "Syntax error"),
+    ("amount > 'x", "'x", "Syntax error"),
+    ("amount > 1e400", "1e400", "outside the valid range"),
+    ("amount > 1 /* note", "amount", "unclosed bracketed comment"),
+    ("email like 'a%'", "email", "email is personal"),
+    ("Full_Name = 'a'", "Full_Name", "is personal"),
+    ("amount > 1 or is_fraud", "is_fraud", "the truth"),
+    ("fraud_scenario = 'x'", "fraud_scenario", "the truth"),
+    ("amount", "amount", "gives double instead of true or false"),
+    ("amount and device", "amount", "incompatible types"),
+    ("amount > interval 1 day", "amount", "incompatible types"),
+    ("amount = 'much'", "'much'", "is no double, so this never holds"),
+    ("timestamp > '2025-13-01'", "'2025", "is no timestamp"),
+    ("amount > 1 and device > 5", "device", "device is a text and is read as int"),
+    ("1 = 1", "1", "looks at no column"),
+    ("amount in (select max(amount) from t)", "in (", "a subquery is not taken"),
+    ("exists(select 1)", "exists", "a subquery"),
+    ("amount > (select 1)", "(select", "a subquery"),
+    ("sum(amount) > 1", "sum", "the function sum is not taken"),
+    ("sum(amount) over (partition by user_id) > 1", "sum", "a window is not taken"),
+    ("rand() < amount", "rand", "the function rand is not taken"),
+    ("reflect('java.lang.System', 'exit', 1) = device", "reflect", "the function reflect is not taken"),
+    ("java_method('java.lang.System', 'exit', 1) = device", "java_method", "not taken"),
+    ("input_file_name() = device", "input_file_name", "not taken"),
+    ("raise_error(device)", "raise_error", "not taken"),
+    ("repeat(device, 1000000000) = ''", "repeat", "not taken"),
+    ("timestamp > now()", "now", "not taken"),
+    ("timestamp > current_timestamp", "current_timestamp", "no column"),
+    ("spark_catalog.default.abs(amount) > 1", "spark", "not taken"),
+    ("exists(array(1), x -> x > amount)", "exists", "the function exists is not taken"),
+    ("device rlike '(a+)+$'", "rlike", "a regular expression is not taken"),
+    ("device like '%a%a%a%a%'", "like", "at most 3 `%`"),
+    ("device like location", "like", "at most 3 `%`"),
+    ("ceil(amount, 2000000000) > 1", "ceil", "ceil takes at most 1 argument"),
+    ("amount > 1 as b", "amount", "a name after `as`"),
+    ("amount > :limit", ":limit", "a parameter"),
+    ("identifier('amount') > 1", "identifier", "is not taken"),
+    ("device = '${env:PATH}'", "${", "is not taken"),
+    ("user_id.a = 'x'", "user_id.a", "no column user_id.a"),
+    ("device[0] = 'a'", "device", "is not taken"),
+    ("extract(century from timestamp) > 3", "extract", "Cannot extract"),
+    ("abs(distinct amount) > 1", "abs", "DISTINCT"),
+    ("(" * 100, "(" * 60, "more than 40 brackets"),
+    ("not " * 400 + "isnull(device)", "not not", "more than 300 parts"),
+)
+
+
+def test_a_condition_that_may_not_run_is_shown_where_it_is_wrong(spark: SparkSession) -> None:
+    """Hostile or mistyped: one sentence each, and the first character of what is meant."""
+    empty = no_rows(spark)
+    for condition, at, message in WRONG:
+        found = faults(spark, empty, condition)
+        assert found, condition
+        assert message in found[0].message, (condition, found)
+        assert condition[found[0].index :].startswith(at), (condition, found)
+
+
+RIGHT = (
+    "amount between 10 and 20 or device in ('ios', 'web')",
+    "case when amount > 1 then location_change = 1 else false end",
+    "if(amount > 1, device like '%x%', isnull(merchant_id))",
+    "timestamp >= '2025-01-01' and hour(timestamp) < 6 and extract(year from timestamp) = 2025",
+    "cast(device as double) > 3 or amount::int % 10 = 0",
+    "coalesce(merchant_id, currency, '') <=> '' -- a remark",
+    "lower(trim(device)) || '!' = concat('a', '!')",
+    "`amount` is distinct from user_amount_mean and not isnan(amount)",
+    "`Amount` > greatest(100, 3 * user_amount_mean, try_divide(amount, 0))",
+)
+
+
+def test_what_an_analyst_writes_is_taken(spark: SparkSession) -> None:
+    check(spark, [rule(condition, f"r{i}") for i, condition in enumerate(RIGHT)])
+
+
+def test_every_function_on_the_list_exists_and_gives_the_same_twice(spark: SparkSession) -> None:
+    """A list that named one that Spark lacks, or one that draws a chance, would promise what does not hold."""
+    for name in FUNCTIONS:
+        usage = " ".join(row[0] for row in spark.sql(f"describe function extended {name}").collect())
+        assert f"Function: {name}" in usage
+        assert "non-deterministic" not in usage
+
+
+def test_mistakes_in_conditions_have_the_line_and_column_of_the_file(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    """Over several lines, quoted with doubled quotes, folded; all of them in one error."""
+    path = tmp_path / "rules.yaml"
+    path.write_text(
+        "- name: one\n"
+        "  condition: |\n"
+        "    amount > 5\n"
+        "      and user_cnt_10m > 3\n"
+        "  reason: x\n"
+        "  severity: low\n"
+        "- {name: two, reason: x, severity: low,\n"
+        "   condition: 'device = ''a'' and amunt > 1'}\n"
+        "- name: three\n"
+        "  condition: amount > 5\n"
+        "    and amount >\n"
+        "    email\n"
+        "  reason: x\n"
+        "  severity: low\n"
+    )
+    with pytest.raises(RuleMistakes) as caught:
+        check(spark, load_rules(path))
+    found = [(m.rule, m.line, m.column) for m in caught.value.mistakes]
+    assert found == [("one", 4, 11), ("two", 8, 35), ("three", 12, 5)]
+    assert caught.value.message.startswith(str(path))
+
+
+def test_nothing_unchecked_reaches_the_stream(spark: SparkSession) -> None:
+    with pytest.raises(RuleMistakes, match="rule a: the function reflect is not taken"):
+        with_rules(rows(spark, {"amount": 5.0}), [rule("reflect('java.lang.System', 'exit', 1) = device")])
