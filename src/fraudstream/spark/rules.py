@@ -8,6 +8,8 @@ from pyspark.sql import functions as F  # noqa: N812 - Spark's own custom
 from fraudstream.rules import Mistake, Rule, RuleMistakes
 from fraudstream.spark.conditions import faults, forgiving, no_rows
 
+COLUMN = "rules"
+
 
 def check(spark: SparkSession, rules: Sequence[Rule]) -> None:
     """Raise RuleMistakes with every condition that may not run, its line and its column.
@@ -24,16 +26,29 @@ def check(spark: SparkSession, rules: Sequence[Rule]) -> None:
         raise RuleMistakes(rules[0].file, mistakes)
 
 
+class RuleSet:
+    """Rules that were checked once, for frames that are built again and again."""
+
+    def __init__(self, spark: SparkSession, rules: Sequence[Rule]) -> None:
+        """Raises RuleMistakes as `check` does: nothing unchecked gets in."""
+        check(spark, rules)
+        self._spark = spark
+        self.rules = tuple(rules)
+
+    def add(self, rows: DataFrame) -> DataFrame:
+        """`rows` with the column `rules`; see `with_rules`. No other thread may start a query meanwhile."""
+        if not self.rules:
+            return rows.withColumn(COLUMN, F.array().cast("array<string>"))
+        with forgiving(self._spark):
+            hits = [F.when(F.expr(rule.condition), F.lit(rule.name)) for rule in self.rules]
+            return rows.withColumn(COLUMN, F.array_compact(F.array(*hits)))
+
+
 def with_rules(rows: DataFrame, rules: Sequence[Rule]) -> DataFrame:
     """`rows` with the column `rules`: the names of the rules that hold, in their order; never null.
 
     `rows` has the fields of a transaction and the features of `rules.features_read`. A condition that is
     null, or that cannot be worked out (a division by zero, a text that is no number), does not hold: it
-    never ends a stream. Raises RuleMistakes as `check` does: nothing unchecked gets in.
+    never ends a stream. Raises RuleMistakes as `check` does.
     """
-    check(rows.sparkSession, rules)
-    if not rules:
-        return rows.withColumn("rules", F.array().cast("array<string>"))
-    with forgiving(rows.sparkSession):
-        hits = [F.when(F.expr(rule.condition), F.lit(rule.name)) for rule in rules]
-        return rows.withColumn("rules", F.array_compact(F.array(*hits)))
+    return RuleSet(rows.sparkSession, rules).add(rows)
