@@ -29,8 +29,13 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
         table.add_column(column, overflow="fold")
     for row in rows:
         # Text, not str: a cell may hold what a stranger sent, and rich would obey its markup.
-        table.add_row(*(Text(str(cell)) for cell in row))
+        table.add_row(*(Text(printable(str(cell))) for cell in row))
     Console().print(table)
+
+
+def printable(text: str) -> str:
+    """What a stranger sent, safe for a terminal: what would move the cursor, colour or turn the line is spelled out."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
 def print_error(error: FraudstreamError, *, as_json: bool) -> None:
@@ -38,6 +43,6 @@ def print_error(error: FraudstreamError, *, as_json: bool) -> None:
     if as_json:
         print_document(error.document())
         return
-    sys.stderr.write(f"Error: {error.message}\n")
+    sys.stderr.write(f"Error: {printable(error.message)}\n")
     if error.hint:
-        sys.stderr.write(f"  Next: {error.hint}\n")
+        sys.stderr.write(f"  Next: {printable(error.hint)}\n")

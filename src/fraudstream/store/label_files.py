@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from fraudstream.errors import InputError
-from fraudstream.files import ROWS, Rejects, as_instant, as_text, as_truth, check_columns, read
+from fraudstream.files import ROWS, Rejects, as_instant, as_text, as_truth, check_columns, read, renames
 from fraudstream.schema import ID_LENGTH, TEXT_LENGTH
 from fraudstream.settings import PostgresSettings
 from fraudstream.store.feedback import NOTE_LENGTH, unfit
@@ -51,22 +51,27 @@ class Imported:
     rejects: Rejects = field(default_factory=Rejects)
 
 
+def renamed(texts: Sequence[str]) -> dict[str, str]:
+    """`their=ours` texts as our field → their column. Raises InputError where one is none or names no field of ours."""
+    return renames(texts, FIELDS)
+
+
 def labels_from_file(
-    postgres: PostgresSettings, path: Path, renamed: Mapping[str, str], by: str | None = None
+    postgres: PostgresSettings, path: Path, columns: Mapping[str, str], by: str | None = None
 ) -> Imported:
-    """Add the labels of a file, all or none of them; `renamed` is our field → their column, `by` who says what no row says.
+    """Add the labels of a file, all or none of them; `columns` is our field → theirs, `by` who speaks where no row says.
 
     Raises InputError where the file cannot be read, lacks a required column, or holds no label at all; DatabaseError.
     """
     done = Imported()
-    digest = _digest(path, renamed)
+    digest = _digest(path, columns)
     with connected(postgres) as connection:
         # One file at a time: whoever reads the same one at once finds it read.
         connection.execute("select pg_advisory_xact_lock(%s)", (FILE_LOCK,))
         now, done.read_before = _one(
             connection, "select now(), (select read_at from shop.label_files where sha256 = %s)", (digest,)
         )
-        for labels in _portions(path, renamed, by, now, done):
+        for labels in _portions(path, columns, by, now, done):
             (unknown,) = _one(connection, _COUNT_UNKNOWN, ([label[0] for label in labels],))
             done.unknown += unknown
             if done.read_before is None:
@@ -83,14 +88,14 @@ def labels_from_file(
     return done
 
 
-def _digest(path: Path, renamed: Mapping[str, str]) -> str:
+def _digest(path: Path, columns: Mapping[str, str]) -> str:
     """What names a file: its bytes, and how they were understood."""
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256")
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error}.", hint="Check the path.") from None
-    digest.update(json.dumps(sorted(renamed.items())).encode())
+    digest.update(json.dumps(sorted(columns.items())).encode())
     return digest.hexdigest()
 
 
@@ -144,10 +149,10 @@ def _one(connection: Connection, query: str, values: Sequence[Any]) -> tuple[Any
 
 
 def _portions(
-    path: Path, renamed: Mapping[str, str], by: str | None, now: datetime, done: Imported
+    path: Path, columns: Mapping[str, str], by: str | None, now: datetime, done: Imported
 ) -> Iterator[list[Values]]:
     """The labels of a file, in its order; what is none goes to `done.rejects`."""
-    rows = read(path, partial(_chosen, path, renamed))
+    rows = read(path, partial(_chosen, path, columns))
     while some := list(islice(rows, ROWS)):
         labels = []
         for number, row in some:
@@ -155,32 +160,27 @@ def _portions(
             try:
                 if isinstance(row, str):
                     raise ValueError(row)  # noqa: TRY004, TRY301 - the handler below counts it
-                labels.append(parse({name: row.get(renamed.get(name, name)) for name in FIELDS}, by, now))
+                labels.append(parse({name: row.get(columns.get(name, name)) for name in FIELDS}, by, now))
             except ValueError as error:
                 done.rejects.add(number, str(error))
         if labels:
             yield labels
 
 
-def _chosen(path: Path, renamed: Mapping[str, str], have: Sequence[str]) -> list[str]:
+def _chosen(path: Path, columns: Mapping[str, str], have: Sequence[str]) -> list[str]:
     """The columns to read. Raises InputError where a mapped one does not exist or a required field has none."""
-    shown = check_columns(path, renamed, have)
-    missing = [name for name in REQUIRED if renamed.get(name, name) not in have]
+    shown = check_columns(path, columns, have)
+    missing = [name for name in REQUIRED if columns.get(name, name) not in have]
     if missing:
         raise InputError(
             f"{path} lacks {', '.join(missing)}.",
             hint=f"Say which column it is with --map THEIRS={missing[0]} (its columns are {shown}).",
         )
-    return [name for name in dict.fromkeys(renamed.get(name, name) for name in FIELDS) if name in have]
+    return [name for name in dict.fromkeys(columns.get(name, name) for name in FIELDS) if name in have]
 
 
 def parse(fields: Mapping[str, Any], by: str | None, now: datetime) -> Values:
-    """One label from its fields, as a file has them. Raises ValueError with what is wrong.
-
-    >>> from datetime import UTC
-    >>> parse({"transaction_id": 17, "is_fraud": "yes"}, "ann", datetime(2026, 1, 1, tzinfo=UTC))
-    ('17', True, None, 'ann', None)
-    """
+    """One label from its fields, as a file has them. Raises ValueError with what is wrong."""
     given = {name: None if value == "" else value for name, value in fields.items()}
     missing = [name for name in REQUIRED if given.get(name) is None]
     if missing:

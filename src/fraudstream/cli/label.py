@@ -1,0 +1,172 @@
+"""`fraudstream label`: what turned out to be true."""
+
+import getpass
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fraudstream.cli.output import Json, print_document, printable
+from fraudstream.logs import get_logger
+
+if TYPE_CHECKING:
+    from fraudstream.store.feedback import Label, Labelled
+    from fraudstream.store.label_files import Imported
+
+log = get_logger("label")
+
+ONE = "One transaction"
+FILE = "Many, from a file"
+
+
+def label(
+    transaction_id: Annotated[str | None, typer.Argument(metavar="ID", help="Of the transaction.")] = None,
+    is_fraud: Annotated[
+        bool | None, typer.Option("--fraud/--legit", help="What it was.", rich_help_panel=ONE)
+    ] = None,
+    note: Annotated[
+        str | None, typer.Option(help="Why, for those who read it later.", rich_help_panel=ONE)
+    ] = None,
+    from_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="FILE",
+            help="CSV, Parquet or NDJSON with transaction_id and is_fraud, and where known labelled_at, labelled_by, note.",
+            rich_help_panel=FILE,
+        ),
+    ] = None,
+    mapping: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map", metavar="THEIRS=OURS", help="Their column for our field.", rich_help_panel=FILE
+        ),
+    ] = None,
+    by: Annotated[str | None, typer.Option(help="Who says so; without it, the user who runs this.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what a transaction turned out to be: `label ID --fraud`, `label ID --legit`, or `label --from FILE`.
+
+    Labels are added and never changed: of several the latest counts. Merchant, device and customer risk follow
+    within a minute where `consume` keeps profiles, and the next `train` learns from them. An id that is not stored
+    yet is taken, too: its label waits for it. The same file twice adds nothing.
+    """
+    from fraudstream.settings import load
+    from fraudstream.store import feedback, label_files
+    from fraudstream.store.migrate import migrate
+
+    _check(transaction_id, is_fraud, note, from_file, mapping)
+    renamed = label_files.renamed(mapping or ())
+    postgres, who = load().postgres, by or _user()
+    migrate(postgres)
+    if from_file is not None:
+        _report_file(label_files.labels_from_file(postgres, from_file, renamed, who), as_json=as_json)
+    elif transaction_id is not None and is_fraud is not None:
+        _report(feedback.label(postgres, transaction_id, is_fraud, who, note), as_json=as_json)
+
+
+def _check(
+    transaction_id: str | None,
+    is_fraud: bool | None,
+    note: str | None,
+    from_file: Path | None,
+    mapping: list[str] | None,
+) -> None:
+    """Raises BadParameter unless the command line says either one transaction or a file."""
+    if (transaction_id is None) == (from_file is None):
+        raise typer.BadParameter("give the ID of one transaction, or a file with --from")
+    if from_file is not None and (is_fraud is not None or note is not None):
+        raise typer.BadParameter(
+            "--fraud, --legit and --note are for one transaction; a file says them row by row"
+        )
+    if transaction_id is not None and mapping:
+        raise typer.BadParameter("--map is for --from")
+    if transaction_id is not None and is_fraud is None:
+        raise typer.BadParameter("say what it was: --fraud or --legit")
+
+
+def _user() -> str | None:
+    """Who runs this, as the shell has it; None where nobody knows, as in a container without users."""
+    try:
+        return os.environ.get("USER") or getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return None
+
+
+def _report(done: "Labelled", *, as_json: bool) -> None:
+    if as_json:
+        print_document(
+            document(done.label)
+            | {
+                "before": document(done.before) if done.before else None,
+                "stored": done.stored,
+                "flagged": done.flagged,
+            }
+        )
+        return
+    typer.echo(
+        printable(
+            f"{done.label.transaction_id} is {word(done.label.is_fraud)}, says {done.label.labelled_by or 'somebody'}."
+        )
+    )
+    before = done.before
+    if before is not None and before.is_fraud != done.label.is_fraud:
+        who = before.labelled_by or "somebody"
+        typer.echo(
+            printable(
+                f"Until now it was {word(before.is_fraud)}, as {who} said on {before.labelled_at:%Y-%m-%d at %H:%M} UTC."
+            )
+        )
+    if not done.stored:
+        typer.echo(
+            "No such transaction is stored yet: the label waits for it. Check the id if you expected it here."
+        )
+
+
+def word(is_fraud: bool | None) -> str:
+    """A verdict as people say it."""
+    return {True: "fraud", False: "legitimate", None: "not reviewed"}[is_fraud]
+
+
+def document(said: "Label") -> dict[str, Any]:
+    """A label for `--json`."""
+    return {
+        "transaction_id": said.transaction_id,
+        "is_fraud": said.is_fraud,
+        "labelled_at": said.labelled_at.isoformat(),
+        "labelled_by": said.labelled_by,
+        "note": said.note,
+    }
+
+
+def _report_file(done: "Imported", *, as_json: bool) -> None:
+    for number, reason in done.rejects.first:
+        log.warning("row %d is no label: %s", number, printable(reason))
+    if done.rejects.count > len(done.rejects.first):
+        log.warning("… and %s more", f"{done.rejects.count - len(done.rejects.first):,}")
+    if as_json:
+        print_document(
+            {
+                "read": done.read,
+                "added": done.added,
+                "present": done.present,
+                "unknown": done.unknown,
+                "read_before": done.read_before.isoformat() if done.read_before else None,
+            }
+            | done.rejects.document()
+        )
+        return
+    if done.read_before is not None:
+        typer.echo(f"This very file was read on {done.read_before:%Y-%m-%d at %H:%M} UTC: nothing is added.")
+    typer.echo(
+        f"{done.added:,} labels added, {done.present:,} say nothing new,"
+        f" {done.rejects.count:,} of {done.read:,} rows are no labels"
+    )
+    if done.unknown:
+        typer.echo(f"{done.unknown:,} of them wait for transactions that are not stored yet.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add this command to the program."""
+    app.command()(label)
