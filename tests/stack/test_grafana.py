@@ -1,0 +1,104 @@
+"""Every panel of Grafana on the real database: it shows something, reads little, and sees no person's name."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from fraudstream.settings import Settings
+from fraudstream.store import roles
+from fraudstream.store.connection import connect
+from grafana_panels import Query, queries
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+SEED = Path(__file__).with_name("grafana_seed.sql")
+BIG = {"transactions", "fraud_transactions", "scores", "alerts", "labels", "rejected", "profiles"}
+"""Tables that grow with the stream; the others hold a row for an hour, a partition or a model."""
+
+
+@pytest.fixture
+def empty(settings: Settings) -> Iterator[Connection]:
+    """A database without a transaction, through a connection with the rights that Grafana's login has."""
+    roles.apply(settings.postgres)
+    with connect(settings.postgres, autocommit=True) as connection:
+        connection.execute(f"set role {roles.READER}".encode())
+        yield connection
+
+
+@pytest.fixture
+def seeded(empty: Connection) -> Connection:
+    """The same with a week of transactions, decisions, reviews and rejected messages."""
+    empty.execute("reset role")
+    empty.execute(SEED.read_bytes())
+    empty.execute(f"set role {roles.READER}".encode())
+    return empty
+
+
+def answer(connection: Connection, query: Query, **chosen: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Columns and rows of a panel that looks at the last week."""
+    until = datetime.now(UTC)
+    cursor = connection.execute(query.expanded(until - timedelta(days=7), until, **chosen).encode())
+    return [column.name for column in cursor.description or ()], cursor.fetchall()
+
+
+def test_every_panel_shows_a_reader_something_of_a_week(seeded: Connection) -> None:
+    """Rows, and in each column a value; all models or one; in steps as short as the panel's own, or of a day."""
+    for query in queries():
+        for chosen in ({}, {"interval": "1d"}, {"model": "m-1"}):
+            columns, rows = answer(seeded, query, **chosen)
+            assert rows, f"{query} is empty with {chosen}"
+            for name, values in zip(columns, zip(*rows, strict=True), strict=True):
+                assert any(value is not None for value in values), f"{query} has no {name}"
+
+
+def test_what_is_drawn_over_time_comes_in_the_order_of_time(seeded: Connection) -> None:
+    for query in queries():
+        if query.format == "time_series":
+            columns, rows = answer(seeded, query)
+            assert columns[0] == "time"
+            assert [row[0] for row in rows] == sorted(row[0] for row in rows), query
+
+
+def test_the_largest_frauds_of_the_chosen_time_are_shown_and_no_others(seeded: Connection) -> None:
+    top = next(query for query in queries() if "Top 5" in query.panel)
+    until = datetime.now(UTC) - timedelta(days=3)
+    shown = seeded.execute(top.expanded(until - timedelta(days=1), until).encode()).fetchall()
+    largest = seeded.execute(
+        "select transaction_id from shop.fraud_transactions where timestamp between %s and %s"
+        " order by amount desc, transaction_id limit 5",
+        [until - timedelta(days=1), until],
+    )
+    assert [row[1] for row in shown] == [row[0] for row in largest]
+    assert len(shown) == 5
+
+
+def test_no_panel_fails_before_the_first_transaction(empty: Connection) -> None:
+    """No division by zero, no list of no models."""
+    for query in queries():
+        answer(empty, query)
+
+
+def test_no_panel_reads_a_table_that_grows_from_its_start_to_its_end(seeded: Connection) -> None:
+    """An index with a condition leads to each row, also where the planner would read these few rows whole."""
+    for way in ("seqscan", "hashjoin", "mergejoin"):
+        seeded.execute(f"set enable_{way} = off".encode())
+    until = datetime.now(UTC)
+    for query in queries():
+        sql = query.expanded(until - timedelta(days=1), until)
+        row = seeded.execute(f"explain (format json, costs off) {sql}".encode()).fetchone()
+        assert row is not None
+        for node in _nodes(row[0][0]["Plan"]):
+            if node.get("Relation Name") in BIG:
+                led = {"Index Cond", "Recheck Cond"} & node.keys()
+                assert led, f"{query} reads all of {node['Relation Name']}: {json.dumps(node)}"
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from _nodes(child)
