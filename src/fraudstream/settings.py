@@ -171,6 +171,14 @@ class SparkSettings(Section):
     """Four threads even on two cores: a task waits for PostgreSQL while another decodes."""
     driver_memory: str = Field("2g", pattern=r"^\d+[kmgKMG]$")
     """Heap of the driver's JVM, which on one machine is all of Spark."""
+    driver_host: str | None = Field(None, min_length=1)
+    """Name or address at which a cluster's executors reach this command; unset means what Spark finds out."""
+    driver_bind_address: str | None = Field(None, min_length=1)
+    """Address to listen on for them, where it is not `driver_host`."""
+    cores_max: int | None = Field(None, ge=1)
+    """Most cores of a standalone cluster for one command; unset means all of them, and the next command waits."""
+    executor_memory: str = Field("1g", pattern=r"^\d+[kmgKMG]$")
+    """Heap of each of a cluster's executors; their Python takes some beside it."""
     rows_per_batch: int = Field(200_000, ge=1)
     """Most messages of one micro-batch, over all partitions: bounds the memory and the length of a transaction."""
     trigger_seconds: float = Field(0.0, ge=0)

@@ -46,12 +46,7 @@ def _conf(spark: SparkSettings, jars: Sequence[Path]) -> dict[str, str]:
     conf = {
         "spark.jars": ",".join(map(str, jars)),
         "spark.driver.memory": spark.driver_memory,
-        # Not every machine's name resolves; on one machine the loopback address always works.
-        **(
-            {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
-            if _on_one_machine(spark)
-            else {}
-        ),
+        **_place(spark),
         "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={LOG_CONFIG.as_uri()}",
         "spark.ui.enabled": str(spark.ui).lower(),
         "spark.ui.showConsoleProgress": "false",
@@ -71,8 +66,19 @@ def _conf(spark: SparkSettings, jars: Sequence[Path]) -> dict[str, str]:
     return conf
 
 
-def _on_one_machine(spark: SparkSettings) -> bool:
-    return spark.master.startswith("local")
+def _place(spark: SparkSettings) -> dict[str, str]:
+    """Where the driver is found, and what a cluster gives to this command."""
+    if spark.master.startswith("local"):
+        # Not every machine's name resolves; on one machine the loopback address always works.
+        return {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+    wanted = {
+        "spark.driver.host": spark.driver_host,
+        "spark.driver.bindAddress": spark.driver_bind_address,
+        # A standalone cluster gives the first application all that it has, and the second one nothing.
+        "spark.cores.max": spark.cores_max,
+        "spark.executor.memory": spark.executor_memory,
+    }
+    return {name: str(value) for name, value in wanted.items() if value is not None}
 
 
 @contextmanager
