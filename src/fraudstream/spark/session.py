@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fraudstream.errors import StreamError
 from fraudstream.settings import SparkSettings
 
 if TYPE_CHECKING:
@@ -24,7 +25,11 @@ REDACT = "(?i)secret|password|passphrase|token|jaas|keystore|access[.]?key|url"
 def start(
     spark: SparkSettings, *, name: str, java_home: Path, jars: Sequence[Path], log_file: Path
 ) -> "SparkSession":
-    """A session with the Kafka connector. Spark's own narration goes to `log_file`, not to the terminal."""
+    """A session with the Kafka connector. Spark's own narration goes to `log_file`, not to the terminal.
+
+    Raises StreamError where the master does not answer.
+    """
+    from py4j.protocol import Py4JError
     from pyspark.logger import PySparkLogger
     from pyspark.sql import SparkSession
 
@@ -38,8 +43,15 @@ def start(
     builder = SparkSession.builder.appName(f"fraudstream {name}").master(spark.master)
     for key, value in _conf(spark, jars).items():
         builder = builder.config(key, value)
-    with _output_to(log_file):
-        return builder.getOrCreate()
+    try:
+        with _output_to(log_file):
+            return builder.getOrCreate()
+    except Py4JError as error:
+        # A master that does not answer is given up by Spark after a minute, with a page of Java.
+        raise StreamError(
+            f"Spark did not start with master {spark.master}.",
+            hint=f"Check FRAUDSTREAM_SPARK__MASTER, and that the master runs; {log_file} has the whole story.",
+        ) from error
 
 
 def _conf(spark: SparkSettings, jars: Sequence[Path]) -> dict[str, str]:

@@ -1,0 +1,57 @@
+"""The same program on a real Spark cluster: a master and two workers, reached by one setting."""
+
+import json
+from collections.abc import Callable, Iterator
+from subprocess import CompletedProcess
+
+import pytest
+
+from fraudstream.settings import Settings
+from fraudstream.store.connection import connect
+from spark_cluster import Cluster, cluster
+
+Run = Callable[..., "CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="module")
+def spark_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """One cluster for the tests of this file."""
+    with cluster(tmp_path_factory.mktemp("cluster")) as started:
+        yield started
+
+
+def test_a_cluster_stores_every_message_once_from_its_executors(
+    spark_cluster: Cluster, settings: Settings, run: Run, environment: dict[str, str]
+) -> None:
+    """`consume --once` with FRAUDSTREAM_SPARK__MASTER: both workers ran executors, and every row is there."""
+    sent = json.loads(run("produce", "--count", "6000", "--rate", "max", "--json").stdout)["sent"]
+    there = environment | {"FRAUDSTREAM_SPARK__MASTER": spark_cluster.master}
+    stored = run("consume", "--once", "--json", env=there)
+    assert stored.returncode == 0, stored.stderr
+    targets = json.loads(stored.stdout)["targets"]
+    assert targets["transactions"]["stored"] + targets["fraud"]["stored"] == sent == 6000
+    assert targets["profiles"]["stored"] == sent
+    with connect(settings.postgres) as connection:
+        rows = connection.execute(
+            "select count(distinct transaction_id) from"
+            " (select transaction_id from shop.transactions union all"
+            "  select transaction_id from shop.fraud_transactions) as t"
+        ).fetchone()
+    assert rows == (sent,)
+    assert len({executor.parent.parent.name for executor in spark_cluster.executors()}) == 2
+    # No secret on a command line of the cluster, and none in what executors wrote.
+    secret = settings.postgres.secret()
+    assert secret is not None
+    written = [path.read_text(errors="replace") for e in spark_cluster.executors() for path in e.glob("std*")]
+    assert written
+    assert not any(secret.get_secret_value() in text for text in written)
+
+
+def test_a_master_that_does_not_answer_is_named(run: Run, environment: dict[str, str]) -> None:
+    """A wrong port: one sentence with the setting to check, within the time that Spark takes to give up."""
+    there = environment | {"FRAUDSTREAM_SPARK__MASTER": "spark://127.0.0.1:9"}
+    result = run("consume", "--once", "--json", env=there)
+    assert result.returncode == 1
+    error = json.loads(result.stdout)["error"]
+    assert "spark://127.0.0.1:9" in error["message"]
+    assert "FRAUDSTREAM_SPARK__MASTER" in error["hint"]
