@@ -6,7 +6,7 @@ Every comparison is `x <= threshold` in doubles.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -114,6 +114,20 @@ class Ensemble:
         """`risk` in [0, 1] (n,) of rows (n, features). Raises InputError where a feature is not finite."""
         return self.link.risk(self.values(x))
 
+    @property
+    def base(self) -> float:
+        """Combined value before any split is asked: of the roots, which hold the mean of the training rows."""
+        return float(self._walk.value[self._walk.roots].sum()) / (self.trees if self.combine == "mean" else 1)
+
+    def steps(self, x: "Floats") -> "Iterator[tuple[Integers, Floats]]":
+        """The way of each row down each tree, level by level: which feature was asked, and by how much the value changed.
+
+        Pairs of arrays (n, trees); where a row has come to its leaf, nothing changes any more. Per row, `base` and
+        all changes (their mean over the trees, or their sum, as `combine` says) add up to `values`.
+        Raises InputError where a feature is not finite.
+        """
+        yield from self._walk.steps(checked(x, self.features))
+
     def to_table(self) -> pa.Table:
         """The nodes, with the rest in the schema's metadata: what `trees.parquet` holds."""
         about = {
@@ -212,12 +226,26 @@ class _Walk:
 
     def leaves(self, x: "Floats") -> "Integers":
         """The leaf (n, trees) that each row ends in, as a position in the flat arrays."""
-        rows = np.arange(len(x))[:, None]
-        at = np.broadcast_to(self.roots, (len(x), len(self.roots)))
+        rows, at = self._start(x)
         for _ in range(self.depth):
-            goes_left = x[rows, self.feature[at]] <= self.threshold[at]
-            at = np.where(goes_left, self.left[at], self.right[at])
+            at = self._next(x, rows, at)
         return at
+
+    def steps(self, x: "Floats") -> "Iterator[tuple[Integers, Floats]]":
+        """See `Ensemble.steps`."""
+        rows, at = self._start(x)
+        for _ in range(self.depth):
+            below = self._next(x, rows, at)
+            yield self.feature[at], self.value[below] - self.value[at]
+            at = below
+
+    def _start(self, x: "Floats") -> "tuple[Integers, Integers]":
+        """Numbers of the rows (n, 1), and every row at every root (n, trees)."""
+        return np.arange(len(x))[:, None], np.broadcast_to(self.roots, (len(x), len(self.roots)))
+
+    def _next(self, x: "Floats", rows: "Integers", at: "Integers") -> "Integers":
+        goes_left = x[rows, self.feature[at]] <= self.threshold[at]
+        return np.where(goes_left, self.left[at], self.right[at])
 
 
 def _depth(left: "Integers", right: "Integers", leaf: "NDArray[np.bool_]") -> int:
