@@ -18,6 +18,7 @@ FIGURES = ("average_precision", "roc_auc", "card_precision_100", "recall_at_budg
 NO_FIGURES: dict[str, float | None] = dict.fromkeys(FIGURES)
 """A report without a judgement still has its keys."""
 RECALLS = np.linspace(0.0, 1.0, 101)
+TENTHS = 10
 
 
 def document(
@@ -39,7 +40,28 @@ def document(
         "tiers": found,
         "folds": _folds(data, own, results) if own else [],
         "scenarios": evaluation.by_scenario(data, own.scored) if own else {},
+        "curves": {
+            name: [round(float(value), 4) for value in curve] for name, curve in curves(data, results).items()
+        },
+        "calibration": _calibration(data, own) if own else [],
     }
+
+
+def _calibration(data: Dataset, own: Judged) -> list[dict[str, float | int]]:
+    """For each tenth of the range of risk: the mean risk of the judged rows in it, and the share that was fraud."""
+    known = [data.judged[window.rows] for window in own.scored]
+    risk = np.concatenate([window.risk[k] for window, k in zip(own.scored, known, strict=True)])
+    fraud = np.concatenate([data.fraud[window.rows[k]] for window, k in zip(own.scored, known, strict=True)])
+    tenth = np.minimum((risk * TENTHS).astype(np.int64), TENTHS - 1)
+    return [
+        {
+            "risk": round(float(risk[inside].mean()), 6),
+            "fraud": round(float(fraud[inside].mean()), 6),
+            "transactions": int(inside.sum()),
+        }
+        for inside in (tenth == i for i in range(TENTHS))
+        if inside.any()
+    ]
 
 
 def _folds(data: Dataset, own: Judged, results: Mapping[str, Judged]) -> list[dict[str, Any]]:

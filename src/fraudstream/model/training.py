@@ -19,6 +19,7 @@ from fraudstream.model.curve import draw
 from fraudstream.model.dataset import Dataset, dataset
 from fraudstream.model.evaluation import Judged
 from fraudstream.model.folds import DAY, Plan, plan
+from fraudstream.model.insight import insight
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -79,7 +80,7 @@ def train(rows: pa.Table, request: Request, source: dict[str, Any] | None = None
         notes.append("No transaction is fraud: nothing can be said about detection.")
     chosen, validation = _choose(data, folds, request, notes)
     results = _judged(data, folds, chosen, request)
-    estimator, threshold, reference, until = _final(chosen, data, request, notes)
+    estimator, threshold, found, until = _final(chosen, data, request, notes)
     created = datetime.now(UTC)
     tiers = {name: _tier(chosen) if name == chosen.algorithm else "label_free" for name in results}
     report = reporting.document(data, chosen.algorithm, results, tiers)
@@ -96,7 +97,7 @@ def train(rows: pa.Table, request: Request, source: dict[str, Any] | None = None
         "label_delay_days": request.label_delay_days,
         "training": _window(data, until) | {"source": source or {}},
         "versions": {"python": platform.python_version(), **{name: installed(name) for name in LIBRARIES}},
-        "score_reference": reference,
+        **found,
         **report,
         "validation": validation,
         "notes": notes,
@@ -199,7 +200,7 @@ def _judged(data: Dataset, folds: Plan, chosen: Candidate, request: Request) -> 
 def _final(
     chosen: Candidate, data: Dataset, request: Request, notes: list[str]
 ) -> tuple[Estimator, float, dict[str, Any], int]:
-    """The model itself, its threshold, its score reference, and up to when it learnt.
+    """The model itself, its threshold, its score reference and what it looks at, and up to when it learnt.
 
     It learns until the label delay before the end; the rows since then, which it has not seen, give the threshold.
     """
@@ -212,11 +213,14 @@ def _final(
         )
     estimator = evaluation.fit(chosen, data, until, end)
     late = data.micros >= until
-    risk = evaluation.risk_of(estimator, data.columns(chosen.features, late))
+    seen = data.columns(chosen.features, late)
+    risk = evaluation.risk_of(estimator, seen)
     edges = np.unique(np.quantile(risk, np.linspace(0, 1, REFERENCE_BINS + 1)[1:-1]))
     counts = np.bincount(np.searchsorted(edges, risk, side="left"), minlength=len(edges) + 1)
     reference = {"edges": edges.tolist(), "shares": (counts / len(risk)).tolist(), "rows": len(risk)}
-    return estimator, metrics.threshold_for(risk, request.alert_rate), reference, until
+    threshold = metrics.threshold_for(risk, request.alert_rate)
+    looks_at = insight(lambda rows: evaluation.risk_of(estimator, rows), seen, threshold, chosen.features)
+    return estimator, threshold, {"score_reference": reference, **looks_at}, until
 
 
 def _rate(data: Dataset, alerts_per_day: float) -> float:

@@ -1,0 +1,84 @@
+"""What a model looks at, in figures that a page can draw: importance of features, and how risk depends on them.
+
+Both are asked of the model itself, by changing one feature and looking at the risk, so they are the same
+for trees and for an estimator of a user's own. They are worked out once, when the model is trained.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+FLAGGED, USUAL = 64, 128
+"""Transactions asked about. A mean of 64 changes has a standard error of an eighth of their spread."""
+SWAPS = 4
+"""Usual values that each flagged transaction is given in turn."""
+SHOWN = 12
+"""Features whose dependence is kept, the most important ones."""
+QUANTILES = (0.0, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 1.0)
+"""Of the values at which dependence is worked out: close together in the upper tail, where fraud is."""
+
+
+def insight(
+    risk: "Callable[[Floats], Floats]", x: "Floats", threshold: float, names: Sequence[str], seed: int = 0
+) -> dict[str, Any]:
+    """Importance and dependence, from rows `x` (n, features) that the model has not learnt from.
+
+    - `importance`, largest first: by how much the risk of a flagged transaction changes (mean of the absolute change)
+      when this feature alone takes the value of a usual transaction. Where none is flagged, the riskiest stand in.
+    - `dependence` of the most important features: the mean risk when all of a sample take the same value (partial
+      dependence, Friedman 2001), for `usual` transactions and for `flagged` ones.
+    """
+    rng = np.random.default_rng(seed)
+    own = risk(x)
+    riskiest = np.argsort(-own, kind="stable")[: max(1, int((own >= threshold).sum()))]
+    flagged = x[rng.permutation(riskiest)[:FLAGGED]]
+    usual = x[rng.choice(len(x), min(USUAL, len(x)), replace=False)]
+    importance = _importance(risk, flagged, usual, rng)
+    order = sorted(range(len(names)), key=lambda j: -importance[j])
+    return {
+        "importance": {names[j]: _short(importance[j]) for j in order},
+        "dependence": {
+            names[j]: _dependence(risk, j, np.unique(np.quantile(x[:, j], QUANTILES)), usual, flagged)
+            for j in order[:SHOWN]
+            if importance[j] > 0
+        },
+    }
+
+
+def _importance(
+    risk: "Callable[[Floats], Floats]", flagged: "Floats", usual: "Floats", rng: np.random.Generator
+) -> "Floats":
+    rows, features = flagged.shape
+    before, every = risk(flagged), np.arange(features)
+    changes = np.zeros(features)
+    for _ in range(SWAPS):
+        given = usual[rng.integers(0, len(usual), rows)]
+        # All features in one call: an estimator has a price for each call that exceeds that of the rows.
+        changed = np.repeat(flagged[None], features, axis=0)
+        changed[every, :, every] = given.T
+        risks = risk(changed.reshape(-1, features)).reshape(features, rows)
+        changes += np.abs(risks - before).mean(axis=1)
+    return changes / SWAPS
+
+
+def _dependence(
+    risk: "Callable[[Floats], Floats]", j: int, values: "Floats", usual: "Floats", flagged: "Floats"
+) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {"value": [_short(value) for value in values]}
+    for name, rows in (("usual", usual), ("flagged", flagged)):
+        asked = np.repeat(rows[None], len(values), axis=0)
+        asked[:, :, j] = values[:, None]
+        risks = risk(asked.reshape(-1, rows.shape[1])).reshape(len(values), len(rows))
+        found[name] = [_short(mean) for mean in risks.mean(axis=1)]
+    return found
+
+
+def _short(value: float) -> float:
+    """Six digits: what a chart shows, in a third of the room."""
+    return float(f"{value:.6g}")
