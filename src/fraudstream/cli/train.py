@@ -6,15 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fraudstream.cli import inputs
+from fraudstream.cli.inputs import Map
 from fraudstream.cli.output import Json, print_document, print_table
 from fraudstream.errors import InputError
 from fraudstream.logs import get_logger
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from fraudstream.model.artifact import Model
-    from fraudstream.model.tables import Loaded
     from fraudstream.model.training import Trained
 
 log = get_logger("train")
@@ -25,10 +23,6 @@ Data = Annotated[
         "--data",
         help="CSV or Parquet with user_id, timestamp, amount; more fields, more features. Without it, what is stored in PostgreSQL.",
     ),
-]
-Map = Annotated[
-    list[str] | None,
-    typer.Option("--map", help="A column of the file and our name for it, THEIRS=OURS; may be repeated."),
 ]
 Delay = Annotated[
     float,
@@ -76,7 +70,7 @@ def train(
 
     if output is not None:
         artifact.check_target(output)
-    rows, source = _rows(data, mapping)
+    rows, source = inputs.transactions(data, mapping)
     names, algorithm = _features(features, algorithm)
     request = training.Request(algorithm, names, label_delay_days, alert_rate, alerts_per_day)
     trained = training.train(rows, request, source)
@@ -133,49 +127,13 @@ def evaluate(
     from fraudstream.model import artifact, judging
 
     if model is None and data is not None:
-        loaded = _load(data, mapping, with_risk=True)
+        loaded = inputs.load_file(data, mapping, with_risk=True)
         report = judging.judge_scores(loaded.rows, label_delay_days, alert_rate)
     else:
-        opened = _open(model)
+        opened = inputs.open_model(model)
         artifact.check_scikit_learn(opened.manifest)
-        report = judging.judge_model(opened, _rows(data, mapping)[0])
+        report = judging.judge_model(opened, inputs.transactions(data, mapping)[0])
     _show(report, as_json=as_json)
-
-
-def _open(model: str | None) -> "Model":
-    """A model from a directory, or from the registry by its version; None is the champion."""
-    from fraudstream.model import artifact
-    from fraudstream.settings import load
-    from fraudstream.store import registry
-
-    if model is not None and Path(model).is_dir():
-        return artifact.read(Path(model))
-    found, packed = registry.load(load().postgres, model)
-    return artifact.unpack(packed, f"model {found.version} in the registry")
-
-
-def _rows(data: Path | None, mapping: list[str] | None) -> tuple["pa.Table", dict[str, Any]]:
-    """The transactions to learn from or to judge on, and where they came from."""
-    if data is not None:
-        loaded = _load(data, mapping)
-        source = {"file": data.name, "read": loaded.read, "unparsable": loaded.unparsable}
-        return loaded.rows, source | {"duplicates": loaded.duplicates}
-    if mapping:
-        raise InputError("--map is for --data.", hint="Name the file with --data, or leave --map out.")
-    from fraudstream.settings import load
-    from fraudstream.store import queries
-    from fraudstream.store.migrate import migrate
-
-    postgres = load().postgres
-    migrate(postgres)
-    rows = queries.transactions(postgres)
-    if not rows.num_rows:
-        raise InputError(
-            "PostgreSQL holds no transactions yet.",
-            hint="Make some history with `fraudstream produce --days 60 --history-only` and `fraudstream consume --once`.",
-        )
-    log.info("%s transactions from PostgreSQL", f"{rows.num_rows:,}")
-    return rows, {"database": postgres.database, "read": rows.num_rows}
 
 
 def _be_patient() -> None:
@@ -185,22 +143,6 @@ def _be_patient() -> None:
     time (60,000 rows, load 8 on two cores: 6.2 s against 1.6 s).
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
-
-def _load(path: Path, mapping: list[str] | None, *, with_risk: bool = False) -> "Loaded":
-    """The file's transactions; what was left out is told on stderr."""
-    from fraudstream.model import tables
-
-    loaded = tables.read_transactions(path, tables.parse_map(mapping or []), with_risk=with_risk)
-    if loaded.unparsable:
-        log.warning("%d of %d rows could not be read and are left out:", loaded.unparsable, loaded.read)
-        for bad in loaded.examples:
-            log.warning("  row %d: %s", bad.row, bad.reason)
-    if loaded.duplicates:
-        log.warning("%d rows repeat a transaction_id; the first of each was kept", loaded.duplicates)
-    for note in loaded.notes:
-        log.warning("%s", note)
-    return loaded
 
 
 def _features(text: str | None, algorithm: str) -> tuple[tuple[str, ...] | None, str]:

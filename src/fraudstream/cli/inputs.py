@@ -1,0 +1,74 @@
+"""Where commands get transactions and models from: a file, PostgreSQL, the registry. What is left out is told."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fraudstream.errors import InputError
+from fraudstream.logs import get_logger
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from fraudstream.model.artifact import Model
+    from fraudstream.model.tables import Loaded
+
+log = get_logger("inputs")
+
+Map = Annotated[
+    list[str] | None,
+    typer.Option("--map", help="A column of the file and our name for it, THEIRS=OURS; may be repeated."),
+]
+
+
+def open_model(model: str | None) -> "Model":
+    """A model from a directory, or from the registry by its version; None is the champion."""
+    from fraudstream.model import artifact
+    from fraudstream.settings import load
+    from fraudstream.store import registry
+
+    if model is not None and Path(model).is_dir():
+        return artifact.read(Path(model))
+    found, packed = registry.load(load().postgres, model)
+    return artifact.unpack(packed, f"model {found.version} in the registry")
+
+
+def transactions(data: Path | None, mapping: list[str] | None) -> tuple["pa.Table", dict[str, Any]]:
+    """The transactions of a file, or without one those of PostgreSQL, and where they came from."""
+    if data is not None:
+        loaded = load_file(data, mapping)
+        source = {"file": data.name, "read": loaded.read, "unparsable": loaded.unparsable}
+        return loaded.rows, source | {"duplicates": loaded.duplicates}
+    if mapping:
+        raise InputError("--map is for --data.", hint="Name the file with --data, or leave --map out.")
+    from fraudstream.settings import load
+    from fraudstream.store import queries
+    from fraudstream.store.migrate import migrate
+
+    postgres = load().postgres
+    migrate(postgres)
+    rows = queries.transactions(postgres)
+    if not rows.num_rows:
+        raise InputError(
+            "PostgreSQL holds no transactions yet.",
+            hint="Make some history with `fraudstream produce --days 60 --history-only` and `fraudstream consume --once`.",
+        )
+    log.info("%s transactions from PostgreSQL", f"{rows.num_rows:,}")
+    return rows, {"database": postgres.database, "read": rows.num_rows}
+
+
+def load_file(path: Path, mapping: list[str] | None, *, with_risk: bool = False) -> "Loaded":
+    """The file's transactions; what was left out is told on stderr."""
+    from fraudstream.model import tables
+
+    loaded = tables.read_transactions(path, tables.parse_map(mapping or []), with_risk=with_risk)
+    if loaded.unparsable:
+        log.warning("%d of %d rows could not be read and are left out:", loaded.unparsable, loaded.read)
+        for bad in loaded.examples:
+            log.warning("  row %d: %s", bad.row, bad.reason)
+    if loaded.duplicates:
+        log.warning("%d rows repeat a transaction_id; the first of each was kept", loaded.duplicates)
+    for note in loaded.notes:
+        log.warning("%s", note)
+    return loaded
