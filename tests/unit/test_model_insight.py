@@ -13,7 +13,7 @@ def sample(rows: int = 2000) -> "np.ndarray[tuple[int, int], np.dtype[np.float64
 def test_a_feature_that_decides_alone_has_all_the_importance() -> None:
     """Risk is the second feature itself: the flagged ones have about 0.95 there, a usual one 0.5."""
     found = insight(lambda x: x[:, 1], sample(), 0.9, ("a", "b", "c"))
-    assert list(found["importance"])[0] == "b"
+    assert next(iter(found["importance"])) == "b"
     assert found["importance"]["b"] == pytest.approx(0.45, abs=0.1)
     assert found["importance"]["a"] == found["importance"]["c"] == 0
     assert set(found["dependence"]) == {"b"}, "what the risk does not depend on is not drawn"
