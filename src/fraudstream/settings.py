@@ -218,6 +218,13 @@ class DashboardSettings(Section):
         return _secret(self.password, self.password_file, "password")
 
 
+class ScoreSettings(Section):
+    """How live transactions are judged."""
+
+    rules: Path | None = None
+    """The operator's rules, a YAML file (docs/rules.md); unset means none."""
+
+
 class Settings(BaseSettings):
     """Every setting in force. Built once for a command by `load`, then handed on in sections."""
 
@@ -245,6 +252,7 @@ class Settings(BaseSettings):
     postgres: PostgresSettings = PostgresSettings()
     spark: SparkSettings = SparkSettings()
     model: ModelSettings = ModelSettings()
+    score: ScoreSettings = ScoreSettings()
     dashboard: DashboardSettings = DashboardSettings()
 
     @property
