@@ -8,7 +8,19 @@ from typing import Annotated, NoReturn
 import typer
 
 from fraudstream import __version__, logs
-from fraudstream.cli import config, consume, label, models, output, produce, rejected, roles, services, train
+from fraudstream.cli import (
+    alerts,
+    config,
+    consume,
+    label,
+    models,
+    output,
+    produce,
+    rejected,
+    roles,
+    services,
+    train,
+)
 from fraudstream.errors import ExitCode, FraudstreamError
 
 app = typer.Typer(
@@ -18,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for room in (services, produce, consume, label, rejected, train, models, roles, config):
+for room in (services, produce, consume, alerts, label, rejected, train, models, roles, config):
     room.register(app)
 
 

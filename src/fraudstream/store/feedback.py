@@ -191,7 +191,7 @@ def alerts(  # noqa: PLR0913 - one for each filter of a list
         return rows(
             connection,
             Alert,
-            f"{_ALERTS} {where} order by scored_at desc, transaction_id desc limit %(limit)s",
+            f"{ALERTS} {where} order by scored_at desc, transaction_id desc limit %(limit)s",
             values,
         )
 
@@ -199,9 +199,7 @@ def alerts(  # noqa: PLR0913 - one for each filter of a list
 def alert(postgres: PostgresSettings, transaction_id: str) -> Alert | None:
     """The alert of a transaction, or None where there is none. Raises DatabaseError."""
     with connected(postgres) as connection:
-        return next(
-            iter(rows(connection, Alert, f"{_ALERTS} where transaction_id = %s", (transaction_id,))), None
-        )
+        return row(connection, Alert, f"{ALERTS} where transaction_id = %s", (transaction_id,))
 
 
 def score(postgres: PostgresSettings, transaction_id: str) -> Score | None:
@@ -221,7 +219,7 @@ def _said(connection: Connection, transaction_id: str) -> list[Label]:
     return rows(connection, Label, query, (transaction_id,))
 
 
-_ALERTS = f"select {columns(Alert)} from shop.alert_reviews"  # noqa: S608 - columns of a class of this module
+ALERTS = f"select {columns(Alert)} from shop.alert_reviews"  # noqa: S608 - columns of a class of this module
 _SCORES = f"select {columns(Score)} from shop.scores"  # noqa: S608
 _LABELS = f"select {columns(Label)} from shop.labels"  # noqa: S608
 _ADD_LABEL = f"""

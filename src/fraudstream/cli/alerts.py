@@ -1,0 +1,146 @@
+"""`fraudstream alerts`: what was flagged, and why, in plain words."""
+
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fraudstream.cli import note
+from fraudstream.cli.output import Json, print_document
+from fraudstream.errors import DatabaseUnreachable
+from fraudstream.logs import get_logger
+
+if TYPE_CHECKING:
+    from fraudstream.settings import PostgresSettings
+
+log = get_logger("alerts")
+
+group = typer.Typer(help="What was flagged, and why, in plain words.", no_args_is_help=True)
+
+POLL_SECONDS = 1.0
+"""How often `tail` looks."""
+PAUSE_SECONDS = 2.0
+"""Before it looks again where PostgreSQL did not answer."""
+UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
+
+
+def _since(text: str) -> datetime:
+    """`2h` is two hours ago; else an instant."""
+    from fraudstream.schema import parse_instant
+
+    try:
+        if text[-1:] in UNITS:
+            return datetime.now(UTC) - float(text[:-1]) * UNITS[text[-1]]
+        return parse_instant(text)
+    except (ValueError, OverflowError):
+        raise typer.BadParameter("an ISO 8601 date and time, or how long ago: 30m, 2h, 7d") from None
+
+
+Limit = Annotated[int, typer.Option(min=1, help="Show at most so many.")]
+Since = Annotated[
+    datetime | None,
+    typer.Option(
+        parser=_since, metavar="WHEN", help="Decided since then: ISO 8601, or how long ago, as 30m, 2h or 7d."
+    ),
+]
+Unreviewed = Annotated[bool, typer.Option("--unreviewed", help="Only those that nobody has judged yet.")]
+User = Annotated[str | None, typer.Option(help="Only those of this customer.")]
+MinRisk = Annotated[float, typer.Option(min=0, max=1, help="Only those with this risk or a higher one.")]
+
+
+@group.command("list")
+def list_alerts(
+    limit: Limit = 20,
+    since: Since = None,
+    unreviewed: Unreviewed = False,
+    user: User = None,
+    min_risk: MinRisk = 0.0,
+    as_json: Json = False,
+) -> None:
+    """Show what was flagged, the newest decision first."""
+    from fraudstream.store import feedback
+
+    found = feedback.alerts(
+        _postgres(), limit=limit, since=since, unreviewed=unreviewed, user_id=user, min_risk=min_risk
+    )
+    if as_json:
+        print_document({"alerts": [note.document(alert) for alert in found]})
+    elif found:
+        note.show_list(found)
+    else:
+        typer.echo("No alert.")
+
+
+@group.command()
+def tail(
+    user: User = None,
+    min_risk: MinRisk = 0.0,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document on a line for each alert.")
+    ] = False,
+) -> None:
+    """Show new alerts as they are stored, until Ctrl-C. A PostgreSQL that goes away is waited for."""
+    from fraudstream.store.alert_feed import Feed
+
+    postgres = _postgres()
+    feed = Feed(postgres)
+    if sys.stderr.isatty():
+        log.info("waiting for alerts; Ctrl-C ends it")
+    lost_since: float | None = None
+    while True:
+        try:
+            new = feed.step()
+        except DatabaseUnreachable as error:
+            lost_since = _lost(error, lost_since, postgres.retry_seconds)
+            time.sleep(PAUSE_SECONDS)
+            continue
+        if lost_since is not None:
+            log.warning("PostgreSQL answers again; nothing was missed")
+            lost_since = None
+        for alert in new:
+            if alert.risk >= min_risk and user in (None, alert.user_id):
+                note.show_line(alert, as_json=as_json)
+        time.sleep(POLL_SECONDS)
+
+
+def _lost(error: DatabaseUnreachable, since: float | None, patience: float) -> float:
+    """When PostgreSQL was lost; says so once. Raises `error` when patience ends."""
+    now = time.monotonic()
+    if since is None:
+        log.warning("%s Waiting for it.", error.message)
+        return now
+    if now - since > patience:
+        raise error
+    return since
+
+
+@group.command()
+def explain(
+    transaction_id: Annotated[str, typer.Argument(metavar="ID", help="Of the transaction.")],
+    as_json: Json = False,
+) -> None:
+    """Say why a transaction was flagged, or why not: reasons, rules, and what the customer did around it."""
+    from fraudstream.store import explanation
+
+    found = explanation.explain(_postgres(), transaction_id)
+    if as_json:
+        print_document(note.explanation_document(found))
+    else:
+        note.show(found)
+
+
+def _postgres() -> "PostgresSettings":
+    """The database, with its tables up to date."""
+    from fraudstream.settings import load
+    from fraudstream.store.migrate import migrate
+
+    postgres = load().postgres
+    migrate(postgres)
+    return postgres
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands to the program."""
+    app.add_typer(group, name="alerts")

@@ -1,0 +1,297 @@
+"""Alerts as a colleague would write them down. Strings that a stranger sent are shown as they are, never obeyed."""
+
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from fraudstream.cli.label import document as label_document
+from fraudstream.cli.label import word
+from fraudstream.cli.output import printable
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
+
+    from fraudstream.store.explanation import Explanation
+    from fraudstream.store.feedback import Alert, Past
+
+RISKY = 0.8
+"""Drawn in red from here on."""
+SHORT = 3
+"""Reasons that a list shows of an alert: the strongest say most of it."""
+
+
+def document(alert: "Alert") -> dict[str, Any]:
+    """An alert for `--json`."""
+    return {
+        "transaction_id": alert.transaction_id,
+        "user_id": alert.user_id,
+        "timestamp": alert.timestamp.isoformat(),
+        "amount": alert.amount,
+        "currency": alert.currency,
+        "device": alert.device,
+        "location": alert.location,
+        "transaction_location": alert.transaction_location,
+        "merchant_id": alert.merchant_id,
+        "risk": alert.risk,
+        "reasons": alert.reasons,
+        "rules": alert.rules,
+        "model_version": alert.model_version,
+        "scored_at": alert.scored_at.isoformat(),
+        "stored_at": alert.stored_at.isoformat(),
+        "verdict": alert.verdict,
+        "reviewed_at": alert.reviewed_at.isoformat() if alert.reviewed_at else None,
+        "reviewed_by": alert.reviewed_by,
+        "note": alert.note,
+    }
+
+
+def explanation_document(found: "Explanation") -> dict[str, Any]:
+    """An explanation for `--json`: as an alert, with nulls where nothing was decided, and what surrounds it."""
+    decision = found.decision
+    decided: dict[str, Any] = {
+        "transaction_id": found.subject.transaction_id,
+        "user_id": found.subject.user_id,
+        "timestamp": found.subject.timestamp.isoformat(),
+        "amount": found.subject.amount,
+        "risk": decision.risk if decision else None,
+        "reasons": [],
+        "rules": decision.rules if decision else [],
+        "model_version": decision.model_version if decision else None,
+        "scored_at": decision.scored_at.isoformat() if decision else None,
+        "verdict": found.labels[-1].is_fraud if found.labels else None,
+    }
+    if found.alert:
+        decided |= document(found.alert) | {"features": found.alert.features}
+    return decided | {
+        "stored": found.transaction is not None,
+        "scored": decision is not None,
+        "flagged": found.alert is not None,
+        "threshold": found.threshold,
+        "labels": [label_document(said) for said in found.labels],
+        "history": [_past_document(past) for past in found.history],
+    }
+
+
+def _past_document(past: "Past") -> dict[str, Any]:
+    return {
+        "transaction_id": past.transaction_id,
+        "timestamp": past.timestamp.isoformat(),
+        "amount": past.amount,
+        "currency": past.currency,
+        "device": past.device,
+        "transaction_location": past.transaction_location,
+        "merchant_id": past.merchant_id,
+        "risk": past.risk,
+        "flagged": past.flagged,
+        "verdict": past.verdict,
+    }
+
+
+def money(amount: float, currency: str | None) -> str:
+    """An amount as people write it."""
+    return f"{amount:,.2f} {currency}" if currency else f"{amount:,.2f}"
+
+
+def sentences(alert: "Alert") -> list[str]:
+    """Why it was flagged, the strongest first; what a rule says is named after it."""
+    return [
+        f"rule {reason['rule']}: {reason['sentence']}" if "rule" in reason else str(reason["sentence"])
+        for reason in alert.reasons
+        if reason.get("sentence")
+    ]
+
+
+def opening(found: "Explanation") -> str:
+    """What happened, in a sentence."""
+    place = found.alert or found.transaction
+    said = f"On {day(found.subject.timestamp)} UTC, customer {found.subject.user_id} paid {money(found.subject.amount, place.currency if place else None)}"
+    if place is not None:
+        said += f" at {place.merchant_id}" if place.merchant_id else ""
+        said += f" in {place.transaction_location}" if place.transaction_location else ""
+        said += f", from {place.device}" if place.device else ""
+        if place.location and place.location != place.transaction_location:
+            said += f"; home is {place.location}"
+    return f"{said}."
+
+
+def day(at: datetime) -> str:
+    """An instant as people say it."""
+    return f"{at:%A} {at.day} {at:%B %Y}, {at:%H:%M:%S}"
+
+
+def short(at: datetime) -> str:
+    """An instant where there is little room."""
+    return f"{at.day:2} {at:%b %H:%M:%S}"
+
+
+def standing(past: "Past") -> str:
+    """What one of a customer's transactions is held to be, in a word."""
+    if past.verdict is not None:
+        return word(past.verdict)
+    return "flagged" if past.flagged else ""
+
+
+def decided(found: "Explanation") -> str:
+    """What was decided and by what, in a sentence or two."""
+    decision, threshold = found.decision, found.threshold
+    if decision is None:
+        return (
+            "It is stored and was not scored: it came before `fraudstream score` began, or its decision has not arrived"
+            " yet (`fraudstream health` shows how far the streams are)."
+        )
+    by = f"Model {decision.model_version} gave it a risk of {decision.risk:.3f}"
+    flags = f", and flags from {threshold:.3f} on" if threshold is not None else ""
+    if found.alert is None:
+        no_rule = " No rule matched either." if not decision.rules else ""
+        return f"It was not flagged. {by}{flags}.{no_rule} Reasons are worked out for flagged ones only."
+    if threshold is not None and decision.risk < threshold:
+        rules = "rule" if len(decision.rules) == 1 else "rules"
+        return f"{by}{flags}: the model alone would have let it pass. The {rules} {', '.join(decision.rules)} flagged it."
+    return f"{by}{flags}."
+
+
+def verdict(found: "Explanation") -> str:
+    """What people said so far, in a sentence."""
+    if not found.labels:
+        return "Nobody has judged it yet."
+    last = found.labels[-1]
+    said = f"{last.labelled_by or 'Somebody'} called it {word(last.is_fraud)} on {day(last.labelled_at)} UTC"
+    said += f": {last.note}" if last.note else "."
+    others = len(found.labels) - 1
+    if any(label.is_fraud != last.is_fraud for label in found.labels):
+        said += f" Before, people said otherwise ({others} earlier label{'s' if others > 1 else ''}); the latest counts."
+    return said
+
+
+def next_steps(found: "Explanation") -> list[str]:
+    """The commands that say what it was; where people judged it, the one that corrects them."""
+    command = f"fraudstream label {shlex.quote(found.subject.transaction_id)}"
+    if not found.labels:
+        return [f"{command} --fraud", f"{command} --legit"]
+    return [f"{command} --legit" if found.labels[-1].is_fraud else f"{command} --fraud"]
+
+
+def show(found: "Explanation") -> None:
+    """Print an explanation."""
+    from rich.console import Console
+
+    console = Console()
+    console.print(_heading(found))
+    console.print(_text(opening(found)))
+    if found.alert:
+        reasons = sentences(found.alert) or ["No reason was worked out for it."]
+        console.print(_text("\nWhy it was flagged", "bold"))
+        console.print(_numbered(reasons))
+    console.print(_text(f"\n{decided(found)}"))
+    if found.history:
+        console.print(_text("\nWhat the customer did around it", "bold"))
+        console.print(_around(found))
+    console.print(_text(f"\n{verdict(found)}"))
+    console.print(_text("Next, if that was wrong:" if found.labels else "Next, one of:"))
+    for command in next_steps(found):
+        # Not folded: it is there to be copied.
+        console.print(_text(f"  {command}"), soft_wrap=True)
+
+
+def _text(said: str, style: str = "") -> "Text":
+    from rich.text import Text
+
+    return Text(printable(said), style=style)
+
+
+def _heading(found: "Explanation") -> "Text":
+    from rich.text import Text
+
+    heading = Text().append_text(_text(f"Transaction {found.subject.transaction_id}", "bold"))
+    if found.decision:
+        heading.append(f"   risk {found.decision.risk:.2f}", _colour(found.decision.risk))
+    state = "flagged" if found.alert else "not flagged" if found.decision else "not scored"
+    return heading.append(f"   {state}" if found.transaction else f"   {state}, not stored yet")
+
+
+def _colour(risk: float) -> str:
+    return "bold red" if risk >= RISKY else "bold yellow"
+
+
+def _numbered(sentences: Sequence[str]) -> "Table":
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 1))
+    for place, said in enumerate(sentences, 1):
+        table.add_row(f"  {place}.", _text(said))
+    return table
+
+
+def _around(found: "Explanation") -> "Table":
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim", pad_edge=False)
+    table.add_column("", no_wrap=True)
+    table.add_column("when (UTC)", no_wrap=True)
+    table.add_column("amount", no_wrap=True, justify="right")
+    for name in ("where", "device", "merchant"):
+        table.add_column(name, overflow="fold")
+    table.add_column("risk", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for past in found.history:
+        this = past.transaction_id == found.subject.transaction_id
+        cells = (
+            ">" if this else "",
+            short(past.timestamp),
+            money(past.amount, past.currency),
+            past.transaction_location,
+            past.device,
+            past.merchant_id or "",
+            "-" if past.risk is None else f"{past.risk:.2f}",
+            standing(past),
+        )
+        table.add_row(*map(_text, cells), style="bold" if this else "")
+    return table
+
+
+def show_list(alerts: Sequence["Alert"]) -> None:
+    """Print alerts as a list: two lines for each, so that an id is never broken."""
+    from rich.console import Console
+
+    console = Console()
+    for alert in alerts:
+        console.print(_line(alert), soft_wrap=True)
+    waiting = sum(alert.verdict is None for alert in alerts)
+    console.print(
+        _text(
+            f"Shown: {len(alerts):,}, of which {waiting:,} not reviewed. `fraudstream alerts explain ID` tells more,"
+            " `fraudstream label ID --fraud` or `--legit` says what it was.",
+            "dim",
+        )
+    )
+
+
+def show_line(alert: "Alert", *, as_json: bool) -> None:
+    """Print one alert of a stream at once, though nobody waits for the end."""
+    if as_json:
+        sys.stdout.write(json.dumps(document(alert), default=str, allow_nan=False) + "\n")
+        sys.stdout.flush()
+        return
+    from rich.console import Console
+
+    Console().print(_line(alert), soft_wrap=True)
+    sys.stdout.flush()
+
+
+def _line(alert: "Alert") -> "Text":
+    """An alert in a few lines: what, who, and why."""
+    from rich.text import Text
+
+    said = Text().append(f"{short(alert.scored_at)}  ", "dim")
+    said.append(f"{alert.risk:.2f}", _colour(alert.risk))
+    said.append_text(_text(f"  {money(alert.amount, alert.currency)}", "bold"))
+    said.append_text(_text(f"  {alert.user_id}  {alert.transaction_id}"))
+    if alert.verdict is not None:
+        said.append(f"  {word(alert.verdict)}", "red" if alert.verdict else "green")
+    for sentence in sentences(alert)[:SHORT]:
+        said.append_text(_text(f"\n    {sentence}"))
+    return said

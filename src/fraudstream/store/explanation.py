@@ -1,0 +1,63 @@
+"""Everything that is known of one transaction, put together for whoever has to judge it."""
+
+from dataclasses import dataclass
+
+from fraudstream.errors import InputError
+from fraudstream.settings import PostgresSettings
+from fraudstream.store import feedback, registry
+from fraudstream.store.feedback import Alert, Label, Past, Score
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A transaction, the decision on it, and its surroundings."""
+
+    subject: Alert | Score | Past
+    """The one of the next three that says most."""
+    alert: Alert | None
+    score: Score | None
+    transaction: Past | None
+    """As it is stored; None where it is not (yet)."""
+    threshold: float | None
+    """From which risk on the model flags; None where the registry does not have the model."""
+    labels: list[Label]
+    """What people said; the last one counts."""
+    history: list[Past]
+    """What the customer did around it, in order of time; itself among it."""
+
+    @property
+    def decision(self) -> Alert | Score | None:
+        """What was decided."""
+        return self.alert or self.score
+
+
+def explain(
+    postgres: PostgresSettings, transaction_id: str, *, before: int = 8, after: int = 4
+) -> Explanation:
+    """What is known of a transaction, with so many of its customer's transactions up to it and after it.
+
+    Raises InputError where nothing is known, DatabaseError.
+    """
+    alert = feedback.alert(postgres, transaction_id)
+    score = feedback.score(postgres, transaction_id)
+    stored = feedback.transaction(postgres, transaction_id)
+    labels = feedback.said(postgres, transaction_id)
+    one = alert or score or stored
+    if one is None:
+        waiting = " A label waits for it." if labels else ""
+        raise InputError(
+            f"Nothing is known of transaction {transaction_id}: it is neither stored nor scored.{waiting}",
+            hint="Check the id; `fraudstream alerts list` shows those that were flagged, `fraudstream health` how far"
+            " the streams are.",
+        )
+    decision = alert or score
+    threshold = _threshold(postgres, decision.model_version) if decision else None
+    history = feedback.history(postgres, one.user_id, one.timestamp, before=before, after=after)
+    return Explanation(one, alert, score, stored, threshold, labels, history)
+
+
+def _threshold(postgres: PostgresSettings, version: str) -> float | None:
+    """The model may be in another registry, or in a directory: then nobody here knows."""
+    found = next((model for model in registry.models(postgres) if model.version == version), None)
+    threshold = found.manifest.get("threshold") if found else None
+    return float(threshold) if isinstance(threshold, (int, float)) else None
