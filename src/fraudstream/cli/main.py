@@ -18,6 +18,7 @@ from fraudstream.cli import (
     produce,
     rejected,
     roles,
+    rules,
     services,
     train,
 )
@@ -30,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for room in (services, produce, consume, alerts, label, rejected, train, models, roles, config):
+for room in (services, produce, consume, alerts, label, rejected, train, models, rules, roles, config):
     room.register(app)
 
 

@@ -32,14 +32,14 @@ class RuleSet:
     def __init__(self, spark: SparkSession, rules: Sequence[Rule]) -> None:
         """Raises RuleMistakes as `check` does: nothing unchecked gets in."""
         check(spark, rules)
-        self._spark = spark
+        self.spark = spark
         self.rules = tuple(rules)
 
     def add(self, rows: DataFrame) -> DataFrame:
         """`rows` with the column `rules`; see `with_rules`. No other thread may start a query meanwhile."""
         if not self.rules:
             return rows.withColumn(COLUMN, F.array().cast("array<string>"))
-        with forgiving(self._spark):
+        with forgiving(self.spark):
             hits = [F.when(F.expr(rule.condition), F.lit(rule.name)) for rule in self.rules]
             return rows.withColumn(COLUMN, F.array_compact(F.array(*hits)))
 

@@ -1,0 +1,157 @@
+"""`fraudstream rules`: the operator's own lines, checked and tried on the past before they go live."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fraudstream.cli import inputs
+from fraudstream.cli.output import Json, print_document, print_table
+from fraudstream.errors import InputError
+from fraudstream.logs import get_logger
+
+if TYPE_CHECKING:
+    from fraudstream.model.artifact import Model
+    from fraudstream.rules import Rule
+    from fraudstream.settings import PostgresSettings, Settings
+
+log = get_logger("rules")
+group = typer.Typer(help="The operator's own rules, beside the model.", no_args_is_help=True)
+
+File = Annotated[
+    Path | None, typer.Argument(help="The rules. [default: the file that FRAUDSTREAM_SCORE__RULES names]")
+]
+EXAMPLE = "example.yaml"
+"""In the package `fraudstream.rules`."""
+
+
+@group.command()
+def check(file: File = None, as_json: Json = False) -> None:
+    """Say whether the rules may run, and where each mistake stands: line and column.
+
+    Spark parses the conditions, so this needs Java 17 to 21 and takes some seconds; it reads and changes nothing else.
+    """
+    from fraudstream.rules import features_read, load_rules
+    from fraudstream.settings import load
+    from fraudstream.spark import rules as conditions
+    from fraudstream.spark.run import spark_session
+
+    settings = load()
+    path = _path(file, settings)
+    rules = load_rules(path)
+    with spark_session(settings, "rules") as spark:
+        conditions.check(spark, rules)
+    if as_json:
+        found = [
+            {"name": r.name, "severity": r.severity, "condition": r.condition, "features": features_read([r])}
+            for r in rules
+        ]
+        print_document({"ok": True, "file": str(path), "rules": found})
+        return
+    rows = [(r.name, r.severity, " ".join(r.condition.split())) for r in rules]
+    print_table(f"{len(rows)} rules, all in order", ("rule", "severity", "condition"), rows)
+
+
+@group.command()
+def backtest(
+    file: File = None,
+    days: Annotated[float, typer.Option(min=0.01, max=36_500, help="How far back to look.")] = 30.0,
+    as_json: Json = False,
+) -> None:
+    """Show what the rules would have caught: alerts, precision, and what they add to the champion model.
+
+    Looks at the last days that PostgreSQL holds, with the features as they stood just before each transaction and with
+    the conditions that Spark runs live; needs Java 17 to 21. Without FILE and setting it tries the example.
+    """
+    from fraudstream.rules import load_rules
+    from fraudstream.settings import load
+    from fraudstream.spark import rules as conditions
+    from fraudstream.spark.backtest import backtest as run
+    from fraudstream.spark.run import spark_session
+
+    settings = load()
+    path = file or settings.score.rules or _example()
+    rules = load_rules(path)
+    if not rules:
+        raise InputError(f"{path} holds no rules.", hint="`fraudstream rules example` prints some.")
+    history, _ = inputs.transactions(None, None)
+    model = _champion(settings.postgres)
+    with spark_session(settings, "rules") as spark:
+        ruleset, delay = conditions.RuleSet(spark, rules), settings.model.label_delay_days
+        found = run(ruleset, history, model=model, days=days, label_delay_days=delay)
+    document = {"file": str(path), "model_version": model.version if model else None, **found}
+    if as_json:
+        print_document(document)
+    else:
+        _show(document, rules)
+
+
+@group.command()
+def example() -> None:
+    """Print a commented file of rules to begin with."""
+    typer.echo(_example().read_text(encoding="utf-8"), nl=False)
+
+
+def _example() -> Path:
+    from importlib.resources import files
+
+    return Path(str(files("fraudstream.rules").joinpath(EXAMPLE)))
+
+
+def _path(file: Path | None, settings: "Settings") -> Path:
+    path = file or settings.score.rules
+    if path is None:
+        raise InputError(
+            "No rules are set.",
+            hint="Name a file, or begin with `fraudstream rules example > rules.yaml` and set FRAUDSTREAM_SCORE__RULES.",
+        )
+    return path
+
+
+def _champion(postgres: "PostgresSettings") -> "Model | None":
+    from fraudstream.model import artifact
+    from fraudstream.store import registry
+
+    champion = registry.champion(postgres)
+    if champion is None:
+        return None
+    _, packed = registry.load(postgres, champion.version)
+    return artifact.unpack(packed, f"model {champion.version} in the registry")
+
+
+def _show(document: dict[str, Any], rules: "tuple[Rule, ...]") -> None:
+    """Each rule on a line, then all together and the model."""
+    together, model = document["together"], document["model"]
+    lines = [(found["name"], found) for found in document["rules"]]
+    if len(rules) > 1:
+        lines.append(("all rules together", together))
+    if model is not None:
+        lines.append((f"model {document['model_version']}", model))
+    columns = ("", "alerts", "a day", "precision", "recall", "not by model", "of them fraud")
+    title = (
+        f"{document['days']:.1f} days to {document['until'][:10]}: {document['transactions']:,} transactions,"
+        f" {document['frauds']:,} known frauds"
+    )
+    print_table(title, columns, [_line(name, found) for name, found in lines])
+    for note in document["notes"]:
+        log.warning("%s", note)
+
+
+def _line(name: str, found: dict[str, Any]) -> tuple[str, ...]:
+    def share(value: float | None) -> str:
+        return "-" if value is None else f"{value:.1%}"
+
+    fresh = [found.get(key) for key in ("new_alerts", "new_frauds")]
+    return (
+        name,
+        f"{found['alerts']:,}",
+        f"{found['alerts_per_day']:,.1f}",
+        share(found["precision"]),
+        share(found["recall"]),
+        *("-" if count is None else f"{count:,}" for count in fresh),
+    )
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands to the program."""
+    app.add_typer(group, name="rules")

@@ -1,0 +1,71 @@
+"""What rules would have done on stored transactions, counted against what is known of them by now."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fraudstream.rules.rule import Rule
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Truths = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Past:
+    """Transactions of some days, one entry for each."""
+
+    days: float
+    fraud: "Truths"
+    """Known to be fraud."""
+    judged: "Truths"
+    """Known to be fraud or not to be."""
+    flagged: "Truths | None"
+    """By the model at its threshold; None without a model."""
+
+
+def figures(hits: "Truths", past: Past) -> dict[str, Any]:
+    """What these alerts are worth, and what they add to the model's.
+
+    `precision` is the share of fraud among the judged alerts, `recall` the share of the known fraud that they
+    find; None where there is nothing to divide by. `new_alerts` and `new_frauds` are those that the model
+    does not flag; None without a model.
+    """
+    alerts, judged, frauds = (int(np.count_nonzero(hits & of)) for of in (hits, past.judged, past.fraud))
+    known = int(np.count_nonzero(past.fraud))
+    fresh = None if past.flagged is None else hits & ~past.flagged
+    return {
+        "alerts": alerts,
+        "alerts_per_day": alerts / past.days,
+        "judged": judged,
+        "frauds": frauds,
+        "precision": frauds / judged if judged else None,
+        "recall": frauds / known if known else None,
+        "new_alerts": None if fresh is None else int(np.count_nonzero(fresh)),
+        "new_frauds": None if fresh is None else int(np.count_nonzero(fresh & past.fraud)),
+    }
+
+
+def report(rules: Sequence[Rule], hits: "Truths", past: Past) -> dict[str, Any]:
+    """The figures of each rule, of all together, and of the model; `hits` has a row for each rule."""
+    return {
+        "days": past.days,
+        "transactions": len(past.fraud),
+        "judged": int(np.count_nonzero(past.judged)),
+        "frauds": int(np.count_nonzero(past.fraud)),
+        "rules": [
+            {"name": rule.name, "severity": rule.severity, **figures(held, past)}
+            for rule, held in zip(rules, hits, strict=True)
+        ],
+        "together": figures(np.logical_or.reduce(hits), past),
+        "model": None if past.flagged is None else _of_model(past.flagged, past),
+    }
+
+
+def _of_model(flagged: "Truths", past: Past) -> dict[str, Any]:
+    """The model's own figures: it adds nothing to itself."""
+    found = figures(flagged, past)
+    return {name: value for name, value in found.items() if not name.startswith("new_")}

@@ -1,0 +1,106 @@
+"""Rules on stored history: the features as they stood just before each transaction, the conditions as they run live."""
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import functions as F  # noqa: N812 - Spark's own custom
+
+from fraudstream.errors import InputError
+from fraudstream.features import training
+from fraudstream.model.artifact import Model
+from fraudstream.rules import features_read
+from fraudstream.rules.backtest import Past, report
+from fraudstream.rules.columns import columns
+from fraudstream.schema import FIELDS
+from fraudstream.spark.rules import RuleSet
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+CHUNK: Final = 250_000
+"""Transactions that Spark holds at once."""
+DAY: Final = timedelta(days=1)
+SHORTEST: Final = 1 / 86_400
+"""Days of a history, at least: one of a single transaction has no length."""
+
+
+def backtest(
+    ruleset: RuleSet,
+    transactions: pa.Table,
+    *,
+    model: Model | None,
+    days: float,
+    label_delay_days: float,
+) -> dict[str, Any]:
+    """What the rules would have raised in the last `days` days of `transactions` (as `queries.transactions`).
+
+    Everything before feeds the features. Raises InputError where there is no transaction, or where a feature
+    cannot be worked out.
+    """
+    rules = ruleset.rules
+    rows = _until_now(transactions).sort_by("timestamp").combine_chunks()
+    names = tuple(dict.fromkeys([*features_read(rules), *(model.features if model else ())]))
+    view = training.view(rows, label_delay_days, names)
+    until = rows["timestamp"][-1].as_py()
+    since = max(until - days * DAY, rows["timestamp"][0].as_py())
+    window = pc.greater(rows["timestamp"], pa.scalar(since, rows["timestamp"].type)).to_numpy()
+    rows, values = rows.filter(pa.array(window)), view.values[window]
+    risk = None if model is None else model.risk(values[:, [names.index(name) for name in model.features]])
+    past = Past(
+        days=max((until - since) / DAY, SHORTEST),
+        fraud=rows["is_fraud"].fill_null(False).to_numpy(),
+        judged=rows["is_fraud"].is_valid().to_numpy(),
+        flagged=None if model is None or risk is None else risk >= model.threshold,
+    )
+    known = dict(zip(names, values.T, strict=True))
+    hits = held(ruleset, rows, {name: known[name] for name in features_read(rules)})
+    return {
+        "since": since.isoformat(),
+        "until": until.isoformat(),
+        **report(rules, hits, past),
+        "notes": _notes(model, past, since),
+    }
+
+
+def _until_now(transactions: pa.Table) -> pa.Table:
+    """Without those that are later than the clock, by a day for local times without a zone: their day has not come."""
+    latest = pa.scalar(datetime.now(UTC) + DAY, pa.timestamp("us", "UTC"))
+    rows = transactions.filter(pc.field("timestamp") <= latest)
+    if not rows.num_rows:
+        raise InputError(
+            "There are no transactions to try the rules on.", hint="Check what `fraudstream consume` stored."
+        )
+    return rows
+
+
+def held(ruleset: RuleSet, rows: pa.Table, features: "dict[str, NDArray[np.float64]]") -> "NDArray[np.bool_]":
+    """Which rule holds for which transaction, (rules, rows). Features by name, a value for each row."""
+    fields = {n: rows[n] for n in FIELDS if n in columns() and n in rows.column_names and n not in features}
+    table = pa.table({"__row": pa.array(np.arange(rows.num_rows)), **fields, **features})
+    place = {rule.name: i for i, rule in enumerate(ruleset.rules)}
+    found = np.zeros((len(place), rows.num_rows), dtype=np.bool_)
+    for start in range(0, rows.num_rows, CHUNK):
+        frame = ruleset.add(ruleset.spark.createDataFrame(table.slice(start, CHUNK)))
+        hit = frame.filter(F.size("rules") > 0).select("__row", F.explode("rules").alias("rule")).toArrow()
+        found[[place[name] for name in hit["rule"].to_pylist()], hit["__row"].to_numpy()] = True
+    return found
+
+
+def _notes(model: Model | None, past: Past, since: datetime) -> list[str]:
+    """What a reader has to know to take the figures for what they are."""
+    notes = []
+    if not past.judged.any():
+        notes.append("Nobody has said yet what was fraud: precision and recall cannot be told.")
+    elif not past.fraud.any():
+        notes.append("No fraud is known in these days: recall cannot be told.")
+    if model is None:
+        notes.append("No model is champion yet: what the rules would add to it cannot be told.")
+    elif datetime.fromisoformat(model.manifest["training"]["until"]) > since:
+        notes.append(
+            f"Model {model.version} learnt from some of these days, where it looks better than it is:"
+            " what the rules add to it is at least this much."
+        )
+    return notes
