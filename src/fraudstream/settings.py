@@ -225,6 +225,17 @@ class ScoreSettings(Section):
     """The operator's rules, a YAML file (docs/rules.md); unset means none."""
 
 
+class MetricsSettings(Section):
+    """Where a long command tells how it is: `/metrics` for Prometheus, `/healthz` for whoever keeps it running."""
+
+    host: str = "127.0.0.1"
+    """The address to listen at; in a container 0.0.0.0, as there is no password."""
+    port: int | None = Field(None, ge=0, le=65535)
+    """Unset serves nothing; 0 takes any free port and says which."""
+    stalled_seconds: float = Field(60.0, gt=0)
+    """A stream that does not get on for so long, though messages wait, is called stalled."""
+
+
 class Settings(BaseSettings):
     """Every setting in force. Built once for a command by `load`, then handed on in sections."""
 
@@ -254,6 +265,7 @@ class Settings(BaseSettings):
     model: ModelSettings = ModelSettings()
     score: ScoreSettings = ScoreSettings()
     dashboard: DashboardSettings = DashboardSettings()
+    metrics: MetricsSettings = MetricsSettings()
 
     @property
     def jar_cache(self) -> Path:
