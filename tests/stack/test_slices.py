@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -17,9 +16,10 @@ from fraudstream.store.migrate import migrate
 from fraudstream.store.offsets import Source
 from fraudstream.store.slices import Messages, OffsetHole, Outcome, store_slice
 from fraudstream.store.targets import select
+from hours import counted_hours, hourly
 from samples import message
+from slice_world import SOURCE, Step, Topic, run_history, steps, topics
 
-SOURCE = Source("topic", "topic-uuid", 0)
 BOTH = ("fraud", "transactions")
 """The tables; `test_profiles` has the third target."""
 
@@ -123,90 +123,37 @@ def test_a_topic_made_anew_starts_at_its_own_zero(postgres: PostgresSettings) ->
     assert "new" in stored_ids(postgres, "transactions")
 
 
-@dataclass
-class Step:
-    """One task: which targets, which slice in which batches, and whether it dies before it commits."""
-
-    targets: tuple[str, ...]
-    begin: int
-    length: int
-    batch: int
-    dies: bool
+MESSAGES = {
+    "good": lambda name: message(transaction_id=name, is_fraud=0, **moment(name)),
+    "fraud": lambda name: message(transaction_id=name, is_fraud=1, **moment(name)),
+    "bad": lambda name: f"bad {name}".encode(),
+}
 
 
-steps = st.builds(
-    Step,
-    targets=st.sampled_from([("transactions",), ("fraud",), ("fraud", "transactions")]),
-    begin=st.integers(0, 12),
-    length=st.integers(1, 12),
-    batch=st.integers(1, 5),
-    dies=st.booleans(),
-)
-
-
-@dataclass
-class Topic:
-    """A partition's messages: (offset, kind, id). Offsets may leave gaps, ids may repeat."""
-
-    entries: list[tuple[int, str, str]] = field(default_factory=list)
-
-    def messages(self, first: int, end: int) -> Messages:
-        """Those with first <= offset < end."""
-        chosen = [entry for entry in self.entries if first <= entry[0] < end]
-        values = {
-            "good": lambda name: message(transaction_id=name, is_fraud=0),
-            "fraud": lambda name: message(transaction_id=name, is_fraud=1),
-            "bad": lambda name: f"bad {name}".encode(),
-        }
-        return Messages(
-            [offset for offset, _, _ in chosen],
-            [None] * len(chosen),
-            [values[kind](name) for _, kind, name in chosen],
-        )
-
-
-@st.composite
-def topics(draw: st.DrawFn) -> Topic:
-    kinds = draw(st.lists(st.sampled_from(["good", "good", "fraud", "bad"]), min_size=1, max_size=12))
-    gaps = draw(st.lists(st.integers(0, 2), min_size=len(kinds), max_size=len(kinds)))
-    ids = draw(st.lists(st.sampled_from("abcdefgh"), min_size=len(kinds), max_size=len(kinds)))
-    offset, entries = 0, []
-    for kind, gap, name in zip(kinds, gaps, ids, strict=True):
-        offset += gap
-        entries.append((offset, kind, name))
-        offset += 1
-    return Topic(entries)
+def moment(name: str) -> dict[str, Any]:
+    """An hour and an amount of this id's own; of some ids an amount that the sums do not take whole."""
+    place = "abcdefgh".index(name)
+    return {
+        "timestamp": f"2025-03-01T{place // 2:02}:59:59Z",
+        "amount": 1e300 if place == 7 else place + 0.25,
+    }
 
 
 @hypothesis_settings(max_examples=60)
-@given(topics(), st.lists(steps, max_size=8))
+@given(
+    topics("good", "good", "fraud", "bad"),
+    st.lists(steps(("transactions",), ("fraud",), ("fraud", "transactions")), max_size=8),
+)
 def test_any_history_of_tasks_ends_with_the_same_tables(
     postgres: PostgresSettings, topic: Topic, history: list[Step]
 ) -> None:
-    """Replays with other boundaries, tasks that die, targets one by one or together: nothing lost, nothing twice.
-
-    A slice begins where Spark may begin it: at or below what its targets have, as `expected` demands.
-    """
+    """Replays with other boundaries, tasks that die, targets one by one or together: nothing lost, nothing twice."""
     with connect(postgres) as connection:
         connection.execute(
-            "truncate shop.transactions, shop.fraud_transactions, shop.rejected, shop.stream_offsets"
+            "truncate shop.transactions, shop.fraud_transactions, shop.rejected, shop.stream_offsets, shop.hourly"
         )
-    processed: Counter[str] = Counter()
-    final = Step(BOTH, 0, topic.entries[-1][0] + 1, 3, dies=False)
-    for step in [*history, final]:
-        at = positions.begin(postgres, step.targets, "topic", "topic-uuid", {0: 0})
-        begin = min(step.begin, *at.values())
-        batches = [
-            topic.messages(first, min(first + step.batch, begin + step.length))
-            for first in range(begin, begin + step.length, step.batch)
-        ]
-        if step.dies:
-            with pytest.raises(ConnectionResetError):
-                store_slice(postgres, SOURCE, select([*step.targets]), {}, _dying(batches))
-        else:
-            expected = {target: at[target, 0] for target in step.targets}
-            outcome = store(postgres, batches, step.targets, expected)
-            processed += outcome.stored + outcome.duplicates
+    outcomes = run_history(postgres, topic, [*history, Step(BOTH, 0, topic.end, 3, dies=False)], MESSAGES)
+    processed = sum((outcome.stored + outcome.duplicates for outcome in outcomes), Counter[str]())
     kinds = Counter(kind for _, kind, _ in topic.entries)
     # Counted once each, not merely stored once: the primary key would hide a message that came twice.
     assert (processed["transactions"], processed["fraud"]) == (kinds["good"], kinds["fraud"])
@@ -214,8 +161,6 @@ def test_any_history_of_tasks_ends_with_the_same_tables(
         assert stored_ids(postgres, table) == sorted({name for _, k, name in topic.entries if k == kind})
     rejected = query(postgres, 'select "offset", value from shop.rejected order by 1')
     assert rejected == [(offset, f"bad {name}".encode()) for offset, k, name in topic.entries if k == "bad"]
-
-
-def _dying(batches: list[Messages]) -> Iterator[Messages]:
-    yield from batches
-    raise ConnectionResetError
+    assert hourly(postgres, "transactions", "fraud") == counted_hours(
+        postgres, transactions="transactions", fraud="fraud_transactions"
+    )

@@ -20,6 +20,7 @@ Cursor = psycopg.Cursor[tuple[Any, ...]]
 class Intake(Protocol):
     """One slice's work, inside the transaction that the caller holds."""
 
+    cursor: Cursor
     from_future: int
     """Transactions that the profiles left out because their time is too far ahead."""
 
@@ -37,7 +38,7 @@ class Transactions:
     """The topic of transactions: the targets `fraud`, `transactions` and `profiles`."""
 
     def __init__(self, cursor: Cursor) -> None:
-        self._cursor = cursor
+        self.cursor = cursor
         self._decoder = Decoder()
         self._folding = Folding(cursor)
         self._hourly = Hourly(cursor)
@@ -57,7 +58,7 @@ class Transactions:
         return self._insert("transactions", "transactions", legitimate)
 
     def _insert(self, table: str, kind: Kind, rows: "pa.Table") -> tuple[int, int]:
-        new = insert_new(self._cursor, table, rows, "transaction_id")
+        new = insert_new(self.cursor, table, rows, "transaction_id")
         self._folding.stored(rows, new)
         self._hourly.add(kind, new)
         return new.num_rows, rows.num_rows - new.num_rows

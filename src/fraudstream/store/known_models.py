@@ -1,15 +1,16 @@
 """What the sink knows of the models whose decisions it stores: kept in each process, read once for each version."""
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psycopg
 
-from fraudstream.errors import InputError
+from fraudstream.errors import DatabaseError, InputError
 from fraudstream.model import artifact
+from fraudstream.model.reasons import Explainer
 from fraudstream.store import registry
 
 if TYPE_CHECKING:
@@ -25,39 +26,39 @@ KEPT = 8
 class KnownModel:
     """A model as far as its decisions are concerned."""
 
-    version: str
-    edges: "NDArray[np.float64] | None"
-    """Inner edges of the bins of its score reference; None where it has none."""
-
-    def reasons(self, decisions: Sequence[Mapping[str, Any]]) -> list[list[dict[str, Any]]]:
-        """Why each decision flagged."""
-        return [[] for _ in decisions]
+    explainer: Explainer
+    edges: "NDArray[np.float64] | None" = None
+    """Between the bins of its score reference; None where it has none."""
 
 
 _known: "OrderedDict[tuple[str, str], KnownModel]" = OrderedDict()
 
 
 def known_model(cursor: Cursor, version: str) -> KnownModel:
-    """The model of this version from the registry, or what can be said without it.
+    """The model of this version from the registry, or what can be said without it. Nothing is unpickled.
 
-    One that the registry does not have is asked for again with each slice, as it may be registered late.
+    One that cannot be had is asked for again with each slice: it may be registered late, or brought back.
     """
     key = (cursor.connection.info.dsn, version)
-    if key in _known:
-        _known.move_to_end(key)
-        return _known[key]
-    try:
-        registered, packed = registry.load_on(cursor.connection, version)
-        model = _read(registered.manifest, artifact.unpack(packed, f"Model {version}"))
-    except InputError:
-        return KnownModel(version, None)
-    _known[key] = model
-    while len(_known) > KEPT:
-        _known.popitem(last=False)
-    return model
+    if key not in _known:
+        try:
+            registered, packed = registry.load_on(cursor.connection, version)
+            _known[key] = _read(registered.manifest, artifact.unpack(packed, f"Model {version}"))
+        except (InputError, DatabaseError) as error:
+            return KnownModel(Explainer(version, trouble=f"no reasons: {error.message}"))
+        if len(_known) > KEPT:
+            _known.popitem(last=False)
+    _known.move_to_end(key)
+    return _known[key]
 
 
 def _read(manifest: Mapping[str, Any], model: artifact.Model) -> KnownModel:
-    reference = manifest.get("score_reference") or {}
-    edges = np.asarray(reference["edges"], dtype=np.float64) if "edges" in reference else None
-    return KnownModel(model.version, edges)
+    learnt, reference = manifest.get("training", {}), manifest.get("score_reference", {})
+    explainer = Explainer(
+        model.version,
+        model.trees(),
+        model.threshold,
+        learnt["frauds"] / learnt["rows"] if learnt.get("frauds") else None,
+        f"no reasons: model {model.version} has no trees that could be read",
+    )
+    return KnownModel(explainer, np.asarray(reference["edges"]) if "edges" in reference else None)

@@ -5,7 +5,7 @@ the rows that `shop.scores` took.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,9 @@ import msgspec
 import numpy as np
 import psycopg
 
-from fraudstream.decision import CONTEXT, FIELDS, JSON_COLUMN, DecisionDecoder
+from fraudstream.decision import FIELDS, JSON_COLUMN, DecisionDecoder
 from fraudstream.decode import Decoded
+from fraudstream.rules import Rule
 from fraudstream.store.copy import insert_new
 from fraudstream.store.hourly import Hourly, hours, instant
 from fraudstream.store.known_models import KnownModel, known_model
@@ -39,8 +40,9 @@ class Decisions:
 
     from_future = 0
 
-    def __init__(self, cursor: Cursor) -> None:
-        self._cursor = cursor
+    def __init__(self, cursor: Cursor, rules: Mapping[str, Rule]) -> None:
+        self.cursor = cursor
+        self._rules = rules
         self._decoder = DecisionDecoder()
         self._hourly = Hourly(cursor)
         self._bins: Counter[tuple[str, datetime, int]] = Counter()
@@ -49,7 +51,7 @@ class Decisions:
         return self._decoder.decode(values)
 
     def write(self, _target: str, rows: "pa.Table") -> tuple[int, int]:  # noqa: D102
-        new = insert_new(self._cursor, "scores", rows, "transaction_id", SCORES)
+        new = insert_new(self.cursor, "scores", rows, "transaction_id", SCORES)
         self._hourly.add("scores", new)
         for version in new["model_version"].unique().to_pylist():
             self._judged_by(version, new)
@@ -59,38 +61,39 @@ class Decisions:
         import pyarrow.compute as pc
 
         rows = new.filter(pc.equal(new["model_version"], version))
-        model = known_model(self._cursor, version)
-        self._count_bins(model, rows)
+        model = known_model(self.cursor, version)
+        self._count_bins(version, model, rows)
         flagged = rows.filter(rows["flagged"])
         if flagged.num_rows:
-            found = _with_reasons(model, flagged)
+            found = _with_reasons(model, flagged, self._rules)
             # An alert may be there without its score, where somebody deleted one of them: it stays as it was.
-            self._hourly.add("alerts", insert_new(self._cursor, "alerts", found, "transaction_id", ALERTS))
+            self._hourly.add("alerts", insert_new(self.cursor, "alerts", found, "transaction_id", ALERTS))
 
-    def _count_bins(self, model: KnownModel, rows: "pa.Table") -> None:
+    def _count_bins(self, version: str, model: KnownModel, rows: "pa.Table") -> None:
         """Where the risks lie in the reference of their model; a model that nobody knows has none."""
         if model.edges is None:
             return
         bins = np.searchsorted(model.edges, rows["risk"].to_numpy(), side="left")
-        found, counts = np.unique(np.column_stack([hours(rows["scored_at"]), bins]), axis=0, return_counts=True)
+        found, counts = np.unique(
+            np.column_stack([hours(rows["scored_at"]), bins]), axis=0, return_counts=True
+        )
         for (hour, place), count in zip(found.tolist(), counts.tolist(), strict=True):
-            self._bins[model.version, instant(hour), place] += count
+            self._bins[version, instant(hour), place] += count
 
     def finish(self) -> None:  # noqa: D102
         self._hourly.finish()
         if self._bins:
             rows = [(*key, count) for key, count in sorted(self._bins.items())]
-            self._cursor.execute(_MERGE_BINS, [list(column) for column in zip(*rows, strict=True)])
+            self.cursor.execute(_MERGE_BINS, [list(column) for column in zip(*rows, strict=True)])
 
 
-def _with_reasons(model: KnownModel, flagged: "pa.Table") -> "pa.Table":
+def _with_reasons(model: KnownModel, flagged: "pa.Table", rules: Mapping[str, Rule]) -> "pa.Table":
     """The alerts with the column `reasons`, as JSON."""
     import pyarrow as pa
 
-    columns = ["amount", "timestamp", *CONTEXT, "risk", "rules", "features"]
-    decisions = flagged.select(columns).to_pylist()
+    decisions = flagged.to_pylist()
     for decision in decisions:
         decision["features"] = msgspec.json.decode(decision["features"])
-    texts = [msgspec.json.encode(found).decode() for found in model.reasons(decisions)]
+    texts = [msgspec.json.encode(found).decode() for found in model.explainer.reasons(decisions, rules)]
     field = pa.field("reasons", pa.string(), metadata=JSON_COLUMN)
     return flagged.append_column(field, pa.array(texts, pa.string()))

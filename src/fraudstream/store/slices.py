@@ -32,6 +32,8 @@ from fraudstream.store.targets import Target, open_intake
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from fraudstream.rules import Rule
+
 
 class OffsetHole(StreamError):
     """The slice begins above `next_offset`: the database went back in time, for example from a backup."""
@@ -68,21 +70,26 @@ class Outcome:
     """Transactions that the profiles left out because their time is too far ahead."""
 
 
+NO_RULES: Mapping[str, "Rule"] = {}
+
 _connections: dict[PostgresSettings, psycopg.Connection[tuple[Any, ...]]] = {}
 """Kept between the tasks of a worker process: a new login costs 10 ms, a tenth of a small batch."""
 
 
-def store_slice(
+def store_slice(  # noqa: PLR0913 - what one task is told
     postgres: PostgresSettings,
     source: Source,
     targets: Sequence[Target],
     expected: Mapping[str, int],
     batches: Iterable[Messages],
+    *,
+    rules: Mapping[str, "Rule"] = NO_RULES,
 ) -> Outcome:
     """Store a slice exactly once, in one transaction. The targets read one topic.
 
     `expected[target]` is where the query last saw that target: Spark's slices follow each other
     without a gap from there on, so a lower number in the table means that the table went back.
+    `rules` are the operator's by name: alerts give their sentences as reasons.
 
     Raises DatabaseUnreachable (nothing was stored; try again), OffsetHole, DatabaseError.
     """
@@ -90,7 +97,8 @@ def store_slice(
         held = _connection(postgres)
         try:
             with held.transaction(), held.cursor() as cursor:
-                return _store(cursor, source, targets, expected, batches)
+                found = _lock(cursor, source, targets, expected)
+                return _store(open_intake(targets, cursor, rules), source, targets, found, batches)
         except psycopg.Error:
             close(postgres)
             raise
@@ -116,13 +124,10 @@ def close(postgres: PostgresSettings) -> None:
         pass
 
 
-def _store(
-    cursor: offsets.Cursor,
-    source: Source,
-    targets: Sequence[Target],
-    expected: Mapping[str, int],
-    batches: Iterable[Messages],
-) -> Outcome:
+def _lock(
+    cursor: offsets.Cursor, source: Source, targets: Sequence[Target], expected: Mapping[str, int]
+) -> dict[str, int]:
+    """Where each target stands; none moves until the transaction ends. Raises OffsetHole."""
     # Every transaction locks its offset rows in the order of their names, so two never wait for each other.
     names = sorted(target.name for target in targets)
     found = {name: offsets.lock(cursor, name, source) for name in names}
@@ -133,8 +138,17 @@ def _store(
                 f" {expected[name]}: the database was taken back, for example from a backup.",
                 hint="The stream begins again at the stored offset by itself; nothing is lost.",
             )
+    return found
+
+
+def _store(
+    intake: Intake,
+    source: Source,
+    targets: Sequence[Target],
+    found: Mapping[str, int],
+    batches: Iterable[Messages],
+) -> Outcome:
     outcome = Outcome(next_offsets=dict(found))
-    intake = open_intake(targets, cursor)
     for batch in batches:
         fresh = batch.since(min(outcome.next_offsets.values()))
         if fresh.offsets:
@@ -142,14 +156,14 @@ def _store(
             _write(intake, targets, fresh, decoded, outcome)
             if decoded.rejects:
                 rejects = _rejects(source, fresh, decoded)
-                outcome.rejected += insert_new(cursor, "rejected", rejects, "offset").num_rows
+                outcome.rejected += insert_new(intake.cursor, "rejected", rejects, "offset").num_rows
             outcome.refused += decoded.refused
             outcome.unknown_fields += decoded.unknown_fields
     intake.finish()
     outcome.from_future = intake.from_future
     for name, next_offset in outcome.next_offsets.items():
         if next_offset > found[name]:
-            offsets.advance(cursor, name, source, next_offset)
+            offsets.advance(intake.cursor, name, source, next_offset)
     return outcome
 
 

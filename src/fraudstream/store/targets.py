@@ -1,6 +1,6 @@
 """What the messages of a topic are stored as. Targets own offsets; consumers come and go."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,6 +10,7 @@ from fraudstream.settings import KafkaSettings
 if TYPE_CHECKING:
     import psycopg
 
+    from fraudstream.rules import Rule
     from fraudstream.store.intake import Intake
 
 TopicSetting = Literal["transactions_topic", "scored_topic"]
@@ -54,8 +55,13 @@ def by_topic(kafka: KafkaSettings, names: Sequence[str]) -> dict[str, tuple[str,
     return found
 
 
-def open_intake(targets: Sequence[Target], cursor: "psycopg.Cursor[tuple[Any, ...]]") -> "Intake":
-    """How the messages of these targets' topic are taken in. Raises InputError where they read several."""
+def open_intake(
+    targets: Sequence[Target], cursor: "psycopg.Cursor[tuple[Any, ...]]", rules: Mapping[str, "Rule"]
+) -> "Intake":
+    """How the messages of these targets' topic are taken in. Raises InputError where they read several.
+
+    `rules` are the operator's by name, for the reasons of alerts.
+    """
     from fraudstream.store.intake import Transactions
     from fraudstream.store.scores import Decisions
 
@@ -65,4 +71,4 @@ def open_intake(targets: Sequence[Target], cursor: "psycopg.Cursor[tuple[Any, ..
             f"The targets {', '.join(target.name for target in targets)} read different topics.",
             hint="Give each topic a consumer of its own.",
         )
-    return Decisions(cursor) if topics == {"scored_topic"} else Transactions(cursor)
+    return Decisions(cursor, rules) if topics == {"scored_topic"} else Transactions(cursor)

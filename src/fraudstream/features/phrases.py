@@ -1,0 +1,102 @@
+"""Numbers and strangers' texts in words, for the sentences of an alert."""
+
+import math
+import re
+import unicodedata
+from typing import Final
+
+from fraudstream.features.catalogue import DAY, HALF_LIVES
+
+HUGE: Final = 1e15
+"""From here on digits say nothing: such numbers are written as 1.2e+300."""
+LONGEST_TEXT: Final = 60
+"""Characters of a text that are shown."""
+_SAME = 0.05
+"""Ratios this close to 1 read as "about"."""
+_TWO_DIGITS = 10
+_NAME = re.compile(r"[^\W_][\w.:/'-]*(?: [^\W_][\w.:/'-]*){0,3}")
+
+
+def shown(text: str) -> str:
+    r"""A stranger's text as data: a name as it is, anything else shortened and in quotation marks.
+
+    >>> shown("iPhone 15"), shown("ok.\nAll clear; dismiss")
+    ('iPhone 15', '“ok.�All clear; dismiss”')
+    """
+    # Categories C and Z: controls, bidirectional overrides, unassigned; separators that imitate a space or a line's end.
+    seen = "".join(
+        "�" if unicodedata.category(c)[0] in "CZ" and c != " " else c for c in text[: LONGEST_TEXT + 1]
+    )
+    short = seen if len(seen) <= LONGEST_TEXT else f"{seen[:LONGEST_TEXT]}…"
+    return short if _NAME.fullmatch(short) else f"“{short}”"
+
+
+def named(kind: str, text: str | None) -> str:
+    """`merchant m-17`, or `this merchant` where it has no name."""
+    return f"{kind} {shown(text)}" if text else f"this {kind}"
+
+
+def number(value: float, digits: int = 0) -> str:
+    """3,204 or 3,204.00."""
+    return f"{value:.3g}" if abs(value) >= HUGE else f"{value:,.{digits}f}"
+
+
+def whole(value: float) -> int:
+    """A decayed count as people count."""
+    return round(min(max(value, 0.0), HUGE))
+
+
+def money(value: float) -> str:
+    """An amount without its currency."""
+    return number(value, 2)
+
+
+def percent(share: float) -> str:
+    """Two digits that say something.
+
+    >>> percent(0.973), percent(0.0249), percent(0.0004)
+    ('97 %', '2.5 %', '0.04 %')
+    """
+    of_hundred = 100 * share
+    if of_hundred == 0 or abs(of_hundred) >= _TWO_DIGITS:
+        return f"{number(of_hundred)} %"
+    return f"{float(f'{of_hundred:.2g}'):g} %"
+
+
+def times(ratio: float) -> str:
+    """What stands before "this customer's usual".
+
+    >>> times(41.3), times(3.42), times(1.02), times(0.12)
+    ('41 times', '3.4 times', 'about', 'only 12 % of')
+    """
+    if ratio > 1 + _SAME:
+        return f"{number(ratio, 0 if ratio >= _TWO_DIGITS else 1)} times"
+    return f"only {percent(ratio)} of" if ratio < 1 - _SAME else "about"
+
+
+def duration(seconds: float) -> str:
+    """The largest unit of which there is one.
+
+    >>> duration(14), duration(5400), duration(86400)
+    ('14 seconds', '2 hours', '1 day')
+    """
+    units = (("day", DAY), ("hour", 3600.0), ("minute", 60.0), ("second", 1.0))
+    unit, length = next((found for found in units if seconds >= found[1]), units[-1])
+    count = round(seconds / length)
+    return f"{count} {unit}{'' if count == 1 else 's'}"
+
+
+def rate(count: float) -> str:
+    """The steady pace that keeps a decayed count of 30 days where it is: λ = s · ln 2 / h.
+
+    >>> rate(300), rate(43), rate(5)
+    ('about 7 a day', 'one a day', 'one a week')
+    """
+    a_day = count * math.log(2) * DAY / HALF_LIVES["30d"]
+    for unit, days in (("day", 1), ("week", 7), ("month", 30)):
+        many = a_day * days
+        if round(many) > 1:
+            return f"about {number(many)} a {unit}"
+        if many >= 0.75:  # noqa: PLR2004 - nearer to one of this unit than to several of the next
+            return f"one a {unit}"
+    return "less than one a month"

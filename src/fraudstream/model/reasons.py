@@ -1,0 +1,120 @@
+"""Why a transaction was flagged, as an alert tells it: rules that matched, then what raised the model's risk.
+
+A reason is a JSON object with a `sentence`. One of a rule has `rule` and `severity` beside it, one of the model
+`feature`, `contribution` (in the unit of the trees, positive raises the risk) and `value`; a sentence alone says
+why there are no others.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fraudstream.decision import CONTEXT
+from fraudstream.features.payment import Payment
+from fraudstream.features.phrases import shown
+from fraudstream.features.sentences import SENTENCES, is_notable, say
+from fraudstream.model import explain
+from fraudstream.model.trees import Ensemble
+from fraudstream.rules import Rule, render
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+Reason = dict[str, Any]
+Decision = Mapping[str, Any]
+"""`amount`, `risk`, `rules`, `features` and the fields of `decision.CONTEXT`; other fields of a decision may be there."""
+
+MOST = 4
+"""Reasons of the model for one alert: a fifth never changes a reviewer's mind."""
+WEAK = 0.1
+"""Of the strongest contribution: what is below adds words and no reason."""
+
+
+@dataclass(frozen=True)
+class Explainer:
+    """Gives reasons for the decisions of one model."""
+
+    version: str
+    ensemble: Ensemble | None = None
+    threshold: float = 0.0
+    """Risk from which the model itself flags."""
+    fraud_share: float | None = None
+    """Of the payments that it learnt from."""
+    trouble: str = field(default="")
+    """Why the model gives no reasons, in a sentence, where it gives none."""
+
+    def reasons(self, decisions: Sequence[Decision], rules: Mapping[str, Rule]) -> list[list[Reason]]:
+        """The reasons of each decision, strongest first. `rules` are the operator's by name. Never raises."""
+        found = [_of_rules(decision, rules) for decision in decisions]
+        # Where only a rule flagged, the model saw nothing: its strongest features would be no reason.
+        asked = [
+            place
+            for place, decision in enumerate(decisions)
+            if decision["risk"] >= self.threshold or not decision["rules"]
+        ]
+        for place, more in zip(asked, self._of_model([decisions[place] for place in asked]), strict=True):
+            found[place] += more
+        return found
+
+    def _of_model(self, decisions: Sequence[Decision]) -> Iterator[list[Reason]]:
+        if self.ensemble is None:
+            yield from ([{"sentence": self.trouble}] for _ in decisions)
+            return
+        names = self.ensemble.features
+        missing = [[name for name in names if name not in decision["features"]] for decision in decisions]
+        x = np.array(
+            [
+                [decision["features"][name] for name in names]
+                for decision, lacks in zip(decisions, missing, strict=True)
+                if not lacks
+            ]
+        ).reshape(-1, len(names))
+        raised = iter(explain.raised(self.ensemble, x))
+        for decision, lacks in zip(decisions, missing, strict=True):
+            if lacks:
+                yield [
+                    {
+                        "sentence": f"no reasons: the decision does not say {lacks[0]}, which model {self.version} reads"
+                    }
+                ]
+            else:
+                yield self._strongest(decision, next(raised))
+
+    def _strongest(self, decision: Decision, raised: "Floats") -> list[Reason]:
+        """The features that raised the risk most, one of each theme; those that speak against the payment first."""
+        assert self.ensemble is not None, "asked only where there are trees"  # noqa: S101 - narrows the type
+        payment = Payment(
+            decision["amount"],
+            decision["features"],
+            fraud_share=self.fraud_share,
+            **{name: decision[name] for name in CONTEXT},
+        )
+        names, limit = self.ensemble.features, WEAK * max(raised.max(initial=0.0), 0.0)
+        strong = [names[j] for j in np.argsort(-raised, kind="stable") if raised[j] > limit]
+        chosen: dict[str, str] = {}
+        for name in [name for name in strong if is_notable(name, payment)] or strong:
+            chosen.setdefault(SENTENCES[name].theme, name)
+        contribution = dict(zip(names, raised.tolist(), strict=True))
+        return [
+            {
+                "feature": name,
+                "contribution": contribution[name],
+                "value": payment.features[name],
+                "sentence": say(name, payment),
+            }
+            for name in list(chosen.values())[:MOST]
+        ]
+
+
+def _of_rules(decision: Decision, rules: Mapping[str, Rule]) -> list[Reason]:
+    values = {**decision, **decision["features"]}
+    return [
+        {"rule": name, "severity": rules[name].severity, "sentence": render(rules[name], values)}
+        if name in rules
+        else {"rule": name, "severity": None, "sentence": f"rule {shown(name)} matched"}
+        for name in decision["rules"]
+    ]

@@ -1,0 +1,51 @@
+"""Small models whose every split is known, packed as `train` packs them."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from fraudstream.model import artifact
+from fraudstream.model.trees import NODES, Ensemble, Link
+
+
+def ensemble(*splits: tuple[str, float, float, float]) -> Ensemble:
+    """One tree for each (feature, threshold, value at or below, value above), summed up to log-odds."""
+    features = tuple(dict.fromkeys(name for name, *_ in splits))
+    rows = []
+    for tree, (name, threshold, low, high) in enumerate(splits):
+        rows += [
+            (tree, 0, features.index(name), threshold, 1, 2, (low + high) / 2, 2),
+            (tree, 1, -1, 0.0, -1, -1, low, 1),
+            (tree, 2, -1, 0.0, -1, -1, high, 1),
+        ]
+    columns = [pa.array(c, f.type) for c, f in zip(zip(*rows, strict=True), NODES, strict=True)]
+    return Ensemble(pa.table(columns, schema=NODES), features, "sum", Link("sigmoid"))
+
+
+class Still:
+    """An estimator that has learnt nothing."""
+
+    def fit(self, _x: Any, _y: Any) -> "Still":
+        """Nothing."""
+        return self
+
+    def risk(self, x: Any) -> Any:
+        """None at all."""
+        return np.zeros(len(x))
+
+
+def packed(
+    version: str, trees: Ensemble | None, features: tuple[str, ...] = ("amount",), **changes: Any
+) -> tuple[dict[str, Any], bytes]:
+    """Manifest and artifact for `registry.register`; without trees a model that gives no reasons."""
+    manifest = {
+        "format": artifact.FORMAT,
+        "version": version,
+        "algorithm": "gradient_boosting",
+        "features": list(trees.features if trees else features),
+        "threshold": 0.5,
+        "training": {"rows": 1000, "frauds": 5},
+        "score_reference": {"edges": [0.2, 0.4, 0.6], "shares": [0.7, 0.1, 0.1, 0.1], "rows": 100},
+    } | changes
+    return manifest, artifact.pack(artifact.files_of(manifest, Still(), trees))

@@ -1,0 +1,252 @@
+"""An alert reads like a colleague's note: every feature has a sentence, the numbers are right, texts stay data."""
+
+import math
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fraudstream.features.definitions import FEATURES
+from fraudstream.features.operations import NEVER_SECONDS
+from fraudstream.features.payment import Payment
+from fraudstream.features.phrases import shown
+from fraudstream.features.sentences import SENTENCES, is_notable, say
+from fraudstream.model.reasons import MOST, Explainer
+from fraudstream.rules import Rule
+from model_world import ensemble
+
+USUAL = dict.fromkeys(FEATURES, 0.0) | {
+    "amount_to_user_mean": 41.02,
+    "user_amount_mean": 78.1,
+    "user_count_30d": 43.0,
+    "merchant_amount_mean": 60.0,
+}
+"""A customer with 43 recent payments of 78.10 each."""
+
+
+def told(feature: str, value: float, **changes: Any) -> str:
+    """What is said of a payment of 3,204.00 in Lagos by this customer."""
+    known = {
+        "amount": 3204.0,
+        "features": USUAL | changes.pop("features", {}) | {feature: value},
+        "device": "android-12",
+        "location": "Paris",
+        "transaction_location": "Lagos",
+        "merchant_id": "m-17",
+        "fraud_share": 0.005,
+    }
+    return say(feature, Payment(**(known | changes)))
+
+
+def test_every_feature_has_a_sentence() -> None:
+    assert set(SENTENCES) == set(FEATURES)
+
+
+SAID = {
+    ("amount_to_user_mean", 41.02): "amount 3,204.00 is 41 times this customer's usual 78.10",
+    ("amount_to_user_mean_7d", 8.01): "amount 3,204.00 is 8.0 times this customer's usual of the last 7 days, 400.00",
+    ("amount_to_overall_mean", 64.08): "amount 3,204.00 is 64 times what is usual for everybody, 50.00",
+    ("user_amount_z", 12.34): "amount 3,204.00 is 12.3 times the usual spread above this customer's usual 78.10",
+    ("amount_to_user_max", 2.0): "amount 3,204.00 is the largest that this customer ever paid; until now it was 1,602.00",
+    ("amount_to_user_max", 0.6): "amount 3,204.00 is 60 % of the largest that this customer ever paid, 5,340.00",
+    ("user_count_10m", 5.2): "6 payments of this customer in about the last 10 minutes; usual is one a day",
+    ("user_count_30d", 2.1): "3 payments of this customer in about the last 30 days",
+    ("user_burst_1h", 5.4): "the pace of the last hour is 5.4 times this customer's usual",
+    ("user_idle", math.log1p(14)): "only 14 seconds after this customer's last payment",
+    ("user_idle", math.log1p(45 * 86400)): "first payment of this customer in 45 days",
+    ("user_idle", math.log1p(NEVER_SECONDS)): "first payment of this customer in a year, or ever",
+    ("user_spent_1d", 900.0): "3,204.00 on top of 900.00 spent in about the last day",
+    ("user_mean_shift_7d", 3.1): "amounts of the last 7 days are 3.1 times this customer's usual",
+    ("user_device_share", 0.5 / 44): "first payment from device android-12; all of this customer's 43 recent ones came from others",
+    ("user_device_share", (4.3 + 0.5) / 44): "device android-12: 10 % of this customer's recent payments came from it",
+    ("user_location_share", 0.5 / 44): "paid in Lagos, home is Paris, never seen there before",
+    ("user_location_share", (4.3 + 0.5) / 44): "paid in Lagos, home is Paris; 10 % of this customer's recent payments were made there",
+    ("user_merchant_share", 0.5 / 44): "first payment at merchant m-17; all of this customer's 43 recent ones were made elsewhere",
+    ("device_switch", 1.0): "device android-12; this customer's last payment came from another device",
+    ("location_switch", 1.0): "paid in Lagos, home is Paris; this customer's last payment was made elsewhere",
+    ("merchant_risk_7d", 0.12): "merchant m-17: 12 % of the judged payments of about the last 7 days were fraud, against 0.5 % overall",
+    ("merchant_fraud_30d", 2.9): "merchant m-17: about 3 known frauds in about the last 30 days",
+    ("amount_to_merchant_mean", 53.4): "amount 3,204.00 is 53 times what is usual at merchant m-17, 60.00",
+    ("merchant_amount_z", -2.0): "amount 3,204.00 is 2.0 times the usual spread below the usual 60.00 at merchant m-17",
+    ("hour", 3.0): "paid between 03:00 and 04:00 UTC",
+    ("weekday", 6.0): "paid on a Sunday (UTC)",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("feature", "value"), SAID, ids=str)
+def test_a_sentence_has_the_customers_own_numbers(feature: str, value: float) -> None:
+    assert told(feature, value) == SAID[feature, value]
+
+
+def test_a_model_that_knows_less_says_less() -> None:
+    """Without the other features, and without merchant, device, home and currency, each sentence still stands."""
+    for feature in FEATURES:
+        sentence = say(feature, Payment(20.0, {feature: 0.4}))
+        assert sentence
+        assert "None" not in sentence
+    bare = Payment(20.0, {"user_device_share": 0.031})
+    assert (
+        say("user_device_share", bare) == "this device: 3.1 % of this customer's recent payments came from it"
+    )
+
+
+def test_a_new_customer_is_not_said_to_have_habits() -> None:
+    nothing = {"user_count_30d": 0.0}
+    assert told("user_device_share", 0.5, features=nothing) == (
+        "device android-12, and no recent payment of this customer to compare with"
+    )
+    assert "without recent payments" in told("amount_to_user_max", 1.0, features=nothing)
+
+
+def test_the_currency_is_named() -> None:
+    assert told("amount", 3204.0, currency="EUR").startswith("amount 3,204.00 EUR is 41 times")
+
+
+def test_what_speaks_for_the_payment_is_not_notable() -> None:
+    """A merchant without fraud, the usual device, a payment at home: each may raise a risk, by what stands beside it."""
+    home = Payment(20.0, USUAL | {"location_change": 0.0}, location="Paris", transaction_location="Paris")
+    assert not is_notable("location_change", home)
+    assert not is_notable("merchant_risk_30d", Payment(20.0, {"merchant_risk_30d": 0.001}, fraud_share=0.005))
+    assert not is_notable("user_device_share", Payment(20.0, USUAL | {"user_device_share": 0.9}))
+    assert is_notable("user_device_share", Payment(20.0, USUAL | {"user_device_share": 0.01}))
+
+
+numbers = st.one_of(
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.sampled_from([0.0, -0.0, 1.0, 1e-320, sys.float_info.max, -sys.float_info.max]),
+)
+
+
+@given(st.sampled_from(sorted(FEATURES)), st.data(), numbers, st.text(), st.text())
+def test_no_value_and_no_text_breaks_a_sentence(
+    feature: str, data: st.DataObject, amount: float, device: str, place: str
+) -> None:
+    """Decisions come through Kafka, where anybody may write: any doubles, any texts, any features missing."""
+    features = data.draw(st.dictionaries(st.sampled_from(sorted(FEATURES)), numbers)) | {
+        feature: data.draw(numbers)
+    }
+    payment = Payment(
+        amount, features, device, place, place[:3], device, place, data.draw(st.none() | numbers)
+    )
+    sentence = say(feature, payment)
+    assert is_notable(feature, payment) in (True, False)
+    assert 0 < len(sentence) < 300
+    assert "\n" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        ("São Paulo", "São Paulo"),
+        ("iPhone 15", "iPhone 15"),
+        ("m-17", "m-17"),
+        (
+            "Lagos. This payment is fine, dismiss it at once",
+            "“Lagos. This payment is fine, dismiss it at once”",
+        ),
+        ("a\nb", "“a�b”"),
+        ("evil\u202egnp", "“evil�gnp”"),
+        ("<script>", "“<script>”"),
+        ("[bold]x", "“[bold]x”"),
+        ("x" * 256, "“" + "x" * 60 + "…”"),
+    ],
+)
+def test_a_strangers_text_is_shown_as_data(text: str, seen: str) -> None:
+    assert shown(text) == seen
+
+
+def decision(**changes: Any) -> dict[str, Any]:
+    return {
+        "amount": 3204.0, "device": "android-12", "location": "Paris", "transaction_location": "Lagos",
+        "merchant_id": "m-17", "currency": None, "risk": 0.9, "rules": [], "features": USUAL,
+    } | changes  # fmt: skip
+
+
+TREES = ensemble(
+    ("amount_to_user_mean", 5.0, -1.0, 3.0),
+    ("user_amount_z", 5.0, -1.0, 2.0),
+    ("user_count_10m", 3.0, -1.0, 1.0),
+    ("user_device_share", 0.1, 4.0, -1.0),
+    ("merchant_risk_7d", 0.05, 0.5, 1.0),
+    ("hour", 5.0, 1.0, 0.0),
+    ("user_mean_shift_1d", 2.0, 0.0, 1.0),
+)
+
+
+def test_reasons_are_the_strongest_of_each_theme_and_only_what_raised_the_risk() -> None:
+    """The second feature of the amount says nothing new; the pace lowered the risk; weak ones add words only."""
+    features = USUAL | {
+        "user_amount_z": 9.0,
+        "user_device_share": 0.5 / 44,
+        "merchant_risk_7d": 0.12,
+        "user_mean_shift_1d": 3.0,
+    }
+    (found,) = Explainer("m-1", TREES, 0.5, 0.005).reasons([decision(features=features)], {})
+    assert [reason["feature"] for reason in found] == [
+        "user_device_share",
+        "amount_to_user_mean",
+        "hour",
+        "user_mean_shift_1d",
+    ]
+    assert [reason["contribution"] for reason in found] == [2.5, 2.0, 0.5, 0.5]
+    assert found[1]["value"] == 41.02
+    assert found[1]["sentence"] == "amount 3,204.00 is 41 times this customer's usual 78.10"
+
+
+def test_an_alert_never_has_more_than_a_few_reasons_of_the_model() -> None:
+    features = dict.fromkeys(FEATURES, 100.0)
+    trees = ensemble(*((name, 1.0, 0.0, 1.0) for name in FEATURES))
+    (found,) = Explainer("m-1", trees).reasons([decision(features=features)], {})
+    assert len(found) == MOST
+    assert len({SENTENCES[reason["feature"]].theme for reason in found}) == MOST
+
+
+def test_where_nothing_speaks_against_the_payment_the_model_is_still_told() -> None:
+    trees = ensemble(("location_switch", 0.5, 1.0, 0.0))
+    (found,) = Explainer("m-1", trees).reasons([decision()], {})
+    assert [reason["feature"] for reason in found] == ["location_switch"]
+
+
+def test_rules_come_first_in_the_operators_words() -> None:
+    """A rule that the file does not have any more keeps its name; hostile ones are shown as data."""
+    rule = Rule("pace", "user_count_10m > 5", "{user_count_10m:.0f} payments in ten minutes", "high")
+    decisions = [
+        decision(rules=["pace", "gone", "a\nb"], features=USUAL | {"user_count_10m": 6.1}),
+        decision(),
+    ]
+    first, second = Explainer("m-1", TREES, 0.5).reasons(decisions, {"pace": rule})
+    assert first[:3] == [
+        {"rule": "pace", "severity": "high", "sentence": "6 payments in ten minutes"},
+        {"rule": "gone", "severity": None, "sentence": "rule gone matched"},
+        {"rule": "a\nb", "severity": None, "sentence": "rule “a�b” matched"},
+    ]
+    assert all("feature" in reason for reason in first[3:] + second)
+
+
+def test_a_rule_that_flagged_alone_is_the_only_reason() -> None:
+    """The model saw nothing: its strongest features would be no reason."""
+    quiet = decision(rules=["pace"], risk=0.2)
+    assert Explainer("m-1", TREES, 0.5).reasons([quiet], {}) == [
+        [{"rule": "pace", "severity": None, "sentence": "rule pace matched"}]
+    ]
+
+
+def test_a_model_that_cannot_be_read_says_so() -> None:
+    """Of each alert, beside its rules; and where only this decision lacks a feature, only there."""
+    silent = Explainer("m-2", trouble="no reasons: there is no model 'm-2'")
+    assert silent.reasons([decision()], {}) == [[{"sentence": "no reasons: there is no model 'm-2'"}]]
+    lacking = {name: value for name, value in USUAL.items() if name != "hour"}
+    first, second = Explainer("m-1", TREES).reasons([decision(features=lacking), decision()], {})
+    assert first == [{"sentence": "no reasons: the decision does not say hour, which model m-1 reads"}]
+    assert "feature" in second[0]
+
+
+def test_features_beside_the_models_own_are_no_reasons() -> None:
+    """A decision may carry what rules read, too."""
+    features = USUAL | {"device_freq": 0.9, "something": math.pi}
+    (found,) = Explainer("m-1", TREES).reasons([decision(features=features)], {})
+    assert {reason["feature"] for reason in found} <= set(TREES.features)
+    assert np.isfinite([reason["contribution"] for reason in found]).all()
