@@ -61,6 +61,8 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
 
 FIELDS: tuple[str, ...] = tuple(field.name for field in msgspec.structs.fields(Decision))
 """Of a decision, in the order in which they are written."""
+REFUSAL_FIELDS: tuple[str, ...] = tuple(field.name for field in msgspec.structs.fields(Refusal))
+"""Of a refusal, in the order in which they are written."""
 CONTEXT: tuple[str, ...] = ("device", "location", "transaction_location", "merchant_id", "currency")
 """Fields that a decision repeats from its transaction, so that an alert can be read alone."""
 INSTANTS = ("timestamp", "scored_at", "sent_at")

@@ -45,19 +45,31 @@ def key_column(entity: str) -> Column:
     return F.concat(F.length(first).cast("string"), separator, first, separator, second)
 
 
-def with_features(rows: DataFrame, names: Sequence[str]) -> DataFrame:
-    """`rows` with one column of doubles for each feature, never null.
+class Serving:
+    """Adds features to rows. Its columns are built once: a stream that plans the same query again reuses them."""
 
-    Rows hold the fields that the features need (`timestamp` as a timestamp) and the prefixed
-    profile columns. Counters are decayed in a first projection, as many features read the same ones.
-    """
-    chosen = definitions.select(names)
-    decayed = rows.withColumns(_decayed(chosen))
-    row, ops = _DecayedRow(), SparkOps()
-    # A feature may bear the name of a field (`amount`): a projection replaces it for the rows that follow,
-    # while every expression here still reads the field.
-    valued = decayed.withColumns({f.name: f.expression(row, ops).cast("double") for f in chosen})
-    return valued.select(*dict.fromkeys([*rows.columns, *names]))
+    def __init__(self, names: Sequence[str]) -> None:
+        chosen = definitions.select(names)
+        row, ops = _DecayedRow(), SparkOps()
+        self._names = tuple(names)
+        self._decayed = _decayed(chosen)
+        self._values = {f.name: f.expression(row, ops).cast("double") for f in chosen}
+
+    def add(self, rows: DataFrame) -> DataFrame:
+        """`rows` with one column of doubles for each feature, never null.
+
+        Rows hold the fields that the features need (`timestamp` as a timestamp) and the prefixed
+        profile columns. Counters are decayed in a first projection, as many features read the same ones.
+        """
+        # A feature may bear the name of a field (`amount`): a projection replaces it for the rows that follow,
+        # while every expression here still reads the field.
+        valued = rows.withColumns(self._decayed).withColumns(self._values)
+        return valued.select(*dict.fromkeys([*rows.columns, *self._names]))
+
+
+def with_features(rows: DataFrame, names: Sequence[str]) -> DataFrame:
+    """`rows` with the features of these names; see `Serving.add`."""
+    return Serving(names).add(rows)
 
 
 _AMOUNT, _MICROS = "__amount", "__micros"

@@ -3,7 +3,6 @@
 The checkpoint is scratch: every start begins at the offsets that PostgreSQL holds.
 """
 
-import re
 import tempfile
 import threading
 import time
@@ -14,22 +13,16 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from fraudstream import kafka as kafka_clients
-from fraudstream.errors import (
-    BrokerUnreachable,
-    DatabaseUnreachable,
-    FraudstreamError,
-    MessagesLost,
-    StreamError,
-)
+from fraudstream.errors import FraudstreamError
 from fraudstream.kafka import Topic
 from fraudstream.logs import get_logger
 from fraudstream.settings import KafkaSettings, ModelSettings, PostgresSettings, SparkSettings
-from fraudstream.spark import sink
+from fraudstream.spark import recovery, sink
+from fraudstream.spark.recovery import CURABLE, STEADY_SECONDS, Patience, TopicReplaced, existing_topic
 from fraudstream.spark.source import read_messages
-from fraudstream.store import positions
 from fraudstream.store.labels import fold_known
 from fraudstream.store.migrate import migrate
-from fraudstream.store.slices import OffsetHole, Outcome
+from fraudstream.store.slices import Outcome
 from fraudstream.store.targets import by_topic
 
 if TYPE_CHECKING:
@@ -43,33 +36,6 @@ POLL_SECONDS = 0.1
 NARRATE_SECONDS = 5.0
 LABEL_SECONDS = 60.0
 """How often labels that became known are folded: a minute is nothing beside a delay of days."""
-STEADY_SECONDS = 60.0
-"""A query that lived this long was healthy: its end is a new failure, not the last one going on."""
-KAFKA_WENT_AWAY = re.compile(
-    r"not available in Kafka any more|KAFKA_DATA_LOSS"
-    r"|kafka\.common\.errors\.(Timeout|Disconnect|Network|Retriable|UnknownTopic|UnknownServer|NotLeader|LeaderNotAvailable"
-    r"|BrokerNotAvailable|CoordinatorNotAvailable|OffsetOutOfRange|InvalidMetadata)"
-)
-"""What Spark says when the broker or the topic changed under it. The next start finds out what is true: a topic made
-anew is read from its start, lost messages are an error. Refused logins and rights are not among these."""
-BACKOFF_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
-"""Pauses between starts after a failure; the last one repeats."""
-
-
-class TopicReplaced(StreamError):
-    """The topic was deleted and made again: its offsets mean other messages now."""
-
-    code = "topic_replaced"
-
-
-class QueryStopped(StreamError):
-    """Spark stopped the query for a reason that a new start may cure, such as a broker that went away."""
-
-    code = "query_stopped"
-
-
-CURABLE = (DatabaseUnreachable, BrokerUnreachable, OffsetHole, TopicReplaced, QueryStopped)
-"""After these the query begins again at the stored offsets, until patience ends."""
 
 
 @dataclass(slots=True)
@@ -123,8 +89,7 @@ class Consumer:
         self._admin = kafka_clients.admin(kafka)
         self._failure: FraudstreamError | None = None
         self._expected: dict[int, dict[str, int]] = {}
-        self._failures: list[float] = []
-        """When each failure since the last progress happened."""
+        self._patience = Patience(postgres.retry_seconds)
 
     def run(
         self, targets: tuple[str, ...], *, once: bool, stop: threading.Event, accept_loss: bool = False
@@ -149,8 +114,9 @@ class Consumer:
                 break
             except CURABLE as error:
                 if time.monotonic() - started > STEADY_SECONDS:
-                    self._failures.clear()
-                found = self._recover(name, error, targets, stop, accept_loss=accept_loss)
+                    self._patience.reward()
+                where = partial(self._where, name, targets, accept_loss=accept_loss)
+                found = self._patience.until(where, error, stop)
                 if found is None:
                     break
                 topic, start = found
@@ -159,71 +125,23 @@ class Consumer:
         summary.seconds = time.monotonic() - began
         return summary
 
-    def _recover(
-        self,
-        name: str,
-        error: FraudstreamError,
-        targets: tuple[str, ...],
-        stop: threading.Event,
-        *,
-        accept_loss: bool,
-    ) -> tuple[Topic, dict[int, int]] | None:
-        """Wait until the topic and the stored offsets can be read again; None where a stop was asked for.
-
-        Raises `error` when patience ends.
-        """
-        while True:
-            now = time.monotonic()
-            self._failures.append(now)
-            if now - self._failures[0] > self._postgres.retry_seconds:
-                raise error
-            pause = BACKOFF_SECONDS[min(len(self._failures), len(BACKOFF_SECONDS)) - 1]
-            log.warning("%s Beginning again at the stored offsets in %s s.", error.message, pause)
-            if stop.wait(pause):
-                return None
-            try:
-                topic = self._find_topic(name)
-                return topic, self._position(topic, targets, accept_loss=accept_loss)
-            except CURABLE as again:
-                error = again
-
-    def _find_topic(self, name: str) -> Topic:
-        found = kafka_clients.find_topic(self._kafka, name, self._admin)
-        if found is None:
-            raise QueryStopped(f"Topic {name} is gone.")
-        return found
+    def _where(
+        self, name: str, targets: tuple[str, ...], *, accept_loss: bool
+    ) -> tuple[Topic, dict[int, int]]:
+        """The topic as it is now, and where its partitions begin."""
+        topic = existing_topic(self._kafka, name, self._admin)
+        return topic, self._position(topic, targets, accept_loss=accept_loss)
 
     def _position(self, topic: Topic, targets: tuple[str, ...], *, accept_loss: bool) -> dict[int, int]:
-        """Where each partition begins: the lowest stored offset of the targets. Checks it against the broker."""
-        bounds = kafka_clients.bounds(self._kafka, topic)
-        first = {partition: bound.first for partition, bound in bounds.items()}
-        stored = positions.begin(self._postgres, targets, topic.name, topic.topic_id, first)
-        outside = {
-            (target, partition): bounds[partition]
-            for (target, partition), offset in stored.items()
-            if partition in bounds and not bounds[partition].first <= offset <= bounds[partition].end
-        }
-        if outside and not accept_loss:
-            raise MessagesLost(
-                "; ".join(
-                    f"target {target} stands at offset {stored[target, partition]} of {topic.name}/{partition}, but"
-                    f" Kafka holds {bound.first} to {bound.end}"
-                    for (target, partition), bound in outside.items()
-                )
-                + ": messages were deleted before they were read.",
-                hint="Raise the topic's retention. To go on without them: `fraudstream consume --accept-loss`.",
-            )
-        for (target, partition), bound in outside.items():
-            where = min(max(stored[target, partition], bound.first), bound.end)
-            log.warning(
-                "%s: offsets %s to %s of partition %s are lost",
-                target,
-                stored[target, partition],
-                where,
-                partition,
-            )
-            positions.move(self._postgres, target, topic.topic_id, partition, where)
-            stored[target, partition] = where
+        """Where each partition begins: the lowest stored offset of the targets."""
+        stored = recovery.begin(
+            self._kafka,
+            self._postgres,
+            topic,
+            targets,
+            command="fraudstream consume",
+            accept_loss=accept_loss,
+        )
         self._expected = {}
         for (target, partition), offset in stored.items():
             self._expected.setdefault(partition, {})[target] = offset
@@ -286,7 +204,7 @@ class Consumer:
         """Have the executors store one micro-batch. Spark calls this; what it raises stops the query."""
         try:
             # A batch that was planned on a new topic of this name is caught here: the plan is older than the look.
-            if self._find_topic(topic.name).topic_id != topic.topic_id:
+            if existing_topic(self._kafka, topic.name, self._admin).topic_id != topic.topic_id:
                 raise TopicReplaced(f"Topic {topic.name} was deleted and made again.")
             job = sink.Job(self._postgres, topic.name, topic.topic_id, summary.targets, self._expected)
             rows = batch.mapInArrow(partial(sink.write, job), sink.REPORT).collect()
@@ -296,7 +214,7 @@ class Consumer:
                 summary.add(report.outcome)
             if errors:
                 raise errors[0]
-            self._failures.clear()
+            self._patience.reward()
         except FraudstreamError as error:
             self._failure = error
             raise
@@ -304,13 +222,6 @@ class Consumer:
     def _raise_failure(self, query: "StreamingQuery") -> None:
         if self._failure is not None:
             raise self._failure
-        exception = query.exception()
-        if exception is None:
-            return
-        reason = str(exception)
-        first_line = reason.split("\n", 1)[0]
-        if KAFKA_WENT_AWAY.search(reason):
-            raise QueryStopped(f"Spark stopped reading Kafka: {first_line}")
-        raise StreamError(
-            f"Spark stopped: {first_line}", hint="Spark's own log, in `home`/logs, has the whole story."
-        )
+        failure = recovery.failure_of(query)
+        if failure is not None:
+            raise failure

@@ -78,7 +78,7 @@ def begin(
 
 
 def skip_to(cursor: Cursor, target: str, topic_id: str, partition: int, offset: int) -> None:
-    """Give up what retention took: continue at `offset`. Only where the operator said so."""
+    """Continue at `offset` or later; a place that is further on stays."""
     cursor.execute(
         "update shop.stream_offsets set next_offset = %s, updated_at = now()"
         " where target = %s and topic_id = %s and partition = %s and next_offset < %s",

@@ -20,3 +20,19 @@ def move(postgres: PostgresSettings, target: str, topic_id: str, partition: int,
     with connect(postgres) as connection, translated(postgres), connection.cursor() as cursor:
         offsets.lock(cursor, target, offsets.Source("", topic_id, partition))
         offsets.advance(cursor, target, offsets.Source("", topic_id, partition), offset)
+
+
+def known(postgres: PostgresSettings, target: str, topic: str) -> bool:
+    """Whether the target has read a topic of this name before, be it one that was deleted since."""
+    with connect(postgres) as connection, translated(postgres), connection.cursor() as cursor:
+        cursor.execute(
+            "select from shop.stream_offsets where target = %s and topic = %s limit 1", (target, topic)
+        )
+        return cursor.fetchone() is not None
+
+
+def reach(postgres: PostgresSettings, target: str, topic_id: str, offsets_reached: Mapping[int, int]) -> None:
+    """Every message below these offsets is answered: the next start begins there. Never moves back."""
+    with connect(postgres) as connection, translated(postgres), connection.cursor() as cursor:
+        for partition, offset in offsets_reached.items():
+            offsets.skip_to(cursor, target, topic_id, partition, offset)

@@ -1,0 +1,159 @@
+"""Starting again after a failure that passes: which ones do, how long to wait, and where a stream begins."""
+
+import re
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
+
+from fraudstream import kafka as kafka_clients
+from fraudstream.errors import (
+    BrokerUnreachable,
+    DatabaseUnreachable,
+    FraudstreamError,
+    MessagesLost,
+    StreamError,
+)
+from fraudstream.kafka import Topic
+from fraudstream.logs import get_logger
+from fraudstream.settings import KafkaSettings, PostgresSettings
+from fraudstream.store import positions
+from fraudstream.store.slices import OffsetHole
+
+if TYPE_CHECKING:
+    from pyspark.sql.streaming.query import StreamingQuery
+
+log = get_logger("spark.recovery")
+
+Found = TypeVar("Found")
+
+STEADY_SECONDS: Final = 60.0
+"""A query that lived this long was healthy: its end is a new failure, not the last one going on."""
+BACKOFF_SECONDS: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
+"""Pauses between starts after a failure; the last one repeats."""
+KAFKA_WENT_AWAY: Final = re.compile(
+    r"not available in Kafka any more|KAFKA_DATA_LOSS"
+    r"|kafka\.common\.errors\.(Timeout|Disconnect|Network|Retriable|UnknownTopic|UnknownServer|NotLeader|LeaderNotAvailable"
+    r"|BrokerNotAvailable|CoordinatorNotAvailable|OffsetOutOfRange|InvalidMetadata)"
+)
+"""What Spark says when the broker or the topic changed under it. The next start finds out what is true: a topic made
+anew is read from its start, lost messages are an error. Refused logins and rights are not among these."""
+
+
+class TopicReplaced(StreamError):
+    """The topic was deleted and made again: its offsets mean other messages now."""
+
+    code = "topic_replaced"
+
+
+class QueryStopped(StreamError):
+    """Spark stopped the query for a reason that a new start may cure, such as a broker that went away."""
+
+    code = "query_stopped"
+
+
+CURABLE: Final = (DatabaseUnreachable, BrokerUnreachable, OffsetHole, TopicReplaced, QueryStopped)
+"""After these a stream begins again where it stood, until patience ends."""
+
+
+class Patience:
+    """Waits longer after each failure in a row, and ends `seconds` after the first of them."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._failures: list[float] = []
+        """When each failure since the last progress happened."""
+
+    def reward(self) -> None:
+        """There was progress: the next failure is a new one."""
+        self._failures.clear()
+
+    def until(
+        self, find: Callable[[], Found], error: FraudstreamError, stop: threading.Event
+    ) -> Found | None:
+        """What `find` gives once it raises nothing of CURABLE any more; None where a stop was asked for.
+
+        Raises the last error when patience ends.
+        """
+        while True:
+            now = time.monotonic()
+            self._failures.append(now)
+            if now - self._failures[0] > self._seconds:
+                raise error
+            pause = BACKOFF_SECONDS[min(len(self._failures), len(BACKOFF_SECONDS)) - 1]
+            log.warning("%s Beginning again where it stood in %s s.", error.message, pause)
+            if stop.wait(pause):
+                return None
+            try:
+                return find()
+            except CURABLE as again:
+                error = again
+
+
+def existing_topic(kafka: KafkaSettings, name: str, client: object = None) -> Topic:
+    """The topic of a running stream. Raises QueryStopped where it is gone, BrokerUnreachable."""
+    found = kafka_clients.find_topic(kafka, name, client)  # type: ignore[arg-type]
+    if found is None:
+        raise QueryStopped(f"Topic {name} is gone.")
+    return found
+
+
+def failure_of(query: "StreamingQuery") -> FraudstreamError | None:
+    """Why the query ended, None where it was stopped on purpose."""
+    exception = query.exception()
+    if exception is None:
+        return None
+    reason = str(exception)
+    first_line = reason.split("\n", 1)[0]
+    if KAFKA_WENT_AWAY.search(reason):
+        return QueryStopped(f"Spark stopped reading Kafka: {first_line}")
+    return StreamError(
+        f"Spark stopped: {first_line}", hint="Spark's own log, in `home`/logs, has the whole story."
+    )
+
+
+def begin(  # noqa: PLR0913 - what a start depends on
+    kafka: KafkaSettings,
+    postgres: PostgresSettings,
+    topic: Topic,
+    targets: Sequence[str],
+    *,
+    command: str,
+    accept_loss: bool,
+    new: Literal["first", "end"] = "first",
+) -> dict[tuple[str, int], int]:
+    """Where each target begins in each partition: the stored offsets, checked against what the broker still has.
+
+    A target without any offset in a topic of this name begins at the first message, or with `new="end"` at
+    the next one; partitions and topics that came later are read whole. Raises MessagesLost (where the loss is accepted,
+    it moves the stored offsets instead), BrokerUnreachable, DatabaseError.
+    """
+    bounds = kafka_clients.bounds(kafka, topic)
+    first = {partition: bound.first for partition, bound in bounds.items()}
+    if new == "end":
+        ends = {partition: bound.end for partition, bound in bounds.items()}
+        strangers = [t for t in targets if not positions.known(postgres, t, topic.name)]
+        positions.begin(postgres, strangers, topic.name, topic.topic_id, ends)
+    stored = positions.begin(postgres, targets, topic.name, topic.topic_id, first)
+    outside = {
+        (target, partition): bounds[partition]
+        for (target, partition), offset in stored.items()
+        if partition in bounds and not bounds[partition].first <= offset <= bounds[partition].end
+    }
+    if outside and not accept_loss:
+        raise MessagesLost(
+            "; ".join(
+                f"target {target} stands at offset {stored[target, partition]} of {topic.name}/{partition}, but"
+                f" Kafka holds {bound.first} to {bound.end}"
+                for (target, partition), bound in outside.items()
+            )
+            + ": messages were deleted before they were read.",
+            hint=f"Raise the topic's retention. To go on without them: `{command} --accept-loss`.",
+        )
+    for (target, partition), bound in outside.items():
+        offset = stored[target, partition]
+        where = min(max(offset, bound.first), bound.end)
+        log.warning("%s: offsets %s to %s of partition %s are lost", target, offset, where, partition)
+        positions.move(postgres, target, topic.topic_id, partition, where)
+        stored[target, partition] = where
+    return stored
