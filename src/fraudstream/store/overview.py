@@ -1,0 +1,129 @@
+"""The stream from far away: how much, how much of it fraud, what waits. Reads the hourly rollup, never the transactions."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from fraudstream.settings import PostgresSettings
+from fraudstream.store.rows import Connection, connected, row, rows
+
+Step = Literal["hour", "day"]
+KINDS = ("transactions", "fraud", "scores", "alerts")
+"""Of `shop.hourly`. `transactions` are those that no message calls fraud."""
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """Rows and money of one kind."""
+
+    count: int = 0
+    amount: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """Rows and money of one kind in one hour or day of the transactions' own time."""
+
+    kind: str
+    time: datetime
+    count: int
+    amount: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stakes:
+    """What became of the alerts of a span of time."""
+
+    waiting: int
+    """That nobody has reviewed."""
+    waiting_amount: float
+    confirmed: int
+    confirmed_amount: float
+    dismissed: int
+    caught: int
+    """Alerts of transactions whose messages say that they are fraud."""
+    caught_amount: float
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """Everything between `since` and `until`, and the totals of as long a time before it."""
+
+    since: datetime
+    until: datetime
+    totals: Mapping[str, Total]
+    before: Mapping[str, Total]
+    buckets: list[Bucket]
+    stakes: Stakes
+
+
+_NEWEST = "select max(hour) from shop.hourly where kind = any(%s) and hour <= now() + interval '1 hour'"
+"""A clock that goes wrong somewhere sends a transaction of the year 9999; it must not carry the charts away."""
+
+_BUCKETS = """
+select kind, date_trunc(%(step)s, hour) as time, sum(count)::bigint as count, sum(amount) as amount
+from shop.hourly where kind = any(%(kinds)s) and hour >= %(since)s and hour < %(until)s
+group by 1, 2 order by 2, 1"""
+
+_STAKES = """
+with flagged as (
+  select a.transaction_id, a.amount, (
+    select is_fraud from shop.labels
+    where transaction_id = a.transaction_id order by labelled_at desc, label_id desc limit 1
+  ) as verdict
+  from shop.alerts as a where a.timestamp >= %(since)s and a.timestamp < %(until)s
+), caught as (
+  select count(*) as caught, coalesce(sum(least(f.amount, 1e12)), 0) as caught_amount
+  from shop.alerts as a join shop.fraud_transactions as f using (transaction_id)
+  where a.timestamp >= %(since)s and a.timestamp < %(until)s
+)
+select
+  count(*) filter (where verdict is null) as waiting,
+  coalesce(sum(least(amount, 1e12)) filter (where verdict is null), 0) as waiting_amount,
+  count(*) filter (where verdict) as confirmed,
+  coalesce(sum(least(amount, 1e12)) filter (where verdict), 0) as confirmed_amount,
+  count(*) filter (where not verdict) as dismissed,
+  (select caught from caught), (select caught_amount from caught)
+from flagged"""
+
+
+def overview(postgres: PostgresSettings, length: timedelta, step: Step) -> Overview | None:
+    """The newest `length` of the stream, in steps; None where nothing is stored yet. Raises DatabaseError.
+
+    It ends with the newest hour that holds anything, so that a replayed file of last year is seen, too.
+    """
+    with connected(postgres) as connection:
+        connection.execute("set transaction isolation level repeatable read, read only")
+        (newest,) = connection.execute(_NEWEST, (list(KINDS),)).fetchone() or (None,)
+        if newest is None:
+            return None
+        until = newest + timedelta(hours=1)
+        since = until - length
+        return Overview(
+            since,
+            until,
+            _totals(connection, since, until),
+            _totals(connection, since - length, since),
+            rows(connection, Bucket, _BUCKETS, {"step": step, **_span(since, until)}),
+            _stakes(connection, since, until),
+        )
+
+
+def _span(since: datetime, until: datetime) -> dict[str, object]:
+    return {"kinds": list(KINDS), "since": since, "until": until}
+
+
+def _totals(connection: Connection, since: datetime, until: datetime) -> dict[str, Total]:
+    found = connection.execute(
+        "select kind, sum(count)::bigint, sum(amount) from shop.hourly"
+        " where kind = any(%(kinds)s) and hour >= %(since)s and hour < %(until)s group by 1",
+        _span(since, until),
+    ).fetchall()
+    return {kind: Total() for kind in KINDS} | {kind: Total(count, amount) for kind, count, amount in found}
+
+
+def _stakes(connection: Connection, since: datetime, until: datetime) -> Stakes:
+    found = row(connection, Stakes, _STAKES, {"since": since, "until": until})
+    assert found is not None, "an aggregate has one row"  # noqa: S101 - narrows the type
+    return found

@@ -1,0 +1,123 @@
+"""The streams themselves: how far they are, how fast they decide, and what could not be read."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from fraudstream.settings import PostgresSettings
+from fraudstream.store.rows import Connection, connected, rows
+
+COUNTED = 10_000
+"""Newest rejected messages whose reasons are counted; a flood of millions must not hold up the page."""
+LISTED = 50
+SHOWN_BYTES = 600
+"""Of a rejected message, from its beginning: the messages may be megabytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a stream stands in one partition, as it said last."""
+
+    stream: str
+    topic: str
+    partition: int
+    next_offset: int
+    end_offset: int
+    rows_per_second: float
+    """Of the whole stream."""
+    updated_at: datetime
+    age_seconds: float
+    """Since then, by the clock of the database."""
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """From a transaction's entry into Kafka to its decision, in one minute."""
+
+    minute: datetime
+    decisions: int
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A message that could not be read: where it was, why, and its first bytes."""
+
+    topic: str
+    partition: int
+    offset: int
+    rejected_at: datetime
+    replayed_at: datetime | None
+    reason: str
+    size: int | None
+    """Bytes; None for a tombstone, and where this user of the database may not look."""
+    start: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """How often a reason stands among the newest rejected messages."""
+
+    reason: str
+    count: int
+    waiting: int
+    """Not sent to their topic again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """Everything at one moment."""
+
+    progress: list[Progress]
+    latency: list[Latency]
+    reasons: list[Reason]
+    refused: list[Refused]
+    may_read_messages: bool
+    """Whether this user of the database may see what rejected messages hold."""
+
+
+_PROGRESS = """
+select stream, topic, partition, next_offset, end_offset, rows_per_second, updated_at,
+  extract(epoch from now() - updated_at)::float8 as age_seconds
+from shop.stream_progress order by stream, topic, partition"""
+
+# Positions and lengths make every complaint another one.
+_REASONS = r"""
+select regexp_replace(left(reason, 120), '\d+', '…', 'g') as reason,
+  count(*) as count, count(*) filter (where replayed_at is null) as waiting
+from (select reason, replayed_at from shop.rejected order by rejected_at desc limit %(counted)s) as newest
+group by 1 order by 2 desc, 1 limit 20"""
+
+_LATENCY = "select minute, decisions, p50_ms, p95_ms, p99_ms from shop.decision_latency order by minute"
+
+_REFUSED = """
+select topic, partition, "offset", rejected_at, replayed_at, reason, {size} as size, {start} as start
+from shop.rejected order by rejected_at desc, topic, partition, "offset" desc limit %(listed)s"""
+
+
+def pipeline(postgres: PostgresSettings) -> Pipeline:
+    """The state of the streams, the last hour's latency and the newest rejected messages. Raises DatabaseError."""
+    with connected(postgres) as connection:
+        connection.execute("set transaction isolation level repeatable read, read only")
+        may_read = _may_read_messages(connection)
+        looks = (
+            ("octet_length(value)", "substring(value from 1 for %(shown)s)")
+            if may_read
+            else ("null::int", "null::bytea")
+        )
+        refused = _REFUSED.format(size=looks[0], start=looks[1])
+        values = {"listed": LISTED, "shown": SHOWN_BYTES, "counted": COUNTED}
+        return Pipeline(
+            rows(connection, Progress, _PROGRESS),
+            rows(connection, Latency, _LATENCY),
+            rows(connection, Reason, _REASONS, values),
+            rows(connection, Refused, refused, values),
+            may_read,
+        )
+
+
+def _may_read_messages(connection: Connection) -> bool:
+    """Readers see no message that could not be read, as it may hold any name."""
+    found = connection.execute("select has_column_privilege('shop.rejected', 'value', 'select')").fetchone()
+    return found == (True,)

@@ -1,0 +1,155 @@
+"""The queue of alerts that people look through, and what their verdicts so far say about the next one."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from fraudstream.settings import PostgresSettings
+from fraudstream.store.rows import connected, row, rows
+
+State = Literal["waiting", "reviewed", "all"]
+Order = Literal["newest", "risk", "amount"]
+
+REMEMBERED = 5_000
+"""Newest labels that are looked at to say how alerts like one turned out: a second's worth of none."""
+NEAR = 0.05
+"""Risks that far apart count as alike."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which alerts, and in which order."""
+
+    state: State = "waiting"
+    order: Order = "newest"
+    since: datetime | None = None
+    """Of the decision."""
+    min_amount: float = 0.0
+    min_risk: float = 0.0
+    text: str = ""
+    """The whole id of a transaction or a customer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """An alert as a line of the queue."""
+
+    transaction_id: str
+    user_id: str
+    timestamp: datetime
+    amount: float
+    currency: str | None
+    risk: float
+    scored_at: datetime
+    reason: str | None
+    """The strongest one, as a sentence."""
+    verdict: bool | None
+    reviewed_by: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How far the review is."""
+
+    waiting: int
+    waiting_amount: float
+    confirmed: int
+    dismissed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How reviewed alerts turned out."""
+
+    reviewed: int
+    fraud: int
+
+
+_LATEST = """
+left join lateral (
+  select is_fraud, labelled_by from shop.labels
+  where transaction_id = a.transaction_id order by labelled_at desc, label_id desc limit 1
+) as l on true"""
+
+_ORDERS: dict[Order, str] = {
+    "newest": "a.scored_at desc, a.transaction_id desc",
+    "risk": "a.risk desc, a.scored_at desc, a.transaction_id desc",
+    "amount": "a.amount desc, a.scored_at desc, a.transaction_id desc",
+}
+_STATES: dict[State, str] = {
+    "waiting": "l.is_fraud is null",
+    "reviewed": "l.is_fraud is not null",
+    "all": "true",
+}
+# Which rows come first is found among narrow ones; reasons, kilobytes each, are read of those only.
+_QUEUE = """
+with chosen as materialized (
+  select a.transaction_id, l.is_fraud as verdict, l.labelled_by as reviewed_by, row_number() over (order by {order}) as place
+  from shop.alerts as a {latest}
+  where {conditions}
+  order by place limit %(limit)s
+)
+select a.transaction_id, a.user_id, a.timestamp, a.amount, a.currency, a.risk, a.scored_at,
+  a.reasons -> 0 ->> 'sentence' as reason, c.verdict, c.reviewed_by
+from chosen as c join shop.alerts as a using (transaction_id) order by c.place"""
+
+_TALLY = f"""
+select count(*) filter (where l.is_fraud is null) as waiting,
+  coalesce(sum(least(a.amount, 1e12)) filter (where l.is_fraud is null), 0) as waiting_amount,
+  count(*) filter (where l.is_fraud) as confirmed, count(*) filter (where not l.is_fraud) as dismissed
+from shop.alerts as a {_LATEST}
+where %(since)s::timestamptz is null or a.scored_at >= %(since)s"""  # noqa: S608 - constants of this module
+
+NEWEST_VERDICTS = """(
+  select distinct on (transaction_id) transaction_id, is_fraud
+  from (select transaction_id, is_fraud, labelled_at, label_id from shop.labels order by label_id desc limit %(remembered)s) as newest
+  order by transaction_id, labelled_at desc, label_id desc
+)"""
+"""The verdicts among the `remembered` newest labels: quick whatever was labelled from files before."""
+
+_ALIKE = f"""
+select count(*) as reviewed, count(*) filter (where l.is_fraud) as fraud
+from {NEWEST_VERDICTS} as l join shop.alerts as a using (transaction_id)
+where a.model_version = %(version)s and a.risk between %(risk)s - %(near)s and %(risk)s + %(near)s
+  and a.transaction_id <> %(itself)s"""  # noqa: S608
+
+
+def queue(postgres: PostgresSettings, wanted: Wanted, limit: int = 100) -> list[Queued]:
+    """At most `limit` alerts. Raises DatabaseError."""
+    conditions = [
+        (True, _STATES[wanted.state]),
+        (wanted.since is not None, "a.scored_at >= %(since)s"),
+        (wanted.min_amount > 0, "a.amount >= %(min_amount)s"),
+        (wanted.min_risk > 0, "a.risk >= %(min_risk)s"),
+        (bool(wanted.text), "(a.transaction_id = %(text)s or a.user_id = %(text)s)"),
+    ]
+    query = _QUEUE.format(
+        order=_ORDERS[wanted.order],
+        latest=_LATEST,
+        conditions=" and ".join(condition for is_wanted, condition in conditions if is_wanted),
+    )
+    values = {
+        "since": wanted.since, "min_amount": wanted.min_amount, "min_risk": wanted.min_risk,
+        "text": wanted.text, "limit": limit,
+    }  # fmt: skip
+    with connected(postgres) as connection:
+        return rows(connection, Queued, query, values)
+
+
+def tally(postgres: PostgresSettings, since: datetime | None = None) -> Tally:
+    """How many alerts scored since then wait, and how many were reviewed. Raises DatabaseError."""
+    with connected(postgres) as connection:
+        found = row(connection, Tally, _TALLY, {"since": since})
+    assert found is not None, "an aggregate has one row"  # noqa: S101 - narrows the type
+    return found
+
+
+def alike(postgres: PostgresSettings, transaction_id: str, model_version: str, risk: float) -> Outcome:
+    """How other alerts of this model with about this risk turned out, by the newest labels. Raises DatabaseError."""
+    values = {
+        "version": model_version, "risk": risk, "near": NEAR, "itself": transaction_id, "remembered": REMEMBERED,
+    }  # fmt: skip
+    with connected(postgres) as connection:
+        found = row(connection, Outcome, _ALIKE, values)
+    assert found is not None, "an aggregate has one row"  # noqa: S101
+    return found

@@ -1,0 +1,109 @@
+"""A model at work: whether risks still look as in training, and how right its alerts are."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from fraudstream.settings import PostgresSettings
+from fraudstream.store.review import NEWEST_VERDICTS, REMEMBERED
+from fraudstream.store.rows import connected, rows
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """How far the risks of a day are from those of training."""
+
+    day: datetime
+    scores: int
+    psi: float
+    """Population stability index."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """Decisions of the last days in one bin of the model's score reference."""
+
+    bin: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """What became of a day's alerts."""
+
+    day: datetime
+    alerts: int
+    confirmed: int
+    dismissed: int
+    known_fraud: int
+    """By the verdict, else by what the message said."""
+    known: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reviewed:
+    """Reviewed alerts of one tenth of the range of risk."""
+
+    tenth: int
+    """From 0 to 9."""
+    risk: float
+    """Their mean."""
+    reviewed: int
+    fraud: int
+
+
+@dataclass(frozen=True, slots=True)
+class AtWork:
+    """What decisions and labels say of one model."""
+
+    drift: list[Drift]
+    bins: list[Bin]
+    quality: list[Quality]
+    reviewed: list[Reviewed]
+
+
+_DRIFT = "select day, scores, psi from shop.score_drift where model_version = %(version)s order by day desc limit %(days)s"
+
+_BINS = """
+select bin, sum(count)::bigint as count from shop.risk_bins
+where model_version = %(version)s and hour >= (
+  select max(hour) from shop.risk_bins where model_version = %(version)s
+) - interval '7 days' group by 1 order by 1"""
+
+_QUALITY = """
+with judged as (
+  select date_trunc('day', a.scored_at) as day, l.is_fraud as verdict,
+    coalesce(l.is_fraud, f.is_fraud, t.is_fraud) as fraud
+  from shop.alerts as a
+  left join lateral (
+    select is_fraud from shop.labels
+    where transaction_id = a.transaction_id order by labelled_at desc, label_id desc limit 1
+  ) as l on true
+  left join shop.fraud_transactions as f on f.transaction_id = a.transaction_id
+  left join shop.transactions as t on t.transaction_id = a.transaction_id
+  where a.model_version = %(version)s and a.scored_at >= (
+    select max(scored_at) from shop.alerts where model_version = %(version)s
+  ) - make_interval(days => %(days)s)
+)
+select day, count(*) as alerts, count(*) filter (where verdict) as confirmed,
+  count(*) filter (where not verdict) as dismissed,
+  count(*) filter (where fraud) as known_fraud, count(fraud) as known
+from judged group by 1 order by 1"""
+
+_REVIEWED = f"""
+select least(floor(a.risk * 10), 9)::int as tenth, avg(a.risk) as risk, count(*) as reviewed,
+  count(*) filter (where l.is_fraud) as fraud
+from {NEWEST_VERDICTS} as l join shop.alerts as a using (transaction_id)
+where a.model_version = %(version)s group by 1 order by 1"""  # noqa: S608 - a constant
+
+
+def at_work(postgres: PostgresSettings, version: str, days: int = 30) -> AtWork:
+    """The last `days` of one model; empty lists where it has decided nothing. Raises DatabaseError."""
+    values = {"version": version, "days": days, "remembered": REMEMBERED}
+    with connected(postgres) as connection:
+        connection.execute("set transaction isolation level repeatable read, read only")
+        return AtWork(
+            rows(connection, Drift, _DRIFT, values)[::-1],
+            rows(connection, Bin, _BINS, values),
+            rows(connection, Quality, _QUALITY, values),
+            rows(connection, Reviewed, _REVIEWED, values),
+        )
