@@ -221,6 +221,10 @@ class DashboardSettings(Section):
 class ScoreSettings(Section):
     """How live transactions are judged."""
 
+    trigger_seconds: float = Field(10.0, ge=5)
+    """How old profiles may grow: as often a query with newer ones takes over. Spark takes no less than 5."""
+    overlap: bool = True
+    """Start the next query before the last one stops: decisions never pause, for twice the task slots (two a partition)."""
     rules: Path | None = None
     """The operator's rules, a YAML file (docs/rules.md); unset means none."""
 
