@@ -165,12 +165,14 @@ class Bounds:
     end: int
 
 
-def bounds(kafka: KafkaSettings, topic: Topic) -> Mapping[int, Bounds]:
+def bounds(
+    kafka: KafkaSettings, topic: Topic, client: "AdminClient | None" = None
+) -> Mapping[int, Bounds]:
     """First and end offset of every partition. Raises BrokerUnreachable."""
     from confluent_kafka import TopicPartition
     from confluent_kafka import admin as admin_module
 
-    client = admin(kafka)
+    client = client or admin(kafka)
     offsets: Any = vars(admin_module)["OffsetSpec"]  # public, but the package's types do not export it
 
     def ask(spec: Any) -> dict[int, int]:

@@ -7,6 +7,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -16,8 +17,10 @@ from fraudstream import kafka as kafka_clients
 from fraudstream.errors import FraudstreamError
 from fraudstream.kafka import Topic
 from fraudstream.logs import get_logger
+from fraudstream.rules import Rule
 from fraudstream.settings import KafkaSettings, ModelSettings, PostgresSettings, SparkSettings
 from fraudstream.spark import recovery, sink
+from fraudstream.spark.progress import Progress
 from fraudstream.spark.recovery import CURABLE, STEADY_SECONDS, Patience, TopicReplaced, existing_topic
 from fraudstream.spark.source import read_messages
 from fraudstream.store.labels import fold_known
@@ -33,7 +36,6 @@ log = get_logger("consume")
 
 POLL_SECONDS = 0.1
 """How often the driver looks whether the query still runs: bounds how late `--once` ends."""
-NARRATE_SECONDS = 5.0
 LABEL_SECONDS = 60.0
 """How often labels that became known are folded: a minute is nothing beside a delay of days."""
 
@@ -73,18 +75,21 @@ class Summary:
 class Consumer:
     """Stores one topic in PostgreSQL, exactly once, from the executors."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the sections of the settings that it needs
         self,
         spark: "SparkSession",
         kafka: KafkaSettings,
         postgres: PostgresSettings,
         settings: SparkSettings,
         model: ModelSettings | None = None,
+        *,
+        rules: Sequence[Rule] = (),
     ) -> None:
         self._spark = spark
         self._kafka = kafka
         self._postgres = postgres
         self._settings = settings
+        self._rules = {rule.name: rule for rule in rules}
         self._label_delay = timedelta(days=(model or ModelSettings()).label_delay_days)
         self._admin = kafka_clients.admin(kafka)
         self._failure: FraudstreamError | None = None
@@ -145,7 +150,7 @@ class Consumer:
         self._expected = {}
         for (target, partition), offset in stored.items():
             self._expected.setdefault(partition, {})[target] = offset
-        return {partition: min(by_target.values()) for partition, by_target in self._expected.items()}
+        return self._positions()
 
     def _stream(
         self, topic: Topic, start: dict[int, int], summary: Summary, *, once: bool, stop: threading.Event
@@ -158,12 +163,16 @@ class Consumer:
             len(topic.partitions),
             ", ".join(summary.targets),
         )
-        messages = read_messages(self._spark, self._kafka, topic, start, self._settings.rows_per_batch)
+        messages = read_messages(
+            self._spark, self._kafka, topic, start, rows_per_batch=self._settings.rows_per_batch
+        )
         trigger = (
             {"availableNow": True}
             if once
             else {"processingTime": f"{self._settings.trigger_seconds} seconds"}
         )
+        stream = "consume" if len(summary.targets) > 1 else f"consume {summary.targets[0]}"
+        progress = Progress(self._kafka, self._postgres, self._admin, stream, topic, summary.rows)
         with tempfile.TemporaryDirectory(
             prefix="fraudstream-checkpoint-", ignore_cleanup_errors=True
         ) as checkpoint:
@@ -175,23 +184,29 @@ class Consumer:
                 .start()
             )
             try:
-                self._watch(query, summary, stop)
+                self._watch(query, progress, summary, stop)
             finally:
                 query.stop()
         self._raise_failure(query)
+        progress.tell(self._positions(), summary.rows)
 
-    def _watch(self, query: "StreamingQuery", summary: Summary, stop: threading.Event) -> None:
-        told, narrated = 0, time.monotonic()
-        folded = narrated
+    def _watch(
+        self, query: "StreamingQuery", progress: Progress, summary: Summary, stop: threading.Event
+    ) -> None:
+        folded = time.monotonic()
         while query.isActive and not stop.wait(POLL_SECONDS):
             if time.monotonic() - folded >= LABEL_SECONDS:
                 self._fold_labels(summary.targets)
                 folded = time.monotonic()
-            elapsed = time.monotonic() - narrated
-            stored = summary.rows
-            if elapsed >= NARRATE_SECONDS and stored > told:
-                log.info("stored %s rows, %s a second", f"{stored:,}", f"{(stored - told) / elapsed:,.0f}")
-                told, narrated = stored, time.monotonic()
+            if progress.is_due:
+                stored = summary.rows
+                if pace := progress.tell(self._positions(), stored):
+                    log.info("stored %s rows, %s a second", f"{stored:,}", f"{pace:,.0f}")
+
+    def _positions(self) -> dict[int, int]:
+        """Below which offset every target has each partition."""
+        seen = dict(self._expected)  # a copy in one step: Spark's thread adds partitions
+        return {partition: min(by_target.values()) for partition, by_target in seen.items()}
 
     def _fold_labels(self, targets: tuple[str, ...]) -> None:
         """Fold the labels that became known, where profiles are kept."""
@@ -206,7 +221,9 @@ class Consumer:
             # A batch that was planned on a new topic of this name is caught here: the plan is older than the look.
             if existing_topic(self._kafka, topic.name, self._admin).topic_id != topic.topic_id:
                 raise TopicReplaced(f"Topic {topic.name} was deleted and made again.")
-            job = sink.Job(self._postgres, topic.name, topic.topic_id, summary.targets, self._expected)
+            job = sink.Job(
+                self._postgres, topic.name, topic.topic_id, summary.targets, self._expected, self._rules
+            )
             rows = batch.mapInArrow(partial(sink.write, job), sink.REPORT).collect()
             reports, errors = sink.read_reports(row.report for row in rows)
             for report in reports:  # these are committed, whatever became of their neighbours

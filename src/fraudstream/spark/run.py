@@ -3,12 +3,14 @@
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from fraudstream.logs import get_logger
+from fraudstream.rules import load_rules
 from fraudstream.settings import Settings, load
 from fraudstream.spark.consumer import Consumer, Summary
 from fraudstream.store.targets import by_topic
@@ -20,8 +22,10 @@ log = get_logger("spark")
 
 
 @contextmanager
-def spark_session(settings: Settings, name: str) -> Iterator["SparkSession"]:
-    """A session for one command, stopped at its end. Raises JavaMissing, JarsMissing."""
+def spark_session(
+    settings: Settings, name: str, conf: Mapping[str, str] = MappingProxyType({})
+) -> Iterator["SparkSession"]:
+    """A session for one command, stopped at its end. Raises JavaMissing, JarsMissing, StreamError."""
     from fraudstream.local.jars import spark_jars
     from fraudstream.local.java import find_java
     from fraudstream.spark import session
@@ -35,6 +39,7 @@ def spark_session(settings: Settings, name: str) -> Iterator["SparkSession"]:
         java_home=java.home,
         jars=jars,
         log_file=settings.home / "logs" / f"spark-{name}.log",
+        conf=conf,
     )
     try:
         yield spark
@@ -83,8 +88,13 @@ def consume(  # noqa: PLR0913 - what a command line says
     """
     began = time.monotonic()
 
+    # A mistake in the rules' file is found before anything starts, not in the reasons of an alert.
+    rules = load_rules(settings.score.rules) if settings.score.rules and "scores" in targets else ()
+
     def run(names: tuple[str, ...]) -> Summary:
-        consumer = Consumer(spark, settings.kafka, settings.postgres, settings.spark, settings.model)
+        consumer = Consumer(
+            spark, settings.kafka, settings.postgres, settings.spark, settings.model, rules=rules
+        )
         return consumer.run(names, once=once, stop=stop, accept_loss=accept_loss)
 
     groups = by_topic(settings.kafka, targets).values()

@@ -11,6 +11,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from fraudstream.errors import DatabaseError, DatabaseUnreachable, FraudstreamError
+from fraudstream.rules import Rule
 from fraudstream.settings import PostgresSettings
 from fraudstream.store.offsets import Source
 from fraudstream.store.slices import Messages, OffsetHole, Outcome, store_slice
@@ -37,6 +38,8 @@ class Job:
     targets: tuple[str, ...]
     expected: Mapping[int, Mapping[str, int]]
     """Where the driver last saw each partition and target."""
+    rules: Mapping[str, Rule]
+    """The operator's, by name: read by the driver, as executors may not have the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +60,8 @@ def write(job: Job, batches: Iterable["pa.RecordBatch"]) -> Iterator["pa.RecordB
     source = Source(job.topic, job.topic_id, partition)
     messages = (_messages(batch) for batch in chain([first], filled))
     try:
-        outcome = store_slice(
-            job.postgres, source, select([*job.targets]), job.expected.get(partition, {}), messages
-        )
+        expected = job.expected.get(partition, {})
+        outcome = store_slice(job.postgres, source, select(job.targets), expected, messages, rules=job.rules)
     except tuple(REPORTED.values()) as error:
         yield _row({"code": error.code, "message": error.message, "hint": error.hint})
     else:

@@ -1,0 +1,64 @@
+"""A running stream says every few seconds how far it has come, in `shop.stream_progress`."""
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+from fraudstream import kafka as kafka_clients
+from fraudstream.errors import BrokerUnreachable, DatabaseUnreachable
+from fraudstream.kafka import Topic
+from fraudstream.logs import get_logger
+from fraudstream.settings import KafkaSettings, PostgresSettings
+from fraudstream.store import progress
+
+if TYPE_CHECKING:
+    from confluent_kafka.admin import AdminClient
+
+log = get_logger("spark.progress")
+
+SECONDS: Final = 5.0
+"""Between two records: a dashboard that looks every 10 s sees a number that is new."""
+
+
+class Progress:
+    """What one stream reports of one topic. `rows` were counted before it began."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 - whom to ask, whom to tell, and of what
+        self,
+        kafka: KafkaSettings,
+        postgres: PostgresSettings,
+        admin: "AdminClient",
+        stream: str,
+        topic: Topic,
+        rows: int = 0,
+    ) -> None:
+        self._kafka = kafka
+        self._postgres = postgres
+        self._admin = admin
+        self._stream = stream
+        self._topic = topic
+        self._told = (time.monotonic(), rows)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the last report is old."""
+        return time.monotonic() - self._told[0] >= SECONDS
+
+    def tell(self, positions: Mapping[int, int], rows: int) -> float:
+        """Record the next offset of each partition and the pace since the last report; returns that, in rows a second.
+
+        The stream itself finds out whether PostgreSQL or the broker is
+        away for good: here it is only said.
+        """
+        (before, counted), now = self._told, time.monotonic()
+        pace = (rows - counted) / max(now - before, 1e-3)
+        self._told = (now, rows)
+        try:
+            ends = {
+                p: bound.end
+                for p, bound in kafka_clients.bounds(self._kafka, self._topic, self._admin).items()
+            }
+            progress.record(self._postgres, self._stream, self._topic.name, positions, ends, pace)
+        except (DatabaseUnreachable, BrokerUnreachable) as error:
+            log.warning("Where the stream stands could not be written down: %s", error.message)
+        return pace

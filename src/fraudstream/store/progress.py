@@ -1,0 +1,43 @@
+"""Where each running stream stands, for those who watch: written by its driver, beside the stream and not in it."""
+
+from collections.abc import Mapping
+
+from fraudstream.settings import PostgresSettings
+from fraudstream.store.connection import connect, translated
+
+_RECORD = """
+insert into shop.stream_progress as p (stream, topic, partition, next_offset, end_offset, rows_per_second)
+select %(stream)s, %(topic)s, partition, next_offset, end_offset, %(rows_per_second)s
+from unnest(%(partitions)s::int[], %(positions)s::bigint[], %(ends)s::bigint[]) as n (partition, next_offset, end_offset)
+on conflict (stream, topic, partition) do update set next_offset = excluded.next_offset,
+  end_offset = excluded.end_offset, rows_per_second = excluded.rows_per_second, updated_at = now()"""
+_FORGET = """
+delete from shop.stream_progress
+where stream = %(stream)s and topic = %(topic)s and partition <> all (%(partitions)s::int[])"""
+
+
+def record(  # noqa: PLR0913, PLR0917 - a row of the table
+    postgres: PostgresSettings,
+    stream: str,
+    topic: str,
+    positions: Mapping[int, int],
+    ends: Mapping[int, int],
+    rows_per_second: float,
+) -> None:
+    """Write down the next offset and the end of each partition; what is not in `positions` is forgotten.
+
+    Raises DatabaseUnreachable, DatabaseError.
+    """
+    partitions = sorted(positions)
+    values = {
+        "stream": stream,
+        "topic": topic,
+        "rows_per_second": rows_per_second,
+        "partitions": partitions,
+        "positions": [positions[partition] for partition in partitions],
+        # The end was asked for a moment ago, and may have been passed since.
+        "ends": [max(ends.get(partition, 0), positions[partition]) for partition in partitions],
+    }
+    with connect(postgres) as connection, translated(postgres):
+        connection.execute(_RECORD, values)
+        connection.execute(_FORGET, values)

@@ -1,0 +1,112 @@
+"""Decisions through real Kafka and Spark: beside the transactions, with reasons, and how far each stream has come."""
+
+import threading
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from confluent_kafka import Producer, TopicPartition
+
+from fraudstream import kafka
+from fraudstream.errors import InputError, MessagesLost
+from fraudstream.settings import ScoreSettings, Settings
+from fraudstream.spark.consumer import Summary
+from fraudstream.spark.run import consume
+from fraudstream.store import registry
+from fraudstream.store.connection import connect
+from fraudstream.store.targets import TARGETS
+from hours import counted_hours, hourly
+from model_world import ensemble, packed
+from samples import REFUSAL, decision, message
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pyspark.sql import SparkSession
+
+ALL = tuple(TARGETS)
+TREES = ensemble(("amount_to_user_mean", 5.0, -1.0, 3.0))
+RULES = """
+- name: pace
+  condition: user_count_10m > 5
+  reason: "{user_count_10m:.0f} payments in ten minutes"
+  severity: high
+"""
+
+
+def send(settings: Settings, topic: str, values: Iterable[bytes]) -> None:
+    kafka.ensure_topic(settings.kafka, topic)
+    producer = Producer(kafka.client_config(settings.kafka))
+    for place, value in enumerate(values):
+        producer.produce(topic, value, key=b"key", partition=place % 4)
+    assert producer.flush(30) == 0
+
+
+def query(settings: Settings, sql: str) -> list[tuple[Any, ...]]:
+    with connect(settings.postgres) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def once(spark: "SparkSession", settings: Settings, *targets: str) -> Summary:
+    return consume(spark, settings, targets, once=True, stop=threading.Event())
+
+
+def test_consume_all_stores_transactions_and_decisions_side_by_side(
+    spark: "SparkSession", settings: Settings, tmp_path: "Path"
+) -> None:
+    """Two topics, one summary; alerts speak the operator's words; then both topics again from the beginning."""
+    (tmp_path / "rules.yaml").write_text(RULES)
+    settings = settings.model_copy(update={"score": ScoreSettings(rules=tmp_path / "rules.yaml")})
+    registry.register(settings.postgres, *packed("m-1", TREES))
+    values = [message(transaction_id=f"t{n}", is_fraud=int(n % 10 == 0)) for n in range(200)]
+    send(settings, settings.kafka.transactions_topic, values)
+    features = {"amount_to_user_mean": 41.0, "user_count_10m": 6.2}
+    flagged = {"flagged": True, "risk": 0.9, "rules": ["pace"], "features": features}
+    decisions = [decision(transaction_id=f"t{n}", **(flagged if n % 10 == 0 else {})) for n in range(200)]
+    send(settings, settings.kafka.scored_topic, [*decisions, *decisions[:50], REFUSAL, b"poison"])
+    summary = once(spark, settings, *ALL)
+    assert summary.stored == {"transactions": 180, "fraud": 20, "profiles": 200, "scores": 200}
+    assert (summary.duplicates["scores"], summary.refused, summary.rejected) == (50, 1, 1)
+    (reasons,) = query(settings, "select distinct reasons from shop.alerts")
+    assert [reason["sentence"] for reason in reasons[0]] == [
+        "6 payments in ten minutes", "amount 12.50 is 41 times this customer's usual 0.30",
+    ]  # fmt: skip
+    progress = "select stream, sum(end_offset), sum(next_offset), count(*) from shop.stream_progress group by 1 order by 1"
+    assert query(settings, progress) == [("consume", 200, 200, 4), ("consume scores", 252, 252, 4)]
+    with connect(settings.postgres) as connection:
+        connection.execute("update shop.stream_offsets set next_offset = 0")
+    again = once(spark, settings, *ALL)
+    assert (again.stored["scores"], again.duplicates["scores"], again.rejected) == (0, 250, 0)
+    tables = {
+        "transactions": "transactions",
+        "fraud": "fraud_transactions",
+        "scores": "scores",
+        "alerts": "alerts",
+    }
+    assert hourly(settings.postgres, *tables) == counted_hours(settings.postgres, **tables)
+    assert query(settings, "select sum(count)::int from shop.risk_bins") == [(200,)]
+
+
+def test_a_stream_that_fails_stops_the_one_beside_it_with_its_cause(
+    spark: "SparkSession", settings: Settings
+) -> None:
+    """Running on with half of the work would look as if all were well."""
+    topic = settings.kafka.scored_topic
+    send(settings, topic, [decision(transaction_id=f"t{n}") for n in range(8)])
+    once(spark, settings, "scores")
+    send(settings, topic, [decision(transaction_id=f"u{n}") for n in range(40)])
+    admin = kafka.admin(settings.kafka)
+    for future in admin.delete_records([TopicPartition(topic, 0, 6)]).values():
+        future.result(30)
+    with pytest.raises(MessagesLost, match=f"stands at offset 2 of {topic}/0"):
+        consume(spark, settings, ALL, once=False, stop=threading.Event())
+    assert spark.streams.active == []
+
+
+def test_a_mistake_in_the_rules_is_found_before_anything_starts(
+    spark: "SparkSession", settings: Settings, tmp_path: "Path"
+) -> None:
+    (tmp_path / "rules.yaml").write_text("- name: pace\n")
+    settings = settings.model_copy(update={"score": ScoreSettings(rules=tmp_path / "rules.yaml")})
+    with pytest.raises(InputError, match="line 1, column 3"):
+        once(spark, settings, "scores")
