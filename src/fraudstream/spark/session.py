@@ -81,8 +81,13 @@ def _conf(spark: SparkSettings, jars: Sequence[Path]) -> dict[str, str]:
 def _place(spark: SparkSettings) -> dict[str, str]:
     """Where the driver is found, and what a cluster gives to this command."""
     if spark.master.startswith("local"):
-        # Not every machine's name resolves; on one machine the loopback address always works.
-        return {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+        return {
+            # Not every machine's name resolves; on one machine the loopback address always works.
+            "spark.driver.host": "127.0.0.1",
+            "spark.driver.bindAddress": "127.0.0.1",
+            # Not on a cluster: a daemon starts before Spark has shipped our module to its machine.
+            "spark.python.daemon.module": "fraudstream.spark.daemon",
+        }
     wanted = {
         "spark.driver.host": spark.driver_host,
         "spark.driver.bindAddress": spark.driver_bind_address,
