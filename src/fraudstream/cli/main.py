@@ -19,6 +19,7 @@ from fraudstream.cli import (
     rejected,
     roles,
     rules,
+    score,
     services,
     train,
 )
@@ -31,7 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for room in (services, produce, consume, alerts, label, rejected, train, models, rules, roles, config):
+for room in (services, produce, consume, score, alerts, label, rejected, train, models, rules, roles, config):
     room.register(app)
 
 

@@ -2,9 +2,10 @@
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from fraudstream.errors import StreamError
@@ -22,11 +23,18 @@ REDACT = "(?i)secret|password|passphrase|token|jaas|keystore|access[.]?key|url"
 """Options that Spark must mask in plans and on its web page; its own list knows no `jaas` and no PEM key."""
 
 
-def start(
-    spark: SparkSettings, *, name: str, java_home: Path, jars: Sequence[Path], log_file: Path
+def start(  # noqa: PLR0913 - what a session is made of
+    spark: SparkSettings,
+    *,
+    name: str,
+    java_home: Path,
+    jars: Sequence[Path],
+    log_file: Path,
+    conf: Mapping[str, str] = MappingProxyType({}),
 ) -> "SparkSession":
     """A session with the Kafka connector. Spark's own narration goes to `log_file`, not to the terminal.
 
+    `conf` is what this command's queries need beyond what all need.
     Raises StreamError where the master does not answer.
     """
     from py4j.protocol import Py4JError
@@ -41,7 +49,7 @@ def start(
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     os.environ.setdefault("PYSPARK_DRIVER_PYTHON", sys.executable)
     builder = SparkSession.builder.appName(f"fraudstream {name}").master(spark.master)
-    for key, value in _conf(spark, jars).items():
+    for key, value in (_conf(spark, jars) | dict(conf)).items():
         builder = builder.config(key, value)
     try:
         with _output_to(log_file):

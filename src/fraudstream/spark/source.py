@@ -1,8 +1,8 @@
 """Kafka as a stream of raw messages."""
 
 import json
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final
 
 from fraudstream.kafka import Topic, java_config
 from fraudstream.settings import KafkaSettings
@@ -24,24 +24,32 @@ FETCHING = {
 }
 
 
-def read_messages(
-    spark: "SparkSession", kafka: KafkaSettings, topic: Topic, start: Mapping[int, int], rows_per_batch: int
+STORED: Final = ("partition", "offset", "key", "value")
+"""No `topic`: a text in every row costs the JVM and Python a tenth of their time for what the task knows."""
+
+
+def read_messages(  # noqa: PLR0913, PLR0917 - what a source is made of
+    spark: "SparkSession",
+    kafka: KafkaSettings,
+    topic: Topic,
+    start: Mapping[int, int],
+    rows_per_batch: int | None,
+    columns: Sequence[str] = STORED,
 ) -> "DataFrame":
-    """Stream `partition`, `offset`, `key`, `value`, from `start[partition]` on.
+    """Stream `columns` of the messages, from `start[partition]` on; real-time mode takes no limit of rows.
 
     One Spark task for each Kafka partition is part of the sink's contract: `minPartitions` and
     `maxRecordsPerPartition` would split a partition and must never be set here.
     """
     properties = {f"kafka.{name}": value for name, value in (java_config(kafka) | FETCHING).items()}
+    limit = {} if rows_per_batch is None else {"maxOffsetsPerTrigger": str(rows_per_batch)}
     return (
         spark.readStream.format("kafka")
-        .options(**properties)
+        .options(**properties, **limit)
         .option("subscribe", topic.name)
         .option("startingOffsets", json.dumps({topic.name: {str(p): offset for p, offset in start.items()}}))
-        .option("maxOffsetsPerTrigger", rows_per_batch)
         # Stop where the broker no longer has what the plan promised; the consumer finds out why.
         .option("failOnDataLoss", "true")
         .load()
-        # No `topic`: a text in every row costs the JVM and Python a tenth of their time for what the task knows.
-        .select("partition", "offset", "key", "value")
+        .select(*columns)
     )

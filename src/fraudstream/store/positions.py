@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from fraudstream.kafka import Topic
 from fraudstream.settings import PostgresSettings
 from fraudstream.store import offsets
 from fraudstream.store.connection import connect, translated
@@ -31,8 +32,9 @@ def known(postgres: PostgresSettings, target: str, topic: str) -> bool:
         return cursor.fetchone() is not None
 
 
-def reach(postgres: PostgresSettings, target: str, topic_id: str, offsets_reached: Mapping[int, int]) -> None:
+def reach(postgres: PostgresSettings, target: str, topic: Topic, reached: Mapping[int, int]) -> None:
     """Every message below these offsets is answered: the next start begins there. Never moves back."""
     with connect(postgres) as connection, translated(postgres), connection.cursor() as cursor:
-        for partition, offset in offsets_reached.items():
-            offsets.skip_to(cursor, target, topic_id, partition, offset)
+        offsets.begin(cursor, (target,), topic.name, topic.topic_id, reached)
+        for partition, offset in reached.items():
+            offsets.skip_to(cursor, target, topic.topic_id, partition, offset)

@@ -1,0 +1,155 @@
+"""The scored topic as its readers see it: how many decisions, how late, how many of them flagged.
+
+A thread of its own follows the topic's end. Answers that a hand-over or a restart repeats are
+counted apart: the first one counts, as everywhere.
+"""
+
+import math
+import threading
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from fraudstream import kafka as kafka_clients
+from fraudstream.kafka import Topic, client_config
+from fraudstream.settings import KafkaSettings
+
+if TYPE_CHECKING:
+    from confluent_kafka import Message
+
+_REMEMBERED: Final = 100_000
+"""Answers among which a repeat is known: a hand-over repeats those of a second or two."""
+_STEP: Final = math.log(1.02)
+
+
+class _Answer(msgspec.Struct):
+    """What is read of a decision or of a refusal."""
+
+    scored_at: datetime
+    sent_at: datetime | None = None
+    transaction_id: str | None = None
+    flagged: bool = False
+    partition: int | None = None
+    offset: int | None = None
+
+
+@dataclass(slots=True)
+class Latencies:
+    """A histogram of milliseconds in steps of 2 %: any number of them in a few hundred integers."""
+
+    bins: Counter[int] = field(default_factory=Counter)
+
+    def add(self, milliseconds: float) -> None:
+        """Count one."""
+        self.bins[math.floor(math.log(max(milliseconds, 0.01)) / _STEP)] += 1
+
+    def quantile(self, share: float) -> float | None:
+        """The latency that this share of all stays below, within 2 %; None where there is none.
+
+        >>> latencies = Latencies()
+        >>> for ms in range(1, 101):
+        ...     latencies.add(ms)
+        >>> 49 <= latencies.quantile(0.5) <= 51
+        True
+        """
+        wanted, seen = share * self.bins.total(), 0
+        for place in sorted(self.bins):
+            seen += self.bins[place]
+            if seen >= wanted:
+                return math.exp((place + 0.5) * _STEP)
+        return None
+
+
+@dataclass(slots=True)
+class Tally:
+    """Answers since some moment. Latency runs from the broker's time of the message to the decision."""
+
+    decisions: int = 0
+    flagged: int = 0
+    refused: int = 0
+    repeated: int = 0
+    latencies: Latencies = field(default_factory=Latencies)
+
+
+class Answers:
+    """Counts what arrives in the scored topic from now on."""
+
+    def __init__(self, kafka: KafkaSettings, topic: Topic) -> None:
+        from confluent_kafka import Consumer, TopicPartition
+
+        ends = kafka_clients.bounds(kafka, topic)
+        options: dict[str, Any] = {
+            **client_config(kafka),
+            "group.id": "fraudstream-score-tally",
+            "enable.auto.commit": False,
+            "auto.offset.reset": "latest",
+            "log_level": "0",
+            "error_cb": lambda _: None,  # a broker that is away is the stream's news, not this thread's
+        }
+        self._consumer = Consumer(options)
+        self._consumer.assign([TopicPartition(topic.name, p, bound.end) for p, bound in ends.items()])
+        self._decoder = msgspec.json.Decoder(_Answer)
+        self._recent: tuple[set[object], set[object]] = (set(), set())
+        self._lock = threading.Lock()
+        self._whole, self._latest = Tally(), Tally()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="answers", daemon=True)
+        self._thread.start()
+
+    def whole(self) -> Tally:
+        """Since the beginning."""
+        return self._whole
+
+    def take_latest(self) -> Tally:
+        """Since this was called last."""
+        with self._lock:
+            taken, self._latest = self._latest, Tally()
+        return taken
+
+    def close(self) -> None:
+        """Stop counting."""
+        self._closing.set()
+        self._thread.join()
+
+    def _follow(self) -> None:
+        try:
+            while not self._closing.is_set():
+                messages = self._consumer.consume(1000, 0.2)
+                with self._lock:
+                    for message in messages:
+                        self._count(message)
+        finally:
+            self._consumer.close()
+
+    def _count(self, message: "Message") -> None:
+        if message.error():
+            return
+        try:
+            answer = self._decoder.decode(message.value() or b"")
+        except msgspec.MsgspecError:
+            return  # somebody else's message: not an answer
+        name = answer.transaction_id or (answer.partition, answer.offset)
+        repeated = self._seen(name)
+        for tally in (self._whole, self._latest):
+            if repeated:
+                tally.repeated += 1
+            elif answer.transaction_id is None:
+                tally.refused += 1
+            else:
+                tally.decisions += 1
+                tally.flagged += answer.flagged
+                if answer.sent_at is not None:
+                    tally.latencies.add((answer.scored_at - answer.sent_at).total_seconds() * 1000)
+
+    def _seen(self, name: object) -> bool:
+        """Whether an answer of this name came lately; two sets take turns, so that none grows for ever."""
+        newer, older = self._recent
+        if name in newer or name in older:
+            return True
+        newer.add(name)
+        if len(newer) >= _REMEMBERED:
+            self._recent = (set(), newer)
+        return False

@@ -1,0 +1,88 @@
+"""ISO 8601 as Spark columns: the instants that `schema.parse_instant` accepts, to the microsecond.
+
+Almost every message carries RFC 3339 with at most six digits, which Spark's own cast reads. The other forms
+(basic format, week dates, fewer or more digits, odd zones) are taken apart; only they pay for it.
+"""
+
+from typing import Final
+
+from pyspark.sql import Column
+from pyspark.sql import functions as F  # noqa: N812 - Spark's own custom
+
+from fraudstream.schema import FIRST_INSTANT, LAST_INSTANT
+
+_ZONE: Final = r"(?:Z|[+-](?:0\d|1[0-7]):[0-5]\d)$"
+"""Zones that Spark's cast takes; it knows none beyond 18 hours."""
+_PLAIN: Final = rf"^\d{{4}}-\d{{2}}-\d{{2}}[T ]\d{{2}}:\d{{2}}:\d{{2}}(?:\.\d{{1,6}})?(?:{_ZONE}|$)"
+_TIME: Final = (
+    r"(?:.(\d{2})(?:(:?)(\d{2})(?:\6(\d{2}))?)?(?:[.,](\d+))?"
+    r"\s?(?:Z|([+-])(\d{2})(?::?(\d{2})(?::?(\d{2}))?)?)?)?$"
+)
+_CALENDAR: Final = r"^(\d{4})(-?)(\d{2})\2(\d{2})" + _TIME
+_WEEK: Final = r"^(\d{4})(-?)W(\d{2})(?:\2([1-7]))?(?![\d-])"
+_ROUNDED: Final = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}\."
+"""Where a seventh digit is rounded, as msgspec does; in the other forms it is cut off, as `datetime` does."""
+_SECOND: Final = 1_000_000
+_SIXTY, _HOURS = 60, 24
+_FIRST, _LAST = (
+    int(limit.timestamp()) * _SECOND + limit.microsecond for limit in (FIRST_INSTANT, LAST_INSTANT)
+)
+
+TEXT: Final = "__instant"
+"""The column of text that `stages` reads; it adds others that begin with this name."""
+_UPPER, _ODD, _PARTS, _DAY, _CLOCK, _OFFSET, _MICROS = (
+    f"{TEXT}_{part}" for part in ("upper", "odd", "parts", "day", "clock", "offset", "micros")
+)
+
+
+def stages(name: str) -> list[dict[str, Column]]:
+    """Columns to add one stage after the other; the last one adds the timestamp `name`.
+
+    It is null where TEXT is no ISO 8601, or means an instant outside the years 1 to 9999. No zone
+    means UTC. In stages, as one expression would repeat its parts a thousandfold in the plan.
+    """
+    upper, odd, parts = F.col(_UPPER), F.col(_ODD), F.col(_PARTS)
+    zoned = F.when(upper.rlike(_ZONE), upper).otherwise(F.concat(upper, F.lit("Z")))
+    plain = F.when(upper.rlike(_PLAIN), F.unix_micros(zoned.try_cast("timestamp")))
+    # One match gives every part: year, month, day, hour, minute, second, fraction, sign and offset.
+    split = F.split(F.regexp_replace(odd, _CALENDAR, "$1;$3;$4;$5;$7;$8;$9;$10;$11;$12;$13"), ";")
+    digits = F.rpad(F.get(parts, F.lit(6)), 7, "0")
+    rounded_up = F.when(upper.rlike(_ROUNDED) & (F.substring(digits, 7, 1) >= "5"), 1).otherwise(0)
+    fraction = F.substring(digits, 1, 6).try_cast("long") + rounded_up
+    east = F.when(F.get(parts, F.lit(7)) == "-", -F.col(_OFFSET)).otherwise(F.col(_OFFSET))
+    taken_apart = (F.col(_DAY) * 86_400 + F.col(_CLOCK) - east) * _SECOND + fraction
+    micros = F.col(_MICROS)
+    return [
+        {_UPPER: F.upper(TEXT)},
+        {
+            _MICROS: plain,
+            _ODD: F.when(upper.rlike(_WEEK), _week_as_calendar(upper)).when(~upper.rlike(_PLAIN), upper),
+        },
+        {_PARTS: F.when(odd.rlike(_CALENDAR), split)},
+        {
+            _DAY: F.unix_date(F.array_join(F.slice(parts, 1, 3), "-").try_cast("date")).cast("long"),
+            _CLOCK: _seconds(parts, 3, 4, 5),
+            _OFFSET: _seconds(parts, 8, 9, 10),
+        },
+        {_MICROS: F.coalesce(micros, taken_apart)},
+        {name: F.when(micros.between(_FIRST, _LAST), F.timestamp_micros(micros))},
+    ]
+
+
+def _seconds(parts: Column, *places: int) -> Column:
+    """Hours, minutes and seconds as seconds, what is missing as 0; null where one is too large."""
+    hour, minute, second = (
+        F.coalesce(F.get(parts, F.lit(place)).try_cast("long"), F.lit(0)) for place in places
+    )
+    sound = (hour < _HOURS) & (minute < _SIXTY) & (second < _SIXTY)
+    return F.when(sound, (hour * _SIXTY + minute) * _SIXTY + second)
+
+
+def _week_as_calendar(upper: Column) -> Column:
+    """`2025-W09-6T10` as `2025-03-01T10`; a week that its year does not have gives null."""
+    year, week, weekday = (F.regexp_extract(upper, _WEEK, group) for group in (1, 3, 4))
+    fourth = F.concat(year, F.lit("-01-04")).try_cast("date")  # always in week 1
+    monday = F.date_sub(fourth, F.weekday(fourth))
+    day = F.date_add(monday, week.try_cast("int") * 7 - 7 + F.coalesce(weekday.try_cast("int"), F.lit(1)) - 1)
+    exists = F.weekofyear(day) == week.try_cast("int")
+    return F.concat(F.when(exists, day).cast("string"), F.regexp_replace(upper, _WEEK, ""))

@@ -1,0 +1,166 @@
+"""The scorer's line to PostgreSQL: a thread of its own, so that a lost database never holds up a decision.
+
+It brings the profiles of the moment and the champion, and takes away how far the stream has come.
+While PostgreSQL is away, the stream goes on with what it has.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from fraudstream.errors import DatabaseError, FraudstreamError, InputError
+from fraudstream.kafka import Topic
+from fraudstream.logs import get_logger
+from fraudstream.model import artifact
+from fraudstream.model.artifact import Model
+from fraudstream.settings import PostgresSettings
+from fraudstream.spark.relay import Basis
+from fraudstream.spark.scoring import Scoring
+from fraudstream.store import positions, progress, registry, snapshot
+
+log = get_logger("score")
+
+TARGET: Final = "score"
+"""Owns the offsets below which every message is answered, and the scorer's rows in `shop.stream_progress`."""
+CHAMPION_SECONDS: Final = 3.0
+"""How often it asks who is champion: a promotion is in force a few seconds later."""
+_TURN_SECONDS: Final = 0.2
+_RETRY_SECONDS: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a stream has come, for `shop.stream_offsets` and `shop.stream_progress`."""
+
+    topic: Topic
+    reached: Mapping[int, int]
+    ends: Mapping[int, int]
+    rows_per_second: float
+
+
+def load_champion(postgres: PostgresSettings) -> Model:
+    """The model that scores. Raises InputError where there is none, or where it is not for this program."""
+    registered, packed = registry.load(postgres)
+    return artifact.unpack(packed, f"model {registered.version}")
+
+
+class Keeper:
+    """Reads and writes in the background; `basis` is the newest that there is."""
+
+    def __init__(self, postgres: PostgresSettings, ready: Callable[[Model], Scoring], model: Model) -> None:
+        """Reads the first profiles at once. Raises DatabaseError, InputError."""
+        self._postgres = postgres
+        self._ready = ready
+        self._refused: str | None = None
+        """A champion that cannot be used, said once."""
+        self.basis = self._fresh(ready(model))
+        self._wanted = threading.Event()
+        self._standing: Standing | None = None
+        self._lock = threading.Lock()
+        self._away = False
+        self._closing = threading.Event()
+        self._failure: Exception | None = None
+        self._thread = threading.Thread(target=self._work, name="keeper", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether a wish for newer profiles is still open."""
+        return self._wanted.is_set()
+
+    def ask(self) -> None:
+        """Wish for newer profiles; `basis` has them, or PostgreSQL is away, once `is_asked` is false again."""
+        self._check()
+        self._wanted.set()
+
+    def save(self, standing: Standing) -> None:
+        """Write this down soon. The latest counts."""
+        self._check()
+        with self._lock:
+            self._standing = standing
+
+    def close(self) -> None:
+        """Write down what is left, and end. Waits for a database that is away no longer than a connection takes."""
+        self._closing.set()
+        self._thread.join()
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _work(self) -> None:
+        looked = time.monotonic()
+        while not self._closing.wait(_RETRY_SECONDS if self._away else _TURN_SECONDS):
+            try:
+                self._write()
+                if time.monotonic() - looked > CHAMPION_SECONDS or self._wanted.is_set():
+                    looked = time.monotonic()
+                    self._read()
+                self._found()
+            except DatabaseError as error:
+                self._lost(error)
+            except Exception as error:  # noqa: BLE001 - raised again where the stream is watched
+                self._failure = error
+                return
+            finally:
+                self._wanted.clear()
+        try:
+            self._write()
+        except DatabaseError as error:
+            log.warning(
+                "How far it came could not be written down; the next start answers some messages again. %s",
+                error.message,
+            )
+
+    def _write(self) -> None:
+        with self._lock:
+            standing, self._standing = self._standing, None
+        if standing is None:
+            return
+        try:
+            positions.reach(self._postgres, TARGET, standing.topic, standing.reached)
+            progress.record(
+                self._postgres,
+                TARGET,
+                standing.topic.name,
+                standing.reached,
+                standing.ends,
+                standing.rows_per_second,
+            )
+        except DatabaseError:
+            with self._lock:
+                self._standing = self._standing or standing
+            raise
+
+    def _read(self) -> None:
+        scoring, version = self.basis.scoring, registry.get(self._postgres).version
+        if version not in (scoring.model.version, self._refused):
+            try:
+                scoring = self._ready(load_champion(self._postgres))
+                log.info("model %s was promoted", version)
+            except InputError as error:
+                self._refused = version
+                log.warning("Model %s goes on: %s", scoring.model.version, error.message)
+        if self._wanted.is_set() or scoring is not self.basis.scoring:
+            self.basis = self._fresh(scoring)
+
+    def _fresh(self, scoring: Scoring) -> Basis:
+        taken_at = datetime.now(UTC)
+        return Basis(scoring, scoring.profiles(snapshot.profiles(self._postgres, scoring.reads), taken_at))
+
+    def _lost(self, error: FraudstreamError) -> None:
+        if not self._away:
+            self._away = True
+            log.warning(
+                "%s Scoring goes on with the profiles of %s.",
+                error.message,
+                self.basis.profiles.taken_at.strftime("%H:%M:%S"),
+            )
+
+    def _found(self) -> None:
+        if self._away:
+            self._away = False
+            log.info("PostgreSQL answers again")

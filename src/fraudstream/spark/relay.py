@@ -1,0 +1,230 @@
+"""One query after the other, each with newer profiles, and none of them stops before the next one answers.
+
+A query's profiles and model are those of its start: Spark reads a static side again only between
+two batches, and between two batches a real-time query answers nothing for a while. So no query
+is asked to go on: before its batch ends, its successor starts beside it, reads from where the topic
+ends at that moment, and takes over. What both answer in the second between is answered twice; readers
+keep the first answer.
+
+    query 1   start ├──────────── one batch ────────────┤ ends behind the start of query 2, and is stopped
+    query 2                                       start ├──────────── one batch ────────────┤
+"""
+
+import json
+import tempfile
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from fraudstream import kafka as kafka_clients
+from fraudstream.kafka import Topic, java_config
+from fraudstream.logs import get_logger
+from fraudstream.settings import Settings
+from fraudstream.spark.recovery import QueryStopped, TopicReplaced, existing_topic, failure_of
+from fraudstream.spark.scoring import Profiles, Scoring
+from fraudstream.spark.source import read_messages
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+    from pyspark.sql.streaming.query import StreamingQuery
+
+log = get_logger("score")
+
+OVERLAP_SECONDS: Final = 1.5
+"""How long before the end of a batch its successor starts. Both take about as long to start, so this is the time in
+which they run side by side: enough for the difference, and one message in seven answered twice at the default trigger."""
+PATIENCE_SECONDS: Final = 60.0
+"""After this, a query whose tasks do not all run is said to lack slots."""
+COLUMNS: Final = ("key", "value", "topic", "partition", "offset", "timestamp")
+_PRODUCER: Final = {"linger.ms": "0", "acks": "all"}
+"""A decision does not wait for company, and is on every replica before its message counts as answered."""
+
+
+class Mode(StrEnum):
+    """How Spark runs the stream."""
+
+    REALTIME = "realtime"
+    """One long batch of tasks that answer each message as it comes."""
+    MICROBATCH = "microbatch"
+    """One short batch after the other: slower answers, more of them a second, and room for Python."""
+
+
+@dataclass(frozen=True)
+class Basis:
+    """What a query decides by: a model with the rules, and the profiles of a moment."""
+
+    scoring: Scoring
+    profiles: Profiles
+
+
+class Runner:
+    """One query: where it began, and below which offsets everything from there on is answered."""
+
+    def __init__(
+        self,
+        spark: "SparkSession",
+        query: "StreamingQuery",
+        start: Mapping[int, int],
+        basis: Basis,
+        checkpoint: "tempfile.TemporaryDirectory[str]",
+    ) -> None:
+        self.basis = basis
+        self.start = dict(start)
+        self.reached = dict(start)
+        self.batches = 0
+        self.began = time.monotonic()
+        self._spark = spark
+        self._query = query
+        self._checkpoint = checkpoint
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was started."""
+        return time.monotonic() - self.began
+
+    def look(self) -> bool:
+        """Take note of a batch that ended; returns whether one did. Raises what stopped the query."""
+        if not self._query.isActive:
+            raise failure_of(self._query) or QueryStopped("Spark stopped the query.")
+        progress = self._query.lastProgress
+        if progress is None or progress.batchId < self.batches:
+            return False
+        self.batches = progress.batchId + 1
+        for partitions in json.loads(progress.sources[0].endOffset or "{}").values():
+            self.reached |= {int(partition): offset for partition, offset in partitions.items()}
+        return True
+
+    def answers(self) -> bool:
+        """Whether its tasks all run, or wait for a message to come."""
+        if self.batches or self._query.status["message"].startswith("Waiting for data"):
+            return True
+        tracker = self._spark.sparkContext.statusTracker()
+        for job in tracker.getJobIdsForGroup(str(self._query.runId)):
+            found = tracker.getJobInfo(job)
+            for stage in map(tracker.getStageInfo, found.stageIds if found else ()):
+                if stage is not None and stage.numTasks == len(self.start) == stage.numActiveTasks:
+                    return True
+        return False
+
+    def covers(self, other: "Runner") -> bool:
+        """Whether everything before the start of `other` is answered."""
+        return all(self.reached.get(partition, offset) >= offset for partition, offset in other.start.items())
+
+    def stop(self) -> None:
+        """End the query; what it answered since its last batch is answered by its successor, too."""
+        self._query.stop()
+        self._checkpoint.cleanup()
+
+
+class Relay:
+    """Starts queries, hands the stream from one to the next, and knows what is answered for certain."""
+
+    def __init__(self, spark: "SparkSession", settings: Settings, mode: Mode, topic: Topic) -> None:
+        self._spark = spark
+        self._settings = settings
+        self._mode = mode
+        self._topic = topic
+        self._stopping = ThreadPoolExecutor(1, "stop")
+        self.ends: dict[int, int] = {}
+        """Where the partitions ended when the newest query started."""
+        self.handovers = 0
+        self._current: Runner | None = None
+        self._next: Runner | None = None
+        self._told = False
+
+    @property
+    def current(self) -> Runner:
+        """The query that the stream relies on."""
+        if self._current is None:
+            raise RuntimeError("no query was started yet")
+        return self._current
+
+    @property
+    def reached(self) -> dict[int, int]:
+        """Everything below is answered, by partition; empty before the first query."""
+        return self._current.reached if self._current is not None else {}
+
+    def begin(self, basis: Basis, start: Mapping[int, int]) -> None:
+        """Start the first query, at these offsets."""
+        self.ends = dict(start)
+        self._current = self._launch(basis, start)
+
+    def look(self) -> bool:
+        """Follow the queries; returns whether more is answered for certain than before. Raises what stopped one."""
+        moved = self.current.look()
+        if self._next is not None:
+            self._next.look()
+            if self._next.answers() and self.current.covers(self._next):
+                self._stopping.submit(self.current.stop)
+                self._current, self._next = self._next, None
+                self.handovers += 1
+                self._told = False
+                return True
+            if self._next.age > PATIENCE_SECONDS and not self._told:
+                self._told = True
+                log.warning(
+                    "The next query has not started for %.0f s; the one before goes on with its profiles. Every"
+                    " partition needs two task slots: give Spark more cores, or set FRAUDSTREAM_SCORE__OVERLAP=false.",
+                    self._next.age,
+                )
+        return moved
+
+    def is_due(self, basis: Basis) -> bool:
+        """Whether it is time for a successor with this basis."""
+        if self._next is not None or not self.current.answers():
+            return False
+        if basis.scoring is not self.current.basis.scoring:
+            return True
+        trigger = self._settings.score.trigger_seconds
+        if self._settings.score.overlap:
+            return self.current.age > trigger - OVERLAP_SECONDS
+        # What a real-time query answered counts as answered at the end of its batch: it is stopped right there.
+        return self.current.age > trigger and self.current.batches > 0
+
+    def hand_over(self, basis: Basis) -> None:
+        """Start a successor. Raises TopicReplaced, QueryStopped where the topic is gone, BrokerUnreachable."""
+        topic = existing_topic(self._settings.kafka, self._topic.name)
+        if topic.topic_id != self._topic.topic_id:
+            raise TopicReplaced(f"Topic {topic.name} was deleted and made again.")
+        bounds = kafka_clients.bounds(self._settings.kafka, topic)
+        self.ends = {partition: bound.end for partition, bound in bounds.items()}
+        if self._settings.score.overlap:
+            known = self.current.start
+            start = {p: bound.end if p in known else bound.first for p, bound in bounds.items()}
+            self._next = self._launch(basis, start)
+        else:
+            self.current.look()
+            self.current.stop()
+            start = {p: self.reached.get(p, bound.first) for p, bound in bounds.items()}
+            self._current = self._launch(basis, start)
+            self.handovers += 1
+
+    def stop(self) -> None:
+        """End every query."""
+        for runner in (self._current, self._next):
+            if runner is not None:
+                runner.stop()
+        self._stopping.shutdown()
+        self._spark.streams.resetTerminated()
+
+    def _launch(self, basis: Basis, start: Mapping[int, int]) -> Runner:
+        kafka, seconds = self._settings.kafka, self._settings.score.trigger_seconds
+        realtime = self._mode is Mode.REALTIME
+        limit = None if realtime else self._settings.spark.rows_per_batch
+        messages = read_messages(self._spark, kafka, self._topic, start, limit, COLUMNS)
+        properties = {f"kafka.{name}": value for name, value in (java_config(kafka) | _PRODUCER).items()}
+        checkpoint = tempfile.TemporaryDirectory(prefix="fraudstream-checkpoint-", ignore_cleanup_errors=True)
+        query = (
+            basis.scoring.decide(messages, basis.profiles)
+            .writeStream.queryName(f"score {time.time_ns()}")
+            .format("kafka")
+            .options(**properties, topic=kafka.scored_topic, checkpointLocation=checkpoint.name)
+            .outputMode("update")
+            .trigger(**({"realTime": f"{seconds} seconds"} if realtime else {"processingTime": "0 seconds"}))
+            .start()
+        )
+        self._spark.streams.resetTerminated()
+        return Runner(self._spark, query, start, basis, checkpoint)

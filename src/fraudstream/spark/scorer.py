@@ -1,0 +1,249 @@
+"""The live scorer's driver: it starts queries, watches them and starts again; no message passes through it."""
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from fraudstream import kafka as kafka_clients
+from fraudstream.errors import BrokerUnreachable, InputError
+from fraudstream.kafka import Topic
+from fraudstream.logs import get_logger
+from fraudstream.model.artifact import Model
+from fraudstream.rules import Rule, load_rules
+from fraudstream.settings import Settings, load
+from fraudstream.spark import recovery
+from fraudstream.spark.answers import Answers, Tally
+from fraudstream.spark.keeper import TARGET, Keeper, Standing, load_champion
+from fraudstream.spark.recovery import CURABLE, STEADY_SECONDS, Patience, existing_topic
+from fraudstream.spark.relay import Mode, Relay
+from fraudstream.spark.run import spark_session, stop_on_signals
+from fraudstream.spark.scoring import Scoring
+from fraudstream.store.migrate import migrate
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+log = get_logger("score")
+
+POLL_SECONDS: Final = 0.1
+NARRATE_SECONDS: Final = 5.0
+RETRY_SECONDS: Final = 2.0
+"""Until a hand-over that met no broker is tried again."""
+CONF: Final = {
+    # 4.6 s of every 4.8 s that planning took: it follows each key through the features, and finds no partition to prune.
+    "spark.sql.optimizer.dynamicPartitionPruning.enabled": "false",
+    # One task for each broadcast, not one for each thread: a profile table has no partitions.
+    "spark.sql.leafNodeDefaultParallelism": "1",
+    # Whether the tasks of a query run must show when they do, not with the next heartbeat.
+    "spark.ui.liveUpdate.period": "0",
+    # A query every few seconds for months: keep no history of them.
+    "spark.sql.ui.retainedExecutions": "5",
+    "spark.ui.retainedJobs": "50",
+    "spark.ui.retainedStages": "50",
+    "spark.ui.retainedTasks": "1000",
+    "spark.sql.streaming.ui.retainedQueries": "5",
+}
+LOCAL_THREADS: Final = 64
+"""A real-time task waits for messages most of the time; it takes a thread for as long as its query lives, not a core."""
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a scorer did since it started."""
+
+    mode: Mode
+    model_version: str
+    partitions: int
+    answers: Tally = field(default_factory=Tally)
+    handovers: int = 0
+    restarts: int = 0
+    interrupted: bool = False
+    seconds: float = 0.0
+
+
+class Scorer:
+    """Answers every message of the transactions topic with a decision or a refusal, at least once."""
+
+    def __init__(
+        self, spark: "SparkSession", settings: Settings, mode: Mode, model: Model, rules: Sequence[Rule] = ()
+    ) -> None:
+        self._spark = spark
+        self._settings = settings
+        self._mode = mode
+        self._model = model
+        self._rules = rules
+        self._patience = Patience(settings.postgres.retry_seconds)
+        self.ready = threading.Event()
+        """Set once the first query answers: what is sent from then on is decided in milliseconds."""
+
+    def run(
+        self, stop: threading.Event, *, accept_loss: bool = False, from_beginning: bool = False
+    ) -> Summary:
+        """Score until `stop` is set.
+
+        A scorer that never saw the topic begins with the next message, or `from_beginning` with the first
+        that the broker has; every later one begins behind what was answered for certain. A lost
+        PostgreSQL does not stop it. A lost broker is waited for, `postgres.retry_seconds` at the
+        longest. Raises StreamError with Spark's reason, MessagesLost, DatabaseError, TopicError, InputError.
+        """
+        began = time.monotonic()
+        topic = kafka_clients.ensure_topic(self._settings.kafka, self._settings.kafka.transactions_topic)
+        scored = kafka_clients.ensure_topic(
+            self._settings.kafka, self._settings.kafka.scored_topic, len(topic.partitions)
+        )
+        summary = Summary(self._mode, self._model.version, len(topic.partitions))
+        start = self._begin(topic, accept_loss=accept_loss, from_beginning=from_beginning)
+        keeper = Keeper(self._settings.postgres, self._ready, self._model)
+        answers = Answers(self._settings.kafka, scored)
+        try:
+            self._go_on(topic, start, keeper, answers, summary, stop)
+        finally:
+            answers.close()
+            keeper.close()
+        summary.answers = answers.whole()
+        summary.model_version = keeper.basis.scoring.model.version
+        summary.interrupted = stop.is_set()
+        summary.seconds = time.monotonic() - began
+        return summary
+
+    def _ready(self, model: Model) -> Scoring:
+        return Scoring(self._spark, model, self._rules)
+
+    def _begin(self, topic: Topic, *, accept_loss: bool, from_beginning: bool) -> dict[int, int]:
+        """Where each partition begins, by what PostgreSQL knows."""
+        stored = recovery.begin(
+            self._settings.kafka,
+            self._settings.postgres,
+            topic,
+            (TARGET,),
+            command="fraudstream score",
+            accept_loss=accept_loss,
+            new="first" if from_beginning else "end",
+        )
+        return {partition: offset for (_, partition), offset in stored.items()}
+
+    def _go_on(  # noqa: PLR0913, PLR0917 - the parts of a running scorer
+        self,
+        topic: Topic,
+        start: Mapping[int, int],
+        keeper: Keeper,
+        answers: Answers,
+        summary: Summary,
+        stop: threading.Event,
+    ) -> None:
+        """Run relays until `stop` is set, each after a failure of the one before."""
+        while not stop.is_set():
+            relay, began = Relay(self._spark, self._settings, self._mode, topic), time.monotonic()
+            try:
+                relay.begin(keeper.basis, start)
+                log.info(
+                    "scoring %s with model %s on %d partitions; profiles of %s",
+                    topic.name,
+                    keeper.basis.scoring.model.version,
+                    len(start),
+                    keeper.basis.profiles.taken_at.strftime("%H:%M:%S"),
+                )
+                self._watch(relay, topic, keeper, answers, stop)
+            except CURABLE as error:
+                if time.monotonic() - began > STEADY_SECONDS:
+                    self._patience.reward()
+                found = self._patience.until(partial(self._where, topic, relay.reached or start), error, stop)
+                if found is None:
+                    break
+                topic, start = found
+                summary.restarts += 1
+            finally:
+                relay.stop()
+                summary.handovers += relay.handovers
+
+    def _where(self, before: Topic, reached: Mapping[int, int]) -> tuple[Topic, dict[int, int]]:
+        """The topic as it is now, and where its partitions begin: where this scorer stood, be PostgreSQL away or not."""
+        topic = existing_topic(self._settings.kafka, before.name)
+        bounds = kafka_clients.bounds(self._settings.kafka, topic)
+        start = {partition: reached.get(partition, bound.first) for partition, bound in bounds.items()}
+        if topic.topic_id == before.topic_id and all(b.first <= start[p] <= b.end for p, b in bounds.items()):
+            return topic, start
+        return topic, self._begin(topic, accept_loss=False, from_beginning=False)
+
+    def _watch(
+        self, relay: Relay, topic: Topic, keeper: Keeper, answers: Answers, stop: threading.Event
+    ) -> None:
+        """Follow a relay, bring it newer profiles and write down how far it came. Raises what stopped a query."""
+        asked, retry_at = False, 0.0
+        stood, told = (time.monotonic(), sum(relay.reached.values())), time.monotonic()
+        while not stop.wait(POLL_SECONDS):
+            if not self.ready.is_set() and relay.current.answers():
+                self.ready.set()
+            if relay.look():
+                self._patience.reward()
+                now, done = time.monotonic(), sum(relay.reached.values())
+                pace = (done - stood[1]) / max(now - stood[0], POLL_SECONDS)
+                stood = now, done
+                keeper.save(Standing(topic, relay.reached, relay.ends, pace))
+            if time.monotonic() > retry_at and relay.is_due(keeper.basis):
+                if not asked and keeper.basis.scoring is relay.current.basis.scoring:
+                    asked = True
+                    keeper.ask()
+                elif not keeper.is_asked:
+                    asked = False
+                    try:
+                        relay.hand_over(keeper.basis)
+                    except BrokerUnreachable as error:
+                        log.warning("%s The query before goes on.", error.message)
+                        retry_at = time.monotonic() + RETRY_SECONDS
+            if time.monotonic() - told >= NARRATE_SECONDS:
+                told = time.monotonic()
+                narrate(answers.take_latest(), NARRATE_SECONDS)
+
+
+def narrate(tally: Tally, seconds: float) -> None:
+    """Say what was answered in the last `seconds`; silence where nothing was."""
+    if not tally.decisions and not tally.refused:
+        return
+    p50, p99 = (tally.latencies.quantile(share) or 0.0 for share in (0.5, 0.99))
+    log.info(
+        "%s decisions, %s a second, half of them within %.0f ms and 99 %% within %.0f ms; %s flagged%s",
+        f"{tally.decisions:,}",
+        f"{tally.decisions / seconds:,.0f}",
+        p50,
+        p99,
+        f"{tally.flagged:,}",
+        f", {tally.refused:,} refused" if tally.refused else "",
+    )
+
+
+def run_scorer(
+    mode: Mode, flags: Mapping[str, dict[str, Any]], *, accept_loss: bool, from_beginning: bool
+) -> Summary:
+    """Score with the settings in force; see `Scorer.run`. What can be wrong is found before Spark starts."""
+    settings = load(**flags)
+    rules = load_rules(settings.score.rules) if settings.score.rules else ()
+    migrate(settings.postgres)
+    model = load_champion(settings.postgres)
+    if model.trees() is None and mode is Mode.REALTIME:
+        raise InputError(
+            f"Model {model.version} ({model.manifest['algorithm']}) has no trees that Spark could run: it scores in Python.",
+            hint="Score with `fraudstream score --mode microbatch`.",
+        )
+    topic = kafka_clients.ensure_topic(settings.kafka, settings.kafka.transactions_topic)
+    with (
+        spark_session(with_threads(settings, len(topic.partitions)), "score", CONF) as spark,
+        stop_on_signals() as stop,
+    ):
+        scorer = Scorer(spark, settings, mode, model, rules)
+        return scorer.run(stop, accept_loss=accept_loss, from_beginning=from_beginning)
+
+
+def with_threads(settings: Settings, partitions: int) -> Settings:
+    """The settings with enough threads on one machine: two queries with a task for each partition, and some to spare.
+
+    >>> with_threads(Settings(_env_file=None), 4).spark.master
+    'local[64]'
+    """
+    if not settings.spark.master.startswith("local"):
+        return settings
+    master = f"local[{max(LOCAL_THREADS, 3 * partitions)}]"
+    return settings.model_copy(update={"spark": settings.spark.model_copy(update={"master": master})})
