@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from fraudstream.settings import PostgresSettings
+from fraudstream.store.review import SAID
 from fraudstream.store.rows import Connection, connected, row, rows
 
 Step = Literal["hour", "day"]
@@ -66,26 +67,22 @@ select kind, date_trunc(%(step)s, hour) as time, sum(count)::bigint as count, su
 from shop.hourly where kind = any(%(kinds)s) and hour >= %(since)s and hour < %(until)s
 group by 1, 2 order by 2, 1"""
 
-_STAKES = """
-with flagged as (
-  select a.transaction_id, a.amount, (
-    select is_fraud from shop.labels
-    where transaction_id = a.transaction_id order by labelled_at desc, label_id desc limit 1
-  ) as verdict
-  from shop.alerts as a where a.timestamp >= %(since)s and a.timestamp < %(until)s
-), caught as (
-  select count(*) as caught, coalesce(sum(least(f.amount, 1e12)), 0) as caught_amount
-  from shop.alerts as a join shop.fraud_transactions as f using (transaction_id)
-  where a.timestamp >= %(since)s and a.timestamp < %(until)s
+_STAKES = f"""
+with flagged as materialized (
+  select transaction_id, least(amount, 1e12) as amount from shop.alerts
+  where timestamp >= %(since)s and timestamp < %(until)s
+), {SAID}, caught as (
+  select count(*) as caught, coalesce(sum(a.amount), 0) as caught_amount
+  from flagged as a join shop.fraud_transactions using (transaction_id)
 )
 select
-  count(*) filter (where verdict is null) as waiting,
-  coalesce(sum(least(amount, 1e12)) filter (where verdict is null), 0) as waiting_amount,
-  count(*) filter (where verdict) as confirmed,
-  coalesce(sum(least(amount, 1e12)) filter (where verdict), 0) as confirmed_amount,
-  count(*) filter (where not verdict) as dismissed,
+  count(*) filter (where is_fraud is null) as waiting,
+  coalesce(sum(amount) filter (where is_fraud is null), 0) as waiting_amount,
+  count(*) filter (where is_fraud) as confirmed,
+  coalesce(sum(amount) filter (where is_fraud), 0) as confirmed_amount,
+  count(*) filter (where not is_fraud) as dismissed,
   (select caught from caught), (select caught_amount from caught)
-from flagged"""
+from flagged left join said using (transaction_id)"""  # noqa: S608 - a constant
 
 
 def overview(postgres: PostgresSettings, length: timedelta, step: Step) -> Overview | None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from fraudstream.settings import PostgresSettings
-from fraudstream.store.review import NEWEST_VERDICTS, REMEMBERED
+from fraudstream.store.review import NEWEST_VERDICTS, REMEMBERED, SAID
 from fraudstream.store.rows import connected, rows
 
 
@@ -69,25 +69,21 @@ where model_version = %(version)s and hour >= (
   select max(hour) from shop.risk_bins where model_version = %(version)s
 ) - interval '7 days' group by 1 order by 1"""
 
-_QUALITY = """
-with judged as (
-  select date_trunc('day', a.scored_at) as day, l.is_fraud as verdict,
-    coalesce(l.is_fraud, f.is_fraud, t.is_fraud) as fraud
-  from shop.alerts as a
-  left join lateral (
-    select is_fraud from shop.labels
-    where transaction_id = a.transaction_id order by labelled_at desc, label_id desc limit 1
-  ) as l on true
-  left join shop.fraud_transactions as f on f.transaction_id = a.transaction_id
-  left join shop.transactions as t on t.transaction_id = a.transaction_id
-  where a.model_version = %(version)s and a.scored_at >= (
+_QUALITY = f"""
+with flagged as materialized (
+  select transaction_id, date_trunc('day', scored_at) as day from shop.alerts
+  where model_version = %(version)s and scored_at >= (
     select max(scored_at) from shop.alerts where model_version = %(version)s
   ) - make_interval(days => %(days)s)
+), {SAID}, judged as (
+  select day, said.is_fraud as verdict, coalesce(said.is_fraud, f.is_fraud, t.is_fraud) as fraud
+  from flagged left join said using (transaction_id)
+  left join shop.fraud_transactions as f using (transaction_id) left join shop.transactions as t using (transaction_id)
 )
 select day, count(*) as alerts, count(*) filter (where verdict) as confirmed,
   count(*) filter (where not verdict) as dismissed,
   count(*) filter (where fraud) as known_fraud, count(fraud) as known
-from judged group by 1 order by 1"""
+from judged group by 1 order by 1"""  # noqa: S608 - a constant
 
 _REVIEWED = f"""
 select least(floor(a.risk * 10), 9)::int as tenth, avg(a.risk) as risk, count(*) as reviewed,
