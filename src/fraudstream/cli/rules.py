@@ -120,19 +120,24 @@ def _champion(postgres: "PostgresSettings") -> "Model | None":
 
 
 def _show(document: dict[str, Any], rules: "tuple[Rule, ...]") -> None:
-    """Each rule on a line, then all together and the model."""
+    """Each rule on a line, then all together, then the model."""
     together, model = document["together"], document["model"]
     lines = [(found["name"], found) for found in document["rules"]]
     if len(rules) > 1:
         lines.append(("all rules together", together))
     if model is not None:
-        lines.append((f"model {document['model_version']}", model))
-    columns = ("", "alerts", "a day", "precision", "recall", "not by model", "of them fraud")
+        lines.append(("the model alone", model))
+    columns = ("rule", "alerts", "a day", "precision", "recall", "added", "fraud")
+    against = f", beside model {document['model_version']}" if model is not None else ""
     title = (
         f"{document['days']:.1f} days to {document['until'][:10]}: {document['transactions']:,} transactions,"
-        f" {document['frauds']:,} known frauds"
+        f" {document['frauds']:,} known frauds{against}"
     )
     print_table(title, columns, [_line(name, found) for name, found in lines])
+    if model is not None:
+        typer.echo(
+            "added: alerts that the model does not raise; fraud: how many of those are known to be fraud"
+        )
     for note in document["notes"]:
         log.warning("%s", note)
 
