@@ -59,8 +59,10 @@ _KEEP: Mapping[str, None] = {**_APPEND, "update": None}
 _WRITE: dict[str, Mapping[str, tuple[str, ...] | None]] = {
     **dict.fromkeys(("transactions", "fraud_transactions", "scores", "alerts"), _APPEND),
     **dict.fromkeys(
-        ("stream_offsets", "profiles", "watermarks", "hourly", "risk_bins", "stream_progress"), _KEEP
+        ("stream_offsets", "profiles", "watermarks", "hourly", "risk_bins", "latency_bins"), _KEEP
     ),
+    # Partitions that a topic has no more are forgotten.
+    "stream_progress": {**_KEEP, "delete": None},
     "rejected": {**_APPEND, "update": ("replayed_at",)},
     "labels": {"select": None, "update": ("folded_at",)},
     "models": {"select": None},

@@ -19,6 +19,7 @@ from fraudstream.rules import Rule
 from fraudstream.store.copy import insert_new
 from fraudstream.store.hourly import Hourly, hours, instant
 from fraudstream.store.known_models import KnownModel, known_model
+from fraudstream.store.latency import Latency
 from fraudstream.store.tables import alerts, scores
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Decisions:
         self._rules = rules
         self._decoder = DecisionDecoder()
         self._hourly = Hourly(cursor)
+        self._latency = Latency(cursor)
         self._bins: Counter[tuple[str, datetime, int]] = Counter()
 
     def decode(self, values: Sequence[bytes | None]) -> Decoded:  # noqa: D102 - see Intake
@@ -53,6 +55,7 @@ class Decisions:
     def write(self, _target: str, rows: "pa.Table") -> tuple[int, int]:  # noqa: D102
         new = insert_new(self.cursor, "scores", rows, "transaction_id", SCORES)
         self._hourly.add("scores", new)
+        self._latency.add(new)
         for version in new["model_version"].unique().to_pylist():
             self._judged_by(version, new)
         return new.num_rows, rows.num_rows - new.num_rows
@@ -85,6 +88,7 @@ class Decisions:
         if self._bins:
             rows = [(*key, count) for key, count in sorted(self._bins.items())]
             self.cursor.execute(_MERGE_BINS, [list(column) for column in zip(*rows, strict=True)])
+        self._latency.finish()
 
 
 def _with_reasons(model: KnownModel, flagged: "pa.Table", rules: Mapping[str, Rule]) -> "pa.Table":

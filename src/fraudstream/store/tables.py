@@ -259,6 +259,17 @@ risk_bins = Table(
 )
 """How risks are spread, hour by hour, in the bins of each model's own reference: what drift is worked out from."""
 
+latency_bins = Table(
+    "latency_bins",
+    metadata,
+    _instant("minute", primary_key=True, comment="Of scored_at."),
+    Column(
+        "bin", Integer, primary_key=True, autoincrement=False, comment="50 times the logarithm of seconds."
+    ),
+    Column("count", BigInteger, nullable=False),
+)
+"""How long decisions took, from a transaction's entry into Kafka."""
+
 stream_progress = Table(
     "stream_progress",
     metadata,

@@ -36,23 +36,32 @@ with shares as (
   from (select model_version, date_trunc('day', hour) as day, bin, sum(count)::float8 as count
         from shop.risk_bins group by 1, 2, 3) as r
 ), reference as (
-  select m.version as model_version, (e.place - 1)::int as bin, e.share::float8 as share
+  select m.version as model_version, (e.place - 1)::int as bin, e.share::float8 as share,
+    (m.manifest -> 'score_reference' ->> 'rows')::float8 as rows
   from shop.models as m, jsonb_array_elements_text(m.manifest -> 'score_reference' -> 'shares')
     with ordinality as e (share, place)
 ), days as (select distinct model_version, day, scores from shares)
 select d.model_version, d.day, d.scores::bigint as scores,
   -- population stability index; an empty bin counts as one in ten thousand, so that the logarithm exists
   sum((greatest(coalesce(s.share, 0), 1e-4) - greatest(r.share, 1e-4))
-    * ln(greatest(coalesce(s.share, 0), 1e-4) / greatest(r.share, 1e-4))) as psi
+    * ln(greatest(coalesce(s.share, 0), 1e-4) / greatest(r.share, 1e-4))) as psi,
+  -- what it is on average where nothing has changed: few scores scatter
+  (count(*) - 1) * (1 / d.scores + 1 / nullif(r.rows, 0)) as psi_by_chance
 from days as d join reference as r using (model_version)
 left join shares as s on s.model_version = d.model_version and s.day = d.day and s.bin = r.bin
-group by 1, 2, 3""",
+group by d.model_version, d.day, d.scores, r.rows""",
     "decision_latency": """
-select date_trunc('minute', scored_at) as minute, count(*) as decisions,
-  percentile_cont(0.5) within group (order by extract(epoch from scored_at - sent_at) * 1000) as p50_ms,
-  percentile_cont(0.95) within group (order by extract(epoch from scored_at - sent_at) * 1000) as p95_ms,
-  percentile_cont(0.99) within group (order by extract(epoch from scored_at - sent_at) * 1000) as p99_ms
-from shop.scores where scored_at > now() - interval '1 hour' and sent_at is not null group by 1""",
+with running as (
+  select minute, bin, sum(count) over (partition by minute order by bin) as below,
+    sum(count) over (partition by minute) as decisions
+  from shop.latency_bins where minute > now() - interval '1 hour'
+)
+-- a percentile is the first bin with so many decisions below its upper edge; exp undoes what the bins are made of
+select minute, max(decisions)::bigint as decisions,
+  exp(min(bin) filter (where below >= 0.50 * decisions) / 50.0::float8) * 1000 as p50_ms,
+  exp(min(bin) filter (where below >= 0.95 * decisions) / 50.0::float8) * 1000 as p95_ms,
+  exp(min(bin) filter (where below >= 0.99 * decisions) / 50.0::float8) * 1000 as p99_ms
+from running group by 1""",
 }
 """What is watched. Personal columns are in none of them."""
 
@@ -74,6 +83,13 @@ def upgrade() -> None:
         sa.Column("model_version", sa.Text, primary_key=True),
         sa.Column("hour", INSTANT, primary_key=True, comment="Of scored_at."),
         sa.Column("bin", sa.Integer, primary_key=True, comment="In the manifest's score_reference."),
+        sa.Column("count", sa.BigInteger, nullable=False),
+        schema="shop",
+    )
+    op.create_table(
+        "latency_bins",
+        sa.Column("minute", INSTANT, primary_key=True, comment="Of scored_at."),
+        sa.Column("bin", sa.Integer, primary_key=True, comment="50 times the logarithm of seconds."),
         sa.Column("count", sa.BigInteger, nullable=False),
         schema="shop",
     )
@@ -192,5 +208,5 @@ def downgrade() -> None:
         op.execute(
             f"alter table shop.{table} reset (autovacuum_vacuum_insert_scale_factor, autovacuum_vacuum_insert_threshold)"
         )
-    for name in ("label_files", "stream_progress", "risk_bins", "hourly", "alerts", "scores"):
+    for name in ("label_files", "stream_progress", "latency_bins", "risk_bins", "hourly", "alerts", "scores"):
         op.drop_table(name, schema="shop")
