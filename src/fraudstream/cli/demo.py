@@ -1,0 +1,103 @@
+"""`fraudstream demo`: see it all work, in one command."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fraudstream.cli.output import Json, print_document
+from fraudstream.errors import ExitCode
+
+if TYPE_CHECKING:
+    from fraudstream.demo.story import Ending
+    from fraudstream.demo.view import Lines, Terminal
+    from fraudstream.settings import Settings
+
+
+def demo(
+    duration: Annotated[
+        float | None,
+        typer.Option(min=1, metavar="SECONDS", help="End after so many seconds of live stream."),
+    ] = None,
+    rate: Annotated[float, typer.Option(min=1, max=200, help="Live payments a second.")] = 20.0,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same customers.")] = 42,
+    no_dashboard: Annotated[
+        bool, typer.Option("--no-dashboard", help="Do not open the pages in the background.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """See it all work: services, customers, a model, live decisions and alerts with their reasons.
+
+    Needs Java 17 to 21 and nothing else: no Docker, no account, no settings. Everything it makes is in the embedded
+    services, where `alerts`, `label` and `dashboard` find it afterwards; `reset` deletes it.
+    """
+    from fraudstream.demo.crowd import Crowd
+    from fraudstream.demo.story import run
+    from fraudstream.settings import load
+
+    ending = run(
+        load(), Crowd(seed=seed, rate=rate), _watcher(), _nobody if no_dashboard else _pages, duration
+    )
+    if as_json:
+        print_document(ending.document())
+    else:
+        _tell(ending)
+    if ending.interrupted and duration is not None:
+        raise typer.Exit(ExitCode.INTERRUPTED)
+
+
+def _watcher() -> "Terminal | Lines":
+    from fraudstream.demo.view import Lines, Terminal
+
+    if not sys.stderr.isatty():
+        return Lines()
+    from rich.console import Console
+
+    return Terminal(Console(stderr=True))
+
+
+@contextmanager
+def _nobody(_settings: "Settings") -> Iterator[str | None]:
+    yield None
+
+
+@contextmanager
+def _pages(settings: "Settings") -> Iterator[str | None]:
+    """The dashboard, beside the stream. Without it the demo goes on and says why."""
+    from fraudstream.dashboard.launch import started
+    from fraudstream.errors import FraudstreamError
+    from fraudstream.logs import get_logger
+
+    with ExitStack() as stack:
+        try:
+            address = stack.enter_context(started(settings.dashboard)).url
+        except FraudstreamError as error:
+            get_logger("demo").warning("%s The demo goes on without the pages. %s", error.message, error.hint)
+            address = None
+        yield address
+
+
+def _tell(ending: "Ending") -> None:
+    """What happened, and what to try next."""
+    from fraudstream.demo.view import headline, result, sentences
+
+    glance = ending.glance
+    typer.echo(f"{glance.decisions:,} payments decided, {glance.alerts:,} alerts: {result(glance)}.")
+    if glance.p50_ms is not None and glance.p99_ms is not None:
+        typer.echo(f"Half of the decisions took {glance.p50_ms:.0f} ms at most, 99 % {glance.p99_ms:.0f} ms.")
+    if ending.first_alert is not None:
+        alert = ending.first_alert
+        typer.echo(f"The first alert came {ending.seconds_to_first_alert:.0f} s after the start:")
+        typer.echo(f"  {headline(alert)}")
+        for sentence in sentences(alert):
+            typer.echo(f"  - {sentence}")
+        typer.echo(f"Read it whole: fraudstream alerts explain {alert.transaction_id}")
+        typer.echo(f"Say what it was: fraudstream label {alert.transaction_id} --fraud (or --legit)")
+    typer.echo("Look around: fraudstream dashboard. Stop the services: fraudstream down.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add this command to the program."""
+    app.command()(demo)

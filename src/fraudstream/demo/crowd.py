@@ -1,0 +1,77 @@
+"""The demo's customers: weeks of history as fast as it goes, then days that pass in minutes.
+
+A population small enough for a laptop pays a few times an hour; to show a busy stream its clock must run faster.
+Every payment keeps its own time, so habits, pace and hours of the live stream are those of the history. Only
+what is measured on real clocks (how old a profile is, how long a decision takes) is not sped up.
+"""
+
+import itertools
+import math
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from fraudstream.producer.delivery import Batch, Report, Sink, deliver
+from fraudstream.simulate import DAY, SECOND, Encoder, Stream, World
+
+LIVE_DAYS = 7.0
+"""The live stream begins so long ago, so that its clock does not reach the present within an hour."""
+TICK = 0.02
+"""Seconds between two sends at least: two messages at a hundred a second, smooth for every eye."""
+
+
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """How many customers there are, and how fast their time passes."""
+
+    seed: int = 42
+    users: int = 6_000
+    fraud_rate: float = 0.01
+    """Twice the simulator's default: somebody who watches for minutes shall see more than one."""
+    days: int = 21
+    """Of history: enough for a label delay of a week, and windows to judge a model on."""
+    rate: float = 20.0
+    """Payments a second of the live stream, on average over a day."""
+
+
+class Stage:
+    """One run of a crowd, seen from the instant `now`: first all of `history`, then `live`."""
+
+    def __init__(self, crowd: Crowd, now: datetime) -> None:
+        self._world = World(crowd.seed, crowd.users)
+        self.crowd = crowd
+        self._live = round((now.timestamp() - LIVE_DAYS * DAY / SECOND) * SECOND)
+        start = self._live - crowd.days * DAY
+        self._days = Stream(self._world, start, crowd.fraud_rate).history(math.inf)
+        self._encoder = Encoder(self._world, start)
+        self._number = 0
+        self.speed = crowd.rate / self._world.natural_rate()
+        """Seconds of the customers' time in one of ours."""
+
+    def history(self) -> Iterator[Batch]:
+        """The weeks before, a day at a time."""
+        for events in itertools.islice(self._days, self.crowd.days):
+            keys, values = self._encoder.encode(events, self._number)
+            self._number += len(values)
+            yield Batch(keys, values, paced=False)
+
+    def live(self, sink: Sink, stop: threading.Event) -> Report:
+        """Send the days that follow, each payment at its time, until `stop` is set."""
+        return deliver(self._paced(stop), sink, stop)
+
+    def _paced(self, stop: threading.Event) -> Iterator[Batch]:
+        begun = time.monotonic()
+        for events in self._days:
+            keys, values = self._encoder.encode(events, self._number)
+            self._number += len(values)
+            due = (events["at"] - self._live) / SECOND / self.speed
+            sent = 0
+            while sent < len(values):
+                ready = int(due.searchsorted(time.monotonic() - begun, side="right"))
+                if ready > sent:
+                    yield Batch(keys[sent:ready], values[sent:ready], paced=False)
+                    sent = ready
+                elif stop.wait(max(TICK, due[sent] - (time.monotonic() - begun))):
+                    return

@@ -1,0 +1,283 @@
+"""The demo from beginning to end: services, history, model, live stream.
+
+It is the real road on the embedded services, in their own database and topics: what it leaves is what `alerts`,
+`dashboard` and `models` show afterwards, and what `reset` deletes. A second run finds history and model and goes on.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+from fraudstream.demo.crowd import Crowd, Stage
+from fraudstream.demo.view import Scene
+from fraudstream.errors import DeliveryError
+from fraudstream.kafka import ensure_topic
+from fraudstream.logs import get_logger
+from fraudstream.producer.delivery import deliver
+from fraudstream.producer.sender import LINGER_FAST_MS, LINGER_MS, Sender
+from fraudstream.settings import KafkaSettings, PostgresSettings, Settings
+from fraudstream.store import feedback, queries, registry
+from fraudstream.store.glance import Glance, glance, has_history
+from fraudstream.store.migrate import migrate
+from fraudstream.store.targets import TARGETS
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from fraudstream.store.registry import Registered
+
+log = get_logger("demo")
+
+ALERT_RATE = 0.01
+"""The alert budget of the demo's model, equal to its share of fraud: about one alert in five seconds."""
+NEWEST = 5
+"""Alerts in the picture."""
+LOOK_SECONDS = 1.0
+
+
+Pages = Callable[[Settings], AbstractContextManager[str | None]]
+"""Opens the dashboard and gives its address, or None."""
+
+
+class Watcher(Protocol):
+    """Somebody who is shown how it goes; see `view.Terminal` and `view.Lines`."""
+
+    def step(self, doing: str, usual_seconds: float) -> AbstractContextManager[None]:
+        """A context around one long step."""
+
+    def watching(self) -> AbstractContextManager[None]:
+        """A context around the live stream."""
+
+    def show(self, scene: Scene) -> None:
+        """How the stream stands, about once a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What the demo did."""
+
+    glance: Glance
+    seconds_to_first_alert: float | None
+    """Since the command began; null where there was none."""
+    first_alert: feedback.Alert | None
+    model: "Registered"
+    seconds: float
+    interrupted: bool
+    """Whether somebody ended it before its time."""
+
+    def document(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "transactions": self.glance.decisions,
+            "alerts": self.glance.alerts,
+            "latency_ms": {"p50": self.glance.p50_ms, "p99": self.glance.p99_ms},
+            "seconds_to_first_alert": self.seconds_to_first_alert,
+            "first_alert": None if self.first_alert is None else {
+                "transaction_id": self.first_alert.transaction_id,
+                "risk": self.first_alert.risk,
+                "reasons": [reason["sentence"] for reason in self.first_alert.reasons],
+            },
+            "so_far": {
+                "right": self.glance.right, "wrong": self.glance.wrong, "frauds": self.glance.frauds,
+            },
+            "model": {
+                "version": self.model.version,
+                "algorithm": self.model.algorithm,
+                "metrics": self.model.manifest.get("metrics", {}),
+            },
+            "seconds": round(self.seconds, 3),
+        }  # fmt: skip
+
+
+def embedded(settings: Settings) -> Settings:
+    """`settings` with the embedded services, which are started where they do not run.
+
+    Whatever Kafka and PostgreSQL are set: simulated payments must never reach a company's own.
+    Raises ServiceError (JavaMissing and JarsMissing among them).
+    """
+    from fraudstream.local import services
+
+    found = services.up(settings).document()
+    for name, address in (
+        ("Kafka", settings.kafka.bootstrap_servers),
+        ("PostgreSQL", settings.postgres.host),
+    ):
+        if address is not None and address not in (
+            found["kafka"]["bootstrap_servers"], found["postgres"]["host"],
+        ):  # fmt: skip
+            log.warning("the demo uses the embedded %s; the one at %s is left alone", name, address)
+    return settings.model_copy(
+        update={
+            "kafka": KafkaSettings(**found["kafka"]),
+            "postgres": PostgresSettings(**found["postgres"], retry_seconds=settings.postgres.retry_seconds),
+        }
+    )
+
+
+def run(
+    settings: Settings,
+    crowd: Crowd,
+    watcher: Watcher,
+    pages: Pages,
+    duration: float | None = None,
+) -> Ending:
+    """Run the demo until `duration` seconds of live stream have passed, or until Ctrl-C.
+
+    Raises what any of its steps raises.
+    """
+    from fraudstream.spark.run import spark_session, stop_on_signals
+    from fraudstream.spark.scorer import CONF, with_threads
+
+    began = time.monotonic()
+    with watcher.step("Kafka and PostgreSQL start", 15):
+        settings = embedded(settings)
+        topic = ensure_topic(settings.kafka, settings.kafka.transactions_topic)
+    stage = Stage(crowd, datetime.now(UTC))
+    with ExitStack() as stack:
+        with watcher.step("Spark starts", 10):
+            spark = stack.enter_context(
+                spark_session(with_threads(settings, len(topic.partitions)), "demo", CONF)
+            )
+        stop = stack.enter_context(stop_on_signals())
+        _remember(spark, settings, stage, watcher, stop)
+        model = _learn(settings, watcher)
+        live = _Live(spark, settings, stage, stop)
+        with live.running(watcher):
+            with watcher.watching():
+                first = live.watch(watcher, model, lambda: stack.enter_context(pages(settings)), duration)
+            interrupted = stop.is_set()
+        found = live.glance()
+    return Ending(
+        found,
+        None if first is None else first[1] - began,
+        None if first is None else first[0],
+        model,
+        time.monotonic() - began,
+        interrupted,
+    )
+
+
+def _remember(
+    spark: "SparkSession", settings: Settings, stage: Stage, watcher: Watcher, stop: threading.Event
+) -> None:
+    """Weeks of history, in Kafka and in the tables; those of an earlier run do."""
+    from fraudstream.spark.run import consume
+
+    migrate(settings.postgres)
+    batches = stage.history()
+    if has_history(settings.postgres):
+        log.info("history is there already: the stream goes on from it")
+        for _ in batches:  # the live stream is the same world, some days later
+            pass
+    else:
+        with watcher.step(f"{stage.crowd.users:,} customers live {stage.crowd.days} days", 8):
+            sink = Sender(settings.kafka, settings.kafka.transactions_topic, stop, linger_ms=LINGER_FAST_MS)
+            deliver(batches, sink, stop)
+    with watcher.step("Spark stores what they paid, and remembers everybody's habits", 20):
+        consume(spark, settings, tuple(TARGETS), once=True, stop=stop)
+
+
+def _learn(settings: Settings, watcher: Watcher) -> "Registered":
+    """The champion; where there is none, one that learns from the history."""
+    champion = registry.champion(settings.postgres)
+    if champion is not None:
+        return champion
+    with watcher.step("A model learns what is usual, and is judged on later days", 20):
+        from fraudstream.model import artifact, training
+
+        rows = queries.transactions(settings.postgres)
+        request = training.Request("isolation_forest", alert_rate=ALERT_RATE)
+        trained = training.train(rows, request, {"database": settings.postgres.database})
+        made = registry.register(settings.postgres, trained.report, artifact.pack(trained.files))
+        return registry.promote(settings.postgres, made.version)
+
+
+class _Live:
+    """The stream while somebody watches: scorer, consumer and producer side by side, each in a thread."""
+
+    def __init__(
+        self, spark: "SparkSession", settings: Settings, stage: Stage, stop: threading.Event
+    ) -> None:
+        self._spark, self._settings = spark, settings
+        self._stage, self._stop = stage, stop
+        self._since = datetime.now(UTC)
+
+    @contextmanager
+    def running(self, watcher: Watcher) -> Iterator[None]:
+        """Everything runs inside; one that fails stops the others, and its error is raised at the end."""
+        from fraudstream.model import artifact
+        from fraudstream.spark.relay import Mode
+        from fraudstream.spark.run import consume
+        from fraudstream.spark.scorer import Scorer
+
+        registered, packed = registry.load(self._settings.postgres)
+        model = artifact.unpack(packed, f"model {registered.version}")
+        scorer = Scorer(self._spark, self._settings, Mode.REALTIME, model)
+        with ThreadPoolExecutor(3) as pool:
+            scoring = pool.submit(scorer.run, self._stop)
+            threads: list[Future[Any]] = [scoring]
+            try:
+                with watcher.step("The scorer loads the model and everybody's habits", 10):
+                    while not scorer.ready.wait(LOOK_SECONDS) and not scoring.done():
+                        pass
+                self._since = datetime.now(UTC)
+                storing = partial(
+                    consume, self._spark, self._settings, tuple(TARGETS), once=False, stop=self._stop
+                )
+                threads += [pool.submit(storing), pool.submit(self._send)]
+                for thread in threads:
+                    thread.add_done_callback(lambda _: self._stop.set())
+                yield
+            finally:
+                self._stop.set()
+        for thread in threads:
+            thread.result()
+
+    def _send(self) -> None:
+        kafka = self._settings.kafka
+        sink = Sender(kafka, kafka.transactions_topic, self._stop, linger_ms=LINGER_MS)
+        report = self._stage.live(sink, self._stop)
+        if report.failed:
+            raise DeliveryError(
+                f"Kafka did not acknowledge {report.failed:,} payments.",
+                hint="`fraudstream doctor` says more.",
+            )
+
+    def watch(
+        self, watcher: Watcher, model: "Registered", pages: Callable[[], str | None], duration: float | None
+    ) -> tuple[feedback.Alert, float] | None:
+        """Show the stream until it is stopped; returns the first alert and the moment it was there."""
+        postgres, first, address, opened = self._settings.postgres, None, None, False
+        until = None if duration is None else time.monotonic() + duration
+        while not self._stop.wait(LOOK_SECONDS) and (until is None or time.monotonic() < until):
+            newest = feedback.alerts(postgres, limit=NEWEST, since=self._since)
+            if newest and first is None:
+                first = newest[-1], time.monotonic()
+            watcher.show(self._scene(model, newest, address))
+            if first is not None and not opened:
+                # Not before: two seconds of both cores, while somebody waits for the first alert.
+                address, opened = pages(), True
+        return first
+
+    def _scene(self, model: "Registered", newest: Sequence[feedback.Alert], address: str | None) -> Scene:
+        seconds = (datetime.now(UTC) - self._since).total_seconds()
+        found = self.glance()
+        return Scene(found, newest, seconds, self._stage.speed, _described(model), address)
+
+    def glance(self) -> Glance:
+        """How the stream stands."""
+        return glance(self._settings.postgres, self._since)
+
+
+def _described(model: "Registered") -> str:
+    reached = model.manifest.get("metrics", {}).get("average_precision")
+    baseline = model.manifest.get("baselines", {}).get("amount", {}).get("average_precision")
+    if reached is None or baseline is None:
+        return model.algorithm
+    return f"{model.algorithm}, average precision {reached:.2f} (amount alone {baseline:.2f})"

@@ -1,0 +1,166 @@
+"""What somebody who watches the demo sees: a live picture on a terminal, a line for each event anywhere else."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from fraudstream.logs import get_logger
+from fraudstream.store.feedback import Alert
+from fraudstream.store.glance import Glance
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+log = get_logger("demo")
+
+MOST_REASONS = 3
+"""Of an alert in the picture: the strongest say most of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What is on the screen."""
+
+    glance: Glance
+    newest: Sequence[Alert]
+    """The newest first."""
+    seconds: float
+    """Since the live stream began."""
+    speed: float
+    model: str
+    """The champion, in a few words."""
+    dashboard: str | None = None
+    """Where the pages are."""
+
+
+def result(glance: Glance) -> str:
+    """How good the alerts have been, in a sentence."""
+    judged = glance.right + glance.wrong
+    if not judged:
+        return "no alert has been judged yet"
+    return (
+        f"{glance.right} of {judged} alerts were fraud; {glance.right} of {glance.frauds} frauds were found"
+    )
+
+
+def figures(scene: Scene) -> list[tuple[str, str]]:
+    """The figures of the stream with their names."""
+    glance = scene.glance
+    rate = glance.decisions / scene.seconds if scene.seconds else 0.0
+    latency = (
+        "-" if glance.p50_ms is None else f"{glance.p50_ms:,.0f} ms, 99 % within {glance.p99_ms:,.0f} ms"
+    )
+    return [
+        ("decisions", f"{glance.decisions:,} ({rate:,.1f} a second)"),
+        ("latency", latency),
+        ("alerts", f"{glance.alerts:,}"),
+        ("so far", result(glance)),
+        ("model", scene.model),
+        ("clock", f"{scene.speed:,.0f} times as fast as yours"),
+    ]
+
+
+def sentences(alert: Alert) -> list[str]:
+    """Why it was flagged, the strongest first."""
+    return [str(reason["sentence"]) for reason in alert.reasons[:MOST_REASONS]]
+
+
+def headline(alert: Alert) -> str:
+    """What was flagged."""
+    currency = f" {alert.currency}" if alert.currency else ""
+    return f"{alert.amount:,.2f}{currency} by {alert.user_id}, risk {alert.risk:.2f}"
+
+
+def picture(scene: Scene) -> "RenderableType":
+    """The whole screen."""
+    from rich.console import Group
+    from rich.panel import Panel
+    from rich.table import Table
+    from rich.text import Text
+
+    stream = Table.grid(padding=(0, 2))
+    for name, value in figures(scene):
+        stream.add_row(Text(name, style="dim"), Text(value))
+    alerts = Table(box=None, show_header=False, padding=(0, 1), expand=True)
+    alerts.add_column(width=10, style="dim")
+    alerts.add_column()
+    for alert in scene.newest:
+        verdict = {True: ("fraud", "red"), False: ("legitimate", "green"), None: ("", "")}[alert.truth]
+        said = Text.assemble((headline(alert), "bold"), "  ", verdict)
+        for sentence in sentences(alert):
+            said.append(f"\n  {sentence}")  # Text: what a stranger sent is never markup
+        alerts.add_row(f"{alert.timestamp:%b %d %H:%M}", said)
+    waiting = Text("The first one comes with the first strange payment …", style="dim")
+    parts: list[RenderableType] = [
+        Panel(stream, title="fraudstream demo", title_align="left"),
+        Panel(alerts if scene.newest else waiting, title="newest alerts", title_align="left"),
+        Text(footer(scene), style="dim"),
+    ]
+    return Group(*parts)
+
+
+def footer(scene: Scene) -> str:
+    """What to do next."""
+    pages = f"Look closer and judge: {scene.dashboard}   " if scene.dashboard else ""
+    return f"{pages}Ctrl-C ends it."
+
+
+@dataclass
+class Terminal:
+    """A live picture on a terminal."""
+
+    console: "Console"
+    _live: object = field(default=None, init=False)
+
+    @contextmanager
+    def step(self, doing: str, usual_seconds: float) -> Iterator[None]:
+        """A spinner while it lasts, a line when it is done."""
+        began = monotonic()
+        with self.console.status(f"{doing} (about {usual_seconds:.0f} s)"):
+            yield
+        self.console.print(f"[green]done[/] {doing} in {monotonic() - began:.1f} s", highlight=False)
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """The live picture, which stays when it ends."""
+        from rich.live import Live
+
+        with Live(console=self.console, refresh_per_second=4) as live:
+            self._live = live
+            yield
+
+    def show(self, scene: Scene) -> None:
+        """Draw the picture again."""
+        from rich.live import Live
+
+        if isinstance(self._live, Live):
+            self._live.update(picture(scene))
+
+
+@dataclass
+class Lines:
+    """A line on stderr for each step, and each alert once: for pipes, files and CI."""
+
+    _told: set[str] = field(default_factory=set)
+
+    @contextmanager
+    def step(self, doing: str, usual_seconds: float) -> Iterator[None]:
+        """A line before and after."""
+        began = monotonic()
+        log.info("%s (about %.0f s)", doing, usual_seconds)
+        yield
+        log.info("done: %s in %.1f s", doing, monotonic() - began)
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Nothing to prepare."""
+        yield
+
+    def show(self, scene: Scene) -> None:
+        """Say each alert that is new."""
+        for alert in reversed(scene.newest):
+            if alert.transaction_id not in self._told:
+                self._told.add(alert.transaction_id)
+                log.info("ALERT %s: %s", headline(alert), "; ".join(sentences(alert)))

@@ -1,0 +1,61 @@
+"""A running stream at a glance: how much was decided, how fast, and how good the alerts have been so far."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from psycopg.rows import class_row
+
+from fraudstream.settings import PostgresSettings
+from fraudstream.store.connection import connect, translated
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What has been decided since some moment."""
+
+    decisions: int
+    alerts: int
+    p50_ms: float | None
+    """From the transaction's entry into Kafka to its decision; null before the first one."""
+    p99_ms: float | None
+    right: int
+    """Alerts of transactions that are known to be fraud, by their message or by people."""
+    wrong: int
+    """Alerts of transactions that are known to be legitimate."""
+    frauds: int
+    """Decided transactions that are known to be fraud, flagged or not."""
+
+
+_GLANCE = """
+with decided as materialized (
+  select transaction_id, flagged, extract(epoch from scored_at - sent_at) * 1000 as ms
+  from shop.scores where scored_at >= %(since)s
+), known as (
+  select coalesce(verdict, truth) as fraud from shop.alert_reviews where scored_at >= %(since)s
+)
+select
+  (select count(*) from decided) as decisions,
+  (select count(*) from known) as alerts,
+  (select percentile_cont(0.5) within group (order by ms) from decided) as p50_ms,
+  (select percentile_cont(0.99) within group (order by ms) from decided) as p99_ms,
+  (select count(*) from known where fraud) as "right",
+  (select count(*) from known where not fraud) as wrong,
+  (select count(*) from decided join shop.fraud_transactions using (transaction_id)) as frauds"""
+
+
+def glance(postgres: PostgresSettings, since: datetime) -> Glance:
+    """What was decided at `since` or later. Meant for minutes of a stream: it reads every decision. Raises DatabaseError."""
+    with (
+        translated(postgres),
+        connect(postgres) as connection,
+        connection.cursor(row_factory=class_row(Glance)) as cursor,
+    ):
+        found = cursor.execute(_GLANCE, {"since": since}).fetchone()
+    assert found is not None, "a select without a table has one row"  # noqa: S101 - narrows the type
+    return found
+
+
+def has_history(postgres: PostgresSettings) -> bool:
+    """Whether any transaction is stored. Raises DatabaseError."""
+    with translated(postgres), connect(postgres) as connection:
+        return connection.execute("select exists (select from shop.hourly)").fetchone() == (True,)
