@@ -46,7 +46,7 @@ def backtest(
     view = training.view(rows, label_delay_days, names)
     until = rows["timestamp"][-1].as_py()
     since = max(until - days * DAY, rows["timestamp"][0].as_py())
-    window = pc.greater(rows["timestamp"], pa.scalar(since, rows["timestamp"].type)).to_numpy()
+    window = pc.greater_equal(rows["timestamp"], pa.scalar(since, rows["timestamp"].type)).to_numpy()
     rows, values = rows.filter(pa.array(window)), view.values[window]
     risk = None if model is None else model.risk(values[:, [names.index(name) for name in model.features]])
     past = Past(

@@ -1,0 +1,103 @@
+"""Rules on history: the features as they stood just before each transaction, the conditions as they run live."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from pyspark.sql import SparkSession
+
+from feature_world import world
+from fraudstream.cli.rules import EXAMPLE
+from fraudstream.errors import InputError
+from fraudstream.features.training import view
+from fraudstream.model.artifact import Model
+from fraudstream.rules import Rule, load_rules
+from fraudstream.spark import backtest as module
+from fraudstream.spark.backtest import backtest
+from fraudstream.spark.rules import RuleSet, check
+
+RULES = (
+    Rule("pace", "user_count_1d > 3 and device <> 'ios'", "x", "high"),
+    Rule("never", "amount / 0 > 1", "x", "low"),
+    Rule("risky", "merchant_risk_30d > 0.1 or amount > 5 * user_amount_mean", "x", "low"),
+)
+
+
+class Half:
+    """A model that is sure of every amount above a hundred."""
+
+    version = "v"
+    features = ("hour", "amount")
+    threshold = 0.5
+    manifest: dict[str, Any] = {"training": {"until": "2024-02-20T00:00:00Z"}}  # noqa: RUF012 - read only
+
+    def risk(self, x: "np.ndarray[Any, np.dtype[np.float64]]") -> "np.ndarray[Any, np.dtype[np.float64]]":
+        """Of rows (n, features)."""
+        return np.where(x[:, 1] > 100, 1.0, 0.0)
+
+
+def test_alerts_are_those_that_the_features_just_before_give(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last ten of sixty days, in several chunks, worked out a second time in numpy."""
+    monkeypatch.setattr(module, "CHUNK", 300)
+    rows = world(4_000, seed=3)
+    model: Model = Half()  # type: ignore[assignment]
+    found = backtest(RuleSet(spark, RULES), rows, model=model, days=10, label_delay_days=7)
+
+    names = ("user_count_1d", "merchant_risk_30d", "amount", "user_amount_mean")
+    pace, risk, amount, usual = view(rows, 7, names).values.T
+    last = rows["timestamp"][-1].as_py()
+    window = pc.greater_equal(rows["timestamp"], pa.scalar(last - timedelta(days=10), rows["timestamp"].type))
+    recent = window.to_numpy()
+    away = pc.fill_null(pc.not_equal(rows["device"], "ios"), fill_value=False).to_numpy()
+    fraud = rows["is_fraud"].fill_null(False).to_numpy()
+    hits = {
+        "pace": (pace > 3) & away,
+        "never": np.zeros(len(pace), np.bool_),
+        "risky": (risk > 0.1) | (amount > 5 * usual),
+    }
+    assert 500 < recent.sum() < 1_000
+    assert found["transactions"] == recent.sum()
+    assert found["days"] == pytest.approx(10)
+    for line in found["rules"]:
+        hit = hits[line["name"]] & recent
+        assert line["alerts"] == hit.sum(), line
+        assert line["frauds"] == (hit & fraud).sum()
+        assert line["new_alerts"] == (hit & (amount <= 100)).sum()
+    assert found["rules"][0]["alerts"] > 10
+    assert found["rules"][2]["frauds"] > 5
+    assert found["model"]["alerts"] == ((amount > 100) & recent).sum()
+    assert "learnt from some of these days" in " ".join(found["notes"])
+
+
+def test_without_a_model_and_without_labels_the_alerts_are_still_counted(spark: SparkSession) -> None:
+    rows = world(300, seed=4).drop_columns(["is_fraud", "labelled_at"])
+    rows = rows.append_column("is_fraud", pa.nulls(300, pa.bool_()))
+    found = backtest(RuleSet(spark, RULES), rows, model=None, days=30, label_delay_days=7)
+    assert found["rules"][2]["alerts"] > 0
+    assert found["rules"][2]["precision"] is None
+    assert [note.split(":")[0] for note in found["notes"]] == [
+        "Nobody has said yet what was fraud", "No model is champion yet",
+    ]  # fmt: skip
+
+
+def test_one_transaction_is_a_history_too_and_one_of_the_future_is_none(spark: SparkSession) -> None:
+    one = world(1)
+    assert backtest(RuleSet(spark, RULES), one, model=None, days=1, label_delay_days=7)["transactions"] == 1
+    future = pa.array([datetime(9999, 1, 1, tzinfo=UTC)], one["timestamp"].type)
+    late = one.set_column(one.column_names.index("timestamp"), "timestamp", future)
+    with pytest.raises(InputError, match="no transactions to try the rules on"):
+        backtest(RuleSet(spark, RULES), late, model=None, days=1, label_delay_days=7)
+
+
+def test_the_example_may_run(spark: SparkSession) -> None:
+    from importlib.resources import as_file, files
+
+    with as_file(files("fraudstream.rules") / EXAMPLE) as path:
+        rules = load_rules(path)
+    check(spark, rules)
+    assert {"velocity", "impossible-travel", "new-device-high-amount"} <= {rule.name for rule in rules}

@@ -1,0 +1,44 @@
+"""What rules would have done, counted by hand and by the program."""
+
+import numpy as np
+import pytest
+
+from fraudstream.rules import Rule
+from fraudstream.rules.backtest import Past, report
+
+NO, YES = False, True
+FRAUD = np.array([YES, YES, YES, NO, NO, NO, NO, NO])
+JUDGED = np.array([YES, YES, YES, YES, YES, YES, NO, NO])
+FLAGGED = np.array([YES, NO, NO, NO, NO, NO, NO, YES])
+PACE = np.array([YES, YES, NO, YES, NO, NO, YES, NO])
+PLACE = np.array([NO, NO, NO, NO, NO, NO, YES, NO])
+RULES = [Rule("pace", "amount > 1", "x", "high"), Rule("place", "amount > 2", "x", "low")]
+
+
+def test_alerts_are_counted_against_what_is_known() -> None:
+    """Four alerts in two days: one unjudged, two of the three judged ones fraud, one of those new to the model."""
+    found = report(RULES, np.array([PACE, PLACE]), Past(2.0, FRAUD, JUDGED, FLAGGED))
+    assert found["rules"][0] == {
+        "name": "pace", "severity": "high", "alerts": 4, "alerts_per_day": 2.0, "judged": 3, "frauds": 2,
+        "precision": pytest.approx(2 / 3), "recall": pytest.approx(2 / 3), "new_alerts": 3, "new_frauds": 1,
+    }  # fmt: skip
+    assert (found["transactions"], found["judged"], found["frauds"]) == (8, 6, 3)
+    assert found["model"] == {
+        "alerts": 2, "alerts_per_day": 1.0, "judged": 1, "frauds": 1,
+        "precision": 1.0, "recall": pytest.approx(1 / 3),
+    }  # fmt: skip
+
+
+def test_a_transaction_that_two_rules_flag_is_one_alert_together() -> None:
+    found = report(RULES, np.array([PACE, PLACE]), Past(2.0, FRAUD, JUDGED, FLAGGED))
+    assert found["together"]["alerts"] == 4
+
+
+def test_what_nobody_knows_is_not_given_a_number() -> None:
+    """No judged alert, no known fraud, no model: null instead of 0 or an error."""
+    nothing = np.zeros(8, dtype=np.bool_)
+    found = report(RULES, np.array([PLACE, nothing]), Past(1.0, nothing, nothing, None))
+    assert found["rules"][0]["alerts"] == 1
+    for line in (*found["rules"], found["together"]):
+        assert [line[key] for key in ("precision", "recall", "new_alerts", "new_frauds")] == [None] * 4
+    assert found["model"] is None
