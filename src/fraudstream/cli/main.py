@@ -12,6 +12,7 @@ from fraudstream.cli import (
     alerts,
     config,
     consume,
+    dashboard,
     demo,
     label,
     models,
@@ -33,7 +34,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for room in (demo, services, produce, consume, score, alerts, label, rejected, train, models, rules, roles, config):
+for room in (
+    demo,
+    services,
+    produce,
+    consume,
+    score,
+    alerts,
+    label,
+    dashboard,
+    rejected,
+    train,
+    models,
+    rules,
+    roles,
+    config,
+):
     room.register(app)
 
 

@@ -1,0 +1,25 @@
+"""`fraudstream dashboard`: the Streamlit application."""
+
+from typing import Annotated
+
+import typer
+
+
+def dashboard(
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on; beyond 127.0.0.1 only with a password.")
+    ] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+) -> None:
+    """Show the stream, review alerts and judge models in the browser, until Ctrl-C."""
+    from fraudstream.dashboard.launch import started
+    from fraudstream.settings import load
+
+    with started(load(dashboard={"host": host, "port": port}).dashboard) as running:
+        typer.echo(f"The dashboard is on {running.url}; Ctrl-C ends it.")
+        running.wait()
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands to the program."""
+    app.command()(dashboard)

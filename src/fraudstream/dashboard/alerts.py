@@ -1,0 +1,221 @@
+"""Alerts: the review queue. One alert at a time, with all that a verdict needs; the next one comes by itself."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+import streamlit as st
+
+from fraudstream.dashboard import figures, shell
+from fraudstream.dashboard.case import show
+from fraudstream.errors import FraudstreamError
+from fraudstream.settings import PostgresSettings
+from fraudstream.store import feedback, review
+from fraudstream.store.review import Order, Queued, State, Wanted
+
+LIMIT = 100
+"""Lines of the queue; those beyond move up as verdicts are given."""
+STATES: dict[State, str] = {"waiting": "To review", "reviewed": "Reviewed", "all": "All"}
+ORDERS: dict[Order, str] = {
+    "newest": "Newest first",
+    "risk": "Highest risk first",
+    "amount": "Most money first",
+}
+SPANS = {"24 hours": 1, "7 days": 7, "30 days": 30, "Any time": None}
+CHOSEN = "alert"
+"""Key of the session: the id of the alert that is open."""
+NAME = "reviewer's name"
+"""Key of the field."""
+
+
+def page() -> None:
+    """The whole page."""
+    shell.title("Alerts", "Flagged transactions, and what they turned out to be. Times are UTC.")
+    shell.guarded(_body)()
+
+
+def _body(postgres: PostgresSettings) -> None:
+    wanted = _filters()
+    _tally(review.tally(postgres, wanted.since))
+    _said()
+    found = review.queue(postgres, wanted, LIMIT)
+    chosen = _chosen(found)
+    if chosen is None:
+        _nothing(wanted)
+        return
+    left, right = st.columns([3, 8], gap="medium")
+    with left:
+        _queue(found)
+    with right:
+        case = feedback.alert(postgres, chosen)
+        if case is None:
+            shell.empty("This alert is no longer stored.", "Choose another one from the list.")
+            return
+        show(postgres, case, lambda: _verdict(postgres, case, [alert.transaction_id for alert in found]))
+
+
+def _filters() -> Wanted:
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        state = st.segmented_control(
+            "Show", list(STATES), format_func=STATES.__getitem__, default="waiting", key="state"
+        )
+        order = st.selectbox("Order", list(ORDERS), format_func=ORDERS.__getitem__, key="order", width=180)
+        span = st.selectbox("Scored within", list(SPANS), index=2, key="span", width=130)
+        text = st.text_input("Customer or transaction", placeholder="the whole id", key="text", width=220)
+        with st.popover("More filters"):
+            least = st.number_input("Amount from", min_value=0.0, value=0.0, step=50.0, key="min_amount")
+            risk = st.slider("Risk from, %", 0, 100, 0, key="min_risk")
+    days = SPANS[span]
+    # To the minute, so that a click does not move the window and with it the queue.
+    now = datetime.now(UTC).replace(second=0, microsecond=0)
+    since = now - timedelta(days=days) if days else None
+    return Wanted(state or "all", order, since, least, risk / 100, text.replace("\x00", "").strip())
+
+
+def _tally(found: review.Tally) -> None:
+    reviewed = found.confirmed + found.dismissed
+    right = f", {figures.share(found.confirmed / reviewed, 0)} of them fraud" if reviewed else ""
+    shell.html(
+        f'<div class="fs-quiet"><b>{figures.count(found.waiting)}</b> wait, worth <b>{figures.short(found.waiting_amount)}</b>'
+        f" · <b>{figures.count(reviewed)}</b> reviewed{right}</div>"
+    )
+
+
+def _said() -> None:
+    """The last verdict, with the way back to it."""
+    said = st.session_state.get("said")
+    if said is None:
+        return
+    transaction_id, words, is_error = said
+    with st.container(horizontal=True, vertical_alignment="center"):
+        shell.html(
+            f'<span class="fs-tag {"bad" if is_error else "good"}">{"not saved" if is_error else "saved"}</span>'
+        )
+        shell.html(f'<span class="fs-text">{figures.escaped(words)}</span>')
+        st.button(
+            "Back to it", key="back", shortcut="B", type="tertiary", on_click=_open, args=(transaction_id,)
+        )
+
+
+def _chosen(found: Sequence[Queued]) -> str | None:
+    """The alert that is open: the one that was asked for, by click or address, else the first of the queue."""
+    asked = st.query_params.pop("alert", None)
+    if asked:
+        st.session_state[CHOSEN] = asked
+    chosen: str | None = st.session_state.get(CHOSEN)
+    if chosen is None and found:
+        chosen = found[0].transaction_id
+        st.session_state[CHOSEN] = chosen
+    return chosen
+
+
+def _queue(found: Sequence[Queued]) -> None:
+    """The list. Arrow keys move in it; its labels hold nothing that a stranger wrote."""
+    by_id = {alert.transaction_id: alert for alert in found}
+    chosen = st.session_state.get(CHOSEN)
+    places = list(by_id)
+    with st.container(height=760, border=True, key="queue"):
+        if not found:
+            st.caption("No other alert fits these filters.")
+            return
+        picked = st.radio(
+            "Queue",
+            range(len(places)),
+            index=places.index(chosen) if chosen in by_id else None,
+            format_func=lambda place: _line(by_id[places[place]]),
+            captions=[_caption(by_id[name]) for name in places],
+            label_visibility="collapsed",
+        )
+        if picked is not None and places[picked] != chosen:
+            _open(places[picked])
+            st.rerun()
+        if len(found) == LIMIT:
+            st.caption(f"The first {LIMIT}; more follow.")
+
+
+def _line(alert: Queued) -> str:
+    mark = {True: " · fraud", False: " · legitimate", None: ""}[alert.verdict]
+    return f"**{figures.amount(alert.amount, alert.currency)}** · risk {figures.share(alert.risk, 0)}{mark}"
+
+
+def _caption(alert: Queued) -> str:
+    reason = figures.plain(alert.reason or "")
+    return f"{figures.instant(alert.scored_at)}  \n{reason}"
+
+
+def _nothing(wanted: Wanted) -> None:
+    if wanted == Wanted("waiting", wanted.order, wanted.since):
+        shell.empty(
+            "Nothing waits for review.",
+            "New alerts appear here as soon as <code>fraudstream score</code> flags and <code>fraudstream consume</code>"
+            " stores them. Choose <b>Reviewed</b> or <b>Any time</b> to see earlier ones.",
+        )
+    else:
+        shell.empty("No alert fits these filters.", "Take a filter away, or choose <b>Any time</b>.")
+
+
+def _open(transaction_id: str) -> None:
+    st.session_state[CHOSEN] = transaction_id
+
+
+def _verdict(postgres: PostgresSettings, case: feedback.Alert, order: Sequence[str]) -> None:
+    """The buttons. Keys work wherever the cursor is not in a text."""
+    asked = "Change the verdict" if case.verdict is not None else "Your verdict"
+    with st.container(border=True):
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            st.text_input(
+                f"{asked}: a note, if you like",
+                key=f"note {case.transaction_id}",
+                max_chars=feedback.NOTE_LENGTH,
+            )
+            st.text_input(
+                "Reviewed by",
+                value=shell.reviewer(),
+                key=NAME,
+                max_chars=100,
+                width=160,
+                on_change=_remember_name,
+            )
+        with st.container(horizontal=True):
+            say = partial(_say, postgres, case, order=order)
+            st.button(
+                "Confirm fraud", key="confirm", shortcut="F", type="primary", on_click=say, args=(True,)
+            )
+            st.button("Dismiss", key="dismiss", shortcut="D", on_click=say, args=(False,))
+            st.button(
+                "Previous", key="previous", shortcut="P", on_click=_open, args=(_beside(case, order, -1),)
+            )
+            st.button("Next", key="next", shortcut="N", on_click=_open, args=(_beside(case, order, 1),))
+
+
+def _beside(case: feedback.Alert, order: Sequence[str], step: int) -> str:
+    """The alert after (or before) this one in the queue; at its end, and where it is not in it, this or the first one."""
+    if case.transaction_id not in order:
+        return order[0] if order else case.transaction_id
+    place = order.index(case.transaction_id) + step
+    return order[place] if 0 <= place < len(order) else case.transaction_id
+
+
+def _remember_name() -> None:
+    """Streamlit forgets a field when its page is left."""
+    st.session_state["reviewer"] = st.session_state[NAME]
+
+
+def _say(postgres: PostgresSettings, case: feedback.Alert, is_fraud: bool, *, order: Sequence[str]) -> None:
+    """Write the label and open the next alert."""
+    note = " ".join(str(st.session_state.get(f"note {case.transaction_id}") or "").split())
+    what = f"{figures.amount(case.amount, case.currency)} of {case.user_id}"
+    try:
+        said = feedback.label(postgres, case.transaction_id, is_fraud, shell.reviewer(), note or None)
+    except FraudstreamError as error:
+        st.session_state["said"] = case.transaction_id, f"{what}: {error.message} {error.hint}", True
+        return
+    words = f"{what} is {'fraud' if is_fraud else 'legitimate'}, says {said.label.labelled_by}."
+    if said.before is not None:
+        earlier = "fraud" if said.before.is_fraud else "legitimate"
+        words += f" Before, {said.before.labelled_by or 'somebody'} called it {earlier}."
+    st.session_state["said"] = case.transaction_id, words, False
+    following = _beside(case, order, 1)
+    if following == case.transaction_id:  # the last of the queue: the first one that is left
+        following = next((name for name in order if name != case.transaction_id), "")
+    st.session_state[CHOSEN] = following or None

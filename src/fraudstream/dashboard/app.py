@@ -1,0 +1,32 @@
+"""The script that Streamlit runs for every session and every click; `launch.started` serves it."""
+
+import streamlit as st
+
+from fraudstream.dashboard import alerts, gate, launch, model, overview, pipeline, shell
+from fraudstream.errors import FraudstreamError
+
+HERE = launch.THEME.parent
+
+
+def main() -> None:
+    """Ask for the password where there is one, then show the page that the address names."""
+    st.set_page_config(page_title="fraudstream", page_icon=str(HERE / "mark.svg"), layout="wide")
+    shell.html(shell.STYLE)
+    try:
+        if not gate.passed(shell.settings().dashboard):
+            return
+    except FraudstreamError as error:
+        st.error(f"{error.message} {error.hint}")
+        return
+    st.logo(str(HERE / "logo.svg"), icon_image=str(HERE / "mark.svg"), size="large")
+    queue = st.Page(alerts.page, title="Alerts", url_path="alerts", icon=":material/flag:")
+    pages = [
+        st.Page(lambda: overview.page(queue), title="Overview", url_path="overview", icon=":material/monitoring:", default=True),
+        queue,
+        st.Page(model.page, title="Model", url_path="model", icon=":material/account_tree:"),
+        st.Page(pipeline.page, title="Pipeline", url_path="pipeline", icon=":material/stream:"),
+    ]  # fmt: skip
+    st.navigation(pages, position="top").run()
+
+
+main()

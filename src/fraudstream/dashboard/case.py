@@ -1,0 +1,186 @@
+"""One alert as its reviewer sees it: how much, how sure, why, what the customer did around it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import altair as alt
+import pandas as pd
+import streamlit as st
+
+from fraudstream.dashboard import charts, figures, shell, tables
+from fraudstream.dashboard.figures import escaped
+from fraudstream.errors import InputError
+from fraudstream.settings import PostgresSettings
+from fraudstream.store import feedback, registry, review
+from fraudstream.store.feedback import Alert, Label, Past
+
+BEFORE, AFTER = 60, 20
+"""Of the customer's transactions around the alert: a few weeks of a busy one."""
+ENOUGH = 5
+"""Reviewed alerts below which their share says nothing."""
+WIDE = 50.0
+"""Largest amount over the smallest from which on a logarithmic scale shows more."""
+MARKS = {"this one": charts.ORANGE, "called fraud": "#a03a78", "flagged": charts.AMBER, "others": charts.BLUE}
+
+
+def show(postgres: PostgresSettings, case: Alert, verdict: Callable[[], None]) -> None:
+    """Everything about one alert; `verdict` draws the buttons in their place."""
+    manifest = _manifest(postgres, case.model_version)
+    labels = feedback.said(postgres, case.transaction_id)
+    _head(case, manifest.get("threshold"))
+    shell.html(f'<div class="fs-quiet">{_how_sure(postgres, case, manifest)}</div>')
+    shell.html(reasons(case.reasons))
+    verdict()
+    _facts(case, labels)
+    past = feedback.history(postgres, case.user_id, case.timestamp, before=BEFORE, after=AFTER)
+    _history(past, case)
+
+
+def _manifest(postgres: PostgresSettings, version: str) -> Mapping[str, Any]:
+    try:
+        return registry.get(postgres, version).manifest
+    except InputError:
+        return {}  # It scored from a directory, or is in another registry: the alert stands for itself.
+
+
+def _head(case: Alert, threshold: float | None) -> None:
+    state = {
+        None: '<span class="fs-tag new">to review</span>',
+        True: '<span class="fs-tag bad">fraud</span>',
+        False: '<span class="fs-tag good">legitimate</span>',
+    }[case.verdict]
+    mark, said = "", ""
+    if isinstance(threshold, (int, float)):
+        mark = f'<i style="left:{min(max(threshold, 0), 1) * 100:.2f}%"></i>'
+        said = f"; the model flags from {figures.share(threshold, 1)} on"
+    shell.html(
+        f'<div style="display:flex;justify-content:space-between;align-items:start;gap:1rem"><div class="fs-lead">'
+        f"{escaped(figures.amount(case.amount, case.currency))}</div>{state}</div>"
+        f'<div class="fs-risk" role="img" aria-label="risk {figures.share(case.risk)}">'
+        f'<b style="width:{case.risk * 100:.2f}%"></b>{mark}</div>'
+        f"<div><b>Risk {figures.share(case.risk)}</b>{said}.</div>"
+    )
+
+
+def _how_sure(postgres: PostgresSettings, case: Alert, manifest: Mapping[str, Any]) -> str:
+    """How often such a risk was fraud: among reviewed alerts, else in the weeks on which the model was judged."""
+    alike = review.alike(postgres, case.transaction_id, case.model_version, case.risk)
+    if alike.reviewed >= ENOUGH:
+        return (
+            f"Of {figures.count(alike.reviewed)} reviewed alerts with about this risk,"
+            f" <b>{figures.count(alike.fraud)}</b> were fraud ({figures.share(alike.fraud / alike.reviewed, 0)})."
+        )
+    tenth = min(int(case.risk * 10), 9)
+    judged = next((b for b in manifest.get("calibration", ()) if min(int(b["risk"] * 10), 9) == tenth), None)
+    if judged and judged["transactions"] >= ENOUGH:
+        return (
+            f"When the model was judged, <b>{figures.share(judged['fraud'], 0)}</b> of"
+            f" {figures.count(judged['transactions'])} transactions with a risk of {tenth * 10} to {tenth * 10 + 10} % were fraud."
+        )
+    return "Too few alerts like this one were reviewed to say how often they are fraud."
+
+
+def reasons(found: Sequence[Mapping[str, Any]]) -> str:
+    """HTML of the reasons: rules first, then what raised the model's risk, the strongest as the longest bar."""
+    most = max((abs(reason.get("contribution") or 0.0) for reason in found), default=0.0)
+    lines = []
+    for reason in found:
+        if "rule" in reason:
+            left = f'<span class="fs-tag bad" title="rule {escaped(reason["rule"])}">{escaped(reason.get("severity") or "rule")}</span>'
+        elif most and reason.get("contribution") is not None:
+            width = abs(reason["contribution"]) / most * 100
+            left = f'<span class="bar" title="{escaped(reason.get("feature", ""))}"><b style="width:{width:.0f}%"></b></span>'
+        else:
+            left = "<span></span>"
+        sentence = str(reason.get("sentence") or "no reason was given")
+        lines.append(
+            f'<div class="fs-reason">{left}<span class="fs-text">{escaped(sentence[:1].upper() + sentence[1:])}</span></div>'
+        )
+    return f"<div>{''.join(lines)}</div>"
+
+
+def _facts(case: Alert, labels: Sequence[Label]) -> None:
+    facts = {
+        "customer": case.user_id,
+        "time (UTC)": figures.instant(case.timestamp),
+        "device": case.device,
+        "home": case.location,
+        "place of payment": case.transaction_location,
+        "merchant": case.merchant_id,
+        "rules": ", ".join(case.rules) or None,
+        "transaction": case.transaction_id,
+        "model": case.model_version,
+    }
+    if case.verdict is not None and case.truth is not None:
+        # Not before: a reviewer who is told the answer does not review.
+        facts["the message itself says"] = "fraud" if case.truth else "legitimate"
+    items = "".join(
+        f"<div><dt>{name}</dt><dd>{escaped(value)}</dd></div>"
+        for name, value in facts.items()
+        if value is not None
+    )
+    shell.html(f'<dl class="fs-facts">{items}</dl>')
+    for label in reversed(labels):
+        said = "fraud" if label.is_fraud else "legitimate"
+        note = f": “{escaped(label.note)}”" if label.note else "."
+        shell.html(
+            f'<div class="fs-quiet fs-text">{figures.instant(label.labelled_at)}'
+            f" {escaped(label.labelled_by or 'somebody')} called it {said}{note}</div>"
+        )
+
+
+def _history(past: Sequence[Past], case: Alert) -> None:
+    st.subheader("What the customer did around it", anchor=False)
+    if not past:
+        shell.empty(
+            "The customer's transactions are not stored yet.",
+            "<code>fraudstream consume transactions</code> stores them; an alert may be there first.",
+        )
+        return
+    st.altair_chart(history_chart(past, case), width="stretch")
+    tables.history(past, case.transaction_id)
+
+
+def history_chart(past: Sequence[Past], case: Alert) -> Any:
+    """Amounts over time; the alert stands out, and so does what was called fraud or flagged besides."""
+    data = pd.DataFrame(
+        {
+            "time": [figures.iso(p.timestamp) for p in past],
+            "when": [figures.instant(p.timestamp) for p in past],
+            "amount": [p.amount for p in past],
+            "shown": [figures.amount(p.amount, p.currency) for p in past],
+            "what": [_mark(p, case) for p in past],
+            "place": [p.transaction_location for p in past],
+            "device": [p.device for p in past],
+            "merchant": [p.merchant_id or "" for p in past],
+        }
+    )
+    wide = data["amount"].max() / data["amount"].min() > WIDE
+    scale = {"type": "log"} if wide else {"zero": True}
+    tips = [
+        charts.tip(name, title)
+        for name, title in (
+            ("what", "what"), ("when", "time (UTC)"), ("shown", "amount"), ("place", "place"),
+            ("device", "device"), ("merchant", "merchant"),
+        )
+    ]  # fmt: skip
+    points = (
+        alt.Chart(data)
+        .mark_circle(opacity=0.85)
+        .encode(
+            x=charts.time_axis(),
+            y=charts.y_axis("amount", "amount, logarithmic" if wide else "amount", "~s", **scale),
+            color=charts.named("what", {name: MARKS[name] for name in MARKS if (data["what"] == name).any()}),
+            size=alt.condition(alt.datum.what == "this one", alt.value(190), alt.value(55)),
+            tooltip=tips,
+        )
+    )
+    usual = case.features.get("user_amount_mean")
+    drawn = points + charts.rule_at(usual, "usual amount") if usual and usual > 0 else points
+    return charts.finished(drawn, "Amounts", "The customer's amounts over time, the alert among them", 230)
+
+
+def _mark(past: Past, case: Alert) -> str:
+    if past.transaction_id == case.transaction_id:
+        return "this one"
+    return "called fraud" if past.verdict else "flagged" if past.flagged else "others"

@@ -1,0 +1,101 @@
+"""Charts in one look: titles that say the unit, times in UTC, colours that mean the same everywhere and suit both themes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+BLUE, ORANGE, AMBER, GREEN, GREY = "#4a8bd0", "#d8572a", "#d69e2e", "#5b9a68", "#8794a3"
+"""Usual, fraud, alerts, cleared, beside the point. Told apart without seeing red and green: light and hue both differ."""
+
+
+def time_axis(title: str = "time (UTC)", field: str = "time") -> alt.X:
+    """Instants as they are in UTC, whatever zone the browser is in."""
+    return alt.X(
+        f"{field}:T", scale=alt.Scale(type="utc"), axis=alt.Axis(title=title, grid=False, labelOverlap=True)
+    )
+
+
+def tip(field: str, title: str, form: str = "") -> alt.Tooltip:
+    """A line of a tooltip; without a format a text, taken as it is."""
+    return alt.Tooltip(f"{field}:{'Q' if form else 'N'}", title=title, format=form or alt.Undefined)
+
+
+def y_axis(field: str, title: str, form: str = "~s", **scale: Any) -> alt.Y:
+    """A quantity, few ticks."""
+    return alt.Y(
+        f"{field}:Q",
+        scale=alt.Scale(**scale) if scale else alt.Undefined,
+        axis=alt.Axis(title=title, format=form, tickCount=5),
+    )
+
+
+def named(field: str, colours: dict[str, str], title: str | None = None) -> alt.Color:
+    """One colour for each name, in this order, with a legend above."""
+    return alt.Color(
+        f"{field}:N",
+        scale=alt.Scale(domain=list(colours), range=list(colours.values())),
+        legend=alt.Legend(title=title, orient="top", direction="horizontal"),
+    )
+
+
+def finished(chart: Any, title: str, about: str, height: int = 240) -> Any:
+    """With its title, and `about` for those who cannot see it."""
+    return chart.properties(
+        title=alt.TitleParams(title, anchor="start", fontSize=14, fontWeight=600),
+        description=about,
+        height=height,
+    )
+
+
+@dataclass(frozen=True)
+class Series:
+    """What is drawn over time: a column, what it is, and in which unit."""
+
+    value: str
+    title: str
+    unit: str
+    form: str = "~s"
+
+
+def area(data: pd.DataFrame, series: Series, tips: Sequence[alt.Tooltip]) -> Any:
+    """One quantity over time."""
+    base = alt.Chart(data).encode(
+        x=time_axis(), y=y_axis(series.value, series.unit, series.form), tooltip=list(tips)
+    )
+    drawn = base.mark_area(color=BLUE, opacity=0.25, line={"color": BLUE, "strokeWidth": 1.6})
+    return _over_time(drawn + _points(base), series)
+
+
+def lines(
+    data: pd.DataFrame, series: Series, name: str, colours: dict[str, str], tips: Sequence[alt.Tooltip]
+) -> Any:
+    """Several quantities over time, told apart by the column `name`."""
+    base = alt.Chart(data).encode(
+        x=time_axis(),
+        y=y_axis(series.value, series.unit, series.form),
+        color=named(name, colours),
+        tooltip=list(tips),
+    )
+    return _over_time(base.mark_line(strokeWidth=2) + _points(base), series)
+
+
+def _over_time(chart: Any, series: Series) -> Any:
+    return finished(chart, series.title, f"{series.title}, {series.unit}, over time", 210)
+
+
+def _points(base: alt.Chart) -> Any:
+    """Invisible but under the pointer, so that a tooltip is found without aiming."""
+    return base.mark_point(size=180, opacity=0, filled=True)
+
+
+def rule_at(value: float, text: str, colour: str = GREY, *, across: bool = False) -> Any:
+    """A line at a value that matters, with its name; `across` draws it upright at an x."""
+    data = pd.DataFrame({"value": [value], "text": [text]})
+    line = alt.Chart(data).mark_rule(color=colour, strokeDash=[5, 4], strokeWidth=1.5)
+    label = alt.Chart(data).mark_text(align="left", baseline="bottom", dx=4, dy=-3, color=colour, fontSize=11)
+    if across:
+        return line.encode(x="value:Q") + label.encode(x="value:Q", y=alt.value(12), text="text:N")
+    return line.encode(y="value:Q") + label.encode(y="value:Q", x=alt.value(0), text="text:N")

@@ -1,0 +1,220 @@
+"""A model at work, and beside the others."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+import pandas as pd
+import streamlit as st
+
+from fraudstream.dashboard import charts, figures, shell
+from fraudstream.dashboard.figures import escaped
+from fraudstream.store.registry import Registered, Status
+from fraudstream.store.watch import AtWork
+
+LOOK, ACT = 0.1, 0.25
+"""Of the population stability index, as the field reads it: below the first nothing moved, from the second on much did."""
+VERDICTS = {"confirmed": charts.ORANGE, "dismissed": charts.GREEN, "waiting": charts.GREY}
+FIGURES = ("average_precision", "roc_auc", "card_precision_100", "recall_at_budget")
+
+
+def at_work(work: AtWork, manifest: Mapping[str, Any]) -> None:
+    """Drift of the risks, and what became of the alerts."""
+    if not (work.drift or work.quality):
+        shell.empty(
+            "This model has not decided anything yet.",
+            "Its decisions appear here when <code>fraudstream score</code> runs with it and <code>fraudstream consume</code> stores them.",
+        )
+        return
+    left, right = st.columns(2, gap="medium")
+    with left:
+        _drift(work)
+    with right:
+        _spread(work, manifest.get("score_reference") or {})
+    if work.quality:
+        _quality(work)
+
+
+def _drift(work: AtWork) -> None:
+    if not work.drift:
+        shell.empty(
+            "Drift cannot be said.", "The model has no reference of its risks, or decided nothing lately."
+        )
+        return
+    data = pd.DataFrame(
+        {
+            "time": [figures.iso(day.day) for day in work.drift],
+            "when": [f"{day.day:%Y-%m-%d}" for day in work.drift],
+            "psi": [day.psi for day in work.drift],
+            "scores": [day.scores for day in work.drift],
+        }
+    )
+    base = alt.Chart(data).encode(
+        x=charts.time_axis("day (UTC)"),
+        y=charts.y_axis("psi", "population stability index", ".2f", domainMin=0),
+        tooltip=[
+            charts.tip("when", "day"),
+            charts.tip("psi", "index", ".3f"),
+            charts.tip("scores", "decisions", ",d"),
+        ],
+    )
+    drawn: Any = base.mark_line(color=charts.BLUE, strokeWidth=2) + base.mark_circle(
+        color=charts.BLUE, size=60
+    )
+    drawn = drawn + charts.rule_at(LOOK, "look", charts.AMBER) + charts.rule_at(ACT, "act", charts.ORANGE)
+    newest = work.drift[-1].psi
+    st.altair_chart(
+        charts.finished(
+            drawn, "Drift of the risks", "How far each day's risks are from those of training", 240
+        ),
+        width="stretch",
+    )
+    words = "nothing moved" if newest < LOOK else "look at it" if newest < ACT else "much moved: train again"
+    st.caption(f"Against the risks of training; the last day: {newest:.3f}, {words}.")
+
+
+def _spread(work: AtWork, reference: Mapping[str, Any]) -> None:
+    shares = reference.get("shares") or []
+    total = sum(found.count for found in work.bins)
+    if not shares or not total:
+        shell.empty(
+            "No risks to compare.", "The model has no reference of its risks, or decided nothing lately."
+        )
+        return
+    counts = {found.bin: found.count for found in work.bins}
+    edges = [0.0, *reference.get("edges", []), 1.0]
+    data = pd.DataFrame(
+        [
+            {
+                "bin": place + 1,
+                "share": share,
+                "what": what,
+                "range": f"{edges[place]:.3f} to {edges[place + 1]:.3f}",
+            }
+            for what, values in (
+                ("the last 7 days", [counts.get(place, 0) / total for place in range(len(shares))]),
+                ("training", shares),
+            )
+            for place, share in enumerate(values)
+        ]
+    )
+    chart = (
+        alt.Chart(data)
+        .mark_bar(cornerRadiusEnd=2)
+        .encode(
+            x=alt.X(
+                "bin:O", axis=alt.Axis(title="risks of training in equal parts, lowest first", labelAngle=0)
+            ),
+            xOffset=alt.XOffset("what:N", sort=["training", "the last 7 days"]),
+            y=charts.y_axis("share", "share of the decisions", "%"),
+            color=charts.named("what", {"training": charts.GREY, "the last 7 days": charts.BLUE}),
+            tooltip=[
+                charts.tip("what", "when"),
+                charts.tip("range", "risk"),
+                charts.tip("share", "share", ".1%"),
+            ],
+        )
+    )
+    st.altair_chart(
+        charts.finished(
+            chart, "Where the risks lie", "Share of the decisions in each part of the risks of training", 240
+        ),
+        width="stretch",
+    )
+    st.caption("Bars of one height mean that the model sees what it saw in training.")
+
+
+def _quality(work: AtWork) -> None:
+    rows = []
+    for day in work.quality:
+        waiting = day.alerts - day.confirmed - day.dismissed
+        for what, count in (("confirmed", day.confirmed), ("dismissed", day.dismissed), ("waiting", waiting)):
+            rows.append(
+                {"time": figures.iso(day.day), "when": f"{day.day:%Y-%m-%d}", "what": what, "alerts": count}
+            )
+    chart = (
+        alt.Chart(pd.DataFrame(rows))
+        .mark_bar()
+        .encode(
+            x=alt.X("yearmonthdate(time):T", scale=alt.Scale(type="utc"), axis=alt.Axis(title="day of the decision (UTC)", grid=False)),
+            y=charts.y_axis("alerts", "alerts", "~s"),
+            color=charts.named("what", VERDICTS),
+            order=alt.Order("what:N"),
+            tooltip=[charts.tip("when", "day"), charts.tip("what", "what"), charts.tip("alerts", "alerts", ",d")],
+        )
+    )  # fmt: skip
+    st.altair_chart(
+        charts.finished(chart, "What became of the alerts", "Alerts of each day by verdict", 220),
+        width="stretch",
+    )
+    confirmed = sum(day.confirmed for day in work.quality)
+    reviewed = confirmed + sum(day.dismissed for day in work.quality)
+    known, frauds = sum(day.known for day in work.quality), sum(day.known_fraud for day in work.quality)
+    said = (
+        [f"{figures.share(confirmed / reviewed)} of {figures.count(reviewed)} reviewed alerts were fraud"]
+        if reviewed
+        else []
+    )
+    if known:
+        said.append(
+            f"by verdicts and messages together {figures.share(frauds / known)} of {figures.count(known)}"
+        )
+    st.caption(("; ".join(said) or "No alert was reviewed yet") + ".")
+
+
+def versions(found: Sequence[Registered], chosen: Registered) -> None:
+    """All versions side by side, and the chosen one against the champion."""
+    st.dataframe(
+        pd.DataFrame(
+            {
+                "version": [model.version for model in found],
+                "status": [model.status.value.replace("_", " ") for model in found],
+                "algorithm": [model.algorithm for model in found],
+                "made (UTC)": [figures.instant(model.created_at, seconds=False) for model in found],
+                **{
+                    name.replace("_", " "): [
+                        figures.figure(model.manifest.get("metrics", {}).get(name)) for model in found
+                    ]
+                    for name in FIGURES
+                },
+                "features": [len(model.manifest.get("features", ())) for model in found],
+                "learned from": [
+                    figures.count(model.manifest.get("training", {}).get("rows", 0)) for model in found
+                ],
+            }
+        ),
+        hide_index=True,
+    )
+    champion = next((model for model in found if model.status is Status.CHAMPION), None)
+    if champion is None:
+        _promote(chosen, "No model is champion, so nothing is scored.")
+    elif champion.version != chosen.version:
+        _against(chosen, champion)
+
+
+def _against(chosen: Registered, champion: Registered) -> None:
+    st.subheader("Against the champion", anchor=False)
+    own, best = chosen.manifest.get("metrics", {}), champion.manifest.get("metrics", {})
+    for cell, name in zip(st.columns(len(FIGURES)), FIGURES, strict=True):
+        a, b = own.get(name), best.get(name)
+        cell.metric(
+            name.replace("_", " ").capitalize(),
+            figures.figure(a),
+            None if a is None or b is None else f"{a - b:+.3f} against {b:.3f}",
+            border=True,
+        )
+    a, b = own.get("average_precision"), best.get("average_precision")
+    if a is None or b is None:
+        said = "One of the two could not be judged, so they cannot be compared."
+    elif a > b:
+        said = "It found fraud better than the champion, each judged on its own test windows."
+    else:
+        said = "It did not find fraud better than the champion."
+    _promote(chosen, said)
+
+
+def _promote(chosen: Registered, said: str) -> None:
+    shell.html(
+        f'<p class="fs-text">{escaped(said)} To let it score: <code>fraudstream models promote {escaped(chosen.version)}</code>;'
+        " <code>fraudstream models rollback</code> leads back.</p>"
+    )

@@ -1,0 +1,81 @@
+"""The password: asked once for each session, compared in constant time, and slow to guess."""
+
+import hmac
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import streamlit as st
+
+from fraudstream.dashboard import launch
+from fraudstream.settings import DashboardSettings
+
+FREE = 3
+"""Wrong passwords before a wait: people mistype."""
+LONGEST_WAIT = 60.0
+"""Seconds; a guesser gets 1,440 tries a day, and whoever knows the password never waits longer."""
+REMEMBERED = 10_000
+"""Addresses whose failures are kept: an attacker with more must not fill the memory."""
+
+
+@dataclass
+class Throttle:
+    """Wrong passwords by the address they came from; each beyond FREE doubles the wait until the next one is looked at."""
+
+    clock: Callable[[], float] = time.monotonic
+    _failures: "OrderedDict[str, tuple[int, float]]" = field(default_factory=OrderedDict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def attempt(self, address: str, given: str, password: str) -> float | None:
+        """None where the password is right; else the seconds until another one is looked at. One inside the wait is not."""
+        with self._lock:
+            count, last = self._failures.get(address, (0, 0.0))
+            waits = last + wait(count) - self.clock()
+            if count > FREE and waits > 0:
+                return waits
+            if hmac.compare_digest(given.encode(), password.encode()):
+                self._failures.pop(address, None)
+                return None
+            self._failures[address] = (count + 1, self.clock())
+            self._failures.move_to_end(address)
+            if len(self._failures) > REMEMBERED:
+                self._failures.popitem(last=False)
+            return wait(count + 1)
+
+
+def wait(failures: int) -> float:
+    """Seconds to wait after so many wrong passwords in a row."""
+    return min(2.0 ** (failures - FREE), LONGEST_WAIT) if failures > FREE else 0.0
+
+
+@st.cache_resource
+def _throttle() -> Throttle:
+    return Throttle()
+
+
+def passed(settings: DashboardSettings) -> bool:
+    """Whether this session may see the pages; asks for the password where it may not yet.
+
+    Raises SettingsError where the server, started by other means than `fraudstream dashboard`, is open to everybody.
+    """
+    address = st.get_option("server.address") or "0.0.0.0"  # noqa: S104 - Streamlit's own default
+    launch.check_closed(settings.model_copy(update={"host": address}))
+    secret = settings.secret()
+    if secret is None or st.session_state.get("passed"):
+        return True
+    with st.container(horizontal_alignment="center"), st.form("password", width=380):
+        st.subheader("fraudstream")
+        given = st.text_input("Password", type="password", autocomplete="current-password")
+        if st.form_submit_button("Open", type="primary", width="stretch") and given:
+            waits = _throttle().attempt(st.context.ip_address or "local", given, secret.get_secret_value())
+            if waits is None:
+                st.session_state["passed"] = True
+                st.rerun()
+            st.error(
+                "Wrong password."
+                if waits <= 0
+                else f"Wrong password, or too soon: wait {waits:.0f} s, then try again."
+            )
+    return False

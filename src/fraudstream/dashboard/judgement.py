@@ -1,0 +1,254 @@
+"""How a model was judged when it was trained, from its manifest: detection, features, calibration."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+import pandas as pd
+import streamlit as st
+
+from fraudstream.dashboard import charts, figures, shell
+from fraudstream.features.definitions import FEATURES
+from fraudstream.store.watch import Reviewed
+
+OTHERS = {"amount": charts.AMBER, "random": charts.GREY}
+"""The baselines of every report."""
+MOST_IMPORTANT = 15
+WIDE = 100.0
+"""Largest value over the middle one from which on a feature is drawn on a logarithmic scale."""
+Z = 1.96
+"""Of the 95 % interval."""
+
+
+def detection(manifest: Mapping[str, Any]) -> None:
+    """The precision-recall curve, kinds of fraud and test windows."""
+    if not manifest.get("folds"):
+        shell.empty(
+            "This model could not be judged.",
+            "Its history was too short, or no transaction in it was known to be fraud. Train on a longer history.",
+        )
+        return
+    left, right = st.columns([3, 2], gap="medium")
+    with left:
+        _curve(manifest)
+    with right:
+        _scenarios(manifest.get("scenarios", {}))
+    _windows(manifest["folds"])
+
+
+def _curve(manifest: Mapping[str, Any]) -> None:
+    curves = manifest.get("curves") or {}
+    if not curves:
+        shell.empty("The curve was not kept.", "Models trained with this version of fraudstream keep it.")
+        return
+    own = str(manifest.get("algorithm"))
+    colours = {own: charts.ORANGE} | {name: OTHERS.get(name, charts.BLUE) for name in curves if name != own}
+    data = pd.DataFrame(
+        [
+            {"way": name, "recall": place / (len(curve) - 1), "precision": precision}
+            for name, curve in curves.items()
+            for place, precision in enumerate(curve)
+        ]
+    )
+    chart = (
+        alt.Chart(data)
+        .mark_line(strokeWidth=2, interpolate="step-before", clip=True)
+        .encode(
+            x=alt.X("recall:Q", axis=alt.Axis(title="recall: share of the fraud that is found", format="%", grid=False)),
+            y=charts.y_axis("precision", "precision: share of the alerts that are fraud", "%", domain=[0, 1]),
+            color=charts.named("way", colours),
+            tooltip=[
+                charts.tip("way", "way"), charts.tip("recall", "recall", ".0%"), charts.tip("precision", "precision", ".1%"),
+            ],
+        )
+    )  # fmt: skip
+    about = "Precision at each recall, mean of the test windows, for the model and the baselines"
+    st.altair_chart(charts.finished(chart, "Precision against recall", about, 330), width="stretch")
+
+
+def _scenarios(scenarios: Mapping[str, Mapping[str, Any]]) -> None:
+    if not scenarios:
+        shell.empty(
+            "Kinds of fraud are not known.", "The transactions name none (<code>fraud_scenario</code>)."
+        )
+        return
+    data = pd.DataFrame(
+        [
+            {"kind": name.replace("_", " "), "recall": found["recall_at_budget"], "frauds": found["frauds"]}
+            for name, found in scenarios.items()
+        ]
+    )
+    base = alt.Chart(data).encode(
+        y=alt.Y("kind:N", sort="-x", axis=alt.Axis(title=None, labelLimit=170)),
+        tooltip=[
+            charts.tip("kind", "kind"), charts.tip("recall", "found", ".0%"), charts.tip("frauds", "frauds", ",d"),
+        ],
+    )  # fmt: skip
+    bars = base.mark_bar(color=charts.ORANGE, cornerRadiusEnd=3).encode(
+        x=alt.X("recall:Q", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(title="share found within the alert budget", format="%", tickCount=5))
+    )  # fmt: skip
+    about = "Share of the frauds of each kind that the alert budget finds"
+    st.altair_chart(charts.finished(bars, "Found, by kind of fraud", about, 330), width="stretch")
+
+
+def _windows(folds: Sequence[Mapping[str, Any]]) -> None:
+    st.subheader("Test windows", anchor=False)
+    data = pd.DataFrame(
+        {
+            "from": [str(fold["test_from"])[:10] for fold in folds],
+            "to": [str(fold["test_until"])[:10] for fold in folds],
+            "learned until": [str(fold["train_until"])[:10] for fold in folds],
+            "transactions": [figures.count(fold["transactions"]) for fold in folds],
+            "frauds": [figures.count(fold["frauds"]) for fold in folds],
+            "average precision": [figures.figure(fold.get("average_precision")) for fold in folds],
+            "amount alone": [
+                figures.figure(fold["baselines"]["amount"].get("average_precision")) for fold in folds
+            ],
+            "recall at the budget": [figures.share(fold.get("recall_at_budget")) for fold in folds],
+            "alert rate": [figures.share(fold.get("alert_rate"), 2) for fold in folds],
+        }
+    )
+    st.dataframe(data, hide_index=True)
+
+
+def features(manifest: Mapping[str, Any]) -> None:
+    """What the model looks at, and how risk depends on it."""
+    importance, dependence = manifest.get("importance") or {}, manifest.get("dependence") or {}
+    if not importance:
+        shell.empty(
+            "What this model looks at was not kept.",
+            "Models trained with this version of fraudstream keep it.",
+        )
+        return
+    left, right = st.columns([2, 3], gap="medium")
+    with left:
+        _importance(importance)
+    with right:
+        if not dependence:
+            shell.empty("The risk depends on no single feature.", "Only together do they move it.")
+            return
+        name = st.selectbox(
+            "How risk depends on",
+            list(dependence),
+            key="feature",
+            format_func=lambda name: f"{name}: {_meaning(name)}",
+        )
+        _dependence(name, dependence[name], manifest.get("threshold"))
+
+
+def _meaning(name: str) -> str:
+    return FEATURES[name].meaning if name in FEATURES else "not a feature of this version"
+
+
+def _importance(importance: Mapping[str, float]) -> None:
+    data = pd.DataFrame(
+        [
+            {"feature": name, "change": change, "meaning": _meaning(name)}
+            for name, change in list(importance.items())[:MOST_IMPORTANT]
+        ]
+    )
+    chart = (
+        alt.Chart(data)
+        .mark_bar(color=charts.BLUE, cornerRadiusEnd=3)
+        .encode(
+            y=alt.Y("feature:N", sort=None, axis=alt.Axis(title=None, labelLimit=190)),
+            x=alt.X("change:Q", axis=alt.Axis(title="change of the risk of a flagged transaction", format="~%", tickCount=5)),
+            tooltip=[
+                charts.tip("feature", "feature"), charts.tip("meaning", "what it says"), charts.tip("change", "change", ".2%"),
+            ],
+        )
+    )  # fmt: skip
+    about = "By how much the risk of a flagged transaction changes when one feature alone takes a usual value"
+    st.altair_chart(
+        charts.finished(chart, "Importance", about, max(200, 24 * len(data) + 40)), width="stretch"
+    )
+    st.caption(
+        "How far the risk of a flagged transaction moves, when this feature alone takes the value of a usual one."
+    )
+
+
+def _dependence(name: str, curve: Mapping[str, Sequence[float]], threshold: float | None) -> None:
+    values = curve["value"]
+    data = pd.DataFrame(
+        [
+            {"value": value, "risk": risk, "who": who}
+            for who, risks in (
+                ("flagged transactions", curve["flagged"]),
+                ("usual transactions", curve["usual"]),
+            )
+            for value, risk in zip(values, risks, strict=True)
+        ]
+    )
+    middle = abs(values[len(values) // 2]) or 1.0
+    wide = max(map(abs, values)) / middle > WIDE
+    scale = alt.Scale(type="symlog", constant=middle) if wide else alt.Scale(zero=False)
+    colours = {"flagged transactions": charts.ORANGE, "usual transactions": charts.BLUE}
+    base = alt.Chart(data).encode(
+        x=alt.X("value:Q", scale=scale, axis=alt.Axis(title=_meaning(name), format="~s", tickCount=6, grid=False)),
+        y=charts.y_axis("risk", "mean risk", "~%", zero=True),
+        color=charts.named("who", colours),
+        tooltip=[charts.tip("who", "who"), charts.tip("value", name, ",.4~g"), charts.tip("risk", "mean risk", ".1%")],
+    )  # fmt: skip
+    drawn: Any = base.mark_line(strokeWidth=2) + base.mark_circle(size=45)
+    if isinstance(threshold, (int, float)):
+        drawn = drawn + charts.rule_at(threshold, "threshold")
+    about = f"Mean risk when all of a sample have the same {name}"
+    st.altair_chart(charts.finished(drawn, f"Risk by {name}", about, 330), width="stretch")
+
+
+def calibration(manifest: Mapping[str, Any], reviewed: Sequence[Reviewed]) -> None:
+    """Whether a risk of 70 % means fraud in 70 % of the cases."""
+    rows = [
+        _judged("test windows", bin_["risk"], bin_["fraud"], bin_["transactions"])
+        for bin_ in manifest.get("calibration") or ()
+    ]
+    rows += [
+        _judged("reviewed alerts", found.risk, found.fraud / found.reviewed, found.reviewed)
+        for found in reviewed
+    ]
+    if not rows:
+        shell.empty(
+            "Nothing to compare the risk with yet.",
+            "It takes transactions that are known to be fraud, or reviewed alerts.",
+        )
+        return
+    if manifest.get("tier") == "label_free":
+        st.info(
+            "This model learned without labels: its risk is an order, not a probability. Do not expect the diagonal."
+        )
+    data = pd.DataFrame(rows)
+    colours = {"test windows": charts.BLUE, "reviewed alerts": charts.ORANGE}
+    base = alt.Chart(data).encode(
+        x=alt.X("risk:Q", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(title="risk that the model gave", format="%", grid=False)),
+        color=charts.named("where", colours),
+        tooltip=[
+            charts.tip("where", "where"), charts.tip("risk", "mean risk", ".1%"), charts.tip("fraud", "was fraud", ".1%"),
+            charts.tip("transactions", "transactions", ",d"),
+        ],
+    )  # fmt: skip
+    spread = base.mark_rule(strokeWidth=2, opacity=0.55).encode(
+        y=charts.y_axis("low", "share that was fraud", "%", domain=[0, 1]), y2="high:Q"
+    )
+    points = base.mark_circle(size=90, opacity=1).encode(y="fraud:Q")
+    diagonal = (
+        alt.Chart(pd.DataFrame({"risk": [0, 1], "fraud": [0, 1]}))
+        .mark_line(strokeDash=[5, 4], color=charts.GREY, strokeWidth=1.5)
+        .encode(x="risk:Q", y="fraud:Q")
+    )
+    about = "For each tenth of the risk, the share that was fraud; on the diagonal the risk is a probability"
+    st.altair_chart(charts.finished(diagonal + spread + points, "Calibration", about, 360), width="stretch")
+    st.caption(
+        "Each point is a tenth of the range of risk, with its 95 % interval; on the dashed line, a risk is a probability."
+    )
+
+
+def _judged(where: str, risk: float, fraud: float, transactions: int) -> dict[str, object]:
+    """With Wilson's interval, which holds for shares near 0 and 1, too."""
+    n = max(transactions, 1)
+    middle = (fraud + Z**2 / (2 * n)) / (1 + Z**2 / n)
+    half = Z / (1 + Z**2 / n) * math.sqrt(fraud * (1 - fraud) / n + Z**2 / (4 * n**2))
+    return {
+        "where": where, "risk": risk, "fraud": fraud, "transactions": transactions,
+        "low": max(middle - half, 0.0), "high": min(middle + half, 1.0),
+    }  # fmt: skip

@@ -1,0 +1,170 @@
+"""Starts the dashboard: a Streamlit server in a process of its own, with its settings in the environment.
+
+Nothing heavy is imported here, and no secret stands on a command line.
+"""
+
+import errno
+import ipaddress
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from fraudstream.errors import ServiceError, SettingsError
+from fraudstream.logs import get_logger
+from fraudstream.settings import PREFIX, DashboardSettings
+
+log = get_logger("dashboard.launch")
+
+START_SECONDS = 120.0
+"""Two seconds as a rule; Streamlit's first import on a cold, busy machine takes a minute."""
+STOP_SECONDS = 10.0
+THEME = Path(__file__).with_name("theme.toml")
+
+
+@dataclass(frozen=True)
+class Dashboard:
+    """A dashboard that answers."""
+
+    url: str
+    process: "subprocess.Popen[bytes]"
+
+    def wait(self) -> None:
+        """Until it ends by itself. Raises ServiceError, as it never should."""
+        code = self.process.wait()
+        raise ServiceError(f"The dashboard ended with code {code}.", hint="The lines above say why.")
+
+
+@contextmanager
+def started(settings: DashboardSettings) -> Iterator[Dashboard]:
+    """Run the dashboard while the block lasts; it is there when the block begins, and gone when it is left.
+
+    The process ends with us even where we are killed: it holds the other end of a pipe of ours.
+    Raises SettingsError where it would be open to everybody, ServiceError where it cannot start.
+    """
+    check_closed(settings)
+    _check_free(settings.host, settings.port)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fraudstream.dashboard.server"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,  # Streamlit's own greeting
+        env=os.environ | variables(settings),
+        # Ctrl-C on the terminal reaches us alone, and we end it in order.
+        start_new_session=True,
+    )
+    try:
+        _await(process, settings)
+        yield Dashboard(f"http://{_bracketed(settings.host)}:{settings.port}", process)
+    finally:
+        _end(process)
+
+
+def variables(settings: DashboardSettings) -> dict[str, str]:
+    """The environment of the server. Ours wins over a `.streamlit/config.toml` of the user's."""
+    streamlit = {
+        "SERVER_ADDRESS": settings.host,
+        "SERVER_PORT": str(settings.port),
+        "SERVER_HEADLESS": "true",
+        "SERVER_SHOW_EMAIL_PROMPT": "false",
+        "SERVER_FILE_WATCHER_TYPE": "none",
+        "SERVER_MAX_UPLOAD_SIZE": "1",
+        "BROWSER_GATHER_USAGE_STATS": "false",
+        "CLIENT_TOOLBAR_MODE": "viewer",
+        # What a defect says may hold data; it goes to our stderr, not into the page.
+        "CLIENT_SHOW_ERROR_DETAILS": "none",
+        "CLIENT_SHOW_ERROR_LINKS": "false",
+        "THEME_BASE": str(THEME),
+        "LOGGER_LEVEL": "warning",
+    }
+    if is_loopback(settings.host):
+        # A page elsewhere whose name suddenly means 127.0.0.1 must not read alerts (DNS rebinding).
+        streamlit["SERVER_ALLOWED_HOSTS"] = f"localhost 127.0.0.1 {_bracketed(settings.host)}"
+    ours = {f"{PREFIX}DASHBOARD__HOST": settings.host, f"{PREFIX}DASHBOARD__PORT": str(settings.port)}
+    return {f"STREAMLIT_{name}": value for name, value in streamlit.items()} | ours
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches the address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def check_closed(settings: DashboardSettings) -> None:
+    """Raise SettingsError where other machines could open the dashboard without a password."""
+    if not is_loopback(settings.host) and settings.secret() is None:
+        raise SettingsError(
+            f"The dashboard shows customers' transactions, and {settings.host} can be reached from other machines.",
+            hint=f"Set {PREFIX}DASHBOARD__PASSWORD_FILE (or __PASSWORD), or stay on --host 127.0.0.1.",
+        )
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _check_free(host: str, port: int) -> None:
+    """Raise ServiceError where the address is not ours to listen on."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            # As servers do: connections that are still closing do not count, a listener does.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise ServiceError(
+                f"Port {port} of {host} is taken, perhaps by a dashboard that runs already.",
+                hint=f"Open http://{_bracketed(host)}:{port}, or choose another port: `fraudstream dashboard --port {port % 65535 + 1}`.",
+            ) from None
+        raise ServiceError(
+            f"The dashboard cannot listen on {host}, port {port}: {error.strerror or error}.",
+            hint="Give an address of this machine with --host, and a port above 1023 with --port.",
+        ) from None
+
+
+def _await(process: "subprocess.Popen[bytes]", settings: DashboardSettings) -> None:
+    """Until it answers. Raises ServiceError."""
+    everywhere = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - compared, not bound
+    host = everywhere.get(settings.host, _bracketed(settings.host))
+    # A proxy of the environment has no business between us and our own process.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        if process.poll() is not None:
+            raise ServiceError(
+                f"The dashboard ended with code {process.returncode} before it answered.",
+                hint="The lines above say why.",
+            )
+        try:
+            with opener.open(f"http://{host}:{settings.port}/_stcore/health", timeout=5) as answer:
+                if answer.status == 200:  # noqa: PLR2004 - HTTP's OK
+                    return
+        except OSError:
+            pass  # Not listening yet.
+        if time.monotonic() > deadline:
+            raise ServiceError(
+                f"The dashboard did not answer within {START_SECONDS:g} s and was stopped.",
+                hint="See whether the machine is very busy, then start it again.",
+            )
+        time.sleep(0.05)
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """In order, and by force where that takes too long."""
+    assert process.stdin is not None, "opened as a pipe"  # noqa: S101 - narrows the type
+    process.stdin.close()
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        log.warning("The dashboard did not end within %g s; it was killed.", STOP_SECONDS)
+        process.kill()
+        process.wait()

@@ -1,0 +1,112 @@
+"""Model: how well it finds fraud, what it looks at, whether its risks mean what they say, and whether they still do."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import streamlit as st
+
+from fraudstream.dashboard import comparison, figures, judgement, shell
+from fraudstream.dashboard.figures import escaped
+from fraudstream.settings import PostgresSettings
+from fraudstream.store import registry, watch
+from fraudstream.store.registry import Registered, Status
+
+FIGURES = {
+    "average_precision": ("Average precision", "Area under the precision-recall curve: mean of the test windows."),
+    "card_precision_100": (
+        "Card precision at 100",
+        "Of the 100 customers with the highest risk on a day, the share that was compromised.",
+    ),
+    "recall_at_budget": ("Recall at the budget", "The share of the fraud that the alert budget finds."),
+    "roc_auc": ("ROC AUC", "Chance that a fraud ranks above a legitimate transaction; flattering where fraud is rare."),
+}  # fmt: skip
+"""Of the manifest, with what they are called and what they say."""
+
+
+def page() -> None:
+    """The whole page."""
+    shell.title(
+        "Model", "How each model was judged on later transactions than it learned from, and how it does now."
+    )
+    shell.guarded(_body)()
+
+
+def _body(postgres: PostgresSettings) -> None:
+    found = registry.models(postgres)
+    if not found:
+        shell.empty(
+            "There is no model yet.",
+            "Train one on what is stored with <code>fraudstream train</code>; the first one becomes champion by itself.",
+        )
+        return
+    model = _choose(found)
+    manifest = model.manifest
+    _about(model)
+    _figures(manifest)
+    detection, features, calibration, now, versions = st.tabs(
+        ["Detection", "Features", "Calibration", "At work", "Versions"]
+    )
+    work = watch.at_work(postgres, model.version)
+    with detection:
+        judgement.detection(manifest)
+    with features:
+        judgement.features(manifest)
+    with calibration:
+        judgement.calibration(manifest, work.reviewed)
+    with now:
+        comparison.at_work(work, manifest)
+    with versions:
+        comparison.versions(found, model)
+
+
+def _choose(found: list[Registered]) -> Registered:
+    champion = next((place for place, model in enumerate(found) if model.status is Status.CHAMPION), 0)
+    names = {
+        model.version: f"{model.version} · {model.status.value.replace('_', ' ')} · {model.algorithm}"
+        for model in found
+    }
+    chosen = st.selectbox("Version", list(names), index=champion, format_func=names.__getitem__, width=460)
+    return next(model for model in found if model.version == chosen)
+
+
+def _about(model: Registered) -> None:
+    manifest, learnt = model.manifest, model.manifest.get("training", {})
+    tag = {Status.CHAMPION: "good", Status.CANDIDATE: "new"}.get(model.status, "")
+    parts = [
+        f'<span class="fs-tag {tag}">{model.status.value.replace("_", " ")}</span> {escaped(model.algorithm)}'
+    ]
+    if "rows" in learnt:
+        parts.append(
+            f"learned from {figures.count(learnt['rows'])} transactions ({figures.count(learnt.get('frauds', 0))} known"
+            f" frauds), {_day(learnt.get('from'))} to {_day(learnt.get('until'))}"
+        )
+    if "threshold" in manifest:
+        parts.append(f"flags from a risk of {figures.share(manifest['threshold'], 2)}")
+    parts.append(f"made {figures.instant(model.created_at, seconds=False)} UTC")
+    shell.html(f'<div class="fs-quiet">{" · ".join(parts)}</div>')
+    for note in manifest.get("notes", ()):
+        shell.html(f'<div class="fs-quiet fs-text">{escaped(note)}</div>')
+
+
+def _day(text: object) -> str:
+    try:
+        return f"{datetime.fromisoformat(str(text)):%Y-%m-%d}"
+    except ValueError:
+        return figures.NOTHING
+
+
+def _figures(manifest: Mapping[str, Any]) -> None:
+    own, amount = manifest.get("metrics", {}), manifest.get("baselines", {}).get("amount", {})
+    for cell, (name, (called, meaning)) in zip(st.columns(len(FIGURES)), FIGURES.items(), strict=True):
+        interval = own.get(f"{name}_interval")
+        cell.metric(
+            called,
+            figures.figure(own.get(name)),
+            f"amount alone {figures.figure(amount.get(name))}"
+            + (f"; 95 % {interval[0]:.2f} to {interval[1]:.2f}" if interval else ""),
+            delta_color="off",
+            delta_arrow="off",
+            help=meaning,
+            border=True,
+        )

@@ -1,0 +1,183 @@
+"""Overview: how much flows, how much of it is fraud, what is at stake, and the newest alerts."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from fraudstream.dashboard import charts, figures, shell, tables
+from fraudstream.settings import PostgresSettings
+from fraudstream.store import overview as store
+from fraudstream.store import review
+
+REFRESH_SECONDS = 15
+NEWEST = 8
+
+
+@dataclass(frozen=True)
+class _Range:
+    length: timedelta
+    steps: tuple[store.Step, ...]
+    """That make sense, the usual one first."""
+
+
+RANGES = {
+    "24 hours": _Range(timedelta(days=1), ("hour",)),
+    "7 days": _Range(timedelta(days=7), ("hour", "day")),
+    "30 days": _Range(timedelta(days=30), ("day", "hour")),
+    "90 days": _Range(timedelta(days=90), ("day", "hour")),
+    "1 year": _Range(timedelta(days=365), ("day",)),
+}
+USUAL_RANGE = "7 days"
+SERIES = {"known fraud": charts.ORANGE, "alerts": charts.AMBER}
+
+
+def page(alerts_page: Any) -> None:
+    """The whole page; it renews itself."""
+    shell.title("Overview", "What flows through the stream. Times are UTC, by the transactions' own clock.")
+    left, middle, right = st.columns([4, 2, 2], vertical_alignment="bottom")
+    chosen = left.segmented_control("Range", list(RANGES), default=USUAL_RANGE, key="range") or USUAL_RANGE
+    steps = RANGES[chosen].steps
+    step = middle.segmented_control(
+        "By", steps, default=steps[0], key=f"step of {chosen}", disabled=len(steps) == 1
+    )
+    measure = right.segmented_control(
+        "Show", ["Transactions", "Money"], default="Transactions", key="measure"
+    )
+    _renewed(RANGES[chosen].length, step or steps[0], measure == "Money", alerts_page)
+
+
+@st.fragment(run_every=REFRESH_SECONDS)
+def _renewed(length: timedelta, step: store.Step, money: bool, alerts_page: Any) -> None:
+    def body(postgres: PostgresSettings) -> None:
+        found = store.overview(postgres, length, step)
+        if found is None:
+            shell.empty(
+                "Nothing has come through the stream yet.",
+                "Send transactions with <code>fraudstream produce</code> and store them with"
+                " <code>fraudstream consume</code>, or let <code>fraudstream demo</code> do everything.",
+            )
+            return
+        _numbers(found)
+        _trend(found, step, money=money)
+        _newest(postgres, lambda: st.switch_page(alerts_page))
+
+    shell.guarded(body)()
+
+
+def _numbers(found: store.Overview) -> None:
+    now, before = found.totals, found.before
+    everything = now["transactions"].count + now["fraud"].count
+    earlier = before["transactions"].count + before["fraud"].count
+    rate = now["alerts"].count / now["scores"].count if now["scores"].count else None
+    stakes = found.stakes
+    cells = st.columns(4)
+    cells[0].metric(
+        "Transactions",
+        figures.short(everything),
+        figures.change(everything, earlier),
+        delta_color="off",
+        help="Against as long a time before.",
+        border=True,
+    )
+    cells[1].metric(
+        "Known fraud",
+        f"{figures.short(now['fraud'].count)} · {figures.share(now['fraud'].count / everything if everything else None, 2)}",
+        f"{figures.short(now['fraud'].amount)} in money",
+        delta_color="off",
+        delta_arrow="off",
+        help="By what the messages themselves say, where a simulator or a replayed file knows it.",
+        border=True,
+    )
+    cells[2].metric(
+        "Alerts",
+        f"{figures.short(now['alerts'].count)} · {figures.share(rate, 2)}",
+        f"{figures.count(stakes.confirmed)} confirmed, {figures.count(stakes.dismissed)} dismissed",
+        delta_color="off",
+        delta_arrow="off",
+        help="Flagged transactions, and their share of all scored ones.",
+        border=True,
+    )
+    caught = stakes.caught_amount / now["fraud"].amount if now["fraud"].amount else None
+    cells[3].metric(
+        "Money at stake",
+        figures.short(stakes.waiting_amount),
+        f"{figures.count(stakes.waiting)} alerts wait"
+        + (f"; {figures.share(min(caught, 1.0), 0)} of fraud money caught" if caught is not None else ""),
+        delta_color="off",
+        delta_arrow="off",
+        help="The amounts of alerts that nobody has reviewed; and of the money in known fraud, the part that was flagged."
+        " Amounts are added as they are, whatever the currency.",
+        border=True,
+    )
+
+
+def _trend(found: store.Overview, step: store.Step, *, money: bool) -> None:
+    data = _filled(found, step)
+    value, unit = ("amount", f"money per {step}") if money else ("count", f"transactions per {step}")
+    usual = data[data["kind"] == "transactions"]
+    tips = [
+        charts.tip("when", "from (UTC)"), charts.tip("count", "transactions", ",d"), charts.tip("amount", "money", ",.2f"),
+    ]  # fmt: skip
+    legitimate = charts.Series(value, "Legitimate, or not known", unit)
+    st.altair_chart(charts.area(usual, legitimate, tips), width="stretch")
+    left, right = st.columns(2)
+    bad = data[data["kind"].isin(["fraud", "alerts"])].assign(
+        series=lambda rows: rows["kind"].map({"fraud": "known fraud", "alerts": "alerts"})
+    )
+    tips = [charts.tip("series", "what"), *tips]
+    both = charts.Series(value, "Fraud and alerts", unit)
+    left.altair_chart(charts.lines(bad, both, "series", SERIES, tips), width="stretch")
+    with right:
+        _alert_rate(data)
+
+
+def _alert_rate(data: pd.DataFrame) -> None:
+    rates = _rates(data)
+    if rates["scores"].sum() == 0:
+        shell.empty(
+            "Nothing was scored in this time.", "Score the stream with <code>fraudstream score</code>."
+        )
+        return
+    tips = [
+        charts.tip("when", "from (UTC)"), charts.tip("rate", "alert rate", ".3%"), charts.tip("alerts", "alerts", ",d"),
+        charts.tip("scores", "scored", ",d"),
+    ]  # fmt: skip
+    series = charts.Series("rate", "Alert rate", "share of scored transactions", ".2%")
+    st.altair_chart(
+        charts.lines(rates.dropna(), series, "name", {"alert rate": charts.AMBER}, tips), width="stretch"
+    )
+
+
+def _filled(found: store.Overview, step: store.Step) -> pd.DataFrame:
+    """Every kind at every step: an hour in which nothing came is zero, not a gap that a line jumps over."""
+    first = found.since.replace(hour=0) if step == "day" else found.since
+    times = pd.date_range(first, found.until, freq="D" if step == "day" else "h", inclusive="left")
+    index = pd.MultiIndex.from_product([store.KINDS, times], names=["kind", "time"])
+    data = shell.frame(store.Bucket, found.buckets)
+    data["time"] = pd.to_datetime(data["time"], utc=True)
+    data = data.set_index(["kind", "time"]).reindex(index, fill_value=0).reset_index()
+    return data.assign(when=data["time"].dt.strftime("%Y-%m-%d %H:%M"))
+
+
+def _rates(data: pd.DataFrame) -> pd.DataFrame:
+    wide = data.pivot_table(
+        index=["time", "when"], columns="kind", values="count", aggfunc="sum"
+    ).reset_index()
+    return wide.assign(rate=(wide["alerts"] / wide["scores"]).where(wide["scores"] > 0), name="alert rate")
+
+
+def _newest(postgres: PostgresSettings, go: Callable[[], None]) -> None:
+    st.subheader("Newest alerts", anchor=False)
+    found = review.queue(postgres, review.Wanted("all"), NEWEST)
+    if not found:
+        shell.empty("No alert yet.", "Flagged transactions appear here and on the page Alerts.")
+        return
+    chosen = tables.queue(found, key="newest")
+    if chosen is not None:
+        st.session_state["alert"] = chosen
+        go()
+    st.caption("Select a row to review it.")

@@ -1,0 +1,194 @@
+"""Pipeline: how far the streams are, how fast decisions come, and what could not be read."""
+
+import re
+from collections.abc import Sequence
+
+import pandas as pd
+import streamlit as st
+
+from fraudstream.dashboard import charts, figures, shell
+from fraudstream.dashboard.figures import escaped
+from fraudstream.schema import PERSONAL
+from fraudstream.settings import PostgresSettings
+from fraudstream.store import pipeline as store
+
+REFRESH_SECONDS = 5
+STALE_SECONDS = 60.0
+"""A running stream writes every few seconds; one that has been silent so long is not running, or stuck."""
+BEHIND = 10_000
+"""Messages from which on a stream is called behind: more than a few seconds of a busy one."""
+PERCENTILES = {"p50": charts.BLUE, "p95": charts.AMBER, "p99": charts.ORANGE}
+_PERSONAL = re.compile(
+    rf'("?(?:{"|".join(sorted(PERSONAL))})"?\s*[:=]\s*)("(?:[^"\\]|\\.)*"?|[^\s,}}\]]*)', re.IGNORECASE
+)
+_ADDRESS = re.compile(r"[^\s\"'<>,;:]+@[^\s\"'<>,;:]+")
+
+
+def page() -> None:
+    """The whole page; it renews itself."""
+    shell.title("Pipeline", "The streams as they said last. Times are UTC.")
+    _renewed()
+
+
+@st.fragment(run_every=REFRESH_SECONDS)
+def _renewed() -> None:
+    shell.guarded(_body)()
+
+
+def _body(postgres: PostgresSettings) -> None:
+    found = store.pipeline(postgres)
+    _numbers(found)
+    left, right = st.columns(2, gap="medium")
+    with left:
+        _progress(found.progress)
+    with right:
+        _latency(found.latency)
+    _rejected(found)
+
+
+def _numbers(found: store.Pipeline) -> None:
+    running = {p.stream for p in found.progress if p.age_seconds < STALE_SECONDS}
+    silent = {p.stream for p in found.progress} - running
+    lag = sum(max(p.end_offset - p.next_offset, 0) for p in found.progress if p.stream in running)
+    last = found.latency[-1] if found.latency else None
+    waiting = sum(reason.waiting for reason in found.reasons)
+    cells = st.columns(4)
+    cells[0].metric(
+        "Streams running",
+        figures.count(len(running)),
+        f"silent: {', '.join(sorted(map(figures.plain, silent)))}" if silent else ", ".join(sorted(map(figures.plain, running))) or None,
+        delta_color="off", delta_arrow="off", border=True,
+        help="Each writes where it stands every few seconds.",
+    )  # fmt: skip
+    cells[1].metric(
+        "Messages waiting", figures.short(lag), "behind" if lag > BEHIND else "keeping up" if running else None,
+        delta_color="off", delta_arrow="off", border=True, help="In Kafka, not yet read by the running streams.",
+    )  # fmt: skip
+    cells[2].metric(
+        "Decision, median",
+        f"{last.p50_ms:,.0f} ms" if last else figures.NOTHING,
+        f"99 % within {last.p99_ms:,.0f} ms" if last else None,
+        delta_color="off", delta_arrow="off", border=True,
+        help="From a transaction's entry into Kafka to its decision, in the last minute with decisions.",
+    )  # fmt: skip
+    cells[3].metric(
+        "Rejected, waiting", figures.count(waiting), f"of the newest {figures.count(sum(r.count for r in found.reasons))}",
+        delta_color="off", delta_arrow="off", border=True,
+        help="Messages that could not be read and were not sent again.",
+    )  # fmt: skip
+
+
+def _progress(found: Sequence[store.Progress]) -> None:
+    st.subheader("Lag by partition", anchor=False)
+    if not found:
+        shell.empty(
+            "No stream has run yet.",
+            "Start one with <code>fraudstream consume</code> or <code>fraudstream score</code>.",
+        )
+        return
+    st.dataframe(
+        pd.DataFrame(
+            {
+                "stream": [p.stream for p in found],
+                "topic": [p.topic for p in found],
+                "partition": [p.partition for p in found],
+                "waiting": [max(p.end_offset - p.next_offset, 0) for p in found],
+                "next offset": [p.next_offset for p in found],
+                "rows/s": [round(p.rows_per_second, 1) for p in found],
+                "said": [f"{figures.ago(p.age_seconds)} ago" for p in found],
+                "state": ["running" if p.age_seconds < STALE_SECONDS else "silent" for p in found],
+            }
+        ),
+        hide_index=True,
+        column_config={
+            "waiting": st.column_config.ProgressColumn(
+                "waiting", format="localized", min_value=0,
+                max_value=max(1, *(p.end_offset - p.next_offset for p in found)),
+            )
+        },
+    )  # fmt: skip
+
+
+def _latency(found: Sequence[store.Latency]) -> None:
+    st.subheader("Latency of decisions", anchor=False)
+    if not found:
+        shell.empty(
+            "No decision in the last hour.",
+            "Run <code>fraudstream score</code>, and <code>fraudstream consume</code> to store what it says.",
+        )
+        return
+    data = pd.DataFrame(
+        [
+            {"time": figures.iso(m.minute), "when": figures.instant(m.minute, seconds=False), "what": name, "ms": value, "decisions": m.decisions}
+            for m in found
+            for name, value in (("p50", m.p50_ms), ("p95", m.p95_ms), ("p99", m.p99_ms))
+        ]
+    )  # fmt: skip
+    tips = [
+        charts.tip("when", "minute (UTC)"), charts.tip("what", "percentile"), charts.tip("ms", "milliseconds", ",.1f"),
+        charts.tip("decisions", "decisions", ",d"),
+    ]  # fmt: skip
+    series = charts.Series("ms", "From Kafka to the decision", "milliseconds", "~s")
+    st.altair_chart(charts.lines(data, series, "what", PERCENTILES, tips), width="stretch")
+
+
+def _rejected(found: store.Pipeline) -> None:
+    st.subheader("Messages that could not be read", anchor=False)
+    if not found.refused:
+        shell.empty(
+            "Every message could be read.",
+            "One that cannot be read is kept here byte for byte, with the reason.",
+        )
+        return
+    left, right = st.columns([2, 3], gap="medium")
+    left.dataframe(
+        pd.DataFrame(
+            {
+                "reason": [reason.reason for reason in found.reasons],
+                "messages": [reason.count for reason in found.reasons],
+                "waiting": [reason.waiting for reason in found.reasons],
+            }
+        ),
+        hide_index=True,
+    )
+    with right:
+        _message(found)
+    shell.html(
+        '<p class="fs-quiet">After a mend, <code>fraudstream rejected replay</code> sends them through again.'
+        " <code>fraudstream rejected list</code> shows them in full, names and e-mail addresses included.</p>"
+    )
+
+
+def _message(found: store.Pipeline) -> None:
+    place = st.selectbox(
+        "Newest messages",
+        range(len(found.refused)),
+        format_func=lambda place: _name(found.refused[place]),
+        key="refused",
+    )
+    message = found.refused[place]
+    again = "sent again" if message.replayed_at else "waits"
+    shell.html(
+        f'<div class="fs-text"><b>{escaped(message.reason)}</b> <span class="fs-tag">{again}</span></div>'
+        f'<div class="fs-bytes">{escaped(preview(message.start, message.size, may_read=found.may_read_messages))}</div>'
+    )
+
+
+def _name(message: store.Refused) -> str:
+    return f"{figures.instant(message.rejected_at)} · {message.topic} · partition {message.partition} · offset {message.offset}"
+
+
+def preview(start: bytes | None, size: int | None, *, may_read: bool = True) -> str:
+    """The beginning of a message as text that only shows: control signs are written out, names and addresses are not."""
+    if not may_read:
+        return "This user of the database may not see what the messages hold."
+    if start is None or size is None:
+        return "No bytes: a tombstone."
+    more = f" … ({figures.count(size)} bytes)" if size > len(start) else f" ({figures.count(size)} bytes)"
+    try:
+        # A cut through the last sign is ours, not the message's.
+        text = start.decode() if size <= len(start) else start.decode(errors="ignore")
+    except UnicodeDecodeError:
+        return start[:64].hex(" ") + (more if size > 64 else f" ({figures.count(size)} bytes)")  # noqa: PLR2004
+    shown = "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+    return _ADDRESS.sub("…", _PERSONAL.sub(r"\1…", shown)) + more

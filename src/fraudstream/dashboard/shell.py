@@ -1,0 +1,144 @@
+"""What every page has around it: the database, its troubles as one sentence, the look of our own HTML."""
+
+import getpass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, fields
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import streamlit as st
+
+from fraudstream.dashboard.figures import escaped
+from fraudstream.errors import DatabaseUnreachable, FraudstreamError
+from fraudstream.settings import PostgresSettings, Settings, load
+from fraudstream.store.migrate import migrate
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+RETRY_SECONDS = 5
+"""How often a page that lost its database looks for it."""
+
+STYLE = """<style>
+.fs-lead { font-size: 2.1rem; font-weight: 600; line-height: 1.15; font-variant-numeric: tabular-nums; }
+.fs-lead small { font-size: 1rem; font-weight: 400; opacity: .7; }
+.fs-quiet { opacity: .68; font-size: .87rem; }
+.fs-text { overflow-wrap: anywhere; white-space: pre-wrap; }
+.fs-risk { position: relative; height: .5rem; border-radius: .25rem; margin: .55rem 0 .3rem;
+  background: color-mix(in srgb, currentColor 12%, transparent); }
+.fs-risk b { position: absolute; inset: 0 auto 0 0; border-radius: .25rem; background: #d8572a; }
+.fs-risk i { position: absolute; top: -.2rem; bottom: -.2rem; width: 2px; background: currentColor; opacity: .75; }
+.fs-reason { display: grid; grid-template-columns: 4.5rem 1fr; gap: .8rem; align-items: center; padding: .42rem 0;
+  border-top: 1px solid color-mix(in srgb, currentColor 10%, transparent); }
+.fs-reason:first-child { border-top: 0; }
+.fs-reason .bar { height: .5rem; border-radius: .25rem; background: color-mix(in srgb, #d8572a 14%, transparent); }
+.fs-reason .bar b { display: block; height: 100%; border-radius: .25rem; background: #d8572a; }
+.fs-tag { display: inline-block; padding: .06rem .5rem; border-radius: .75rem; font-size: .78rem; font-weight: 600;
+  border: 1px solid color-mix(in srgb, currentColor 30%, transparent); white-space: nowrap; }
+.fs-tag.bad { color: #d8572a; } .fs-tag.good { color: #4f8a5b; } .fs-tag.new { color: #4a8bd0; }
+.fs-facts { display: grid; grid-template-columns: repeat(auto-fill, minmax(11.5rem, 1fr)); gap: .6rem 1.4rem; }
+.fs-facts dt { opacity: .62; font-size: .8rem; } .fs-facts dd { margin: 0; overflow-wrap: anywhere; }
+.fs-empty { padding: 2.2rem 1rem; text-align: center; border-radius: .5rem;
+  border: 1px dashed color-mix(in srgb, currentColor 25%, transparent); }
+.fs-empty strong { display: block; font-size: 1.05rem; margin-bottom: .25rem; }
+.fs-bytes { font-family: "Source Code Pro", ui-monospace, monospace; font-size: .82rem; overflow-wrap: anywhere;
+  white-space: pre-wrap; max-height: 9rem; overflow-y: auto; }
+.st-key-queue [role=radiogroup] { gap: 0; width: 100%; }
+.st-key-queue [role=radiogroup] > label { width: 100%; margin: 0; padding: .5rem .55rem; border-radius: .4rem;
+  border-bottom: 1px solid color-mix(in srgb, currentColor 8%, transparent); }
+.st-key-queue [role=radiogroup] > label > div:first-child { display: none; }
+.st-key-queue [role=radiogroup] > label:hover { background: color-mix(in srgb, currentColor 5%, transparent); }
+.st-key-queue [role=radiogroup] > label:has(input:checked) { background: color-mix(in srgb, #4a8bd0 18%, transparent); }
+.st-key-queue [role=radiogroup] > label:has(input:focus-visible) { outline: 2px solid #4a8bd0; outline-offset: -2px; }
+</style>"""
+"""Colours are mixed with that of the text, so that both themes get theirs."""
+
+
+def html(body: str) -> None:
+    """Our own HTML; everything in it that is not ours went through `escaped`."""
+    st.html(body)
+
+
+def title(name: str, about: str) -> None:
+    """The head of a page."""
+    st.title(name, anchor=False)
+    st.caption(about)
+
+
+def empty(what: str, then: str) -> None:
+    """Nothing to show yet, and the next step. `then` is HTML of ours."""
+    html(f'<div class="fs-empty"><strong>{escaped(what)}</strong><span class="fs-quiet">{then}</span></div>')
+
+
+def settings() -> Settings:
+    """Those in force now: `fraudstream up` may have come after us."""
+    return load()
+
+
+def reviewer() -> str:
+    """Who reviews, as the labels name them: what was typed into the page, else the user whose server this is."""
+    name = " ".join(str(st.session_state.get("reviewer", "")).split())
+    return name or getpass.getuser()
+
+
+def _where(postgres: PostgresSettings) -> tuple[str | None, int, str, str]:
+    return postgres.host, postgres.port, postgres.database, postgres.user
+
+
+@st.cache_resource(max_entries=8, show_spinner=False, hash_funcs={PostgresSettings: _where})
+def _up_to_date(postgres: PostgresSettings) -> None:
+    migrate(postgres)
+
+
+def database() -> PostgresSettings:
+    """A PostgreSQL whose tables are there. Raises FraudstreamError."""
+    postgres = settings().postgres
+    _up_to_date(postgres)
+    return postgres
+
+
+def guarded(page: Callable[[PostgresSettings], None]) -> Callable[[], None]:
+    """A page, or a part of one, whose expected troubles are a sentence in its place."""
+
+    def shown() -> None:
+        try:
+            page(database())
+        except FraudstreamError as error:
+            _up_to_date.clear()  # the tables may have gone with the database
+            _trouble(error)
+
+    return shown
+
+
+def _trouble(error: FraudstreamError) -> None:
+    away = isinstance(error, DatabaseUnreachable)
+    html(
+        f'<div class="fs-empty" role="alert"><strong>{"PostgreSQL is away." if away else "This page cannot be shown."}</strong>'
+        f'<p class="fs-text">{escaped(error.message)}</p><p class="fs-quiet">{escaped(error.hint)}</p></div>'
+    )
+    _retry()
+
+
+@st.fragment(run_every=RETRY_SECONDS)
+def _retry() -> None:
+    """A button, and a look every few seconds whether the trouble is over."""
+    asked = st.button("Try again", key="retry", type="primary")
+    looked = st.session_state.get("looked", False)
+    st.session_state["looked"] = not asked
+    if asked or (looked and _is_back()):
+        st.session_state["looked"] = False
+        st.rerun()
+
+
+def _is_back() -> bool:
+    try:
+        database()
+    except FraudstreamError:
+        return False  # What is wrong stands on the page already.
+    return True
+
+
+def frame(kind: "type[DataclassInstance]", found: "Sequence[DataclassInstance]") -> pd.DataFrame:
+    """Rows of a query as a table for a chart; without rows it still has its columns."""
+    rows: list[dict[str, Any]] = [asdict(row) for row in found]
+    return pd.DataFrame(rows, columns=[field.name for field in fields(kind)])

@@ -1,0 +1,69 @@
+"""Tables of alerts and transactions: their cells are drawn as data, so no text in them can be more."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+import streamlit as st
+
+from fraudstream.dashboard import figures
+from fraudstream.store.history import Past
+from fraudstream.store.review import Queued
+
+VERDICTS = {True: "fraud", False: "legitimate", None: ""}
+
+
+def queue(found: Sequence[Queued], key: str) -> str | None:
+    """Alerts as lines; returns the id of the one that was just selected."""
+    data = pd.DataFrame(
+        {
+            "scored": [figures.instant(alert.scored_at) for alert in found],
+            "risk": [alert.risk for alert in found],
+            "amount": [figures.amount(alert.amount, alert.currency) for alert in found],
+            "customer": [alert.user_id for alert in found],
+            "why": [alert.reason or "" for alert in found],
+            "verdict": [VERDICTS[alert.verdict] or "waiting" for alert in found],
+        }
+    )
+    event = st.dataframe(
+        data,
+        key=key,
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="single-row",
+        column_config={
+            "scored": st.column_config.TextColumn("scored (UTC)", width="small"),
+            "risk": st.column_config.ProgressColumn("risk", format="percent", min_value=0.0, max_value=1.0, width="small"),
+            "amount": st.column_config.TextColumn("amount", width="small"),
+            "customer": st.column_config.TextColumn("customer", width="small"),
+            "why": st.column_config.TextColumn("strongest reason", width="large"),
+            "verdict": st.column_config.TextColumn("verdict", width="small"),
+        },
+    )  # fmt: skip
+    chosen = event.selection.rows
+    return found[chosen[0]].transaction_id if chosen and chosen[0] < len(found) else None
+
+
+def history(found: Sequence[Past], subject: str) -> None:
+    """A customer's transactions, the newest first; `subject` is the one that is reviewed."""
+    data = pd.DataFrame(
+        {
+            "": ["this one" if past.transaction_id == subject else "" for past in found],
+            "time": [figures.instant(past.timestamp) for past in found],
+            "amount": [figures.amount(past.amount, past.currency) for past in found],
+            "device": [past.device for past in found],
+            "place": [past.transaction_location for past in found],
+            "merchant": [past.merchant_id or "" for past in found],
+            "risk": [past.risk for past in found],
+            "flagged": ["flagged" if past.flagged else "" for past in found],
+            "verdict": [VERDICTS[past.verdict] for past in found],
+        }
+    ).iloc[::-1]
+    st.dataframe(
+        data,
+        hide_index=True,
+        height=min(38 * len(data) + 40, 380),
+        column_config={
+            "time": st.column_config.TextColumn("time (UTC)"),
+            "risk": st.column_config.ProgressColumn("risk", format="percent", min_value=0.0, max_value=1.0),
+        },
+    )
