@@ -6,6 +6,7 @@ FraudstreamError
 │   ├── JavaMissing            no Java 17 to 21
 │   └── JarsMissing            the jars are neither cached nor downloadable
 ├── BrokerUnreachable          no Kafka broker answered
+│   └── BrokerRefused          one did, and did not let us in: a login, a certificate
 ├── TopicError                 a topic is missing, or cannot be created
 ├── DatabaseError              PostgreSQL refused, or is away
 │   └── DatabaseUnreachable    nobody answers, or the connection broke: worth another try
@@ -83,8 +84,18 @@ class BrokerUnreachable(FraudstreamError):
         reason = f": {detail}" if detail else ""
         super().__init__(
             f"No Kafka broker answered at {servers} within {seconds:g} s{reason}.",
-            hint="Start the embedded one with `fraudstream up`, or check FRAUDSTREAM_KAFKA__BOOTSTRAP_SERVERS.",
+            hint="Start the embedded one with `fraudstream up`, or check FRAUDSTREAM_KAFKA__BOOTSTRAP_SERVERS"
+            " and __SECURITY_PROTOCOL.",
         )
+
+
+class BrokerRefused(BrokerUnreachable):
+    """A broker answered and did not let us in. A running stream tries again: whoever checks logins may be away."""
+
+    code = "broker_refused"
+
+    def __init__(self, message: str, *, hint: str) -> None:
+        FraudstreamError.__init__(self, message, hint=hint)
 
 
 class TopicError(FraudstreamError):

@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fraudstream.errors import BrokerUnreachable, SettingsError, TopicError
@@ -38,11 +39,17 @@ def client_config(kafka: KafkaSettings) -> dict[str, str]:
         "sasl.mechanism": kafka.sasl_mechanism.value if kafka.sasl_mechanism else None,
         "sasl.username": kafka.sasl_username,
         "sasl.password": password.get_secret_value() if password else None,
-        "ssl.ca.location": str(kafka.ssl_ca_file) if kafka.ssl_ca_file else None,
-        "ssl.certificate.location": str(kafka.ssl_certificate_file) if kafka.ssl_certificate_file else None,
-        "ssl.key.location": str(kafka.ssl_key_file) if kafka.ssl_key_file else None,
         "ssl.key.password": key_password.get_secret_value() if key_password else None,
     }
+    files = {
+        "ssl.ca.location": kafka.ssl_ca_file,
+        "ssl.certificate.location": kafka.ssl_certificate_file,
+        "ssl.key.location": kafka.ssl_key_file,
+    }
+    for name, path in files.items():
+        if path is not None:
+            _read(path)  # an unreadable file is an error of ours, and none of OpenSSL's
+            wanted[name] = str(path)
     return {name: value for name, value in wanted.items() if value is not None}
 
 
@@ -62,14 +69,32 @@ def java_config(kafka: KafkaSettings) -> dict[str, str]:
     if kafka.ssl_ca_file:
         config |= {"ssl.truststore.type": "PEM", "ssl.truststore.certificates": _read(kafka.ssl_ca_file)}
     if kafka.ssl_certificate_file and kafka.ssl_key_file:
+        key = _read(kafka.ssl_key_file)
         config |= {
             "ssl.keystore.type": "PEM",
             "ssl.keystore.certificate.chain": _read(kafka.ssl_certificate_file),
-            "ssl.keystore.key": _read(kafka.ssl_key_file),
+            "ssl.keystore.key": _opened(key, key_password.get_secret_value()) if key_password else key,
         }
-        if key_password:
-            config["ssl.key.password"] = key_password.get_secret_value()
     return config
+
+
+def _opened(key: str, password: str) -> str:
+    """A client's key without its password: Java 17 cannot open what OpenSSL has written since 2016 (PBES2).
+
+    Raises SettingsError where the password is another one.
+    """
+    from cryptography.hazmat.primitives import serialization
+
+    try:
+        private = serialization.load_pem_private_key(key.encode(), password.encode())
+    except (ValueError, TypeError):
+        raise SettingsError(
+            "The client's key cannot be opened with its password.",
+            hint="Check FRAUDSTREAM_KAFKA__SSL_KEY_FILE and __SSL_KEY_PASSWORD (or __SSL_KEY_PASSWORD_FILE).",
+        ) from None
+    return private.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode("ascii")
 
 
 def _jaas(mechanism: SaslMechanism, username: str, password: str) -> str:
@@ -85,21 +110,44 @@ def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def _read(path: Any) -> str:
+def _read(path: Path) -> str:
+    """A PEM file. Raises SettingsError where it is none."""
     try:
-        return str(path.read_text(encoding="ascii"))
-    except (OSError, UnicodeDecodeError) as error:
+        text = path.read_text(encoding="ascii")
+        if "-----BEGIN " not in text:
+            raise ValueError("it holds no PEM block")  # noqa: TRY301 - one sentence for all that may be wrong
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise SettingsError(
-            f"{path} cannot be read as PEM: {error}.", hint="Check FRAUDSTREAM_KAFKA__SSL_…_FILE."
+            f"{path} cannot be read as PEM: {reason}.", hint="Check FRAUDSTREAM_KAFKA__SSL_…_FILE."
         ) from None
+    return text
 
 
 def admin(kafka: KafkaSettings) -> "AdminClient":
-    """An admin client. librdkafka's own complaints are dropped: what matters comes back as an error."""
+    """An admin client. librdkafka's own complaints are dropped: what matters comes back as an error.
+
+    Raises SettingsError where librdkafka cannot use the certificate or the key.
+    """
+    from confluent_kafka import KafkaException
     from confluent_kafka.admin import AdminClient
 
     config: dict[str, Any] = {**client_config(kafka), "log_level": "0", "error_cb": _ignore}
-    return AdminClient(config)
+    try:
+        return AdminClient(config)
+    except KafkaException as error:
+        reason = error.args[0].str().removeprefix("Failed to create admin client: ")
+        raise SettingsError(
+            f"Kafka's client does not take these settings: {reason}.",
+            hint="Check FRAUDSTREAM_KAFKA__SSL_CERTIFICATE_FILE, __SSL_KEY_FILE and __SSL_KEY_PASSWORD.",
+        ) from None
+
+
+def unreachable(kafka: KafkaSettings, seconds: float, detail: str = "") -> BrokerUnreachable:
+    """The error for a broker that did not answer in time: why it refuses us, where that can be found out."""
+    from fraudstream.kafka_refusal import refusal
+
+    return refusal(kafka, client_config(kafka)) or BrokerUnreachable(servers(kafka), seconds, detail)
 
 
 def _ignore(_error: object) -> None:
@@ -200,7 +248,7 @@ def _answer(kafka: KafkaSettings, future: "Future[Any]", missing: int | None = N
     """What the broker answered; None for the error code `missing`."""
     from confluent_kafka import KafkaError, KafkaException
 
-    unreachable = {
+    away = {
         KafkaError._TRANSPORT,  # noqa: SLF001 - librdkafka's local errors are spelled so
         KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
         KafkaError._TIMED_OUT,  # noqa: SLF001
@@ -213,8 +261,8 @@ def _answer(kafka: KafkaSettings, future: "Future[Any]", missing: int | None = N
         cause = error.args[0]
         if missing is not None and cause.code() == missing:
             return None
-        if cause.code() in unreachable:
-            raise BrokerUnreachable(servers(kafka), kafka.timeout_seconds, cause.str()) from None
+        if cause.code() in away:
+            raise unreachable(kafka, kafka.timeout_seconds, cause.str()) from None
         not_ready = {
             KafkaError.LEADER_NOT_AVAILABLE,
             KafkaError.NOT_LEADER_FOR_PARTITION,
@@ -225,4 +273,4 @@ def _answer(kafka: KafkaSettings, future: "Future[Any]", missing: int | None = N
             hint="Check the topic's name and what this user may do with it.",
         ) from None
     except TimeoutError:
-        raise BrokerUnreachable(servers(kafka), kafka.timeout_seconds) from None
+        raise unreachable(kafka, kafka.timeout_seconds) from None

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import platformdirs
 import psutil
@@ -24,6 +25,9 @@ from fraudstream.local import binaries, java, kafka, services
 from fraudstream.local.home import Home
 from fraudstream.settings import KafkaSettings, PostgresSettings, Settings
 from service_program import NewProgram, Program
+
+if TYPE_CHECKING:
+    from secure_services import Locked
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 """`run("status", "--json")`: the real program with the settings of this test."""
@@ -185,6 +189,18 @@ def breakable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Breakable]:
         yield Breakable(home, home.model_copy(update=reach))
     finally:
         services.reset(home)
+
+
+@pytest.fixture(scope="module")
+def locked(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Locked]":
+    """A pair of services that want a login over TLS."""
+    import secure_services
+
+    settings = home_settings(tmp_path_factory.mktemp("locked"))
+    try:
+        yield secure_services.start(settings)
+    finally:
+        services.reset(settings)
 
 
 @pytest.fixture

@@ -109,13 +109,13 @@ def _kafka(kafka: KafkaSettings) -> Check:
         )
     from confluent_kafka import KafkaException
 
-    from fraudstream.errors import BrokerUnreachable
-    from fraudstream.kafka import admin
+    from fraudstream.kafka import admin, unreachable
 
+    seconds = min(kafka.timeout_seconds, 5.0)
     try:
-        brokers = admin(kafka).list_topics(timeout=min(kafka.timeout_seconds, 5.0)).brokers
+        brokers = admin(kafka).list_topics(timeout=seconds).brokers
     except KafkaException as error:
-        raise BrokerUnreachable(kafka.bootstrap_servers, 5.0, error.args[0].str()) from None
+        raise unreachable(kafka, seconds, error.args[0].str()) from None
     return Check("kafka", ok=True, detail=f"{len(brokers)} broker(s) at {kafka.bootstrap_servers}")
 
 

@@ -20,6 +20,17 @@ RETRYABLE = (
 """SQLSTATE prefixes after which the same transaction is worth another try."""
 
 
+FINAL = (
+    "authentication failed",
+    "does not exist",
+    "no password supplied",
+    "certificate",
+    "does not support SSL",
+    "no pg_hba.conf entry",
+)
+"""What libpq says of a login that was refused for good; its other complaints are the network's."""
+
+
 def connect(postgres: PostgresSettings, *, autocommit: bool = False) -> psycopg.Connection[tuple[Any, ...]]:
     """A connection in UTC. Raises SettingsError, DatabaseUnreachable, DatabaseError."""
     if postgres.host is None:
@@ -77,20 +88,28 @@ def is_retryable(error: psycopg.Error) -> bool:
         return error.sqlstate.startswith(RETRYABLE)
     # No SQLSTATE: libpq itself speaks. A refused login is final, everything else is the network.
     return isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)) and not any(
-        word in str(error)
-        for word in ("authentication failed", "does not exist", "no password supplied", "certificate")
+        word in str(error) for word in FINAL
     )
+
+
+_HINTS = {
+    "authentication failed": "Check FRAUDSTREAM_POSTGRES__USER and __PASSWORD (or __PASSWORD_FILE).",
+    "no password": "Check FRAUDSTREAM_POSTGRES__USER and __PASSWORD (or __PASSWORD_FILE).",
+    "does not match host name": "Use the name that the certificate is for in FRAUDSTREAM_POSTGRES__HOST.",
+    "certificate": "Check FRAUDSTREAM_POSTGRES__SSLMODE and __SSLROOTCERT.",
+    "SSL": "Check FRAUDSTREAM_POSTGRES__SSLMODE and __SSLROOTCERT.",
+    "no encryption": "Check FRAUDSTREAM_POSTGRES__SSLMODE: this server wants TLS.",
+    "does not exist": "Create the database, or check FRAUDSTREAM_POSTGRES__DATABASE.",
+}
+"""What to do for what libpq says of a login; the first that fits."""
 
 
 def _hint(error: psycopg.Error) -> str:
     state = error.sqlstate or ""
-    text = str(error)
-    if "authentication failed" in text or "no password" in text:
-        return "Check FRAUDSTREAM_POSTGRES__USER and __PASSWORD (or __PASSWORD_FILE)."
-    if "certificate" in text:
-        return "Check FRAUDSTREAM_POSTGRES__SSLMODE and __SSLROOTCERT."
-    if "does not exist" in text and state in ("", "3D000"):
-        return "Create the database, or check FRAUDSTREAM_POSTGRES__DATABASE."
+    if state in ("", "3D000"):
+        for words, hint in _HINTS.items():
+            if words in str(error):
+                return hint
     if state == "42501":
         return "Grant the right to this user, or let an owner run the command once to bring the tables up to date."
     if state.startswith("53"):

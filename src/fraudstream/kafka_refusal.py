@@ -1,0 +1,133 @@
+"""Why a broker does not let us in, in words that name the setting.
+
+librdkafka reports a wrong password, an untrusted certificate and a broker that is down alike: the request timed out.
+So where one did, we look once more: at what librdkafka complains of while it connects, and, as it
+says the same of every certificate, at a handshake of our own.
+"""
+
+import re
+import socket
+import ssl
+import time
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from fraudstream.errors import BrokerRefused
+from fraudstream.settings import KafkaSettings, SecurityProtocol
+
+if TYPE_CHECKING:
+    from confluent_kafka import KafkaError
+
+LOOK_SECONDS = 3.0
+"""How long we look: a refused login comes back after 0.3 s, a certificate within milliseconds."""
+_NAMES = "FRAUDSTREAM_KAFKA__"
+_ADDRESS = re.compile(r"([^/,\s]+):(\d+)")
+
+
+def refusal(kafka: KafkaSettings, config: Mapping[str, str]) -> BrokerRefused | None:
+    """Why the broker that `config` (librdkafka's) reaches refuses us, or None where it may just be away."""
+    if kafka.security_protocol is SecurityProtocol.PLAINTEXT:
+        return _wants_tls(config)
+    explained = (_explained(kafka, config, complaint) for complaint in _complaints(config))
+    return next((found for found in explained if found is not None), None)
+
+
+def _explained(
+    kafka: KafkaSettings, config: Mapping[str, str], complaint: "KafkaError"
+) -> BrokerRefused | None:
+    from confluent_kafka import KafkaError
+
+    servers, text = config["bootstrap.servers"], _plain(complaint.str())
+    if complaint.code() == KafkaError._AUTHENTICATION:  # noqa: SLF001 - librdkafka's local errors are spelled so
+        return BrokerRefused(
+            f"Kafka at {servers} refused the login of {kafka.sasl_username}: {text}.",
+            hint=f"Check {_NAMES}SASL_USERNAME, __SASL_PASSWORD (or __SASL_PASSWORD_FILE) and __SASL_MECHANISM.",
+        )
+    if complaint.code() == KafkaError._SSL:  # noqa: SLF001
+        return _untrusted(kafka, complaint.str()) or BrokerRefused(
+            f"No TLS connection with Kafka at {servers}: {text}.", hint=f"Check {_NAMES}SSL_CA_FILE."
+        )
+    if "alert" in text:
+        return BrokerRefused(
+            f"Kafka at {servers} did not accept our certificate: {text}.",
+            hint=f"Check {_NAMES}SSL_CERTIFICATE_FILE and __SSL_KEY_FILE.",
+        )
+    if "PLAINTEXT" in text:
+        return BrokerRefused(
+            f"Kafka at {servers} does not speak TLS.",
+            hint=f"Check {_NAMES}SECURITY_PROTOCOL, or the port in __BOOTSTRAP_SERVERS.",
+        )
+    return None
+
+
+def _complaints(config: Mapping[str, str]) -> "Iterator[KafkaError]":
+    """What a client complains of while it connects, until LOOK_SECONDS are over.
+
+    Not the first one alone: of several brokers one may be down, and a connection may just have broken.
+    """
+    from confluent_kafka.admin import AdminClient
+
+    told: list[KafkaError] = []
+    properties: dict[str, Any] = {**config, "log_level": "0", "error_cb": told.append}
+    client = AdminClient(properties)
+    deadline = time.monotonic() + LOOK_SECONDS
+    while time.monotonic() < deadline:
+        client.poll(0.05)
+        yield from told
+        told.clear()
+
+
+def _plain(text: str) -> str:
+    """A complaint of librdkafka without its thread, its state and OpenSSL's source lines."""
+    text = re.sub(
+        r"^\w+://\S+: | \(after \d+ms in state \w+\)|(\S+\.c:\d+:\w+ )?error:\w+:SSL routines::", "", text
+    )
+    return text.rpartition("SASL authentication error: ")[2].strip()
+
+
+def _untrusted(kafka: KafkaSettings, text: str) -> BrokerRefused | None:
+    """What is wrong with the broker's certificate, as a handshake of our own says it."""
+    found = _ADDRESS.search(text)
+    if found is None:
+        return None
+    host, port = found[1], int(found[2])
+    context = ssl.create_default_context(cafile=kafka.ssl_ca_file)
+    try:
+        with (
+            socket.create_connection((host, port), LOOK_SECONDS) as connection,
+            context.wrap_socket(connection, server_hostname=host),
+        ):
+            return None
+    except ssl.SSLCertVerificationError as error:
+        reason = error.verify_message.rstrip(".")
+        mismatch = "mismatch" in reason.lower()
+        return BrokerRefused(
+            f"The certificate of Kafka at {host}:{port} was not accepted: {reason}.",
+            hint=f"Use the name that the certificate is for in {_NAMES}BOOTSTRAP_SERVERS."
+            if mismatch
+            else f"Check {_NAMES}SSL_CA_FILE: it must hold the authority that signed the certificate.",
+        )
+    except OSError:
+        return None  # our answer would be a guess; librdkafka's own words are told instead
+
+
+def _wants_tls(config: Mapping[str, str]) -> BrokerRefused | None:
+    """Whether TLS is spoken where we said PLAINTEXT."""
+    found = _ADDRESS.search(config["bootstrap.servers"])
+    if found is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    # Nothing is sent and nothing is believed: only whether the other side answers in TLS counts.
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with (
+            socket.create_connection((found[1], int(found[2])), LOOK_SECONDS) as connection,
+            context.wrap_socket(connection),
+        ):
+            pass
+    except OSError:
+        return None  # no TLS, or nobody there
+    return BrokerRefused(
+        f"Kafka at {found[0]} speaks TLS, and the settings say PLAINTEXT.",
+        hint=f"Set {_NAMES}SECURITY_PROTOCOL to SSL or SASL_SSL.",
+    )

@@ -1,0 +1,254 @@
+"""A broker that wants a login over TLS, a PostgreSQL that speaks nothing else: in, out, and no secret along the way."""
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+
+import secure_services
+from certificates import Authority
+from fraudstream.settings import KafkaSettings, PostgresSettings
+from fraudstream.store.connection import connect
+from fraudstream.store.migrate import migrate
+from secure_services import Locked
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+pytestmark = pytest.mark.skipif(
+    secure_services.tls_binaries() is None, reason="no PostgreSQL with TLS for this platform"
+)
+
+
+def begin(
+    locked: Locked, directory: Path, *arguments: str, without: str = "", **changes: object
+) -> "subprocess.Popen[str]":
+    """The real program as the user who gets in, with some settings changed or left out."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("FRAUDSTREAM_")}
+    changed = {f"FRAUDSTREAM_{name}": str(value) for name, value in changes.items()}
+    environment = inherited | locked.environment | changed
+    environment.pop(f"FRAUDSTREAM_{without}", None)
+    return subprocess.Popen(
+        [sys.executable, "-m", "fraudstream", *arguments],
+        env=environment, cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def end(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
+    """Its exit code and what it said."""
+    out, err = process.communicate(timeout=200)
+    return process.returncode, out, err
+
+
+def test_each_refusal_is_one_sentence_that_names_the_setting(locked: Locked, tmp_path: Path) -> None:
+    """Wrong password, authority, name, protocol and certificate: exit code 1 and what to change, of Kafka and of PostgreSQL."""
+    stranger = Authority(tmp_path, "stranger").certificate
+    kafka = ("produce", "--count", "1", "--json")
+    postgres = ("models", "list", "--json")
+    quick = {"KAFKA__TIMEOUT_SECONDS": 2}
+    by_address = locked.login.replace("localhost", "127.0.0.1")
+    cases: list[tuple[tuple[str, ...], dict[str, Any], str, str, str]] = [
+        (kafka, {"KAFKA__SASL_PASSWORD": "wrong"}, "KAFKA__SASL_PASSWORD_FILE", "refused the login of stream", "SASL_PASSWORD"),
+        (kafka, {"KAFKA__SASL_MECHANISM": "PLAIN"}, "", "mechanisms: SCRAM-SHA", "SASL_MECHANISM"),
+        (kafka, {"KAFKA__SSL_CA_FILE": stranger}, "", "unable to get local issuer certificate", "KAFKA__SSL_CA_FILE"),
+        (kafka, {"KAFKA__BOOTSTRAP_SERVERS": by_address}, "", "not valid for '127.0.0.1'", "KAFKA__BOOTSTRAP_SERVERS"),
+        (kafka, {"KAFKA__SECURITY_PROTOCOL": "PLAINTEXT"}, "", "speaks TLS", "KAFKA__SECURITY_PROTOCOL"),
+        (
+            kafka, {"KAFKA__BOOTSTRAP_SERVERS": locked.mutual, "KAFKA__SECURITY_PROTOCOL": "SSL"}, "",
+            "did not accept our certificate", "SSL_CERTIFICATE_FILE",
+        ),
+        (postgres, {"POSTGRES__PASSWORD": "wrong"}, "POSTGRES__PASSWORD_FILE", "password authentication failed", "POSTGRES__USER"),
+        (postgres, {"POSTGRES__SSLROOTCERT": stranger}, "", "certificate verify failed", "SSLROOTCERT"),
+        (postgres, {"POSTGRES__HOST": "127.0.0.1"}, "", 'does not match host name "127.0.0.1"', "POSTGRES__HOST"),
+        (postgres, {"POSTGRES__SSLMODE": "disable"}, "", "no encryption", "POSTGRES__SSLMODE"),
+    ]  # fmt: skip
+    begun = [begin(locked, tmp_path, *case[0], without=case[2], **quick, **case[1]) for case in cases]
+    for (_, changes, _, sentence, setting), process in zip(cases, begun, strict=True):
+        code, out, err = end(process)
+        assert (code, err) == (1, ""), f"{changes}: {out}{err}"
+        error = json.loads(out)["error"]
+        assert sentence in error["message"], changes
+        assert setting in error["hint"], changes
+        assert "wrong" not in error["message"]
+
+
+def test_an_unreadable_certificate_is_one_sentence(locked: Locked, tmp_path: Path) -> None:
+    """A missing file, one that is no PEM, and a key whose password is another: the settings are wrong, exit code 2."""
+    own = {"KAFKA__SSL_CERTIFICATE_FILE": locked.client.certificate, "KAFKA__SSL_KEY_FILE": locked.client.key}
+    (tmp_path / "text.pem").write_text("no certificate")
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"KAFKA__SSL_CA_FILE": tmp_path / "none.pem"}, "none.pem cannot be read as PEM: No such file"),
+        (
+            {"KAFKA__SSL_CA_FILE": tmp_path / "text.pem"},
+            "text.pem cannot be read as PEM: it holds no PEM block",
+        ),
+        ({**own, "KAFKA__SSL_KEY_PASSWORD": "wrong"}, "Kafka's client does not take these settings"),
+    ]
+    begun = [begin(locked, tmp_path, "produce", "--count", "1", "--json", **changes) for changes, _ in cases]
+    for (changes, sentence), process in zip(cases, begun, strict=True):
+        code, out, _err = end(process)
+        assert code == 2, f"{changes}: {out}"
+        assert sentence in json.loads(out)["error"]["message"]
+
+
+def stored(locked: Locked) -> int:
+    """Rows in shop.transactions and shop.fraud_transactions, read over TLS."""
+    with connect(reach(locked)) as connection:
+        row = connection.execute(
+            "select (select count(*) from shop.transactions) + (select count(*) from shop.fraud_transactions)"
+        ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def reach(locked: Locked) -> PostgresSettings:
+    """The locked PostgreSQL, for this process."""
+    prefix = "FRAUDSTREAM_POSTGRES__"
+    return PostgresSettings(
+        **{
+            name.removeprefix(prefix).lower(): value
+            for name, value in locked.environment.items()
+            if name.startswith(prefix)
+        }
+    )
+
+
+def test_client_certificates_let_both_kafka_clients_in(
+    locked: Locked, tmp_path: Path, spark: "SparkSession"
+) -> None:
+    """`produce` by librdkafka and the stream by Java, with the same PEM files and a key that has a password."""
+    from fraudstream.settings import SparkSettings
+    from fraudstream.spark.consumer import Consumer
+
+    kafka = KafkaSettings(
+        bootstrap_servers=locked.mutual,
+        security_protocol="SSL",
+        ssl_ca_file=locked.authority.certificate,
+        ssl_certificate_file=locked.client.certificate,
+        ssl_key_file=locked.client.key,
+        ssl_key_password=locked.key_password,
+        transactions_topic="mutual",
+    )
+    flags = {
+        f"KAFKA__{name.upper()}": value for name, value in kafka.model_dump(exclude_defaults=True).items()
+    }
+    flags["KAFKA__SSL_KEY_PASSWORD"] = locked.key_password
+    code, out, err = end(begin(locked, tmp_path, "produce", "--count", "50", "--rate", "max", **flags))
+    assert code == 0, out + err
+    consumer = Consumer(spark, kafka, reach(locked), SparkSettings())
+    summary = consumer.run(("fraud", "transactions"), once=True, stop=threading.Event())
+    assert summary.rows == 50
+
+
+PAGES = ("/api/v1/applications/{}/environment", "/api/v1/applications/{}/sql?details=true", "/environment/", "/SQL/", "/StreamingQuery/", "/jobs/", "/executors/threadDump/?executorId=driver")  # fmt: skip
+"""Of Spark's web page: where settings, plans and options are shown."""
+
+
+def web_page(process: psutil.Process) -> str:
+    """Everything that Spark's web page of this process shows."""
+    for child in process.children(recursive=True):
+        for port in {c.laddr.port for c in child.net_connections("tcp") if c.status == psutil.CONN_LISTEN}:
+            try:
+                application = json.loads(get(port, "/api/v1/applications"))[0]["id"]
+            except (OSError, ValueError, AssertionError, http.client.HTTPException):
+                continue  # one of Spark's other ports
+            return "\n".join(get(port, page.format(application)) for page in PAGES)
+    raise AssertionError("Spark shows no web page")
+
+
+def get(port: int, path: str) -> str:
+    """A page of this machine."""
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        assert answer.status == 200, f"{path}: {answer.status}"
+        return answer.read().decode()
+
+
+def processes(process: psutil.Process) -> tuple[list[str], list[str]]:
+    """The command lines of a process and its children, and what their environments hold."""
+    commands: list[str] = []
+    values: list[str] = []
+    for member in (process, *process.children(recursive=True)):
+        try:
+            commands.append(" ".join(member.cmdline()))
+            values += member.environ().values()
+        except psutil.NoSuchProcess:
+            continue  # Spark's Python workers come and go
+    return commands, values
+
+
+def files_below(*directories: Path) -> Iterator[tuple[Path, bytes]]:
+    """Every file and what is in it."""
+    for directory in directories:
+        for path in directory.rglob("*"):
+            if path.is_file() and not path.is_symlink():
+                yield path, path.read_bytes()
+
+
+def test_the_road_runs_over_tls_and_leaves_no_secret_anywhere(locked: Locked, tmp_path: Path) -> None:
+    """Neither in what it says, with --debug, nor in its files, its command lines, or Spark's settings, plans and web page."""
+    scratch, home = tmp_path / "tmp", tmp_path / "home"
+    scratch.mkdir()
+    options: dict[str, Any] = {
+        "HOME": home,
+        "KAFKA__SSL_CERTIFICATE_FILE": locked.client.certificate,
+        "KAFKA__SSL_KEY_FILE": locked.client.key,
+        "KAFKA__SSL_KEY_PASSWORD": locked.key_password,
+        "SPARK__UI": "true",
+    }
+    secrets = [locked.password, locked.key_password, locked.client.key.read_text().splitlines()[1]]
+    said = []
+    elsewhere: dict[str, Any] = {
+        "POSTGRES__HOST": "127.0.0.1",
+        "KAFKA__SSL_CA_FILE": Authority(tmp_path, "stranger").certificate,
+    }
+    commands: list[tuple[tuple[str, ...], int, dict[str, Any]]] = [
+        (("produce", "--count", "200", "--rate", "max"), 0, {}),
+        (("config", "show"), 0, {}),
+        (("config", "show", "--json"), 0, {}),
+        (("models", "list"), 1, elsewhere),  # with --debug, a traceback
+        (("produce", "--count", "1"), 1, elsewhere),
+    ]
+    for command, expected, changes in commands:
+        code, out, err = end(begin(locked, tmp_path, "--debug", *command, **options, **changes))
+        assert code == expected, out + err
+        said += [out, err]
+    migrate(reach(locked))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(scratch))
+        consumer = begin(locked, tmp_path, "--debug", "consume", **options)
+    try:
+        deadline = time.monotonic() + 300
+        while stored(locked) < 200:
+            assert consumer.poll() is None, consumer.communicate()
+            assert time.monotonic() < deadline, "the rows did not arrive"
+            time.sleep(0.2)
+        process = psutil.Process(consumer.pid)
+        page = web_page(process)
+        commands_seen, inherited = processes(process)
+        left = list(files_below(scratch, home))
+    finally:
+        consumer.send_signal(signal.SIGTERM)
+        code, out, err = end(consumer)
+    assert code == 130, err
+    said += [page, out, err, *commands_seen]
+    left += files_below(tmp_path)
+    assert any(path.name.startswith("spark-consume") for path, _ in left), "the log was looked at"
+    assert "spark.redaction.regex" in page
+    assert "MicroBatchScan" in page, "the page of the running query was looked at"
+    for secret in secrets:
+        assert not [text for text in said if secret in text]
+        assert not [path for path, content in left if secret.encode() in content]
+    assert locked.password not in inherited, "what came from a file stays out of every environment"
