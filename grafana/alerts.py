@@ -180,10 +180,11 @@ def _model() -> list[AnyPanel]:
     psi = over_time(
         Look(
             "Drift of the risks",
-            "Population stability index against the training: from 0.1 on look, from 0.25 on act.",
+            "Population stability index against the training, less what few decisions scatter by chance:"
+            " from 0.1 on look, from 0.25 on act.",
         ),
         """
-        select day as "time", model_version as metric, psi
+        select day as "time", model_version as metric, greatest(psi - coalesce(psi_by_chance, 0), 0) as psi
         from shop.score_drift where $__timeFilter(day) and model_version ~ '^(${model:regex})$'
         order by 1, 2""",
         interval="1d",

@@ -41,23 +41,30 @@ def _streams() -> list[AnyPanel]:
 
 def _decisions() -> list[AnyPanel]:
     latency = over_time(
-        Look(
-            "Time to a decision",
-            "From Kafka to the decision, minute by minute; of the last hour only.",
-            unit="ms",
-        ),
+        Look("Time to a decision", "From Kafka to the decision, right to 1 %.", unit="ms"),
         """
-        select minute as "time", p50_ms as p50, p95_ms as p95, p99_ms as p99
-        from shop.decision_latency where $__timeFilter(minute) order by 1""",
+        with steps as (
+          select $__timeGroupAlias(minute, '$__interval'), bin, sum(count) as count
+          from shop.latency_bins where $__timeFilter(minute) group by 1, 2
+        ), running as (
+          select time, bin, sum(count) over (partition by time order by bin) as below,
+            sum(count) over (partition by time) as decisions from steps
+        )
+        select time,
+          exp(min(bin) filter (where below >= 0.50 * decisions) / 50.0::float8) * 1000 as p50,
+          exp(min(bin) filter (where below >= 0.95 * decisions) / 50.0::float8) * 1000 as p95,
+          exp(min(bin) filter (where below >= 0.99 * decisions) / 50.0::float8) * 1000 as p99
+        from running group by 1 order by 1""",
         interval="1m",
     )
     return [
         limits(latency, (SLOW, "orange"), (TOO_SLOW, RED)),
         over_time(
-            Look("Decisions per second", "Minute by minute; of the last hour only."),
+            Look("Decisions per second", "Of each step."),
             """
-            select minute as "time", decisions / 60.0 as decisions
-            from shop.decision_latency where $__timeFilter(minute) order by 1""",
+            select $__timeGroupAlias(minute, '$__interval'), sum(count) * 1000.0 / $__interval_ms as decisions
+            from shop.latency_bins where $__timeFilter(minute)
+            group by 1 order by 1""",
             interval="1m",
         ),
     ]

@@ -33,7 +33,10 @@ class Query:
 
     def expanded(self, since: datetime, until: datetime, interval: str = "", model: str = ".*") -> str:
         """As PostgreSQL gets it; `interval` is what Grafana chose for the width of the screen."""
-        sql = self.sql.replace("$__interval", interval or self.interval).replace("${model:regex}", model)
+        step = interval or self.interval
+        sql = self.sql.replace("${model:regex}", model)
+        if step:
+            sql = sql.replace("$__interval_ms", str(1000 * _seconds(step))).replace("$__interval", step)
         expanded = _MACRO.sub(lambda found: _macro(found[1], found[2].split(","), since, until), sql)
         assert "$" not in expanded.replace(")$'", ""), f"Grafana leaves this in {self}: {expanded}"
         return expanded
@@ -45,11 +48,14 @@ def _macro(name: str, arguments: list[str], since: datetime, until: datetime) ->
         case "__timeFilter":
             return f"{first} BETWEEN '{_instant(since)}' AND '{_instant(until)}'"
         case "__timeGroup" | "__timeGroupAlias":
-            size = rest[0].strip("'")
-            seconds = int(size[:-1]) * _SECONDS[size[-1]]
+            seconds = _seconds(rest[0].strip("'"))
             alias = ' AS "time"' if name.endswith("Alias") else ""
             return f"floor(extract(epoch from {first})/{seconds})*{seconds}{alias}"
     raise AssertionError(f"unknown macro {name}")
+
+
+def _seconds(step: str) -> int:
+    return int(step[:-1]) * _SECONDS[step[-1]]
 
 
 def _instant(instant: datetime) -> str:

@@ -18,7 +18,7 @@ from stream where fraud;
 insert into shop.models (version, status, promoted_at, algorithm, manifest, artifact, sha256)
 select version, status, now(), 'gradient_boosting', jsonb_build_object('threshold', 0.9,
     'metrics', jsonb_build_object('average_precision', 0.7, 'card_precision_100', 0.3),
-    'score_reference', jsonb_build_object('edges', array[0.1, 0.3, 0.6], 'shares', array[0.25, 0.25, 0.25, 0.25])), '', ''
+    'score_reference', jsonb_build_object('rows', 5000, 'edges', array[0.1, 0.3, 0.6], 'shares', array[0.25, 0.25, 0.25, 0.25])), '', ''
 from (values ('m-1', 'retired'), ('m-2', 'champion')) as m (version, status);
 insert into shop.scores (transaction_id, user_id, "timestamp", amount, risk, flagged, rules, model_version, scored_at, sent_at)
 select transaction_id, user_id, "timestamp", amount, random(), flagged, '{}', model, "timestamp",
@@ -45,6 +45,9 @@ from (
 insert into shop.risk_bins (model_version, hour, bin, count)
 select model_version, date_trunc('hour', scored_at), width_bucket(risk, array[0.1, 0.3, 0.6]), count(*)
 from shop.scores group by 1, 2, 3;
+insert into shop.latency_bins (minute, bin, count)
+select date_trunc('minute', scored_at), floor(50 * ln(extract(epoch from scored_at - sent_at))), count(*)
+from shop.scores group by 1, 2;
 
 insert into shop.stream_progress (stream, topic, partition, next_offset, end_offset, rows_per_second)
 select stream, 'transactions-data', partition, 100, 100 + 7 * partition, 512.5

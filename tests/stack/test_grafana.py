@@ -17,8 +17,17 @@ from grafana_panels import Query, queries
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 SEED = Path(__file__).with_name("grafana_seed.sql")
-BIG = {"transactions", "fraud_transactions", "scores", "alerts", "labels", "rejected", "profiles"}
-"""Tables that grow with the stream; the others hold a row for an hour, a partition or a model."""
+BIG = {
+    "transactions",
+    "fraud_transactions",
+    "scores",
+    "alerts",
+    "labels",
+    "rejected",
+    "profiles",
+    "latency_bins",
+}
+"""Tables that grow with the stream; the others hold a few rows for an hour, a partition or a model."""
 
 
 @pytest.fixture
