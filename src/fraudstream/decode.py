@@ -124,16 +124,14 @@ class Decoder:
     def _chunk(self, values: Sequence[bytes | None], first: int) -> Decoded:
         """Where every message is well formed, without a Python statement for each; else one after the other."""
         try:
-            messages = cast(
-                "Sequence[bytes]", values
-            )  # a tombstone among them raises TypeError, and is seen below
-            if NUL_ESCAPE not in b"".join(messages):
-                rows = _table(list(map(msgspec.structs.astuple, map(self._strict.decode, messages))))
-                if in_years(rows["timestamp"]):
-                    return Decoded(rows, list(range(first, first + len(values))))
+            # A tombstone among them raises TypeError, and is seen below.
+            messages = cast("Sequence[bytes]", values)
+            rows = _table(map(msgspec.structs.astuple, map(self._strict.decode, messages)))
         except (TypeError, *REFUSED):
-            pass
-        return self._one_by_one(values, first)
+            return self._one_by_one(values, first)
+        if not (in_years(rows["timestamp"]) and _without_nul(rows)):
+            return self._one_by_one(values, first)
+        return Decoded(rows, list(range(first, first + len(values))))
 
     def _one_by_one(self, values: Sequence[bytes | None], first: int) -> Decoded:
         rows: list[tuple[Any, ...]] = []
@@ -222,6 +220,16 @@ def in_years(instants: "pa.ChunkedArray") -> bool:
     return not len(instants) or (
         _microseconds(FIRST_INSTANT) <= bounds["min"] and bounds["max"] <= _microseconds(LAST_INSTANT)
     )
+
+
+def _without_nul(rows: "pa.Table") -> bool:
+    """Whether no text holds a NUL, by the columns' own bytes: searching the messages took a tenth of the decoding."""
+    import numpy as np
+    import pyarrow as pa
+
+    texts = [column for column in rows.itercolumns() if pa.types.is_string(column.type)]
+    buffers = [chunk.buffers()[2] for column in texts for chunk in column.chunks]
+    return all(np.frombuffer(buffer, np.uint8).all() for buffer in buffers if buffer is not None)
 
 
 def _microseconds(instant: datetime) -> int:

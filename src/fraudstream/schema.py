@@ -4,6 +4,7 @@
 """
 
 from datetime import UTC, datetime
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
@@ -121,6 +122,7 @@ KINDS: dict[str, Kind] = {name: _kind(field.annotation) for name, field in Trans
 """What each field holds. Arrow, Spark and PostgreSQL types are looked up from this, so none is typed twice."""
 
 
+@cache
 def arrow_schema() -> "pa.Schema":
     """The Arrow schema of decoded transactions: instants in microseconds of UTC."""
     import pyarrow as pa
