@@ -34,8 +34,10 @@ if TYPE_CHECKING:
 log = get_logger("score")
 
 OVERLAP_SECONDS: Final = 1.5
-"""How long before the end of a batch its successor starts. Both take about as long to start, so this is the time in
-which they run side by side: enough for the difference, and one message in seven answered twice at the default trigger."""
+"""How long before the end of a batch its successor starts, or twice the time that the last one took to start where that
+is longer. Both take about as long to start, so this is the time in which they run side by side."""
+GRACE_SECONDS: Final = 1.0
+"""For so long the tasks of a query run before the one before is stopped: they connect to Kafka first."""
 PATIENCE_SECONDS: Final = 60.0
 """After this, a query whose tasks do not all run is said to lack slots."""
 COLUMNS: Final = ("key", "value", "topic", "partition", "offset", "timestamp")
@@ -76,6 +78,7 @@ class Runner:
         self.reached = dict(start)
         self.batches = 0
         self.began = time.monotonic()
+        self._ready_at: float | None = None
         self._spark = spark
         self._query = query
         self._checkpoint = checkpoint
@@ -89,6 +92,9 @@ class Runner:
         """Take note of a batch that ended; returns whether one did. Raises what stopped the query."""
         if not self._query.isActive:
             raise failure_of(self._query) or QueryStopped("Spark stopped the query.")
+        if self._ready_at is None and self._runs():
+            self._ready_at = time.monotonic()
+            log.debug("query %s runs after %.2f s", self._query.name, self._ready_at - self.began)
         progress = self._query.lastProgress
         if progress is None or progress.batchId < self.batches:
             return False
@@ -97,7 +103,17 @@ class Runner:
             self.reached |= {int(partition): offset for partition, offset in partitions.items()}
         return True
 
+    @property
+    def starting_seconds(self) -> float | None:
+        """How long it took until all its tasks ran; None before."""
+        return None if self._ready_at is None else self._ready_at - self.began
+
+    @property
     def answers(self) -> bool:
+        """Whether it has run for long enough to answer what comes."""
+        return self._ready_at is not None and time.monotonic() - self._ready_at >= GRACE_SECONDS
+
+    def _runs(self) -> bool:
         """Whether its tasks all run, or wait for a message to come."""
         if self.batches or self._query.status["message"].startswith("Waiting for data"):
             return True
@@ -157,7 +173,8 @@ class Relay:
         moved = self.current.look()
         if self._next is not None:
             self._next.look()
-            if self._next.answers() and self.current.covers(self._next):
+            if self._next.answers and self.current.covers(self._next):
+                log.debug("handing over after %.2f s", self.current.age)
                 self._stopping.submit(self.current.stop)
                 self._current, self._next = self._next, None
                 self.handovers += 1
@@ -174,13 +191,14 @@ class Relay:
 
     def is_due(self, basis: Basis) -> bool:
         """Whether it is time for a successor with this basis."""
-        if self._next is not None or not self.current.answers():
+        if self._next is not None or not self.current.answers:
             return False
         if basis.scoring is not self.current.basis.scoring:
             return True
         trigger = self._settings.score.trigger_seconds
         if self._settings.score.overlap:
-            return self.current.age > trigger - OVERLAP_SECONDS
+            lead = max(OVERLAP_SECONDS, 2 * (self.current.starting_seconds or 0.0))
+            return self.current.age > trigger - min(lead, trigger / 2)
         # What a real-time query answered counts as answered at the end of its batch: it is stopped right there.
         return self.current.age > trigger and self.current.batches > 0
 
