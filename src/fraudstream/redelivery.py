@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import groupby, islice
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
+from fraudstream.decision import DecisionDecoder
 from fraudstream.decode import Decoder
 from fraudstream.errors import DeliveryError
 from fraudstream.kafka import client_config
@@ -37,8 +39,9 @@ def replay_rejected(kafka: KafkaSettings, postgres: PostgresSettings) -> Redeliv
 
     producer = Producer({**client_config(kafka), "enable.idempotence": True, "log_level": "0"})
     done = Redelivery()
-    decoder = Decoder()
-    for portion in _portions(rejected.waiting(postgres)):
+    transactions, decisions = Decoder(), DecisionDecoder()
+    for topic, portion in _portions(rejected.waiting(postgres)):
+        decoder = decisions if topic == kafka.scored_topic else transactions
         decoded = decoder.decode([message.value for message in portion])
         readable = [portion[position] for position in decoded.positions]
         _send(producer, kafka, readable, decoded.rows["user_id"].to_pylist())
@@ -48,10 +51,11 @@ def replay_rejected(kafka: KafkaSettings, postgres: PostgresSettings) -> Redeliv
     return done
 
 
-def _portions(messages: Iterable[Rejected]) -> Iterator[list[Rejected]]:
-    waiting = iter(messages)
-    while portion := list(islice(waiting, PORTION)):
-        yield portion
+def _portions(messages: Iterable[Rejected]) -> Iterator[tuple[str, list[Rejected]]]:
+    """Portions of one topic each, as each topic is read in its own way."""
+    for topic, waiting in groupby(messages, attrgetter("topic")):
+        while portion := list(islice(waiting, PORTION)):
+            yield topic, portion
 
 
 def _send(producer: "Producer", kafka: KafkaSettings, messages: list[Rejected], users: list[str]) -> None:

@@ -14,7 +14,7 @@ from fraudstream.errors import MessagesLost
 from fraudstream.settings import Settings
 from fraudstream.spark.consumer import Consumer, Summary
 from fraudstream.store.connection import connect
-from samples import BAD, message
+from samples import BAD, decision, message
 
 if TYPE_CHECKING:
     from confluent_kafka.admin import AdminClient
@@ -202,20 +202,30 @@ def test_messages_that_retention_took_stop_the_consumer_until_the_loss_is_accept
 def test_a_rejected_message_goes_through_again_after_a_mend(
     spark: "SparkSession", settings: Settings, run: Run
 ) -> None:
-    """One that an older version refused and this one reads; one that still cannot be read stays."""
+    """One of each topic that an older version refused and this one reads; one that still cannot be read stays.
+
+    A transaction among the decisions is none of them: it must not go round for ever.
+    """
     send(settings, [(b"still poison", 0)])
     consume(spark, settings)
+    older = [
+        (settings.kafka.transactions_topic, 0, message(transaction_id="mended")),
+        (settings.kafka.scored_topic, 1, decision(transaction_id="mended")),
+        (settings.kafka.scored_topic, 2, message(transaction_id="astray")),
+    ]
     with connect(settings.postgres) as connection:
-        connection.execute(
+        connection.cursor().executemany(
             'insert into shop.rejected (topic, topic_id, partition, "offset", value, reason)'
-            " values (%s, 'older', 0, 0, %s, 'refused by an older version')",
-            (settings.kafka.transactions_topic, message(transaction_id="mended")),
+            " values (%s, 'older', 0, %s, %s, 'refused by an older version')",
+            older,
         )
+    kafka.ensure_topic(settings.kafka, settings.kafka.scored_topic)
     listed = json.loads(run("rejected", "list", "--json").stdout)
-    assert listed["total"] == 2
+    assert listed["total"] == 4
     assert "still" in run("rejected", "list").stdout
     replayed = run("rejected", "replay", "--json")
-    assert json.loads(replayed.stdout) == {"replayed": 1, "still_rejected": 1}, replayed.stderr
+    assert json.loads(replayed.stdout) == {"replayed": 2, "still_rejected": 2}, replayed.stderr
     consume(spark, settings)
-    assert ids(settings) == ["mended"]
-    assert json.loads(run("rejected", "replay", "--json").stdout) == {"replayed": 0, "still_rejected": 1}
+    consume(spark, settings, ("scores",))
+    assert (ids(settings), ids(settings, "scores")) == (["mended"], ["mended"])
+    assert json.loads(run("rejected", "replay", "--json").stdout) == {"replayed": 0, "still_rejected": 2}
