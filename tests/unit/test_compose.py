@@ -286,3 +286,16 @@ def test_grafana_is_told_all_that_its_data_source_asks_for() -> None:
     assert f"./grafana/dashboards:{path}:ro" in SERVICES["grafana"]["volumes"]
     home = environment("grafana")["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
     assert (ROOT / "grafana" / "dashboards" / Path(home).name).exists()
+
+
+def test_the_page_about_containers_names_what_is_there() -> None:
+    """Services, images, settings and ports."""
+    page = (ROOT / "docs" / "containers.md").read_text()
+    table = page.split("## What runs")[1].split("\n\n")[1]
+    named = {name for row in table.splitlines() for name in re.findall(r"`([a-z-]+)`", row.split("|")[1])}
+    assert named == SERVICES.keys()
+    for name in ("kafka", "postgres", "grafana"):
+        assert SERVICES[name]["image"] in page
+    assert set(re.findall(r"FRAUDSTREAM_[A-Z]+__[A-Z_]+", page)) <= described().keys()
+    ports = set(re.findall(r"\$\{([A-Z]+_PORT):-", (ROOT / "compose.yaml").read_text()))
+    assert ports == set(re.findall(r"`([A-Z]+_PORT)`", page))
