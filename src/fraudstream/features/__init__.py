@@ -8,5 +8,6 @@ feature        what a feature is
 expressions    formulas that several features share
 definitions    every feature, defined once
 training       the point-in-time view that models learn from
+memory         the same for transactions as they come, with profiles in memory
 serving        the same features as Spark columns
 """
