@@ -1,0 +1,141 @@
+"""The whole road as real processes in a home of its own: services, produce, consume, score."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from campaign.proxy import Proxy
+from fraudstream.local import services
+from fraudstream.local.home import Home
+from fraudstream.local.kafka import EmbeddedKafka
+from fraudstream.local.postgres import EmbeddedPostgres
+from fraudstream.settings import KafkaSettings, PostgresSettings, Settings
+
+COMMANDS = {
+    # The poison goes in beside it; see `faults.Poison`.
+    "produce": ("produce", "--rate", "40", "--users", "500"),
+    "consume": ("consume", "all"),
+    "score": ("score", "--from-beginning"),
+}
+TRIGGER_SECONDS = "15"
+"""The least that a hand-over needs on a busy machine; more of them than in life, so that faults meet them."""
+
+
+@dataclass
+class Road:
+    """The services and the commands. `settings` reach PostgreSQL directly, the commands go through `proxy`."""
+
+    base: Settings
+    settings: Settings = field(init=False)
+    proxy: Proxy = field(init=False)
+    running: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
+    restarts: int = 0
+
+    def open(self) -> None:
+        """Start the services."""
+        found = services.up(self.base, services.Ports(0, 0, 0)).document()
+        self.settings = self.base.model_copy(
+            update={
+                "kafka": KafkaSettings(**found["kafka"]),
+                "postgres": PostgresSettings(**found["postgres"]),
+            }
+        )
+        self.proxy = Proxy((str(self.settings.postgres.host), self.settings.postgres.port))
+
+    @property
+    def home(self) -> Path:
+        """Where everything is, the logs of the commands included."""
+        return self.base.home
+
+    def environment(self) -> dict[str, str]:
+        """What the commands see."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("FRAUDSTREAM_")}
+        postgres = self.settings.postgres
+        return inherited | {
+            "FRAUDSTREAM_HOME": str(self.base.home),
+            "FRAUDSTREAM_JARS": str(self.base.jars),
+            "FRAUDSTREAM_KAFKA__BOOTSTRAP_SERVERS": str(self.settings.kafka.bootstrap_servers),
+            "FRAUDSTREAM_POSTGRES__HOST": "127.0.0.1",
+            "FRAUDSTREAM_POSTGRES__PORT": str(self.proxy.port),
+            "FRAUDSTREAM_POSTGRES__USER": postgres.user,
+            "FRAUDSTREAM_POSTGRES__DATABASE": postgres.database,
+            "FRAUDSTREAM_POSTGRES__PASSWORD_FILE": str(postgres.password_file),
+            "FRAUDSTREAM_SCORE__TRIGGER_SECONDS": TRIGGER_SECONDS,
+        }
+
+    def once(self, *arguments: str) -> dict[str, object]:
+        """Run a command to its end; its document."""
+        done = subprocess.run(
+            [sys.executable, "-m", "fraudstream", *arguments, "--json"],
+            env=self.environment(), cwd=self.home, capture_output=True, text=True, timeout=900, check=False,
+        )  # fmt: skip
+        if done.returncode != 0:
+            raise RuntimeError(f"{' '.join(arguments)}: {done.stdout}{done.stderr[-2000:]}")
+        document: dict[str, object] = json.loads(done.stdout)
+        return document
+
+    def start(self, name: str) -> None:
+        """Start one of COMMANDS; what it says goes to a file of its name."""
+        with (self.home / f"{name}.log").open("ab") as log:
+            self.running[name] = subprocess.Popen(
+                [sys.executable, "-m", "fraudstream", *COMMANDS[name]],
+                env=self.environment(), cwd=self.home, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            )  # fmt: skip
+
+    def supervise(self) -> None:
+        """Start again what has ended, as an init system would."""
+        for name, process in list(self.running.items()):
+            if process.poll() is not None:
+                self.restarts += 1
+                self.start(name)
+
+    def family(self, name: str) -> list[psutil.Process]:
+        """A command's process and everything below it: Python, its JVM, its workers."""
+        try:
+            parent = psutil.Process(self.running[name].pid)
+            return [parent, *parent.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
+
+    def kill(self, name: str) -> None:
+        """Kill -9 of a command alone; the JVM below it sees its pipe close and goes, too."""
+        self.running[name].kill()
+        self.running[name].wait()
+
+    def server(self, name: str) -> psutil.Process | None:
+        """The process of `kafka` or `postgres`, where it runs."""
+        home = Home.of(self.base)
+        found = (EmbeddedKafka(home) if name == "kafka" else EmbeddedPostgres(home)).process()
+        return psutil.Process(found.pid) if found is not None else None
+
+    def up(self) -> None:
+        """Start the services that are down."""
+        services.up(self.base)
+
+    def end(self, name: str, seconds: float = 120) -> None:
+        """Ctrl-C, and wait; kill -9 where it takes too long, which is a finding."""
+        process = self.running.pop(name)
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise RuntimeError(f"{name} did not end within {seconds:g} s of Ctrl-C") from None
+
+    def close(self) -> None:
+        """End everything and delete the data."""
+        for name in list(self.running):
+            for process in self.family(name):
+                process.kill()
+            self.running.pop(name).wait()
+        self.proxy.close()
+        time.sleep(0.2)
+        services.reset(self.base)
