@@ -78,6 +78,10 @@ where k in ('transactions', 'scores') or n %% 200 < 1 or k = 'alerts' and n %% 2
 insert into shop.risk_bins
 select '1', date_trunc('hour', at), n %% 20, count(*) from n group by 2, 3""",
     """
+insert into shop.latency_bins
+select m, b, 60 from generate_series(date_trunc('minute', now()) - interval '59 min', now(), interval '1 min') as m,
+  generate_series(-250, -150) as b""",
+    """
 insert into shop.rejected (topic, topic_id, partition, "offset", value, reason, rejected_at)
 select 'transactions-data', 'x', 0, n, convert_to('{"broken": ' || repeat('x', 300), 'UTF8'), 'not JSON: at byte ' || n, at
 from n where n %% 50 = 0""",

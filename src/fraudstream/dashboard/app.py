@@ -18,7 +18,7 @@ def main() -> None:
     except FraudstreamError as error:
         st.error(f"{error.message} {error.hint}")
         return
-    st.logo(str(HERE / "logo.svg"), icon_image=str(HERE / "mark.svg"), size="large")
+    st.logo(str(HERE / "logo.svg"), size="large")
     queue = st.Page(alerts.page, title="Alerts", url_path="alerts", icon=":material/flag:")
     pages = [
         st.Page(lambda: overview.page(queue), title="Overview", url_path="overview", icon=":material/monitoring:", default=True),

@@ -137,7 +137,7 @@ def _history(past: Sequence[Past], case: Alert) -> None:
             "<code>fraudstream consume transactions</code> stores them; an alert may be there first.",
         )
         return
-    st.altair_chart(history_chart(past, case), width="stretch")
+    shell.chart("Amounts", history_chart(past, case))
     tables.history(past, case.transaction_id)
 
 
@@ -177,7 +177,7 @@ def history_chart(past: Sequence[Past], case: Alert) -> Any:
     )
     usual = case.features.get("user_amount_mean")
     drawn = points + charts.rule_at(usual, "usual amount") if usual and usual > 0 else points
-    return charts.finished(drawn, "Amounts", "The customer's amounts over time, the alert among them", 230)
+    return charts.finished(drawn, "The customer's amounts over time, the alert among them", 230)
 
 
 def _mark(past: Past, case: Alert) -> str:

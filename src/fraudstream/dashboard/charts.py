@@ -11,11 +11,17 @@ BLUE, ORANGE, AMBER, GREEN, GREY = "#4a8bd0", "#d8572a", "#d69e2e", "#5b9a68", "
 """Usual, fraud, alerts, cleared, beside the point. Told apart without seeing red and green: light and hue both differ."""
 
 
+_CLOCK = (
+    "utchours(datum.value) || utcminutes(datum.value) ? utcFormat(datum.value, '%H:%M')"
+    " : utcdate(datum.value) == 1 ? utcFormat(datum.value, '%b %Y') : utcFormat(datum.value, '%d %b')"
+)
+"""How a tick is written: the hour, at midnight the day, on the first the month."""
+
+
 def time_axis(title: str = "time (UTC)", field: str = "time") -> alt.X:
     """Instants as they are in UTC, whatever zone the browser is in."""
-    return alt.X(
-        f"{field}:T", scale=alt.Scale(type="utc"), axis=alt.Axis(title=title, grid=False, labelOverlap=True)
-    )
+    axis = alt.Axis(title=title, grid=False, labelOverlap=True, labelExpr=_CLOCK, tickCount=10)
+    return alt.X(f"{field}:T", scale=alt.Scale(type="utc"), axis=axis)
 
 
 def tip(field: str, title: str, form: str = "") -> alt.Tooltip:
@@ -41,13 +47,9 @@ def named(field: str, colours: dict[str, str], title: str | None = None) -> alt.
     )
 
 
-def finished(chart: Any, title: str, about: str, height: int = 240) -> Any:
-    """With its title, and `about` for those who cannot see it."""
-    return chart.properties(
-        title=alt.TitleParams(title, anchor="start", fontSize=14, fontWeight=600),
-        description=about,
-        height=height,
-    )
+def finished(chart: Any, about: str, height: int = 260) -> Any:
+    """In its size; `about` is for those who cannot see it."""
+    return chart.properties(description=about, height=height)
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def lines(
 
 
 def _over_time(chart: Any, series: Series) -> Any:
-    return finished(chart, series.title, f"{series.title}, {series.unit}, over time", 210)
+    return finished(chart, f"{series.title}, {series.unit}, over time")
 
 
 def _points(base: alt.Chart) -> Any:

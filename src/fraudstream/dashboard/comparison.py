@@ -10,7 +10,7 @@ import streamlit as st
 from fraudstream.dashboard import charts, figures, shell
 from fraudstream.dashboard.figures import escaped
 from fraudstream.store.registry import Registered, Status
-from fraudstream.store.watch import AtWork
+from fraudstream.store.watch import AtWork, Drift
 
 LOOK, ACT = 0.1, 0.25
 """Of the population stability index, as the field reads it: below the first nothing moved, from the second on much did."""
@@ -46,31 +46,34 @@ def _drift(work: AtWork) -> None:
             "time": [figures.iso(day.day) for day in work.drift],
             "when": [f"{day.day:%Y-%m-%d}" for day in work.drift],
             "psi": [day.psi for day in work.drift],
+            "chance": [day.psi_by_chance for day in work.drift],
             "scores": [day.scores for day in work.drift],
         }
     )
-    base = alt.Chart(data).encode(
-        x=charts.time_axis("day (UTC)"),
-        y=charts.y_axis("psi", "population stability index", ".2f", domainMin=0),
-        tooltip=[
-            charts.tip("when", "day"),
-            charts.tip("psi", "index", ".3f"),
-            charts.tip("scores", "decisions", ",d"),
-        ],
-    )
-    drawn: Any = base.mark_line(color=charts.BLUE, strokeWidth=2) + base.mark_circle(
-        color=charts.BLUE, size=60
-    )
+    tips = [
+        charts.tip("when", "day"), charts.tip("psi", "index", ".3f"), charts.tip("chance", "by chance", ".3f"),
+        charts.tip("scores", "decisions", ",d"),
+    ]  # fmt: skip
+    base = alt.Chart(data).encode(x=charts.time_axis("day (UTC)"), tooltip=tips)
+    psi = base.encode(y=charts.y_axis("psi", "population stability index", ".2f", domainMin=0))
+    by_chance = base.mark_line(color=charts.GREY, strokeDash=[2, 3]).encode(y="chance:Q")
+    drawn: Any = psi.mark_line(color=charts.BLUE, strokeWidth=2) + psi.mark_circle(color=charts.BLUE, size=60)
+    drawn = drawn + by_chance
     drawn = drawn + charts.rule_at(LOOK, "look", charts.AMBER) + charts.rule_at(ACT, "act", charts.ORANGE)
-    newest = work.drift[-1].psi
-    st.altair_chart(
-        charts.finished(
-            drawn, "Drift of the risks", "How far each day's risks are from those of training", 240
-        ),
-        width="stretch",
+    shell.chart(
+        "Drift of the risks",
+        charts.finished(drawn, "How far each day's risks are from those of training", 240),
     )
-    words = "nothing moved" if newest < LOOK else "look at it" if newest < ACT else "much moved: train again"
-    st.caption(f"Against the risks of training; the last day: {newest:.3f}, {words}.")
+    st.caption(
+        f"Against the risks of training; the last day: {_drifted(work.drift[-1])}. Dotted: by chance alone."
+    )
+
+
+def _drifted(day: Drift) -> str:
+    """In words; few decisions scatter, so what chance explains is taken off."""
+    beyond = day.psi - (day.psi_by_chance or 0.0)
+    words = "nothing moved" if beyond < LOOK else "look at it" if beyond < ACT else "much moved, train again"
+    return f"{day.psi:.3f} with {figures.count(day.scores)} decisions, {words}"
 
 
 def _spread(work: AtWork, reference: Mapping[str, Any]) -> None:
@@ -115,11 +118,9 @@ def _spread(work: AtWork, reference: Mapping[str, Any]) -> None:
             ],
         )
     )
-    st.altair_chart(
-        charts.finished(
-            chart, "Where the risks lie", "Share of the decisions in each part of the risks of training", 240
-        ),
-        width="stretch",
+    shell.chart(
+        "Where the risks lie",
+        charts.finished(chart, "Share of the decisions in each part of the risks of training", 240),
     )
     st.caption("Bars of one height mean that the model sees what it saw in training.")
 
@@ -143,10 +144,7 @@ def _quality(work: AtWork) -> None:
             tooltip=[charts.tip("when", "day"), charts.tip("what", "what"), charts.tip("alerts", "alerts", ",d")],
         )
     )  # fmt: skip
-    st.altair_chart(
-        charts.finished(chart, "What became of the alerts", "Alerts of each day by verdict", 220),
-        width="stretch",
-    )
+    shell.chart("What became of the alerts", charts.finished(chart, "Alerts of each day by verdict", 220))
     confirmed = sum(day.confirmed for day in work.quality)
     reviewed = confirmed + sum(day.dismissed for day in work.quality)
     known, frauds = sum(day.known for day in work.quality), sum(day.known_fraud for day in work.quality)

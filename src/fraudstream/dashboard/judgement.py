@@ -64,7 +64,7 @@ def _curve(manifest: Mapping[str, Any]) -> None:
         )
     )  # fmt: skip
     about = "Precision at each recall, mean of the test windows, for the model and the baselines"
-    st.altair_chart(charts.finished(chart, "Precision against recall", about, 330), width="stretch")
+    shell.chart("Precision against recall", charts.finished(chart, about, 340))
 
 
 def _scenarios(scenarios: Mapping[str, Mapping[str, Any]]) -> None:
@@ -89,7 +89,7 @@ def _scenarios(scenarios: Mapping[str, Mapping[str, Any]]) -> None:
         x=alt.X("recall:Q", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(title="share found within the alert budget", format="%", tickCount=5))
     )  # fmt: skip
     about = "Share of the frauds of each kind that the alert budget finds"
-    st.altair_chart(charts.finished(bars, "Found, by kind of fraud", about, 330), width="stretch")
+    shell.chart("Found, by kind of fraud", charts.finished(bars, about, 340))
 
 
 def _windows(folds: Sequence[Mapping[str, Any]]) -> None:
@@ -160,9 +160,7 @@ def _importance(importance: Mapping[str, float]) -> None:
         )
     )  # fmt: skip
     about = "By how much the risk of a flagged transaction changes when one feature alone takes a usual value"
-    st.altair_chart(
-        charts.finished(chart, "Importance", about, max(200, 24 * len(data) + 40)), width="stretch"
-    )
+    shell.chart("Importance", charts.finished(chart, about, max(200, 24 * len(data) + 40)))
     st.caption(
         "How far the risk of a flagged transaction moves, when this feature alone takes the value of a usual one."
     )
@@ -194,7 +192,7 @@ def _dependence(name: str, curve: Mapping[str, Sequence[float]], threshold: floa
     if isinstance(threshold, (int, float)):
         drawn = drawn + charts.rule_at(threshold, "threshold")
     about = f"Mean risk when all of a sample have the same {name}"
-    st.altair_chart(charts.finished(drawn, f"Risk by {name}", about, 330), width="stretch")
+    shell.chart(f"Risk by {name}", charts.finished(drawn, about, 340))
 
 
 def calibration(manifest: Mapping[str, Any], reviewed: Sequence[Reviewed]) -> None:
@@ -237,7 +235,7 @@ def calibration(manifest: Mapping[str, Any], reviewed: Sequence[Reviewed]) -> No
         .encode(x="risk:Q", y="fraud:Q")
     )
     about = "For each tenth of the risk, the share that was fraud; on the diagonal the risk is a probability"
-    st.altair_chart(charts.finished(diagonal + spread + points, "Calibration", about, 360), width="stretch")
+    shell.chart("Calibration", charts.finished(diagonal + spread + points, about, 380))
     st.caption(
         "Each point is a tenth of the range of risk, with its 95 % interval; on the dashed line, a risk is a probability."
     )

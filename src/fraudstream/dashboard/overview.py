@@ -85,7 +85,8 @@ def _numbers(found: store.Overview) -> None:
     )
     cells[1].metric(
         "Known fraud",
-        f"{figures.short(now['fraud'].count)} · {figures.share(now['fraud'].count / everything if everything else None, 2)}",
+        figures.short(now["fraud"].count)
+        + (f" · {figures.share(now['fraud'].count / everything, 2)}" if everything else ""),
         f"{figures.short(now['fraud'].amount)} in money",
         delta_color="off",
         delta_arrow="off",
@@ -94,7 +95,7 @@ def _numbers(found: store.Overview) -> None:
     )
     cells[2].metric(
         "Alerts",
-        f"{figures.short(now['alerts'].count)} · {figures.share(rate, 2)}",
+        figures.short(now["alerts"].count) + (f" · {figures.share(rate, 2)}" if rate is not None else ""),
         f"{figures.count(stakes.confirmed)} confirmed, {figures.count(stakes.dismissed)} dismissed",
         delta_color="off",
         delta_arrow="off",
@@ -123,14 +124,15 @@ def _trend(found: store.Overview, step: store.Step, *, money: bool) -> None:
         charts.tip("when", "from (UTC)"), charts.tip("count", "transactions", ",d"), charts.tip("amount", "money", ",.2f"),
     ]  # fmt: skip
     legitimate = charts.Series(value, "Legitimate, or not known", unit)
-    st.altair_chart(charts.area(usual, legitimate, tips), width="stretch")
+    shell.chart(legitimate.title, charts.area(usual, legitimate, tips))
     left, right = st.columns(2)
     bad = data[data["kind"].isin(["fraud", "alerts"])].assign(
         series=lambda rows: rows["kind"].map({"fraud": "known fraud", "alerts": "alerts"})
     )
     tips = [charts.tip("series", "what"), *tips]
     both = charts.Series(value, "Fraud and alerts", unit)
-    left.altair_chart(charts.lines(bad, both, "series", SERIES, tips), width="stretch")
+    with left:
+        shell.chart(both.title, charts.lines(bad, both, "series", SERIES, tips))
     with right:
         _alert_rate(data)
 
@@ -147,9 +149,8 @@ def _alert_rate(data: pd.DataFrame) -> None:
         charts.tip("scores", "scored", ",d"),
     ]  # fmt: skip
     series = charts.Series("rate", "Alert rate", "share of scored transactions", ".2%")
-    st.altair_chart(
-        charts.lines(rates.dropna(), series, "name", {"alert rate": charts.AMBER}, tips), width="stretch"
-    )
+    drawn = charts.lines(rates.dropna(), series, "name", {"alert rate": charts.AMBER}, tips)
+    shell.chart(series.title, drawn)
 
 
 def _filled(found: store.Overview, step: store.Step) -> pd.DataFrame:

@@ -17,9 +17,12 @@ STALE_SECONDS = 60.0
 """A running stream writes every few seconds; one that has been silent so long is not running, or stuck."""
 BEHIND = 10_000
 """Messages from which on a stream is called behind: more than a few seconds of a busy one."""
+HEX_BYTES = 64
 PERCENTILES = {"p50": charts.BLUE, "p95": charts.AMBER, "p99": charts.ORANGE}
 _PERSONAL = re.compile(
-    rf'("?(?:{"|".join(sorted(PERSONAL))})"?\s*[:=]\s*)("(?:[^"\\]|\\.)*"?|[^\s,}}\]]*)', re.IGNORECASE
+    rf"""((?:{"|".join(sorted(PERSONAL))})["'\\]*\s*[:=]\s*)"""
+    r"""("(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?|[^,;&}\]]*)""",
+    re.IGNORECASE,
 )
 _ADDRESS = re.compile(r"[^\s\"'<>,;:]+@[^\s\"'<>,;:]+")
 
@@ -129,7 +132,7 @@ def _latency(found: Sequence[store.Latency]) -> None:
         charts.tip("decisions", "decisions", ",d"),
     ]  # fmt: skip
     series = charts.Series("ms", "From Kafka to the decision", "milliseconds", "~s")
-    st.altair_chart(charts.lines(data, series, "what", PERCENTILES, tips), width="stretch")
+    shell.chart(series.title, charts.lines(data, series, "what", PERCENTILES, tips))
 
 
 def _rejected(found: store.Pipeline) -> None:
@@ -179,16 +182,26 @@ def _name(message: store.Refused) -> str:
 
 
 def preview(start: bytes | None, size: int | None, *, may_read: bool = True) -> str:
-    """The beginning of a message as text that only shows: control signs are written out, names and addresses are not."""
+    """The beginning of a message as text that only shows: control signs are written out, names and addresses are not.
+
+    Only of what looks like a JSON object, where names stand behind their keys; anything else as hexadecimal digits.
+    """
     if not may_read:
         return "This user of the database may not see what the messages hold."
     if start is None or size is None:
         return "No bytes: a tombstone."
-    more = f" … ({figures.count(size)} bytes)" if size > len(start) else f" ({figures.count(size)} bytes)"
-    try:
-        # A cut through the last sign is ours, not the message's.
-        text = start.decode() if size <= len(start) else start.decode(errors="ignore")
-    except UnicodeDecodeError:
-        return start[:64].hex(" ") + (more if size > 64 else f" ({figures.count(size)} bytes)")  # noqa: PLR2004
+    text = _text(start, size)
+    if text is None:
+        return f"{start[:HEX_BYTES].hex(' ')}{' …' if size > HEX_BYTES else ''} ({figures.count(size)} bytes)"
     shown = "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
-    return _ADDRESS.sub("…", _PERSONAL.sub(r"\1…", shown)) + more
+    hidden = _ADDRESS.sub("…", _PERSONAL.sub(r"\1…", shown))
+    return f"{hidden}{' …' if size > len(start) else ''} ({figures.count(size)} bytes)"
+
+
+def _text(start: bytes, size: int) -> str | None:
+    """The text of what begins like a JSON object; None for anything else. A cut through the last sign is ours."""
+    try:
+        text = start.decode(errors="ignore" if size > len(start) else "strict")
+    except UnicodeDecodeError:
+        return None
+    return text if text.lstrip().startswith("{") else None

@@ -20,6 +20,8 @@ RETRY_SECONDS = 5
 """How often a page that lost its database looks for it."""
 
 STYLE = """<style>
+[data-testid=stMainBlockContainer] { padding-top: 4.2rem; padding-bottom: 3rem; max-width: 1560px; }
+.fs-title { font-weight: 600; font-size: .98rem; margin: .2rem 0 -.4rem; }
 .fs-lead { font-size: 2.1rem; font-weight: 600; line-height: 1.15; font-variant-numeric: tabular-nums; }
 .fs-lead small { font-size: 1rem; font-weight: 400; opacity: .7; }
 .fs-quiet { opacity: .68; font-size: .87rem; }
@@ -63,6 +65,12 @@ def title(name: str, about: str) -> None:
     """The head of a page."""
     st.title(name, anchor=False)
     st.caption(about)
+
+
+def chart(title: str, drawn: Any) -> None:
+    """A chart under its title."""
+    html(f'<div class="fs-title">{escaped(title)}</div>')
+    st.altair_chart(drawn, width="stretch")
 
 
 def empty(what: str, then: str) -> None:

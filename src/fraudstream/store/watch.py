@@ -16,6 +16,8 @@ class Drift:
     scores: int
     psi: float
     """Population stability index."""
+    psi_by_chance: float | None
+    """What so few decisions would have on average where nothing has changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,9 @@ class AtWork:
     reviewed: list[Reviewed]
 
 
-_DRIFT = "select day, scores, psi from shop.score_drift where model_version = %(version)s order by day desc limit %(days)s"
+_DRIFT = """
+select day, scores, psi, psi_by_chance from shop.score_drift
+where model_version = %(version)s order by day desc limit %(days)s"""
 
 _BINS = """
 select bin, sum(count)::bigint as count from shop.risk_bins

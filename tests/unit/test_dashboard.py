@@ -1,0 +1,190 @@
+"""The dashboard's words and guards, without a browser: numbers, strangers' texts, the password, who may listen where."""
+
+import socket
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from fraudstream.dashboard import case, figures, gate, launch, pipeline
+from fraudstream.errors import ServiceError, SettingsError
+from fraudstream.settings import DashboardSettings
+
+HOSTILE = "<img src=x onerror=alert(1)> **b** ![i](http://evil/x.png) [l](http://evil) `c` $x^2$ :smile: :red[r] #h |t| ~s~"
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [(0, "0"), (999, "999"), (9_999, "9,999"), (12_345, "12.3 k"), (999_999, "1,000 k"), (1_234_567, "1.23 M"),
+     (12_345_678_901, "12.3 B"), (1e300, "1e+300"), (-45_678, "-45.7 k")],
+)  # fmt: skip
+def test_large_numbers_are_short(number: float, shown: str) -> None:
+    assert figures.short(number) == shown
+
+
+def test_amounts_name_their_currency_only_where_it_is_one() -> None:
+    """A currency is a stranger's text; one that is no code is left out, as the amount stands in labels and headings."""
+    assert figures.amount(3204, "EUR") == "3,204.00 EUR"
+    assert (
+        figures.amount(3204, None)
+        == figures.amount(3204, "**EUR**")
+        == figures.amount(3204, "eur")
+        == "3,204.00"
+    )
+    assert figures.amount(1.7e308) == "1.700e+308"
+
+
+def test_instants_are_utc_in_every_year_that_a_message_may_have() -> None:
+    assert figures.instant(datetime(1, 1, 1, tzinfo=UTC)) == "0001-01-01 00:00:00"
+    assert figures.iso(datetime(9999, 12, 31, 23, 59, 59, 999_999, UTC)) == "9999-12-31T23:59:59.999Z"
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_every_number_can_be_shown(value: float) -> None:
+    assert figures.short(value)
+    assert len(figures.amount(value)) < 30
+
+
+def test_texts_in_markdown_lose_every_meaning_and_no_sign() -> None:
+    shown = figures.plain(HOSTILE + "\n# second line")
+    assert "\n" not in shown
+    assert shown.replace("\\", "").replace("\u2060", "") == HOSTILE + " # second line"
+    for sign in "<>*![]()`$:#|~_":
+        assert all(shown[i - 1] == "\\" for i, found in enumerate(shown) if found == sign)
+
+
+def test_reasons_are_sentences_and_what_strangers_wrote_in_them_is_text() -> None:
+    shown = case.reasons(
+        [
+            {"rule": "pace<b>", "severity": "high", "sentence": f"five payments from {HOSTILE}"},
+            {
+                "feature": "amount",
+                "contribution": 2.0,
+                "value": 1.0,
+                "sentence": "amount is 41 times the usual",
+            },
+            {"feature": "hour", "contribution": 1.0, "value": 3.0, "sentence": "at three in the morning"},
+            {"sentence": "no reasons: the model is not registered"},
+        ]
+    )
+    assert "<img" not in shown
+    assert "<b>pace" not in shown
+    assert "&lt;img src=x onerror=alert(1)&gt;" in shown
+    assert "Amount is 41 times the usual" in shown
+    assert shown.index("width:100%") < shown.index("width:50%")
+
+
+def test_bytes_of_rejected_messages_are_shown_without_names_and_addresses() -> None:
+    value = b'{"user_id": "u1", "first_name": "Ada \\"Countess\\"", "email":"ada@example.com", "x": "y\x00\x1b[2J" '
+    shown = pipeline.preview(value, len(value))
+    assert "u1" in shown
+    assert "Ada" not in shown
+    assert "Countess" not in shown
+    assert "example.com" not in shown
+    assert "\\x00\\x1b[2J" in shown
+    assert "bytes)" in shown
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b"first_name=Ada&last_name=Lovelace", b"{'full_name': 'Ada Lovelace'}", b'{"FIRST_NAME":"Ada',
+     b"To: ada@example.com", '{"last_name":"Ada"}'.encode("utf-16"), b'{"email":"a\xffda@example.com"}',
+     b'{"payload": "{\\"first_name\\": \\"Ada\\"}"}', b"t1,u1,Ada,Lovelace,ada@example.com"],
+)  # fmt: skip
+def test_names_are_not_shown_in_what_is_no_json_either(value: bytes) -> None:
+    shown = pipeline.preview(value, len(value))
+    assert "Ada" not in shown
+    assert "Lovelace" not in shown
+    assert "example" not in shown
+
+
+def test_a_long_message_a_tombstone_and_a_closed_one_say_so() -> None:
+    assert pipeline.preview('{"é'.encode()[:3], 1_000_000) == '{" … (1,000,000 bytes)'
+    assert pipeline.preview(None, None) == "No bytes: a tombstone."
+    assert "may not see" in pipeline.preview(None, None, may_read=False)
+
+
+def test_wrong_passwords_are_looked_at_ever_more_slowly() -> None:
+    """Three are free; then each doubles the wait, and a right one inside the wait is not looked at either."""
+    now = [0.0]
+    throttle = gate.Throttle(clock=lambda: now[0])
+    assert [throttle.attempt("a", "x", "secret") for _ in range(3)] == [0, 0, 0]
+    assert throttle.attempt("a", "x", "secret") == 2
+    assert throttle.attempt("a", "secret", "secret") == 2
+    now[0] = 2.0
+    assert throttle.attempt("a", "x", "secret") == 4
+    assert throttle.attempt("b", "secret", "secret") is None, "another address does not wait"
+    now[0] = 7.0
+    assert throttle.attempt("a", "secret", "secret") is None
+    assert throttle.attempt("a", "x", "secret") == 0, "a right one wipes the slate"
+    assert gate.wait(100) == gate.LONGEST_WAIT
+
+
+def test_the_memory_of_failures_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "REMEMBERED", 3)
+    throttle = gate.Throttle()
+    for address in "abcde":
+        throttle.attempt(address, "x", "secret")
+    assert list(throttle._failures) == ["c", "d", "e"]
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "dashboard.example"])  # noqa: S104
+def test_other_machines_get_in_only_with_a_password(host: str) -> None:
+    with pytest.raises(SettingsError, match="can be reached from other machines") as caught:
+        launch.check_closed(DashboardSettings(host=host))
+    assert "FRAUDSTREAM_DASHBOARD__PASSWORD_FILE" in caught.value.hint
+    launch.check_closed(DashboardSettings(host=host, password=SecretStr("x")))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.3.2.1"])
+def test_this_machine_alone_needs_none(host: str) -> None:
+    launch.check_closed(DashboardSettings(host=host))
+
+
+def test_an_empty_password_is_refused() -> None:
+    with pytest.raises(ValueError, match="would let everybody in"):
+        DashboardSettings(password=SecretStr(""))
+
+
+def test_the_environment_of_the_server_tells_nobody_and_holds_no_password() -> None:
+    found = launch.variables(DashboardSettings(host="127.0.0.1", port=8600, password=SecretStr("hush-hush")))
+    assert found["STREAMLIT_BROWSER_GATHER_USAGE_STATS"] == "false"
+    assert (found["STREAMLIT_SERVER_ADDRESS"], found["STREAMLIT_SERVER_PORT"]) == ("127.0.0.1", "8600")
+    assert "hush-hush" not in str(found)
+
+
+def test_a_taken_port_is_a_sentence_with_another_one() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with (
+            pytest.raises(ServiceError, match=f"Port {port} of 127.0.0.1 is taken") as caught,
+            launch.started(DashboardSettings(port=port)),
+        ):
+            pass
+    assert "--port" in caught.value.hint
+
+
+def test_an_address_of_another_machine_is_a_sentence() -> None:
+    settings = DashboardSettings(host="192.0.2.1", password=SecretStr("x"))
+    with pytest.raises(ServiceError, match=r"cannot listen on 192\.0\.2\.1"), launch.started(settings):
+        pass
+
+
+def test_starting_it_imports_nothing_heavy() -> None:
+    probe = "import sys, fraudstream.dashboard.launch; sys.exit(str([n for n in ('streamlit', 'pandas', 'altair') if n in sys.modules]))"
+    result = subprocess.run(
+        [sys.executable, "-c", probe], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert result.stderr.strip() == "[]"
+
+
+def test_its_files_are_in_the_package() -> None:
+    for name in ("theme.toml", "logo.svg", "mark.svg", "app.py"):
+        assert (Path(launch.__file__).parent / name).is_file()
