@@ -21,7 +21,7 @@ Data = Annotated[
     Path | None,
     typer.Option(
         "--data",
-        help="CSV or Parquet with user_id, timestamp, amount; more fields, more features. Without it, what is stored in PostgreSQL.",
+        help="CSV, Parquet or NDJSON with user_id, timestamp, amount; more fields, more features. Without it, what is stored in PostgreSQL.",
     ),
 ]
 Delay = Annotated[
@@ -106,7 +106,7 @@ def evaluate(
     data: Annotated[
         Path | None,
         typer.Option(
-            "--data", help="CSV or Parquet of transactions, or of scores. Without it, what is stored."
+            "--data", help="CSV, Parquet or NDJSON of transactions, or of scores. Without it, what is stored."
         ),
     ] = None,
     model: Annotated[

@@ -1,11 +1,9 @@
-"""Transactions from a file (CSV or Parquet) for training: columns checked, bad rows counted and listed.
+"""Transactions from a file (CSV, Parquet, NDJSON): columns checked, bad rows counted and listed.
 
 A training file needs less than a message: user_id, timestamp and amount; every other field of the schema is
 taken where it stands, and a feature that needs a missing one is left out.
 """
 
-import csv
-import gzip
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,11 +13,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as pacsv
-import pyarrow.parquet as pq
 
 from fraudstream.errors import InputError
-from fraudstream.schema import ID_LENGTH, KINDS, PERSONAL, TEXT_LENGTH, arrow_schema, parse_instant
+from fraudstream.model.files import BadRow, read_file
+from fraudstream.schema import ID_LENGTH, KINDS, PERSONAL, TEXT_LENGTH, TRUTH, arrow_schema, parse_instant
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,24 +47,26 @@ CLUES = {
 """Parts of names that other data sets give these columns, for the hint only."""
 
 
-@dataclass(frozen=True, slots=True)
-class BadRow:
-    """A row that is no transaction: its number in the file (the first data row is 1) and why."""
-
-    row: int
-    reason: str
-
-
 @dataclass(frozen=True)
 class Loaded:
     """What a file held: `rows` in order of time, one for each transaction_id, with what was left out."""
 
     rows: pa.Table
     read: int
-    unparsable: int = 0
-    examples: tuple[BadRow, ...] = ()
+    bad: tuple[BadRow, ...] = ()
+    """Rows that are no transactions, in the order of the file."""
     duplicates: int = 0
     notes: tuple[str, ...] = field(default=())
+
+    @property
+    def unparsable(self) -> int:
+        """How many rows are no transactions."""
+        return len(self.bad)
+
+    @property
+    def examples(self) -> tuple[BadRow, ...]:
+        """The first of them."""
+        return self.bad[:LISTED]
 
 
 def parse_map(pairs: Sequence[str]) -> dict[str, str]:
@@ -88,17 +87,26 @@ def parse_map(pairs: Sequence[str]) -> dict[str, str]:
 
 
 def read_transactions(
-    path: Path, mapping: Mapping[str, str] | None = None, *, with_risk: bool = False
+    path: Path,
+    mapping: Mapping[str, str] | None = None,
+    *,
+    with_risk: bool = False,
+    with_truth: bool = True,
 ) -> Loaded:
-    """The transactions of a CSV or Parquet file; `with_risk` also wants a column `risk` in [0, 1].
+    """The transactions of a CSV, Parquet or NDJSON file; `with_risk` also wants a column `risk` in [0, 1].
+
+    Without `with_truth` nothing looks at `is_fraud` and `fraud_scenario`, not even to refuse a row.
 
     Instants end in UTC whatever zones the file mixes; no zone means UTC. A repeated transaction_id is kept
     once, the first time. Raises InputError where the file cannot be read, lacks a needed column, is
     empty, is mostly unreadable, or holds labels that contradict each other.
     """
-    raw, broken = _read_file(path)
-    wanted = (*WANTED, RISK) if with_risk else WANTED
+    wanted = tuple(name for name in WANTED if with_truth or name not in TRUTH) + (RISK,) * with_risk
     needed = (*NEEDED, RISK) if with_risk else NEEDED
+    file = read_file(path, [*wanted, *(mapping or {}).values()])
+    raw, broken = file.columns, file.broken
+    if not raw.num_rows and broken:
+        raise _mostly_bad(path, broken, len(broken))
     source = _columns(raw.column_names, dict(mapping or {}), path, wanted, needed)
     if raw.num_rows == 0:
         raise InputError(f"{path} holds no rows.", hint="Give a file with transactions in it.")
@@ -112,63 +120,26 @@ def read_transactions(
         reasons[bad & (reasons == None)] = f"{ours}: {why}"  # noqa: E711 - elementwise on objects
         columns[ours] = values
     if "transaction_id" not in columns:
-        columns["transaction_id"] = pa.array([f"row-{i}" for i in range(1, raw.num_rows + 1)])
+        columns["transaction_id"] = pa.array([f"row-{file.number(i)}" for i in range(raw.num_rows)])
         notes.append("The file has no transaction_id: rows are numbered, and duplicates cannot be told.")
     good = reasons == None  # noqa: E711
-    examples = (
-        *(BadRow(int(i) + 1, reasons[i]) for i in np.flatnonzero(~good)[:LISTED]),
-        *broken[:LISTED],
-    )[:LISTED]
-    unparsable = int((~good).sum()) + len(broken)
+    bad_rows = [BadRow(file.number(int(i)), reasons[i]) for i in np.flatnonzero(~good)]
+    bad_rows = sorted([*bad_rows, *broken], key=lambda bad: bad.row)
     read = raw.num_rows + len(broken)
-    if unparsable > MOST_BAD * read:
-        raise InputError(
-            f"{unparsable} of {read} rows of {path} cannot be read; the first: row {examples[0].row}, {examples[0].reason}.",
-            hint="Name the file's own columns with --map their=ours.",
-        )
+    if len(bad_rows) > MOST_BAD * read:
+        raise _mostly_bad(path, bad_rows, read)
     schema = arrow_schema().append(pa.field(RISK, pa.float64()))
     names = [name for name in wanted if name in columns]
     rows = pa.table({n: columns[n].cast(schema.field(n).type) for n in names}).filter(pa.array(good))
     kept, duplicates = _without_duplicates(rows)
-    return Loaded(kept.sort_by("timestamp"), read, unparsable, examples, duplicates, tuple(notes))
+    return Loaded(kept.sort_by("timestamp"), read, tuple(bad_rows), duplicates, tuple(notes))
 
 
-def _read_file(path: Path) -> tuple[pa.Table, list[BadRow]]:
-    """Raw columns of a file, those of a CSV all text; rows with the wrong number of fields apart."""
-    broken: list[BadRow] = []
-
-    def skip(row: Any) -> str:
-        broken.append(
-            BadRow(row.number or 0, f"{row.actual_columns} fields instead of {row.expected_columns}")
-        )
-        return "skip"
-
-    try:
-        with path.open("rb") as file:
-            magic = file.read(4)
-        if magic == b"PAR1":
-            return pq.read_table(path), broken
-        opener = gzip.open if magic[:2] == b"\x1f\x8b" else open
-        with opener(path, "rt", encoding="utf-8-sig", newline="") as text:
-            header = next(csv.reader(text), [])
-        if not header:
-            raise InputError(f"{path} is empty.", hint="Give a CSV or Parquet file with a header and rows.")
-        table = pacsv.read_csv(
-            path,
-            parse_options=pacsv.ParseOptions(invalid_row_handler=skip, newlines_in_values=True),
-            convert_options=pacsv.ConvertOptions(
-                column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=True, null_values=[""]
-            ),
-        )
-    except FileNotFoundError:
-        raise InputError(f"There is no file {path}.", hint="Check the path after --data.") from None
-    except (OSError, UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
-        detail = str(error).splitlines()[0]
-        raise InputError(
-            f"{path} cannot be read as CSV or Parquet: {detail}",
-            hint="Give a UTF-8 CSV with a header, or Parquet.",
-        ) from None
-    return table, broken
+def _mostly_bad(path: Path, bad: Sequence[BadRow], read: int) -> InputError:
+    return InputError(
+        f"{len(bad)} of {read} rows of {path} cannot be read; the first: row {bad[0].row}, {bad[0].reason}.",
+        hint="Name the file's own columns with --map their=ours.",
+    )
 
 
 def _columns(

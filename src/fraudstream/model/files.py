@@ -1,0 +1,146 @@
+"""Raw columns of a file: CSV, Parquet or NDJSON, told apart by how it begins, gzip or not."""
+
+import csv
+import gzip
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Final, cast
+
+import msgspec
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+
+from fraudstream.errors import InputError
+
+LONGEST_LINE: Final = 1 << 20
+"""Bytes of a line of NDJSON: more is no transaction, and a file without line ends must not fill the memory."""
+_PARQUET, _GZIP = b"PAR1", b"\x1f\x8b"
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """A row that is no transaction: its number in the file (the first data row is 1) and why."""
+
+    row: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """What stands in a file: columns as they are there, those of CSV and NDJSON all text."""
+
+    columns: pa.Table
+    numbers: "list[int] | None"
+    """The number of each row in the file; None where that is simply its position."""
+    broken: list[BadRow]
+    """Rows that are none: the wrong number of fields, or no JSON object."""
+
+    def number(self, row: int) -> int:
+        """The number in the file of a row of `columns`."""
+        return self.numbers[row] if self.numbers else row + 1
+
+
+def read_file(path: Path, wanted: Iterable[str]) -> Raw:
+    """The columns of a file; of NDJSON the keys `wanted` only, as a stranger's may be without number.
+
+    Raises InputError where the file cannot be read as a whole.
+    """
+    try:
+        with path.open("rb") as file:
+            magic = file.read(4)
+        if magic == _PARQUET:
+            return Raw(pq.read_table(path), None, [])
+        with _opened(path, magic) as file:
+            beginning = file.read(256).removeprefix(b"\xef\xbb\xbf").lstrip()
+        if not beginning:
+            raise InputError(f"{path} is empty.", hint="Give a CSV, Parquet or NDJSON file with rows.")
+        return _ndjson(path, magic, wanted) if beginning.startswith(b"{") else _csv(path, magic)
+    except FileNotFoundError:
+        raise InputError(f"There is no file {path}.", hint="Check the path after --data.") from None
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
+        detail = str(error).splitlines()[0]
+        raise InputError(
+            f"{path} cannot be read as CSV, Parquet or NDJSON: {detail}",
+            hint="Give a UTF-8 CSV with a header, Parquet, or one JSON object on each line.",
+        ) from None
+
+
+def _opened(path: Path, magic: bytes) -> IO[bytes]:
+    return cast("IO[bytes]", gzip.open(path, "rb")) if magic[:2] == _GZIP else path.open("rb")
+
+
+def _csv(path: Path, magic: bytes) -> Raw:
+    broken: list[BadRow] = []
+
+    def skip(row: Any) -> str:
+        # Arrow counts the header as the first row.
+        broken.append(
+            BadRow(row.number - 1, f"{row.actual_columns} fields instead of {row.expected_columns}")
+        )
+        return "skip"
+
+    with _opened(path, magic) as file:
+        lines = (line.decode("utf-8-sig") for line in file)
+        header = next(csv.reader(lines), [])
+    if not header:
+        raise InputError(f"{path} is empty.", hint="Give a CSV with a header and rows.")
+    table = pacsv.read_csv(
+        path,
+        # With several threads Arrow does not say which row was skipped.
+        read_options=pacsv.ReadOptions(use_threads=False),
+        parse_options=pacsv.ParseOptions(invalid_row_handler=skip, newlines_in_values=True),
+        convert_options=pacsv.ConvertOptions(
+            column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=True, null_values=[""]
+        ),
+    )
+    skipped = {bad.row for bad in broken}
+    rows = range(1, table.num_rows + len(broken) + 1)
+    return Raw(table, [row for row in rows if row not in skipped] if skipped else None, broken)
+
+
+def _ndjson(path: Path, magic: bytes, wanted: Iterable[str]) -> Raw:
+    names = tuple(dict.fromkeys(wanted))
+    columns: dict[str, list[str | None]] = {name: [] for name in names}
+    numbers: list[int] = []
+    broken: list[BadRow] = []
+    seen: dict[str, None] = {}
+    with _opened(path, magic) as file:
+        for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE + 1), b""), 1):
+            document = _object(line, file)
+            if isinstance(document, str):
+                broken.append(BadRow(number, document))
+            elif document is not None:
+                numbers.append(number)
+                seen.update(dict.fromkeys(document))
+                for name in names:
+                    columns[name].append(_text(document.get(name)))
+    found = [name for name in names if name in seen]
+    # A file that has none of them says so by the names that it has instead.
+    others = {name: pa.nulls(len(numbers), pa.string()) for name in list(seen)[:30] if name not in columns}
+    table = pa.table({name: pa.array(columns[name], pa.string()) for name in found} | others)
+    return Raw(table, numbers, broken)
+
+
+def _object(line: bytes, file: IO[bytes]) -> "dict[str, Any] | str | None":
+    """The object of a line, why there is none, or nothing for an empty line."""
+    if len(line) > LONGEST_LINE:
+        while line and not line.endswith(b"\n"):
+            line = file.readline(LONGEST_LINE)
+        return f"a line of more than {LONGEST_LINE:,} bytes"
+    if not line.strip():
+        return None
+    try:
+        document = msgspec.json.decode(line.removeprefix(b"\xef\xbb\xbf"))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return f"not JSON: {error}"
+    return document if isinstance(document, dict) else "not a JSON object"
+
+
+def _text(value: Any) -> str | None:
+    """As a CSV would hold it; a list or an object as JSON, which no field of ours takes for its own."""
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value)
