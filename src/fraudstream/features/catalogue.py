@@ -5,7 +5,10 @@ expressions all derive from here. Nothing heavy is imported: tables and commands
 """
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Final, Literal
+
+from fraudstream.schema import LAST_INSTANT
 
 HOUR: Final = 3_600.0
 DAY: Final = 86_400.0
@@ -100,6 +103,17 @@ NEGLIGIBLE: Final = 1e-100
 
 LONGEST_DECAY: Final = 300.0
 """Half-lives after which the merge statement takes a counter for zero: 2^-300 · NEGLIGIBLE is still a normal double."""
+
+FUTURE: Final = timedelta(days=1)
+"""How far ahead of the clock a transaction may be and still fold. A local time without its zone is read as
+UTC and may be 14 hours ahead; what is later than a day is a mistake or an attack, and would fade
+every counter of its device or merchant (a year ahead: to a thousandth of the 30-day ones)."""
+
+
+def horizon(now: datetime) -> datetime:
+    """The latest instant that folds."""
+    return now + FUTURE if now < LAST_INSTANT - FUTURE else LAST_INSTANT
+
 
 KEY_COLUMNS: Final = ("entity", "key")
 COLUMNS: Final[dict[str, Literal["text", "instant", "float"]]] = {

@@ -97,10 +97,13 @@ class Model:
             raise InputError(f"Model {self.version} holds no estimator but a {type(estimator).__name__}.")
         return estimator
 
+    def scorer(self) -> "Estimator | Ensemble":
+        """What works out the risk: the trees, or the estimator where there are none. Read each time: keep it."""
+        return self.trees() or self.estimator()
+
     def risk(self, x: "Floats") -> "Floats":
         """Risk (n,) of rows (n, features), from the trees where there are some."""
-        scorer: Estimator | Ensemble = self.trees() or self.estimator()
-        return np.asarray(scorer.risk(x), dtype=np.float64)
+        return np.asarray(self.scorer().risk(x), dtype=np.float64)
 
 
 def files_of(

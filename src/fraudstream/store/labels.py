@@ -9,18 +9,20 @@ timestamp is not above the watermark, else nothing. From this what was folded be
 found again, so that a correction takes away exactly that.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from psycopg import sql
 
+from fraudstream.features.catalogue import horizon
 from fraudstream.features.profiles import correct_labels, fold_labels
 from fraudstream.schema import arrow_schema
 from fraudstream.settings import PostgresSettings
 from fraudstream.store.connection import connect, translated
 from fraudstream.store.copy import read_rows
-from fraudstream.store.profiles import FOLDED, LABEL_LOCK, Cursor, horizon, merge, truth_watermark
+from fraudstream.store.profiles import FOLDED, LABEL_LOCK, Cursor, merge, truth_watermark
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,22 +44,28 @@ class Known:
     """Labels of people that count from now on, or that a later one outdid at once."""
 
 
-def fold_known(postgres: PostgresSettings, now: datetime, label_delay: timedelta) -> Known:
+def fold_known(
+    postgres: PostgresSettings,
+    now: datetime,
+    label_delay: timedelta,
+    go_on: Callable[[], bool] = lambda: True,
+) -> Known:
     """Fold every label that is known at `now` and was not folded yet, each exactly once.
 
     Labels of transactions that are not stored (yet) wait, and so do those of transactions too far in the
-    future to fold. Each chunk is a transaction of its own: what was interrupted goes on at the next call.
+    future to fold. Each chunk is a transaction of its own: what was interrupted goes on at the next call, and
+    `go_on` is asked between two of them (ten million truths take minutes, and somebody may want to stop).
     Raises DatabaseError.
     """
     truths = labels = 0
     with translated(postgres), connect(postgres, autocommit=True) as connection:
         going_on = True
-        while going_on:
+        while going_on and go_on():
             with connection.transaction(), connection.cursor() as cursor:
                 count, going_on = _fold_truths(cursor, now - label_delay)
                 truths += count
         going_on = True
-        while going_on:
+        while going_on and go_on():
             with connection.transaction(), connection.cursor() as cursor:
                 count = _fold_labels(cursor, now)
                 labels += count

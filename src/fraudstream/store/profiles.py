@@ -9,26 +9,20 @@ counts once. `labels.fold_known` folds it when it becomes known and moves a wate
 the time of transactions; a row that is stored behind that watermark is folded here, at once.
 """
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import sql
 
-from fraudstream.features.catalogue import ENTITIES, merge_sql
-from fraudstream.schema import LAST_INSTANT
+from fraudstream.features.catalogue import ENTITIES, horizon, merge_sql
 from fraudstream.store.copy import copy_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 Cursor = psycopg.Cursor[tuple[Any, ...]]
-
-FUTURE = timedelta(days=1)
-"""How far ahead of the database's clock a transaction may be and still fold. A local time without its zone is read as
-UTC and may be 14 hours ahead; what is later than a day is a mistake or an attack, and would fade
-every counter of its device or merchant (a year ahead: to a thousandth of the 30-day ones)."""
 
 FOLDED = tuple(dict.fromkeys(["timestamp", "amount", *(f for e in ENTITIES.values() for f in e.fields)]))
 """The fields that a fold reads."""
@@ -47,11 +41,6 @@ def merge(cursor: Cursor, folded: "pa.Table") -> None:
     cursor.execute("truncate pg_temp.new_profiles")
     copy_rows(cursor, sql.Identifier("pg_temp", "new_profiles"), folded)
     cursor.execute(merge_sql().encode())
-
-
-def horizon(now: datetime) -> datetime:
-    """The latest instant that folds."""
-    return now + FUTURE if now < LAST_INSTANT - FUTURE else LAST_INSTANT
 
 
 def truth_watermark(cursor: Cursor) -> str:
