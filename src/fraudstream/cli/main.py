@@ -14,6 +14,7 @@ from fraudstream.cli import (
     consume,
     dashboard,
     demo,
+    forget,
     label,
     models,
     output,
@@ -48,6 +49,7 @@ for room in (
     models,
     rules,
     roles,
+    forget,
     config,
 ):
     room.register(app)

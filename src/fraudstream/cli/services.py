@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from fraudstream.cli.output import Json, print_document, print_table
+from fraudstream.cli.questions import agreed
 from fraudstream.errors import ExitCode
 
 jars = typer.Typer(help="The jars of Kafka and of Spark's Kafka connector.", no_args_is_help=True)
@@ -61,7 +62,7 @@ def reset(
     from fraudstream.settings import load
 
     settings = load()
-    if not yes and not _agreed(f"Delete all transactions, models and topics in {settings.home}?"):
+    if not yes and not agreed(f"Delete all transactions, models and topics in {settings.home}?"):
         raise typer.Exit(ExitCode.FAILED)
     _say_stopped(services.reset(settings), as_json=as_json, deleted=True)
 
@@ -98,18 +99,6 @@ def fetch(as_json: Json = False) -> None:
         print_document(document)
     else:
         typer.echo(f"{document['jars']} jars, each with its published sha256, in {document['cache']}")
-
-
-def _agreed(question: str) -> bool:
-    """Whether the user said yes; a script that cannot answer learns what to write instead."""
-    try:
-        agreed = typer.confirm(question, err=True)
-    except typer.Abort:
-        typer.echo("\nNothing was deleted; `--yes` deletes without asking.", err=True)
-        raise
-    if not agreed:
-        typer.echo("Nothing was deleted.", err=True)
-    return agreed
 
 
 def _running(running: bool) -> str:

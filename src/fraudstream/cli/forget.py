@@ -1,0 +1,98 @@
+"""`fraudstream forget`: a customer, or what is older than a day, out of every table with personal data."""
+
+import time
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fraudstream.cli.output import Json, print_document, print_table, printable
+from fraudstream.cli.questions import agreed
+from fraudstream.errors import ExitCode
+
+if TYPE_CHECKING:
+    from fraudstream.store.forget import Scope
+
+
+def _day(text: str) -> datetime:
+    """`90` or `90d` is ninety days ago; else a day or an instant."""
+    from fraudstream.schema import parse_instant
+
+    now = datetime.now(UTC)
+    try:
+        days = text.removesuffix("d")
+        instant = now - timedelta(days=int(days)) if days.isdecimal() else parse_instant(text)
+    except (ValueError, OverflowError):
+        raise typer.BadParameter("a number of days, or an ISO 8601 date") from None
+    if instant >= now:
+        raise typer.BadParameter("that is not in the past")
+    return instant
+
+
+def forget(
+    user: Annotated[str | None, typer.Option(metavar="ID", help="Everything about this customer.")] = None,
+    older_than: Annotated[
+        datetime | None,
+        typer.Option(
+            parser=_day, metavar="DAYS|DATE", help="Everything that happened longer ago, or before that day."
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would be deleted.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Delete personal data: transactions, decisions, alerts, labels, rejected messages and profiles.
+
+    Counts by the hour, sums of merchants, models and the stream's offsets stay: what was forgotten is not stored
+    again. Kafka's topics keep their messages as long as their own retention says. What was interrupted goes
+    on at the next call.
+    """
+    from fraudstream.settings import load
+    from fraudstream.store import forget as forgetting
+    from fraudstream.store.migrate import migrate
+
+    scope = _scope(user, older_than)
+    postgres = load().postgres
+    migrate(postgres)
+    if dry_run:
+        _report(forgetting.count(postgres, scope), None, as_json=as_json)
+        return
+    if not yes:
+        rows = forgetting.count(postgres, scope).total()
+        whose = f"about {printable(user)}" if user else f"from before {older_than:%Y-%m-%d %H:%M} UTC"
+        if not agreed(f"Delete {rows:,} rows {whose}, for ever?"):
+            raise typer.Exit(ExitCode.FAILED)
+    removed: Counter[str] = Counter()
+    began = time.monotonic()
+    try:
+        forgetting.forget(postgres, scope, removed)
+    except KeyboardInterrupt:
+        _report(removed, time.monotonic() - began, as_json=as_json)
+        raise
+    _report(removed, time.monotonic() - began, as_json=as_json)
+
+
+def _scope(user: str | None, older_than: datetime | None) -> "Scope":
+    from fraudstream.store import forget as forgetting
+
+    if (user is None) == (older_than is None):
+        raise typer.BadParameter("give one of --user and --older-than")
+    if user is not None:
+        return forgetting.of_user(user)
+    assert older_than is not None, "one of the two"  # noqa: S101 - narrows the type
+    return forgetting.before(older_than)
+
+
+def _report(rows: Counter[str], seconds: float | None, *, as_json: bool) -> None:
+    if as_json:
+        document = {"dry_run": seconds is None, "rows": dict(rows), "total": rows.total()}
+        print_document(document if seconds is None else document | {"seconds": round(seconds, 3)})
+        return
+    title = f"{rows.total():,} rows {'would be forgotten' if seconds is None else 'forgotten'}"
+    print_table(title, ("table", "rows"), [(table, f"{number:,}") for table, number in rows.items()])
+
+
+def register(app: typer.Typer) -> None:
+    """Add this command to the program."""
+    app.command()(forget)

@@ -1,0 +1,189 @@
+"""Forgetting: a customer, or everything before a day, out of every table that holds personal data.
+
+What stays says nothing of a person: how many rows an hour had (`hourly`, `risk_bins`, `latency_bins`), the sums of
+merchants and of all (`profiles`), models, and the offsets of the stream. So nothing that was forgotten is stored again,
+unless it is sent again. Kafka's topics keep messages as long as their own retention says.
+
+Old rows go a stretch of the table at a time, each in a transaction of its own with the labels that belong to it: what
+was interrupted goes on at the next call. A customer goes in one transaction, whole or not at all.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from fraudstream.errors import InputError
+from fraudstream.features.catalogue import ENTITIES, MERGE_ORDER
+from fraudstream.logs import get_logger
+from fraudstream.schema import ID_LENGTH
+from fraudstream.settings import PostgresSettings
+from fraudstream.store.connection import connect, translated
+from fraudstream.store.feedback import unfit
+from fraudstream.store.tables import SCHEMA
+
+log = get_logger("forget")
+
+PAGES = 8_192
+"""Of a table, in one transaction: 64 MB, some 250,000 transactions, half a second."""
+
+Cursor = psycopg.Cursor[tuple[Any, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What is to be forgotten: for each table a condition, and the values that they all share."""
+
+    conditions: Mapping[str, str]
+    values: Mapping[str, Any]
+    in_stretches: bool
+    """Whether so many rows may be meant that they go in several transactions."""
+
+
+def of_user(user: str) -> Scope:
+    """Everything about one customer. Raises InputError where no customer can be called so."""
+    from fraudstream.features.profiles import pair_key
+
+    complaint = unfit(user, ID_LENGTH)
+    if complaint:
+        raise InputError(
+            f"No customer can be called so: {complaint}.", hint="Give a user_id as messages have it."
+        )
+    pairs = [
+        name for name, entity in ENTITIES.items() if entity.fields[:1] == ("user_id",) and entity.fields[1:]
+    ]
+    # A message that could not be read has no columns: its key, or its text, says whose it is.
+    mentions = [json.dumps(user).encode(), json.dumps(user, ensure_ascii=False).encode()]
+    return Scope(
+        {
+            **dict.fromkeys(("transactions", "fraud_transactions", "scores", "alerts"), "user_id = %(user)s"),
+            "rejected": "key = %(key)s or position(%(mention)s in value) > 0 or position(%(plain)s in value) > 0",
+            "profiles": "entity = 'user' and key = %(user)s or entity = any(%(pairs)s) and starts_with(key, %(prefix)s)",
+        },
+        {
+            "user": user,
+            "key": user.encode(),
+            "mention": mentions[0],
+            "plain": mentions[1],
+            "pairs": pairs,
+            "prefix": pair_key(user, ""),
+        },
+        in_stretches=False,
+    )
+
+
+def before(instant: datetime) -> Scope:
+    """Everything that happened before an instant, and the profiles of whom nothing has been seen since."""
+    return Scope(
+        {
+            **dict.fromkeys(
+                ("transactions", "fraud_transactions", "scores", "alerts"), "timestamp < %(before)s"
+            ),
+            "rejected": "rejected_at < %(before)s",
+            # Said long ago of what is not stored (any more).
+            "labels": "labelled_at < %(before)s"
+            " and not exists (select from shop.transactions as t where t.transaction_id = labels.transaction_id)"
+            " and not exists (select from shop.fraud_transactions as t where t.transaction_id = labels.transaction_id)",
+            "profiles": "entity <> 'total' and last_at < %(before)s",
+        },
+        {"before": instant},
+        in_stretches=True,
+    )
+
+
+_HAVE_LABELS = ("transactions", "fraud_transactions", "scores", "alerts")
+"""Their rows have a transaction_id, and labels with them."""
+
+
+def count(postgres: PostgresSettings, scope: Scope) -> Counter[str]:
+    """How many rows of each table `forget` would delete. Raises DatabaseError."""
+    found: Counter[str] = Counter()
+    with translated(postgres), connect(postgres) as connection, connection.cursor() as cursor:
+        ids = " union all ".join(
+            f"select transaction_id from shop.{table} where {scope.conditions[table]}"  # noqa: S608 - constants
+            for table in _HAVE_LABELS
+        )
+        meant = scope.conditions.get("labels", "false")
+        conditions = {**scope.conditions, "labels": f"transaction_id in ({ids}) or ({meant})"}
+        for table, condition in conditions.items():
+            cursor.execute(
+                f"select count(*) from shop.{table} where {condition}".encode(),  # noqa: S608 - constants
+                scope.values,
+            )
+            row = cursor.fetchone()
+            assert row is not None, "an aggregate has one row"  # noqa: S101 - narrows the type
+            found[table] = row[0]
+    return found
+
+
+def forget(postgres: PostgresSettings, scope: Scope, removed: Counter[str]) -> None:
+    """Delete what `scope` names, adding to `removed` (rows by table) with every transaction that is done.
+
+    Raises DatabaseError; the user must own the tables.
+    """
+    with translated(postgres), connect(postgres, autocommit=True) as connection:
+        if not scope.in_stretches:
+            with connection.transaction(), connection.cursor() as cursor:
+                gone: Counter[str] = Counter()
+                for table in scope.conditions:
+                    gone += _delete(cursor, table, scope, sql.SQL("true"))
+            removed.update(gone)
+        else:
+            for table in scope.conditions:
+                for stretch in _stretches(connection, table):
+                    with connection.transaction(), connection.cursor() as cursor:
+                        gone = _delete(cursor, table, scope, stretch)
+                    removed.update(gone)
+                log.info("%s: %s rows forgotten", table, f"{removed[table]:,}")
+        for table in +removed:
+            # Until then their bytes are still in the table's files.
+            connection.execute(sql.SQL("vacuum {}").format(sql.Identifier(SCHEMA, table)))
+
+
+def _stretches(connection: "psycopg.Connection[tuple[Any, ...]]", table: str) -> Iterator[sql.Composable]:
+    """A table's pages, some at a time: each row is looked at once, however many others were deleted before."""
+    row = connection.execute(
+        "select pg_relation_size(%s::regclass) / current_setting('block_size')::int", (f"shop.{table}",)
+    ).fetchone()
+    assert row is not None, "a select without a table has one row"  # noqa: S101 - narrows the type
+    for first in range(0, row[0] + 1, PAGES):
+        yield sql.SQL("ctid >= {} and ctid < {}").format(
+            sql.Literal(f"({first},0)"), sql.Literal(f"({first + PAGES},0)")
+        )
+
+
+def _delete(cursor: Cursor, table: str, scope: Scope, stretch: sql.Composable) -> Counter[str]:
+    """Delete what the scope means in a stretch of a table, and the labels of it; returns rows by table."""
+    condition = sql.SQL(scope.conditions[table])
+    if table == "profiles":
+        query = sql.SQL(_PROFILES).format(stretch, condition)
+    elif table in _HAVE_LABELS:
+        query = sql.SQL(_LABELLED).format(sql.Identifier(SCHEMA, table), stretch, condition)
+    else:
+        query = sql.SQL(_PLAIN).format(sql.Identifier(SCHEMA, table), stretch, condition)
+    cursor.execute(query, {**scope.values, "order": list(MERGE_ORDER)})
+    row = cursor.fetchone()
+    assert row is not None, "counts are one row"  # noqa: S101 - narrows the type
+    gone = Counter({table: row[0]})
+    gone["labels"] += row[1]
+    return gone
+
+
+_PLAIN = """
+with gone as (delete from {} where {} and ({}) returning 1) select count(*), 0 from gone"""
+_LABELLED = """
+with gone as (delete from {} where {} and ({}) returning transaction_id),
+  unsaid as (delete from shop.labels where transaction_id in (select transaction_id from gone) returning 1)
+select (select count(*) from gone), (select count(*) from unsaid)"""
+_PROFILES = """
+-- locked in the order in which slices lock them, so that neither waits for the other in a circle
+with meant as (
+  select entity, key from shop.profiles where {} and ({})
+  order by array_position(%(order)s, entity), key collate "C" for update
+), gone as (delete from shop.profiles as p using meant as m where p.entity = m.entity and p.key = m.key returning 1)
+select count(*), 0 from gone"""

@@ -1,0 +1,232 @@
+"""Personal data: where it is, where it never goes, and how it goes away."""
+
+import json
+import subprocess
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any
+
+import pytest
+
+from fraudstream.features.profiles import pair_key
+from fraudstream.settings import PostgresSettings, Settings
+from fraudstream.store import forget
+from fraudstream.store.connection import connect
+from fraudstream.store.migrate import migrate
+from fraudstream.store.slices import Messages, store_slice
+from fraudstream.store.tables import metadata
+from fraudstream.store.targets import select
+from profile_world import ALL, SOURCE, transaction
+from samples import decision, message
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+OLD, NEW = datetime(2024, 1, 5, tzinfo=UTC), datetime(2025, 3, 5, tzinfo=UTC)
+LIMIT = datetime(2025, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def postgres(settings: Settings) -> PostgresSettings:
+    migrate(settings.postgres)
+    return settings.postgres
+
+
+def query(postgres: PostgresSettings, sql: str, *values: object) -> list[tuple[Any, ...]]:
+    with connect(postgres) as connection:
+        return connection.execute(sql.encode(), values).fetchall()
+
+
+def store(
+    postgres: PostgresSettings, *values: bytes, targets: tuple[str, ...] = ALL, first: int = 0
+) -> Counter[str]:
+    keys = [json.loads(value)["user_id"].encode() if value.startswith(b"{") else b"u9" for value in values]
+    batch = Messages(range(first, first + len(values)), keys, values)
+    return store_slice(postgres, SOURCE, select([*targets]), {}, [batch]).stored
+
+
+def rows(postgres: PostgresSettings) -> dict[str, int]:
+    """How many rows each table has."""
+    return {
+        table.name: query(postgres, f"select count(*) from shop.{table.name}")[0][0]
+        for table in metadata.sorted_tables
+    }
+
+
+def sent(user: str, name: str, at: datetime, **changes: Any) -> dict[str, Any]:
+    """Fields of a transaction and of its decision."""
+    return {
+        "transaction_id": name,
+        "user_id": user,
+        "timestamp": at.isoformat(),
+        "device": f"{user}'s phone",
+        **changes,
+    }
+
+
+def fill(postgres: PostgresSettings) -> None:
+    """Three customers, one of whom is called like the start of another; old and new; fraud, alerts, labels, rejects."""
+    some = [
+        sent(user, f"{user}-{at.year}-{n}", at, merchant_id="m1", is_fraud=int(n == 1))
+        for user in ("u1", "u10", 'it\'s "u\\1"%')
+        for at in (OLD, NEW)
+        for n in range(2)
+    ]
+    unreadable = [b'{"user_id": "u1", "amount": -1}', b'{"user_id": "u10"}', b"{nobody's"]
+    values = [*(message(**fields) for fields in some), *unreadable]
+    store(postgres, *values[:-1], b"nobody's")
+    chosen = ("transaction_id", "user_id", "timestamp", "device")
+    decided = [decision(**{name: fields[name] for name in chosen}, flagged=True, risk=0.9) for fields in some]
+    store(postgres, *decided, targets=("scores",))
+    with connect(postgres) as connection:
+        for fields in some:
+            connection.execute(
+                "insert into shop.labels (transaction_id, is_fraud, labelled_at) values (%s, true, %s)",
+                (fields["transaction_id"], fields["timestamp"]),
+            )
+        connection.execute(
+            "insert into shop.labels (transaction_id, is_fraud) values ('not stored yet', true)"
+        )
+        connection.execute(
+            "insert into shop.labels (transaction_id, is_fraud, labelled_at) values ('never stored', true, %s)",
+            (OLD,),
+        )
+
+
+def mentions(postgres: PostgresSettings, text: str) -> list[str]:
+    """The tables of which some row, written as text, has `text` in it."""
+    return [
+        table.name
+        for table in metadata.sorted_tables
+        if query(
+            postgres, f"select from shop.{table.name} as t where position(%s in t::text) > 0 limit 1", text
+        )
+    ]
+
+
+def test_a_forgotten_customer_is_in_no_table_and_the_others_are_untouched(
+    postgres: PostgresSettings, run: Run
+) -> None:
+    fill(postgres)
+    kept = ("u10", 'it\'s "u\\1"%')
+    before = {user: query(postgres, "select * from shop.profiles where key = %s", user) for user in kept}
+    counted = rows(postgres)
+    dry = json.loads(run("forget", "--user", "u1", "--dry-run", "--json").stdout)
+    expected = {
+        "transactions": 2, "fraud_transactions": 2, "scores": 4, "alerts": 4, "labels": 4, "rejected": 1, "profiles": 4,
+    }  # fmt: skip
+    assert (dry["rows"], dry["dry_run"]) == (expected, True)
+    assert rows(postgres) == counted, "a dry run deletes nothing"
+
+    done = json.loads(run("forget", "--user", "u1", "--yes", "--json").stdout)
+    assert (done["rows"], done["total"]) == (expected, sum(expected.values()))
+    left = rows(postgres)
+    assert left == {name: number - expected.get(name, 0) for name, number in counted.items()}
+    assert query(postgres, "select count(*) from shop.transactions where user_id = 'u1'") == [(0,)]
+    assert mentions(postgres, "u1-2025") == []
+    assert mentions(postgres, pair_key("u1", "")) == []
+    for user in kept:
+        assert query(postgres, "select * from shop.profiles where key = %s", user) == before[user]
+    again = json.loads(run("forget", "--user", "u1", "--yes", "--json").stdout)
+    assert again["total"] == 0
+
+
+def test_a_customer_whose_name_is_full_of_signs_is_forgotten_alone(postgres: PostgresSettings) -> None:
+    fill(postgres)
+    removed: Counter[str] = Counter()
+    forget.forget(postgres, forget.of_user('it\'s "u\\1"%'), removed)
+    assert removed["transactions"] + removed["fraud_transactions"] == 4
+    assert query(postgres, "select count(distinct user_id) from shop.scores") == [(2,)]
+
+
+def test_what_is_older_than_a_day_is_forgotten_and_the_stream_goes_on(
+    postgres: PostgresSettings, run: Run
+) -> None:
+    """Labels go with their transactions; counts by the hour and offsets stay, so nothing forgotten is stored again."""
+    fill(postgres)
+    # Several stretches of the table, some of which hold old and new rows side by side.
+    with connect(postgres) as connection:
+        connection.execute("update shop.rejected set rejected_at = '2024-05-05' where value = 'nobody''s'")
+    offsets = query(postgres, "select * from shop.stream_offsets order by target")
+    hours = query(postgres, "select * from shop.hourly order by kind, hour")
+    expected = forget.count(postgres, forget.before(LIMIT))
+    done = json.loads(run("forget", "--older-than", "2025-01-01", "--yes", "--json").stdout)
+    assert done["rows"] == dict(expected)
+    assert (done["rows"]["transactions"], done["rows"]["fraud_transactions"], done["rows"]["alerts"]) == (
+        3,
+        3,
+        6,
+    )
+    assert (done["rows"]["labels"], done["rows"]["rejected"]) == (7, 1)
+    assert mentions(postgres, "-2024-") == []
+    assert query(postgres, "select transaction_id from shop.labels where transaction_id ~ 'stored'") == [
+        ("not stored yet",)
+    ]
+    assert query(postgres, "select min(timestamp) >= '2025-01-01' from shop.scores") == [(True,)]
+    assert query(postgres, "select * from shop.stream_offsets order by target") == offsets
+    assert query(postgres, "select * from shop.hourly order by kind, hour") == hours
+    assert store(postgres, message(**sent("u1", "u1-2024-0", OLD))).total() == 0, "below the offset"
+
+
+def test_profiles_of_whom_nothing_was_seen_since_go_and_the_sum_of_all_stays(
+    postgres: PostgresSettings,
+) -> None:
+    store(
+        postgres,
+        message(**sent("gone", "a", OLD)),
+        message(**sent("here", "b", OLD)),
+        message(**sent("here", "c", NEW)),
+    )
+    forget.forget(postgres, forget.before(LIMIT), Counter())
+    left = query(
+        postgres, "select entity, key from shop.profiles where entity in ('user', 'total') order by 1, 2"
+    )
+    assert left == [("total", ""), ("user", "here")]
+
+
+def test_forgetting_in_stretches_takes_every_old_row_and_no_other(
+    postgres: PostgresSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hundreds of pages, two at a time, old and new in disorder; a stretch that fails leaves the ones before it done."""
+    monkeypatch.setattr(forget, "PAGES", 2)
+    chance = Random(1)
+    days = [LIMIT + timedelta(days=chance.choice([-200, -1, 1])) for _ in range(3_000)]
+    store(
+        postgres,
+        *(
+            transaction(f"t{n}", chance, timestamp=day.isoformat(), is_fraud=None)
+            for n, day in enumerate(days)
+        ),
+        targets=("transactions",),
+    )
+    removed: Counter[str] = Counter()
+    forget.forget(postgres, forget.before(LIMIT), removed)
+    assert removed["transactions"] == sum(day < LIMIT for day in days)
+    assert rows(postgres)["transactions"] == sum(day >= LIMIT for day in days)
+
+
+def test_without_a_yes_nothing_is_forgotten(postgres: PostgresSettings, run: Run) -> None:
+    """The question says how many rows of whom; a script that cannot answer is told of --yes."""
+    store(postgres, message(**sent("u1\x1b[2J", "a", OLD)))
+    refused = run("forget", "--user", "u1\x1b[2J", input="n\n")
+    assert refused.returncode == 1
+    assert "rows about u1\\x1b[2J, for ever?" in refused.stderr
+    assert run("forget", "--user", "u1\x1b[2J", stdin=subprocess.DEVNULL).returncode == 130
+    assert rows(postgres)["transactions"] == 1
+
+
+def test_names_and_addresses_stay_where_they_were_stored(postgres: PostgresSettings) -> None:
+    """Profiles, decisions, alerts, labels and counts of a customer hold no name of theirs."""
+    person = {
+        "first_name": "Zebulon", "last_name": "Quackenbush", "full_name": "Zebulon Quackenbush",
+        "email": "zebulon@example.org",
+    }  # fmt: skip
+    store(
+        postgres,
+        message(**sent("u1", "a", NEW), **person),
+        message(**sent("u1", "b", NEW, is_fraud=1), **person),
+    )
+    # A scorer that was led to send names on would not get them past the door either.
+    store(postgres, decision(transaction_id="a", user_id="u1", flagged=True, **person), targets=("scores",))
+    for text in ("Zebulon", "Quackenbush", "zebulon"):
+        assert mentions(postgres, text) == ["fraud_transactions", "transactions"]
