@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fraudstream.cli.output import Json, print_document
+from fraudstream.cli.output import Json, MetricsPort, print_document
 from fraudstream.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def consume(
     topic: Topic = None,
     bootstrap_servers: Servers = None,
     accept_loss: AcceptLoss = False,
+    metrics_port: MetricsPort = None,
     as_json: Json = False,
 ) -> None:
     """Store the stream in PostgreSQL, each message exactly once.
@@ -53,7 +54,10 @@ def consume(
     from fraudstream.spark.run import run_consumer
 
     read = "scored_topic" if targets is Targets.SCORES else "transactions_topic"
-    flags = {read: topic, "bootstrap_servers": bootstrap_servers}
+    flags: dict[str, dict[str, Any]] = {
+        "kafka": {read: topic, "bootstrap_servers": bootstrap_servers},
+        "metrics": {"port": metrics_port},
+    }
     everything = tuple(target.value for target in Targets if target is not Targets.ALL)
     names = everything if targets is Targets.ALL else (targets.value,)
     summary = run_consumer(names, flags, once=once, accept_loss=accept_loss)
@@ -99,10 +103,11 @@ def consume_transactions(
     topic: Topic = None,
     bootstrap_servers: Servers = None,
     accept_loss: AcceptLoss = False,
+    metrics_port: MetricsPort = None,
     as_json: Json = False,
 ) -> None:
     """Same as `consume transactions`."""
-    consume(Targets.TRANSACTIONS, once, topic, bootstrap_servers, accept_loss, as_json)
+    consume(Targets.TRANSACTIONS, once, topic, bootstrap_servers, accept_loss, metrics_port, as_json)
 
 
 def consume_fraud(
@@ -110,10 +115,11 @@ def consume_fraud(
     topic: Topic = None,
     bootstrap_servers: Servers = None,
     accept_loss: AcceptLoss = False,
+    metrics_port: MetricsPort = None,
     as_json: Json = False,
 ) -> None:
     """Same as `consume fraud`."""
-    consume(Targets.FRAUD, once, topic, bootstrap_servers, accept_loss, as_json)
+    consume(Targets.FRAUD, once, topic, bootstrap_servers, accept_loss, metrics_port, as_json)
 
 
 def register(app: typer.Typer) -> None:

@@ -13,6 +13,13 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on s
 """The option of every command that reports."""
 
 
+MetricsPort = Annotated[
+    int | None,
+    typer.Option(min=0, max=65535, help="Serve /metrics and /healthz while it runs; 0 takes any free port."),
+]
+"""The option of every command that runs long."""
+
+
 def print_document(document: dict[str, Any]) -> None:
     """One JSON document, for scripts."""
     sys.stdout.write(json.dumps(document, indent=2, default=str, allow_nan=False) + "\n")

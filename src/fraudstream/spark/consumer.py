@@ -7,7 +7,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -17,6 +17,7 @@ from fraudstream import kafka as kafka_clients
 from fraudstream.errors import FraudstreamError
 from fraudstream.kafka import Topic
 from fraudstream.logs import get_logger
+from fraudstream.metrics import Storing
 from fraudstream.rules import Rule
 from fraudstream.settings import KafkaSettings, ModelSettings, PostgresSettings, SparkSettings
 from fraudstream.spark import recovery, sink
@@ -56,6 +57,11 @@ class Summary:
     seconds: float = 0.0
 
     @property
+    def stream(self) -> str:
+        """The name by which it is watched."""
+        return "consume" if len(self.targets) > 1 else f"consume {self.targets[0]}"
+
+    @property
     def rows(self) -> int:
         """Rows in the tables; where profiles are kept alone, the transactions that they counted."""
         return (
@@ -84,12 +90,14 @@ class Consumer:
         model: ModelSettings | None = None,
         *,
         rules: Sequence[Rule] = (),
+        monitor: Storing | None = None,
     ) -> None:
         self._spark = spark
         self._kafka = kafka
         self._postgres = postgres
         self._settings = settings
         self._rules = {rule.name: rule for rule in rules}
+        self._monitor = monitor or Storing()
         self._label_delay = timedelta(days=(model or ModelSettings()).label_delay_days)
         self._admin = kafka_clients.admin(kafka)
         self._failure: FraudstreamError | None = None
@@ -110,22 +118,25 @@ class Consumer:
         (name,) = by_topic(self._kafka, targets)
         topic = kafka_clients.ensure_topic(self._kafka, name)
         start = self._position(topic, targets, accept_loss=accept_loss)
+        self._monitor.begun(summary.stream)
         while not stop.is_set():
             started = time.monotonic()
             try:
                 self._stream(topic, start, summary, once=once, stop=stop)
                 if not stop.is_set():
-                    self._fold_labels(targets)
+                    self._fold_labels(targets, lambda: not stop.is_set())
                 break
             except CURABLE as error:
                 if time.monotonic() - started > STEADY_SECONDS:
                     self._patience.reward()
+                self._monitor.restarted(summary.stream, error.message)
                 where = partial(self._where, name, targets, accept_loss=accept_loss)
                 found = self._patience.until(where, error, stop)
                 if found is None:
                     break
                 topic, start = found
                 summary.restarts += 1
+        self._monitor.ended(summary.stream)
         summary.interrupted = stop.is_set()
         summary.seconds = time.monotonic() - began
         return summary
@@ -171,8 +182,9 @@ class Consumer:
             if once
             else {"processingTime": f"{self._settings.trigger_seconds} seconds"}
         )
-        stream = "consume" if len(summary.targets) > 1 else f"consume {summary.targets[0]}"
-        progress = Progress(self._kafka, self._postgres, self._admin, stream, topic, summary.rows)
+        progress = Progress(
+            self._kafka, self._postgres, self._admin, self._monitor, summary.stream, topic, summary.rows
+        )
         with tempfile.TemporaryDirectory(
             prefix="fraudstream-checkpoint-", ignore_cleanup_errors=True
         ) as checkpoint:
@@ -193,25 +205,29 @@ class Consumer:
     def _watch(
         self, query: "StreamingQuery", progress: Progress, summary: Summary, stop: threading.Event
     ) -> None:
-        folded = time.monotonic()
-        while query.isActive and not stop.wait(POLL_SECONDS):
-            if time.monotonic() - folded >= LABEL_SECONDS:
-                self._fold_labels(summary.targets)
-                folded = time.monotonic()
+        def goes_on() -> bool:
             if progress.is_due:
                 stored = summary.rows
                 if pace := progress.tell(self._positions(), stored):
                     log.info("stored %s rows, %s a second", f"{stored:,}", f"{pace:,.0f}")
+            return query.isActive and not stop.is_set()
+
+        folded = time.monotonic()
+        while goes_on():
+            if time.monotonic() - folded >= LABEL_SECONDS:
+                self._fold_labels(summary.targets, goes_on)
+                folded = time.monotonic()
+            stop.wait(POLL_SECONDS)
 
     def _positions(self) -> dict[int, int]:
         """Below which offset every target has each partition."""
         seen = dict(self._expected)  # a copy in one step: Spark's thread adds partitions
         return {partition: min(by_target.values()) for partition, by_target in seen.items()}
 
-    def _fold_labels(self, targets: tuple[str, ...]) -> None:
-        """Fold the labels that became known, where profiles are kept."""
+    def _fold_labels(self, targets: tuple[str, ...], go_on: Callable[[], bool]) -> None:
+        """Fold the labels that became known, where profiles are kept; the first time that may be a whole history."""
         if "profiles" in targets:
-            known = fold_known(self._postgres, datetime.now(UTC), self._label_delay)
+            known = fold_known(self._postgres, datetime.now(UTC), self._label_delay, go_on)
             if known.truths or known.labels:
                 log.info("folded %s truths and %s labels", f"{known.truths:,}", f"{known.labels:,}")
 
@@ -229,6 +245,9 @@ class Consumer:
             for report in reports:  # these are committed, whatever became of their neighbours
                 self._expected[report.partition] = report.outcome.next_offsets
                 summary.add(report.outcome)
+                self._monitor.stored(
+                    report.outcome.stored, report.outcome.duplicates, report.outcome.rejected
+                )
             if errors:
                 raise errors[0]
             self._patience.reward()

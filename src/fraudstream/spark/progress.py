@@ -8,6 +8,7 @@ from fraudstream import kafka as kafka_clients
 from fraudstream.errors import BrokerUnreachable, DatabaseUnreachable
 from fraudstream.kafka import Topic
 from fraudstream.logs import get_logger
+from fraudstream.metrics import Monitor, Position
 from fraudstream.settings import KafkaSettings, PostgresSettings
 from fraudstream.store import progress
 
@@ -28,6 +29,7 @@ class Progress:
         kafka: KafkaSettings,
         postgres: PostgresSettings,
         admin: "AdminClient",
+        monitor: Monitor,
         stream: str,
         topic: Topic,
         rows: int = 0,
@@ -35,9 +37,11 @@ class Progress:
         self._kafka = kafka
         self._postgres = postgres
         self._admin = admin
+        self._monitor = monitor
         self._stream = stream
         self._topic = topic
         self._told = (time.monotonic(), rows)
+        self._away = False
 
     @property
     def is_due(self) -> bool:
@@ -59,6 +63,12 @@ class Progress:
                 for p, bound in kafka_clients.bounds(self._kafka, self._topic, self._admin).items()
             }
             progress.record(self._postgres, self._stream, self._topic.name, positions, ends, pace)
+            stands = {p: Position(offset, ends.get(p, offset)) for p, offset in positions.items()}
+            self._monitor.stands(self._stream, self._topic.name, stands, pace)
+            self._away = False
         except (DatabaseUnreachable, BrokerUnreachable) as error:
-            log.warning("Where the stream stands could not be written down: %s", error.message)
+            self._monitor.lost(self._stream, error.message)
+            if not self._away:
+                log.warning("Where the stream stands could not be written down: %s", error.message)
+            self._away = True
         return pace

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from fraudstream.logs import get_logger
+from fraudstream.metrics import Storing, served
 from fraudstream.rules import load_rules
 from fraudstream.settings import Settings, load
 from fraudstream.spark.consumer import Consumer, Summary
@@ -65,12 +66,19 @@ def stop_on_signals() -> Iterator[threading.Event]:
 
 
 def run_consumer(
-    targets: tuple[str, ...], kafka_flags: dict[str, Any], *, once: bool, accept_loss: bool
+    targets: tuple[str, ...], flags: Mapping[str, dict[str, Any]], *, once: bool, accept_loss: bool
 ) -> Summary:
     """Consume with the settings in force; see `consume`."""
-    settings = load(kafka=kafka_flags)
-    with spark_session(settings, "consume") as spark, stop_on_signals() as stop:
-        return consume(spark, settings, targets, once=once, stop=stop, accept_loss=accept_loss)
+    settings = load(**flags)
+    monitor = Storing(settings.metrics.stalled_seconds)
+    with (
+        served(settings.metrics, monitor.health, monitor.registry),
+        spark_session(settings, "consume") as spark,
+        stop_on_signals() as stop,
+    ):
+        return consume(
+            spark, settings, targets, once=once, stop=stop, accept_loss=accept_loss, monitor=monitor
+        )
 
 
 def consume(  # noqa: PLR0913 - what a command line says
@@ -81,6 +89,7 @@ def consume(  # noqa: PLR0913 - what a command line says
     once: bool,
     stop: threading.Event,
     accept_loss: bool = False,
+    monitor: Storing | None = None,
 ) -> Summary:
     """Store targets of any topics: a query for each topic, side by side; see `Consumer.run`.
 
@@ -93,7 +102,13 @@ def consume(  # noqa: PLR0913 - what a command line says
 
     def run(names: tuple[str, ...]) -> Summary:
         consumer = Consumer(
-            spark, settings.kafka, settings.postgres, settings.spark, settings.model, rules=rules
+            spark,
+            settings.kafka,
+            settings.postgres,
+            settings.spark,
+            settings.model,
+            rules=rules,
+            monitor=monitor,
         )
         return consumer.run(names, once=once, stop=stop, accept_loss=accept_loss)
 

@@ -1,0 +1,242 @@
+"""What a long command tells of itself while it runs: figures for Prometheus, and whether it is well.
+
+A `Monitor` is told by the streams and asked by whoever opens `/metrics` or `/healthz`. It costs a few additions
+for each batch, so every stream has one, whether it is served or not.
+"""
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a stream stands in a partition: `next_offset` is the first message that it has not done."""
+
+    next_offset: int
+    end_offset: int
+
+    @property
+    def lag(self) -> int:
+        """Messages that wait."""
+        return max(self.end_offset - self.next_offset, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Whether a command is well, and a sentence that says so or says what is wrong."""
+
+    ok: bool
+    sentence: str
+
+
+@dataclass(slots=True)
+class _Stream:
+    """What is known of one stream; times by the monitor's clock."""
+
+    moved_at: float
+    """When it last got on, or had nothing to do."""
+    seen_at: float
+    """When somebody last looked where it stands."""
+    positions: Mapping[int, Position] = field(default_factory=dict)
+    trouble: str | None = None
+    """Why it cannot get on."""
+    remark: str | None = None
+    """What is worse than it should be, though it gets on."""
+
+    @property
+    def lag(self) -> int:
+        return sum(position.lag for position in self.positions.values())
+
+
+class Monitor:
+    """Where one command's streams stand, and whether they are well. Threads may tell and ask at once."""
+
+    def __init__(
+        self, command: str, stalled_seconds: float = 60.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._command, self._patience, self._clock = command, stalled_seconds, clock
+        self._lock = threading.Lock()
+        self._streams: dict[str, _Stream] = {}
+        self._state = "starting"
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._restarts = self._counter(
+            "restarts", "Times that a stream began again after a failure.", "stream"
+        )
+        self._lag = self._gauge("lag_messages", "Messages that wait.", "stream", "topic", "partition")
+        self._rate = self._gauge("messages_per_second", "Pace of a stream.", "stream")
+        self._age = self._gauge(
+            "progress_age_seconds", "Since a stream last got on, or had nothing to do.", "stream"
+        )
+        self._gauge("healthy", "What /healthz says: 1 is well.").set_function(lambda: float(self.health().ok))
+
+    def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
+        return Counter(f"fraudstream_{name}", meaning, labels, registry=self.registry)
+
+    def _gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
+        return Gauge(f"fraudstream_{name}", meaning, labels, registry=self.registry)
+
+    def begun(self, stream: str) -> None:
+        """A stream runs from now on, and is expected to get on."""
+        with self._lock:
+            now = self._clock()
+            self._streams[stream] = _Stream(now, now)
+            self._state = "stopping"  # once no stream is left
+        self._age.labels(stream).set_function(lambda: self._since_moved(stream))
+        self._restarts.labels(stream)
+
+    def ended(self, stream: str) -> None:
+        """A stream has ended, and nothing is expected of it any more."""
+        with self._lock:
+            self._streams.pop(stream, None)
+
+    @contextmanager
+    def _known(self, stream: str) -> Iterator[_Stream]:
+        """The stream, to be changed by one thread at a time; one that has ended takes what is said and is forgotten."""
+        with self._lock:
+            yield self._streams.get(stream) or _Stream(0.0, 0.0)
+
+    def stands(self, stream: str, topic: str, positions: Mapping[int, Position], rate: float) -> None:
+        """Where a stream stands now, and how many messages a second it did since the last look."""
+        with self._known(stream) as known:
+            before = known.positions
+            moved = any(
+                p not in before or now.next_offset > before[p].next_offset for p, now in positions.items()
+            )
+            known.positions, known.seen_at, known.trouble = positions, self._clock(), None
+            if moved or not known.lag:
+                known.moved_at = known.seen_at
+        self._rate.labels(stream).set(rate)
+        for partition, position in positions.items():
+            self._lag.labels(stream, topic, partition).set(position.lag)
+
+    def moved(self, stream: str) -> None:
+        """A stream got on, wherever it stands."""
+        with self._known(stream) as known:
+            known.moved_at, known.trouble = self._clock(), None
+
+    def lost(self, stream: str, reason: str) -> None:
+        """A stream cannot get on: PostgreSQL or Kafka is away. Until it is told where it stands again."""
+        with self._known(stream) as known:
+            known.trouble = reason
+
+    def restarted(self, stream: str, reason: str) -> None:
+        """A stream failed, and begins again."""
+        self._restarts.labels(stream).inc()
+        self.lost(stream, reason)
+
+    def remark(self, stream: str, said: str | None) -> None:
+        """What is worse than it should be while the stream gets on; None where nothing is."""
+        with self._known(stream) as known:
+            known.remark = said
+
+    def _since_moved(self, stream: str) -> float:
+        with self._lock:
+            known = self._streams.get(stream)
+            return self._clock() - known.moved_at if known else 0.0
+
+    def health(self) -> Health:
+        """Well as long as every stream gets on, or has nothing to do."""
+        with self._lock:
+            if not self._streams:
+                return Health(ok=False, sentence=f"{self._command} is {self._state}.")
+            now = self._clock()
+            troubles: dict[str, list[str]] = {}
+            for name, known in self._streams.items():
+                if trouble := self._trouble(known, now):
+                    troubles.setdefault(trouble, []).append(name)
+            lag = sum(known.lag for known in self._streams.values())
+            remarks = [known.remark for known in self._streams.values() if known.remark]
+        if troubles:
+            # Two streams that miss the same PostgreSQL say so once.
+            said = [f"{' and '.join(names)}: {trouble}" for trouble, names in troubles.items()]
+            return Health(ok=False, sentence=" ".join(said))
+        return Health(
+            ok=True, sentence=" ".join([f"{self._command} is well; {lag:,} messages wait.", *remarks])
+        )
+
+    def _trouble(self, known: _Stream, now: float) -> str | None:
+        if known.trouble:
+            return known.trouble
+        if known.positions and now - known.seen_at > self._patience:
+            return f"has not said for {now - known.seen_at:.0f} s where it stands."
+        if known.lag and now - known.moved_at > self._patience:
+            return f"has not got on for {now - known.moved_at:.0f} s; {known.lag:,} messages wait."
+        return None
+
+
+class Storing(Monitor):
+    """`consume`: what it stored."""
+
+    def __init__(self, stalled_seconds: float = 60.0) -> None:
+        super().__init__("consume", stalled_seconds)
+        self._stored = self._counter("rows_stored", "Rows that were stored.", "target")
+        self._duplicates = self._counter("rows_duplicate", "Rows that were stored before.", "target")
+        self._rejected = self._counter("messages_rejected", "Messages that could not be read.")
+
+    def stored(self, stored: Mapping[str, int], duplicates: Mapping[str, int], rejected: int) -> None:
+        """A slice was stored: rows by target, and messages that could not be read."""
+        for counter, counts in ((self._stored, stored), (self._duplicates, duplicates)):
+            for target, count in counts.items():
+                counter.labels(target).inc(count)
+        self._rejected.inc(rejected)
+
+
+class Judging(Monitor):
+    """`score`: what it decided, how soon, and by which profiles."""
+
+    def __init__(self, stalled_seconds: float = 60.0) -> None:
+        super().__init__("score", stalled_seconds)
+        self._decisions = self._counter("decisions", "Transactions that were judged.")
+        self._flagged = self._counter("decisions_flagged", "Decisions that flagged their transaction.")
+        self._refused = self._counter("decisions_refused", "Messages that were no transaction.")
+        self._latency = self._gauge(
+            "decision_latency_seconds",
+            "From a message's entry into Kafka to its decision, lately.",
+            "quantile",
+        )
+        self._profiles_at = self._gauge(
+            "profiles_timestamp_seconds", "The moment whose profiles decisions are made by."
+        )
+
+    def answered(
+        self, stream: str, decisions: int, flagged: int, refused: int, latency: Mapping[float, float | None]
+    ) -> None:
+        """Messages that were answered since this was said last, and quantiles of their latency in seconds."""
+        self._decisions.inc(decisions)
+        self._flagged.inc(flagged)
+        self._refused.inc(refused)
+        for share, seconds in latency.items():
+            self._latency.labels(str(share)).set(math.nan if seconds is None else seconds)
+        if decisions or refused:
+            self.moved(stream)
+
+    def judges_by(self, stream: str, profiles_at: datetime, *, stale: bool) -> None:
+        """Decisions are made by the profiles of this moment; `stale` where PostgreSQL is away and gives no newer ones."""
+        self._profiles_at.set(profiles_at.timestamp())
+        since = f"PostgreSQL is away: it decides by the profiles of {profiles_at:%H:%M:%S} UTC."
+        self.remark(stream, since if stale else None)
+
+
+class Sending(Monitor):
+    """`produce`: what it gave to Kafka."""
+
+    def __init__(self, stalled_seconds: float = 60.0) -> None:
+        super().__init__("produce", stalled_seconds)
+        self._sent = self._counter("messages_sent", "Messages that were given to Kafka.")
+        self._failed = self._counter("messages_failed", "Messages that Kafka did not acknowledge.")
+
+    def sent(self, count: int) -> None:
+        """So many messages more were given to Kafka."""
+        self._sent.inc(count)
+
+    def failed(self) -> None:
+        """One more message was not acknowledged."""
+        self._failed.inc()
