@@ -1,0 +1,214 @@
+"""Where the benchmarks of streams play: a database and a topic of their own, Spark, a clock and a meter of CPU time."""
+
+import contextlib
+import os
+import secrets
+import tempfile
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import psutil
+from psycopg import sql
+
+from fraudstream import kafka as kafka_clients
+from fraudstream.local import services
+from fraudstream.local.jars import JarSet, ensure, spark_jars
+from fraudstream.local.java import find_java
+from fraudstream.producer.delivery import deliver, limited
+from fraudstream.producer.pace import FASTEST
+from fraudstream.producer.sender import LINGER_FAST_MS, Sender
+from fraudstream.producer.simulated import Plan, simulated
+from fraudstream.settings import Settings, load
+from fraudstream.simulate import SECOND, World
+from fraudstream.spark import session
+from fraudstream.spark.consumer import Consumer, Summary
+from fraudstream.store.connection import connect
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+    from pyspark.sql.streaming.listener import QueryProgressEvent
+
+TABLES = ("fraud", "transactions")
+ALL = ("fraud", "profiles", "transactions")
+JDBC = JarSet(
+    "benchmark-postgresql-42.7.7",
+    "the JDBC driver of PostgreSQL",
+    (("org.postgresql", "postgresql", "42.7.7"),),
+)
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[Settings]:
+    """The settings in force with a database and a topic of this run's own, removed at its end."""
+    settings, name = load(), f"bench_{secrets.token_hex(4)}"
+    with connect(settings.postgres, autocommit=True) as connection:
+        connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+    try:
+        yield settings.model_copy(
+            update={
+                "kafka": settings.kafka.model_copy(update={"transactions_topic": name}),
+                "postgres": settings.postgres.model_copy(update={"database": name}),
+            }
+        )
+    finally:
+        remove_topic(settings, name)
+        with connect(settings.postgres, autocommit=True) as connection:
+            connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+
+def remove_topic(settings: Settings, name: str) -> None:
+    """Delete a topic; one that is missing, as the run failed early, is deleted already."""
+    with contextlib.suppress(Exception):
+        kafka_clients.admin(settings.kafka).delete_topics([name])[name].result(30)
+
+
+@contextlib.contextmanager
+def topic(settings: Settings, partitions: int) -> Iterator[Settings]:
+    """The same settings with a new topic of so many partitions."""
+    name = f"bench_{secrets.token_hex(4)}"
+    update = {"transactions_topic": name, "partitions": partitions}
+    try:
+        yield settings.model_copy(update={"kafka": settings.kafka.model_copy(update=update)})
+    finally:
+        remove_topic(settings, name)
+
+
+def fill(settings: Settings, count: int) -> None:
+    """Put `count` simulated transactions into the topic."""
+    kafka_clients.ensure_topic(settings.kafka, settings.kafka.transactions_topic)
+    stop = threading.Event()
+    plan = Plan(start=int(time.time()) * SECOND, fraud_rate=0.005, rate=FASTEST)
+    sender = Sender(settings.kafka, settings.kafka.transactions_topic, stop, linger_ms=LINGER_FAST_MS)
+    report = deliver(limited(simulated(World(), plan), count), sender, stop)
+    assert (report.sent, report.failed) == (count, 0)
+
+
+def messages(count: int) -> list[bytes]:
+    """So many simulated transactions, as they would stand in a topic."""
+    plan = Plan(start=int(time.time()) * SECOND, fraud_rate=0.005, rate=FASTEST)
+    return [value for batch in limited(simulated(World(), plan), count) for value in batch.values]
+
+
+@contextlib.contextmanager
+def spark_session(settings: Settings) -> Iterator["SparkSession"]:
+    """Spark as `consume` has it, and the JDBC driver for others."""
+    spark = session.start(
+        settings.spark,
+        name="benchmark",
+        java_home=find_java().home,
+        jars=[*spark_jars(settings), *ensure(JDBC, settings)],
+        log_file=Path(tempfile.gettempdir()) / f"fraudstream-benchmark-{os.getpid()}.log",
+    )
+    try:
+        yield spark
+    finally:
+        spark.stop()
+
+
+def consume(
+    spark: "SparkSession", settings: Settings, targets: Sequence[str], *, fresh: bool = True
+) -> tuple[Summary, "Batches"]:
+    """What `fraudstream consume --once` does, into an empty database where `fresh`, and its micro-batches."""
+    if fresh:
+        with connect(settings.postgres) as connection:
+            connection.execute("drop schema if exists shop cascade")
+    with Batches(spark) as batches:
+        consumer = Consumer(spark, settings.kafka, settings.postgres, settings.spark)
+        summary = consumer.run(tuple(targets), once=True, stop=threading.Event())
+        batches.wait_for(summary.rows)
+    return summary, batches
+
+
+class Batches:
+    """Rows and seconds of every micro-batch, by query, as Spark itself reports them."""
+
+    def __init__(self, spark: "SparkSession") -> None:
+        from pyspark.sql.streaming.listener import StreamingQueryListener
+
+        seen = self.seen = defaultdict[str, list[tuple[int, float]]](list)
+
+        class Listener(StreamingQueryListener):
+            def onQueryStarted(self, event: Any) -> None: ...  # noqa: N802
+            def onQueryIdle(self, event: Any) -> None: ...  # noqa: N802
+            def onQueryTerminated(self, event: Any) -> None: ...  # noqa: N802
+            def onQueryProgress(self, event: "QueryProgressEvent") -> None:  # noqa: N802
+                progress = event.progress
+                if progress.numInputRows:
+                    seconds = progress.durationMs["triggerExecution"] / 1000
+                    seen[str(progress.runId)].append((progress.numInputRows, seconds))
+
+        self._spark, self._listener = spark, Listener()
+
+    def __enter__(self) -> Self:
+        self._spark.streams.addListener(self._listener)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._spark.streams.removeListener(self._listener)
+
+    def wait_for(self, rows: int) -> None:
+        """Progress arrives on a bus of its own, somewhat after the query has ended."""
+        deadline = time.monotonic() + 60
+        while sum(r for b in self.seen.values() for r, _ in b) < rows:
+            assert time.monotonic() < deadline, f"Spark reported {self.seen}"
+            time.sleep(0.05)
+
+    def steady(self) -> float:
+        """Rows a second of the slowest query, without its first batch, which compiles and connects."""
+        rates = []
+        for batches in self.seen.values():
+            rest = batches[1:] or batches
+            rates.append(sum(rows for rows, _ in rest) / sum(seconds for _, seconds in rest))
+        return min(rates)
+
+
+class Cpu:
+    """CPU seconds of this process, what it started, and the embedded services, while the block ran, by part."""
+
+    def __init__(self, settings: Settings) -> None:
+        running = services.status(settings)
+        self._roots = [psutil.Process(), *(psutil.Process(pid) for pid in _pids(running))]
+        self.seconds: dict[str, float] = {}
+
+    def __enter__(self) -> Self:
+        self._before = self._now()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds = {part: seconds - self._before[part] for part, seconds in self._now().items()}
+
+    def each(self, rows: int) -> dict[str, float]:
+        """Microseconds for each row, by part and together."""
+        parts = {part: seconds / rows * 1e6 for part, seconds in self.seconds.items()}
+        return {**parts, "total": sum(parts.values())}
+
+    def _now(self) -> dict[str, float]:
+        found = defaultdict[str, float](float)
+        for root in self._roots:
+            for process in (root, *root.children(recursive=True)):
+                with contextlib.suppress(psutil.Error):  # it ended; its parent has its time
+                    times = process.cpu_times()
+                    found[part(process)] += (
+                        times.user + times.system + times.children_user + times.children_system
+                    )
+        return found
+
+
+def part(process: psutil.Process) -> str:
+    """What a process is to a stream."""
+    command = " ".join(process.cmdline())
+    if "kafka.Kafka" in command:
+        return "broker"
+    if "spark.daemon" in command:  # PySpark's own and ours
+        return "Python workers"
+    if process.name().startswith("java"):
+        return "Java"
+    return "PostgreSQL" if process.name().startswith("postgres") else "driver"
+
+
+def _pids(status: dict[str, Any]) -> list[int]:
+    return [status[name]["pid"] for name in ("kafka", "postgres") if status[name].get("pid")]
