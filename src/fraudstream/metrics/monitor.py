@@ -207,14 +207,20 @@ class Judging(Monitor):
         )
 
     def answered(
-        self, stream: str, decisions: int, flagged: int, refused: int, latency: Mapping[float, float | None]
+        self,
+        stream: str,
+        decisions: int,
+        flagged: int,
+        refused: int,
+        latency_ms: Mapping[float, float | None],
     ) -> None:
-        """Messages that were answered since this was said last, and quantiles of their latency in seconds."""
+        """Messages that were answered since this was said last, and quantiles of their latency."""
         self._decisions.inc(decisions)
         self._flagged.inc(flagged)
         self._refused.inc(refused)
-        for share, seconds in latency.items():
-            self._latency.labels(str(share)).set(math.nan if seconds is None else seconds)
+        for share, milliseconds in latency_ms.items():
+            seconds = math.nan if milliseconds is None else milliseconds / 1000
+            self._latency.labels(str(share)).set(seconds)
         if decisions or refused:
             self.moved(stream)
 

@@ -71,6 +71,11 @@ class Keeper:
         """Whether a wish for newer profiles is still open."""
         return self._wanted.is_set()
 
+    @property
+    def is_away(self) -> bool:
+        """Whether PostgreSQL did not answer last time."""
+        return self._away
+
     def ask(self) -> None:
         """Wish for newer profiles; `basis` has them, or PostgreSQL is away, once `is_asked` is false again."""
         self._check()

@@ -11,6 +11,7 @@ from fraudstream import kafka as kafka_clients
 from fraudstream.errors import BrokerUnreachable, InputError
 from fraudstream.kafka import Topic
 from fraudstream.logs import get_logger
+from fraudstream.metrics import Judging, Position, served
 from fraudstream.model.artifact import Model
 from fraudstream.rules import Rule, load_rules
 from fraudstream.settings import Settings, load
@@ -67,14 +68,21 @@ class Summary:
 class Scorer:
     """Answers every message of the transactions topic with a decision or a refusal, at least once."""
 
-    def __init__(
-        self, spark: "SparkSession", settings: Settings, mode: Mode, model: Model, rules: Sequence[Rule] = ()
+    def __init__(  # noqa: PLR0913, PLR0917 - what it decides by, and whom it tells
+        self,
+        spark: "SparkSession",
+        settings: Settings,
+        mode: Mode,
+        model: Model,
+        rules: Sequence[Rule] = (),
+        monitor: Judging | None = None,
     ) -> None:
         self._spark = spark
         self._settings = settings
         self._mode = mode
         self._model = model
         self._rules = rules
+        self._monitor = monitor or Judging()
         self._patience = Patience(settings.postgres.retry_seconds)
         self.ready = threading.Event()
         """Set once the first query answers: what is sent from then on is decided in milliseconds."""
@@ -98,9 +106,11 @@ class Scorer:
         start = self._begin(topic, accept_loss=accept_loss, from_beginning=from_beginning)
         keeper = Keeper(self._settings.postgres, self._ready, self._model)
         answers = Answers(self._settings.kafka, scored)
+        self._monitor.begun(TARGET)
         try:
             self._go_on(topic, start, keeper, answers, summary, stop)
         finally:
+            self._monitor.ended(TARGET)
             answers.close()
             keeper.close()
         summary.answers = answers.whole()
@@ -150,6 +160,7 @@ class Scorer:
             except CURABLE as error:
                 if time.monotonic() - began > STEADY_SECONDS:
                     self._patience.reward()
+                self._monitor.restarted(TARGET, error.message)
                 found = self._patience.until(partial(self._where, topic, relay.reached or start), error, stop)
                 if found is None:
                     break
@@ -183,6 +194,8 @@ class Scorer:
                 pace = (done - stood[1]) / max(now - stood[0], POLL_SECONDS)
                 stood = now, done
                 keeper.save(Standing(topic, relay.reached, relay.ends, pace))
+                stands = {p: Position(at, relay.ends.get(p, at)) for p, at in relay.reached.items()}
+                self._monitor.stands(TARGET, topic.name, stands, pace)
             if time.monotonic() > retry_at and relay.is_due(keeper.basis):
                 if not asked and keeper.basis.scoring is relay.current.basis.scoring:
                     asked = True
@@ -193,10 +206,15 @@ class Scorer:
                         relay.hand_over(keeper.basis)
                     except BrokerUnreachable as error:
                         log.warning("%s The query before goes on.", error.message)
+                        self._monitor.lost(TARGET, error.message)
                         retry_at = time.monotonic() + RETRY_SECONDS
             if time.monotonic() - told >= NARRATE_SECONDS:
                 told = time.monotonic()
-                narrate(answers.take_latest(), NARRATE_SECONDS)
+                tally = answers.take_latest()
+                narrate(tally, NARRATE_SECONDS)
+                latency = {share: tally.latencies.quantile(share) for share in (0.5, 0.95, 0.99)}
+                self._monitor.answered(TARGET, tally.decisions, tally.flagged, tally.refused, latency)
+                self._monitor.judges_by(TARGET, keeper.basis.profiles.taken_at, stale=keeper.is_away)
 
 
 def narrate(tally: Tally, seconds: float) -> None:
@@ -229,11 +247,14 @@ def run_scorer(
             hint="Score with `fraudstream score --mode microbatch`.",
         )
     topic = kafka_clients.ensure_topic(settings.kafka, settings.kafka.transactions_topic)
+    # It says where it stands whenever a query relieves another.
+    monitor = Judging(settings.metrics.stalled_seconds + 2 * settings.score.trigger_seconds)
     with (
+        served(settings.metrics, monitor.health, monitor.registry),
         spark_session(with_threads(settings, len(topic.partitions)), "score", CONF) as spark,
         stop_on_signals() as stop,
     ):
-        scorer = Scorer(spark, settings, mode, model, rules)
+        scorer = Scorer(spark, settings, mode, model, rules, monitor)
         return scorer.run(stop, accept_loss=accept_loss, from_beginning=from_beginning)
 
 
