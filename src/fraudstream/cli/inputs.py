@@ -1,5 +1,6 @@
 """Where commands get transactions and models from: a file, PostgreSQL, the registry. What is left out is told."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,7 +29,7 @@ def open_model(model: str | None) -> "Model":
     from fraudstream.settings import load
     from fraudstream.store import registry
 
-    if model is not None and Path(model).is_dir():
+    if model is not None and (Path(model).is_dir() or os.sep in model):
         return artifact.read(Path(model))
     found, packed = registry.load(load().postgres, model)
     return artifact.unpack(packed, f"model {found.version} in the registry")
@@ -58,11 +59,14 @@ def transactions(data: Path | None, mapping: list[str] | None) -> tuple["pa.Tabl
     return rows, {"database": postgres.database, "read": rows.num_rows}
 
 
-def load_file(path: Path, mapping: list[str] | None, *, with_risk: bool = False) -> "Loaded":
+def load_file(
+    path: Path, mapping: list[str] | None, *, with_risk: bool = False, with_truth: bool = True
+) -> "Loaded":
     """The file's transactions; what was left out is told on stderr."""
     from fraudstream.model import tables
 
-    loaded = tables.read_transactions(path, tables.parse_map(mapping or []), with_risk=with_risk)
+    given = tables.parse_map(mapping or [])
+    loaded = tables.read_transactions(path, given, with_risk=with_risk, with_truth=with_truth)
     if loaded.unparsable:
         log.warning("%d of %d rows could not be read and are left out:", loaded.unparsable, loaded.read)
         for bad in loaded.examples:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fraudstream.cli.output import Json, print_document
-from fraudstream.errors import ExitCode
+from fraudstream.cli.output import Json, MetricsPort, print_document
+from fraudstream.errors import ExitCode, InputError
 
 if TYPE_CHECKING:
     from fraudstream.spark.scorer import Summary
@@ -20,6 +20,49 @@ class Mode(StrEnum):
 
     realtime = "realtime"
     microbatch = "microbatch"
+
+
+_FILE = "A file instead of the stream"
+
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        metavar="FILE|-",
+        help="Score a CSV, Parquet or NDJSON file, or NDJSON from stdin as it comes; one decision on each line of stdout.",
+        rich_help_panel=_FILE,
+    ),
+]
+FileMap = Annotated[
+    list[str] | None,
+    typer.Option("--map", metavar="THEIRS=OURS", help="Their column for our field.", rich_help_panel=_FILE),
+]
+FileModel = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        help="A directory that `train --output` wrote, or a version. [default: the champion]",
+        rich_help_panel=_FILE,
+    ),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", help="Write .csv, .parquet or .ndjson instead.", rich_help_panel=_FILE),
+]
+StoredProfiles = Annotated[
+    bool,
+    typer.Option(
+        "--profiles", help="Begin with the profiles of PostgreSQL, not with nothing.", rich_help_panel=_FILE
+    ),
+]
+Verdicts = Annotated[
+    bool,
+    typer.Option(
+        "--with-verdicts",
+        help="The file's is_fraud counts for later rows once it is known, as in `evaluate`.",
+        rich_help_panel=_FILE,
+    ),
+]
 
 
 def score(
@@ -43,6 +86,13 @@ def score(
     bootstrap_servers: Annotated[
         str | None, typer.Option(help="Bootstrap servers, host:port with commas.", rich_help_panel=_KAFKA)
     ] = None,
+    metrics_port: MetricsPort = None,
+    data: Data = None,
+    mapping: FileMap = None,
+    model: FileModel = None,
+    output: Output = None,
+    profiles: StoredProfiles = False,
+    with_verdicts: Verdicts = False,
     as_json: Json = False,
 ) -> None:
     """Judge every transaction as it comes: Kafka to Kafka, by the champion model.
@@ -50,7 +100,34 @@ def score(
     Each message of the transactions topic gets a decision in the scored topic (or a refusal that says
     why it is no transaction), at least once; readers keep the first. Runs until Ctrl-C. The next start
     goes on where this one ended; the very first one begins with the next message.
+
+    With --data it judges a file or a pipe, with no Spark and no Kafka, and with --model DIR no PostgreSQL.
     """
+    streaming = {
+        "--mode": mode is not Mode.realtime,
+        "--rules": rules,
+        "--from-beginning": from_beginning,
+        "--accept-loss": accept_loss,
+        "--topic": topic,
+        "--scored-topic": scored_topic,
+        "--bootstrap-servers": bootstrap_servers,
+        "--metrics-port": metrics_port is not None,
+    }
+    filing = {
+        "--map": mapping,
+        "--model": model,
+        "--output": output,
+        "--profiles": profiles,
+        "--with-verdicts": with_verdicts,
+    }
+    if data is not None:
+        _refuse(streaming, "is for the stream, not for --data")
+        from fraudstream.cli import score_file
+
+        request = score_file.Request(data, mapping, model, output, profiles, with_verdicts)
+        score_file.run(request, as_json=as_json)
+        return
+    _refuse(filing, "is for --data")
     from fraudstream.spark.relay import Mode as StreamMode
     from fraudstream.spark.scorer import run_scorer
 
@@ -61,6 +138,7 @@ def score(
             "bootstrap_servers": bootstrap_servers,
         },
         "score": {"rules": rules},
+        "metrics": {"port": metrics_port},
     }
     summary = run_scorer(
         StreamMode(mode.value), flags, accept_loss=accept_loss, from_beginning=from_beginning
@@ -68,6 +146,13 @@ def score(
     report(summary, as_json=as_json)
     if summary.interrupted:
         raise typer.Exit(ExitCode.INTERRUPTED)
+
+
+def _refuse(options: dict[str, Any], why: str) -> None:
+    """Raise InputError for an option that would be ignored in silence."""
+    given = [name for name, value in options.items() if value]
+    if given:
+        raise InputError(f"{given[0]} {why}.", hint="`fraudstream score --help` shows which go together.")
 
 
 def report(summary: "Summary", *, as_json: bool) -> None:

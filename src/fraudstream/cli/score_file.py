@@ -1,0 +1,194 @@
+"""`fraudstream score --data`: decisions for a file or for lines from a pipe, with no service but the model."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fraudstream.cli import inputs
+from fraudstream.cli.output import print_document
+from fraudstream.errors import InputError
+from fraudstream.logs import get_logger
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from fraudstream.model.decisions import Write
+    from fraudstream.model.scoring import Answer, Scorer
+
+log = get_logger("score")
+
+PIPE = Path("-")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to score, with what, and where the decisions go."""
+
+    data: Path
+    mapping: list[str] | None
+    model: str | None
+    """A directory or a version; None is the champion."""
+    output: Path | None
+    profiles: bool
+    verdicts: bool
+
+
+@dataclass
+class Tally:
+    """What was answered so far."""
+
+    decisions: int = 0
+    flagged: int = 0
+    refused: int = 0
+
+    def add(self, answers: "Sequence[Answer]") -> None:
+        """Count some answers."""
+        from fraudstream.decision import Decision
+
+        decided = [answer for answer in answers if isinstance(answer, Decision)]
+        self.decisions += len(decided)
+        self.flagged += sum(answer.flagged for answer in decided)
+        self.refused += len(answers) - len(decided)
+
+
+def run(request: Request, *, as_json: bool) -> None:
+    """Score, and say what was done: on stderr, or with --json and --output as a document."""
+    from fraudstream.model import decisions, scoring
+
+    if request.output is not None:
+        decisions.check_output(request.output)
+    scorer = scoring.Scorer(inputs.open_model(request.model))
+    _look(request, scorer)
+    tally, began = Tally(), time.monotonic()
+    answers = _from_pipe(request, scorer) if request.data == PIPE else _from_file(request, scorer)
+    try:
+        with _output(request, scorer) as write:
+            for some in answers:
+                write(some)
+                tally.add(some)
+    finally:
+        seconds = time.monotonic() - began
+        log.info(
+            "%s decisions, %s flagged, %s refused in %.1f s by model %s",
+            *(f"{count:,}" for count in (tally.decisions, tally.flagged, tally.refused)),
+            seconds,
+            scorer.model.version,
+        )
+    if as_json and request.output is not None:
+        document = {"model_version": scorer.model.version, **vars(tally), "seconds": round(seconds, 3)}
+        print_document(document | {"output": str(request.output)})
+
+
+def _look(request: Request, scorer: "Scorer") -> None:
+    """Say what the model cannot see, and fetch the profiles that it begins with."""
+    from fraudstream.model.scoring import looks_at_verdicts
+
+    if request.verdicts and (request.profiles or request.data == PIPE):
+        raise InputError(
+            "--with-verdicts is for a file and begins with nothing remembered.",
+            hint="Profiles bring the verdicts of the past with them; leave one of the options out.",
+        )
+    if request.profiles:
+        _remember(scorer)
+    elif not request.verdicts and (names := looks_at_verdicts(scorer.model)):
+        log.warning(
+            "model %s looks at verdicts on past transactions (%s), and there are none: it finds less than it could."
+            " --profiles brings those that PostgreSQL knows, --with-verdicts takes those of the file",
+            scorer.model.version,
+            ", ".join(names),
+        )
+
+
+def _remember(scorer: "Scorer") -> None:
+    from fraudstream.settings import load
+    from fraudstream.store import snapshot
+    from fraudstream.store.migrate import migrate
+
+    postgres = load().postgres
+    migrate(postgres)
+    profiles = snapshot.profiles(postgres, scorer.reads)
+    scorer.remember(profiles)
+    log.info("begins with %s stored profiles", f"{sum(table.num_rows for table in profiles.values()):,}")
+
+
+def _output(request: Request, scorer: "Scorer") -> "AbstractContextManager[Write]":
+    from fraudstream.model import decisions
+
+    if request.output is None:
+        return nullcontext(decisions.to_stream(sys.stdout.buffer))
+    return decisions.to_file(request.output, scorer.model.features)
+
+
+def _from_file(request: Request, scorer: "Scorer") -> "Iterator[Sequence[Answer]]":
+    """Refusals first, then decisions in order of time."""
+    from fraudstream.model.scoring import LineRefusal, check_fields
+
+    loaded = inputs.load_file(request.data, request.mapping, with_truth=request.verdicts)
+    check_fields(scorer.model, loaded.rows.column_names, str(request.data))
+    if request.profiles:
+        _warn_of_overlap(loaded.rows, scorer)
+    now = datetime.now(UTC)
+    yield [LineRefusal(rejected=bad.reason, line=bad.row, scored_at=now) for bad in loaded.bad]
+    yield from scorer.score_with_verdicts(loaded.rows) if request.verdicts else scorer.score_file(loaded.rows)
+
+
+def _warn_of_overlap(rows: "pa.Table", scorer: "Scorer") -> None:
+    """Transactions that were consumed are in the profiles already."""
+    first = rows["timestamp"][0].as_py()
+    if scorer.newest is not None and first <= scorer.newest:
+        log.warning(
+            "the profiles know transactions until %s, and the file begins at %s: what was consumed counts twice",
+            *(f"{at:%Y-%m-%d %H:%M:%S}" for at in (scorer.newest, first)),
+        )
+
+
+def _from_pipe(request: Request, scorer: "Scorer") -> "Iterator[Sequence[Answer]]":
+    """Answers in the order of the lines, as soon as they come."""
+    from fraudstream.model import lines, scoring, tables
+
+    reader = lines.LineReader(scoring.needed_fields(scorer.model), tables.parse_map(request.mapping or []))
+    with _unhurried(sys.stdin.fileno()) as read:
+        for batch in lines.lines(read):
+            found, now = reader.read(batch), datetime.now(UTC)
+            answers: list[tuple[int, Answer]] = [
+                (bad.row, scoring.LineRefusal(rejected=bad.reason, line=bad.row, scored_at=now))
+                for bad in found.bad
+            ]
+            answers += zip(found.numbers, scorer.score_arrivals(found.rows, now), strict=True)
+            yield [answer for _, answer in sorted(answers, key=lambda pair: pair[0])]
+
+
+@contextmanager
+def _unhurried(descriptor: int) -> Iterator[Callable[[int], bytes]]:
+    """Reads from a pipe. Ctrl-C and SIGTERM end the wait for more at once, and the answer to a batch never."""
+    waiting = stopped = False
+
+    def stop(*_: Any) -> None:
+        nonlocal stopped
+        stopped = True
+        if waiting:
+            raise KeyboardInterrupt
+
+    def read(size: int) -> bytes:
+        nonlocal waiting
+        if stopped:
+            raise KeyboardInterrupt
+        waiting = True
+        try:
+            return os.read(descriptor, size)
+        finally:
+            waiting = False
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield read
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,109 @@
+"""Decisions written out: one JSON document on each line, or a table of CSV or Parquet."""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Final
+
+import msgspec
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+
+from fraudstream import decision
+from fraudstream.decision import Decision
+from fraudstream.errors import InputError
+from fraudstream.model.scoring import Answer
+
+Write = Callable[[Sequence[Answer]], None]
+"""Writes some answers behind those before."""
+
+NDJSON: Final = (".ndjson", ".jsonl", ".json")
+KINDS: Final = (".csv", ".parquet", *NDJSON)
+"""Suffixes of an output file."""
+PREFIX: Final = "features."
+"""Of the columns of features in a table: one of them is called `amount`, as the field is."""
+
+
+def to_stream(stream: IO[bytes]) -> Write:
+    """Writes documents to an open stream; each batch is out before the next one is read."""
+    encode = msgspec.json.Encoder().encode
+
+    def write(answers: Sequence[Answer]) -> None:
+        stream.write(b"".join(encode(answer) + b"\n" for answer in answers))
+        stream.flush()
+
+    return write
+
+
+def check_output(path: Path) -> None:
+    """Raise InputError where nothing can be written to `path`, before the work is done for nothing."""
+    if path.suffix.lower() not in KINDS:
+        raise InputError(
+            f"{path} is of a kind that cannot be written.",
+            hint=f"Kinds are {', '.join(KINDS)}, by the suffix.",
+        )
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise InputError(f"{path} cannot be written: {_obstacle(path)}.", hint="Give another --output.")
+
+
+def _obstacle(path: Path) -> str:
+    return "it is a directory" if path.is_dir() else "its directory does not exist"
+
+
+@contextmanager
+def to_file(path: Path, features: Sequence[str]) -> Iterator[Write]:
+    """Writes to a file that appears when all is written; one that was there stays as it was until then.
+
+    The suffix says which kind it is. Tables hold decisions only; refusals are no rows of theirs.
+    """
+    check_output(path)
+    kind = path.suffix.lower()
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.absolute().parent)
+        fresh = Path(name)
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                if kind in NDJSON:
+                    yield to_stream(stream)
+                else:
+                    with _table_writer(stream, kind, _schema(features)) as table:
+                        yield lambda answers: table.write_table(_rows(answers, features))
+            fresh.chmod(0o666 & ~_umask())
+            fresh.replace(path)
+        finally:
+            fresh.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error}.", hint="Give another --output.") from None
+
+
+def _umask() -> int:
+    """The mask of new files; it can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _table_writer(stream: IO[bytes], kind: str, columns: pa.Schema) -> "pacsv.CSVWriter | pq.ParquetWriter":
+    return pq.ParquetWriter(stream, columns) if kind == ".parquet" else pacsv.CSVWriter(stream, columns)
+
+
+def _schema(features: Sequence[str]) -> pa.Schema:
+    """Of a table of decisions: without what a file never has (rules, the time of a message)."""
+    fields = [
+        field for field in decision.arrow_schema() if field.name not in ("rules", "sent_at", "features")
+    ]
+    return pa.schema([*fields, *(pa.field(f"{PREFIX}{name}", pa.float64()) for name in features)])
+
+
+def _rows(answers: Iterable[Answer], features: Sequence[str]) -> pa.Table:
+    decisions = [answer for answer in answers if isinstance(answer, Decision)]
+    columns = {
+        field.name: pa.array([getattr(d, field.name) for d in decisions], field.type) for field in _schema(())
+    }
+    values = {
+        f"{PREFIX}{name}": pa.array([d.features[name] for d in decisions], pa.float64()) for name in features
+    }
+    return pa.table(columns | values, schema=_schema(features))

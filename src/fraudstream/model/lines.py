@@ -1,0 +1,101 @@
+"""Transactions as lines of NDJSON that come in from a pipe: the law of the topic, less what the model can do without."""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from fraudstream import decision, schema
+from fraudstream.decode import Decoder
+from fraudstream.model.files import LONGEST_LINE, BadRow
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+READ: Final = 1 << 20
+"""Bytes asked for at a time; a pipe gives what it has."""
+MOST_LINES: Final = 4_096
+"""Lines answered together: a long file must not wait for its end, nor fill the memory."""
+FIELDS: Final = tuple(name for name in schema.FIELDS if name in decision.FIELDS)
+"""What is read of a line: as live, neither the truth nor a name, not even to refuse it."""
+OPTIONAL_TEXTS: Final = ("device", "location", "transaction_location")
+"""Required in a message of the topic; a line may lack them where no feature of the model needs them."""
+
+Line = tuple[int, "bytes | None"]
+"""Its number from 1, and its bytes; None where it is longer than any transaction."""
+
+
+def lines(read: Callable[[int], bytes]) -> Iterator[list[Line]]:
+    """Lines as they come, with at most MOST_LINES together; `read(n)` waits for some bytes and gives none at the end.
+
+    Empty lines are counted and left out.
+    """
+    number, rest, too_long = 0, b"", False
+    while True:
+        got = read(READ)
+        whole = (rest + got).split(b"\n")
+        rest = whole.pop() if got else b""  # at the end, what is left is a line like the others
+        found: list[Line] = []
+        for line in whole:
+            number += 1
+            if too_long or len(line) > LONGEST_LINE:
+                found.append((number, None))
+            elif line.strip():
+                found.append((number, line))
+            too_long = False
+        if len(rest) > LONGEST_LINE:
+            rest, too_long = b"", True
+        for start in range(0, len(found), MOST_LINES):
+            yield found[start : start + MOST_LINES]
+        if not got:
+            return
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What lines became: `rows` of `schema.arrow_schema()`, with the number of the line of each, and the others."""
+
+    rows: "pa.Table"
+    numbers: list[int]
+    bad: list[BadRow]
+
+
+class LineReader:
+    """Reads lines as transactions."""
+
+    def __init__(self, needed: Collection[str], mapping: Mapping[str, str] | None = None) -> None:
+        """`needed` are the fields that must be there, `mapping` is {ours: theirs}."""
+        self._decoder = Decoder()
+        self._filled = [name for name in OPTIONAL_TEXTS if name not in needed]
+        self._mapping = dict(mapping or {})
+
+    def read(self, batch: Sequence[Line]) -> Read:
+        """The transactions among these lines. Never raises because of a line."""
+        bad = [BadRow(n, f"a line of more than {LONGEST_LINE:,} bytes") for n, line in batch if line is None]
+        kept = [(number, line) for number, line in batch if line is not None]
+        if self._mapping:
+            kept = [(number, self._completed(number, line)) for number, line in kept]
+        decoded = self._decoder.decode([line for _, line in kept])
+        if decoded.rejects and not self._mapping:
+            for reject in decoded.rejects:
+                number, line = kept[reject.position]
+                kept[reject.position] = number, self._completed(number, line)
+            decoded = self._decoder.decode([line for _, line in kept])
+        bad += [BadRow(kept[reject.position][0], reject.reason) for reject in decoded.rejects]
+        return Read(decoded.rows, [kept[position][0] for position in decoded.positions], bad)
+
+    def _completed(self, number: int, line: bytes) -> bytes:
+        """The line with our names and with what it may lack; as it is where it is no object."""
+        try:
+            theirs: Any = msgspec.json.decode(line)
+            if not isinstance(theirs, dict):
+                return line
+            ours = {name: theirs.get(self._mapping.get(name, name)) for name in FIELDS}
+            given = {name: value for name, value in ours.items() if value is not None}
+            for name in self._filled:
+                given.setdefault(name, "")
+            given.setdefault("transaction_id", f"line-{number}")
+            return msgspec.json.encode(given)
+        except (ValueError, RecursionError):
+            return line

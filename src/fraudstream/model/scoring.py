@@ -1,0 +1,177 @@
+"""Decisions without a stream: the trees in numpy, the profiles in memory, the documents of the live scorer.
+
+The state that a transaction meets is defined like this, and the same risk as live and in the evaluation follows:
+
+- It begins empty, or with what `shop.profiles` holds at that moment (`Scorer.remember`).
+- Each transaction sees those before it and is then folded in: those of a file in order of time, as `train` and
+  `evaluate` have it; those of a stream in order of arrival, as the consumer has it.
+- Verdicts on past transactions come with the profiles, or, for a file, from the file itself as soon as they are known
+  (`score_with_verdicts`), which is what `evaluate` does. A row's own truth is never looked at.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fraudstream import decision
+from fraudstream.decision import Decision
+from fraudstream.errors import InputError
+from fraudstream.features import definitions, training
+from fraudstream.features.catalogue import horizon
+from fraudstream.features.memory import Memory
+from fraudstream.features.profiles import INSTANT
+from fraudstream.model.artifact import Model
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Truths = NDArray[np.bool_]
+
+CHUNK: Final = 16_384
+"""Transactions of a file that are worked on together: memory stays the same however long it is."""
+IDS: Final = 250_000
+"""Transaction ids of a stream that are remembered, so that one that comes again counts once."""
+_COPIED: Final = tuple(
+    name for name in decision.FIELDS if name in ("transaction_id", "user_id", *decision.CONTEXT)
+)
+"""Texts of a transaction that its decision repeats."""
+
+
+class LineRefusal(msgspec.Struct, frozen=True, kw_only=True):
+    """What is said of a line or row that is no transaction: `decision.Refusal`, with a line for its place."""
+
+    rejected: str
+    """Why, in a sentence."""
+    line: int
+    """From 1; of a CSV or Parquet file the data row."""
+    scored_at: datetime
+
+
+Answer = Decision | LineRefusal
+
+
+class Scorer:
+    """A model, and what is remembered so far."""
+
+    def __init__(self, model: Model) -> None:
+        """Raises InputError where the model cannot be read, or wants a package that is not there."""
+        self.model = model
+        self._judge = model.scorer()
+        self._memory = Memory(model.features)
+        self._ids: OrderedDict[str, None] = OrderedDict()
+        self.newest: datetime | None = None
+        """The latest transaction that was remembered to begin with; None where there was none."""
+
+    @property
+    def reads(self) -> Mapping[str, tuple[str, ...]]:
+        """Columns of `shop.profiles` that it reads, by entity."""
+        return self._memory.reads
+
+    def remember(self, profiles: Mapping[str, pa.Table]) -> None:
+        """Begin with profiles as `store.snapshot.profiles` reads them for `reads`."""
+        self._memory.remember(profiles)
+        latest = [pc.max(table["last_at"]).as_py() for table in profiles.values() if table.num_rows]
+        self.newest = max(latest, default=None)
+
+    def score_file(self, rows: pa.Table) -> Iterator[list[Decision]]:
+        """Decisions of a file's transactions, which are in order of time; each one counts for the later ones."""
+        for start in range(0, rows.num_rows, CHUNK):
+            chunk = rows.slice(start, CHUNK)
+            yield self._decisions(chunk, self._memory.features(chunk))
+
+    def score_arrivals(self, rows: pa.Table, now: datetime) -> list[Decision]:
+        """Decisions of transactions in order of arrival.
+
+        As in the sink, an id that comes again is judged again but counts once, and what lies more than a day
+        ahead of `now` does not count for the later ones.
+        """
+        in_time = pc.less_equal(rows["timestamp"], pa.scalar(horizon(now), INSTANT)).to_numpy()
+        fresh = np.array([self._fresh(name) for name in rows["transaction_id"].to_pylist()], dtype=np.bool_)
+        return self._decisions(rows, self._memory.features(rows, in_time & fresh))
+
+    def score_with_verdicts(self, rows: pa.Table) -> Iterator[list[Decision]]:
+        """Decisions of a file's transactions, whose verdicts count once they are known, as `evaluate` has it.
+
+        A verdict is known after the label delay that the model was trained with. Nothing may be remembered before.
+        """
+        delay = float(self.model.manifest["label_delay_days"])
+        values = training.view(rows, delay, self.model.features).values
+        for start in range(0, rows.num_rows, CHUNK):
+            yield self._decisions(rows.slice(start, CHUNK), values[start : start + CHUNK])
+
+    def _fresh(self, name: str) -> bool:
+        """Whether this id comes for the first time."""
+        if name in self._ids:
+            return False
+        self._ids[name] = None
+        if len(self._ids) > IDS:
+            self._ids.popitem(last=False)
+        return True
+
+    def _decisions(self, rows: pa.Table, values: "Floats") -> list[Decision]:
+        risk = self._risk(values)
+        texts = [
+            rows[name].to_pylist() if name in rows.column_names else [None] * rows.num_rows
+            for name in _COPIED
+        ]
+        names, threshold, version = self.model.features, self.model.threshold, self.model.version
+        now = datetime.now(UTC)
+        return [
+            Decision(
+                **dict(zip(_COPIED, text, strict=True)),
+                timestamp=at,
+                amount=amount,
+                risk=worse,
+                flagged=worse >= threshold,
+                model_version=version,
+                scored_at=now,
+                features=dict(zip(names, looked_at, strict=True)),
+            )
+            for text, at, amount, worse, looked_at in zip(
+                zip(*texts, strict=True),
+                rows["timestamp"].to_pylist(),
+                rows["amount"].to_pylist(),
+                risk.tolist(),
+                values.tolist(),
+                strict=True,
+            )
+        ]
+
+    def _risk(self, values: "Floats") -> "Floats":
+        if not len(values):
+            return np.zeros(0)
+        risk = np.asarray(self._judge.risk(values), dtype=np.float64)
+        if risk.shape != (len(values),) or not ((risk >= 0) & (risk <= 1)).all():
+            raise InputError(
+                f"The estimator of model {self.model.version} gave what is no risk: one number from 0 to 1 a row.",
+                hint="Mend its method `risk`, then train it again.",
+            )
+        return risk
+
+
+def check_fields(model: Model, fields: Iterable[str], source: str) -> None:
+    """Raise InputError where `source` lacks a field that one of the model's features needs."""
+    missing = needed_fields(model).difference(fields)
+    if missing:
+        names = [f.name for f in definitions.select(model.features) if not missing.isdisjoint(f.needs)]
+        raise InputError(
+            f"Model {model.version} looks at {', '.join(names)}, and {source} has no {', '.join(sorted(missing))}.",
+            hint=f"Name the column that holds it (--map THEIRS={min(missing)}), or train a model on files like this one.",
+        )
+
+
+def needed_fields(model: Model) -> frozenset[str]:
+    """The fields that the model's features need, beyond time and amount."""
+    return frozenset(field for feature in definitions.select(model.features) for field in feature.needs)
+
+
+def looks_at_verdicts(model: Model) -> Sequence[str]:
+    """The model's features that are made of verdicts on past transactions."""
+    return [feature.name for feature in definitions.select(model.features) if feature.uses_labels]
