@@ -266,6 +266,8 @@ def _answer(kafka: KafkaSettings, future: "Future[Any]", missing: int | None = N
         not_ready = {
             KafkaError.LEADER_NOT_AVAILABLE,
             KafkaError.NOT_LEADER_FOR_PARTITION,
+            KafkaError.UNKNOWN_LEADER_EPOCH,
+            KafkaError.FENCED_LEADER_EPOCH,
             KafkaError.UNKNOWN_TOPIC_OR_PART,
         }
         raise (_NotReady if cause.code() in not_ready else TopicError)(
