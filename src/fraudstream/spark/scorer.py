@@ -186,7 +186,7 @@ class Scorer:
         asked, retry_at = False, 0.0
         stood, told = (time.monotonic(), sum(relay.reached.values())), time.monotonic()
         while not stop.wait(POLL_SECONDS):
-            if not self.ready.is_set() and relay.current.answers():
+            if not self.ready.is_set() and relay.current.answers:
                 self.ready.set()
             if relay.look():
                 self._patience.reward()
