@@ -49,7 +49,7 @@ SAID = {
     ("amount_to_user_mean", 41.02): "amount 3,204.00 is 41 times this customer's usual 78.10",
     ("amount_to_user_mean_7d", 8.01): "amount 3,204.00 is 8.0 times this customer's usual of the last 7 days, 400.00",
     ("amount_to_overall_mean", 64.08): "amount 3,204.00 is 64 times what is usual for everybody, 50.00",
-    ("user_amount_z", 12.34): "amount 3,204.00 is 12.3 times the usual spread above this customer's usual 78.10",
+    ("user_amount_z", 12.34): "amount 3,204.00 is 12 times the usual spread above this customer's usual 78.10",
     ("amount_to_user_max", 2.0): "amount 3,204.00 is the largest that this customer ever paid; until now it was 1,602.00",
     ("amount_to_user_max", 0.6): "amount 3,204.00 is 60 % of the largest that this customer ever paid, 5,340.00",
     ("user_count_10m", 5.2): "6 payments of this customer in about the last 10 minutes; usual is one a day",
@@ -89,7 +89,8 @@ def test_a_model_that_knows_less_says_less() -> None:
         assert "None" not in sentence
     bare = Payment(20.0, {"user_device_share": 0.031})
     assert (
-        say("user_device_share", bare) == "this device: 3.1 % of this customer's recent payments came from it"
+        say("user_device_share", bare)
+        == "this device: at most 3.1 % of this customer's recent payments came from it"
     )
 
 
@@ -112,6 +113,30 @@ def test_what_speaks_for_the_payment_is_not_notable() -> None:
     assert not is_notable("merchant_risk_30d", Payment(20.0, {"merchant_risk_30d": 0.001}, fraud_share=0.005))
     assert not is_notable("user_device_share", Payment(20.0, USUAL | {"user_device_share": 0.9}))
     assert is_notable("user_device_share", Payment(20.0, USUAL | {"user_device_share": 0.01}))
+
+
+@pytest.mark.parametrize(
+    ("feature", "dull", "striking"),
+    [
+        ("amount_to_overall_mean", 1.2, 3.0),
+        ("user_amount_z", -0.2, -4.0),
+        ("amount_to_user_max", 0.3, 0.9),
+        ("user_mean_shift_7d", 1.1, 2.0),
+        ("user_count_10m", 0.2, 1.1),
+        ("user_count_1d", 0.9, 9.0),
+        ("user_count_30d", 38.0, 2.0),
+        ("merchant_count_30d", 168.0, 2.0),
+        ("user_burst_1h", 1.2, 4.0),
+        ("user_idle", math.log1p(5 * 3600), math.log1p(60)),
+        ("device_freq", 0.3, 0.001),
+        ("location_switch", 0.0, 1.0),
+    ],
+)
+def test_only_what_is_far_from_usual_is_notable(feature: str, dull: float, striking: float) -> None:
+    """Against this customer's habit of one payment a day."""
+    features = USUAL | {"user_count_30d": 43.0}
+    assert not is_notable(feature, Payment(3204.0, features | {feature: dull}))
+    assert is_notable(feature, Payment(3204.0, features | {feature: striking}))
 
 
 numbers = st.one_of(
@@ -141,6 +166,9 @@ def test_no_value_and_no_text_breaks_a_sentence(
     ("text", "seen"),
     [
         ("São Paulo", "São Paulo"),
+        ("San Juan de Aznalfarache, ES", "San Juan de Aznalfarache, ES"),
+        ("Walton-on-the-Naze, GB", "Walton-on-the-Naze, GB"),
+        ("Lagos. All fine", "“Lagos. All fine”"),
         ("iPhone 15", "iPhone 15"),
         ("m-17", "m-17"),
         (

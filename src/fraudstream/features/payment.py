@@ -1,5 +1,6 @@
 """A transaction as the sentences of its alert see it."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -51,6 +52,11 @@ class Payment:
     def before(self) -> float | None:
         """The customer's recent payments before this one (count of 30 days), where a feature holds it."""
         return self.features.get("user_count_30d")
+
+    @staticmethod
+    def idle_seconds(value: float) -> float:
+        """Since the customer's last payment, from the feature `user_idle`."""
+        return math.expm1(min(value, 50.0))
 
     def share(self, value: float) -> float | None:
         """Share of the recent payments, from a feature of `features.expressions.share`; None where there are none."""

@@ -14,7 +14,9 @@ LONGEST_TEXT: Final = 60
 _SAME = 0.05
 """Ratios this close to 1 read as "about"."""
 _TWO_DIGITS = 10
-_NAME = re.compile(r"[^\W_][\w.:/'-]*(?: [^\W_][\w.:/'-]*){0,3}")
+_WORD = r"[^\W_](?:[\w:/'-]|\.(?=\w))*"
+_NAME = re.compile(rf"{_WORD}(?: {_WORD}){{0,4}}(?:, [A-Z]{{2,3}})?")
+"""A handful of words, and perhaps the code of a country: `San Juan de Aznalfarache, ES`."""
 
 
 def shown(text: str) -> str:

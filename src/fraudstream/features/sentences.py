@@ -4,39 +4,30 @@ A sentence compares the payment with the customer's own habit, wherever the feat
 the same thing in other words share a theme: of each theme an alert gives one sentence.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from fraudstream.features.catalogue import DAY, HOUR
+from fraudstream.features import notable
+from fraudstream.features.catalogue import DAY
+from fraudstream.features.notable import Notable, always
 from fraudstream.features.operations import NEVER_SECONDS
 from fraudstream.features.payment import NEVER, Payment
 from fraudstream.features.phrases import duration, money, named, number, percent, rate, shown, times, whole
 
 _SPANS = {"10m": "10 minutes", "1h": "hour", "1d": "day", "7d": "7 days", "30d": "30 days"}
+_PERIODS = ("1d", "7d")
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-MOST: Final = 0.5
-"""A device, place or merchant of more than this share of the payments is the usual one."""
-
-
 Tell = Callable[[float, Payment], str]
-Notable = Callable[[float, Payment], bool]
-
-
-def _always(_value: float, _payment: Payment) -> bool:
-    return True
 
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """How a feature is told, and what it is about."""
+    """How a feature is told, what it is about, and when it is worth telling."""
 
     theme: str
     tell: Tell
-    notable: Notable = _always
-    """Whether the value speaks against the payment at all. A split on "no fraud known here" may raise a risk a
-    little, by what comes below it in the tree; as a reason it would puzzle whoever reads it."""
+    notable: Notable = always
 
 
 def _count(label: str, who: str) -> Tell:
@@ -67,16 +58,8 @@ def _shift(label: str) -> Tell:
     return lambda value, _: f"amounts of the last {_SPANS[label]} are {times(value)} this customer's usual"
 
 
-def _seconds(idle: float) -> float:
-    return math.expm1(min(idle, 50.0))
-
-
-def _soon_or_late(value: float, _: Payment) -> bool:
-    return not HOUR < _seconds(value) < 7 * DAY
-
-
-def _idle(value: float, _: Payment) -> str:
-    seconds = _seconds(value)
+def _idle(value: float, p: Payment) -> str:
+    seconds = p.idle_seconds(value)
     if seconds > 0.999 * NEVER_SECONDS:
         return "first payment of this customer in a year, or ever"
     if seconds >= DAY:
@@ -98,7 +81,8 @@ def _multiple(usual: Callable[[Payment], str]) -> Tell:
 
 
 def _spread(value: float) -> str:
-    return f"{number(abs(value), 1)} times the usual spread {'above' if value >= 0 else 'below'}"
+    digits = 0 if abs(value) >= 10 else 1  # noqa: PLR2004 - two digits say it
+    return f"{number(abs(value), digits)} times the usual spread {'above' if value >= 0 else 'below'}"
 
 
 def _user_z(value: float, p: Payment) -> str:
@@ -126,7 +110,7 @@ def _device(value: float, p: Payment) -> str:
         return f"{device}, and no recent payment of this customer to compare with"
     if share == 0:
         return f"first payment from {device}; all of this customer's {_recent(p)} came from others"
-    return f"{device}: {percent(share)} of this customer's recent payments came from it"
+    return f"{device}: {_of_recent(share, p)} came from it"
 
 
 def _merchant(value: float, p: Payment) -> str:
@@ -135,7 +119,13 @@ def _merchant(value: float, p: Payment) -> str:
         return f"{p.merchant}, and no recent payment of this customer to compare with"
     if share == 0:
         return f"first payment at {p.merchant}; all of this customer's {_recent(p)} were made elsewhere"
-    return f"{p.merchant}: {percent(share)} of this customer's recent payments were made there"
+    return f"{p.merchant}: {_of_recent(share, p)} were made there"
+
+
+def _of_recent(share: float, p: Payment) -> str:
+    # Without the count the prior cannot be taken out; for anything rare it makes the share look larger.
+    at_most = "at most " if p.before is None and share <= 0.5 else ""  # noqa: PLR2004 - the prior's own share
+    return f"{at_most}{percent(share)} of this customer's recent payments"
 
 
 def _recent(p: Payment) -> str:
@@ -162,7 +152,7 @@ def _location(value: float | None, p: Payment) -> str:
         return f"{_place(p)}, and no recent payment of this customer to compare with"
     if share == 0:
         return f"{_place(p)}, never seen there before"
-    return f"{_place(p)}; {percent(share)} of this customer's recent payments were made there"
+    return f"{_place(p)}; {_of_recent(share, p)} were made there"
 
 
 def _switch(subject: Callable[[Payment], str], changed: str, same: str) -> Tell:
@@ -214,87 +204,74 @@ def _weekday(value: float, _: Payment) -> str:
     return f"paid on a {_WEEKDAYS[whole(value) % 7]} (UTC)"
 
 
-def _true(value: float, _: Payment) -> bool:
-    return value > 0
-
-
-def _several(value: float, _: Payment) -> bool:
-    return whole(value) > 0
-
-
-def _faster(value: float, _: Payment) -> bool:
-    return value > 1
-
-
-def _unusual(value: float, p: Payment) -> bool:
-    share = p.share(value)
-    return share is None or share < MOST
-
-
-def _risky(value: float, p: Payment) -> bool:
-    return p.fraud_share is None or value > p.fraud_share
-
-
-def _away(_: float, p: Payment) -> bool:
-    return p.transaction_location != p.location
-
-
-def _sentences() -> dict[str, Sentence]:
-    found = {
-        "amount_to_user_mean_7d": Sentence(
-            "amount", _multiple(lambda _: "this customer's usual of the last 7 days,")
+def _amounts() -> dict[str, Sentence]:
+    own = ("amount", "amount_log", "user_amount_mean", "user_amount_deviation", "amount_to_user_mean")
+    week = _multiple(lambda _: "this customer's usual of the last 7 days,")
+    everybody = _multiple(lambda _: "what is usual for everybody,")
+    at_merchant = _multiple(lambda p: f"what is usual at {p.merchant},")
+    return {
+        **dict.fromkeys(own, Sentence("amount", _amount, notable.unusual_amount)),
+        "amount_to_user_mean_7d": Sentence("amount", week, notable.far),
+        "amount_to_overall_mean": Sentence("amount", everybody, notable.far),
+        "user_amount_z": Sentence("amount", _user_z, notable.deviating),
+        "amount_to_user_max": Sentence("amount", _to_max, notable.large),
+        "merchant_amount_mean": Sentence(
+            "merchant amount", _merchant_mean, lambda value, p: value <= 0 or notable.far(p.amount / value, p)
         ),
-        "amount_to_overall_mean": Sentence("amount", _multiple(lambda _: "what is usual for everybody,")),
-        "user_amount_z": Sentence("amount", _user_z),
-        "amount_to_user_max": Sentence("amount", _to_max),
-        "user_idle": Sentence("pace", _idle, _soon_or_late),
-        "user_device_share": Sentence("device", _device, _unusual),
-        "device_switch": Sentence(
-            "device", _switch(_SUBJECTS["device"], "came from another device", "came from it, too"), _true
-        ),
-        "device_freq": Sentence("device", _everybody),
-        "user_location_share": Sentence("place", _location, _unusual),
-        "location_change": Sentence(
-            "place", lambda _, p: _location(p.features.get("user_location_share"), p), _away
-        ),
-        "location_switch": Sentence(
-            "place", _switch(_place, "was made elsewhere", "was made there, too"), _true
-        ),
-        "user_merchant_share": Sentence("merchant", _merchant, _unusual),
-        "merchant_amount_mean": Sentence("merchant amount", _merchant_mean),
-        "amount_to_merchant_mean": Sentence(
-            "merchant amount", _multiple(lambda p: f"what is usual at {p.merchant},")
-        ),
-        "merchant_amount_z": Sentence("merchant amount", _merchant_z),
-        "hour": Sentence("time", _hour),
-        "weekday": Sentence("time", _weekday),
+        "amount_to_merchant_mean": Sentence("merchant amount", at_merchant, notable.far),
+        "merchant_amount_z": Sentence("merchant amount", _merchant_z, notable.deviating),
+        **{f"user_spent_{label}": Sentence("spending", _spent(label), notable.true) for label in _PERIODS},
+        **{
+            f"user_mean_shift_{label}": Sentence("spending", _shift(label), notable.far) for label in _PERIODS
+        },
     }
-    for name in ("amount", "amount_log", "user_amount_mean", "user_amount_deviation", "amount_to_user_mean"):
-        found[name] = Sentence("amount", _amount)
-    for label in _SPANS:
-        few = label == "30d"  # hardly any payment in a month is worth a word, in ten minutes it is not
-        found[f"user_count_{label}"] = (
-            Sentence("pace", _count(label, "user"))
-            if few
-            else Sentence("pace", _count(label, "user"), _several)
-        )
-        if label != "10m":
-            found[f"merchant_count_{label}"] = Sentence("merchant pace", _count(label, "merchant"))
-    for label in ("1h", "1d"):
-        found[f"user_burst_{label}"] = Sentence("pace", _burst(label, "user"), _faster)
-        found[f"merchant_burst_{label}"] = Sentence("merchant pace", _burst(label, "merchant"), _faster)
-    for label in ("1d", "7d"):
-        found[f"user_spent_{label}"] = Sentence("spending", _spent(label))
-        found[f"user_mean_shift_{label}"] = Sentence("spending", _shift(label))
-    for entity, subject in _SUBJECTS.items():
-        for label in ("7d", "30d"):
-            found[f"{entity}_risk_{label}"] = Sentence(f"{entity} fraud", _judged(subject, label), _risky)
-        if entity != "device":
-            found[f"{entity}_fraud_30d"] = Sentence(f"{entity} fraud", _frauds(subject), _several)
+
+
+def _paces() -> dict[str, Sentence]:
+    found = {"user_idle": Sentence("pace", _idle, notable.soon_or_late)}
+    for who, theme, labels in (("user", "pace", _SPANS), ("merchant", "merchant pace", list(_SPANS)[1:])):
+        for label in labels:
+            found[f"{who}_count_{label}"] = Sentence(theme, _count(label, who), notable.crowded(who, label))
+        for label in ("1h", "1d"):
+            found[f"{who}_burst_{label}"] = Sentence(theme, _burst(label, who), notable.faster)
     return found
 
 
-SENTENCES: Final = _sentences()
+def _habits() -> dict[str, Sentence]:
+    device = _switch(_SUBJECTS["device"], "came from another device", "came from it, too")
+    place = _switch(_place, "was made elsewhere", "was made there, too")
+    return {
+        "user_device_share": Sentence("device", _device, notable.rare),
+        "device_switch": Sentence("device", device, notable.true),
+        "device_freq": Sentence("device", _everybody, notable.rare),
+        "user_location_share": Sentence("place", _location, notable.rare),
+        "location_change": Sentence(
+            "place", lambda _, p: _location(p.features.get("user_location_share"), p), notable.away
+        ),
+        "location_switch": Sentence("place", place, notable.true),
+        "user_merchant_share": Sentence("merchant", _merchant, notable.rare),
+    }
+
+
+def _frauds_known() -> dict[str, Sentence]:
+    found = {}
+    for entity, subject in _SUBJECTS.items():
+        theme = f"{entity} fraud"
+        for label in ("7d", "30d"):
+            found[f"{entity}_risk_{label}"] = Sentence(theme, _judged(subject, label), notable.risky)
+        if entity != "device":
+            found[f"{entity}_fraud_30d"] = Sentence(theme, _frauds(subject), notable.several)
+    return found
+
+
+SENTENCES: Final[dict[str, Sentence]] = {
+    **_amounts(),
+    **_paces(),
+    **_habits(),
+    **_frauds_known(),
+    "hour": Sentence("time", _hour),
+    "weekday": Sentence("time", _weekday),
+}
 """A sentence for every feature of `definitions.FEATURES`; a test sees that none is missing."""
 
 
