@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fraudstream.cli.output import Json, print_document, print_table
+from fraudstream.cli.output import Json, MetricsPort, print_document, print_table
 from fraudstream.errors import ExitCode, InputError
 
 if TYPE_CHECKING:
@@ -133,6 +133,7 @@ def produce(
     topic: Topic = None,
     bootstrap_servers: Servers = None,
     partitions: Partitions = None,
+    metrics_port: MetricsPort = None,
     as_json: Json = False,
 ) -> None:
     """Send transactions to Kafka: a simulated world, or a file.
@@ -144,6 +145,7 @@ def produce(
         _explain(as_json=as_json)
         return
     from fraudstream import producer
+    from fraudstream.metrics import Sending, served
     from fraudstream.settings import load
 
     if dry_run and as_json:
@@ -158,10 +160,16 @@ def produce(
         _only_for(context, REPLAYED, "a simulated world")
         source = producer.Simulation(seed, users, fraud_rate, scenario, days, start, history_only)
     flags = {"transactions_topic": topic, "bootstrap_servers": bootstrap_servers, "partitions": partitions}
-    kafka = None if dry_run else load(kafka=flags).kafka
-    progress = _progress if sys.stderr.isatty() and not dry_run else None
-    report, rejects = producer.produce(source, kafka, rate=rate, count=count, progress=progress)
-    if not dry_run:
+    if dry_run:
+        report, rejects = producer.produce(source, None, rate=rate, count=count)
+    else:
+        settings = load(kafka=flags, metrics={"port": metrics_port})
+        monitor = Sending(settings.metrics.stalled_seconds)
+        progress = _progress if sys.stderr.isatty() else None
+        with served(settings.metrics, monitor.health, monitor.registry):
+            report, rejects = producer.produce(
+                source, settings.kafka, rate=rate, count=count, progress=progress, monitor=monitor
+            )
         _print(report, rejects, as_json=as_json)
     if report.interrupted:
         raise typer.Exit(ExitCode.INTERRUPTED)

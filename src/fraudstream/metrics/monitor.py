@@ -231,18 +231,51 @@ class Judging(Monitor):
         self.remark(stream, since if stale else None)
 
 
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What a producer has done so far, in messages."""
+
+    taken: int
+    waiting: int
+    """Taken, and not acknowledged yet."""
+    failed: int
+
+    @property
+    def acknowledged(self) -> int:
+        """Kafka has them."""
+        return self.taken - self.waiting - self.failed
+
+
 class Sending(Monitor):
-    """`produce`: what it gave to Kafka."""
+    """`produce`: what it gave to Kafka. It is asked when somebody asks: a producer knows at any time."""
 
-    def __init__(self, stalled_seconds: float = 60.0) -> None:
-        super().__init__("produce", stalled_seconds)
-        self._sent = self._counter("messages_sent", "Messages that were given to Kafka.")
+    STREAM = "produce"
+
+    def __init__(self, stalled_seconds: float = 60.0, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__("produce", stalled_seconds, clock)
+        self._acknowledged = self._counter("messages_sent", "Messages that Kafka acknowledged.")
         self._failed = self._counter("messages_failed", "Messages that Kafka did not acknowledge.")
+        self._asking = threading.Lock()
+        self._look: Callable[[], Sent] | None = None
+        self._topic, self._last, self._at = "", Sent(0, 0, 0), 0.0
 
-    def sent(self, count: int) -> None:
-        """So many messages more were given to Kafka."""
-        self._sent.inc(count)
+    def follow(self, topic: str, look: Callable[[], Sent]) -> None:
+        """Ask `look` from now on."""
+        self._topic, self._look, self._at = topic, look, self._clock()
+        self.begun(self.STREAM)
 
-    def failed(self) -> None:
-        """One more message was not acknowledged."""
-        self._failed.inc()
+    def health(self) -> Health:
+        """As `Monitor.health`, of this moment."""
+        if self._look is not None:
+            with self._asking:
+                self._take_note(self._look())
+        return super().health()
+
+    def _take_note(self, sent: Sent) -> None:
+        now = self._clock()
+        more = sent.acknowledged - self._last.acknowledged
+        self._acknowledged.inc(max(more, 0))
+        self._failed.inc(sent.failed - self._last.failed)
+        done = Position(sent.taken - sent.waiting, sent.taken)
+        self.stands(self.STREAM, self._topic, {0: done}, more / max(now - self._at, 1e-3))
+        self._last, self._at = sent, now

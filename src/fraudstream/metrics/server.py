@@ -63,6 +63,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
         if path == "/metrics":
+            self.server.health()  # brings the figures of a command that is only asked up to date
             self._answer(HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(self.server.registry))
         elif path == "/healthz":
             health = self.server.health()

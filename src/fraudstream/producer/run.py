@@ -14,6 +14,7 @@ from fraudstream.errors import InputError
 from fraudstream.files import Rejects
 from fraudstream.kafka import ensure_topic
 from fraudstream.logs import get_logger
+from fraudstream.metrics import Sending
 from fraudstream.producer.delivery import Batch, Report, Sink, deliver, limited, stopping
 from fraudstream.producer.pace import FASTEST, Pace
 from fraudstream.producer.replay import Shape, replay
@@ -82,13 +83,14 @@ class Printer:
         return self._count, 0
 
 
-def produce(
+def produce(  # noqa: PLR0913 - what a command line says
     source: Simulation | File,
     kafka: KafkaSettings | None,
     *,
     rate: float | None = None,
     count: int | None = None,
     progress: Progress | None = None,
+    monitor: Sending | None = None,
 ) -> tuple[Report, Rejects]:
     """Send a simulation or a file to Kafka, or print it where `kafka` is None.
 
@@ -111,7 +113,9 @@ def produce(
         if kafka is not None:
             ensure_topic(kafka, kafka.transactions_topic)
             linger = LINGER_MS if pace else LINGER_FAST_MS
-            sink = Sender(kafka, kafka.transactions_topic, stop, linger_ms=linger)
+            sink = sender = Sender(kafka, kafka.transactions_topic, stop, linger_ms=linger)
+            if monitor is not None:
+                monitor.follow(kafka.transactions_topic, lambda: sender.sent)
         if progress is None:
             report = deliver(limited(batches, count), sink, stop, pace)
         else:

@@ -8,6 +8,7 @@ from typing import Any
 from fraudstream.errors import DeliveryError
 from fraudstream.kafka import client_config
 from fraudstream.logs import get_logger
+from fraudstream.metrics import Sent
 from fraudstream.settings import KafkaSettings
 
 log = get_logger("producer")
@@ -74,9 +75,15 @@ class Sender:
                 "delivery.report.only.error": True,
                 "error_cb": self._complain,
                 "logger": get_logger("producer.librdkafka"),
-                "log_level": 3,
+                # Its own lines repeat each failed connection, three a second; `_complain` says it once.
+                "log_level": 2,
             }
         )
+
+    @property
+    def sent(self) -> Sent:
+        """What was done so far."""
+        return Sent(self._taken, len(self._producer), self.failed)
 
     @property
     def failed(self) -> int:
