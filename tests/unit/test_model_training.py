@@ -407,3 +407,16 @@ def test_parquet_and_csv_train_the_same_model(tmp_path: Path) -> None:
     parquet = read_transactions(tmp_path / "history.parquet").rows
     request = Request("isolation_forest", label_delay_days=3)
     assert train(csv, request).files[artifact.TREES] == train(parquet, request).files[artifact.TREES]
+
+
+def test_the_bins_of_the_reference_do_not_hang_on_the_last_bit_of_a_risk(rows: pa.Table) -> None:
+    """An isolation forest gives most rows one and the same risk; the JVM and numpy agree on it to 1e-12 and no further."""
+    trained = train(rows, Request("isolation_forest", label_delay_days=3))
+    model = artifact.opened(trained.files, "memory")
+    risk = model.risk(features(rows, model.features))
+    reference = trained.report["score_reference"]
+    found = [np.searchsorted(reference["edges"], risk + noise, side="left") for noise in (-1e-12, 0.0, 1e-12)]
+    assert (found[0] == found[1]).all()
+    assert (found[1] == found[2]).all()
+    assert len(reference["shares"]) == len(reference["edges"]) + 1
+    assert sum(reference["shares"]) == pytest.approx(1)

@@ -215,12 +215,24 @@ def _final(
     late = data.micros >= until
     seen = data.columns(chosen.features, late)
     risk = evaluation.risk_of(estimator, seen)
-    edges = np.unique(np.quantile(risk, np.linspace(0, 1, REFERENCE_BINS + 1)[1:-1]))
-    counts = np.bincount(np.searchsorted(edges, risk, side="left"), minlength=len(edges) + 1)
-    reference = {"edges": edges.tolist(), "shares": (counts / len(risk)).tolist(), "rows": len(risk)}
     threshold = metrics.threshold_for(risk, request.alert_rate)
     looks_at = insight(lambda rows: evaluation.risk_of(estimator, rows), seen, threshold, chosen.features)
-    return estimator, threshold, {"score_reference": reference, **looks_at}, until
+    return estimator, threshold, {"score_reference": _reference(risk), **looks_at}, until
+
+
+def _reference(risk: "Floats") -> dict[str, Any]:
+    """How risks are spread: the edges between REFERENCE_BINS parts (fewer where many are equal), and each one's share.
+
+    An edge stands in the middle between two risks, like the threshold: numpy and the JVM add up trees in another
+    order, and on an edge that is a risk the last bit would decide, for most rows of an isolation forest at once.
+    """
+    distinct = np.unique(np.round(risk, 9))
+    quantiles = np.quantile(risk, np.linspace(0, 1, REFERENCE_BINS + 1)[1:-1])
+    above = np.unique(np.searchsorted(distinct, np.round(quantiles, 9), side="right"))
+    above = above[above < len(distinct)]
+    edges = (distinct[above - 1] + distinct[above]) / 2
+    counts = np.bincount(np.searchsorted(edges, risk, side="left"), minlength=len(edges) + 1)
+    return {"edges": edges.tolist(), "shares": (counts / len(risk)).tolist(), "rows": len(risk)}
 
 
 def _rate(data: Dataset, alerts_per_day: float) -> float:
