@@ -24,8 +24,8 @@ ORDERS: dict[Order, str] = {
 SPANS = {"24 hours": 1, "7 days": 7, "30 days": 30, "Any time": None}
 CHOSEN = "alert"
 """Key of the session: the id of the alert that is open."""
-NAME = "reviewer's name"
-"""Key of the field."""
+PICKED, NAME = "picked", "reviewer's name"
+"""Keys of the list and of the field."""
 
 
 def page() -> None:
@@ -113,22 +113,22 @@ def _queue(found: Sequence[Queued]) -> None:
     """The list. Arrow keys move in it; its labels hold nothing that a stranger wrote."""
     by_id = {alert.transaction_id: alert for alert in found}
     chosen = st.session_state.get(CHOSEN)
-    places = list(by_id)
+    # Set rather than given as `index`: that would make it another list, and the keyboard would fall out of it.
+    st.session_state[PICKED] = chosen if chosen in by_id else None
     with st.container(height=760, border=True, key="queue"):
         if not found:
             st.caption("No other alert fits these filters.")
             return
-        picked = st.radio(
+        st.radio(
             "Queue",
-            range(len(places)),
-            index=places.index(chosen) if chosen in by_id else None,
-            format_func=lambda place: _line(by_id[places[place]]),
-            captions=[_caption(by_id[name]) for name in places],
+            list(by_id),
+            index=None,
+            key=PICKED,
+            format_func=lambda name: _line(by_id[name]),
+            captions=[_caption(alert) for alert in found],
             label_visibility="collapsed",
+            on_change=lambda: _open(st.session_state[PICKED]),
         )
-        if picked is not None and places[picked] != chosen:
-            _open(places[picked])
-            st.rerun()
         if len(found) == LIMIT:
             st.caption(f"The first {LIMIT}; more follow.")
 

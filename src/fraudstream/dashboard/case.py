@@ -28,7 +28,7 @@ def show(postgres: PostgresSettings, case: Alert, verdict: Callable[[], None]) -
     manifest = _manifest(postgres, case.model_version)
     labels = feedback.said(postgres, case.transaction_id)
     _head(case, manifest.get("threshold"))
-    shell.html(f'<div class="fs-quiet">{_how_sure(postgres, case, manifest)}</div>')
+    shell.html(f"<div>{_how_sure(postgres, case, manifest)}</div>")
     shell.html(reasons(case.reasons))
     verdict()
     _facts(case, labels)
@@ -168,8 +168,8 @@ def history_chart(past: Sequence[Past], case: Alert) -> Any:
         alt.Chart(data)
         .mark_circle(opacity=0.85)
         .encode(
-            x=charts.time_axis(),
-            y=charts.y_axis("amount", "amount, logarithmic" if wide else "amount", "~s", **scale),
+            x=charts.time_axis(padding=14),
+            y=charts.y_axis("amount", "amount, logarithmic" if wide else "amount", ",~r", **scale),
             color=charts.named("what", {name: MARKS[name] for name in MARKS if (data["what"] == name).any()}),
             size=alt.condition(alt.datum.what == "this one", alt.value(190), alt.value(55)),
             tooltip=tips,

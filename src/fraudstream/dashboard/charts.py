@@ -18,10 +18,10 @@ _CLOCK = (
 """How a tick is written: the hour, at midnight the day, on the first the month."""
 
 
-def time_axis(title: str = "time (UTC)", field: str = "time") -> alt.X:
-    """Instants as they are in UTC, whatever zone the browser is in."""
+def time_axis(title: str = "time (UTC)", field: str = "time", padding: float = 0) -> alt.X:
+    """Instants as they are in UTC, whatever zone the browser is in; `padding` in pixels keeps marks off the edges."""
     axis = alt.Axis(title=title, grid=False, labelOverlap=True, labelExpr=_CLOCK, tickCount=10)
-    return alt.X(f"{field}:T", scale=alt.Scale(type="utc"), axis=axis)
+    return alt.X(f"{field}:T", scale=alt.Scale(type="utc", padding=padding), axis=axis)
 
 
 def tip(field: str, title: str, form: str = "") -> alt.Tooltip:
@@ -93,11 +93,11 @@ def _points(base: alt.Chart) -> Any:
     return base.mark_point(size=180, opacity=0, filled=True)
 
 
-def rule_at(value: float, text: str, colour: str = GREY, *, across: bool = False) -> Any:
-    """A line at a value that matters, with its name; `across` draws it upright at an x."""
+def rule_at(value: float, text: str, colour: str = GREY) -> Any:
+    """A line at a value that matters, with its name at the right end."""
     data = pd.DataFrame({"value": [value], "text": [text]})
     line = alt.Chart(data).mark_rule(color=colour, strokeDash=[5, 4], strokeWidth=1.5)
-    label = alt.Chart(data).mark_text(align="left", baseline="bottom", dx=4, dy=-3, color=colour, fontSize=11)
-    if across:
-        return line.encode(x="value:Q") + label.encode(x="value:Q", y=alt.value(12), text="text:N")
-    return line.encode(y="value:Q") + label.encode(y="value:Q", x=alt.value(0), text="text:N")
+    label = alt.Chart(data).mark_text(
+        align="right", baseline="bottom", dx=-4, dy=-3, color=colour, fontSize=11
+    )
+    return line.encode(y="value:Q") + label.encode(y="value:Q", x=alt.value("width"), text="text:N")

@@ -126,24 +126,40 @@ def _spread(work: AtWork, reference: Mapping[str, Any]) -> None:
 
 
 def _quality(work: AtWork) -> None:
-    rows = []
-    for day in work.quality:
-        waiting = day.alerts - day.confirmed - day.dismissed
-        for what, count in (("confirmed", day.confirmed), ("dismissed", day.dismissed), ("waiting", waiting)):
-            rows.append(
-                {"time": figures.iso(day.day), "when": f"{day.day:%Y-%m-%d}", "what": what, "alerts": count}
+    data = pd.DataFrame(
+        [
+            {
+                "time": figures.iso(day.day),
+                "when": f"{day.day:%Y-%m-%d}",
+                "place": place,
+                "what": what,
+                "alerts": alerts,
+            }
+            for day in work.quality
+            for place, (what, alerts) in enumerate(
+                (
+                    ("confirmed", day.confirmed),
+                    ("dismissed", day.dismissed),
+                    ("waiting", day.alerts - day.confirmed - day.dismissed),
+                )
             )
+        ]
+    )
     chart = (
-        alt.Chart(pd.DataFrame(rows))
+        alt.Chart(data)
         .mark_bar()
         .encode(
-            x=alt.X("yearmonthdate(time):T", scale=alt.Scale(type="utc"), axis=alt.Axis(title="day of the decision (UTC)", grid=False)),
-            y=charts.y_axis("alerts", "alerts", "~s"),
+            x=charts.time_axis("day of the decision (UTC)", "utcyearmonthdate(time)"),
+            y=charts.y_axis("alerts", "alerts"),
             color=charts.named("what", VERDICTS),
-            order=alt.Order("what:N"),
-            tooltip=[charts.tip("when", "day"), charts.tip("what", "what"), charts.tip("alerts", "alerts", ",d")],
+            order=alt.Order("place:Q"),
+            tooltip=[
+                charts.tip("when", "day"),
+                charts.tip("what", "what"),
+                charts.tip("alerts", "alerts", ",d"),
+            ],
         )
-    )  # fmt: skip
+    )
     shell.chart("What became of the alerts", charts.finished(chart, "Alerts of each day by verdict", 220))
     confirmed = sum(day.confirmed for day in work.quality)
     reviewed = confirmed + sum(day.dismissed for day in work.quality)

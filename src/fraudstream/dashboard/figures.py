@@ -46,10 +46,10 @@ def figure(value: float | None) -> str:
 
 
 def change(now: float, before: float) -> str | None:
-    """Against as long a time before: +12 %; None where there was nothing before."""
+    """Against as long a time before: +12 % on the time before; None where there was nothing."""
     if not before:
         return None
-    return f"{(now - before) / before * 100:+.0f} %"
+    return f"{(now - before) / before * 100:+.0f} % on the time before"
 
 
 def instant(moment: datetime, *, seconds: bool = True) -> str:

@@ -16,7 +16,7 @@ OTHERS = {"amount": charts.AMBER, "random": charts.GREY}
 """The baselines of every report."""
 MOST_IMPORTANT = 15
 WIDE = 100.0
-"""Largest value over the middle one from which on a feature is drawn on a logarithmic scale."""
+"""Largest value over a usual one from which on a feature is drawn on a logarithmic scale."""
 Z = 1.96
 """Of the 95 % interval."""
 
@@ -130,11 +130,18 @@ def features(manifest: Mapping[str, Any]) -> None:
             return
         name = st.selectbox(
             "How risk depends on",
-            list(dependence),
+            [name for name in _strongest(importance) if name in dependence],
             key="feature",
             format_func=lambda name: f"{name}: {_meaning(name)}",
         )
         _dependence(name, dependence[name], manifest.get("threshold"))
+
+
+def _strongest(importance: Mapping[str, float]) -> list[str]:
+    """Features that matter, the most important first; PostgreSQL does not keep the order of keys."""
+    return sorted(
+        (name for name, change in importance.items() if change > 0), key=lambda name: -importance[name]
+    )
 
 
 def _meaning(name: str) -> str:
@@ -144,8 +151,8 @@ def _meaning(name: str) -> str:
 def _importance(importance: Mapping[str, float]) -> None:
     data = pd.DataFrame(
         [
-            {"feature": name, "change": change, "meaning": _meaning(name)}
-            for name, change in list(importance.items())[:MOST_IMPORTANT]
+            {"feature": name, "change": importance[name], "meaning": _meaning(name)}
+            for name in _strongest(importance)[:MOST_IMPORTANT]
         ]
     )
     chart = (
@@ -178,7 +185,7 @@ def _dependence(name: str, curve: Mapping[str, Sequence[float]], threshold: floa
             for value, risk in zip(values, risks, strict=True)
         ]
     )
-    middle = abs(values[len(values) // 2]) or 1.0
+    middle = abs(values[len(values) // 3]) or 1.0
     wide = max(map(abs, values)) / middle > WIDE
     scale = alt.Scale(type="symlog", constant=middle) if wide else alt.Scale(zero=False)
     colours = {"flagged transactions": charts.ORANGE, "usual transactions": charts.BLUE}

@@ -98,15 +98,16 @@ def _day(text: object) -> str:
 
 def _figures(manifest: Mapping[str, Any]) -> None:
     own, amount = manifest.get("metrics", {}), manifest.get("baselines", {}).get("amount", {})
-    for cell, (name, (called, meaning)) in zip(st.columns(len(FIGURES)), FIGURES.items(), strict=True):
-        interval = own.get(f"{name}_interval")
-        cell.metric(
-            called,
-            figures.figure(own.get(name)),
-            f"amount alone {figures.figure(amount.get(name))}"
-            + (f"; 95 % {interval[0]:.2f} to {interval[1]:.2f}" if interval else ""),
-            delta_color="off",
-            delta_arrow="off",
-            help=meaning,
-            border=True,
-        )
+    shell.numbers(
+        [
+            shell.Number(
+                called,
+                figures.figure(own.get(name)),
+                f"amount alone {figures.figure(amount.get(name))}"
+                + (f"; 95 % {interval[0]:.2f} to {interval[1]:.2f}" if interval else ""),
+                meaning,
+            )
+            for name, (called, meaning) in FIGURES.items()
+            for interval in [own.get(f"{name}_interval")]
+        ]
+    )

@@ -74,45 +74,42 @@ def _numbers(found: store.Overview) -> None:
     earlier = before["transactions"].count + before["fraud"].count
     rate = now["alerts"].count / now["scores"].count if now["scores"].count else None
     stakes = found.stakes
-    cells = st.columns(4)
-    cells[0].metric(
-        "Transactions",
-        figures.short(everything),
-        figures.change(everything, earlier),
-        delta_color="off",
-        help="Against as long a time before.",
-        border=True,
-    )
-    cells[1].metric(
-        "Known fraud",
-        figures.short(now["fraud"].count)
-        + (f" · {figures.share(now['fraud'].count / everything, 2)}" if everything else ""),
-        f"{figures.short(now['fraud'].amount)} in money",
-        delta_color="off",
-        delta_arrow="off",
-        help="By what the messages themselves say, where a simulator or a replayed file knows it.",
-        border=True,
-    )
-    cells[2].metric(
-        "Alerts",
-        figures.short(now["alerts"].count) + (f" · {figures.share(rate, 2)}" if rate is not None else ""),
-        f"{figures.count(stakes.confirmed)} confirmed, {figures.count(stakes.dismissed)} dismissed",
-        delta_color="off",
-        delta_arrow="off",
-        help="Flagged transactions, and their share of all scored ones.",
-        border=True,
-    )
     caught = stakes.caught_amount / now["fraud"].amount if now["fraud"].amount else None
-    cells[3].metric(
-        "Money at stake",
-        figures.short(stakes.waiting_amount),
-        f"{figures.count(stakes.waiting)} alerts wait"
-        + (f"; {figures.share(min(caught, 1.0), 0)} of fraud money caught" if caught is not None else ""),
-        delta_color="off",
-        delta_arrow="off",
-        help="The amounts of alerts that nobody has reviewed; and of the money in known fraud, the part that was flagged."
-        " Amounts are added as they are, whatever the currency.",
-        border=True,
+    fraud_share = f" · {figures.share(now['fraud'].count / everything, 2)}" if everything else ""
+    shell.numbers(
+        [
+            shell.Number(
+                "Transactions",
+                figures.short(everything),
+                figures.change(everything, earlier) or "nothing before it",
+                "All that came in this time, and against as long a time before.",
+            ),
+            shell.Number(
+                "Known fraud",
+                figures.short(now["fraud"].count) + fraud_share,
+                f"{figures.short(now['fraud'].amount)} in money",
+                "By what the messages themselves say, where a simulator or a replayed file knows it.",
+            ),
+            shell.Number(
+                "Alerts",
+                figures.short(now["alerts"].count)
+                + (f" · {figures.share(rate, 2)}" if rate is not None else ""),
+                f"{figures.count(stakes.confirmed)} confirmed, {figures.count(stakes.dismissed)} dismissed",
+                "Flagged transactions, and their share of all scored ones.",
+            ),
+            shell.Number(
+                "Money at stake",
+                figures.short(stakes.waiting_amount),
+                f"{figures.count(stakes.waiting)} alerts wait"
+                + (
+                    f"; {figures.share(min(caught, 1.0), 0)} of fraud money caught"
+                    if caught is not None
+                    else ""
+                ),
+                "The amounts of alerts that nobody has reviewed; and of the money in known fraud, the part that was"
+                " flagged. Amounts are added as they are, whatever the currency.",
+            ),
+        ]
     )
 
 
@@ -148,7 +145,7 @@ def _alert_rate(data: pd.DataFrame) -> None:
         charts.tip("when", "from (UTC)"), charts.tip("rate", "alert rate", ".3%"), charts.tip("alerts", "alerts", ",d"),
         charts.tip("scores", "scored", ",d"),
     ]  # fmt: skip
-    series = charts.Series("rate", "Alert rate", "share of scored transactions", ".2%")
+    series = charts.Series("rate", "Alert rate", "share of scored transactions", "~%")
     drawn = charts.lines(rates.dropna(), series, "name", {"alert rate": charts.AMBER}, tips)
     shell.chart(series.title, drawn)
 

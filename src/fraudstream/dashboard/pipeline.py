@@ -50,35 +50,41 @@ def _body(postgres: PostgresSettings) -> None:
 
 
 def _numbers(found: store.Pipeline) -> None:
-    running = {p.stream for p in found.progress if p.age_seconds < STALE_SECONDS}
-    silent = {p.stream for p in found.progress} - running
+    running = sorted({p.stream for p in found.progress if p.age_seconds < STALE_SECONDS})
+    silent = sorted({p.stream for p in found.progress} - set(running))
     lag = sum(max(p.end_offset - p.next_offset, 0) for p in found.progress if p.stream in running)
     last = found.latency[-1] if found.latency else None
     waiting = sum(reason.waiting for reason in found.reasons)
-    cells = st.columns(4)
-    cells[0].metric(
-        "Streams running",
-        figures.count(len(running)),
-        f"silent: {', '.join(sorted(map(figures.plain, silent)))}" if silent else ", ".join(sorted(map(figures.plain, running))) or None,
-        delta_color="off", delta_arrow="off", border=True,
-        help="Each writes where it stands every few seconds.",
-    )  # fmt: skip
-    cells[1].metric(
-        "Messages waiting", figures.short(lag), "behind" if lag > BEHIND else "keeping up" if running else None,
-        delta_color="off", delta_arrow="off", border=True, help="In Kafka, not yet read by the running streams.",
-    )  # fmt: skip
-    cells[2].metric(
-        "Decision, median",
-        f"{last.p50_ms:,.0f} ms" if last else figures.NOTHING,
-        f"99 % within {last.p99_ms:,.0f} ms" if last else None,
-        delta_color="off", delta_arrow="off", border=True,
-        help="From a transaction's entry into Kafka to its decision, in the last minute with decisions.",
-    )  # fmt: skip
-    cells[3].metric(
-        "Rejected, waiting", figures.count(waiting), f"of the newest {figures.count(sum(r.count for r in found.reasons))}",
-        delta_color="off", delta_arrow="off", border=True,
-        help="Messages that could not be read and were not sent again.",
-    )  # fmt: skip
+    names = [", ".join(running)] * bool(running) + [f"silent: {', '.join(silent)}"] * bool(silent)
+    pace = "behind" if lag > BEHIND else "keeping up"
+    shell.numbers(
+        [
+            shell.Number(
+                "Streams running",
+                figures.count(len(running)),
+                "; ".join(names) or "none has run yet",
+                "Each writes where it stands every few seconds.",
+            ),
+            shell.Number(
+                "Messages waiting",
+                figures.short(lag),
+                pace if running else "nothing reads them now",
+                "In Kafka, not yet read by the running streams.",
+            ),
+            shell.Number(
+                "Decision, median",
+                f"{last.p50_ms:,.0f} ms" if last else figures.NOTHING,
+                f"99 % within {last.p99_ms:,.0f} ms" if last else "none in the last hour",
+                "From a transaction's entry into Kafka to its decision, in the last minute with decisions.",
+            ),
+            shell.Number(
+                "Rejected, waiting",
+                figures.count(waiting),
+                f"of the newest {figures.count(sum(reason.count for reason in found.reasons))}",
+                "Messages that could not be read and were not sent again.",
+            ),
+        ]
+    )
 
 
 def _progress(found: Sequence[store.Progress]) -> None:
@@ -98,8 +104,7 @@ def _progress(found: Sequence[store.Progress]) -> None:
                 "waiting": [max(p.end_offset - p.next_offset, 0) for p in found],
                 "next offset": [p.next_offset for p in found],
                 "rows/s": [round(p.rows_per_second, 1) for p in found],
-                "said": [f"{figures.ago(p.age_seconds)} ago" for p in found],
-                "state": ["running" if p.age_seconds < STALE_SECONDS else "silent" for p in found],
+                "last heard": [_heard(p.age_seconds) for p in found],
             }
         ),
         hide_index=True,
@@ -110,6 +115,10 @@ def _progress(found: Sequence[store.Progress]) -> None:
             )
         },
     )  # fmt: skip
+
+
+def _heard(seconds: float) -> str:
+    return f"{figures.ago(seconds)} ago" + ("" if seconds < STALE_SECONDS else ", silent")
 
 
 def _latency(found: Sequence[store.Latency]) -> None:

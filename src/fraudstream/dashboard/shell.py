@@ -2,7 +2,7 @@
 
 import getpass
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -38,7 +38,7 @@ STYLE = """<style>
 .fs-tag { display: inline-block; padding: .06rem .5rem; border-radius: .75rem; font-size: .78rem; font-weight: 600;
   border: 1px solid color-mix(in srgb, currentColor 30%, transparent); white-space: nowrap; }
 .fs-tag.bad { color: #d8572a; } .fs-tag.good { color: #4f8a5b; } .fs-tag.new { color: #4a8bd0; }
-.fs-facts { display: grid; grid-template-columns: repeat(auto-fill, minmax(11.5rem, 1fr)); gap: .6rem 1.4rem; }
+.fs-facts { margin: .3rem 0 0; padding: 0; display: grid; grid-template-columns: repeat(auto-fill, minmax(11.5rem, 1fr)); gap: .6rem 1.4rem; }
 .fs-facts dt { opacity: .62; font-size: .8rem; } .fs-facts dd { margin: 0; overflow-wrap: anywhere; }
 .fs-empty { padding: 2.2rem 1rem; text-align: center; border-radius: .5rem;
   border: 1px dashed color-mix(in srgb, currentColor 25%, transparent); }
@@ -46,12 +46,16 @@ STYLE = """<style>
 .fs-bytes { font-family: "Source Code Pro", ui-monospace, monospace; font-size: .82rem; overflow-wrap: anywhere;
   white-space: pre-wrap; max-height: 9rem; overflow-y: auto; }
 .st-key-queue [role=radiogroup] { gap: 0; width: 100%; }
-.st-key-queue [role=radiogroup] > label { width: 100%; margin: 0; padding: .5rem .55rem; border-radius: .4rem;
+.st-key-queue [role=radiogroup] > div { position: relative; width: 100%; padding: .5rem .6rem; border-radius: .4rem;
   border-bottom: 1px solid color-mix(in srgb, currentColor 8%, transparent); }
-.st-key-queue [role=radiogroup] > label > div:first-child { display: none; }
-.st-key-queue [role=radiogroup] > label:hover { background: color-mix(in srgb, currentColor 5%, transparent); }
-.st-key-queue [role=radiogroup] > label:has(input:checked) { background: color-mix(in srgb, #4a8bd0 18%, transparent); }
-.st-key-queue [role=radiogroup] > label:has(input:focus-visible) { outline: 2px solid #4a8bd0; outline-offset: -2px; }
+.st-key-queue [role=radiogroup] label::after { content: ""; position: absolute; inset: 0; cursor: pointer; }
+.st-key-queue [role=radiogroup] label > div > div:first-child { display: none; }
+.st-key-queue [data-testid=stRadioCaption] { margin: 0; padding: 0; }
+.st-key-queue [data-testid=stRadioCaption] p { display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 3;
+  overflow: hidden; overflow-wrap: anywhere; line-height: 1.35; }
+.st-key-queue [role=radiogroup] > div:hover { background: color-mix(in srgb, currentColor 5%, transparent); }
+.st-key-queue [role=radiogroup] > div:has(input:checked) { background: color-mix(in srgb, #4a8bd0 16%, transparent); }
+.st-key-queue [role=radiogroup] > div:has(input:focus-visible) { outline: 2px solid #4a8bd0; outline-offset: -2px; }
 </style>"""
 """Colours are mixed with that of the text, so that both themes get theirs."""
 
@@ -65,6 +69,30 @@ def title(name: str, about: str) -> None:
     """The head of a page."""
     st.title(name, anchor=False)
     st.caption(about)
+
+
+@dataclass(frozen=True)
+class Number:
+    """A figure in a box: what it is, its value, one more thing about it, and what it means."""
+
+    name: str
+    value: str
+    more: str
+    meaning: str
+
+
+def numbers(found: "Sequence[Number]") -> None:
+    """Figures side by side."""
+    for cell, number in zip(st.columns(len(found)), found, strict=True):
+        cell.metric(
+            number.name,
+            number.value,
+            number.more,
+            delta_color="off",
+            delta_arrow="off",
+            help=number.meaning,
+            border=True,
+        )
 
 
 def chart(title: str, drawn: Any) -> None:
