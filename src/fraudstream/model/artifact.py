@@ -12,8 +12,11 @@ Checksums find damage and mix-ups. They do not prove who wrote the files: never 
 import hashlib
 import io
 import json
+import math
 import os
+import re
 import shutil
+import struct
 import tempfile
 import zipfile
 from collections.abc import Mapping
@@ -37,10 +40,14 @@ if TYPE_CHECKING:
 
 MANIFEST, TREES, ESTIMATOR, SUMS = "manifest.json", "trees.parquet", "estimator.joblib", "SHA256SUMS"
 CURVE = "curve.png"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+"""Of a file in a model: nothing that a file system could take for a place."""
 FORMAT = 1
 """Raised when a reader of before could not read the files of after."""
 MOST_BYTES = 2**31
-"""No model is larger; a packed one that claims to be is not unpacked."""
+"""No model is larger; one that is is not read."""
+MOST_NODES = 2_000_000
+"""Of all trees together; a forest of ten thousand full trees has half of them. Parquet can say a thousand million in 10 kB."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +77,14 @@ class Model:
         if TREES not in self.files:
             return None
         try:
-            table = pq.read_table(pa.BufferReader(self.files[TREES]))
-        except pa.ArrowException as error:
+            with pq.ParquetFile(pa.BufferReader(self.files[TREES])) as file:
+                if file.metadata.num_rows > MOST_NODES:
+                    raise InputError(
+                        f"The trees of model {self.version} have more nodes than any model: {file.metadata.num_rows:,}.",
+                        hint="Train the model again.",
+                    )
+                table = file.read()
+        except (pa.ArrowException, OSError) as error:
             raise InputError(f"The trees of model {self.version} cannot be read: {error}") from None
         ensemble = Ensemble.from_table(table)
         if ensemble.features != self.features:
@@ -175,15 +188,9 @@ def _covered(sums: bytes) -> set[str]:
 def _manifest(content: bytes, source: str) -> dict[str, Any]:
     try:
         manifest = json.loads(content)
-        sound = isinstance(manifest, dict) and manifest.keys() >= {
-            "version",
-            "algorithm",
-            "features",
-            "threshold",
-        }
-    except ValueError:
-        sound = False
-    if not sound:
+    except (ValueError, RecursionError):
+        manifest = None
+    if not _sound(manifest):
         raise InputError(f"The manifest of {source} cannot be read.", hint="Train the model again.")
     if manifest.get("format") != FORMAT:
         raise InputError(
@@ -191,6 +198,20 @@ def _manifest(content: bytes, source: str) -> dict[str, Any]:
             hint="Train the model again with this version.",
         )
     return dict(manifest)
+
+
+def _sound(manifest: Any) -> bool:
+    """Whether a manifest has what every reader of it relies on."""
+    if not isinstance(manifest, dict):
+        return False
+    features, threshold = manifest.get("features"), manifest.get("threshold")
+    return (
+        all(isinstance(manifest.get(name), str) and manifest[name] for name in ("version", "algorithm"))
+        and isinstance(features, list)
+        and all(isinstance(name, str) for name in features)
+        and isinstance(threshold, (int, float))
+        and math.isfinite(threshold)
+    )
 
 
 def check_features(manifest: dict[str, Any]) -> None:
@@ -284,7 +305,11 @@ def read(directory: Path) -> Model:
         covered = (
             _covered((directory / SUMS).read_bytes()) | {SUMS} if (directory / SUMS).is_file() else set()
         )
-        files = {path.name: path.read_bytes() for path in directory.iterdir() if path.name in covered}
+        # A link may lead to a file, as mounted volumes have them; a device or a pipe may never end.
+        found = [path for path in directory.iterdir() if path.name in covered and path.is_file()]
+        if sum(path.stat().st_size for path in found) > MOST_BYTES:
+            raise InputError(f"{directory} is larger than any model.")
+        files = {path.name: path.read_bytes() for path in found}
     except FileNotFoundError:
         raise InputError(f"There is no model at {directory}.", hint="Check the path.") from None
     except OSError as error:
@@ -314,12 +339,22 @@ def unpack_files(packed: bytes, source: str) -> dict[str, bytes]:
 
 
 def _unzip(packed: bytes, source: str) -> dict[str, bytes]:
+    """The files of an archive that `pack` could have written; nothing is extracted, so no link is followed."""
     try:
         with zipfile.ZipFile(io.BytesIO(packed)) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > MOST_BYTES:
-                raise InputError(f"{source} is larger than any model.")
-            if any(name != Path(name).name for name in archive.namelist()):
+            entries = archive.infolist()
+            names = [entry.filename for entry in entries]
+            if not all(map(_NAME.fullmatch, names)):
                 raise InputError(f"{source} holds files outside its own directory; it was not opened.")
-            return {name: archive.read(name) for name in archive.namelist()}
-    except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+            if len(set(names)) < len(names):
+                raise InputError(f"{source} holds a file twice; it was not opened.")
+            # Stored as they are, files have no more bytes than their archive: a small one cannot fill the memory.
+            stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
+            if not stored or sum(entry.file_size for entry in entries) > len(packed):
+                raise InputError(
+                    f"{source} is no packed model: its files are compressed, or larger than itself.",
+                    hint="Train the model again.",
+                )
+            return {name: archive.read(name) for name in names}
+    except (zipfile.BadZipFile, RuntimeError, EOFError, ValueError, struct.error) as error:
         raise InputError(f"{source} is no packed model: {error}.", hint="Train the model again.") from None

@@ -146,11 +146,15 @@ class Ensemble:
             link = Link(about["link"], float(about["scale"]))
             features, combine = tuple(map(str, about["features"])), about["combine"]
             nodes = table.select(NODES.names).cast(NODES)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise InputError(
                 f"These are no tree tables of fraudstream: {error!r}.", hint="Train the model again."
             ) from None
-        if combine not in ("mean", "sum") or link.name not in ("isolation", "identity", "sigmoid"):
+        if (
+            combine not in ("mean", "sum")
+            or link.name not in ("isolation", "identity", "sigmoid")
+            or not link.scale > 0
+        ):
             raise InputError(f"Tree tables with an unknown combination: {combine}, {link.name}.")
         return cls(nodes, features, combine, link)
 

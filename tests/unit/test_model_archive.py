@@ -1,0 +1,208 @@
+"""A packed model that is not what it says: refused with a sentence, whatever was done to it, and never loaded altered."""
+
+import io
+import json
+import os
+import stat
+import zipfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fraudstream.errors import FraudstreamError, InputError
+from fraudstream.model import artifact
+from model_world import ensemble, packed
+
+TREES = ensemble(("amount_to_user_mean", 5.0, -1.0, 3.0), ("user_count_10m", 3.0, 0.0, 1.0))
+PACKED = packed("m-1", TREES)[1]
+ROWS = np.array([[1.0, 1.0], [7.0, 1.0], [7.0, 9.0]])
+RISKS = artifact.unpack(PACKED, "here").risk(ROWS)
+
+
+def files() -> dict[str, bytes]:
+    return artifact.unpack_files(PACKED, "here")
+
+
+def sealed(changed: dict[str, bytes]) -> dict[str, bytes]:
+    """The files with checksums that fit, as somebody who knows the format would leave them."""
+    content = {name: data for name, data in changed.items() if name != artifact.SUMS}
+    sums = "".join(f"{artifact._sha256(data)}  {name}\n" for name, data in content.items())
+    return {**content, artifact.SUMS: sums.encode()}
+
+
+def zipped(write: Callable[[zipfile.ZipFile], None]) -> bytes:
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w") as archive:
+        write(archive)
+    return sink.getvalue()
+
+
+def stored(archive: zipfile.ZipFile, content: dict[str, bytes]) -> None:
+    for name, data in content.items():
+        archive.writestr(zipfile.ZipInfo(name), data)
+
+
+@pytest.mark.parametrize(
+    "name", ["../manifest.json", "/etc/passwd", "a/b", "..", ".", "", "a\\b", "x\n", "CON:", "a" * 300]
+)
+def test_a_name_that_leaves_the_directory_is_refused(name: str, tmp_path: Path) -> None:
+    changed = sealed({**files(), name: b"gone astray"})
+    for content in (zipped(lambda archive: stored(archive, changed)), artifact.pack(changed)):
+        with pytest.raises(InputError, match=r"outside its own directory|no packed model"):
+            artifact.unpack_files(content, "here")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_in_an_archive_is_a_file_like_any_other() -> None:
+    """Its target is its content: nothing is followed, and the checksums say that it was altered."""
+    content = files()
+
+    def write(archive: zipfile.ZipFile) -> None:
+        stored(archive, {name: data for name, data in content.items() if name != artifact.TREES})
+        link = zipfile.ZipInfo(artifact.TREES)
+        link.external_attr = (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(link, "/etc/passwd")
+
+    with pytest.raises(InputError, match=r"trees.parquet of here was altered"):
+        artifact.unpack(zipped(write), "here")
+
+
+def test_a_link_in_a_directory_leads_to_a_file_or_to_nothing(tmp_path: Path) -> None:
+    """As secrets and volumes are mounted; one to a device, which never ends, is no part of a model."""
+    for name, data in files().items():
+        (tmp_path / f"real-{name}").write_bytes(data)
+        (tmp_path / name).symlink_to(tmp_path / f"real-{name}")
+    assert artifact.read(tmp_path).version == "m-1"
+    (tmp_path / artifact.TREES).unlink()
+    (tmp_path / artifact.TREES).symlink_to("/dev/zero")
+    with pytest.raises(InputError, match=r"lacks trees.parquet"):
+        artifact.read(tmp_path)
+    (tmp_path / artifact.TREES).unlink()
+    os.mkfifo(tmp_path / artifact.TREES)
+    with pytest.raises(InputError, match=r"lacks trees.parquet"):
+        artifact.read(tmp_path)
+
+
+def test_the_same_name_twice_is_refused() -> None:
+    content = files()
+
+    def write(archive: zipfile.ZipFile) -> None:
+        stored(archive, content)
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            stored(archive, {artifact.TREES: content[artifact.TREES]})
+
+    with pytest.raises(InputError, match="holds a file twice"):
+        artifact.unpack(zipped(write), "here")
+
+
+def test_a_compressed_archive_is_refused_before_it_is_unpacked() -> None:
+    """A megabyte may stand for a terabyte; models are packed without compression."""
+    content = files()
+
+    def write(archive: zipfile.ZipFile) -> None:
+        stored(archive, content)
+        archive.writestr("bomb", b"\0" * 50_000_000, zipfile.ZIP_DEFLATED)
+
+    bomb = zipped(write)
+    assert len(bomb) < 100_000
+    with pytest.raises(InputError, match="no packed model"):
+        artifact.unpack(bomb, "here")
+
+
+def test_a_file_that_claims_more_bytes_than_the_archive_has_is_refused() -> None:
+    """Whether in one entry, or in several that lie over each other."""
+    at = PACKED.rindex(b"PK\x01\x02")
+    claimed = PACKED[: at + 20] + b"\xff\xff\xff\x7f" * 2 + PACKED[at + 28 :]
+    with pytest.raises(InputError, match="no packed model"):
+        artifact.unpack(claimed, "here")
+
+
+def test_an_encrypted_archive_is_refused() -> None:
+    at = PACKED.index(b"PK\x01\x02")
+    with pytest.raises(InputError, match="no packed model"):
+        artifact.unpack(PACKED[: at + 8] + b"\x01" + PACKED[at + 9 :], "here")
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        b"", b"[]", b"null", b"{}", b"[" * 100_000, b'{"version": "a"}', b"\xff\xfe",
+        *(
+            json.dumps(json.loads(files()[artifact.MANIFEST]) | {name: value}).encode()
+            for name, value in (
+                ("features", None), ("features", [1]), ("features", [["a"]]), ("features", "amount"),
+                ("threshold", "high"), ("threshold", float("nan")), ("threshold", [0.5]),
+                ("version", 7), ("version", ""), ("algorithm", None), ("format", "1"),
+            )
+        ),
+    ],
+)  # fmt: skip
+def test_a_manifest_that_makes_no_sense_is_refused(manifest: bytes) -> None:
+    with pytest.raises(InputError, match=r"manifest of here cannot be read|has format"):
+        artifact.opened(sealed({**files(), artifact.MANIFEST: manifest}), "here")
+
+
+def parquet(table: pa.Table, **options: object) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(table, sink, **options)
+    return sink.getvalue()
+
+
+def test_trees_that_would_fill_the_memory_are_refused() -> None:
+    """Ten kilobytes of Parquet can hold a thousand million equal rows."""
+    nodes = TREES.to_table()
+    many = nodes.take(pa.array(np.zeros(3_000_000, dtype=np.int64)))
+    huge = parquet(many, compression="zstd")
+    assert len(huge) < 1_000_000
+    model = artifact.opened(sealed({**files(), artifact.TREES: huge}), "here")
+    with pytest.raises(InputError, match="more nodes than"):
+        model.trees()
+
+
+@pytest.mark.parametrize(
+    "trees",
+    [
+        b"", b"PAR1", b"PAR1" + b"\0" * 100 + b"PAR1",
+        parquet(pa.table({"a": [1]})),
+        parquet(TREES.nodes),
+        parquet(TREES.to_table().replace_schema_metadata({"fraudstream": "{"})),
+        parquet(TREES.to_table().replace_schema_metadata({"fraudstream": "[" * 100_000})),
+        parquet(TREES.to_table().replace_schema_metadata({"fraudstream": '{"features": 5, "combine": [], "link": {}, "scale": "x"}'})),
+    ],
+)  # fmt: skip
+def test_trees_that_are_none_are_refused(trees: bytes) -> None:
+    model = artifact.opened(sealed({**files(), artifact.TREES: trees}), "here")
+    with pytest.raises(InputError):
+        model.trees()
+
+
+@given(st.data())
+def test_an_archive_with_altered_bytes_is_refused_or_is_the_same_model(data: st.DataObject) -> None:
+    """Whatever bytes change, go or come: nothing but a FraudstreamError, and never another risk."""
+    content = bytearray(PACKED)
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(content)))
+        length = data.draw(st.integers(0, 8))
+        content[at : at + length] = data.draw(st.binary(max_size=8))
+    with suppress(FraudstreamError):
+        model = artifact.unpack(bytes(content), "here")
+        assert np.array_equal(model.risk(ROWS), RISKS)
+
+
+@given(st.data())
+def test_trees_with_altered_bytes_are_refused_or_score(data: st.DataObject) -> None:
+    """Also where the checksums were made to fit: no crash, no endless walk, and a risk from 0 to 1."""
+    content = files()
+    trees = bytearray(content[artifact.TREES])
+    for _ in range(data.draw(st.integers(1, 4))):
+        trees[data.draw(st.integers(0, len(trees) - 1))] = data.draw(st.integers(0, 255))
+    with suppress(FraudstreamError):
+        risk = artifact.opened(sealed({**content, artifact.TREES: bytes(trees)}), "here").risk(ROWS)
+        assert ((risk >= 0) & (risk <= 1)).all()
