@@ -4,6 +4,7 @@ import gzip
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -64,6 +65,13 @@ def test_rows_that_cannot_be_read_are_counted_and_listed_with_their_reason(tmp_p
     assert reasons[25].startswith("user_id: empty")
     assert reasons[26] == "is_fraud: not 0 or 1"
     assert reasons[27] == "4 fields instead of 5"
+
+
+def test_a_number_in_text_is_read_to_its_last_digit(tmp_path: Path) -> None:
+    """A split on an amount must fall to the same side in a CSV as in Parquet; spaces and signs do no harm."""
+    numbers = [x.item() for x in np.random.default_rng(0).random(500)]
+    rows = "".join(f"t{i},u{i % 3},2024-05-01T12:00:00Z, +{x!r} ,0\n" for i, x in enumerate(numbers))
+    assert read_transactions(file(tmp_path, HEADER + rows)).rows["amount"].to_pylist() == numbers
 
 
 def test_rows_keep_their_number_behind_one_that_was_skipped(tmp_path: Path) -> None:

@@ -26,11 +26,12 @@ Map = Annotated[
 def open_model(model: str | None) -> "Model":
     """A model from a directory, or from the registry by its version; None is the champion."""
     from fraudstream.model import artifact
-    from fraudstream.settings import load
-    from fraudstream.store import registry
 
     if model is not None and (Path(model).is_dir() or os.sep in model):
         return artifact.read(Path(model))
+    from fraudstream.settings import load
+    from fraudstream.store import registry
+
     found, packed = registry.load(load().postgres, model)
     return artifact.unpack(packed, f"model {found.version} in the registry")
 

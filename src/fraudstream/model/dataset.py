@@ -79,7 +79,7 @@ def dataset(rows: pa.Table, delay_days: float, names: Sequence[str] | None = Non
     view = training.view(rows, delay_days, names)
     micros = rows["timestamp"].cast(pa.int64()).to_numpy()
     labels = rows["is_fraud"] if "is_fraud" in rows.column_names else pa.nulls(rows.num_rows, pa.bool_())
-    judged = labels.is_valid().to_numpy()
+    judged = labels.is_valid().to_numpy(zero_copy_only=False)
     fraud = labels.fill_null(False).to_numpy(zero_copy_only=False).astype(bool)
     return Dataset(
         micros=micros,

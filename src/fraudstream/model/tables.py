@@ -34,6 +34,7 @@ MOST_BAD = 0.5
 ZONE = r"(Z|z|[+-]\d{2}(:?\d{2})?)$"
 PLAIN_INSTANT = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}(:?\d{2})?)?$"
 """What Arrow reads in bulk; other forms of ISO 8601 go one by one through `parse_instant`."""
+NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 TRUTHS = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
 CLUES = {
     "transaction_id": ("transaction_id", "tx_id", "trans_num"),
@@ -213,8 +214,11 @@ def _numbers(values: pa.ChunkedArray) -> "NDArray[np.float64]":
         or pa.types.is_decimal(values.type)
     ):
         return np.asarray(values.cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64)
-    numbers = pd.to_numeric(_strings(values).to_pandas(), errors="coerce")
-    return np.asarray(numbers.to_numpy(), dtype=np.float64)
+    text = pc.utf8_trim_whitespace(_strings(values))
+    # Arrow's parser gives the nearest double; that of pandas misses it for a third of numbers with 16 digits.
+    number = pc.fill_null(pc.match_substring_regex(text, NUMBER), fill_value=False)
+    parsed = pc.if_else(number, text, pa.scalar(None, pa.string())).cast(pa.float64())
+    return np.asarray(parsed.to_numpy(), dtype=np.float64)
 
 
 def _amounts(values: pa.ChunkedArray) -> tuple[Any, "NDArray[np.bool_]", str]:

@@ -1,0 +1,333 @@
+"""`score --data`: the decisions of the evaluation for a file or a pipe, with no service at all."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+import pytest
+
+from feature_world import world
+from fraudstream.cli.main import run
+from fraudstream.decision import FIELDS, DecisionDecoder
+from fraudstream.errors import ExitCode
+from fraudstream.model import artifact
+from fraudstream.model.dataset import dataset
+from fraudstream.model.tables import read_transactions
+from model_world import ensemble, packed
+from samples import GOOD
+
+ROWS = 1_500
+SPLITS = (
+    ("amount", 60.0, -2.0, 1.0),
+    ("user_count_10m", 0.3, -0.5, 1.5),
+    ("amount_to_user_mean", 1.7, -1.0, 1.2),
+    ("user_device_share", 0.4, 0.8, -0.3),
+    ("merchant_risk_30d", 0.02, -0.7, 2.1),
+    ("device_freq", 0.1, 0.2, -0.1),
+)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model over amounts, pace, habits and verdicts, as `train --output` leaves it."""
+    return written(
+        tmp_path_factory.mktemp("models") / "model", *packed("v1", ensemble(*SPLITS), label_delay_days=7)
+    )
+
+
+def written(directory: Path, manifest: dict[str, Any], archive: bytes) -> Path:
+    artifact.write(artifact.unpack_files(archive, str(manifest["version"])), directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file in order of time, with truth in it."""
+    path = tmp_path_factory.mktemp("data") / "transactions.parquet"
+    pq.write_table(world(ROWS, 11, users=40, merchants=12).drop_columns(["labelled_at"]), path)
+    return path
+
+
+def decisions(arguments: list[str], capfdbinary: pytest.CaptureFixture[bytes]) -> list[dict[str, Any]]:
+    """What `score` prints, as documents."""
+    capfdbinary.readouterr()
+    assert run(["score", *arguments]) == ExitCode.DONE
+    return [json.loads(line) for line in capfdbinary.readouterr().out.splitlines()]
+
+
+def risks(documents: list[dict[str, Any]]) -> "dict[str, float]":
+    return {document["transaction_id"]: document["risk"] for document in documents}
+
+
+def judged(path: Path, directory: Path, *, truth: bool) -> "dict[str, float]":
+    """The risks that `evaluate` works with."""
+    rows, opened = read_transactions(path, with_truth=truth).rows, artifact.read(directory)
+    found = dataset(rows, 7, opened.features)
+    values = opened.risk(found.columns(opened.features, np.arange(len(found))))
+    return dict(zip(rows["transaction_id"].to_pylist(), values.tolist(), strict=True))
+
+
+def test_a_file_has_the_risks_of_the_evaluation(
+    model: Path, data: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """To the last digits, in order of time, in the documents that the live scorer writes."""
+    found = decisions(["--data", str(data), "--model", str(model)], capfdbinary)
+    assert len(found) == ROWS
+    expected = judged(data, model, truth=False)
+    assert risks(found) == pytest.approx(expected, abs=1e-12)
+    assert len(set(expected.values())) > 15
+    first = found[0]
+    assert tuple(first) == FIELDS
+    assert tuple(first["features"]) == tuple(name for name, *_ in SPLITS)
+    assert (first["model_version"], first["rules"], first["sent_at"]) == ("v1", [], None)
+    assert all(d["flagged"] == (d["risk"] >= 0.5) for d in found)
+    instants = [datetime.fromisoformat(d["timestamp"]) for d in found]
+    assert instants == sorted(instants)
+    decoded = DecisionDecoder().decode([json.dumps(d).encode() for d in found])
+    assert (decoded.rows.num_rows, decoded.rejects) == (ROWS, [])
+
+
+def test_verdicts_of_the_file_count_when_they_are_asked_for_and_known(
+    model: Path, data: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """As `evaluate` has it with the label delay of the model; and they matter."""
+    arguments = ["--data", str(data), "--model", str(model)]
+    expected = judged(data, model, truth=True)
+    assert risks(decisions([*arguments, "--with-verdicts"], capfdbinary)) == pytest.approx(
+        expected, abs=1e-12
+    )
+    assert risks(decisions(arguments, capfdbinary)) != pytest.approx(expected, abs=1e-6)
+
+
+def test_the_truth_in_a_file_changes_no_decision(
+    model: Path, data: Path, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """Turned round, nonsense, or not there at all."""
+    rows = pq.read_table(data)
+    place = rows.column_names.index("is_fraud")
+    turned = [None if truth is None else not truth for truth in rows["is_fraud"].to_pylist()]
+    variants = {
+        "turned": rows.set_column(place, "is_fraud", pa.array(turned)).append_column(
+            "fraud_scenario", pa.array(["x"] * ROWS)
+        ),
+        "nonsense": rows.set_column(place, "is_fraud", pa.array(["maybe"] * ROWS)),
+        "none": rows.drop_columns(["is_fraud"]),
+    }
+    expected = without_clock(decisions(["--data", str(data), "--model", str(model)], capfdbinary))
+    for name, table in variants.items():
+        pq.write_table(table, tmp_path / f"{name}.parquet")
+        found = decisions(["--data", str(tmp_path / f"{name}.parquet"), "--model", str(model)], capfdbinary)
+        assert without_clock(found) == expected, name
+
+
+def without_clock(documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{k: v for k, v in document.items() if k != "scored_at"} for document in documents]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".ndjson"])
+def test_an_output_file_holds_the_same_decisions(
+    suffix: str, model: Path, data: Path, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """With the features as columns of their own; a file that was there is replaced; `evaluate` can read it."""
+    expected = decisions(["--data", str(data), "--model", str(model)], capfdbinary)
+    output = tmp_path / f"scored{suffix}"
+    output.write_text("what was there")
+    assert (
+        run(["score", "--data", str(data), "--model", str(model), "--output", str(output), "--json"])
+        == ExitCode.DONE
+    )
+    summary = json.loads(capfdbinary.readouterr().out)
+    assert (summary["decisions"], summary["refused"], summary["model_version"]) == (ROWS, 0, "v1")
+    assert summary["flagged"] == sum(d["flagged"] for d in expected)
+    assert [path.name for path in tmp_path.iterdir()] == [output.name]
+    if suffix == ".ndjson":
+        assert without_clock([json.loads(line) for line in output.read_text().splitlines()]) == without_clock(
+            expected
+        )
+    else:
+        table = pacsv.read_csv(output) if suffix == ".csv" else pq.read_table(output)
+        assert table["risk"].to_pylist() == [d["risk"] for d in expected]
+        assert table["features.user_count_10m"].to_pylist() == [
+            d["features"]["user_count_10m"] for d in expected
+        ]
+    again = read_transactions(output, with_risk=True).rows
+    assert again["risk"].to_pylist() == [d["risk"] for d in expected]
+
+
+def test_rows_that_are_no_transactions_get_an_answer_too(
+    model: Path, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """A NaN amount and no time: refused with the number of the row; the neighbours are scored."""
+    path = tmp_path / "some.csv"
+    header = "transaction_id,user_id,timestamp,amount,device,merchant_id\n"
+    good = "".join(f"t{i},u1,2024-05-01T12:00:0{i}Z,10,ios,m1\n" for i in range(4))
+    path.write_text(header + "x,u1,2024-05-01T12:00:00Z,nan,ios,m1\n" + good + "y,u1,later,1,ios,m1\n")
+    found = decisions(["--data", str(path), "--model", str(model)], capfdbinary)
+    assert [(d["line"], d["rejected"]) for d in found if "rejected" in d] == [
+        (1, "amount: not a number above 0"), (6, "timestamp: not an ISO 8601 date and time"),
+    ]  # fmt: skip
+    assert [d["transaction_id"] for d in found if "risk" in d] == ["t0", "t1", "t2", "t3"]
+
+
+def test_an_estimator_of_your_own_scores_too(
+    data: Path, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """One without trees is unpickled, once its bytes were checked; altered ones are not opened."""
+    own = written(
+        tmp_path / "own",
+        *packed("own", None, ("amount", "hour"), versions={"scikit-learn": version("scikit-learn")}),
+    )
+    found = decisions(["--data", str(data), "--model", str(own)], capfdbinary)
+    assert set(risks(found).values()) == {0.0}
+    (own / artifact.ESTIMATOR).write_bytes(b"cos\nsystem\n(S'touch unpickled'\ntR.")
+    assert run(["score", "--data", str(data), "--model", str(own)]) == ExitCode.FAILED
+    assert b"was altered" in capfdbinary.readouterr().err
+
+
+def test_what_cannot_be_scored_is_refused_in_a_sentence(
+    model: Path, data: Path, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """Exit code 1, nothing on stdout, no output file."""
+    empty, short = tmp_path / "empty.csv", tmp_path / "short.csv"
+    empty.write_text("")
+    short.write_text("user_id,timestamp,amount\nu,2024-05-01,1\n")
+    other = tmp_path / "theirs.csv"
+    other.write_text("card,when,amt\nu,2024-05-01,1\n")
+    nothing = tmp_path / "nothing.csv"
+    nothing.write_text("user_id,timestamp,amount\n")
+    out = tmp_path / "out.csv"
+    cases: list[tuple[list[str], str]] = [
+        (["--data", str(empty)], "is empty"),
+        (["--data", str(nothing)], "holds no rows"),
+        (["--data", str(tmp_path / "none.csv")], "There is no file"),
+        (["--data", str(other)], "has no column user_id and no timestamp and no amount"),
+        (["--data", str(short)], "looks at user_device_share, merchant_risk_30d, device_freq, and"),
+        (["--data", str(data), "--output", str(tmp_path / "out.txt")], "of a kind that cannot be written"),
+        (["--data", str(data), "--output", str(tmp_path / "no" / "out.csv")], "its directory does not exist"),
+        (["--data", str(data), "--with-verdicts", "--profiles"], "begins with nothing remembered"),
+        (["--data", "-", "--with-verdicts"], "is for a file"),
+        (["--data", str(data), "--rules", "rules.yaml"], "--rules is for the stream, not for --data"),
+        (["--data", str(data), "--mode", "microbatch"], "--mode is for the stream"),
+        (["--output", str(out)], "--model is for --data"),
+    ]
+    for arguments, message in cases:
+        assert run(["score", *arguments, "--model", str(model)]) == ExitCode.FAILED, arguments
+        captured = capfdbinary.readouterr()
+        assert captured.out == b""
+        assert message in captured.err.decode(), arguments
+        assert b"Next: " in captured.err
+    for directory, message in (
+        (tmp_path / "no" / "model", "There is no model at"),
+        (tmp_path, "holds no model"),
+    ):
+        assert (
+            run(["score", "--data", str(data), "--model", str(directory), "--output", str(out)])
+            == ExitCode.FAILED
+        )
+        assert message in capfdbinary.readouterr().err.decode()
+    assert not out.exists()
+
+
+def pipe(model: Path, *arguments: str) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "fraudstream", "score", "--data", "-", "--model", str(model), *arguments]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("FRAUDSTREAM_")}
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=clean
+    )
+
+
+def test_lines_from_a_pipe_are_answered_as_they_come(
+    model: Path, data: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """An answer before the next line is written; the risks of the file; every bad line has its number."""
+    expected = risks(decisions(["--data", str(data), "--model", str(model)], capfdbinary))
+    rows = pq.read_table(data).drop_columns(["is_fraud"]).to_pylist()
+    # In a message of the topic a device that is not known is an empty text; a null is refused there.
+    texts = [row | {"timestamp": row["timestamp"].isoformat(), "device": row["device"] or ""} for row in rows]
+    lines = [json.dumps(text).encode() + b"\n" for text in texts]
+    process = pipe(model)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(lines[0])
+    process.stdin.flush()
+    first = json.loads(process.stdout.readline())
+    rest = [
+        b"\n",
+        b"hello\n",
+        lines[1],
+        b'{"user_id": 7}\n',
+        b"x" * 1_500_000 + b"\n",
+        *lines[2:-1],
+        lines[-1].rstrip(),
+    ]
+    out, err = process.communicate(b"".join(rest), timeout=120)
+    found = [first, *map(json.loads, out.splitlines())]
+    assert process.returncode == 0
+    assert risks([d for d in found if "risk" in d]) == pytest.approx(expected, abs=1e-9)
+    refused = {d["line"]: d["rejected"] for d in found if "rejected" in d}
+    assert sorted(refused) == [3, 5, 6]
+    assert refused[3].startswith("not JSON")
+    assert "user_id" in refused[5]
+    assert refused[6] == "a line of more than 1,048,576 bytes"
+    assert [d.get("line") for d in found[1:5]] == [3, None, 5, 6]
+    assert b"1,500 decisions" in err
+    assert b"3 refused" in err
+
+
+def test_a_line_may_lack_what_the_model_does_not_look_at(tmp_path: Path) -> None:
+    """Other names with --map; no device, no place, no id; nonsense where the truth stands."""
+    model = written(tmp_path / "plain", *packed("plain", ensemble(("amount", 60.0, -2.0, 1.0))))
+    line = {"card": "u1", "when": "2024-05-01T12:00:00Z", "amount": 80, "is_fraud": "maybe", "first_name": 7}
+    process = pipe(model, "--map", "card=user_id", "--map", "when=timestamp")
+    out, err = process.communicate((json.dumps(line) + "\n{}\n").encode(), timeout=120)
+    assert process.returncode == 0, err
+    scored, refused = map(json.loads, out.splitlines())
+    assert (scored["transaction_id"], scored["user_id"], scored["flagged"]) == ("line-1", "u1", True)
+    assert refused["line"] == 2
+    assert "user_id" in refused["rejected"]
+
+
+def test_a_signal_ends_the_wait_with_whole_answers(model: Path) -> None:
+    """SIGTERM while it waits: exit code 130, what was answered stands, and what it did is said."""
+    process = pipe(model)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(json.dumps(GOOD | {"merchant_id": "m"}).encode() + b"\n")
+    process.stdin.flush()
+    assert json.loads(process.stdout.readline())["transaction_id"] == "t-1"
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (ExitCode.INTERRUPTED, b"")
+    assert b"1 decisions" in err
+    assert b"Traceback" not in err
+
+
+def test_an_empty_pipe_is_no_error(model: Path) -> None:
+    out, err = (process := pipe(model)).communicate(b"", timeout=60)
+    assert (process.returncode, out) == (0, b"")
+    assert b"0 decisions" in err
+
+
+def test_a_file_needs_no_spark_no_kafka_no_database_and_no_scikit_learn(model: Path, data: Path) -> None:
+    """For pipelines: a model of trees is walked by numpy alone."""
+    heavy = ("pyspark", "confluent_kafka", "psycopg", "sqlalchemy", "sklearn")
+    probe = (
+        "import sys, fraudstream.cli.main as m\n"
+        f"code = m.run(['score', '--data', {str(data)!r}, '--model', {str(model)!r}])\n"
+        f"sys.exit(str([name for name in {heavy!r} if name in sys.modules] or int(code)))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", probe], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert result.stderr.splitlines()[-1] == "0", result.stderr[-500:]
+    assert len(result.stdout.splitlines()) == ROWS
