@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+README = Path(__file__).parents[2] / "README.md"
 FRAUDSTREAM = [sys.executable, "-m", "fraudstream"]
 
 
@@ -39,47 +41,67 @@ def run(environment: dict[str, str], *arguments: str) -> "subprocess.CompletedPr
     )
 
 
+def frames(text: str) -> list[str]:
+    """The first three words of each line that is no reason, numbers as N: what is the same in every run."""
+    lines = [line for line in text.splitlines() if line and not line.startswith(" ")]
+    return [" ".join(re.sub(r"\d[\d,.]*", "N", line).split()[:3]) for line in lines]
+
+
+def readme_session() -> tuple[str, str]:
+    """The README's first command, and the output that it shows."""
+    text = README.read_text(encoding="utf-8")
+    found = re.search(r"```console\n\$ (fraudstream .*)\n([^`]*)```", text)
+    assert found, "the README shows a session"
+    return found[1], found[2]
+
+
 def test_one_command_shows_an_explained_alert(newcomer: dict[str, str]) -> None:
-    """`demo`: services, history, a model that beats the amount, live decisions, an alert with a reason in words.
-
-    Then the commands that it recommends work on what it left.
-    """
-    done = run(newcomer, "demo", "--duration", "30", "--no-dashboard", "--json")
+    """The README's command ends as the README shows; then the commands that it recommends work on what it left."""
+    command, shown = readme_session()
+    assert command == "fraudstream demo --duration 60"
+    done = run(newcomer, "demo", "--duration", "30", "--no-dashboard")
     assert done.returncode == 0, done.stderr
-    document = json.loads(done.stdout)
-    assert document["transactions"] > 0
-    assert document["latency_ms"]["p50"] <= document["latency_ms"]["p99"]
-    assert document["model"]["algorithm"] == "isolation_forest"
-    assert document["model"]["metrics"]["average_precision"] > 0
-    assert document["alerts"] > 0, done.stderr
-    assert document["seconds_to_first_alert"] > 0
-    first = document["first_alert"]
-    assert first["reasons"]
+    assert frames(done.stdout) == frames(shown), done.stdout + done.stderr
 
-    told = json.loads(run(newcomer, "alerts", "explain", first["transaction_id"], "--json").stdout)
-    assert told["risk"] == first["risk"]
-    assert [reason["sentence"] for reason in told["reasons"]] == first["reasons"]
-    said = run(newcomer, "label", first["transaction_id"], "--fraud", "--by", "newcomer")
+    first = re.search(r"alerts explain (\S+)", done.stdout)
+    assert first, done.stdout
+    told = json.loads(run(newcomer, "alerts", "explain", first[1], "--json").stdout)
+    assert 0 < told["risk"] <= 1
+    for reason in told["reasons"][:3]:
+        assert reason["sentence"] in done.stdout
+    said = run(newcomer, "label", first[1], "--fraud", "--by", "newcomer")
     assert said.returncode == 0, said.stderr
+    models = json.loads(run(newcomer, "models", "list", "--json").stdout)["models"]
+    assert [(m["status"], m["algorithm"]) for m in models] == [("champion", "isolation_forest")]
 
 
 def test_a_second_run_goes_on_from_the_first_until_ctrl_c(newcomer: dict[str, str]) -> None:
-    """While the services run: history and model are there already; Ctrl-C ends it well, with what it did."""
+    """While the services run: history and model are there already; Ctrl-C ends it well, with what it did as JSON."""
     process = subprocess.Popen(
-        [*FRAUDSTREAM, "demo", "--no-dashboard"],
+        [*FRAUDSTREAM, "demo", "--no-dashboard", "--json"],
         env=newcomer, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stderr is not None
     said: list[str] = []
     for line in process.stderr:
         said.append(line)
-        if "done: The scorer" in line:
+        if "ALERT" in line:
             process.send_signal(signal.SIGINT)
             break
     out, rest = process.communicate(timeout=300)
     assert process.returncode == 0, "".join(said) + rest
     assert any("history is there already" in line for line in said)
     assert not any("A model learns" in line for line in said)
-    assert "payments decided" in out
+    document = json.loads(out)
+    assert document["transactions"] >= document["alerts"] > 0
+    assert 0 <= document["latency_ms"]["p50"] <= document["latency_ms"]["p99"]
+    assert document["seconds_to_first_alert"] > 0
+    assert document["first_alert"]["reasons"]
+    assert document["model"]["metrics"]["average_precision"] > 0
     status = json.loads(run(newcomer, "status", "--json").stdout)
     assert status["kafka"]["running"], "the services stay up for whoever wants to look around"
+
+
+def test_make_demo_runs_what_the_readme_shows() -> None:
+    makefile = (README.parent / "Makefile").read_text(encoding="utf-8")
+    assert f"\t$(BIN)/{readme_session()[0]}\n" in makefile
