@@ -77,7 +77,7 @@ class Pipeline:
     """Whether this user of the database may see what rejected messages hold."""
 
 
-_PROGRESS = """
+PROGRESS = """
 select stream, topic, partition, next_offset, end_offset, rows_per_second, updated_at,
   extract(epoch from now() - updated_at)::float8 as age_seconds
 from shop.stream_progress order by stream, topic, partition"""
@@ -109,7 +109,7 @@ def pipeline(postgres: PostgresSettings) -> Pipeline:
         refused = _REFUSED.format(size=looks[0], start=looks[1])
         values = {"listed": LISTED, "shown": SHOWN_BYTES, "counted": COUNTED}
         return Pipeline(
-            rows(connection, Progress, _PROGRESS),
+            rows(connection, Progress, PROGRESS),
             rows(connection, Latency, _LATENCY),
             rows(connection, Reason, _REASONS, values),
             rows(connection, Refused, refused, values),

@@ -1,0 +1,149 @@
+"""`fraudstream health`: how the model and the streams are."""
+
+import threading
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from fraudstream.cli.output import Json, MetricsPort, print_document, printable
+from fraudstream.errors import DatabaseError, ExitCode, FraudstreamError
+
+if TYPE_CHECKING:
+    from fraudstream.metrics import Figure, Health
+    from fraudstream.settings import PostgresSettings, Settings
+    from fraudstream.store.findings import Finding
+    from fraudstream.store.health import Snapshot
+
+REMEMBERED_SECONDS = 5.0
+"""Whoever asks twice within so long gets the same answer: the database is looked at once."""
+
+
+def health(metrics_port: MetricsPort = None, as_json: Json = False) -> None:
+    """Say how the model and the streams are: alerts and what became of them, drift, latency, lag.
+
+    Exit code 1 where something is not well, with what to do. With --metrics-port it stays, and serves the same
+    figures to Prometheus until Ctrl-C.
+    """
+    from fraudstream.settings import load
+    from fraudstream.store.findings import findings
+    from fraudstream.store.health import snapshot
+    from fraudstream.store.migrate import migrate
+
+    settings = load(metrics={"port": metrics_port})
+    migrate(settings.postgres)
+    if settings.metrics.port is not None:
+        _serve(settings)
+        return
+    found = snapshot(settings.postgres)
+    said = findings(found)
+    if as_json:
+        print_document(document(found, said))
+    else:
+        _show(said)
+    if not all(finding.ok for finding in said):
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def document(found: "Snapshot", said: "list[Finding]") -> dict[str, Any]:
+    """A snapshot and what it means, for `--json`."""
+    from fraudstream.store.findings import streams
+
+    return {
+        "ok": all(finding.ok for finding in said),
+        "findings": [asdict(finding) for finding in said],
+        "model": asdict(found.champion) if found.champion else None,
+        "alerts": asdict(found.reviews) | {"precision": found.reviews.precision},
+        "alert_rate": asdict(found.pace) | {"alert_rate": found.pace.alert_rate},
+        "drift": asdict(found.drift) if found.drift else None,
+        "latency": asdict(found.latency),
+        "streams": [
+            asdict(stream)
+            | {
+                "runs": stream.runs,
+                "lag_by_partition": {
+                    str(p.partition): p.end_offset - p.next_offset
+                    for p in found.streams
+                    if (p.stream, p.topic) == (stream.name, stream.topic)
+                },
+            }
+            for stream in streams(found.streams)
+        ],
+        "rejected": found.rejected,
+    }
+
+
+def _show(said: "list[Finding]") -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2))
+    for finding in said:
+        line = Text(printable(finding.sentence))
+        if finding.hint:
+            line.append(f"\nNext: {finding.hint}", "dim" if finding.ok else "bold")
+        mark = Text("ok", "green") if finding.ok else Text("!!", "bold red")
+        table.add_row(mark, Text(finding.name, "bold"), line)
+    Console().print(table)
+
+
+class _Look:
+    """The state of the moment, for whoever asks over HTTP."""
+
+    def __init__(self, postgres: "PostgresSettings") -> None:
+        self._postgres = postgres
+        self._lock = threading.Lock()
+        self._found: Snapshot | FraudstreamError | None = None
+        self._at = 0.0
+
+    def _look(self) -> "Snapshot | FraudstreamError":
+        from fraudstream.store.health import snapshot
+
+        with self._lock:
+            if self._found is None or time.monotonic() - self._at > REMEMBERED_SECONDS:
+                try:
+                    self._found = snapshot(self._postgres)
+                except DatabaseError as error:
+                    self._found = error
+                self._at = time.monotonic()
+            return self._found
+
+    def health(self) -> "Health":
+        """Well where every finding is."""
+        from fraudstream.metrics import Health
+        from fraudstream.store.findings import findings
+
+        found = self._look()
+        if isinstance(found, FraudstreamError):
+            return Health(ok=False, sentence=found.message)
+        wrong = [finding.sentence for finding in findings(found) if not finding.ok]
+        return Health(ok=not wrong, sentence=" ".join(wrong) or "All is well.")
+
+    def figures(self) -> "list[Figure]":
+        """The figures of the findings, or only that the database is away."""
+        from fraudstream.metrics import Figure
+        from fraudstream.store.findings import figures
+
+        found = self._look()
+        up = Figure(
+            "database_up", "Whether PostgreSQL answers.", float(not isinstance(found, FraudstreamError))
+        )
+        return [up] if isinstance(found, FraudstreamError) else [up, *figures(found)]
+
+
+def _serve(settings: "Settings") -> None:
+    from prometheus_client import CollectorRegistry
+
+    from fraudstream.metrics import Figures, served
+
+    look, registry = _Look(settings.postgres), CollectorRegistry()
+    registry.register(Figures(look.figures))
+    with served(settings.metrics, look.health, registry):
+        threading.Event().wait()  # until Ctrl-C or SIGTERM
+
+
+def register(app: typer.Typer) -> None:
+    """Add this command to the program."""
+    app.command()(health)

@@ -1,0 +1,257 @@
+"""What the figures mean: what is wrong, and what to do about it. Pure: a snapshot in, sentences out."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+
+from fraudstream.metrics import Figure
+from fraudstream.store.health import (
+    LATENCY_MINUTES,
+    RATE_HOURS,
+    REVIEW_DAYS,
+    Drift,
+    Latency,
+    Pace,
+    Reviews,
+    Snapshot,
+)
+from fraudstream.store.pipeline import Progress
+
+SILENT_SECONDS = 60.0
+"""A running stream says every 5 to 10 s where it stands: one that said nothing for so long does not run."""
+SHIFTED, ELSEWHERE = 0.1, 0.25
+"""Population stability index: below the first nothing happened, beyond the second the model was made for another
+world. The usual limits of credit scoring."""
+MANY_TIMES = 2.0
+"""So many times the budget of alerts is worth a look."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    name: str
+    ok: bool
+    sentence: str
+    hint: str = ""
+    """What to do, where it is not well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One stream, over all its partitions."""
+
+    name: str
+    topic: str
+    partitions: int
+    lag: int
+    """Messages that wait, as it said last."""
+    messages_per_second: float
+    age_seconds: float
+    """Since it said so."""
+
+    @property
+    def runs(self) -> bool:
+        """Whether it spoke lately."""
+        return self.age_seconds <= SILENT_SECONDS
+
+
+def streams(progress: list[Progress]) -> list[Stream]:
+    """The streams of partitions, which come in the order of their streams and topics."""
+    found = []
+    for (name, topic), group in groupby(progress, lambda p: (p.stream, p.topic)):
+        partitions = list(group)
+        found.append(
+            Stream(
+                name,
+                topic,
+                len(partitions),
+                sum(p.end_offset - p.next_offset for p in partitions),
+                partitions[0].rows_per_second,
+                min(p.age_seconds for p in partitions),
+            )
+        )
+    return found
+
+
+def findings(found: Snapshot) -> list[Finding]:
+    """What there is to say, the streams first."""
+    return [
+        *map(_stream, streams(found.streams)),
+        *_latency(found.latency),
+        _champion(found),
+        *_rate(found),
+        _reviews(found.reviews),
+        *([_drift(found.drift)] if found.drift else []),
+        *_rejected(found.rejected),
+    ]
+
+
+def _stream(stream: Stream) -> Finding:
+    name = f"stream {stream.name}"
+    said = f"{stream.name} on {stream.topic}"
+    if stream.runs:
+        pace = f"{stream.messages_per_second:,.0f} messages a second"
+        return Finding(name, ok=True, sentence=f"{said}: {pace}, {stream.lag:,} wait.")
+    ago = f"It last spoke {duration(stream.age_seconds)} ago"
+    if stream.lag:
+        return Finding(
+            name,
+            ok=False,
+            sentence=f"{said} does not run, and {stream.lag:,} messages wait. {ago}.",
+            hint=f"Start it: `fraudstream {stream.name}`. It goes on where it stood.",
+        )
+    return Finding(name, ok=True, sentence=f"{said} does not run. {ago}, with nothing left to do.")
+
+
+def _latency(latency: Latency) -> Iterator[Finding]:
+    if latency.p50_ms is not None:
+        yield Finding(
+            "latency",
+            ok=True,
+            sentence=f"{latency.decisions:,} decisions in {LATENCY_MINUTES} minutes: half within {latency.p50_ms:,.0f} ms,"
+            f" 95 % within {latency.p95_ms:,.0f} ms, 99 % within {latency.p99_ms:,.0f} ms.",
+        )
+
+
+def _champion(found: Snapshot) -> Finding:
+    if found.champion is None:
+        return Finding(
+            "model",
+            ok=False,
+            sentence="No model scores.",
+            hint="Train one: `fraudstream train`. The first becomes champion by itself.",
+        )
+    threshold = (
+        f", flags risk ≥ {found.champion.threshold:.3f}" if found.champion.threshold is not None else ""
+    )
+    return Finding(
+        "model", ok=True, sentence=f"{found.champion.version} ({found.champion.algorithm}){threshold}."
+    )
+
+
+def _rate(found: Snapshot) -> Iterator[Finding]:
+    pace, budget = found.pace, found.champion.alert_rate if found.champion else None
+    if pace.alert_rate is None or pace.scores is None:
+        return
+    said = f"{pace.alerts:,} of {pace.scores:,} decisions of {RATE_HOURS} hours, {pace.alert_rate:.2%}"
+    if budget is None:
+        yield Finding("alert rate", ok=True, sentence=f"{said}.")
+        return
+    said += f"; the budget is {budget:.2%}."
+    if _far_more(pace, budget):
+        yield Finding(
+            "alert rate",
+            ok=False,
+            sentence=said,
+            hint="See `fraudstream alerts list` for what repeats: a rule, a merchant, an attack. If scores have"
+            " drifted, train again.",
+        )
+    elif pace.alerts == 0 and budget * pace.scores >= 20:  # noqa: PLR2004 - by chance once in e^20
+        yield Finding(
+            "alert rate",
+            ok=False,
+            sentence=f"{said} None at all is not plausible.",
+            hint="Compare `fraudstream models show` with what `fraudstream score` says of its model; train again.",
+        )
+    else:
+        yield Finding("alert rate", ok=True, sentence=said)
+
+
+def _far_more(pace: Pace, budget: float) -> bool:
+    """Beyond MANY_TIMES the budget, and beyond what chance does to so few."""
+    expected = budget * (pace.scores or 0)
+    return pace.alerts > MANY_TIMES * expected + 3 * math.sqrt(expected)
+
+
+def _reviews(reviews: Reviews) -> Finding:
+    said = f"{reviews.alerts:,} in {REVIEW_DAYS} days, {reviews.waiting:,} not judged"
+    if reviews.precision is None:
+        return Finding("alerts", ok=True, sentence=f"{said}.")
+    low, high = wilson(reviews.confirmed, reviews.confirmed + reviews.dismissed)
+    said += f"; of those judged {reviews.precision:.0%} were fraud ({low:.0%} to {high:.0%})"
+    if reviews.label_delay_seconds is not None:
+        said += f", judged after {duration(reviews.label_delay_seconds)}"
+    return Finding("alerts", ok=True, sentence=f"{said}.")
+
+
+def _drift(drift: Drift) -> Finding:
+    said = f"{drift.day:%Y-%m-%d}: stability index {drift.psi:.3f} over {drift.scores:,} scores"
+    # Three times what the scatter of few scores makes is not scatter.
+    real = drift.psi > 3 * (drift.psi_by_chance or 0.0)
+    if drift.psi > ELSEWHERE and real:
+        return Finding(
+            "drift",
+            ok=False,
+            sentence=f"{said}: the risks are not those of the training any more.",
+            hint="Train on newer transactions: `fraudstream train`, then `fraudstream models promote VERSION`.",
+        )
+    words = "shifted a little" if drift.psi > SHIFTED and real else "as in training"
+    return Finding("drift", ok=True, sentence=f"{said}: {words}.")
+
+
+def _rejected(count: int) -> Iterator[Finding]:
+    if count:
+        yield Finding(
+            "rejected",
+            ok=True,
+            sentence=f"{count:,} messages could not be read.",
+            hint="`fraudstream rejected list` says why; after a mend `fraudstream rejected replay`.",
+        )
+
+
+def figures(found: Snapshot) -> Iterator[Figure]:
+    """The same for Prometheus. What was never measured is left out."""
+    reviews, pace, drift, latency = found.reviews, found.pace, found.drift, found.latency
+    counts = {"fraud": reviews.confirmed, "legitimate": reviews.dismissed, "waiting": reviews.waiting}
+    for verdict, count in counts.items():
+        yield Figure(
+            "recent_alerts", f"Alerts of {REVIEW_DAYS} days by what people said.", count, {"verdict": verdict}
+        )
+    budget = found.champion.alert_rate if found.champion else None
+    psi, by_chance = (drift.psi, drift.psi_by_chance) if drift else (None, None)
+    measured: list[tuple[str, str, float | None]] = [
+        (
+            "alert_precision",
+            f"Share of fraud among the judged alerts of {REVIEW_DAYS} days.",
+            reviews.precision,
+        ),
+        ("label_delay_seconds", "Median from decision to verdict.", reviews.label_delay_seconds),
+        ("alert_rate", f"Share of decisions that were flagged, {RATE_HOURS} hours.", pace.alert_rate),
+        ("alert_rate_budget", "Share that the champion was to flag.", budget),
+        ("score_drift_psi", "Population stability index of the champion's risks.", psi),
+        ("score_drift_psi_by_chance", "What it would be without any drift.", by_chance),
+        ("rejected_waiting", "Messages that could not be read.", found.rejected),
+    ]
+    for name, meaning, value in measured:
+        if value is not None:
+            yield Figure(name, meaning, value)
+    for share, milliseconds in (("0.5", latency.p50_ms), ("0.95", latency.p95_ms), ("0.99", latency.p99_ms)):
+        if milliseconds is not None:
+            meaning = f"From a message's entry into Kafka to its decision, {LATENCY_MINUTES} minutes."
+            yield Figure("decision_latency_seconds", meaning, milliseconds / 1000, {"quantile": share})
+    for at in found.streams:
+        where = {"stream": at.stream, "topic": at.topic, "partition": str(at.partition)}
+        yield Figure("lag_messages", "Messages that wait.", at.end_offset - at.next_offset, where)
+    running = [({"stream": s.name, "topic": s.topic}, s) for s in streams(found.streams)]
+    for labels, stream in running:
+        yield Figure("messages_per_second", "Pace of a stream.", stream.messages_per_second, labels)
+    for labels, stream in running:
+        yield Figure("said_age_seconds", "Since a stream said where it stands.", stream.age_seconds, labels)
+
+
+def wilson(hits: int, count: int, z: float = 1.96) -> tuple[float, float]:
+    """The interval in which a share lies, seen `hits` of `count` times; 95 %, Wilson (1927)."""
+    share, spread = hits / count, z * z / count
+    middle = (share + spread / 2) / (1 + spread)
+    half = z / (1 + spread) * math.sqrt(share * (1 - share) / count + spread / (4 * count))
+    return max(middle - half, 0.0), min(middle + half, 1.0)
+
+
+def duration(seconds: float) -> str:
+    """A time span as people say it."""
+    for size, unit in ((86_400, "days"), (3_600, "hours"), (60, "minutes")):
+        if abs(seconds) >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"

@@ -1,0 +1,155 @@
+"""How the model and the streams are, in one look: the figures, read from PostgreSQL alone."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from fraudstream.settings import PostgresSettings
+from fraudstream.store.pipeline import PROGRESS, Progress
+from fraudstream.store.rows import Connection, Row, connected, row, rows
+
+REVIEW_DAYS = 30
+"""Alerts of so many days tell how good alerts are."""
+RATE_HOURS = 24
+"""Decisions of so many hours tell how many alerts there are."""
+LATENCY_MINUTES = 5
+ENOUGH_SCORES = 1_000
+"""A day with fewer scores says little about drift: an older one that has them is preferred."""
+
+
+@dataclass(frozen=True, slots=True)
+class Champion:
+    """The model that scores."""
+
+    version: str
+    algorithm: str
+    threshold: float | None
+    alert_rate: float | None
+    """Share of transactions that it was to flag."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reviews:
+    """Alerts of the last REVIEW_DAYS, and what people said of them."""
+
+    alerts: int
+    confirmed: int
+    dismissed: int
+    waiting: int
+    label_delay_seconds: float | None
+    """Median, from the decision to the last word about it."""
+
+    @property
+    def precision(self) -> float | None:
+        """Share of fraud among the alerts that people judged; None where they judged none."""
+        judged = self.confirmed + self.dismissed
+        return self.confirmed / judged if judged else None
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Decisions of the last RATE_HOURS."""
+
+    scores: int | None
+    """Those of models that have a score reference; None where there was none."""
+    alerts: int
+
+    @property
+    def alert_rate(self) -> float | None:
+        """Share that was flagged."""
+        return self.alerts / self.scores if self.scores else None
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """How far the champion's risks of a day are from those of its training."""
+
+    day: datetime
+    scores: int
+    psi: float
+    """Population stability index: 0 is the same, beyond 0.25 another world."""
+    psi_by_chance: float
+    """What it would be on average if nothing had changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """From a transaction's entry into Kafka to its decision, in the last LATENCY_MINUTES."""
+
+    decisions: int
+    p50_ms: float | None
+    p95_ms: float | None
+    p99_ms: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything at one moment. What was never measured is None."""
+
+    champion: Champion | None
+    reviews: Reviews
+    pace: Pace
+    drift: Drift | None
+    latency: Latency
+    streams: list[Progress]
+    """One for each stream, topic and partition."""
+    rejected: int
+    """Messages that could not be read, and wait."""
+
+
+_CHAMPION = """
+select version, algorithm, (manifest ->> 'threshold')::float8 as threshold,
+  (manifest ->> 'alert_rate')::float8 as alert_rate
+from shop.models where status = 'champion'"""
+
+_REVIEWS = """
+select count(*) as alerts, count(*) filter (where verdict) as confirmed, count(*) filter (where not verdict) as dismissed,
+  count(*) filter (where verdict is null) as waiting,
+  percentile_cont(0.5) within group (order by date_part('epoch', reviewed_at - scored_at)) as label_delay_seconds
+from shop.alert_reviews where scored_at > now() - make_interval(days => %s)"""
+
+_PACE = """
+select (select sum(count)::bigint from shop.risk_bins where hour >= since) as scores,
+  (select count(*) from shop.alerts where scored_at >= since
+   and model_version in (select model_version from shop.risk_bins where hour >= since)) as alerts
+from (select date_trunc('hour', now()) - make_interval(hours => %s) as since) as span"""
+
+_DRIFT = """
+select day, scores, psi, psi_by_chance from shop.score_drift
+where model_version = %s and day > now() - interval '8 days' order by (scores >= %s) desc, day desc limit 1"""
+
+_LATENCY = """
+with bins as (
+  select bin, sum(count) as count from shop.latency_bins
+  where minute >= date_trunc('minute', now()) - make_interval(mins => %s) group by bin
+), running as (
+  select bin, sum(count) over (order by bin) as below, sum(count) over () as decisions from bins
+)
+select coalesce(max(decisions), 0)::bigint as decisions,
+  exp(min(bin) filter (where below >= 0.50 * decisions) / 50.0::float8) * 1000 as p50_ms,
+  exp(min(bin) filter (where below >= 0.95 * decisions) / 50.0::float8) * 1000 as p95_ms,
+  exp(min(bin) filter (where below >= 0.99 * decisions) / 50.0::float8) * 1000 as p99_ms
+from running"""
+
+_REJECTED = "select count(*) from shop.rejected where replayed_at is null"
+
+
+def snapshot(postgres: PostgresSettings) -> Snapshot:
+    """The figures of this moment. Raises DatabaseError."""
+    with connected(postgres) as connection:
+        connection.execute("set transaction isolation level repeatable read, read only")
+        champion = row(connection, Champion, _CHAMPION)
+        return Snapshot(
+            champion=champion,
+            reviews=_one(connection, Reviews, _REVIEWS, REVIEW_DAYS),
+            pace=_one(connection, Pace, _PACE, RATE_HOURS),
+            drift=row(connection, Drift, _DRIFT, (champion.version, ENOUGH_SCORES)) if champion else None,
+            latency=_one(connection, Latency, _LATENCY, LATENCY_MINUTES),
+            streams=rows(connection, Progress, PROGRESS),
+            rejected=connection.execute(_REJECTED).fetchall()[0][0],
+        )
+
+
+def _one(connection: Connection, kind: type[Row], query: str, value: int) -> Row:
+    found = row(connection, kind, query, (value,))
+    assert found is not None, "an aggregate has one row"  # noqa: S101 - narrows the type
+    return found
