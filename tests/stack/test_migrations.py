@@ -2,7 +2,11 @@
 
 import multiprocessing
 import secrets
+from collections.abc import Callable
+from random import Random
+from typing import Any
 
+import alembic.command
 import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -13,8 +17,10 @@ from pydantic import SecretStr
 from fraudstream.errors import DatabaseError
 from fraudstream.settings import PostgresSettings, Settings
 from fraudstream.store.connection import connect, engine
-from fraudstream.store.migrate import current_revision, head_revision, migrate
+from fraudstream.store.migrate import _config, current_revision, head_revision, migrate
 from fraudstream.store.tables import SCHEMA, metadata
+from hours import counted_hours, hourly
+from profile_world import messages, store, transaction
 
 
 def test_the_migrated_database_has_the_tables_that_the_program_knows(settings: Settings) -> None:
@@ -40,6 +46,37 @@ def test_migrating_twice_changes_nothing(settings: Settings) -> None:
     assert current_revision(settings.postgres) == head_revision()
     with connect(settings.postgres) as connection:
         assert connection.execute("select count(*) from shop.labels").fetchone() == (1,)
+
+
+def test_an_upgrade_counts_the_hours_of_what_is_stored_already(settings: Settings) -> None:
+    """From the revision before the hours were kept, with rows in it; what is stored afterwards is added to them."""
+    postgres, chance = settings.postgres, Random(4)
+    migrate(postgres)
+    tables = ("transactions", "fraud")
+    # An amount beyond every currency, and the first and the last moment of an hour.
+    odd: list[dict[str, Any]] = [
+        {"amount": 1e300, "is_fraud": 1},
+        {"timestamp": "2025-03-01T10:00:00Z", "is_fraud": 0},
+        {"timestamp": "2025-03-01T10:59:59.999999Z", "is_fraud": 0},
+        {"timestamp": "0001-01-01T00:00:00Z", "is_fraud": 0},
+        {"timestamp": "9999-12-31T23:59:59Z", "is_fraud": 1},
+    ]
+    values = [transaction(f"t{n}", chance, **(odd[n] if n < len(odd) else {})) for n in range(200)]
+    store(postgres, [messages(values)], tables)
+    _alembic(postgres, alembic.command.downgrade, "0003")
+    assert current_revision(postgres) == "0003"
+    migrate(postgres)
+    kept = {"transactions": "transactions", "fraud": "fraud_transactions"}
+    assert hourly(postgres, *kept) == counted_hours(postgres, **kept)
+    store(postgres, [messages([transaction(f"u{n}", chance) for n in range(200)], first=200)], tables)
+    assert hourly(postgres, *kept) == counted_hours(postgres, **kept)
+    assert sum(count for count, _ in hourly(postgres, *kept).values()) == 400
+
+
+def _alembic(postgres: PostgresSettings, command: Callable[..., None], revision: str) -> None:
+    with engine(postgres).connect() as connection:
+        command(_config(connection), revision)
+        connection.commit()
 
 
 def test_two_processes_that_migrate_at_once_both_succeed(settings: Settings) -> None:
