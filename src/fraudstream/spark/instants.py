@@ -4,6 +4,7 @@ Almost every message carries RFC 3339 with at most six digits, which Spark's own
 (basic format, week dates, fewer or more digits, odd zones) are taken apart; only they pay for it.
 """
 
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from pyspark.sql import Column
@@ -16,16 +17,17 @@ _ZONE: Final = r"(?:Z|[+-](?:0\d|1[0-7]):[0-5]\d)$"
 _PLAIN: Final = rf"^\d{{4}}-\d{{2}}-\d{{2}}[T ]\d{{2}}:\d{{2}}:\d{{2}}(?:\.\d{{1,6}})?(?:{_ZONE}|$)"
 _TIME: Final = (
     r"(?:.(\d{2})(?:(:?)(\d{2})(?:\6(\d{2}))?)?(?:[.,](\d+))?"
-    r"\s?(?:Z|([+-])(\d{2})(?::?(\d{2})(?::?(\d{2}))?)?)?)?$"
+    r"(?:\s?(?:Z|([+-])(\d{2})(?::?(\d{2})(?::?(\d{2}))?)?))?)?$"
 )
 _CALENDAR: Final = r"^(\d{4})(-?)(\d{2})\2(\d{2})" + _TIME
 _WEEK: Final = r"^(\d{4})(-?)W(\d{2})(?:\2([1-7]))?(?![\d-])"
-_ROUNDED: Final = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}\."
+_ROUNDED: Final = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}\.\d+\s?(?:Z|[+-]\d{2}:?\d{2})?$"
 """Where a seventh digit is rounded, as msgspec does; in the other forms it is cut off, as `datetime` does."""
 _SECOND: Final = 1_000_000
 _SIXTY, _HOURS = 60, 24
 _FIRST, _LAST = (
-    int(limit.timestamp()) * _SECOND + limit.microsecond for limit in (FIRST_INSTANT, LAST_INSTANT)
+    (limit - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    for limit in (FIRST_INSTANT, LAST_INSTANT)
 )
 
 TEXT: Final = "__instant"
@@ -41,7 +43,7 @@ def stages(name: str) -> list[dict[str, Column]]:
     It is null where TEXT is no ISO 8601, or means an instant outside the years 1 to 9999. No zone
     means UTC. In stages, as one expression would repeat its parts a thousandfold in the plan.
     """
-    upper, odd, parts = F.col(_UPPER), F.col(_ODD), F.col(_PARTS)
+    text, upper, odd, parts = F.col(TEXT), F.col(_UPPER), F.col(_ODD), F.col(_PARTS)
     zoned = F.when(upper.rlike(_ZONE), upper).otherwise(F.concat(upper, F.lit("Z")))
     plain = F.when(upper.rlike(_PLAIN), F.unix_micros(zoned.try_cast("timestamp")))
     # One match gives every part: year, month, day, hour, minute, second, fraction, sign and offset.
@@ -56,7 +58,9 @@ def stages(name: str) -> list[dict[str, Column]]:
         {_UPPER: F.upper(TEXT)},
         {
             _MICROS: plain,
-            _ODD: F.when(upper.rlike(_WEEK), _week_as_calendar(upper)).when(~upper.rlike(_PLAIN), upper),
+            _ODD: F.when(text.rlike(_WEEK), _week_as_calendar(text))
+            .when(upper.rlike(_ROUNDED), upper)
+            .when(~upper.rlike(_PLAIN), text),
         },
         {_PARTS: F.when(odd.rlike(_CALENDAR), split)},
         {
@@ -78,11 +82,11 @@ def _seconds(parts: Column, *places: int) -> Column:
     return F.when(sound, (hour * _SIXTY + minute) * _SIXTY + second)
 
 
-def _week_as_calendar(upper: Column) -> Column:
+def _week_as_calendar(text: Column) -> Column:
     """`2025-W09-6T10` as `2025-03-01T10`; a week that its year does not have gives null."""
-    year, week, weekday = (F.regexp_extract(upper, _WEEK, group) for group in (1, 3, 4))
+    year, week, weekday = (F.regexp_extract(text, _WEEK, group) for group in (1, 3, 4))
     fourth = F.concat(year, F.lit("-01-04")).try_cast("date")  # always in week 1
     monday = F.date_sub(fourth, F.weekday(fourth))
     day = F.date_add(monday, week.try_cast("int") * 7 - 7 + F.coalesce(weekday.try_cast("int"), F.lit(1)) - 1)
     exists = F.weekofyear(day) == week.try_cast("int")
-    return F.concat(F.when(exists, day).cast("string"), F.regexp_replace(upper, _WEEK, ""))
+    return F.concat(F.when(exists, day).cast("string"), F.regexp_replace(text, _WEEK, ""))

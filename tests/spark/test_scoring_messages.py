@@ -1,0 +1,131 @@
+"""Messages as the live scorer reads them, beside `decode`, which is the law for everybody else."""
+
+import itertools
+import json
+import random
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from pyspark.sql import Row, SparkSession
+
+from fraudstream.decode import Decoder
+from fraudstream.schema import parse_instant
+from fraudstream.spark.messages import FIELDS, REJECTED, Messages
+from samples import BAD, message
+
+TRUTHS = {"truth of two", "truth as float", "truth as text"}
+"""Bad in a field that the scorer never reads, be it to refuse the message."""
+
+FORMS = [
+    "2025-03-01T12:30:00.1234565Z", "2025-03-01T12:30:00.1234564999Z", "2025-03-01T12:30:00.9999999Z",
+    "2025-03-01 12:30:00", "2025-03-01t12:30:00z", "2025-03-01T12:30:00+0200", "2025-03-01T12:30:00+02",
+    "2025-03-01T12:30:00+02:00:30", "2025-03-01T12:30", "2025-03-01T12", "2025-03-01", "20250301",
+    "20250301T123000", "20250301T123000,5Z", "2025-W09-6", "2025-W09", "2025W096T10", "2025-W01-1",
+    "2025-03-01T12:30:60Z", "2025-03-01T24:00:00", "2025-03-01T12:30:00,123456789", "2025-03-01x12:30:00.1234567",
+    "2025-03-01T12:30:00-00:00", "2025-03-01T12:30:00+15:00", "2025-03-01T12:30:00+23:59",
+    "2025-03-01T12:30:00+18:01", "2025-03-01T12:30:00+24:00", " 2025-03-01T12:30:00", "2025-03-01T12:30:00 ",
+    "2025-3-1T12:30:00", "2025-03-01T1230", "2025-03-01T12:3000", "2025-0301", "202503-01", "٢٠٢٥-03-01",
+    "2025-03-01T12:30:00.", "2025-03-01T12:30:00Z+", "2025-03-01T12:30:00 Z", "2025-03-01T12:30:00UTC", "2025",
+    "2025-03", "T12:30:00", "12:30:00", "2025-03-01T", "2025-W53-1", "2020-W53-5", "2025-W01-0", "2025-060",
+    "0000-01-01", "0001-01-01T00:00:00", "0001-01-01T00:00:00+00:01", "9999-12-31T23:59:59.999999",
+    "2024-02-29", "2023-02-29", "1969-12-31T23:59:59.999999Z", "", "now", "tomorrow",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def messages(spark: SparkSession) -> Messages:
+    assert spark
+    return Messages()
+
+
+@pytest.fixture(autouse=True)
+def _far_from_utc(spark: SparkSession) -> Iterator[None]:
+    """A time zone that would show where UTC is not meant."""
+    before = spark.conf.get("spark.sql.session.timeZone") or "UTC"
+    spark.conf.set("spark.sql.session.timeZone", "Asia/Kathmandu")
+    yield
+    spark.conf.set("spark.sql.session.timeZone", before)
+
+
+def read(spark: SparkSession, messages: Messages, values: Sequence[bytes | None]) -> list[Row]:
+    frame = spark.createDataFrame([(i, v) for i, v in enumerate(values)], "i int, value binary")
+    read = messages.read(frame).selectExpr("*", "unix_micros(timestamp) as micros")
+    rows = read.drop("timestamp").collect()  # Python's local time has no year 0
+    return sorted(rows, key=lambda row: row["i"])
+
+
+def micros(instant: datetime) -> int:
+    return (instant - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+def test_what_is_no_transaction_is_refused_with_a_reason(spark: SparkSession, messages: Messages) -> None:
+    """Every bad message that the consumer keeps for `rejected list`; the truth is not looked at."""
+    rows = read(spark, messages, [value for value, _ in BAD.values()])
+    accepted = {name for name, row in zip(BAD, rows, strict=True) if row[REJECTED] is None}
+    assert accepted == TRUTHS
+    for (name, (_, reason)), row in zip(BAD.items(), rows, strict=True):
+        if name not in TRUTHS and not reason.startswith(("not JSON", "nested", "a number")):
+            assert (
+                row[REJECTED].split(":")[0] == reason.split(":")[0]
+                or reason.startswith(row[REJECTED])
+                or (name == "empty value")
+            ), (name, row[REJECTED])
+
+
+def test_a_refused_message_leaves_values_that_later_steps_can_work_with(
+    spark: SparkSession, messages: Messages
+) -> None:
+    """No null amount or instant reaches a feature."""
+    (row,) = read(spark, messages, [message(amount=-3)])
+    assert (row["amount"], row["micros"], row["user_id"]) == (1.0, 0, None)
+
+
+def test_good_messages_are_read_as_the_consumer_reads_them(spark: SparkSession, messages: Messages) -> None:
+    """Escapes, emoji, odd numbers, unknown and repeated keys, null and missing optional fields: the same values."""
+    values = [
+        message(),
+        message(merchant_id="m", currency="EUR"),
+        message(merchant_id=None, currency=""),
+        message(user_id='ü"\\/😀?\u2028', device="", extra={"deep": [1, {"a": None}]}),
+        json.dumps({"user_id": "first"})[:-1].encode() + b"," + message(user_id="last")[1:],
+        message(amount="N").replace(b'"N"', b"1e-5"),
+        message(amount="N").replace(b'"N"', b"12345678901234567890.125"),
+        message(amount="N").replace(b'"N"', b"0.1000000000000000055511151231257827"),
+        message(amount=17),
+        b" \n\t" + message() + b"\r\n ",
+        message(first_name="x" * 256, email=None, fraud_scenario="burst", is_fraud=True),
+        message(device="x" * 256, transaction_id="😀" * 128),
+    ]
+    decoded = Decoder().decode(values)
+    assert not decoded.rejects
+    for row, known in zip(read(spark, messages, values), decoded.rows.to_pylist(), strict=True):
+        assert row[REJECTED] is None
+        assert {name: row[name] for name in FIELDS if name != "timestamp"} == {
+            name: known[name] for name in FIELDS if name != "timestamp"
+        }
+        assert row["micros"] == micros(known["timestamp"])
+
+
+def drawn(chance: random.Random, count: int) -> list[str]:
+    """ISO 8601 in every combination of its parts, some of them out of range."""
+    days = ["2025-03-01", "20250301", "2025-W09-6", "2025W09", "2025-02-29", "2024-02-29", "1912-12-31"]
+    clocks = ["T00:00:00", " 23:59:59", "t12:30:61", "_01:02:03", "T235959"]
+    digits = ["", ".5", ".123456", ".1234567", ",999999999", ".000000499"]
+    zones = ["", "Z", "+00:00", "-23:59", "+0530", "-08", "+17:59", "+18:00", "+24:00", "+1:00"]
+    every = ["".join(parts) for parts in itertools.product(days, clocks, digits, zones)]
+    every += ["".join(parts) for parts in itertools.product(days, ["", "T12", "T1230", " 12:30"], ["", "Z"])]
+    return chance.sample(every, count)
+
+
+def test_instants_are_those_of_the_schema_to_the_microsecond(spark: SparkSession, messages: Messages) -> None:
+    """Every form of ISO 8601 that the consumer takes, and none that it refuses."""
+    texts = FORMS + drawn(random.Random(7), 1500)
+    rows = read(spark, messages, [message(timestamp=text) for text in texts])
+    for text, row in zip(texts, rows, strict=True):
+        try:
+            expected: int | None = micros(parse_instant(text))
+        except ValueError:
+            expected = None
+        found = None if row[REJECTED] else row["micros"]
+        assert found == expected, (text, row)
