@@ -1,9 +1,21 @@
 """Narration: what a command does while it works, on stderr. Data goes to stdout, never through here."""
 
+import json
 import logging
 import sys
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
 
 ROOT = "fraudstream"
+
+
+class LogFormat(StrEnum):
+    """How narration is written."""
+
+    TEXT = "text"
+    JSON = "json"
+    """One object on a line: time, level, logger, message, and `error` where there was one."""
 
 
 def get_logger(name: str) -> logging.Logger:
@@ -11,8 +23,49 @@ def get_logger(name: str) -> logging.Logger:
     return logging.getLogger(f"{ROOT}.{name}")
 
 
-def configure(*, debug: bool = False, quiet: bool = False) -> None:
-    """Send the program's narration to stderr: plain on a pipe, coloured on a terminal.
+def printable(text: str) -> str:
+    """What a stranger sent, safe for a terminal: what would move the cursor, colour or turn the line is spelled out."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
+class _Line(logging.Formatter):
+    """A record as text. A message may quote what a stranger sent: it makes no second line, and moves no cursor."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name that logging calls
+        record.message = printable(record.message).replace("\n", "\\n")
+        return super().formatMessage(record)
+
+
+class _Object(logging.Formatter):
+    """A record as a JSON object on one line, for machines that collect logs."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        document: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        error = getattr(record, "error", None)
+        if record.exc_info and record.exc_info[0] is not None:
+            kind, value, _ = record.exc_info
+            error = {
+                "type": kind.__name__,
+                "message": str(value),
+                "traceback": self.formatException(record.exc_info),
+            }
+        if error:
+            document["error"] = error
+        return json.dumps(document, ensure_ascii=False, default=str)
+
+
+def is_structured() -> bool:
+    """Whether narration is JSON."""
+    return any(isinstance(h.formatter, _Object) for h in logging.getLogger(ROOT).handlers)
+
+
+def configure(*, debug: bool = False, quiet: bool = False, log_format: LogFormat = LogFormat.TEXT) -> None:
+    """Send the program's narration to stderr: plain on a pipe, coloured on a terminal, or as JSON.
 
     `quiet` keeps warnings and errors only.
     """
@@ -20,19 +73,25 @@ def configure(*, debug: bool = False, quiet: bool = False) -> None:
     logger.handlers.clear()
     logger.propagate = False
     logger.setLevel(logging.DEBUG if debug else logging.WARNING if quiet else logging.INFO)
-    if sys.stderr.isatty():
+    logger.addHandler(_handler(log_format, debug=debug))
+
+
+def _handler(log_format: LogFormat, *, debug: bool) -> logging.Handler:
+    handler: logging.Handler = logging.StreamHandler()
+    if log_format is LogFormat.JSON:
+        handler.setFormatter(_Object())
+    elif sys.stderr.isatty():
         from rich.console import Console
         from rich.logging import RichHandler
 
-        handler: logging.Handler = RichHandler(
+        handler = RichHandler(
             console=Console(stderr=True),
             show_path=debug,
             show_level=debug,
             markup=False,
             omit_repeated_times=False,
         )
-        handler.setFormatter(logging.Formatter("%(message)s"))
+        handler.setFormatter(_Line("%(message)s"))
     else:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logger.addHandler(handler)
+        handler.setFormatter(_Line("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    return handler

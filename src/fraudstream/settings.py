@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fraudstream.errors import SettingsError
+from fraudstream.logs import LogFormat
 
 PREFIX = "FRAUDSTREAM_"
 ENDPOINTS = "endpoints.json"
@@ -263,6 +264,8 @@ class Settings(BaseSettings):
     """Where the jars of Kafka and of Spark's connector are kept; unset means the user's cache, or `jars` below a moved home."""
     ivy_settings: Path | None = None
     """An ivysettings.xml with the repository to fetch those jars from; unset means Maven Central."""
+    log_format: LogFormat = LogFormat.TEXT
+    """How narration on stderr is written, text or json; from the environment or --log-format, not from `.env`."""
     kafka: KafkaSettings = KafkaSettings()
     postgres: PostgresSettings = PostgresSettings()
     spark: SparkSettings = SparkSettings()

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fraudstream.cli.output import Json, print_document, print_table, printable
+from fraudstream.cli.output import Json, print_document, print_table
 from fraudstream.cli.questions import agreed
 from fraudstream.errors import ExitCode
+from fraudstream.logs import printable
 
 if TYPE_CHECKING:
     from fraudstream.store.forget import Scope

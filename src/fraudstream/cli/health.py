@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from fraudstream.cli.output import Json, MetricsPort, print_document, printable
+from fraudstream.cli.output import Json, MetricsPort, print_document
 from fraudstream.errors import DatabaseError, ExitCode, FraudstreamError
+from fraudstream.logs import printable
 
 if TYPE_CHECKING:
     from fraudstream.metrics import Figure, Health

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fraudstream.cli.output import Json, print_document, printable
-from fraudstream.logs import get_logger
+from fraudstream.cli.output import Json, print_document
+from fraudstream.logs import get_logger, printable
 
 if TYPE_CHECKING:
     from fraudstream.store.feedback import Label, Labelled
@@ -142,7 +142,7 @@ def document(said: "Label") -> dict[str, Any]:
 
 def _report_file(done: "Imported", *, as_json: bool) -> None:
     for number, reason in done.rejects.first:
-        log.warning("row %d is no label: %s", number, printable(reason))
+        log.warning("row %d is no label: %s", number, reason)
     if done.rejects.count > len(done.rejects.first):
         log.warning("… and %s more", f"{done.rejects.count - len(done.rejects.first):,}")
     if as_json:

@@ -67,12 +67,16 @@ def _version(wanted: bool) -> None:
 def options(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and what goes on inside.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but warnings.")] = False,
+    log_format: Annotated[
+        logs.LogFormat,
+        typer.Option(envvar="FRAUDSTREAM_LOG_FORMAT", help="How narration on stderr is written."),
+    ] = logs.LogFormat.TEXT,
     version: Annotated[  # noqa: ARG001 - the callback answers
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Catch fraud in a stream of card transactions."""
-    logs.configure(debug=debug, quiet=quiet)
+    logs.configure(debug=debug, quiet=quiet, log_format=log_format)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:

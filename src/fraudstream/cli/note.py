@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fraudstream.cli.label import document as label_document
 from fraudstream.cli.label import word
-from fraudstream.cli.output import printable
+from fraudstream.logs import printable
 
 if TYPE_CHECKING:
     from rich.table import Table

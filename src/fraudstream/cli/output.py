@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from fraudstream.errors import FraudstreamError
+from fraudstream.logs import get_logger, is_structured, printable
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 """The option of every command that reports."""
@@ -40,15 +41,13 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     Console().print(table)
 
 
-def printable(text: str) -> str:
-    """What a stranger sent, safe for a terminal: what would move the cursor, colour or turn the line is spelled out."""
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
-
-
 def print_error(error: FraudstreamError, *, as_json: bool) -> None:
     """What happened and what to do next: JSON on stdout where it was asked for, else a sentence on stderr."""
     if as_json:
         print_document(error.document())
+        return
+    if is_structured():
+        get_logger("cli").error(error.message, extra={"error": error.document()["error"]})
         return
     sys.stderr.write(f"Error: {printable(error.message)}\n")
     if error.hint:
