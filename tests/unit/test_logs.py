@@ -1,0 +1,91 @@
+"""Narration: lines for people, objects for machines, and nothing in them that a stranger could use."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from fraudstream import logs
+
+
+@pytest.fixture(autouse=True)
+def _put_back() -> Iterator[None]:
+    logger = logging.getLogger(logs.ROOT)
+    before = logger.handlers[:], logger.level, logger.propagate
+    yield
+    logger.handlers[:], logger.level, logger.propagate = before
+
+
+def test_a_line_of_text_stays_one_line_and_moves_no_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    """A message that could not be read is quoted in a warning: it must not forge another one."""
+    logs.configure()
+    logs.get_logger("test").warning("row 1: %s", "x\n2026-01-01 ERROR forged \x1b[2J\u202e")
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].endswith(r"WARNING fraudstream.test: row 1: x\n2026-01-01 ERROR forged \x1b[2J\u202e")
+
+
+def test_a_record_is_one_json_object(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(log_format=logs.LogFormat.JSON)
+    logs.get_logger("test").info("stored %d rows\nof Łódź", 7)
+    (line,) = capsys.readouterr().err.splitlines()
+    document = json.loads(line)
+    assert list(document) == ["time", "level", "logger", "message"]
+    assert document["time"].endswith("+00:00")
+    assert document["level"] == "info"
+    assert document["logger"] == "fraudstream.test"
+    assert document["message"] == "stored 7 rows\nof Łódź"
+
+
+def test_an_exception_stands_in_fields_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(log_format=logs.LogFormat.JSON)
+    nothing: dict[str, int] = {}
+    try:
+        nothing["gone"]
+    except KeyError:
+        logs.get_logger("test").exception("it failed")
+    document = json.loads(capsys.readouterr().err)
+    assert document["level"] == "error"
+    assert document["error"]["type"] == "KeyError"
+    assert document["error"]["message"] == "'gone'"
+    assert "test_logs.py" in document["error"]["traceback"]
+
+
+def program(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("FRAUDSTREAM_")}
+    return subprocess.run(
+        [sys.executable, "-m", "fraudstream", *arguments],
+        capture_output=True, text=True, timeout=120, check=False, env=clean | environment,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("by_option", [True, False])
+def test_an_error_of_a_command_is_an_object_with_its_hint_and_code(by_option: bool, tmp_path: str) -> None:
+    """And a password that is wrong is in none of it."""
+    options = ("--log-format", "json") if by_option else ()
+    environment = {
+        "FRAUDSTREAM_HOME": str(tmp_path),
+        "FRAUDSTREAM_POSTGRES__HOST": "127.0.0.1",
+        "FRAUDSTREAM_POSTGRES__PORT": "9",
+        "FRAUDSTREAM_POSTGRES__PASSWORD": "hush-hush",
+    }
+    if not by_option:
+        environment["FRAUDSTREAM_LOG_FORMAT"] = "json"
+    done = program(*options, "alerts", "list", **environment)
+    assert (done.returncode, done.stdout) == (1, "")
+    document = json.loads(done.stderr)
+    assert document["level"] == "error"
+    assert document["error"]["code"] == "database_unreachable"
+    assert "fraudstream up" in document["error"]["hint"]
+    assert document["message"] == document["error"]["message"]
+    assert "hush-hush" not in done.stderr
+
+
+def test_a_format_that_does_not_exist_is_wrong_use() -> None:
+    done = program("alerts", "list", FRAUDSTREAM_LOG_FORMAT="xml")
+    assert done.returncode == 2
+    assert "'xml' is not one of 'text', 'json'" in done.stderr

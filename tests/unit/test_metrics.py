@@ -1,0 +1,221 @@
+"""What a long command tells over HTTP: figures, and whether it is well."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import pytest
+
+from fraudstream.errors import SettingsError
+from fraudstream.metrics import (
+    Figure,
+    Figures,
+    Health,
+    Judging,
+    Monitor,
+    Position,
+    Sending,
+    Sent,
+    Storing,
+    served,
+)
+from fraudstream.settings import MetricsSettings
+from http_get import get
+
+PATIENCE = 60.0
+
+
+@dataclass
+class Clock:
+    """Seconds that a test lets pass."""
+
+    now: float = 1000.0
+
+    def __call__(self) -> float:
+        """The time of now."""
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def monitor(clock: Clock) -> Monitor:
+    return Monitor("consume", PATIENCE, clock)
+
+
+def stands(monitor: Monitor, done: int, end: int, stream: str = "consume") -> None:
+    monitor.stands(stream, "topic", {0: Position(done, end)}, 7.0)
+
+
+def value(monitor: Monitor, name: str, **labels: str) -> float | None:
+    return monitor.registry.get_sample_value(name, labels)
+
+
+def test_a_command_is_not_well_before_its_streams_run_and_after_they_ended(monitor: Monitor) -> None:
+    """So that nobody sends it work: Spark takes half a minute to start."""
+    assert monitor.health() == Health(ok=False, sentence="consume is starting.")
+    monitor.begun("consume")
+    assert monitor.health().ok
+    monitor.ended("consume")
+    assert monitor.health() == Health(ok=False, sentence="consume is stopping.")
+    stands(monitor, 1, 2)  # a last word that comes too late
+    assert monitor.health() == Health(ok=False, sentence="consume is stopping.")
+
+
+def test_a_stream_that_gets_on_or_has_nothing_to_do_is_well(monitor: Monitor, clock: Clock) -> None:
+    monitor.begun("consume")
+    for done in range(10):
+        clock.now += PATIENCE - 1
+        stands(monitor, done, 1000)
+    assert monitor.health() == Health(ok=True, sentence="consume is well; 991 messages wait.")
+    for _ in range(10):
+        clock.now += PATIENCE - 1
+        stands(monitor, 1000, 1000)
+    assert monitor.health() == Health(ok=True, sentence="consume is well; 0 messages wait.")
+
+
+def test_a_stream_that_does_not_get_on_though_messages_wait_is_stalled(
+    monitor: Monitor, clock: Clock
+) -> None:
+    monitor.begun("consume")
+    for _ in range(14):
+        stands(monitor, 10, 30)
+        clock.now += 5
+    assert monitor.health() == Health(
+        ok=False, sentence="consume: has not got on for 70 s; 20 messages wait."
+    )
+    assert value(monitor, "fraudstream_healthy") == 0
+    assert value(monitor, "fraudstream_progress_age_seconds", stream="consume") == 70
+    stands(monitor, 11, 30)
+    assert monitor.health().ok
+
+
+def test_a_driver_that_hangs_is_noticed_though_it_says_nothing(monitor: Monitor, clock: Clock) -> None:
+    monitor.begun("consume")
+    stands(monitor, 30, 30)
+    clock.now += PATIENCE + 1
+    assert "has not said for 61 s where it stands" in monitor.health().sentence
+
+
+def test_what_two_streams_miss_is_said_once_until_it_answers_again(monitor: Monitor) -> None:
+    for stream in ("consume", "consume scores"):
+        monitor.begun(stream)
+        stands(monitor, 1, 1, stream)
+        monitor.lost(stream, "PostgreSQL does not answer.")
+    assert monitor.health() == Health(
+        ok=False, sentence="consume and consume scores: PostgreSQL does not answer."
+    )
+    stands(monitor, 1, 1)
+    assert monitor.health().sentence == "consume scores: PostgreSQL does not answer."
+    stands(monitor, 1, 1, "consume scores")
+    assert monitor.health().ok
+
+
+def test_a_restart_is_counted_and_is_no_health_before_the_stream_stands_again(monitor: Monitor) -> None:
+    monitor.begun("consume")
+    monitor.restarted("consume", "Spark stopped reading Kafka.")
+    monitor.restarted("consume", "Spark stopped reading Kafka.")
+    assert value(monitor, "fraudstream_restarts_total", stream="consume") == 2
+    assert not monitor.health().ok
+    stands(monitor, 5, 9)
+    assert monitor.health().ok
+    assert value(monitor, "fraudstream_lag_messages", stream="consume", topic="topic", partition="0") == 4
+    assert value(monitor, "fraudstream_messages_per_second", stream="consume") == 7
+
+
+def test_a_consumer_counts_what_it_stored() -> None:
+    monitor = Storing()
+    monitor.stored({"transactions": 5}, {"transactions": 1}, 2)
+    monitor.stored({"transactions": 5, "fraud": 1}, {}, 0)
+    assert value(monitor, "fraudstream_rows_stored_total", target="transactions") == 10
+    assert value(monitor, "fraudstream_rows_stored_total", target="fraud") == 1
+    assert value(monitor, "fraudstream_rows_duplicate_total", target="transactions") == 1
+    assert value(monitor, "fraudstream_messages_rejected_total") == 2
+
+
+def test_a_scorer_that_decides_by_old_profiles_is_well_and_says_so() -> None:
+    monitor = Judging()
+    monitor.begun("score")
+    monitor.restarted("score", "No Kafka broker answered.")
+    monitor.answered("score", 10, 1, 2, {0.5: 12.0, 0.99: None})
+    monitor.judges_by("score", datetime(2026, 3, 1, 10, 15, tzinfo=UTC), stale=True)
+    assert monitor.health() == Health(
+        ok=True,
+        sentence="score is well; 0 messages wait. PostgreSQL is away: it decides by the profiles of 10:15:00 UTC.",
+    )
+    monitor.judges_by("score", datetime(2026, 3, 1, 10, 16, tzinfo=UTC), stale=False)
+    assert monitor.health().sentence == "score is well; 0 messages wait."
+    assert value(monitor, "fraudstream_decisions_total") == 10
+    assert value(monitor, "fraudstream_decisions_flagged_total") == 1
+    assert value(monitor, "fraudstream_decisions_refused_total") == 2
+    assert value(monitor, "fraudstream_decision_latency_seconds", quantile="0.5") == 0.012
+
+
+def test_a_producer_whose_messages_nobody_acknowledges_is_stalled(clock: Clock) -> None:
+    sent = Sent(0, 0, 0)
+    monitor = Sending(PATIENCE, clock)
+    monitor.follow("topic", lambda: sent)
+    assert monitor.health().ok
+    sent = Sent(taken=100, waiting=20, failed=5)
+    assert monitor.health() == Health(ok=True, sentence="produce is well; 20 messages wait.")
+    assert value(monitor, "fraudstream_messages_sent_total") == 75
+    assert value(monitor, "fraudstream_messages_failed_total") == 5
+    for _ in range(14):
+        clock.now += 5
+        health = monitor.health()
+    assert health == Health(ok=False, sentence="produce: has not got on for 70 s; 20 messages wait.")
+
+
+@contextmanager
+def address(monitor: Monitor) -> Iterator[str]:
+    with served(MetricsSettings(port=0), monitor.health, monitor.registry) as where:
+        assert where is not None
+        yield where
+
+
+def test_health_is_an_http_status_and_a_sentence(monitor: Monitor) -> None:
+    with address(monitor) as where:
+        assert get(f"{where}/healthz") == (503, "consume is starting.\n")
+        monitor.begun("consume")
+        assert get(f"{where}/healthz") == (200, "consume is well; 0 messages wait.\n")
+        assert get(f"{where}/") == (404, "There are /metrics and /healthz.\n")
+
+
+def test_metrics_are_in_the_format_of_prometheus(monitor: Monitor) -> None:
+    monitor.registry.register(
+        Figures(lambda: [Figure("psi", "Drift.", 0.25), Figure("lag", "Lag.", 1, {"p": "0"})])
+    )
+    monitor.begun("consume")
+    with address(monitor) as where:
+        status, text = get(f"{where}/metrics")
+    assert status == 200
+    lines = text.splitlines()
+    assert "# HELP fraudstream_psi Drift." in lines
+    assert "fraudstream_psi 0.25" in lines
+    assert 'fraudstream_lag{p="0"} 1.0' in lines
+    assert "fraudstream_healthy 1.0" in lines
+    assert any(line.startswith("process_resident_memory_bytes ") for line in lines)
+    assert not any("_created" in line for line in lines)
+
+
+def test_nothing_is_served_where_no_port_is_set(monitor: Monitor) -> None:
+    before = threading.active_count()
+    with served(MetricsSettings(), monitor.health, monitor.registry) as where:
+        assert where is None
+        assert threading.active_count() == before
+
+
+def test_a_port_that_is_taken_is_a_sentence_with_the_next_step(monitor: Monitor) -> None:
+    with address(monitor) as where:
+        taken = MetricsSettings(port=int(where.rsplit(":", 1)[1]))
+        with (
+            pytest.raises(SettingsError, match="cannot be served at") as caught,
+            served(taken, monitor.health, monitor.registry),
+        ):
+            pass
+    assert "--metrics-port" in caught.value.hint
