@@ -5,6 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -238,12 +241,38 @@ def test_what_cannot_be_scored_is_refused_in_a_sentence(
     assert not out.exists()
 
 
-def pipe(model: Path, *arguments: str) -> "subprocess.Popen[bytes]":
+@contextmanager
+def pipe(model: Path, *arguments: str) -> "Iterator[Pipe]":
+    """The real program at the end of a pipe; killed where a test fails before its end."""
     command = [sys.executable, "-m", "fraudstream", "score", "--data", "-", "--model", str(model), *arguments]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("FRAUDSTREAM_")}
-    return subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=clean
-    )
+    kinds = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, env=clean, **kinds) as process:  # type: ignore[call-overload]
+        try:
+            yield Pipe(process)
+        finally:
+            process.kill()
+
+
+@dataclass
+class Pipe:
+    """What a test does with it."""
+
+    process: "subprocess.Popen[bytes]"
+
+    def answer(self, line: bytes) -> dict[str, Any]:
+        """Write a line, and wait for its answer before there is another one."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(line)
+        self.process.stdin.flush()
+        document: dict[str, Any] = json.loads(self.process.stdout.readline())
+        return document
+
+    def end(self, rest: bytes | None = None) -> tuple[int, list[dict[str, Any]], str]:
+        """Write the rest and close: exit code, the answers to the rest, and what was said."""
+        out, err = self.process.communicate(rest, timeout=300)
+        return self.process.returncode, [json.loads(line) for line in out.splitlines()], err.decode()
 
 
 def test_lines_from_a_pipe_are_answered_as_they_come(
@@ -255,24 +284,13 @@ def test_lines_from_a_pipe_are_answered_as_they_come(
     # In a message of the topic a device that is not known is an empty text; a null is refused there.
     texts = [row | {"timestamp": row["timestamp"].isoformat(), "device": row["device"] or ""} for row in rows]
     lines = [json.dumps(text).encode() + b"\n" for text in texts]
-    process = pipe(model)
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write(lines[0])
-    process.stdin.flush()
-    first = json.loads(process.stdout.readline())
-    rest = [
-        b"\n",
-        b"hello\n",
-        lines[1],
-        b'{"user_id": 7}\n',
-        b"x" * 1_500_000 + b"\n",
-        *lines[2:-1],
-        lines[-1].rstrip(),
-    ]
-    out, err = process.communicate(b"".join(rest), timeout=120)
-    found = [first, *map(json.loads, out.splitlines())]
-    assert process.returncode == 0
+    bad = [b"hello\n", b'{"user_id": 7}\n', b"x" * 1_500_000 + b"\n"]
+    rest = [b"\n", bad[0], lines[1], *bad[1:], *lines[2:-1], lines[-1].rstrip()]
+    with pipe(model) as process:
+        first = process.answer(lines[0])
+        code, others, said = process.end(b"".join(rest))
+    found = [first, *others]
+    assert code == 0
     assert risks([d for d in found if "risk" in d]) == pytest.approx(expected, abs=1e-9)
     refused = {d["line"]: d["rejected"] for d in found if "rejected" in d}
     assert sorted(refused) == [3, 5, 6]
@@ -280,18 +298,17 @@ def test_lines_from_a_pipe_are_answered_as_they_come(
     assert "user_id" in refused[5]
     assert refused[6] == "a line of more than 1,048,576 bytes"
     assert [d.get("line") for d in found[1:5]] == [3, None, 5, 6]
-    assert b"1,500 decisions" in err
-    assert b"3 refused" in err
+    assert "1,500 decisions" in said
+    assert "3 refused" in said
 
 
 def test_a_line_may_lack_what_the_model_does_not_look_at(tmp_path: Path) -> None:
     """Other names with --map; no device, no place, no id; nonsense where the truth stands."""
     model = written(tmp_path / "plain", *packed("plain", ensemble(("amount", 60.0, -2.0, 1.0))))
     line = {"card": "u1", "when": "2024-05-01T12:00:00Z", "amount": 80, "is_fraud": "maybe", "first_name": 7}
-    process = pipe(model, "--map", "card=user_id", "--map", "when=timestamp")
-    out, err = process.communicate((json.dumps(line) + "\n{}\n").encode(), timeout=120)
-    assert process.returncode == 0, err
-    scored, refused = map(json.loads, out.splitlines())
+    with pipe(model, "--map", "card=user_id", "--map", "when=timestamp") as process:
+        code, (scored, refused), _ = process.end((json.dumps(line) + "\n{}\n").encode())
+    assert code == 0
     assert (scored["transaction_id"], scored["user_id"], scored["flagged"]) == ("line-1", "u1", True)
     assert refused["line"] == 2
     assert "user_id" in refused["rejected"]
@@ -299,23 +316,20 @@ def test_a_line_may_lack_what_the_model_does_not_look_at(tmp_path: Path) -> None
 
 def test_a_signal_ends_the_wait_with_whole_answers(model: Path) -> None:
     """SIGTERM while it waits: exit code 130, what was answered stands, and what it did is said."""
-    process = pipe(model)
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write(json.dumps(GOOD | {"merchant_id": "m"}).encode() + b"\n")
-    process.stdin.flush()
-    assert json.loads(process.stdout.readline())["transaction_id"] == "t-1"
-    process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=60)
-    assert (process.returncode, out) == (ExitCode.INTERRUPTED, b"")
-    assert b"1 decisions" in err
-    assert b"Traceback" not in err
+    with pipe(model) as process:
+        assert process.answer(json.dumps(GOOD | {"merchant_id": "m"}).encode() + b"\n")["user_id"] == "u-1"
+        process.process.send_signal(signal.SIGTERM)
+        code, rest, said = process.end()
+    assert (code, rest) == (ExitCode.INTERRUPTED, [])
+    assert "1 decisions" in said
+    assert "Traceback" not in said
 
 
 def test_an_empty_pipe_is_no_error(model: Path) -> None:
-    out, err = (process := pipe(model)).communicate(b"", timeout=60)
-    assert (process.returncode, out) == (0, b"")
-    assert b"0 decisions" in err
+    with pipe(model) as process:
+        code, found, said = process.end(b"")
+    assert (code, found) == (0, [])
+    assert "0 decisions" in said
 
 
 def test_a_file_needs_no_spark_no_kafka_no_database_and_no_scikit_learn(model: Path, data: Path) -> None:
