@@ -1,0 +1,134 @@
+"""What the figures of model and streams mean: what is wrong, and what to do."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from fraudstream.store.findings import Finding, duration, figures, findings, wilson
+from fraudstream.store.health import Champion, Drift, Latency, Pace, Reviews, Snapshot
+from fraudstream.store.pipeline import Progress
+
+DAY = datetime(2026, 3, 1, tzinfo=UTC)
+NOTHING = Snapshot(None, Reviews(0, 0, 0, 0, None), Pace(None, 0), None, Latency(0, None, None, None), [], 0)
+WELL = Snapshot(
+    Champion("m1", "isolation_forest", 0.71, 0.005),
+    Reviews(500, 30, 70, 400, 7200.0),
+    Pace(100_000, 520),
+    Drift(DAY, 100_000, 0.02, 0.0004),
+    Latency(30_000, 9.0, 20.0, 45.0),
+    [Progress("consume", "transactions", p, 100, 100 + p, 50.0, DAY, age) for p, age in ((0, 4.0), (1, 3.0))],
+    0,
+)
+
+
+def of(found: Snapshot, name: str) -> Finding | None:
+    return next((finding for finding in findings(found) if finding.name == name), None)
+
+
+def test_a_system_that_is_well_says_so_in_figures() -> None:
+    said = {finding.name: finding.sentence for finding in findings(WELL)}
+    assert all(finding.ok and not finding.hint for finding in findings(WELL))
+    assert said == {
+        "stream consume": "consume on transactions: 50 messages a second, 1 wait.",
+        "latency": "30,000 decisions in 5 minutes: half within 9 ms, 95 % within 20 ms, 99 % within 45 ms.",
+        "model": "m1 (isolation_forest), flags risk ≥ 0.710.",
+        "alert rate": "520 of 100,000 decisions of 24 hours, 0.52%; the budget is 0.50%.",
+        "alerts": "500 in 30 days, 400 not judged; of those judged 30% were fraud (22% to 40%), judged after 2 hours.",
+        "drift": "2026-03-01: stability index 0.020 over 100,000 scores: as in training.",
+    }
+
+
+def test_an_empty_database_lacks_a_model_and_nothing_else() -> None:
+    assert [(finding.name, finding.ok) for finding in findings(NOTHING)] == [
+        ("model", False),
+        ("alerts", True),
+    ]
+    lacking = of(NOTHING, "model")
+    assert lacking is not None
+    assert "fraudstream train" in lacking.hint
+
+
+@pytest.mark.parametrize(
+    ("stream", "lag", "ok", "words"),
+    [
+        ("consume scores", 7, False, "does not run, and 7 messages wait. It last spoke 2 hours ago."),
+        ("consume scores", 0, True, "does not run. It last spoke 2 hours ago, with nothing left to do."),
+    ],
+)
+def test_a_stream_that_fell_silent_is_a_matter_where_messages_wait(
+    stream: str, lag: int, ok: bool, words: str
+) -> None:
+    silent = [Progress(stream, "topic", 0, 10, 10 + lag, 50.0, DAY, 7200.0)]
+    found = of(replace(WELL, streams=silent), f"stream {stream}")
+    assert found is not None
+    assert found.ok is ok
+    assert words in found.sentence
+    assert ("`fraudstream consume scores`" in found.hint) is not ok
+
+
+@pytest.mark.parametrize(
+    ("scores", "alerts", "ok"),
+    [
+        (100_000, 1_400, False),
+        (100_000, 1_050, True),  # twice the budget and a bit is not far more
+        (100, 2, True),  # four times the budget, by chance
+        (100_000, 0, False),
+        (1_000, 0, True),
+        (None, 0, None),
+        (0, 0, None),
+    ],
+)
+def test_far_more_alerts_than_the_budget_or_none_at_all_is_a_matter(
+    scores: int | None, alerts: int, ok: bool | None
+) -> None:
+    found = of(replace(WELL, pace=Pace(scores, alerts)), "alert rate")
+    assert (found.ok if found else None) is ok
+
+
+@pytest.mark.parametrize(
+    ("psi", "by_chance", "ok", "words"),
+    [
+        (0.05, 0.001, True, "as in training"),
+        (0.15, 0.001, True, "shifted a little"),
+        (0.40, 0.001, False, "not those of the training any more"),
+        (0.40, 0.2, True, "as in training"),  # few scores scatter
+    ],
+)
+def test_drift_is_told_from_the_scatter_of_few_scores(
+    psi: float, by_chance: float, ok: bool, words: str
+) -> None:
+    found = of(replace(WELL, drift=Drift(DAY, 100, psi, by_chance)), "drift")
+    assert found is not None
+    assert found.ok is ok
+    assert words in found.sentence
+
+
+def test_messages_that_could_not_be_read_are_named_with_what_to_do() -> None:
+    found = of(replace(WELL, rejected=3), "rejected")
+    assert found is not None
+    assert found.ok
+    assert "fraudstream rejected replay" in found.hint
+
+
+def test_figures_of_one_name_follow_each_other_and_unmeasured_ones_are_left_out() -> None:
+    """As Prometheus wants them."""
+    two = [*WELL.streams, Progress("score", "transactions", 0, 1, 1, 9.0, DAY, 1.0)]
+    names = [figure.name for figure in figures(replace(WELL, streams=two))]
+    runs = [name for place, name in enumerate(names) if place == 0 or names[place - 1] != name]
+    assert len(runs) == len(set(runs))
+    assert {"alert_precision", "score_drift_psi", "lag_messages", "said_age_seconds"} <= set(names)
+    left = {figure.name: figure.value for figure in figures(NOTHING)}
+    assert left == {"recent_alerts": 0, "rejected_waiting": 0}
+
+
+def test_an_interval_holds_the_share_and_stays_between_0_and_1() -> None:
+    """Wilson's, as in Newcombe (1998), table I: 81 of 263, and 0 of 20."""
+    assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)
+    assert wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=1e-4)
+
+
+def test_a_time_span_is_said_in_the_unit_that_fits() -> None:
+    assert [duration(s) for s in (5, 119, 120, 7200, 200_000)] == [
+        "5 s", "119 s", "2 minutes", "2 hours", "2 days",
+    ]  # fmt: skip
