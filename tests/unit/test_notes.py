@@ -1,0 +1,168 @@
+"""An alert on the terminal: a colleague's note, whatever a stranger put into the transaction."""
+
+import json
+import shlex
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from fraudstream.cli import note
+from fraudstream.store.explanation import Explanation
+from fraudstream.store.feedback import Alert, Label, Past, Score
+
+AT = datetime(2026, 3, 1, 13, 5, tzinfo=UTC)
+ALERT = Alert(
+    transaction_id="t-1",
+    user_id="u-77",
+    timestamp=AT,
+    amount=3204.0,
+    device="iPhone 15",
+    location="Paris",
+    transaction_location="Lyon",
+    merchant_id="m-5",
+    currency="EUR",
+    risk=0.934,
+    rules=["travel"],
+    model_version="m1",
+    scored_at=AT + timedelta(seconds=1),
+    sent_at=AT,
+    stored_at=AT,
+    reasons=[
+        {
+            "feature": "amount_to_user_mean",
+            "contribution": 0.3,
+            "value": 41.0,
+            "sentence": "3,204.00 is 41 times …",
+        },
+        {"rule": "travel", "severity": "high", "sentence": "10,000 km in 20 minutes"},
+    ],
+    features={"amount": 3204.0},
+    verdict=None,
+    reviewed_at=None,
+    reviewed_by=None,
+    note=None,
+    truth=None,
+)
+PAST = Past("t-1", "u-77", AT, 3204.0, "EUR", "iPhone 15", "Paris", "Lyon", "m-5", 0.934, True, None)
+EARLIER = replace(
+    PAST,
+    transaction_id="t-0",
+    timestamp=AT - timedelta(hours=1),
+    amount=20.0,
+    risk=None,
+    flagged=False,
+    verdict=False,
+)
+FLAGGED = Explanation(ALERT, ALERT, None, PAST, 0.71, [], [EARLIER, PAST])
+
+
+def label(is_fraud: bool, by: str | None = "ann", note: str | None = None) -> Label:
+    return Label("t-1", is_fraud, AT + timedelta(days=1), by, note)
+
+
+Printed = Callable[[], str]
+
+
+@pytest.fixture
+def printed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Printed:
+    """What was printed, on a terminal of 100 columns."""
+    monkeypatch.setenv("COLUMNS", "100")
+    return lambda: capsys.readouterr().out
+
+
+def test_a_flagged_transaction_reads_like_a_note(printed: Printed) -> None:
+    note.show(FLAGGED)
+    lines = [line.rstrip() for line in printed().splitlines()]
+    assert lines == [
+        "Transaction t-1   risk 0.93   flagged",
+        "On Sunday 1 March 2026, 13:05:00 UTC, customer u-77 paid 3,204.00 EUR at m-5 in Lyon, from iPhone",
+        "15; home is Paris.",
+        "",
+        "Why it was flagged",
+        "  1. 3,204.00 is 41 times …",
+        "  2. rule travel: 10,000 km in 20 minutes",
+        "",
+        "Model m1 gave it a risk of 0.934, and flags from 0.710 on.",
+        "",
+        "What the customer did around it",
+        "  when (UTC)            amount where device    merchant risk",
+        "   1 Mar 12:05:00    20.00 EUR Lyon  iPhone 15 m-5      -    legitimate",
+        ">  1 Mar 13:05:00 3,204.00 EUR Lyon  iPhone 15 m-5      0.93 flagged",
+        "",
+        "Nobody has judged it yet.",
+        "Next, one of:",
+        "  fraudstream label t-1 --fraud",
+        "  fraudstream label t-1 --legit",
+    ]
+
+
+def test_what_people_said_stands_in_the_note_with_the_way_back(printed: Printed) -> None:
+    note.show(replace(FLAGGED, labels=[label(False, "bob"), label(True, note="card stolen")]))
+    text = " ".join(printed().split())
+    assert "ann called it fraud on Monday 2 March 2026, 13:05:00 UTC: card stolen" in text
+    assert "Before, people said otherwise (1 earlier label); the latest counts." in text
+    assert "Next, if that was wrong: fraudstream label t-1 --legit" in text
+
+
+def test_a_rule_that_flagged_alone_is_named() -> None:
+    found = replace(FLAGGED, alert=replace(ALERT, risk=0.2))
+    assert note.decided(found) == (
+        "Model m1 gave it a risk of 0.200, and flags from 0.710 on: the model alone would have let it pass."
+        " The rule travel flagged it."
+    )
+
+
+def test_a_transaction_that_was_not_flagged_or_not_scored_gets_a_clear_sentence() -> None:
+    score = Score("t-1", "u-77", AT, 20.0, 0.2, False, [], "m1", AT)
+    assert note.decided(Explanation(score, None, score, PAST, None, [], [])) == (
+        "It was not flagged. Model m1 gave it a risk of 0.200. No rule matched either."
+        " Reasons are worked out for flagged ones only."
+    )
+    assert note.decided(Explanation(PAST, None, None, PAST, None, [], [])).startswith(
+        "It is stored and was not scored: it came before `fraudstream score` began"
+    )
+
+
+def test_an_alert_whose_transaction_is_not_stored_yet_can_be_explained(printed: Printed) -> None:
+    note.show(replace(FLAGGED, transaction=None, history=[]))
+    text = printed()
+    assert "flagged, not stored yet" in text
+    assert "What the customer did" not in text
+
+
+def test_what_a_stranger_sent_is_shown_and_never_obeyed(printed: Printed) -> None:
+    """Terminal codes, markup, text direction and a shell's own characters, in every text of a transaction."""
+    evil = "[bold]x[/bold]\x1b[2J\x07\u202e[/]'; rm -rf /"
+    alert = replace(
+        ALERT, transaction_id=evil, user_id=evil, device=evil, location=evil, transaction_location=evil,
+        merchant_id=evil, currency=evil, reasons=[{"rule": evil, "severity": "low", "sentence": evil}],
+    )  # fmt: skip
+    past = replace(PAST, transaction_id=evil, device=evil, transaction_location=evil, merchant_id=evil)
+    note.show(Explanation(alert, alert, None, past, 0.7, [label(True, evil, evil)], [past]))
+    note.show_list([alert])
+    note.show_line(alert, as_json=False)
+    text = printed()
+    assert "[bold]x[/bold]" in text
+    assert r"\x1b[2J" in text
+    assert not any(c in text for c in "\x1b\x07\u202e")
+    (command,) = [line for line in text.splitlines() if line.startswith("  fraudstream label")]
+    assert shlex.split(command)[:2] == ["fraudstream", "label"]
+    assert shlex.split(command)[3:] == ["--legit"]
+
+
+def test_an_id_is_never_broken_in_a_list(printed: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is there to be copied."""
+    monkeypatch.setenv("COLUMNS", "40")
+    note.show_list([replace(ALERT, transaction_id="7a4f5259c43183d9-000000000101", verdict=True)])
+    first = printed().splitlines()[0]
+    assert first == " 1 Mar 13:05:01  0.93  3,204.00 EUR  u-77  7a4f5259c43183d9-000000000101  fraud"
+
+
+def test_a_line_of_a_stream_is_one_json_object(printed: Printed) -> None:
+    note.show_line(ALERT, as_json=True)
+    (line,) = printed().splitlines()
+    document = json.loads(line)
+    assert {"transaction_id", "risk", "reasons", "rules", "model_version", "scored_at"} <= set(document)
+    assert document["scored_at"] == "2026-03-01T13:05:01+00:00"
