@@ -95,3 +95,15 @@ def test_spark_gives_the_risk_that_scikit_learn_gives(
     risk = np.array([row.risk for row in scored.selectExpr(f"{ensemble.link.sql()} as risk").collect()])
     assert np.abs(risk - expected(x)).max() < 1e-9
     assert np.abs(risk - ensemble.risk(x)).max() < 1e-12
+
+
+def test_executors_that_do_not_see_the_drivers_disk_can_score(spark: SparkSession, tmp_path: Path) -> None:
+    """Loading runs no job: the driver reads the files itself, and the trees travel with the query."""
+    ensemble, _ = isolation_forest(*sample(500, seed=0))
+    context = spark.sparkContext
+    context.setJobGroup("load", "loading a model")
+    try:
+        load_spark(spark, ensemble, tmp_path / "model")
+    finally:
+        context.setLocalProperty("spark.jobGroup.id", None)  # type: ignore[arg-type]
+    assert list(context.statusTracker().getJobIdsForGroup("load")) == []

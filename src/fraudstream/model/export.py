@@ -1,73 +1,57 @@
 """Tree tables in Spark ML's own on-disk format, so that the JVM scores them with no Python and no jar of ours.
 
-What the format wants, as Spark 4.2 reads it:
-- node ids are positions in pre-order; leaves have leftChild = rightChild = -1 and gain = -1;
+Spark has two: Parquet, which its executors read, and since 4.1 plain files, which the driver reads alone. Ours is the
+second: the executors of a cluster do not see the driver's disk. What it wants, as Spark 4.2 reads it:
+- numbers as Java's DataOutput writes them, big-endian, an array after its length, a text after its length in two bytes;
+- node ids are positions in pre-order; leaves have leftChild = rightChild = -1, gain = -1 and no threshold;
 - RandomForestRegressionModel divides by the *parameter* numTrees (default 20), not by the number of trees;
 - `impurity` must stand in the model's paramMap and in every tree's defaultParamMap.
 """
 
 import json
+import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from fraudstream.model.trees import Ensemble
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-SPLIT = pa.struct(
+NODE = np.dtype(
     [
-        ("featureIndex", pa.int32()),
-        ("leftCategoriesOrThreshold", pa.list_(pa.float64())),
-        ("numCategories", pa.int32()),
+        ("tree", ">i4"),
+        ("node", ">i4"),
+        ("prediction", ">f8"),
+        ("impurity", ">f8"),
+        ("statistics_length", ">i4"),
+        ("statistics", ">f8", 3),
+        ("raw_count", ">i8"),
+        ("gain", ">f8"),
+        ("left", ">i4"),
+        ("right", ">i4"),
+        ("feature", ">i4"),
+        ("thresholds", ">i4"),
+        ("threshold", ">f8"),
+        ("categories", ">i4"),
     ]
 )
-NODE = pa.struct(
-    [
-        ("id", pa.int32()),
-        ("prediction", pa.float64()),
-        ("impurity", pa.float64()),
-        ("impurityStats", pa.list_(pa.float64())),
-        ("rawCount", pa.int64()),
-        ("gain", pa.float64()),
-        ("leftChild", pa.int32()),
-        ("rightChild", pa.int32()),
-        ("split", SPLIT),
-    ]
-)
+"""A node of Spark's file `data`; `threshold` is there where `thresholds` is 1."""
 SPARK_CLASS = {"mean": "RandomForestRegressionModel", "sum": "GBTRegressionModel"}
 """Which of Spark's models combines trees that way."""
 PARAMETERS = {"featuresCol": "features", "predictionCol": "prediction"}
 
 
 def write_spark(ensemble: Ensemble, path: Path, spark_version: str) -> None:
-    """Write `ensemble` into the new directory `path`, as Spark ML would have saved it.
+    """Write `ensemble` into the new directory `path`, as Spark ML would have saved it on the driver's disk.
 
     Raises FileExistsError where `path` exists.
     """
     path.mkdir(parents=True)
-    for part in ("data", "treesMetadata", "metadata"):
-        (path / part).mkdir()
-    pq.write_table(_data(ensemble), path / "data" / "part-00000.parquet")
-    tree = {
-        "class": "org.apache.spark.ml.regression.DecisionTreeRegressionModel",
-        "timestamp": 0,
-        "sparkVersion": spark_version,
-        "paramMap": {},
-        "defaultParamMap": {"impurity": "variance"},
-    }
-    trees = pa.table(
-        {
-            "treeID": pa.array(range(ensemble.trees), pa.int32()),
-            "metadata": [json.dumps({**tree, "uid": f"tree_{t}"}) for t in range(ensemble.trees)],
-            "weights": pa.array([1.0] * ensemble.trees, pa.float64()),
-        }
-    )
-    pq.write_table(trees, path / "treesMetadata" / "part-00000.parquet")
+    (path / "data").write_bytes(_nodes(ensemble))
+    (path / "treesMetadata").write_bytes(_trees(ensemble.trees, spark_version))
     parameters: dict[str, Any] = {**PARAMETERS, "impurity": "variance"}
     if ensemble.combine == "mean":
         parameters["numTrees"] = ensemble.trees
@@ -81,55 +65,58 @@ def write_spark(ensemble: Ensemble, path: Path, spark_version: str) -> None:
         "numFeatures": len(ensemble.features),
         "numTrees": ensemble.trees,
     }
-    (path / "metadata" / "part-00000").write_text(json.dumps(metadata) + "\n", encoding="utf-8")
+    (path / "metadata").write_text(json.dumps(metadata), encoding="utf-8")
 
 
-def _data(ensemble: Ensemble) -> pa.Table:
-    """The nodes as Spark's `treeID, nodeData`."""
-    nodes = ensemble.nodes
-    column = {name: nodes[name].to_numpy() for name in nodes.column_names}
+def _trees(count: int, spark_version: str) -> bytes:
+    """Number, description and weight of each tree."""
+    tree = {
+        "class": "org.apache.spark.ml.regression.DecisionTreeRegressionModel",
+        "timestamp": 0,
+        "sparkVersion": spark_version,
+        "paramMap": {},
+        "defaultParamMap": {"impurity": "variance"},
+    }
+    written = [struct.pack(">i", count)]
+    for number in range(count):
+        text = json.dumps({**tree, "uid": f"tree_{number}"}).encode("ascii")
+        written.append(struct.pack(f">iH{len(text)}sd", number, len(text), text, 1.0))
+    return b"".join(written)
+
+
+def _nodes(ensemble: Ensemble) -> bytes:
+    """Every node of every tree."""
+    column = {name: ensemble.nodes[name].to_numpy() for name in ensemble.nodes.column_names}
     inner = column["left"] >= 0
-    size = len(inner)
-    thresholds = pa.ListArray.from_arrays(
-        pa.array(np.concatenate([[0], np.cumsum(inner)]), pa.int32()), pa.array(column["threshold"][inner])
-    )
-    counts = np.zeros((size, 3))
-    counts[:, 0] = column["count"]
-    statistics = pa.ListArray.from_arrays(
-        pa.array(np.arange(size + 1) * 3, pa.int32()), pa.array(counts.ravel())
-    )
-    split = pa.StructArray.from_arrays(
-        [
-            pa.array(column["feature"], pa.int32()),
-            thresholds,
-            pa.array(np.full(size, -1), pa.int32()),
-        ],
-        fields=list(SPLIT),
-    )
-    node = pa.StructArray.from_arrays(
-        [
-            pa.array(column["node"], pa.int32()),
-            pa.array(column["value"], pa.float64()),
-            pa.array(np.zeros(size)),
-            statistics,
-            pa.array(column["count"], pa.int64()),
-            pa.array(np.where(inner, 0.0, -1.0)),
-            pa.array(column["left"], pa.int32()),
-            pa.array(column["right"], pa.int32()),
-            split,
-        ],
-        fields=list(NODE),
-    )
-    return pa.table({"treeID": pa.array(column["tree"], pa.int32()), "nodeData": node})
+    node = np.zeros(len(inner), NODE)
+    for name in ("tree", "node", "left", "right", "feature", "threshold"):
+        node[name] = column[name]
+    node["prediction"] = column["value"]
+    node["statistics_length"] = 3
+    node["statistics"][:, 0] = column["count"]
+    node["raw_count"] = column["count"]
+    node["gain"] = np.where(inner, 0.0, -1.0)
+    node["thresholds"] = inner
+    node["categories"] = -1
+    # Leaves lose the bytes of a threshold that they do not have.
+    written = np.ones((len(node), NODE.itemsize), np.bool_)
+    start = NODE.itemsize - 12  # before `categories`, the last four bytes
+    written[~inner, start : start + 8] = False
+    return struct.pack(">i", len(node)) + node.view(np.uint8).reshape(written.shape)[written].tobytes()
 
 
 def load_spark(spark: "SparkSession", ensemble: Ensemble, path: Path) -> Any:
     """Write `ensemble` at `path` and load it: a transformer that adds `prediction` to a vector column `features`.
 
-    `ensemble.link.sql("prediction")` makes `risk` of it. A local path: with executors elsewhere the driver
-    still reads the files and the model travels inside the plan.
+    `ensemble.link.sql("prediction")` makes `risk` of it. No executor reads the path; the trees travel with the query.
     """
     from pyspark.ml import regression
 
     write_spark(ensemble, path, spark.version)
-    return getattr(regression, SPARK_CLASS[ensemble.combine]).load(path.resolve().as_uri())
+    # Belongs to the thread; each of Python's has one of Java's to itself.
+    local: Any = spark._jvm.org.apache.spark.ml.util.ReadWriteUtils.localSavingModeState()  # type: ignore[union-attr]  # noqa: SLF001
+    local.set(True)
+    try:
+        return getattr(regression, SPARK_CLASS[ensemble.combine]).load(str(path.resolve()))
+    finally:
+        local.remove()
