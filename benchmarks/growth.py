@@ -1,0 +1,127 @@
+"""What more rows and more partitions do to `consume all`: its pace from the first to the last million, and its memory.
+
+One run stores ten million messages; the pace of its last million stands beside that of its second (the first
+compiles and connects). Meanwhile the memory of the driver, of the JVM and of the Python workers is looked at
+twice a second. Then a quarter of a million messages each in topics of 1, 2, 4 and 8 partitions.
+
+    python benchmarks/growth.py [--count N] [--share N] [--quick] [--json]
+
+Needs Kafka and PostgreSQL, as consume.py does, and 8 GB of disk.
+"""
+
+import contextlib
+import statistics
+import threading
+import time
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, Self
+
+import psutil
+from measure import Line, options, report
+from stage import ALL, consume, fill, part, scratch, spark_session, topic
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from fraudstream.settings import Settings
+
+PARTITIONS = (1, 2, 4, 8)
+GROWS_BY = 1.1
+"""Memory at the end beside that after a tenth of the way: what is above is no longer flat."""
+SLOWS_BY = 0.8
+"""Pace of the last tenth beside that of the second one."""
+
+
+class Memory:
+    """Megabytes of the driver, the JVM and the Python workers, twice a second.
+
+    Of the workers the proportional size: what they share since they were forked counts once.
+    """
+
+    def __init__(self) -> None:
+        self.seen: list[dict[str, float]] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        root = psutil.Process()
+        while not self._stop.wait(0.5):
+            found = defaultdict[str, float](float)
+            for process in (root, *root.children(recursive=True)):
+                with contextlib.suppress(psutil.Error):  # it ended while we looked
+                    found[part(process)] += process.memory_full_info().pss / 2**20
+            self.seen.append(dict(found))
+
+    def line(self, name: str) -> Line:
+        """The median of the last tenth beside that of the second."""
+        values = [found.get(name, 0.0) for found in self.seen]
+        tenth = max(len(values) // 10, 1)
+        before, after = (
+            statistics.median(values[tenth : 2 * tenth] or values),
+            statistics.median(values[-tenth:]),
+        )
+        return Line(
+            f"memory, {name}", after, "MiB", "after a tenth of the way", before, before / after,
+            f"grows by less than {GROWS_BY - 1:.0%}", after / before < GROWS_BY, f"largest {max(values):,.0f} MiB",
+        )  # fmt: skip
+
+
+def rows(spark: "SparkSession", settings: "Settings", count: int) -> tuple[list[Line], dict[str, Any]]:
+    """One long run."""
+    fill(settings, count)
+    with Memory() as memory:
+        _, batches = consume(spark, settings, ALL)
+    (seen,) = batches.seen.values()
+    tenth = max(len(seen) // 10, 1)
+    early, late = (
+        sum(n for n, _ in some) / sum(s for _, s in some)
+        for some in (seen[tenth : 2 * tenth] or seen, seen[-tenth:])
+    )
+    pace = Line(
+        f"consume all, last tenth of {count:,}", late, "rows/s", "its second tenth", early, late / early,
+        f"≥ {SLOWS_BY:g} times", late / early >= SLOWS_BY,
+    )  # fmt: skip
+    parts = [memory.line(name) for name in ("driver", "Java", "Python workers")]
+    return [pace, *parts], {"batches": seen, "memory_mib": memory.seen[:: max(len(memory.seen) // 60, 1)]}
+
+
+def partitions(spark: "SparkSession", settings: "Settings", count: int) -> list[Line]:
+    """The same messages in topics of other widths, each twice; the better run counts, as the first compiles."""
+    paces: dict[int, float] = {}
+    for wide in PARTITIONS:
+        with topic(settings, wide) as own:
+            fill(own, count)
+            runs = []
+            for _ in range(2):
+                began = time.perf_counter()
+                consume(spark, own, ALL)
+                runs.append(count / (time.perf_counter() - began))
+            paces[wide] = max(runs)
+    return [
+        Line(
+            f"consume all, {wide} partitions", pace, "rows/s", "1 partition", paces[1], pace / paces[1],
+            note="from start to end",
+        )
+        for wide, pace in paces.items()
+        if wide > 1
+    ]  # fmt: skip
+
+
+def main() -> None:
+    chosen = options(__doc__, count=10_000_000, share=250_000)
+    with scratch() as settings, spark_session(settings) as spark:
+        long, details = rows(spark, settings, chosen.count)
+        wide = partitions(spark, settings, chosen.share)
+    report("growth", [*long, *wide], chosen, count=chosen.count, **details)
+
+
+if __name__ == "__main__":
+    main()
