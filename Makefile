@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint faults down bench clean
+.PHONY: demo test lint faults down bench clean fuzz
 .DEFAULT_GOAL := demo
 
 $(VENV)/installed: pyproject.toml
@@ -43,3 +43,8 @@ down: $(VENV)/installed
 
 clean:
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+
+MINUTES ?= 10
+
+fuzz: $(VENV)/installed
+	$(BIN)/python tests/fuzz/run.py --minutes $(MINUTES)

@@ -3,7 +3,8 @@
 import csv
 import gzip
 import json
-from collections.abc import Iterable
+from codecs import getincrementaldecoder
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final, cast
@@ -87,8 +88,16 @@ def _csv(path: Path, magic: bytes) -> Raw:
         header = next(csv.reader(lines), [])
     if not header:
         raise InputError(f"{path} is empty.", hint="Give a CSV with a header and rows.")
-    table = pacsv.read_csv(
-        path,
+    with _opened(path, magic) as file:
+        table = _table(pa.PythonFile(_Utf8(file, path), mode="r"), header, skip)
+    skipped = {bad.row for bad in broken}
+    rows = range(1, table.num_rows + len(broken) + 1)
+    return Raw(table, [row for row in rows if row not in skipped] if skipped else None, broken)
+
+
+def _table(file: pa.NativeFile, header: Sequence[str], skip: Callable[[Any], str]) -> pa.Table:
+    return pacsv.read_csv(
+        file,
         # With several threads Arrow does not say which row was skipped.
         read_options=pacsv.ReadOptions(use_threads=False),
         parse_options=pacsv.ParseOptions(invalid_row_handler=skip, newlines_in_values=True),
@@ -96,9 +105,33 @@ def _csv(path: Path, magic: bytes) -> Raw:
             column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=True, null_values=[""]
         ),
     )
-    skipped = {bad.row for bad in broken}
-    rows = range(1, table.num_rows + len(broken) + 1)
-    return Raw(table, [row for row in rows if row not in skipped] if skipped else None, broken)
+
+
+class _Utf8:
+    """A file that is checked as Arrow reads it: Arrow itself cannot hand a bad row on whose bytes are no text."""
+
+    closed = False
+
+    def __init__(self, file: IO[bytes], path: Path) -> None:
+        self._file, self._path, self._line = file, path, 1
+        self._decoder = getincrementaldecoder("utf-8")()
+
+    def read(self, size: int) -> bytes:
+        """The next bytes. Raises InputError where they are no UTF-8."""
+        part = self._file.read(size)
+        try:
+            self._decoder.decode(part, final=not part)
+        except UnicodeDecodeError as error:
+            line = self._line + part.count(b"\n", 0, error.start)
+            raise InputError(
+                f"{self._path} is not UTF-8: line {line} has other bytes.",
+                hint=f"Convert it, for example: iconv -f latin1 -t utf-8 {self._path.name} > utf-8.csv",
+            ) from None
+        self._line += part.count(b"\n")
+        return part
+
+    def close(self) -> None:
+        """Arrow calls this; the file belongs to the caller."""
 
 
 def _ndjson(path: Path, magic: bytes, wanted: Iterable[str]) -> Raw:
