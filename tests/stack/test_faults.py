@@ -22,7 +22,8 @@ from fraudstream.local.kafka import EmbeddedKafka
 from fraudstream.local.postgres import EmbeddedPostgres
 from fraudstream.settings import Settings
 from fraudstream.store.connection import connect, translated
-from samples import message
+from hours import counted_hours, hourly
+from samples import decision, message
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,19 +54,32 @@ class Sender:
         self._produce(producer, count)
         assert producer.flush(60) == 0
 
+    @property
+    def topic(self) -> str:
+        """Where it sends to."""
+        return self.settings.kafka.transactions_topic
+
     def _producer(self) -> Producer:
-        kafka.ensure_topic(self.settings.kafka, self.settings.kafka.transactions_topic)
+        kafka.ensure_topic(self.settings.kafka, self.topic)
         properties = {"enable.idempotence": True, "queue.buffering.max.messages": 1_000_000, "log_level": 0}
         return Producer(kafka.client_config(self.settings.kafka) | properties)
 
     def _produce(self, producer: Producer, count: int) -> None:
-        done = sum(map(len, self.sent.values()))
+        done = self.done
         for n in range(done, done + count):
-            is_fraud, name = int(n % 50 == 0), f"t-{n:07d}"
-            value = message(transaction_id=name, is_fraud=is_fraud)
-            producer.produce(self.settings.kafka.transactions_topic, value, key=f"u{n % 97}".encode())
-            self.sent["fraud_transactions" if is_fraud else "transactions"].add(name)
+            for value in self._messages(n, f"t-{n:07d}"):
+                producer.produce(self.topic, value, key=f"u{n % 97}".encode())
         producer.poll(0)
+
+    @property
+    def done(self) -> int:
+        """How many transactions were sent."""
+        return sum(map(len, self.sent.values()))
+
+    def _messages(self, n: int, name: str) -> list[bytes]:
+        is_fraud = int(n % 50 == 0)
+        self.sent["fraud_transactions" if is_fraud else "transactions"].add(name)
+        return [message(transaction_id=name, is_fraud=is_fraud)]
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
@@ -86,36 +100,67 @@ class Sender:
             assert producer.flush(120) == 0
 
 
+class Scorer(Sender):
+    """Sends decisions, some of them twice: after a crash the scorer answers again, perhaps otherwise."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings, sent={"scores": set(), "alerts": set()})
+
+    @property
+    def topic(self) -> str:
+        """Where it sends to."""
+        return self.settings.kafka.scored_topic
+
+    @property
+    def done(self) -> int:
+        """How many transactions were judged."""
+        return len(self.sent["scores"])
+
+    def _messages(self, n: int, name: str) -> list[bytes]:
+        flagged = n % 50 == 0
+        self.sent["scores"].add(name)
+        if flagged:
+            self.sent["alerts"].add(name)
+        again = [decision(transaction_id=name, flagged=not flagged)] if n % 10 < 2 else []
+        return [decision(transaction_id=name, flagged=flagged), *again]
+
+
 def query(settings: Settings, sql: str) -> list[tuple[Any, ...]]:
     with translated(settings.postgres), connect(settings.postgres) as connection:
         return connection.execute(sql).fetchall()
 
 
-def progress(settings: Settings) -> int:
-    """How many messages the target `transactions` has passed; 0 while PostgreSQL is away or empty."""
+def progress(settings: Settings, target: str = "transactions") -> int:
+    """How many messages the target has passed; 0 while PostgreSQL is away or empty."""
     from fraudstream.errors import DatabaseError
 
     try:
-        found = query(
-            settings, "select sum(next_offset) from shop.stream_offsets where target = 'transactions'"
-        )
+        found = query(settings, f"select sum(next_offset) from shop.stream_offsets where target = '{target}'")
     except DatabaseError:
         return 0
     return int(found[0][0] or 0)
 
 
-def assert_exact(settings: Settings, sent: Sent) -> None:
-    """Nothing lost, nothing twice, nothing rejected, and the offsets at the topic's end."""
-    for table, names in sent.items():
+KINDS = {"fraud_transactions": "fraud"}
+"""What `shop.hourly` calls a table, where it is not the table's name."""
+
+
+def assert_exact(
+    settings: Settings, sender: Sender, targets: tuple[str, ...] = ("fraud", "transactions")
+) -> None:
+    """Nothing lost, nothing twice, nothing rejected, every hour counted, and the offsets at the topic's end."""
+    for table, names in sender.sent.items():
         stored = [row[0] for row in query(settings, f"select transaction_id from shop.{table}")]
         assert len(stored) == len(names)
         assert set(stored) == names
     assert query(settings, "select count(*) from shop.rejected") == [(0,)]
-    topic = kafka.find_topic(settings.kafka, settings.kafka.transactions_topic)
+    tables = {KINDS.get(table, table): table for table in sender.sent}
+    assert hourly(settings.postgres, *tables) == counted_hours(settings.postgres, **tables)
+    topic = kafka.find_topic(settings.kafka, sender.topic)
     assert topic is not None
     ends = {partition: bound.end for partition, bound in kafka.bounds(settings.kafka, topic).items()}
     offsets = "select partition, next_offset from shop.stream_offsets where target = '{}' and topic_id = '{}'"
-    for target in ("transactions", "fraud"):
+    for target in targets:
         assert dict(query(settings, offsets.format(target, topic.topic_id))) == ends
 
 
@@ -178,7 +223,31 @@ def test_twenty_killed_consumers_lose_and_double_nothing(
             assert alive == []
     with consumer(environment, tmp_path / "log", "--once") as process:
         assert process.wait(120) == 0, (tmp_path / "log").read_text()
-    assert_exact(settings, sender.sent)
+    assert_exact(settings, sender)
+
+
+@pytest.mark.timeout(1800)  # four starts of Spark: half a minute on an idle machine, minutes on a busy one
+def test_killed_consumers_of_decisions_keep_the_first_of_each(
+    settings: Settings, environment: dict[str, str], tmp_path: "Path"
+) -> None:
+    """Kill -9 twice under load, then the whole topic once more, read by two consumers at once."""
+    chance, scorer = random.Random(7), Scorer(settings)
+    for _ in range(2):
+        scorer.send(4000)
+        before = progress(settings, "scores") if _ else 0
+        with consumer(environment, tmp_path / "log", "scores", **SMALL_BATCHES) as process:
+            wait_until(lambda b=before: progress(settings, "scores") > b, 300, "progress")  # type: ignore[misc]
+            time.sleep(chance.uniform(0, 0.2))
+            chance.choice(tree(process)).kill()
+    with connect(settings.postgres) as connection:
+        connection.execute("update shop.stream_offsets set next_offset = 0")
+    with (
+        consumer(environment, tmp_path / "one", "scores", "--once", **SMALL_BATCHES) as one,
+        consumer(environment, tmp_path / "two", "scores", "--once", **SMALL_BATCHES) as two,
+    ):
+        assert one.wait(600) == 0, (tmp_path / "one").read_text()
+        assert two.wait(600) == 0, (tmp_path / "two").read_text()
+    assert_exact(settings, scorer, ("scores",))
 
 
 def test_two_consumers_of_one_target_store_each_message_once(
@@ -192,7 +261,7 @@ def test_two_consumers_of_one_target_store_each_message_once(
     ):
         assert one.wait(240) == 0, (tmp_path / "one").read_text()
         assert two.wait(240) == 0, (tmp_path / "two").read_text()
-    assert_exact(settings, sender.sent)
+    assert_exact(settings, sender)
 
 
 @pytest.fixture
@@ -231,7 +300,7 @@ def test_postgres_stopped_at_once_five_times_loses_nothing(
     assert "Traceback" not in (tmp_path / "log").read_text()
     with consumer(breakable.environment, tmp_path / "log", "--once", **name) as process:
         assert process.wait(120) == 0, (tmp_path / "log").read_text()
-    assert_exact(topic, sender.sent)
+    assert_exact(topic, sender)
 
 
 def test_a_killed_broker_loses_nothing(breakable: Any, topic: Settings, tmp_path: "Path") -> None:
@@ -255,7 +324,7 @@ def test_a_killed_broker_loses_nothing(breakable: Any, topic: Settings, tmp_path
         assert end(process) == 130, (tmp_path / "log").read_text()
     with consumer(breakable.environment, tmp_path / "log", "--once", **name) as process:
         assert process.wait(120) == 0, (tmp_path / "log").read_text()
-    assert_exact(topic, sender.sent)
+    assert_exact(topic, sender)
 
 
 def test_a_running_consumer_follows_its_topic(
@@ -277,4 +346,4 @@ def test_a_running_consumer_follows_its_topic(
         wait_until(lambda: progress(settings) == 8000, 300, "messages of the new topic")
         assert process.poll() is None
         assert end(process) == 130
-    assert_exact(settings, sender.sent)
+    assert_exact(settings, sender)
