@@ -1,38 +1,49 @@
-"""How many messages a second `produce --rate max` generates, encodes and gets acknowledged.
+"""Messages a second into Kafka: `fraudstream produce --rate max` beside what one writes first and beside Kafka's own tool.
 
-Beside it, in the same run and on the same topic settings, the loop that one writes first: `json.dumps` and `produce`
-for each message, once with messages made on the way (as `produce` makes its own) and once with messages that
-were ready. All three use the same librdkafka settings, so the difference is the program's own.
+The loop that one writes first is `json.dumps` and `produce` for each message, once with messages made on the way (as
+`produce` makes its own) and once with messages that were ready; all three use the same librdkafka settings, so
+the difference is the program's own. Kafka's tool, `kafka-producer-perf-test`, is Java: it repeats messages of a file, with
+the same guarantees, batches and compression. A last part looks at what `--rate 100` does, message by message.
 
-    python benchmarks/produce.py [--count N] [--rounds N] [--json]
+    python benchmarks/produce.py [--count N] [--rounds N] [--steady SECONDS] [--quick] [--json]
 
 Needs a broker: `fraudstream up`, or FRAUDSTREAM_KAFKA__BOOTSTRAP_SERVERS.
 """
 
-import argparse
 import json
 import os
-import platform
 import random
 import secrets
-import statistics
+import subprocess
+import tempfile
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-import confluent_kafka
 import numpy as np
+from connect import TOOLS
+from measure import Line, alone, beside, in_turns, options, report
+from stage import messages, remove_topic
 
-from fraudstream.kafka import admin, bounds, ensure_topic
+from fraudstream.kafka import bounds, client_config, ensure_topic, java_config
+from fraudstream.local.jars import ensure
+from fraudstream.local.java import find_java
 from fraudstream.producer.delivery import deliver, limited
 from fraudstream.producer.pace import FASTEST
+from fraudstream.producer.run import Simulation, produce
 from fraudstream.producer.sender import LINGER_FAST_MS, Sender
 from fraudstream.producer.simulated import Plan, simulated
-from fraudstream.settings import KafkaSettings, load
+from fraudstream.settings import KafkaSettings, Settings, load
 from fraudstream.simulate import SECOND, Encoder, Stream, World
+
+RATE = 100
+WINDOW_MS = 100
+"""A burst is more messages in such a window than the rate allows."""
 
 
 def ours(kafka: KafkaSettings, topic: str, count: int) -> None:
@@ -92,29 +103,93 @@ def ready(count: int) -> list[dict[str, Any]]:
     return [documents[n % len(documents)] for n in range(count)]
 
 
-def measured(kafka: KafkaSettings, count: int, way: Callable[[str], None]) -> dict[str, float]:
+def perf_test(settings: Settings, topic: str, count: int) -> None:
+    """Kafka's own tool, with messages like ours."""
+    properties = {
+        **java_config(settings.kafka),
+        "acks": "all", "enable.idempotence": "true", "compression.type": "lz4",
+        "linger.ms": str(LINGER_FAST_MS), "batch.size": "1000000", "buffer.memory": str(64 << 20),
+    }  # fmt: skip
+    with tempfile.TemporaryDirectory() as name:
+        payloads, config = Path(name) / "payloads", Path(name) / "producer.properties"
+        payloads.write_bytes(b"\n".join(messages(50_000)))
+        config.write_text("".join(f"{k}={v}\n" for k, v in properties.items()), encoding="utf-8")
+        command = [
+            str(find_java().binary),
+            "-Xmx1g",
+            "-cp",
+            os.pathsep.join(map(str, ensure(TOOLS, settings))),
+        ]
+        command += [
+            "org.apache.kafka.tools.ProducerPerformance",
+            "--topic",
+            topic,
+            "--num-records",
+            str(count),
+        ]
+        command += ["--payload-file", str(payloads), "--throughput", "-1", "--command-config", str(config)]
+        subprocess.run(command, check=True, capture_output=True, text=True)
+
+
+def measured(settings: Settings, count: int, way: Callable[[str], None]) -> tuple[float, float]:
     """Acknowledged messages a second, and CPU microseconds for each, by one way and into a new topic."""
-    topic = f"bench-{secrets.token_hex(4)}"
+    kafka, topic = settings.kafka, f"bench-{secrets.token_hex(4)}"
     made_topic = ensure_topic(kafka, topic)
-    wall, cpu = time.perf_counter(), time.process_time()
+    began, before = time.perf_counter(), os.times()
     way(topic)
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    seconds, after = time.perf_counter() - began, os.times()
     held = sum(b.end - b.first for b in bounds(kafka, made_topic).values())
     assert held == count, f"{held} of {count} messages are in the topic"
-    client = admin(kafka)
-    client.delete_topics([topic])[topic].result(30)
-    return {"per_second": count / wall, "cpu_us": cpu / count * 1e6}
+    remove_topic(kafka, topic)
+    return count / seconds, sum(after[i] - before[i] for i in range(4)) / count * 1e6
+
+
+def steady(kafka: KafkaSettings, seconds: int) -> list[Line]:
+    """What the broker's clock says of `produce --rate 100`: its pace, and the most messages in a tenth of a second."""
+    topic = f"bench-{secrets.token_hex(4)}"
+    own = kafka.model_copy(update={"transactions_topic": topic})
+    produce(Simulation(seed=42, users=3_000, fraud_rate=0.005), own, rate=RATE, count=RATE * seconds)
+    at = np.sort(_times(own, topic, RATE * seconds))
+    remove_topic(kafka, topic)
+    pace = (len(at) - 1) / (at[-1] - at[0]) * 1000
+    most = int((np.searchsorted(at, at + WINDOW_MS) - np.arange(len(at))).max())
+    return [
+        alone(
+            f"produce --rate {RATE}, off by",
+            abs(pace / RATE - 1) * 100,
+            "%",
+            at_most=1.0,
+            note=f"{pace:.2f} a second",
+        ),
+        alone(
+            f"produce --rate {RATE}, most in {WINDOW_MS} ms",
+            most,
+            "messages",
+            at_most=2 * RATE * WINDOW_MS / 1000,
+        ),
+    ]
+
+
+def _times(kafka: KafkaSettings, topic: str, count: int) -> Any:
+    """When the broker took each message, milliseconds."""
+    from confluent_kafka import Consumer
+
+    group = {"group.id": topic, "auto.offset.reset": "earliest"}
+    consumer = Consumer({**client_config(kafka), **group})
+    consumer.subscribe([topic])
+    times: list[int] = []
+    deadline = time.monotonic() + 60
+    while len(times) < count:
+        assert time.monotonic() < deadline, f"{len(times)} of {count} messages came back"
+        times += [message.timestamp()[1] for message in consumer.consume(count, 1.0)]
+    consumer.close()
+    return np.array(times)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--count", type=int, default=1_000_000, help="messages of a measurement")
-    parser.add_argument("--rounds", type=int, default=3, help="measurements of each way; the median counts")
-    parser.add_argument("--json", action="store_true", help="one JSON document instead of a table")
-    options = parser.parse_args()
-    kafka, count = load().kafka, options.count
+    chosen = options(__doc__, count=1_000_000, rounds=3, steady=30)
+    settings, count = load(), chosen.count
+    kafka = settings.kafka
     # The loops are slower; a third of the messages takes them as long.
     few = max(count // 3, 1)
     prepared = ready(few)
@@ -122,43 +197,29 @@ def main() -> None:
         "produce --rate max": (count, lambda topic: ours(kafka, topic, count)),
         "loop, messages made": (few, lambda topic: loop(kafka, topic, made(few))),
         "loop, messages ready": (few, lambda topic: loop(kafka, topic, iter(prepared))),
+        "kafka-producer-perf-test": (count, lambda topic: perf_test(settings, topic, count)),
     }
-    measured(kafka, few, lambda topic: ours(kafka, topic, few))  # the broker's first topic is its slowest
-    results: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
-    # Ways take turns, so that whatever else the machine does meets all of them.
-    for _ in range(options.rounds):
-        for name, (size, way) in ways.items():
-            results[name].append(measured(kafka, size, way))
-    table = {
-        name: {key: statistics.median(run[key] for run in runs) for key in runs[0]}
-        for name, runs in results.items()
-    }
-    best = table["produce --rate max"]["per_second"]
-    document = {
-        "benchmark": "produce",
-        "count": count,
-        "rounds": options.rounds,
-        "ways": {name: {k: round(v, 2) for k, v in row.items()} for name, row in table.items()},
-        "ratio": {name: round(best / row["per_second"], 2) for name, row in table.items()},
-        "runs": {name: [round(run["per_second"]) for run in runs] for name, runs in results.items()},
-        "cores": os.cpu_count(),
-        "load_1_min": os.getloadavg()[0],
-        "versions": {
-            "python": platform.python_version(),
-            "confluent-kafka": confluent_kafka.version(),
-            "librdkafka": confluent_kafka.libversion()[0],
-            "numpy": np.__version__,
-        },
-    }
-    if options.json:
-        print(json.dumps(document, indent=2))
-        return
-    print(f"{'way':<22} {'messages/s':>12} {'CPU us each':>12} {'ratio':>7}")
-    for name, row in table.items():
-        print(
-            f"{name:<22} {row['per_second']:>12,.0f} {row['cpu_us']:>12.2f} {best / row['per_second']:>7.2f}"
-        )
-    print(json.dumps({key: document[key] for key in ("cores", "load_1_min", "versions")}))
+    measured(settings, few, lambda topic: ours(kafka, topic, few))  # the broker's first topic is its slowest
+    runs = in_turns(
+        {name: partial(measured, settings, size, way) for name, (size, way) in ways.items()}, chosen.rounds
+    )
+    report("produce", [*lines(runs), *steady(kafka, chosen.steady)], chosen, count=count, runs=runs)
+
+
+def lines(runs: dict[str, list[tuple[float, float]]]) -> list[Line]:
+    """What the rounds say."""
+    goals = {"loop, messages made": 5.0, "loop, messages ready": None, "kafka-producer-perf-test": None}
+    (ours_name, *_), found = runs, []
+    for against, goal in goals.items():
+        mine, theirs = runs[ours_name], runs[against]
+        found += [
+            beside(ours_name, [r for r, _ in mine], "messages/s", against, [r for r, _ in theirs], at_least=goal),
+            beside(
+                f"{ours_name}, CPU", [c for _, c in mine], "us each", against, [c for _, c in theirs],
+                less_is_better=True, note="without the broker",
+            ),
+        ]  # fmt: skip
+    return found
 
 
 if __name__ == "__main__":

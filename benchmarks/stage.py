@@ -22,7 +22,7 @@ from fraudstream.producer.delivery import deliver, limited
 from fraudstream.producer.pace import FASTEST
 from fraudstream.producer.sender import LINGER_FAST_MS, Sender
 from fraudstream.producer.simulated import Plan, simulated
-from fraudstream.settings import Settings, load
+from fraudstream.settings import KafkaSettings, Settings, load
 from fraudstream.simulate import SECOND, World
 from fraudstream.spark import session
 from fraudstream.spark.consumer import Consumer, Summary
@@ -55,15 +55,21 @@ def scratch() -> Iterator[Settings]:
             }
         )
     finally:
-        remove_topic(settings, name)
+        remove_topic(settings.kafka, name)
         with connect(settings.postgres, autocommit=True) as connection:
             connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 
 
-def remove_topic(settings: Settings, name: str) -> None:
+def remove_topic(kafka: KafkaSettings, name: str) -> None:
     """Delete a topic; one that is missing, as the run failed early, is deleted already."""
-    with contextlib.suppress(Exception):
-        kafka_clients.admin(settings.kafka).delete_topics([name])[name].result(30)
+    from confluent_kafka import KafkaError, KafkaException
+
+    client = kafka_clients.admin(kafka)  # held until the answer is there
+    try:
+        client.delete_topics([name])[name].result(30)
+    except KafkaException as error:
+        if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+            raise
 
 
 @contextlib.contextmanager
@@ -74,7 +80,7 @@ def topic(settings: Settings, partitions: int) -> Iterator[Settings]:
     try:
         yield settings.model_copy(update={"kafka": settings.kafka.model_copy(update=update)})
     finally:
-        remove_topic(settings, name)
+        remove_topic(settings.kafka, name)
 
 
 def fill(settings: Settings, count: int) -> None:
