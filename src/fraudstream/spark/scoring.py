@@ -58,10 +58,11 @@ class Scoring:
         ensemble = model.trees()
         if ensemble is None:
             raise InputError(f"Model {model.version} has no trees.", hint="Score with --mode microbatch.")
-        self._directory = tempfile.TemporaryDirectory(prefix="fraudstream-model-")
-        self._trees = load_spark(spark, ensemble, Path(self._directory.name) / "trees").setFeaturesCol(
-            "vector"
-        )
+        with tempfile.TemporaryDirectory(prefix="fraudstream-model-") as directory:
+            trees = load_spark(
+                spark, ensemble, Path(directory) / "trees"
+            )  # whole: the files are not needed after
+        self._trees = trees.setFeaturesCol("vector")
         self._messages = Messages()
         names = tuple(dict.fromkeys([*model.features, *features_read(rules)]))
         self._features = Serving(names)
