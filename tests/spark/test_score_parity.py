@@ -1,0 +1,131 @@
+"""One transaction, one state, one risk: live in Spark, in a file, and in the evaluation."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F  # noqa: N812 - Spark's own custom
+
+from feature_world import world
+from fraudstream.features.definitions import FEATURES
+from fraudstream.features.profiles import combine, fold, fold_labels
+from fraudstream.model import artifact
+from fraudstream.model.dataset import dataset
+from fraudstream.model.scoring import Scorer
+from fraudstream.rules import Rule
+from fraudstream.spark.scoring import Scoring
+from model_world import ensemble, packed
+
+PAST, NOW = 3_000, 200
+
+
+@pytest.fixture(scope="module")
+def model() -> artifact.Model:
+    """A tree on every feature, split where half of the rows fall to either side."""
+    values = dataset(world(PAST, 21, users=30, merchants=9), 7, tuple(FEATURES)).values
+    middle = np.median(values, axis=0)
+    splits = [(name, float(middle[i]), -0.1 - i / 100, 0.2 - i / 90) for i, name in enumerate(FEATURES)]
+    _, archive = packed("v", ensemble(*splits), label_delay_days=7)
+    return artifact.unpack(archive, "v")
+
+
+@pytest.fixture(scope="module")
+def rows() -> pa.Table:
+    """Transactions as a topic takes them: a device that is not known is an empty text."""
+    table = world(PAST + NOW, 21, users=30, merchants=9)
+    for name in ("device", "location", "transaction_location"):
+        table = table.set_column(table.column_names.index(name), name, pc.fill_null(table[name], ""))
+    return table
+
+
+def stored(past: pa.Table, reads: "dict[str, tuple[str, ...]]") -> dict[str, pa.Table]:
+    """Profiles as the sink leaves them, verdicts included, and `store.snapshot.profiles` reads them."""
+    profiles = combine([fold(past), fold_labels(past)])
+    return {
+        entity: profiles.filter(pc.equal(profiles["entity"], entity)).select(["key", *columns])
+        for entity, columns in reads.items()
+    }
+
+
+def test_live_and_in_a_file_the_risk_is_the_same(
+    spark: SparkSession, model: artifact.Model, rows: pa.Table
+) -> None:
+    """200 transactions, each alone against the same profiles: to 1e-9, and every document field by field."""
+    past, now = rows.slice(0, PAST), rows.slice(PAST)
+    live = {d["transaction_id"]: d for d in decided(spark, model, past, now)}
+    assert len(live) == NOW
+    reads = dict(Scorer(model).reads)
+    profiles = stored(past, reads)
+    unjudged = now.drop_columns(["is_fraud", "labelled_at"])
+    for place in range(NOW):
+        scorer = Scorer(model)
+        scorer.remember(profiles)
+        (found,) = scorer.score_arrivals(unjudged.slice(place, 1), datetime.now(UTC))
+        expected = live[found.transaction_id]
+        assert found.risk == pytest.approx(expected["risk"], abs=1e-9)
+        assert found.features == pytest.approx(expected["features"], rel=1e-9, abs=1e-9)
+        assert found.timestamp == datetime.fromisoformat(expected["timestamp"])
+        for name in ("user_id", "amount", "device", "location", "transaction_location", "flagged"):
+            assert getattr(found, name) == expected[name], name
+    assert len({d["risk"] for d in live.values()}) > NOW / 2
+
+
+def decided(
+    spark: SparkSession, model: artifact.Model, past: pa.Table, now: pa.Table
+) -> list[dict[str, Any]]:
+    """What the live scorer answers to messages, truth and all."""
+    scoring = Scoring(spark, model, [Rule("never", "amount < 0", "x", "low")])
+    profiles = scoring.profiles(stored(past, scoring.reads), datetime.now(UTC))
+    messages = []
+    for row in now.drop_columns(["labelled_at"]).to_pylist():
+        text = json.dumps(
+            {k: v for k, v in (row | {"timestamp": row["timestamp"].isoformat()}).items() if v is not None}
+        )
+        messages.append((bytearray(row["user_id"].encode()), bytearray(text.encode())))
+    raw = spark.createDataFrame(messages, "key binary, value binary").withColumns(
+        {
+            "topic": F.lit("t"),
+            "partition": F.lit(0),
+            "offset": F.lit(0).cast("long"),
+            "timestamp": F.current_timestamp(),
+        }
+    )
+    return [json.loads(answer["value"]) for answer in scoring.decide(raw, profiles).collect()]
+
+
+def test_in_a_file_and_in_the_evaluation_the_risk_is_the_same(model: artifact.Model, rows: pa.Table) -> None:
+    """All transactions in order, from an empty state: with verdicts as they become known, and without any."""
+    whole = rows.drop_columns(["labelled_at"])
+    unjudged = whole.drop_columns(["is_fraud"])
+    found = {
+        "with": [d.risk for some in Scorer(model).score_with_verdicts(whole) for d in some],
+        "without": [d.risk for some in Scorer(model).score_file(unjudged) for d in some],
+    }
+    for name, table in (("with", whole), ("without", unjudged)):
+        data = dataset(table, 7, model.features)
+        expected = model.risk(data.columns(model.features, np.arange(len(data))))
+        np.testing.assert_allclose(found[name], expected, rtol=0, atol=1e-9)
+    assert found["with"] != found["without"]
+
+
+def test_profiles_are_the_state_that_the_past_of_a_file_leaves(model: artifact.Model, rows: pa.Table) -> None:
+    """Scored whole, or from the profiles of its first part: the same decisions, to 1e-9."""
+    unjudged = rows.drop_columns(["is_fraud", "labelled_at"])
+    whole = [d.risk for some in Scorer(model).score_file(unjudged) for d in some]
+    scorer = Scorer(model)
+    past = unjudged.slice(0, PAST)
+    profiles = fold(past)
+    scorer.remember(
+        {
+            e: profiles.filter(pc.equal(profiles["entity"], e)).select(["key", *c])
+            for e, c in scorer.reads.items()
+        }
+    )
+    assert scorer.newest == past["timestamp"][-1].as_py()
+    rest = [d.risk for some in scorer.score_file(unjudged.slice(PAST)) for d in some]
+    np.testing.assert_allclose(rest, whole[PAST:], rtol=0, atol=1e-9)
