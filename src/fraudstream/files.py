@@ -179,25 +179,43 @@ def _parquet(path: Path, choose: Choose) -> Iterator[Row]:
 
     try:
         with pq.ParquetFile(path) as file:
-            names = file.schema_arrow.names
-            needed = list(choose(names))
+            needed = list(choose(file.schema_arrow.names))
             number = 0
             for batch in file.iter_batches(ROWS, columns=needed):
-                columns = [_microseconds(batch.column(name)).to_pylist() for name in batch.schema.names]
-                for cells in zip(*columns, strict=True):
+                spoilt: dict[int, str] = {}
+                names = batch.schema.names
+                columns = [_values(*column, spoilt) for column in zip(names, batch.columns, strict=True)]
+                for place, cells in enumerate(zip(*columns, strict=True)):
                     number += 1
-                    yield number, dict(zip(batch.schema.names, cells, strict=True))
-    except pa.ArrowException as error:
+                    yield number, spoilt.get(place) or dict(zip(names, cells, strict=True))
+    except (pa.ArrowException, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read as Parquet: {error}.") from None
 
 
-def _microseconds(column: Any) -> Any:
-    """Instants as Python can hold them: nanoseconds are cut off."""
+def _values(name: str, column: Any, spoilt: dict[int, str]) -> list[Any]:
+    """A column as Python has it. What Python cannot hold, such as an instant of the year 300000, is in `spoilt` by its row."""
     import pyarrow as pa
 
-    if pa.types.is_timestamp(column.type):
-        return column.cast(pa.timestamp("us", column.type.tz), safe=False)
-    return column
+    # Nanoseconds are cut off. Seconds stay what they are: made finer, those of a far year would wrap around to a near one.
+    if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
+        column = column.cast(pa.timestamp("us", column.type.tz), safe=False)
+    try:
+        values: list[Any] = column.to_pylist()
+    except _UNHELD:
+        values = [_value(name, place, scalar, spoilt) for place, scalar in enumerate(column)]
+    return values
+
+
+_UNHELD = (ValueError, ArithmeticError, LookupError)
+"""What Arrow raises for a value that Python cannot hold: bytes that are no text, an instant out of range, an unknown zone."""
+
+
+def _value(name: str, place: int, scalar: Any, spoilt: dict[int, str]) -> Any:
+    try:
+        return scalar.as_py()
+    except _UNHELD as error:
+        spoilt.setdefault(place, f"{name}: {error}")
+        return None
 
 
 _READERS: dict[str, Callable[[Path, Choose], Iterator[Row]]] = {

@@ -53,7 +53,7 @@ def read_file(path: Path, wanted: Iterable[str]) -> Raw:
         with path.open("rb") as file:
             magic = file.read(4)
         if magic == _PARQUET:
-            return Raw(pq.read_table(path), None, [])
+            return _parquet(path)
         with _opened(path, magic) as file:
             beginning = file.read(256).removeprefix(b"\xef\xbb\xbf").lstrip()
         if not beginning:
@@ -71,6 +71,13 @@ def read_file(path: Path, wanted: Iterable[str]) -> Raw:
 
 def _opened(path: Path, magic: bytes) -> IO[bytes]:
     return cast("IO[bytes]", gzip.open(path, "rb")) if magic[:2] == _GZIP else path.open("rb")
+
+
+def _parquet(path: Path) -> Raw:
+    table = pq.read_table(path)
+    # Texts that are none would be found out wherever somebody looks at them first: here it is an error with a sentence.
+    table.validate(full=True)
+    return Raw(table.rename_columns(table.column_names), None, [])
 
 
 def _csv(path: Path, magic: bytes) -> Raw:

@@ -16,7 +16,17 @@ import pyarrow.compute as pc
 
 from fraudstream.errors import InputError
 from fraudstream.model.files import BadRow, read_file
-from fraudstream.schema import ID_LENGTH, KINDS, PERSONAL, TEXT_LENGTH, TRUTH, arrow_schema, parse_instant
+from fraudstream.schema import (
+    FIRST_INSTANT,
+    ID_LENGTH,
+    KINDS,
+    LAST_INSTANT,
+    PERSONAL,
+    TEXT_LENGTH,
+    TRUTH,
+    arrow_schema,
+    parse_instant,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -255,10 +265,9 @@ def _instants(values: pa.ChunkedArray) -> tuple[Any, "NDArray[np.bool_]", str]:
     kind = pa.timestamp("us", "UTC")
     why = "not an ISO 8601 date and time"
     if pa.types.is_timestamp(values.type) or pa.types.is_date(values.type):
-        naive = pa.types.is_date(values.type) or values.type.tz is None
-        if naive:
-            values = values.cast(pa.timestamp("us"), safe=False)
-        instants = values.cast(kind, safe=False)
+        if pa.types.is_date(values.type):
+            values = values.cast(pa.timestamp("s" if pa.types.is_date32(values.type) else "ms"))
+        instants = _within_years(values).cast(pa.timestamp("us", values.type.tz), safe=False).cast(kind)
         return instants, instants.is_null().to_numpy(), why
     text = pc.utf8_trim_whitespace(_strings(values)).combine_chunks()
     out = np.full(len(text), np.datetime64("NaT", "us"))
@@ -277,6 +286,17 @@ def _instants(values: pa.ChunkedArray) -> tuple[Any, "NDArray[np.bool_]", str]:
     for i in np.flatnonzero(~plain):
         out[i] = _instant(text[i].as_py())
     return pa.array(out).cast(kind), np.isnat(out), why
+
+
+def _within_years(instants: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Null where an instant lies outside the years 1 to 9999 of UTC: Arrow holds those, and wraps around where it converts them."""
+    if instants.type.unit == "ns":
+        return instants  # 64 bits of them reach from 1677 to 2262
+    unit = {"s": 1, "ms": 1_000, "us": 1_000_000}[instants.type.unit]
+    first, last = (int(year.timestamp()) * unit for year in (FIRST_INSTANT, LAST_INSTANT))
+    ticks = instants.cast(pa.int64())
+    known = pc.and_(pc.greater_equal(ticks, first), pc.less_equal(ticks, last))
+    return pc.if_else(known, instants, pa.scalar(None, instants.type))
 
 
 def _instant(text: str | None) -> np.datetime64:

@@ -1,0 +1,68 @@
+"""Parquet files that hold what Python cannot: the row is told, its neighbours are read, and nothing crashes."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from fraudstream.errors import InputError
+from fraudstream.files import Rejects
+from fraudstream.model.tables import read_transactions
+from fraudstream.producer.replay import Shape, replay
+from samples import GOOD
+
+NO_TEXT = pa.Array.from_buffers(
+    pa.string(), 3, [None, pa.py_buffer(b"\0\0\0\0\1\0\0\0\2\0\0\0\3\0\0\0"), pa.py_buffer(b"a\xffc")]
+)
+"""Three texts, of which the second is no UTF-8."""
+
+
+def written(path: Path, name: str, column: pa.Array) -> Path:
+    rows = pa.Table.from_pylist([GOOD | {"transaction_id": f"t-{n}"} for n in range(3)])
+    pq.write_table(rows.set_column(rows.column_names.index(name), name, column), path / "rows.parquet")
+    return path / "rows.parquet"
+
+
+@pytest.mark.parametrize(
+    "instants",
+    [
+        pa.array([0, 2**62, 1], pa.timestamp("us")),
+        pa.array([0, -(2**62), 1], pa.timestamp("us", "UTC")),
+        # In microseconds both would wrap around to an instant that looks sound.
+        pa.array([0, 2**64 // 10**6 + 5, 1], pa.timestamp("s")),
+        pa.array([0, 2**64 // 1_000 + 5, 1], pa.timestamp("ms", "UTC")),
+        pa.array([0, 2**30, 1], pa.date32()),
+    ],
+    ids=lambda array: str(array.type),
+)
+def test_an_instant_that_no_calendar_holds_spoils_its_own_row(instants: pa.Array, tmp_path: Path) -> None:
+    path, rejects = written(tmp_path, "timestamp", instants), Rejects()
+    sent = [value for batch in replay(path, Shape(), rejects) for value in batch.values]
+    assert (len(sent), rejects.count, rejects.first[0][0]) == (2, 1, 2)
+    assert rejects.first[0][1].startswith("timestamp: ")
+    loaded = read_transactions(path)
+    assert loaded.rows["transaction_id"].to_pylist() == ["t-0", "t-2"]
+    assert [(bad.row, bad.reason) for bad in loaded.bad] == [(2, "timestamp: not an ISO 8601 date and time")]
+
+
+def test_a_text_that_is_no_utf_8_spoils_its_own_row_of_a_replay(tmp_path: Path) -> None:
+    path, rejects = written(tmp_path, "device", NO_TEXT), Rejects()
+    assert sum(len(batch.values) for batch in replay(path, Shape(), rejects)) == 2
+    assert rejects.first[0][0] == 2
+    assert "device: 'utf-8' codec" in rejects.first[0][1]
+
+
+def test_a_training_file_with_texts_that_are_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"cannot be read as CSV, Parquet or NDJSON: .*UTF8"):
+        read_transactions(written(tmp_path, "device", NO_TEXT))
+
+
+def test_a_training_file_in_another_encoding_is_told_at_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "latin.csv"
+    path.write_bytes(
+        "user_id,timestamp,amount,device\nu,2025-03-01,1,ios\nu,2025-03-02,1,téléphone\n".encode("latin-1")
+    )
+    with pytest.raises(InputError, match="is not UTF-8: line 3 has other bytes") as caught:
+        read_transactions(path)
+    assert "iconv -f latin1 -t utf-8 latin.csv" in caught.value.hint
