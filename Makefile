@@ -33,10 +33,7 @@ faults: $(VENV)/installed
 	PYTHONPATH=tests $(BIN)/python -m campaign.run --faults 100 --seed 1
 
 bench: $(VENV)/installed
-	$(BIN)/fraudstream up
-	$(BIN)/python benchmarks/produce.py
-	$(BIN)/python benchmarks/consume.py
-	$(BIN)/fraudstream down
+	$(BIN)/fraudstream bench
 
 down: $(VENV)/installed
 	$(BIN)/fraudstream down

@@ -1,10 +1,11 @@
 """Time and memory of the training view, the rate of the fold, and the ratio to plain pandas on a sample.
 
-Usage: training_view.py [TRANSACTIONS]     (default 2,000,000; has devices and places, so that every feature is worked out)
+    python benchmarks/training_view.py [--count N] [--quick] [--json]
+
+The transactions have devices and places, so that every feature is worked out. Needs no services.
 """
 
 import resource
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,12 +14,14 @@ import handbook
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from measure import alone, beside, options, report
 
 from fraudstream.features import profiles, training
 
 SAMPLE = 20_000
 """Transactions for pandas: it would need hours for all of them."""
 BATCHES = (1_000, 10_000, 100_000)
+LIMIT_SECONDS, LIMIT_GIB = 120.0, 6.0
 
 
 def transactions(count: int) -> pa.Table:
@@ -59,28 +62,37 @@ def with_pandas(table: pa.Table) -> pd.DataFrame:
     return pd.DataFrame(made)
 
 
-def main(count: int) -> None:
-    """Print every figure."""
-    table = transactions(count)
+def main() -> None:
+    chosen = options(__doc__, count=2_000_000)
+    table = transactions(chosen.count)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     seconds, view = timed(lambda: training.view(table))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"training view: {len(table):,} transactions, {len(view.names)} features in {seconds:.1f} s")
-    print(f"memory: peak {peak:.2f} GiB of the process, {before:.2f} GiB before the view")
+    lines = [
+        alone(
+            f"training view of {len(table):,} rows",
+            seconds,
+            "s",
+            at_most=LIMIT_SECONDS,
+            note=f"{len(view.names)} features",
+        ),
+        alone("its memory", peak, "GiB", at_most=LIMIT_GIB, note=f"{before:.2f} GiB before the view"),
+    ]
     for size in BATCHES:
         seconds, folded = timed(lambda size=size: profiles.fold(table.slice(0, size)))  # type: ignore[misc]
-        print(f"fold of {size:,}: {size / seconds:,.0f} transactions/s into {len(folded):,} profile rows")
+        note = f"into {len(folded):,} profile rows"
+        lines.append(alone(f"fold of {size:,}", size / seconds, "transactions/s", note=note))
     sample = table.slice(0, SAMPLE)
     ours, _ = timed(lambda: training.view(sample))
     naive, frame = timed(lambda: with_pandas(sample))
-    print(
-        f"sample of {SAMPLE:,}: {len(view.names)} features in {ours:.2f} s, "
-        f"{frame.shape[1]} with pandas in {naive:.2f} s: {naive / ours:.0f} times as long"
-    )
+    against = f"pandas, {frame.shape[1]} of them"
+    what = f"{len(view.names)} features of {SAMPLE:,} rows"
+    lines.append(beside(what, [ours], "s", against, [naive], less_is_better=True))
     counts = training.view(sample, names=("user_count_30d", "merchant_count_30d", "merchant_fraud_30d"))
     expected = frame[["user_count", "merchant_count", "merchant_fraud"]].to_numpy()
     np.testing.assert_allclose(counts.values, expected, rtol=1e-9, atol=1e-12)
+    report("training_view", lines, chosen, count=len(table))
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 2_000_000)
+    main()

@@ -10,6 +10,7 @@ import typer
 from fraudstream import __version__, logs
 from fraudstream.cli import (
     alerts,
+    bench,
     config,
     consume,
     dashboard,
@@ -53,6 +54,7 @@ for room in (
     roles,
     forget,
     config,
+    bench,
 ):
     room.register(app)
 

@@ -1,0 +1,45 @@
+"""`fraudstream bench`: the project's own measurements, which live in a checkout."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fraudstream.cli.output import Json
+from fraudstream.errors import FraudstreamError
+
+CHECKOUT = Path(__file__).parents[3]
+
+
+class NoBenchmarks(FraudstreamError):
+    """An installed package has no benchmarks."""
+
+    code = "no_benchmarks"
+
+    def __init__(self, looked: Path) -> None:
+        super().__init__(
+            f"There are no benchmarks in {looked}: they are part of the repository, not of the package.",
+            hint="In a clone of the repository: `make bench`.",
+        )
+
+
+def bench(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Which; else all.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A tenth of the work: does everything run?")] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure this program beside what else one would use, on this machine."""
+    folder = CHECKOUT / "benchmarks"
+    if not (folder / "__main__.py").is_file():
+        raise NoBenchmarks(folder)
+    command = [sys.executable, str(folder), *(names or [])]
+    command += ["--quick"] * quick + ["--json"] * as_json
+    # In our place: Ctrl-C and SIGTERM then reach the run itself, which stops what it started.
+    os.execv(sys.executable, command)  # noqa: S606 - our own program
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands to the program."""
+    app.command()(bench)

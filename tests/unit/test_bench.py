@@ -1,0 +1,40 @@
+"""`fraudstream bench` and the arithmetic of its table."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fraudstream.cli import bench
+from fraudstream.cli.main import run
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+def test_an_installed_package_says_where_its_benchmarks_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bench, "CHECKOUT", tmp_path)
+    assert run(["bench"]) == 1
+    assert "part of the repository" in capsys.readouterr().err
+
+
+def test_a_checkout_lists_its_benchmarks() -> None:
+    """Through the program itself; a name that does not exist is answered with those that do."""
+    command = [sys.executable, "-m", "fraudstream", "bench", "nothing"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == 2
+    assert "consume" in result.stderr
+    assert "produce" in result.stderr
+
+
+def test_a_ratio_says_how_many_times_better_whichever_way_is_better(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows a second shall be many and seconds few; a ratio above 1 is good for both, round by round."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from measure import beside
+
+    rates = beside("pace", [30.0, 40.0, 50.0], "rows/s", "other", [10.0, 10.0, 10.0], at_least=4)
+    assert (rates.value, rates.other, rates.ratio, rates.met) == (40.0, 10.0, 4.0, True)
+    times = beside("time", [2.0, 2.0], "s", "other", [1.0, 1.0], less_is_better=True, at_least=1)
+    assert (times.ratio, times.met) == (0.5, False)
