@@ -53,7 +53,8 @@ def known_model(cursor: Cursor, version: str) -> KnownModel:
 
 
 def _read(manifest: Mapping[str, Any], model: artifact.Model) -> KnownModel:
-    learnt, reference = manifest.get("training", {}), manifest.get("score_reference", {})
+    # A null says the same as nothing, and must not stop the stream of decisions.
+    learnt, reference = manifest.get("training") or {}, manifest.get("score_reference") or {}
     explainer = Explainer(
         model.version,
         model.trees(),

@@ -1,0 +1,257 @@
+"""The figures of model and streams, from decisions that were really stored, and a consumer that is watched."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from confluent_kafka import Producer
+
+from forwarder import forwarded
+from fraudstream import kafka
+from fraudstream.settings import PostgresSettings, Settings
+from fraudstream.store import feedback, registry
+from fraudstream.store.connection import connect
+from fraudstream.store.health import snapshot
+from fraudstream.store.migrate import migrate
+from fraudstream.store.slices import store_slice
+from fraudstream.store.targets import select
+from http_get import get
+from model_world import ensemble, packed
+from profile_world import SOURCE, messages
+from samples import decision, message
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+NOW = datetime.now(UTC)
+TODAY = NOW.replace(hour=0, minute=0, second=0, microsecond=0)
+HANG_SECONDS = 300.0
+VIEWS = ("alert_reviews", "alert_quality", "score_drift", "decision_latency")
+
+
+@pytest.fixture
+def postgres(settings: Settings) -> PostgresSettings:
+    migrate(settings.postgres)
+    return settings.postgres
+
+
+def decide(postgres: PostgresSettings, *values: bytes, first: int = 0) -> None:
+    """Store decisions as `consume scores` does."""
+    store_slice(postgres, SOURCE, select(["scores"]), {}, [messages(values, first)])
+
+
+def scored(name: str, risk: float = 0.1, at: datetime = NOW, ms: float = 12.0, **changes: Any) -> bytes:
+    sent_at = (at - timedelta(milliseconds=ms)).isoformat()
+    given = {"transaction_id": name, "risk": risk, "scored_at": at.isoformat(), "sent_at": sent_at}
+    return decision(**given | changes)
+
+
+def rows(postgres: PostgresSettings, view: str) -> list[dict[str, Any]]:
+    with connect(postgres) as connection:
+        cursor = connection.execute(f"select * from shop.{view} order by 1, 2".encode())
+        names = [column.name for column in cursor.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in cursor]
+
+
+def test_an_empty_database_has_no_figures_and_no_errors(postgres: PostgresSettings, run: Run) -> None:
+    assert [rows(postgres, view) for view in VIEWS] == [[], [], [], []]
+    done = run("health", "--json")
+    document = json.loads(done.stdout)
+    assert (done.returncode, document["ok"]) == (1, False)
+    assert [finding["name"] for finding in document["findings"] if not finding["ok"]] == ["model"]
+    assert (document["drift"], document["streams"], document["rejected"]) == (None, [], 0)
+    assert document["alerts"] == {
+        "alerts": 0, "confirmed": 0, "dismissed": 0, "waiting": 0, "label_delay_seconds": None, "precision": None,
+    }  # fmt: skip
+    assert document["alert_rate"] == {"scores": None, "alerts": 0, "alert_rate": None}
+
+
+def test_one_alert_and_labels_that_contradict_each_other(postgres: PostgresSettings) -> None:
+    """The last word makes the precision, and its time the delay; a label of another transaction makes nothing."""
+    decide(postgres, scored("t", risk=0.9, flagged=True, at=NOW - timedelta(hours=2)))
+    (quality,) = rows(postgres, "alert_quality")
+    assert (quality["alerts"], quality["waiting"], quality["precision"]) == (1, 1, None)
+    feedback.label(postgres, "t", is_fraud=False)
+    feedback.label(postgres, "stranger", is_fraud=True)
+    (quality,) = rows(postgres, "alert_quality")
+    assert (quality["confirmed"], quality["dismissed"], quality["waiting"]) == (0, 1, 0)
+    assert quality["precision"] == 0
+    feedback.label(postgres, "t", is_fraud=True)
+    found = snapshot(postgres).reviews
+    assert (found.confirmed, found.dismissed, found.precision) == (1, 0, 1.0)
+    assert found.label_delay_seconds == pytest.approx(7200, abs=600)
+
+
+def test_drift_is_the_stability_index_of_a_day_against_the_reference(postgres: PostgresSettings) -> None:
+    """As numpy has it, an empty bin included; a model without a reference has none and hides nobody else's."""
+    registry.register(postgres, *packed("m-1", ensemble(("amount", 5.0, -1.0, 3.0))))
+    registry.promote(postgres, "m-1")
+    registry.register(postgres, *packed("bare", None, score_reference=None))
+    risks = [0.1] * 50 + [0.2] * 10 + [0.3] * 30 + [0.9] * 10
+    noon = TODAY - timedelta(days=1, hours=12)
+    decide(
+        postgres,
+        *(scored(f"t{n}", risk, noon) for n, risk in enumerate(risks)),
+        *(
+            scored(f"other{n}", 0.5, noon, model_version=version)
+            for n, version in enumerate(("bare", "gone"))
+        ),
+    )
+    (drift,) = rows(postgres, "score_drift")
+    expected, seen = np.array([0.7, 0.1, 0.1, 0.1]), np.array([0.6, 0.3, 1e-4, 0.1])
+    assert (drift["model_version"], drift["scores"]) == ("m-1", 100)
+    assert drift["psi"] == pytest.approx(float(np.sum((seen - expected) * np.log(seen / expected))))
+    assert drift["psi_by_chance"] == pytest.approx(3 * (1 / 100 + 1 / 100))
+    found = snapshot(postgres)
+    assert found.champion is not None
+    assert found.champion.version == "m-1"
+    assert found.drift is not None
+    assert found.drift.scores == 100
+
+
+def test_where_nothing_changed_the_index_is_what_chance_makes_it(postgres: PostgresSettings) -> None:
+    """Mean over many small days, drawn from the reference itself: the figure that findings compare with."""
+    registry.register(postgres, *packed("m-1", None, score_reference={
+        "edges": [0.2, 0.4, 0.6], "shares": [0.25, 0.25, 0.25, 0.25], "rows": 1_000_000,
+    }))  # fmt: skip
+    chance, days = np.random.default_rng(1), 60
+    values = [
+        scored(f"{day}-{n}", float(risk), TODAY - timedelta(days=day + 1))
+        for day in range(days)
+        for n, risk in enumerate(chance.choice([0.1, 0.3, 0.5, 0.7], 200))
+    ]
+    decide(postgres, *values)
+    found = rows(postgres, "score_drift")
+    assert len(found) == days
+    assert np.mean([row["psi"] for row in found]) == pytest.approx(found[0]["psi_by_chance"], rel=0.35)
+
+
+def test_latency_percentiles_are_those_of_the_messages_own_times(postgres: PostgresSettings) -> None:
+    """To 1 %, as bins of 2 % allow; what came from a file has no latency."""
+    minute = NOW.replace(second=0, microsecond=0) - timedelta(minutes=2)
+    latencies = np.random.default_rng(2).lognormal(3, 1, 500)
+    decide(
+        postgres,
+        *(scored(f"t{n}", at=minute, ms=float(ms)) for n, ms in enumerate(latencies)),
+        scored("file", at=minute, sent_at=None),
+        scored("old", at=NOW - timedelta(hours=3)),
+    )
+    decide(postgres, scored("t0", at=minute, ms=9_999.0), first=600)  # answered twice: the first counts
+    (found,) = rows(postgres, "decision_latency")
+    assert (found["minute"], found["decisions"]) == (minute, 500)
+    for share in (50, 95, 99):
+        assert found[f"p{share}_ms"] == pytest.approx(
+            float(np.percentile(latencies, share, method="inverted_cdf")), rel=0.011
+        )
+    overall = snapshot(postgres).latency
+    assert overall.decisions == 500
+    assert overall.p99_ms == pytest.approx(found["p99_ms"])
+
+
+def test_health_is_served_to_prometheus_until_it_is_stopped(
+    postgres: PostgresSettings, environment: dict[str, str]
+) -> None:
+    """The same figures as in --json, and a sentence where something is wrong."""
+    decide(postgres, scored("t", risk=0.9, flagged=True))
+    feedback.label(postgres, "t", is_fraud=True)
+    command = [sys.executable, "-m", "fraudstream", "health", "--metrics-port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        try:
+            assert process.stderr is not None
+            address = _address(process.stderr.readline())
+            status, text = get(f"{address}/metrics")
+            assert status == 200
+            assert "fraudstream_alert_precision 1.0" in text.splitlines()
+            assert 'fraudstream_recent_alerts{verdict="fraud"} 1.0' in text.splitlines()
+            assert "fraudstream_database_up 1.0" in text.splitlines()
+            assert get(f"{address}/healthz") == (503, "No model scores.\n")
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 130
+        finally:
+            process.kill()
+
+
+def _address(line: str) -> str:
+    assert "/metrics, health at " in line
+    return line.split("health at ")[1].strip().removesuffix("/healthz")
+
+
+def wait_until(true: Callable[[], bool], what: str) -> None:
+    """Poll until `true()`; a deadline that only a hang meets, not a pause."""
+    deadline = time.monotonic() + HANG_SECONDS
+    while not true():
+        assert time.monotonic() < deadline, f"still no {what} after {HANG_SECONDS} s"
+        time.sleep(0.2)
+
+
+def test_a_consumer_says_over_http_what_it_stores_and_when_it_cannot(
+    settings: Settings, postgres: PostgresSettings, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """Starting, well, PostgreSQL away and back; then SIGTERM ends it with what it did."""
+    topic = settings.kafka.transactions_topic
+    kafka.ensure_topic(settings.kafka, topic)
+    producer = Producer(kafka.client_config(settings.kafka))
+
+    def send(*values: bytes) -> None:
+        for value in values:
+            producer.produce(topic, value, key=b"u")
+        assert producer.flush(60) == 0
+
+    send(*(message(transaction_id=f"t{n}", is_fraud=int(n == 0)) for n in range(10)), b"hello")
+    log = tmp_path / "log"
+    with forwarded(settings.postgres.port) as line, log.open("w") as out:
+        through = environment | {"FRAUDSTREAM_POSTGRES__PORT": str(line.port)}
+        command = [sys.executable, "-m", "fraudstream", "consume", "--metrics-port", "0"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=out, text=True, env=through) as process:
+            try:
+                wait_until(lambda: "health at" in log.read_text(), "address")
+                address = _address(log.read_text().splitlines()[0])
+                assert get(f"{address}/healthz") == (503, "consume is starting.\n")
+
+                def metrics() -> list[str]:
+                    return get(f"{address}/metrics")[1].splitlines()
+
+                wait_until(
+                    lambda: 'fraudstream_rows_stored_total{target="transactions"} 9.0' in metrics(),
+                    "rows",
+                )
+                found = metrics()
+                assert 'fraudstream_rows_stored_total{target="fraud"} 1.0' in found
+                assert "fraudstream_messages_rejected_total 1.0" in found
+                wait_until(lambda: _lag(metrics()) == 0, "lag of 0")
+                assert get(f"{address}/healthz") == (200, "consume is well; 0 messages wait.\n")
+
+                line.cut()
+                wait_until(lambda: get(f"{address}/healthz")[0] == 503, "trouble")
+                assert "PostgreSQL at 127.0.0.1" in get(f"{address}/healthz")[1]
+                line.join()
+                send(message(transaction_id="again"))
+                wait_until(
+                    lambda: 'fraudstream_rows_stored_total{target="transactions"} 10.0' in metrics(),
+                    "more",
+                )
+                wait_until(lambda: get(f"{address}/healthz")[0] == 200, "health")
+                process.send_signal(signal.SIGTERM)
+                stdout, _ = process.communicate(timeout=120)
+                assert process.returncode == 130
+            finally:
+                process.kill()
+    assert "transactions: 10 stored" in stdout
+    assert snapshot(postgres).rejected == 1
+    with connect(postgres) as connection:
+        ends = connection.execute(
+            "select sum(next_offset), sum(end_offset) from shop.stream_progress where stream = 'consume'"
+        ).fetchall()
+    assert ends == [(12, 12)]
+
+
+def _lag(metrics: list[str]) -> float:
+    lags = [float(line.rsplit(" ", 1)[1]) for line in metrics if line.startswith("fraudstream_lag_messages{")]
+    return sum(lags) if len(lags) == 8 else -1.0  # four partitions of each topic
