@@ -100,6 +100,29 @@ def test_a_database_of_a_newer_version_is_left_alone(settings: Settings) -> None
     assert current_revision(settings.postgres) == "9999"
 
 
+def test_a_database_that_was_made_without_a_language_takes_names_of_every_language(
+    settings: Settings,
+) -> None:
+    """`initdb` in the locale C, as in a bare container, gives databases that know bytes and no characters."""
+    name = f"ascii_{secrets.token_hex(4)}"
+    with connect(settings.postgres, autocommit=True) as connection:
+        _administer(
+            connection,
+            "create database {} template template0 encoding 'SQL_ASCII' locale_provider libc locale 'C'",
+            name,
+        )
+        try:
+            plain = settings.postgres.model_copy(update={"database": name})
+            migrate(plain)
+            with connect(plain) as other:
+                other.execute(
+                    "insert into shop.labels (transaction_id, is_fraud, note) values ('t', true, 'Żółć')"
+                )
+                assert other.execute("select note from shop.labels").fetchone() == ("Żółć",)
+        finally:
+            _administer(connection, "drop database {} with (force)", name)
+
+
 def test_a_user_without_the_right_to_make_tables_works_on_a_schema_that_is_up_to_date(
     settings: Settings,
 ) -> None:

@@ -54,6 +54,8 @@ def connect(postgres: PostgresSettings, *, autocommit: bool = False) -> psycopg.
             keepalives_interval=5,
             keepalives_count=4,
             application_name="fraudstream",
+            # A database that was made without an encoding would answer with bytes where we expect text.
+            client_encoding="utf8",
             options="-c timezone=UTC",
             autocommit=autocommit,
         )
