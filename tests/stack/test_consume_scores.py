@@ -9,8 +9,11 @@ from confluent_kafka import Producer, TopicPartition
 
 from fraudstream import kafka
 from fraudstream.errors import InputError, MessagesLost
+from fraudstream.kafka import Topic
+from fraudstream.metrics import Storing
 from fraudstream.settings import ScoreSettings, Settings
 from fraudstream.spark.consumer import Summary
+from fraudstream.spark.progress import Progress
 from fraudstream.spark.run import consume
 from fraudstream.store import registry
 from fraudstream.store.connection import connect
@@ -110,3 +113,23 @@ def test_a_mistake_in_the_rules_is_found_before_anything_starts(
     settings = settings.model_copy(update={"score": ScoreSettings(rules=tmp_path / "rules.yaml")})
     with pytest.raises(InputError, match="line 1, column 3"):
         once(spark, settings, "scores")
+
+
+def test_what_cannot_be_written_down_is_said_and_stops_nothing(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """PostgreSQL away, the topic gone: whether that is for good, the stream itself finds out. Said once, not every 5 s."""
+    admin = kafka.admin(settings.kafka)
+    topic = kafka.ensure_topic(settings.kafka, settings.kafka.scored_topic)
+    nobody = settings.postgres.model_copy(update={"port": 1})
+    gone = Topic(f"{topic.name}-gone", "uuid", (0,))
+    away = [
+        Progress(settings.kafka, nobody, admin, Storing(60), "consume", topic),
+        Progress(settings.kafka, settings.postgres, admin, Storing(60), "consume", gone),
+    ]
+    for progress, reason in zip(away, ("does not answer", "Kafka refused"), strict=True):
+        caplog.clear()
+        assert progress.tell({0: 0}, 500) > 0
+        assert progress.tell({0: 0}, 500) == 0
+        (record,) = caplog.records
+        assert reason in record.getMessage()

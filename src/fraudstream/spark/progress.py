@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from fraudstream import kafka as kafka_clients
-from fraudstream.errors import BrokerUnreachable, DatabaseUnreachable
+from fraudstream.errors import BrokerUnreachable, DatabaseUnreachable, TopicError
 from fraudstream.kafka import Topic
 from fraudstream.logs import get_logger
 from fraudstream.metrics import Monitor, Position
@@ -51,8 +51,8 @@ class Progress:
     def tell(self, positions: Mapping[int, int], rows: int) -> float:
         """Record the next offset of each partition and the pace since the last report; returns that, in rows a second.
 
-        The stream itself finds out whether PostgreSQL or the broker is
-        away for good: here it is only said.
+        The stream itself finds out whether PostgreSQL, the broker or the topic is away for good: here it is only
+        said. A topic that is deleted and made again under a running stream is such a moment.
         """
         (before, counted), now = self._told, time.monotonic()
         pace = (rows - counted) / max(now - before, 1e-3)
@@ -66,7 +66,7 @@ class Progress:
             stands = {p: Position(offset, ends.get(p, offset)) for p, offset in positions.items()}
             self._monitor.stands(self._stream, self._topic.name, stands, pace)
             self._away = False
-        except (DatabaseUnreachable, BrokerUnreachable) as error:
+        except (DatabaseUnreachable, BrokerUnreachable, TopicError) as error:
             self._monitor.lost(self._stream, error.message)
             if not self._away:
                 log.warning("Where the stream stands could not be written down: %s", error.message)

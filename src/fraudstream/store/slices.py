@@ -13,7 +13,6 @@ Whatever is retried, replayed with other boundaries or run twice at once ends wi
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -119,9 +118,10 @@ def _connection(postgres: PostgresSettings) -> psycopg.Connection[tuple[Any, ...
 
 
 def close(postgres: PostgresSettings) -> None:
-    """Forget this process's connection."""
-    with closing(_connections.pop(postgres)):
-        pass
+    """Forget this process's connection, where it has one."""
+    held = _connections.pop(postgres, None)
+    if held is not None:
+        held.close()
 
 
 def _lock(
