@@ -71,7 +71,6 @@ def measure(seed: int) -> dict[str, tuple[float, float, float]]:
 
 def main() -> None:
     chosen = options(__doc__, seeds=3)
-    first = chosen.first if chosen.first > 1 else 11
     each: dict[str, list[tuple[float, float, float]]] = {}
     for seed in range(FIRST_SEED, FIRST_SEED + chosen.seeds):
         for name, figures in measure(seed).items():
