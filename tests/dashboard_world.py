@@ -24,7 +24,7 @@ from profile_world import messages, store
 from samples import BAD
 
 DAYS, SCORED_DAYS = 40, 4
-LATENCY = timedelta(milliseconds=11)
+QUICKEST = timedelta(milliseconds=7)
 
 
 def seed(postgres: PostgresSettings, users: int = 120, algorithm: str = "isolation_forest") -> Model:
@@ -93,7 +93,8 @@ def decision(row: dict[str, Any], risk: float, model: Model, features: dict[str,
             "rules": [],
             "model_version": model.version,
             "sent_at": row["timestamp"],
-            "scored_at": row["timestamp"] + LATENCY,
+            "scored_at": row["timestamp"]
+            + QUICKEST * float(np.random.default_rng(len(features) + round(row["amount"])).pareto(4) + 1),
             "features": features,
         }
     )

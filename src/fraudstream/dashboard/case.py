@@ -115,11 +115,11 @@ def _facts(case: Alert, labels: Sequence[Label]) -> None:
         # Not before: a reviewer who is told the answer does not review.
         facts["the message itself says"] = "fraud" if case.truth else "legitimate"
     items = "".join(
-        f"<div><dt>{name}</dt><dd>{escaped(value)}</dd></div>"
+        f"<div><small>{name}</small>{escaped(value)}</div>"
         for name, value in facts.items()
         if value is not None
     )
-    shell.html(f'<dl class="fs-facts">{items}</dl>')
+    shell.html(f'<div class="fs-facts">{items}</div>')
     for label in reversed(labels):
         said = "fraud" if label.is_fraud else "legitimate"
         note = f": “{escaped(label.note)}”" if label.note else "."

@@ -16,6 +16,8 @@ FREE = 3
 """Wrong passwords before a wait: people mistype."""
 LONGEST_WAIT = 60.0
 """Seconds; a guesser gets 1,440 tries a day, and whoever knows the password never waits longer."""
+PASSED = "passed"
+"""Key of the session."""
 REMEMBERED = 10_000
 """Addresses whose failures are kept: an attacker with more must not fill the memory."""
 
@@ -55,27 +57,31 @@ def _throttle() -> Throttle:
     return Throttle()
 
 
-def passed(settings: DashboardSettings) -> bool:
-    """Whether this session may see the pages; asks for the password where it may not yet.
+def is_open(settings: DashboardSettings) -> bool:
+    """Whether this session may see the pages.
 
     Raises SettingsError where the server, started by other means than `fraudstream dashboard`, is open to everybody.
     """
     address = st.get_option("server.address") or "0.0.0.0"  # noqa: S104 - Streamlit's own default
     launch.check_closed(settings.model_copy(update={"host": address}))
+    return settings.secret() is None or bool(st.session_state.get(PASSED))
+
+
+def ask(settings: DashboardSettings) -> None:
+    """The form in the place of the page; the right password brings the page that was asked for."""
     secret = settings.secret()
-    if secret is None or st.session_state.get("passed"):
-        return True
+    assert secret is not None, "asked only where there is one"  # noqa: S101 - narrows the type
     with st.container(horizontal_alignment="center"), st.form("password", width=380):
-        st.subheader("fraudstream")
+        st.subheader("fraudstream", anchor=False)
         given = st.text_input("Password", type="password", autocomplete="current-password")
         if st.form_submit_button("Open", type="primary", width="stretch") and given:
-            waits = _throttle().attempt(st.context.ip_address or "local", given, secret.get_secret_value())
+            address = st.context.ip_address or "this machine"
+            waits = _throttle().attempt(address, given, secret.get_secret_value())
             if waits is None:
-                st.session_state["passed"] = True
+                st.session_state[PASSED] = True
                 st.rerun()
             st.error(
-                "Wrong password."
-                if waits <= 0
-                else f"Wrong password, or too soon: wait {waits:.0f} s, then try again."
+                f"Wrong password, or too soon after one: wait {waits:.0f} s, then try again."
+                if waits > 0
+                else "Wrong password."
             )
-    return False

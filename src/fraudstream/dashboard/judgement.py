@@ -159,7 +159,7 @@ def _importance(importance: Mapping[str, float]) -> None:
         alt.Chart(data)
         .mark_bar(color=charts.BLUE, cornerRadiusEnd=3)
         .encode(
-            y=alt.Y("feature:N", sort=None, axis=alt.Axis(title=None, labelLimit=190)),
+            y=alt.Y("feature:N", sort=None, axis=alt.Axis(title=None, labelLimit=190, labelOverlap=False)),
             x=alt.X("change:Q", axis=alt.Axis(title="change of the risk of a flagged transaction", format="~%", tickCount=5)),
             tooltip=[
                 charts.tip("feature", "feature"), charts.tip("meaning", "what it says"), charts.tip("change", "change", ".2%"),
@@ -167,7 +167,7 @@ def _importance(importance: Mapping[str, float]) -> None:
         )
     )  # fmt: skip
     about = "By how much the risk of a flagged transaction changes when one feature alone takes a usual value"
-    shell.chart("Importance", charts.finished(chart, about, max(200, 24 * len(data) + 40)))
+    shell.chart("Importance", charts.finished(chart, about, 26 * len(data) + 90))
     st.caption(
         "How far the risk of a flagged transaction moves, when this feature alone takes the value of a usual one."
     )
@@ -225,7 +225,7 @@ def calibration(manifest: Mapping[str, Any], reviewed: Sequence[Reviewed]) -> No
     data = pd.DataFrame(rows)
     colours = {"test windows": charts.BLUE, "reviewed alerts": charts.ORANGE}
     base = alt.Chart(data).encode(
-        x=alt.X("risk:Q", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(title="risk that the model gave", format="%", grid=False)),
+        x=alt.X("risk:Q", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(title="risk that the model gave", format="%", grid=False, tickCount=10)),
         color=charts.named("where", colours),
         tooltip=[
             charts.tip("where", "where"), charts.tip("risk", "mean risk", ".1%"), charts.tip("fraud", "was fraud", ".1%"),

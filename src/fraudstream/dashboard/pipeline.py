@@ -18,6 +18,8 @@ STALE_SECONDS = 60.0
 BEHIND = 10_000
 """Messages from which on a stream is called behind: more than a few seconds of a busy one."""
 HEX_BYTES = 64
+REASONS = 20
+"""Shown, the most frequent ones."""
 PERCENTILES = {"p50": charts.BLUE, "p95": charts.AMBER, "p99": charts.ORANGE}
 _PERSONAL = re.compile(
     rf"""((?:{"|".join(sorted(PERSONAL))})["'\\]*\s*[:=]\s*)"""
@@ -153,12 +155,13 @@ def _rejected(found: store.Pipeline) -> None:
         )
         return
     left, right = st.columns([2, 3], gap="medium")
+    most = found.reasons[:REASONS]
     left.dataframe(
         pd.DataFrame(
             {
-                "reason": [reason.reason for reason in found.reasons],
-                "messages": [reason.count for reason in found.reasons],
-                "waiting": [reason.waiting for reason in found.reasons],
+                "reason": [reason.reason for reason in most],
+                "messages": [reason.count for reason in most],
+                "waiting": [reason.waiting for reason in most],
             }
         ),
         hide_index=True,

@@ -24,7 +24,7 @@ STYLE = """<style>
 .fs-title { font-weight: 600; font-size: .98rem; margin: .2rem 0 -.4rem; }
 .fs-lead { font-size: 2.1rem; font-weight: 600; line-height: 1.15; font-variant-numeric: tabular-nums; }
 .fs-lead small { font-size: 1rem; font-weight: 400; opacity: .7; }
-.fs-quiet { opacity: .68; font-size: .87rem; }
+.fs-quiet { color: color-mix(in srgb, currentColor 68%, transparent); font-size: .87rem; }
 .fs-text { overflow-wrap: anywhere; white-space: pre-wrap; }
 .fs-risk { position: relative; height: .5rem; border-radius: .25rem; margin: .55rem 0 .3rem;
   background: color-mix(in srgb, currentColor 12%, transparent); }
@@ -37,9 +37,9 @@ STYLE = """<style>
 .fs-reason .bar b { display: block; height: 100%; border-radius: .25rem; background: #d8572a; }
 .fs-tag { display: inline-block; padding: .06rem .5rem; border-radius: .75rem; font-size: .78rem; font-weight: 600;
   border: 1px solid color-mix(in srgb, currentColor 30%, transparent); white-space: nowrap; }
-.fs-tag.bad { color: #d8572a; } .fs-tag.good { color: #4f8a5b; } .fs-tag.new { color: #4a8bd0; }
-.fs-facts { margin: .3rem 0 0; padding: 0; display: grid; grid-template-columns: repeat(auto-fill, minmax(11.5rem, 1fr)); gap: .6rem 1.4rem; }
-.fs-facts dt { opacity: .62; font-size: .8rem; } .fs-facts dd { margin: 0; overflow-wrap: anywhere; }
+.fs-tag.bad { color: #d8572a; } .fs-tag.good { color: #4f9a60; } .fs-tag.new { color: #4a8bd0; }
+.fs-facts { display: grid; grid-template-columns: repeat(auto-fill, minmax(11.5rem, 1fr)); gap: .6rem 1.4rem; }
+.fs-facts div { overflow-wrap: anywhere; } .fs-facts small { display: block; opacity: .62; font-size: .8rem; }
 .fs-empty { padding: 2.2rem 1rem; text-align: center; border-radius: .5rem;
   border: 1px dashed color-mix(in srgb, currentColor 25%, transparent); }
 .fs-empty strong { display: block; font-size: 1.05rem; margin-bottom: .25rem; }

@@ -87,7 +87,7 @@ _REASONS = r"""
 select regexp_replace(left(reason, 120), '\d+', '…', 'g') as reason,
   count(*) as count, count(*) filter (where replayed_at is null) as waiting
 from (select reason, replayed_at from shop.rejected order by rejected_at desc limit %(counted)s) as newest
-group by 1 order by 2 desc, 1 limit 20"""
+group by 1 order by 2 desc, 1"""
 
 _LATENCY = "select minute, decisions, p50_ms, p95_ms, p99_ms from shop.decision_latency order by minute"
 
