@@ -5,6 +5,7 @@ import secrets
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,29 @@ from psycopg.errors import InsufficientPrivilege
 
 from fraudstream.schema import PERSONAL
 from fraudstream.settings import PostgresSettings, Settings
-from fraudstream.store import roles
+from fraudstream.store import (
+    explanation,
+    feedback,
+    glance,
+    history,
+    overview,
+    pipeline,
+    progress,
+    queries,
+    registry,
+    review,
+    roles,
+    watch,
+)
 from fraudstream.store.connection import connect
+from fraudstream.store.labels import fold_known
+from fraudstream.store.review import Wanted
+from fraudstream.store.slices import store_slice
 from fraudstream.store.tables import metadata
-from samples import message
+from fraudstream.store.targets import select
+from model_world import ensemble, packed
+from profile_world import ALL, SOURCE, messages
+from samples import decision, message
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -195,3 +215,48 @@ def test_the_printed_sql_is_what_apply_runs(
     with connect(settings.postgres, autocommit=True) as connection:
         connection.execute(script.encode())
     assert reader.rows("select count(*) from shop.transactions") == [(0,)]
+
+
+def test_each_role_does_its_whole_work(
+    run: Run, environment: dict[str, str], member: Callable[[str], Member], tmp_path: Path
+) -> None:
+    """A writer stores decisions and folds labels, a trainer registers a model, a reviewer reads the pages and judges."""
+    writer, trainer, reviewer = (member(work).postgres for work in ("writer", "trainer", "reviewer"))
+    now = datetime.now(UTC)
+    fields = {"user_id": "u-1", "timestamp": now.isoformat(), "device": "ios"}
+    decided = {**fields, "flagged": True, "risk": 0.9, "model_version": "m-1", "scored_at": now.isoformat()}
+
+    registry.register(trainer, *packed("m-1", ensemble(("amount_to_user_mean", 5.0, -1.0, 3.0))))
+    registry.promote(trainer, "m-1")
+    store_slice(writer, SOURCE, select([*ALL]), {}, [messages([message(transaction_id="a", **fields)] * 2)])
+    decisions = [decision(transaction_id=name, **decided) for name in ("a", "b")]
+    store_slice(writer, SOURCE, select(["scores"]), {}, [messages([*decisions, decisions[0]])])
+    assert queries.transactions(trainer).num_rows == 1
+    progress.record(writer, "consume", "t", {0: 1}, {0: 1}, 1.0)
+
+    asked = Wanted(since=now - timedelta(days=1))
+    assert {alert.transaction_id for alert in review.queue(reviewer, asked)} == {"a", "b"}
+    assert review.tally(reviewer).waiting == 2
+    assert [past.transaction_id for past in history.history(reviewer, "u-1", now)] == ["a"]
+    assert explanation.explain(reviewer, "a").alert is not None
+    assert overview.overview(reviewer, timedelta(days=1), "hour") is not None
+    pipeline.pipeline(reviewer)
+    watch.at_work(reviewer, "m-1")
+    glance.glance(reviewer, now - timedelta(days=1))
+
+    as_reviewer = {"env": environment | Member(reviewer).environment}
+    labels = tmp_path / "labels.csv"
+    labels.write_text("transaction_id,is_fraud\nb,0\n")
+    for command in (
+        ("label", "a", "--fraud", "--note", "stolen", "--json"),
+        ("label", "--from", str(labels), "--json"),
+        ("alerts", "list", "--json"),
+        ("health", "--json"),
+        ("models", "list", "--json"),
+    ):
+        done = run(*command, **as_reviewer)
+        assert "permission denied" not in done.stdout + done.stderr, command
+        assert done.returncode == 0 or command[0] == "health", done.stdout
+    alerts = {alert.transaction_id: alert.verdict for alert in feedback.alerts(reviewer)}
+    assert alerts == {"a": True, "b": False}
+    assert fold_known(writer, datetime.now(UTC), timedelta(days=7)).labels == 1
