@@ -213,9 +213,7 @@ class Bounds:
     end: int
 
 
-def bounds(
-    kafka: KafkaSettings, topic: Topic, client: "AdminClient | None" = None
-) -> Mapping[int, Bounds]:
+def bounds(kafka: KafkaSettings, topic: Topic, client: "AdminClient | None" = None) -> Mapping[int, Bounds]:
     """First and end offset of every partition. Raises BrokerUnreachable."""
     from confluent_kafka import TopicPartition
     from confluent_kafka import admin as admin_module

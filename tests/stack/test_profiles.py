@@ -22,7 +22,7 @@ from fraudstream.store.migrate import migrate
 from fraudstream.store.offsets import Source
 from fraudstream.store.queries import transactions
 from fraudstream.store.slices import Messages, store_slice
-from fraudstream.store.targets import select
+from fraudstream.store.targets import open_intake, select
 from profile_world import ALL, SOURCE, messages, store, stored_profiles, transaction
 
 
@@ -181,14 +181,16 @@ def test_partitions_that_fold_the_same_merchants_at_once_do_not_block_each_other
 
     def work(partition: int) -> None:
         chance = Random(partition)
-        source = Source("topic", "topic-uuid", partition)
+        source, targets = Source("topic", "topic-uuid", partition), select([*ALL])
         try:
             # `store_slice` keeps one connection for its process, as Spark's workers do; these are threads.
             with connections.connect(postgres, autocommit=True) as own:
                 for part in range(20):
                     values = [transaction(f"{partition}-{part}-{i}", chance) for i in range(50)]
                     with own.transaction(), own.cursor() as cursor:
-                        slices._store(cursor, source, select([*ALL]), {}, [messages(values, part * 50)])
+                        found = slices._lock(cursor, source, targets, {})
+                        intake = open_intake(targets, cursor, {})
+                        slices._store(intake, source, targets, found, [messages(values, part * 50)])
         except BaseException as error:
             failures.append(error)
             raise
