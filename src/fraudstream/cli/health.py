@@ -34,7 +34,7 @@ def health(metrics_port: MetricsPort = None, as_json: Json = False) -> None:
 
     settings = load(metrics={"port": metrics_port})
     migrate(settings.postgres)
-    if settings.metrics.port is not None:
+    if metrics_port is not None:  # said here: an image may set the port for the commands that run long
         _serve(settings)
         return
     found = snapshot(settings.postgres)
