@@ -2,21 +2,18 @@
 
 Beside it shap's TreeExplainer on the same trees, where it is installed (the dev extra has it).
 
-    python benchmarks/explain.py [--alerts N] [--rounds N] [--json]
+    python benchmarks/explain.py [--alerts N] [--rounds N] [--quick] [--json]
 
 Needs no services.
 """
 
-import argparse
-import json
-import os
-import platform
-import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
+from measure import alone, beside, in_turns, options, report
 
 from fraudstream.features.definitions import FEATURES
 from fraudstream.model.algorithms import TreeEstimator, candidates
@@ -58,15 +55,11 @@ def decisions(x: Any) -> list[dict[str, Any]]:
     ]
 
 
-def milliseconds(work: Callable[[], object], rounds: int) -> dict[str, float]:
-    """Median and 99th percentile of a call."""
+def milliseconds(work: Callable[[], object]) -> float:
+    """Of one call."""
+    began = time.perf_counter()
     work()
-    taken = []
-    for _ in range(rounds):
-        began = time.perf_counter()
-        work()
-        taken.append((time.perf_counter() - began) * 1000)
-    return {"p50": round(statistics.median(taken), 2), "p99": round(float(np.quantile(taken, 0.99)), 2)}
+    return (time.perf_counter() - began) * 1000
 
 
 def shap_of(ensemble: Ensemble, x: Any) -> Callable[[], object] | None:
@@ -92,38 +85,32 @@ def shap_of(ensemble: Ensemble, x: Any) -> Callable[[], object] | None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--alerts", type=int, default=100)
-    parser.add_argument("--rounds", type=int, default=50)
-    parser.add_argument("--json", action="store_true", help="one JSON document instead of a table")
-    options = parser.parse_args()
+    chosen = options(__doc__, alerts=100, rounds=30)
     ensemble, rows = forest()
-    x = rows[: options.alerts]
+    x = rows[: chosen.alerts]
     asked, explainer = decisions(x), Explainer("bench", ensemble, 0.5, 0.005)
-    ways: dict[str, Callable[[], object] | None] = {
+    ways: dict[str, Callable[[], object]] = {
         "attribution": lambda: contributions(ensemble, x),
-        "reasons with sentences": lambda: explainer.reasons(asked, {}),
-        "shap": shap_of(ensemble, x),
+        "reasons": lambda: explainer.reasons(asked, {}),
     }
-    document = {
-        "benchmark": "explain",
-        "alerts": len(x),
-        "trees": ensemble.trees,
-        "nodes": len(ensemble.nodes),
-        "milliseconds": {name: milliseconds(way, options.rounds) for name, way in ways.items() if way},
-        "cores": os.cpu_count(),
-        "load_1_min": os.getloadavg()[0],
-        "versions": {"python": platform.python_version(), "numpy": np.__version__},
-    }
-    if options.json:
-        print(json.dumps(document, indent=2))
-        return
-    print(f"{document['alerts']} alerts, {document['trees']} trees, {document['nodes']:,} nodes")
-    for name, taken in document["milliseconds"].items():  # type: ignore[attr-defined]
-        print(f"{name:<24} p50 {taken['p50']:>8} ms   p99 {taken['p99']:>8} ms")
-    print(json.dumps({key: document[key] for key in ("cores", "load_1_min", "versions")}))
+    if shapley := shap_of(ensemble, x):
+        ways["shap"] = shapley
+    for way in ways.values():
+        way()
+    taken = in_turns({name: partial(milliseconds, way) for name, way in ways.items()}, chosen.rounds)
+    what = f"attribution of {len(x)} alerts"
+    report(
+        "explain",
+        [
+            beside(what, taken["attribution"], "ms", "shap", taken["shap"], less_is_better=True)
+            if "shap" in taken
+            else alone(what, float(np.median(taken["attribution"])), "ms"),
+            alone("with sentences", float(np.median(taken["reasons"])), "ms", at_most=20),
+        ],
+        chosen,
+        trees=ensemble.trees,
+        nodes=len(ensemble.nodes),
+    )
 
 
 if __name__ == "__main__":

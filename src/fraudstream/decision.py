@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import msgspec
 
-from fraudstream.decode import NUL_ESCAPE, REASON_LENGTH, REFUSED, Decoded, Reject, in_years
+from fraudstream.decode import NUL_ESCAPE, REASON_LENGTH, REFUSED, Decoded, Reject, in_chunks, in_years
 from fraudstream.schema import ID_LENGTH, TEXT_LENGTH, parse_instant
 
 if TYPE_CHECKING:
@@ -92,20 +92,23 @@ class DecisionDecoder:
 
     def decode(self, values: Sequence[bytes | None]) -> Decoded:
         """Rows of `arrow_schema()`, refusals (counted) and rejects of `values`. Never raises because of a message."""
+        return in_chunks(values, self._chunk)
+
+    def _chunk(self, values: Sequence[bytes | None], first: int) -> Decoded:
         try:
             messages = cast("Sequence[bytes]", values)  # a tombstone among them raises TypeError
             if NUL_ESCAPE not in b"".join(messages):
                 rows = _table(list(map(self._decision.decode, messages)))
                 if all(in_years(rows[name]) for name in INSTANTS):
-                    return Decoded(rows, list(range(len(values))))
+                    return Decoded(rows, list(range(first, first + len(values))))
         except (TypeError, *REFUSED):
             pass
-        return self._one_by_one(values)
+        return self._one_by_one(values, first)
 
-    def _one_by_one(self, values: Sequence[bytes | None]) -> Decoded:
+    def _one_by_one(self, values: Sequence[bytes | None], first: int) -> Decoded:
         decisions: list[Decision] = []
         decoded = Decoded(_table([]), [])
-        for position, value in enumerate(values):
+        for position, value in enumerate(values, first):
             try:
                 decision = self._one(value)
             except ValueError as error:

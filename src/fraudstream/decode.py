@@ -6,7 +6,7 @@ gives the reason for `shop.rejected`. Messages are never joined before parsing: 
 message would shift its neighbours.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
@@ -102,6 +102,23 @@ class Decoded:
     """Messages that are answers without a row: see `decision.Refusal`."""
 
 
+def in_chunks(
+    values: Sequence[bytes | None], decode: Callable[[Sequence[bytes | None], int], Decoded]
+) -> Decoded:
+    """What `decode` makes of CHUNK messages at a time, as one; it is told the position of the first of them."""
+    import pyarrow as pa
+
+    # No messages are one empty chunk: it knows the columns.
+    parts = [decode(values[i : i + CHUNK], i) for i in range(0, max(len(values), 1), CHUNK)]
+    return Decoded(
+        pa.concat_tables([part.rows for part in parts]),
+        [position for part in parts for position in part.positions],
+        [reject for part in parts for reject in part.rejects],
+        sum(part.unknown_fields for part in parts),
+        sum(part.refused for part in parts),
+    )
+
+
 class Decoder:
     """Decodes messages one by one; keeps its buffers between calls."""
 
@@ -111,15 +128,7 @@ class Decoder:
 
     def decode(self, values: Sequence[bytes | None]) -> Decoded:
         """Rows and rejects of `values`, in their order. Never raises because of a message."""
-        import pyarrow as pa
-
-        parts = [self._chunk(values[start : start + CHUNK], start) for start in range(0, len(values), CHUNK)]
-        return Decoded(
-            pa.concat_tables([part.rows for part in parts]) if parts else _table([]),
-            [position for part in parts for position in part.positions],
-            [reject for part in parts for reject in part.rejects],
-            sum(part.unknown_fields for part in parts),
-        )
+        return in_chunks(values, self._chunk)
 
     def _chunk(self, values: Sequence[bytes | None], first: int) -> Decoded:
         """Where every message is well formed, without a Python statement for each; else one after the other."""

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from fraudstream.decision import CONTEXT, DecisionDecoder
+from fraudstream.decision import CONTEXT, FIELDS, DecisionDecoder
 from samples import REFUSAL, decision
 
 
@@ -24,6 +24,17 @@ def test_a_refusal_is_counted_and_its_neighbours_are_decisions() -> None:
     decoded = DecisionDecoder().decode([decision(transaction_id="a"), REFUSAL, decision(transaction_id="b")])
     assert decoded.rows["transaction_id"].to_pylist() == ["a", "b"]
     assert (decoded.positions, decoded.refused, decoded.rejects) == ([0, 2], 1, [])
+
+
+def test_positions_are_those_in_the_whole_run_of_messages() -> None:
+    """More messages than are decoded at a time, with a bad one in the second portion; and none at all."""
+    values: list[bytes | None] = [decision(transaction_id=f"t{n}") for n in range(2500)]
+    values[1200] = b"poison"
+    decoded = DecisionDecoder().decode(values)
+    assert decoded.positions == [n for n in range(2500) if n != 1200]
+    assert [reject.position for reject in decoded.rejects] == [1200]
+    assert decoded.rows["transaction_id"].to_pylist() == [f"t{n}" for n in decoded.positions]
+    assert DecisionDecoder().decode([]).rows.schema.names == list(FIELDS)
 
 
 def test_instants_without_a_zone_are_utc_and_others_are_turned() -> None:
