@@ -84,7 +84,7 @@ class Model:
                         hint="Train the model again.",
                     )
                 table = file.read()
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise InputError(f"The trees of model {self.version} cannot be read: {error}") from None
         ensemble = Ensemble.from_table(table)
         if ensemble.features != self.features:
