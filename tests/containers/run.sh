@@ -146,8 +146,10 @@ check "no password stands in a container's settings or log" no_password_is_seen
 
 say "A worker is killed"
 before=$(stored)
-kill -9 "$("$docker" inspect --format '{{.State.Pid}}' "$(compose ps -q spark-worker | head -1)")"
-check "it comes back" until_true bash -c "curl -sf http://127.0.0.1:8080/json/ | grep -q '\"aliveworkers\" : 2'"
+worker=$(compose ps -q spark-worker | sed -n 1p)
+kill -9 "$("$docker" inspect --format '{{.State.Pid}}' "$worker")"
+came_back() { [ "$("$docker" inspect --format '{{.RestartCount}} {{.State.Health.Status}}' "$worker")" = '1 healthy' ]; }
+check "it comes back" until_true came_back
 check "the stream goes on" until_true stored_more_than $((before + 1000))
 
 say "The end"
