@@ -9,14 +9,17 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
+import sklearn
 from pyspark.sql import DataFrame, SparkSession
 
 from feature_world import replay, world
 from fraudstream.decision import Decision, Refusal
+from fraudstream.errors import InputError
 from fraudstream.features.definitions import FEATURES
 from fraudstream.features.feature import LAST_AT
 from fraudstream.features.training import view
-from fraudstream.model.artifact import Model, unpack
+from fraudstream.model.algorithms import IsolationForestEstimator
+from fraudstream.model.artifact import Model, files_of, opened, unpack
 from fraudstream.rules import Rule
 from fraudstream.spark.scorer import CONF
 from fraudstream.spark.scoring import Profiles, Scoring
@@ -246,3 +249,32 @@ def test_the_plan_allows_real_time_mode(spark: SparkSession, scoring: Scoring, p
     assert not {"Python", "ShuffleExchange", "SortMergeJoin", "NestedLoop"} & set(
         plan.replace("(", " ").split()
     )
+
+
+def test_an_estimator_without_trees_scores_in_python(
+    spark: SparkSession, decide: Decide, events: pa.Table
+) -> None:
+    """In micro-batches, with the risk that it gives itself; real-time mode refuses it and names the way out."""
+    names = ("amount_log", "hour")
+    estimator = IsolationForestEstimator(names, n_estimators=10, max_samples=256)
+    values = view(events, names=names).values
+    estimator.fit(values, np.zeros(len(values), dtype=np.int64))
+    manifest = packed("own", None, names, versions={"scikit-learn": sklearn.__version__})[0]
+    model = opened(files_of(manifest, estimator, None), "own")
+    with pytest.raises(InputError, match="scores in Python") as refused:
+        Scoring(spark, model)
+    assert "--mode microbatch" in refused.value.hint
+    scoring = Scoring(spark, model, python=True)
+    profiles = scoring.profiles(tables(scoring, None), NOW)
+    for amount, answer in zip(
+        (1.0, 5e6),
+        decide(message(amount=1.0), message(amount=5e6), scoring=scoring, profiles=profiles),
+        strict=True,
+    ):
+        expected = estimator.risk(np.array([[np.log1p(amount), 10.0]]))
+        assert decision(answer).risk == pytest.approx(expected[0], abs=1e-9)
+
+
+def test_warming_up_leaves_no_trace(scoring: Scoring, profiles: Profiles) -> None:
+    """It runs the whole way once, and says nothing."""
+    scoring.warm_up(profiles)

@@ -99,11 +99,12 @@ class Keeper:
     def _work(self) -> None:
         looked = time.monotonic()
         while not self._closing.wait(_RETRY_SECONDS if self._away else _TURN_SECONDS):
+            wanted = self._wanted.is_set()
             try:
                 self._write()
-                if time.monotonic() - looked > CHAMPION_SECONDS or self._wanted.is_set():
+                if wanted or time.monotonic() - looked > CHAMPION_SECONDS:
                     looked = time.monotonic()
-                    self._read()
+                    self._read(newer=wanted)
                 self._found()
             except DatabaseError as error:
                 self._lost(error)
@@ -111,7 +112,8 @@ class Keeper:
                 self._failure = error
                 return
             finally:
-                self._wanted.clear()
+                if wanted:
+                    self._wanted.clear()
         try:
             self._write()
         except DatabaseError as error:
@@ -140,16 +142,18 @@ class Keeper:
                 self._standing = self._standing or standing
             raise
 
-    def _read(self) -> None:
-        scoring, version = self.basis.scoring, registry.get(self._postgres).version
-        if version not in (scoring.model.version, self._refused):
+    def _read(self, *, newer: bool) -> None:
+        """Follow the champion; profiles are read where the model is another, or `newer` ones were wished for."""
+        scoring = self.basis.scoring
+        champion = registry.champion_version(self._postgres)
+        if champion is not None and champion not in (scoring.model.version, self._refused):
             try:
                 scoring = self._ready(load_champion(self._postgres))
-                log.info("model %s was promoted", version)
+                log.info("model %s was promoted", champion)
             except InputError as error:
-                self._refused = version
+                self._refused = champion
                 log.warning("Model %s goes on: %s", scoring.model.version, error.message)
-        if self._wanted.is_set() or scoring is not self.basis.scoring:
+        if newer or scoring is not self.basis.scoring:
             self.basis = self._fresh(scoring)
 
     def _fresh(self, scoring: Scoring) -> Basis:

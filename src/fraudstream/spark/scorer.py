@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from fraudstream import kafka as kafka_clients
-from fraudstream.errors import BrokerUnreachable, InputError
+from fraudstream.errors import BrokerUnreachable
 from fraudstream.kafka import Topic
 from fraudstream.logs import get_logger
 from fraudstream.metrics import Judging, Position, served
@@ -17,6 +17,7 @@ from fraudstream.rules import Rule, load_rules
 from fraudstream.settings import Settings, load
 from fraudstream.spark import recovery
 from fraudstream.spark.answers import Answers, Tally
+from fraudstream.spark.judge import trees_of
 from fraudstream.spark.keeper import TARGET, Keeper, Standing, load_champion
 from fraudstream.spark.recovery import CURABLE, STEADY_SECONDS, Patience, existing_topic
 from fraudstream.spark.relay import Mode, Relay
@@ -105,6 +106,7 @@ class Scorer:
         summary = Summary(self._mode, self._model.version, len(topic.partitions))
         start = self._begin(topic, accept_loss=accept_loss, from_beginning=from_beginning)
         keeper = Keeper(self._settings.postgres, self._ready, self._model)
+        keeper.basis.scoring.warm_up(keeper.basis.profiles)
         answers = Answers(self._settings.kafka, scored)
         self._monitor.begun(TARGET)
         try:
@@ -120,7 +122,7 @@ class Scorer:
         return summary
 
     def _ready(self, model: Model) -> Scoring:
-        return Scoring(self._spark, model, self._rules)
+        return Scoring(self._spark, model, self._rules, python=self._mode is Mode.MICROBATCH)
 
     def _begin(self, topic: Topic, *, accept_loss: bool, from_beginning: bool) -> dict[int, int]:
         """Where each partition begins, by what PostgreSQL knows."""
@@ -241,11 +243,7 @@ def run_scorer(
     rules = load_rules(settings.score.rules) if settings.score.rules else ()
     migrate(settings.postgres)
     model = load_champion(settings.postgres)
-    if model.trees() is None and mode is Mode.REALTIME:
-        raise InputError(
-            f"Model {model.version} ({model.manifest['algorithm']}) has no trees that Spark could run: it scores in Python.",
-            hint="Score with `fraudstream score --mode microbatch`.",
-        )
+    trees_of(model, python=mode is Mode.MICROBATCH)
     topic = kafka_clients.ensure_topic(settings.kafka, settings.kafka.transactions_topic)
     # It says where it stands whenever a query relieves another.
     monitor = Judging(settings.metrics.stalled_seconds + 2 * settings.score.trigger_seconds)

@@ -3,27 +3,25 @@
 messages      a transaction, or why there is none
 profiles      what is remembered of its customer, device, place and merchant
 features      `features.serving`
-risk          the trees, inside the JVM
+risk          `judge`: the trees, inside the JVM
 rules         the operator's own
 decision      the JSON of `decision.Decision`, or of `decision.Refusal`
 """
 
-import tempfile
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own custom
 
 from fraudstream import decision
-from fraudstream.errors import InputError
 from fraudstream.features.serving import Serving, column_name, key_column, profile_columns
 from fraudstream.model.artifact import Model
-from fraudstream.model.export import load_spark
 from fraudstream.rules import Rule, features_read
+from fraudstream.spark.judge import judge_of
 from fraudstream.spark.messages import REJECTED, Messages
 from fraudstream.spark.rules import RuleSet
 
@@ -38,6 +36,15 @@ _NOW = "timestamp_millis(cast(reflect('java.lang.System', 'currentTimeMillis') a
 """The moment of each row. Spark's own clock stands still for a batch, which in real-time mode lasts a minute."""
 
 
+_WARM_UP_ROWS: Final = 5_000
+_MADE_UP: Final = {
+    **dict.fromkeys(("transaction_id", "user_id", "device", "location", "transaction_location"), "warm-up"),
+    **dict.fromkeys(("merchant_id", "currency"), "warm-up"),
+    "timestamp": "2025-01-01T00:00:00.000000Z",
+    "amount": 1.0,
+}
+
+
 @dataclass(frozen=True)
 class Profiles:
     """What was remembered at `taken_at`: a static frame for each entity, columns named `ENTITY__COLUMN`."""
@@ -50,28 +57,19 @@ class Profiles:
 class Scoring:
     """A model and rules, made ready for Spark. Columns are built once, frames as often as a query starts."""
 
-    def __init__(self, spark: SparkSession, model: Model, rules: Sequence[Rule] = ()) -> None:
-        """Raises InputError where the model's trees cannot be read, or where it has none; RuleMistakes."""
+    def __init__(
+        self, spark: SparkSession, model: Model, rules: Sequence[Rule] = (), *, python: bool = False
+    ) -> None:
+        """Raises InputError where the model cannot be read, or needs Python and may not have it; RuleMistakes."""
         self._spark = spark
         self.model = model
         self._rules = RuleSet(spark, rules)
-        ensemble = model.trees()
-        if ensemble is None:
-            raise InputError(f"Model {model.version} has no trees.", hint="Score with --mode microbatch.")
-        with tempfile.TemporaryDirectory(prefix="fraudstream-model-") as directory:
-            trees = load_spark(
-                spark, ensemble, Path(directory) / "trees"
-            )  # whole: the files are not needed after
-        self._trees = trees.setFeaturesCol("vector")
+        self._judge = judge_of(spark, model, python=python)
         self._messages = Messages()
         names = tuple(dict.fromkeys([*model.features, *features_read(rules)]))
         self._features = Serving(names)
         self.reads = {_CONTEXT: ("last_at",), **profile_columns(names)}
         """Columns of `shop.profiles` that it reads, by entity."""
-        from pyspark.ml.functions import array_to_vector
-
-        self._vector = array_to_vector(F.array(*map(F.col, model.features)))
-        self._risk = F.expr(ensemble.link.sql())
         self._output = _output(model.features)
 
     def profiles(self, tables: "Mapping[str, pa.Table]", taken_at: datetime) -> Profiles:
@@ -102,10 +100,25 @@ class Scoring:
         for entity, frame in profiles.frames.items():
             key = F.substring("paid", 1, 0) if entity == _CONTEXT else key_column(entity)
             rows = rows.join(F.broadcast(frame), key == F.col(column_name(entity, "key")), "left")
-        valued = self._features.add(rows).withColumn("vector", self._vector)
-        judged: DataFrame = self._trees.transform(valued)
-        judged = self._rules.add(judged.withColumn("risk", self._risk))
+        judged = self._rules.add(self._judge(self._features.add(rows)))
         return judged.withColumn("scored_at", F.expr(_NOW)).select(*self._output)
+
+    def warm_up(self, profiles: Profiles) -> None:
+        """Decide some thousand made-up messages, which nobody sees.
+
+        The JVM compiles what it runs often: without this the first real messages would wait for it.
+        What could fail in a query fails here, before anything was promised.
+        """
+        message = json.dumps(_MADE_UP)
+        raw = self._spark.range(_WARM_UP_ROWS).select(
+            F.lit(b"").alias("key"),
+            F.lit(message).cast("binary").alias("value"),
+            F.lit("").alias("topic"),
+            F.lit(0).alias("partition"),
+            F.col("id").alias("offset"),
+            F.current_timestamp().alias("timestamp"),
+        )
+        self.decide(raw, profiles).write.format("noop").mode("overwrite").save()
 
 
 def _types(table: "pa.Table") -> list[tuple[str, Any]]:

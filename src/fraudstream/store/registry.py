@@ -156,6 +156,13 @@ def champion(postgres: PostgresSettings) -> Registered | None:
     return next((model for model in models(postgres) if model.status is Status.CHAMPION), None)
 
 
+def champion_version(postgres: PostgresSettings) -> str | None:
+    """Which model scores, for those who ask every few seconds; None where none was promoted yet."""
+    with translated(postgres), connect(postgres) as connection:
+        found = connection.execute("select version from shop.models where status = 'champion'").fetchone()
+    return None if found is None else str(found[0])
+
+
 def load(postgres: PostgresSettings, version: str | None = None) -> tuple[Registered, bytes]:
     """A model with its artifact, whose sha256 matched; without a version the champion.
 

@@ -1,0 +1,63 @@
+"""The model's part of a decision: from a row's features to `risk`.
+
+Trees run inside the JVM. An estimator of a user's own runs in Spark's Python workers, which real-time mode does not allow.
+"""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F  # noqa: N812 - Spark's own custom
+
+from fraudstream.errors import InputError
+from fraudstream.model.artifact import Model
+from fraudstream.model.export import load_spark
+from fraudstream.model.trees import Ensemble
+
+Judge = Callable[[DataFrame], DataFrame]
+"""Adds `risk` to rows that have the model's features."""
+
+_VECTOR: Final = "__features"
+
+
+def trees_of(model: Model, *, python: bool) -> Ensemble | None:
+    """The model's trees, None where Python has to score. Raises InputError where it may not (`python` is false)."""
+    ensemble = model.trees()
+    if ensemble is None and not python:
+        raise InputError(
+            f"Model {model.version} ({model.manifest['algorithm']}) has no trees that Spark could run: it scores in Python.",
+            hint="Score with `fraudstream score --mode microbatch`.",
+        )
+    return ensemble
+
+
+def judge_of(spark: SparkSession, model: Model, *, python: bool) -> Judge:
+    """What adds the model's risk. Raises InputError as `trees_of` does, or where the estimator cannot be loaded."""
+    ensemble = trees_of(model, python=python)
+    return _estimator(model) if ensemble is None else _trees(spark, ensemble)
+
+
+def _trees(spark: SparkSession, ensemble: Ensemble) -> Judge:
+    from pyspark.ml.functions import array_to_vector
+
+    with tempfile.TemporaryDirectory(prefix="fraudstream-model-") as directory:
+        loaded = load_spark(
+            spark, ensemble, Path(directory) / "trees"
+        )  # whole: the files are not needed after
+    trees = loaded.setFeaturesCol(_VECTOR)
+    vector, risk = array_to_vector(F.array(*map(F.col, ensemble.features))), F.expr(ensemble.link.sql())
+
+    def judge(rows: DataFrame) -> DataFrame:
+        judged: DataFrame = trees.transform(rows.withColumn(_VECTOR, vector))
+        return judged.withColumn("risk", risk)
+
+    return judge
+
+
+def _estimator(model: Model) -> Judge:
+    from fraudstream.spark.estimator import risk_of
+
+    risk = risk_of(model)
+    return lambda rows: rows.withColumn("risk", risk)
