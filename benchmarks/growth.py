@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 PARTITIONS = (1, 2, 4, 8)
 GROWS_BY = 1.1
-"""Memory at the end beside that after a tenth of the way: what is above is no longer flat."""
+"""Memory at the end beside that half way: what is above is no longer flat."""
 SLOWS_BY = 0.8
 """Pace of the last tenth beside that of the second one."""
 
@@ -61,15 +61,13 @@ class Memory:
             self.seen.append(dict(found))
 
     def line(self, name: str) -> Line:
-        """The median of the last tenth beside that of the second."""
-        values = [found.get(name, 0.0) for found in self.seen]
-        tenth = max(len(values) // 10, 1)
-        before, after = (
-            statistics.median(values[tenth : 2 * tenth] or values),
-            statistics.median(values[-tenth:]),
-        )
+        """The median of the last tenth beside that of the middle: what is loaded and cached is there by then."""
+        values = [found[name] for found in self.seen if name in found]  # workers begin with the first batch
+        middle, tenth = len(values) // 2, max(len(values) // 10, 1)
+        before = statistics.median(values[middle : middle + tenth])
+        after = statistics.median(values[-tenth:])
         return Line(
-            f"memory, {name}", after, "MiB", "after a tenth of the way", before, before / after,
+            f"memory, {name}", after, "MiB", "half way", before, before / after,
             f"grows by less than {GROWS_BY - 1:.0%}", after / before < GROWS_BY, f"largest {max(values):,.0f} MiB",
         )  # fmt: skip
 
@@ -79,7 +77,9 @@ def rows(spark: "SparkSession", settings: "Settings", count: int) -> tuple[list[
     fill(settings, count)
     with Memory() as memory:
         _, batches = consume(spark, settings, ALL)
-    (seen,) = batches.seen.values()
+    (found,) = batches.seen.values()
+    # What is left at the end is a small batch, and says nothing about pace.
+    seen = [batch for batch in found if batch[0] * 2 > max(rows for rows, _ in found)]
     tenth = max(len(seen) // 10, 1)
     early, late = (
         sum(n for n, _ in some) / sum(s for _, s in some)
@@ -90,7 +90,7 @@ def rows(spark: "SparkSession", settings: "Settings", count: int) -> tuple[list[
         f"≥ {SLOWS_BY:g} times", late / early >= SLOWS_BY,
     )  # fmt: skip
     parts = [memory.line(name) for name in ("driver", "Java", "Python workers")]
-    return [pace, *parts], {"batches": seen, "memory_mib": memory.seen[:: max(len(memory.seen) // 60, 1)]}
+    return [pace, *parts], {"batches": found, "memory_mib": memory.seen[:: max(len(memory.seen) // 60, 1)]}
 
 
 def partitions(spark: "SparkSession", settings: "Settings", count: int) -> list[Line]:

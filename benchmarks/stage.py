@@ -206,14 +206,12 @@ class Cpu:
 
 def part(process: psutil.Process) -> str:
     """What a process is to a stream."""
-    command = " ".join(process.cmdline())
-    if "kafka.Kafka" in command:
-        return "broker"
+    name, command = process.name(), " ".join(process.cmdline())
+    if name.startswith("java"):  # first, as Spark's own command line names the module of the workers
+        return "broker" if "kafka.Kafka" in command else "Java"
     if "spark.daemon" in command:  # PySpark's own and ours
         return "Python workers"
-    if process.name().startswith("java"):
-        return "Java"
-    return "PostgreSQL" if process.name().startswith("postgres") else "driver"
+    return "PostgreSQL" if name.startswith("postgres") else "driver"
 
 
 def _pids(status: dict[str, Any]) -> list[int]:
