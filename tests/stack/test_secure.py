@@ -15,10 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
+from pydantic import SecretStr
+from pyspark.errors import StreamingQueryException
 
 import secure_services
 from certificates import Authority
-from fraudstream.settings import KafkaSettings, PostgresSettings
+from fraudstream.errors import BrokerRefused
+from fraudstream.kafka import ensure_topic
+from fraudstream.settings import KafkaSettings, PostgresSettings, SparkSettings
+from fraudstream.spark.consumer import Consumer
+from fraudstream.spark.recovery import failure_of
+from fraudstream.spark.source import read_messages
 from fraudstream.store.connection import connect
 from fraudstream.store.migrate import migrate
 from secure_services import Locked
@@ -128,9 +135,6 @@ def test_client_certificates_let_both_kafka_clients_in(
     locked: Locked, tmp_path: Path, spark: "SparkSession"
 ) -> None:
     """`produce` by librdkafka and the stream by Java, with the same PEM files and a key that has a password."""
-    from fraudstream.settings import SparkSettings
-    from fraudstream.spark.consumer import Consumer
-
     kafka = KafkaSettings(
         bootstrap_servers=locked.mutual,
         security_protocol="SSL",
@@ -149,6 +153,37 @@ def test_client_certificates_let_both_kafka_clients_in(
     consumer = Consumer(spark, kafka, reach(locked), SparkSettings())
     summary = consumer.run(("fraud", "transactions"), once=True, stop=threading.Event())
     assert summary.rows == 50
+
+
+def test_the_stream_is_refused_with_the_same_sentences(
+    locked: Locked, tmp_path: Path, spark: "SparkSession"
+) -> None:
+    """`consume` by librdkafka before it starts, and by Java where a password was changed since."""
+    prefix = "FRAUDSTREAM_KAFKA__"
+    known = {n.removeprefix(prefix).lower(): v for n, v in locked.environment.items() if n.startswith(prefix)}
+    good = KafkaSettings(**known, transactions_topic="refused", timeout_seconds=2)
+    stranger = Authority(tmp_path, "stranger").certificate
+    wrong = good.model_copy(update={"sasl_password": SecretStr("wrong"), "sasl_password_file": None})
+    for kafka, sentence in (
+        (wrong, "refused the login of stream"),
+        (good.model_copy(update={"ssl_ca_file": stranger}), "unable to get local issuer certificate"),
+        (
+            good.model_copy(update={"bootstrap_servers": locked.login.replace("localhost", "127.0.0.1")}),
+            "not valid for '127.0.0.1'",
+        ),
+    ):
+        with pytest.raises(BrokerRefused, match=sentence):
+            Consumer(spark, kafka, reach(locked), SparkSettings()).run(
+                ("transactions",), once=True, stop=threading.Event()
+            )
+    messages = read_messages(spark, wrong, ensure_topic(good, "refused", 1), {0: 0}, 10)
+    query = messages.writeStream.format("noop").option("checkpointLocation", str(tmp_path / "c")).start()
+    with pytest.raises(StreamingQueryException):
+        query.awaitTermination(120)
+    failure = failure_of(query)
+    assert failure is not None
+    assert "does not let Spark's client in: Authentication failed" in failure.message
+    assert "SASL" in failure.hint
 
 
 PAGES = ("/api/v1/applications/{}/environment", "/api/v1/applications/{}/sql?details=true", "/environment/", "/SQL/", "/StreamingQuery/", "/jobs/", "/executors/threadDump/?executorId=driver")  # fmt: skip

@@ -38,6 +38,10 @@ KAFKA_WENT_AWAY: Final = re.compile(
 )
 """What Spark says when the broker or the topic changed under it. The next start finds out what is true: a topic made
 anew is read from its start, lost messages are an error. Refused logins and rights are not among these."""
+KAFKA_REFUSED: Final = re.compile(
+    r"kafka\.common\.errors\.\w*(?:Authentication|Authorization)Exception: ([^\n]*)"
+)
+"""What Spark says when the broker does not let its client in, for example after a password was changed."""
 
 
 class TopicReplaced(StreamError):
@@ -105,6 +109,11 @@ def failure_of(query: "StreamingQuery") -> FraudstreamError | None:
         return None
     reason = str(exception)
     first_line = reason.split("\n", 1)[0]
+    if refused := KAFKA_REFUSED.search(reason):
+        return StreamError(
+            f"Kafka does not let Spark's client in: {refused[1].rstrip('.')}.",
+            hint="Check FRAUDSTREAM_KAFKA__SASL_…, __SSL_… and what this user may do with the topic.",
+        )
     if KAFKA_WENT_AWAY.search(reason):
         return QueryStopped(f"Spark stopped reading Kafka: {first_line}")
     return StreamError(
