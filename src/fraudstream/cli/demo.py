@@ -21,7 +21,7 @@ def demo(
         float | None,
         typer.Option(min=1, metavar="SECONDS", help="End after so many seconds of live stream."),
     ] = None,
-    rate: Annotated[float, typer.Option(min=1, max=200, help="Live payments a second.")] = 20.0,
+    rate: Annotated[float, typer.Option(min=1, max=200, help="Live payments a second.")] = 12.0,
     seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same customers.")] = 42,
     no_dashboard: Annotated[
         bool, typer.Option("--no-dashboard", help="Do not open the pages in the background.")

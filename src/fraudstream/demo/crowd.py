@@ -27,13 +27,14 @@ class Crowd:
     """How many customers there are, and how fast their time passes."""
 
     seed: int = 42
-    users: int = 6_000
+    users: int = 9_000
     fraud_rate: float = 0.01
     """Twice the simulator's default: somebody who watches for minutes shall see more than one."""
-    days: int = 21
+    days: int = 14
     """Of history: enough for a label delay of a week, and windows to judge a model on."""
-    rate: float = 20.0
-    """Payments a second of the live stream, on average over a day."""
+    rate: float = 12.0
+    """Payments a second of the live stream, on average over a day. Times the age of a profile it bounds what pace can be
+    seen: at 60 times the pace of life, ten minutes pass in ten seconds."""
 
 
 class Stage:

@@ -39,6 +39,8 @@ ALERT_RATE = 0.01
 NEWEST = 5
 """Alerts in the picture."""
 LOOK_SECONDS = 1.0
+FRESH_SECONDS = 5.0
+"""The customers' time runs fast, so profiles age fast: the shortest trigger that Spark takes."""
 
 
 Pages = Callable[[Settings], AbstractContextManager[str | None]]
@@ -116,6 +118,7 @@ def embedded(settings: Settings) -> Settings:
         update={
             "kafka": KafkaSettings(**found["kafka"]),
             "postgres": PostgresSettings(**found["postgres"], retry_seconds=settings.postgres.retry_seconds),
+            "score": settings.score.model_copy(update={"trigger_seconds": FRESH_SECONDS}),
         }
     )
 
