@@ -137,10 +137,10 @@ class Visit:
         self.page.get_by_text(text).first.wait_for()
 
     def settled(self) -> None:
-        """Until Streamlit has nothing left to run."""
+        """Until Streamlit has nothing left to run or to load."""
         self.page.wait_for_timeout(300)
         self.page.wait_for_function(
-            "!document.querySelector('[data-testid=stStatusWidget]') && !document.querySelector('[data-stale=true]')"
+            "!document.querySelector('[data-testid=stStatusWidget], [data-stale=true], [data-testid=stSkeleton]')"
         )
 
     @property

@@ -77,6 +77,9 @@ def test_a_click_is_a_label_and_the_next_alert_comes(
     visit.see("Change the verdict: a note, if you like")
     visit.see(re.compile("Grace called it fraud: “phoned: never was there”"))
     visit.see("the message itself says")
+    line = visit.page.locator(".st-key-queue [data-testid=stRadioCaption]").nth(1)
+    line.click(force=True)  # on the words below the line: the whole of it is the button
+    visit.see(waiting(seeded)[1])
 
 
 def test_the_queue_is_worked_through_with_the_keyboard(
@@ -85,6 +88,7 @@ def test_the_queue_is_worked_through_with_the_keyboard(
     """N and P move, D dismisses; a d in a note is a letter."""
     first, second, third, *_ = waiting(seeded)
     visit.go(f"{dashboard}/alerts", first)
+    visit.page.get_by_role("button", name="Next").wait_for()
     visit.settled()
     visit.page.keyboard.press("n")
     visit.see(second)

@@ -15,7 +15,13 @@ from fraudstream.store.watch import AtWork, Drift
 LOOK, ACT = 0.1, 0.25
 """Of the population stability index, as the field reads it: below the first nothing moved, from the second on much did."""
 VERDICTS = {"confirmed": charts.ORANGE, "dismissed": charts.GREEN, "waiting": charts.GREY}
-FIGURES = ("average_precision", "roc_auc", "card_precision_100", "recall_at_budget")
+FIGURES = {
+    "average_precision": "Average precision",
+    "card_precision_100": "Card precision at 100",
+    "recall_at_budget": "Recall at the budget",
+    "roc_auc": "ROC AUC",
+}
+"""Of the manifest, by what they are called."""
 
 
 def at_work(work: AtWork, manifest: Mapping[str, Any]) -> None:
@@ -186,10 +192,8 @@ def versions(found: Sequence[Registered], chosen: Registered) -> None:
                 "algorithm": [model.algorithm for model in found],
                 "made (UTC)": [figures.instant(model.created_at, seconds=False) for model in found],
                 **{
-                    name.replace("_", " "): [
-                        figures.figure(model.manifest.get("metrics", {}).get(name)) for model in found
-                    ]
-                    for name in FIGURES
+                    called: [figures.figure(model.manifest.get("metrics", {}).get(name)) for model in found]
+                    for name, called in FIGURES.items()
                 },
                 "features": [len(model.manifest.get("features", ())) for model in found],
                 "learned from": [
@@ -209,10 +213,10 @@ def versions(found: Sequence[Registered], chosen: Registered) -> None:
 def _against(chosen: Registered, champion: Registered) -> None:
     st.subheader("Against the champion", anchor=False)
     own, best = chosen.manifest.get("metrics", {}), champion.manifest.get("metrics", {})
-    for cell, name in zip(st.columns(len(FIGURES)), FIGURES, strict=True):
+    for cell, (name, called) in zip(st.columns(len(FIGURES)), FIGURES.items(), strict=True):
         a, b = own.get(name), best.get(name)
         cell.metric(
-            name.replace("_", " ").capitalize(),
+            called,
             figures.figure(a),
             None if a is None or b is None else f"{a - b:+.3f} against {b:.3f}",
             border=True,

@@ -12,16 +12,12 @@ from fraudstream.settings import PostgresSettings
 from fraudstream.store import registry, watch
 from fraudstream.store.registry import Registered, Status
 
-FIGURES = {
-    "average_precision": ("Average precision", "Area under the precision-recall curve: mean of the test windows."),
-    "card_precision_100": (
-        "Card precision at 100",
-        "Of the 100 customers with the highest risk on a day, the share that was compromised.",
-    ),
-    "recall_at_budget": ("Recall at the budget", "The share of the fraud that the alert budget finds."),
-    "roc_auc": ("ROC AUC", "Chance that a fraud ranks above a legitimate transaction; flattering where fraud is rare."),
-}  # fmt: skip
-"""Of the manifest, with what they are called and what they say."""
+MEANINGS = {
+    "average_precision": "Area under the precision-recall curve: mean of the test windows.",
+    "card_precision_100": "Of the 100 customers with the highest risk on a day, the share that was compromised.",
+    "recall_at_budget": "The share of the fraud that the alert budget finds.",
+    "roc_auc": "Chance that a fraud ranks above a legitimate transaction; flattering where fraud is rare.",
+}
 
 
 def page() -> None:
@@ -105,9 +101,9 @@ def _figures(manifest: Mapping[str, Any]) -> None:
                 figures.figure(own.get(name)),
                 f"amount alone {figures.figure(amount.get(name))}"
                 + (f"; 95 % {interval[0]:.2f} to {interval[1]:.2f}" if interval else ""),
-                meaning,
+                MEANINGS[name],
             )
-            for name, (called, meaning) in FIGURES.items()
+            for name, called in comparison.FIGURES.items()
             for interval in [own.get(f"{name}_interval")]
         ]
     )
