@@ -18,6 +18,8 @@ HEAVY = (
     "faker",
     "psycopg",
     "sqlalchemy",
+    "streamlit",
+    "altair",
 )
 
 

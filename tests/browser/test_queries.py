@@ -1,0 +1,115 @@
+"""What the pages ask of PostgreSQL: right counts, and no more rights than a reviewer has."""
+
+import secrets
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from psycopg import sql
+from pydantic import SecretStr
+
+from dashboard_browser import Server
+from fraudstream.errors import DatabaseError
+from fraudstream.settings import PostgresSettings
+from fraudstream.store import feedback, history, overview, pipeline, registry, review, roles, watch
+from fraudstream.store.connection import connect
+from fraudstream.store.migrate import migrate
+from fraudstream.store.rows import connected
+
+DAY = timedelta(days=1)
+
+
+@pytest.fixture
+def reviewer(seeded: PostgresSettings) -> Iterator[PostgresSettings]:
+    """A login of the role that docs/dashboard.md recommends."""
+    name, password = f"reviewer_{secrets.token_hex(4)}", secrets.token_hex(8)
+    roles.apply(seeded)
+    with connect(seeded, autocommit=True) as connection:
+        statement = sql.SQL("create role {} login password {} in role {}")
+        connection.execute(
+            statement.format(sql.Identifier(name), sql.Literal(password), sql.Identifier(roles.REVIEWER))
+        )
+    yield seeded.model_copy(update={"user": name, "password": SecretStr(password), "password_file": None})
+    with connect(seeded, autocommit=True) as connection:
+        connection.execute(sql.SQL("drop role {}").format(sql.Identifier(name)))
+
+
+def test_a_reviewer_may_see_every_page_and_label_but_reads_no_message(reviewer: PostgresSettings) -> None:
+    migrate(reviewer)
+    assert overview.overview(reviewer, 7 * DAY, "hour") is not None
+    first, *_ = review.queue(reviewer, review.Wanted("all"))
+    case = feedback.alert(reviewer, first.transaction_id)
+    assert case is not None
+    assert history.history(reviewer, case.user_id, case.timestamp)
+    review.alike(reviewer, case.transaction_id, case.model_version, case.risk)
+    model, *_ = registry.models(reviewer)
+    watch.at_work(reviewer, model.version)
+    found = pipeline.pipeline(reviewer)
+    assert found.refused
+    assert not found.may_read_messages
+    assert all(message.start is None for message in found.refused)
+    before = review.tally(reviewer)
+    feedback.label(reviewer, first.transaction_id, is_fraud=True, by="Ada")
+    after = review.tally(reviewer)
+    assert (
+        after.confirmed + after.dismissed + after.waiting
+        == before.confirmed + before.dismissed + before.waiting
+    )
+    with pytest.raises(DatabaseError, match="permission denied"), connected(reviewer) as connection:
+        connection.execute("select email from shop.transactions")
+
+
+def test_the_overview_is_not_carried_away_by_a_clock_of_the_year_9999(server: Server) -> None:
+    """It ends with the newest hour that is not in the future, and counts as long a time before it."""
+    postgres = server.database()
+    migrate(postgres)
+    assert overview.overview(postgres, DAY, "hour") is None
+    with connect(postgres) as connection:
+        connection.execute(
+            """
+            insert into shop.hourly (kind, hour, count, amount)
+            select kind, date_trunc('hour', now()) - make_interval(hours => ago), count, count * 10
+            from (values ('transactions', 0, 5), ('transactions', 23, 7), ('transactions', 24, 11), ('fraud', 1, 2),
+              ('transactions', 48, 13)) as v (kind, ago, count)
+            union all select 'transactions', '9999-12-31 23:00+00', 1, 10"""
+        )
+    found = overview.overview(postgres, DAY, "hour")
+    assert found is not None
+    assert found.totals["transactions"] == overview.Total(12, 120.0)
+    assert found.totals["fraud"] == overview.Total(2, 20.0)
+    assert found.before["transactions"] == overview.Total(11, 110.0)
+    assert sum(bucket.count for bucket in found.buckets) == 14
+    assert found.stakes == overview.Stakes(0, 0.0, 0, 0.0, 0, 0, 0.0)
+
+
+def test_the_latest_of_several_verdicts_counts_everywhere(seeded: PostgresSettings) -> None:
+    alert = review.queue(seeded, review.Wanted("waiting", "risk"), 1)[0]
+    before = review.tally(seeded)
+    feedback.label(seeded, alert.transaction_id, is_fraud=False)
+    feedback.label(seeded, alert.transaction_id, is_fraud=True)
+    after = review.tally(seeded)
+    assert (after.waiting, after.confirmed, after.dismissed) == (
+        before.waiting - 1, before.confirmed + 1, before.dismissed,
+    )  # fmt: skip
+    found = overview.overview(seeded, 30 * DAY, "day")
+    assert found is not None
+    assert (found.stakes.confirmed, found.stakes.dismissed) == (after.confirmed, after.dismissed)
+    (line,) = review.queue(seeded, review.Wanted("reviewed", text=alert.transaction_id))
+    assert line.verdict is True
+    assert alert.transaction_id not in {
+        waiting.transaction_id for waiting in review.queue(seeded, review.Wanted())
+    }
+
+
+def test_a_thousand_kinds_of_rejected_messages_are_all_counted(server: Server) -> None:
+    postgres = server.database()
+    migrate(postgres)
+    with connect(postgres) as connection:
+        connection.execute(
+            """
+            insert into shop.rejected (topic, topic_id, partition, "offset", value, reason, replayed_at)
+            select 't', 't', 0, n, '{}', md5(n::text), case when n % 2 = 0 then now() end from generate_series(1, 1000) as n"""
+        )
+    found = pipeline.pipeline(postgres)
+    assert (sum(r.count for r in found.reasons), sum(r.waiting for r in found.reasons)) == (1000, 500)
+    assert len(found.refused) == pipeline.LISTED
