@@ -33,7 +33,6 @@ NAMES = (
     "score",
     "score_file",
     "scores",
-    "score_file",
     "explain",
     "training_view",
     "detection",

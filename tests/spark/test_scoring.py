@@ -20,7 +20,7 @@ from fraudstream.features.feature import LAST_AT
 from fraudstream.features.training import view
 from fraudstream.model.algorithms import IsolationForestEstimator
 from fraudstream.model.artifact import Model, files_of, opened, unpack
-from fraudstream.rules import Rule
+from fraudstream.rules import Rule, features_read
 from fraudstream.spark.scorer import CONF
 from fraudstream.spark.scoring import Profiles, Scoring
 from model_world import ensemble, packed
@@ -231,7 +231,9 @@ def test_a_rule_flags_what_the_model_lets_pass(spark: SparkSession, decide: Deci
     )
     assert (far.flagged, far.rules, near.flagged, near.rules) == (True, ("abroad",), False, ())
     assert far.risk == near.risk < 0.01
-    assert list(far.features) == ["hour"]
+    # Behind the model's features those that the rules read: their reasons are filled in from here.
+    assert list(far.features) == ["hour", *features_read(rules)]
+    assert "user_count_30d" in far.features
 
 
 def test_every_decision_has_its_own_moment(decide: Decide) -> None:

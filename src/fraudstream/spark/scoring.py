@@ -70,7 +70,7 @@ class Scoring:
         self._features = Serving(names)
         self.reads = {_CONTEXT: ("last_at",), **profile_columns(names)}
         """Columns of `shop.profiles` that it reads, by entity."""
-        self._output = _output(model.features)
+        self._output = _output(names)
 
     def profiles(self, tables: "Mapping[str, pa.Table]", taken_at: datetime) -> Profiles:
         """Static frames of the tables that `store.snapshot.profiles` read for `reads`."""
