@@ -59,7 +59,7 @@ def test_one_command_shows_an_explained_alert(newcomer: dict[str, str]) -> None:
     """The README's command ends as the README shows; then the commands that it recommends work on what it left."""
     command, shown = readme_session()
     assert command == "fraudstream demo --duration 60"
-    done = run(newcomer, "demo", "--duration", "30", "--no-dashboard")
+    done = run(newcomer, "demo", "--duration", "60", "--no-dashboard")
     assert done.returncode == 0, done.stderr
     assert frames(done.stdout) == frames(shown), done.stdout + done.stderr
 
