@@ -78,7 +78,7 @@ def test_a_click_is_a_label_and_the_next_alert_comes(
     visit.see(re.compile("Grace called it fraud: “phoned: never was there”"))
     visit.see("the message itself says")
     line = visit.page.locator(".st-key-queue [data-testid=stRadioCaption]").nth(1)
-    line.click(force=True)  # on the words below the line: the whole of it is the button
+    line.click(force=True)  # on the words below: the whole of it is the button, which lies above them
     visit.see(waiting(seeded)[1])
 
 

@@ -167,19 +167,18 @@ def _quality(work: AtWork) -> None:
         )
     )
     shell.chart("What became of the alerts", charts.finished(chart, "Alerts of each day by verdict", 220))
+    alerts, known = (sum(day.alerts for day in work.quality), sum(day.known_fraud for day in work.quality))
     confirmed = sum(day.confirmed for day in work.quality)
     reviewed = confirmed + sum(day.dismissed for day in work.quality)
-    known, frauds = sum(day.known for day in work.quality), sum(day.known_fraud for day in work.quality)
     said = (
-        [f"{figures.share(confirmed / reviewed)} of {figures.count(reviewed)} reviewed alerts were fraud"]
+        f"{figures.share(confirmed / reviewed)} of {figures.count(reviewed)} reviewed alerts were fraud"
         if reviewed
-        else []
+        else "No alert was reviewed yet"
     )
-    if known:
-        said.append(
-            f"by verdicts and messages together {figures.share(frauds / known)} of {figures.count(known)}"
-        )
-    st.caption(("; ".join(said) or "No alert was reviewed yet") + ".")
+    st.caption(
+        f"{said}; by verdicts and messages together, {figures.share(known / alerts)} of all {figures.count(alerts)}"
+        " are known to be fraud."
+    )
 
 
 def versions(found: Sequence[Registered], chosen: Registered) -> None:

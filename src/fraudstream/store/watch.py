@@ -38,7 +38,6 @@ class Quality:
     dismissed: int
     known_fraud: int
     """By the verdict, else by what the message said."""
-    known: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +78,12 @@ with flagged as materialized (
   where model_version = %(version)s and scored_at >= (
     select max(scored_at) from shop.alerts where model_version = %(version)s
   ) - make_interval(days => %(days)s)
-), {SAID}, judged as (
-  select day, said.is_fraud as verdict, coalesce(said.is_fraud, f.is_fraud, t.is_fraud) as fraud
-  from flagged left join said using (transaction_id)
-  left join shop.fraud_transactions as f using (transaction_id) left join shop.transactions as t using (transaction_id)
-)
-select day, count(*) as alerts, count(*) filter (where verdict) as confirmed,
-  count(*) filter (where not verdict) as dismissed,
-  count(*) filter (where fraud) as known_fraud, count(fraud) as known
-from judged group by 1 order by 1"""  # noqa: S608 - a constant
+), {SAID}
+select day, count(*) as alerts, count(*) filter (where said.is_fraud) as confirmed,
+  count(*) filter (where not said.is_fraud) as dismissed,
+  count(*) filter (where coalesce(said.is_fraud, f.is_fraud)) as known_fraud
+from flagged left join said using (transaction_id) left join shop.fraud_transactions as f using (transaction_id)
+group by 1 order by 1"""  # noqa: S608 - a constant
 
 _REVIEWED = f"""
 select least(floor(a.risk * 10), 9)::int as tenth, avg(a.risk) as risk, count(*) as reviewed,
