@@ -68,6 +68,7 @@ def started(settings: DashboardSettings) -> Iterator[Dashboard]:
 def variables(settings: DashboardSettings) -> dict[str, str]:
     """The environment of the server. Ours wins over a `.streamlit/config.toml` of the user's."""
     streamlit = {
+        "GLOBAL_DEVELOPMENT_MODE": "false",  # Streamlit guesses it from where it is installed
         "SERVER_ADDRESS": settings.host,
         "SERVER_PORT": str(settings.port),
         "SERVER_HEADLESS": "true",

@@ -5,15 +5,18 @@ It is `streamlit run app.py`, and a thread that ends it when whoever started it 
 
 import os
 import signal
-import sys
 import threading
 from pathlib import Path
 
 APP = Path(__file__).with_name("app.py")
+STDIN = 0
 
 
 def _end_with_parent() -> None:
-    sys.stdin.buffer.read()  # returns when the last holder of the other end has closed it
+    # Returns nothing when the last holder of the other end has closed it. Not through sys.stdin, whose lock an
+    # interpreter that ends by itself would wait for in vain.
+    while os.read(STDIN, 1):
+        pass
     os.kill(os.getpid(), signal.SIGTERM)
 
 

@@ -48,9 +48,9 @@ STYLE = """<style>
 .st-key-queue [role=radiogroup] { gap: 0; width: 100%; }
 .st-key-queue [role=radiogroup] > div { position: relative; width: 100%; padding: .5rem .6rem; border-radius: .4rem;
   border-bottom: 1px solid color-mix(in srgb, currentColor 8%, transparent); }
-.st-key-queue [role=radiogroup] label { position: static; }
-.st-key-queue [role=radiogroup] label::after { content: ""; position: absolute; inset: 0; z-index: 1; cursor: pointer; }
-.st-key-queue [role=radiogroup] label > div > div:first-child { display: none; }
+.st-key-queue [data-testid=stRadioOption] { position: static; }
+.st-key-queue [data-testid=stRadioOption]::after { content: ""; position: absolute; inset: 0; z-index: 1; cursor: pointer; }
+.st-key-queue [data-testid=stRadioOption] > div > div:first-child { display: none; }
 .st-key-queue [data-testid=stRadioCaption] { margin: 0; padding: 0; }
 .st-key-queue [data-testid=stRadioCaption] p { display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 3;
   overflow: hidden; overflow-wrap: anywhere; line-height: 1.35; }
