@@ -56,6 +56,8 @@ class Keeper:
         self._ready = ready
         self._refused: str | None = None
         """A champion that cannot be used, said once."""
+        self.reading_seconds = 0.0
+        """How long it took to read the last profiles."""
         self.basis = self._fresh(ready(model))
         self._wanted = threading.Event()
         self._standing: Standing | None = None
@@ -157,8 +159,11 @@ class Keeper:
             self.basis = self._fresh(scoring)
 
     def _fresh(self, scoring: Scoring) -> Basis:
-        taken_at = datetime.now(UTC)
-        return Basis(scoring, scoring.profiles(snapshot.profiles(self._postgres, scoring.reads), taken_at))
+        began, taken_at = time.monotonic(), datetime.now(UTC)
+        profiles = scoring.profiles(snapshot.profiles(self._postgres, scoring.reads), taken_at)
+        self.reading_seconds = time.monotonic() - began
+        log.debug("read %s profiles in %.2f s", f"{profiles.rows:,}", self.reading_seconds)
+        return Basis(scoring, profiles)
 
     def _lost(self, error: FraudstreamError) -> None:
         if not self._away:

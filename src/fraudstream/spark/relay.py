@@ -34,8 +34,7 @@ if TYPE_CHECKING:
 log = get_logger("score")
 
 OVERLAP_SECONDS: Final = 1.5
-"""How long before the end of a batch its successor starts, or twice the time that the last one took to start where that
-is longer. Both take about as long to start, so this is the time in which they run side by side."""
+"""For how long both run side by side where the successor starts as fast as the one before did."""
 GRACE_SECONDS: Final = 1.0
 """For so long the tasks of a query run before the one before is stopped: they connect to Kafka first."""
 PATIENCE_SECONDS: Final = 60.0
@@ -143,6 +142,7 @@ class Relay:
         self._settings = settings
         self._mode = mode
         self._topic = topic
+        self._admin = kafka_clients.admin(settings.kafka)
         self._stopping = ThreadPoolExecutor(1, "stop")
         self.ends: dict[int, int] = {}
         """Where the partitions ended when the newest query started."""
@@ -189,25 +189,26 @@ class Relay:
                 )
         return moved
 
-    def is_due(self, basis: Basis) -> bool:
-        """Whether it is time for a successor with this basis."""
+    def is_due(self, basis: Basis, reading_seconds: float) -> bool:
+        """Whether it is time for a successor with this basis, or with one that takes `reading_seconds` to read."""
         if self._next is not None or not self.current.answers:
             return False
         if basis.scoring is not self.current.basis.scoring:
             return True
         trigger = self._settings.score.trigger_seconds
         if self._settings.score.overlap:
-            lead = max(OVERLAP_SECONDS, 2 * (self.current.starting_seconds or 0.0))
+            # The successor may take twice as long to start: it must answer before this one's batch ends.
+            lead = OVERLAP_SECONDS + (self.current.starting_seconds or 0.0) + reading_seconds
             return self.current.age > trigger - min(lead, trigger / 2)
         # What a real-time query answered counts as answered at the end of its batch: it is stopped right there.
         return self.current.age > trigger and self.current.batches > 0
 
     def hand_over(self, basis: Basis) -> None:
         """Start a successor. Raises TopicReplaced, QueryStopped where the topic is gone, BrokerUnreachable."""
-        topic = existing_topic(self._settings.kafka, self._topic.name)
+        topic = existing_topic(self._settings.kafka, self._topic.name, self._admin)
         if topic.topic_id != self._topic.topic_id:
             raise TopicReplaced(f"Topic {topic.name} was deleted and made again.")
-        bounds = kafka_clients.bounds(self._settings.kafka, topic)
+        bounds = kafka_clients.bounds(self._settings.kafka, topic, self._admin)
         self.ends = {partition: bound.end for partition, bound in bounds.items()}
         if self._settings.score.overlap:
             known = self.current.start

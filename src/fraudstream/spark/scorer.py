@@ -198,7 +198,7 @@ class Scorer:
                 keeper.save(Standing(topic, relay.reached, relay.ends, pace))
                 stands = {p: Position(at, relay.ends.get(p, at)) for p, at in relay.reached.items()}
                 self._monitor.stands(TARGET, topic.name, stands, pace)
-            if time.monotonic() > retry_at and relay.is_due(keeper.basis):
+            if time.monotonic() > retry_at and relay.is_due(keeper.basis, keeper.reading_seconds):
                 if not asked and keeper.basis.scoring is relay.current.basis.scoring:
                     asked = True
                     keeper.ask()
