@@ -9,6 +9,8 @@ import platformdirs
 import pytest
 from hypothesis import HealthCheck, settings
 
+from fraudstream.model.algorithms import be_patient
+
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
@@ -19,6 +21,8 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("fraudstream")
+# Two workers of pytest and their services share the cores: as in `train`, waiting threads must not spin.
+be_patient()
 
 
 @pytest.fixture(scope="session")

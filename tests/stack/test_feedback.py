@@ -37,7 +37,6 @@ from samples import decision, message
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 TREES = ensemble(("amount_to_user_mean", 5.0, -1.0, 3.0))
-NOW = datetime.now(UTC)
 
 
 @pytest.fixture
@@ -60,7 +59,7 @@ def alert(name: str, **changes: Any) -> bytes:
 
 
 def at(seconds: float) -> str:
-    return (NOW + timedelta(seconds=seconds)).isoformat()
+    return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
 
 
 def said(postgres: PostgresSettings, name: str) -> list[tuple[bool, str | None, str | None]]:

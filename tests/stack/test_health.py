@@ -30,8 +30,6 @@ from samples import decision, message
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
-NOW = datetime.now(UTC)
-TODAY = NOW.replace(hour=0, minute=0, second=0, microsecond=0)
 HANG_SECONDS = 300.0
 VIEWS = ("alert_reviews", "alert_quality", "score_drift", "decision_latency")
 
@@ -47,7 +45,19 @@ def decide(postgres: PostgresSettings, *values: bytes, first: int = 0) -> None:
     store_slice(postgres, SOURCE, select(["scores"]), {}, [messages(values, first)])
 
 
-def scored(name: str, risk: float = 0.1, at: datetime = NOW, ms: float = 12.0, **changes: Any) -> bytes:
+def now() -> datetime:
+    """Asked by each test anew: the views count back from the database's clock, and a run takes longer than they look."""
+    return datetime.now(UTC)
+
+
+def today() -> datetime:
+    return now().replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def scored(
+    name: str, risk: float = 0.1, at: datetime | None = None, ms: float = 12.0, **changes: Any
+) -> bytes:
+    at = at or now()
     sent_at = (at - timedelta(milliseconds=ms)).isoformat()
     given = {"transaction_id": name, "risk": risk, "scored_at": at.isoformat(), "sent_at": sent_at}
     return decision(**given | changes)
@@ -78,7 +88,7 @@ def test_an_empty_database_has_no_figures_and_no_errors(
 
 def test_one_alert_and_labels_that_contradict_each_other(postgres: PostgresSettings) -> None:
     """The last word makes the precision, and its time the delay; a label of another transaction makes nothing."""
-    decide(postgres, scored("t", risk=0.9, flagged=True, at=NOW - timedelta(hours=2)))
+    decide(postgres, scored("t", risk=0.9, flagged=True, at=now() - timedelta(hours=2)))
     (quality,) = rows(postgres, "alert_quality")
     assert (quality["alerts"], quality["waiting"], quality["precision"]) == (1, 1, None)
     feedback.label(postgres, "t", is_fraud=False)
@@ -98,7 +108,7 @@ def test_drift_is_the_stability_index_of_a_day_against_the_reference(postgres: P
     registry.promote(postgres, "m-1")
     registry.register(postgres, *packed("bare", None, score_reference=None))
     risks = [0.1] * 50 + [0.2] * 10 + [0.3] * 30 + [0.9] * 10
-    noon = TODAY - timedelta(days=1, hours=12)
+    noon = today() - timedelta(days=1, hours=12)
     decide(
         postgres,
         *(scored(f"t{n}", risk, noon) for n, risk in enumerate(risks)),
@@ -126,7 +136,7 @@ def test_where_nothing_changed_the_index_is_what_chance_makes_it(postgres: Postg
     }))  # fmt: skip
     chance, days = np.random.default_rng(1), 60
     values = [
-        scored(f"{day}-{n}", float(risk), TODAY - timedelta(days=day + 1))
+        scored(f"{day}-{n}", float(risk), today() - timedelta(days=day + 1))
         for day in range(days)
         for n, risk in enumerate(chance.choice([0.1, 0.3, 0.5, 0.7], 200))
     ]
@@ -138,13 +148,13 @@ def test_where_nothing_changed_the_index_is_what_chance_makes_it(postgres: Postg
 
 def test_latency_percentiles_are_those_of_the_messages_own_times(postgres: PostgresSettings) -> None:
     """To 1 %, as bins of 2 % allow; what came from a file has no latency."""
-    minute = NOW.replace(second=0, microsecond=0) - timedelta(minutes=2)
+    minute = now().replace(second=0, microsecond=0) - timedelta(minutes=2)
     latencies = np.random.default_rng(2).lognormal(3, 1, 500)
     decide(
         postgres,
         *(scored(f"t{n}", at=minute, ms=float(ms)) for n, ms in enumerate(latencies)),
         scored("file", at=minute, sent_at=None),
-        scored("old", at=NOW - timedelta(hours=3)),
+        scored("old", at=now() - timedelta(hours=3)),
     )
     decide(postgres, scored("t0", at=minute, ms=9_999.0), first=600)  # answered twice: the first counts
     (found,) = rows(postgres, "decision_latency")

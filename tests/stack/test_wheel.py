@@ -56,14 +56,18 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home / "bin" / "fraudstream"
 
 
-def run(program: Path, place: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """The installed program, in an environment that says nothing of fraudstream."""
-    bare = {
+def bare() -> dict[str, str]:
+    """An environment that says nothing of fraudstream, nor where Python finds it."""
+    return {
         name: value for name, value in os.environ.items() if not name.startswith(("FRAUDSTREAM_", "PYTHON"))
     }
+
+
+def run(program: Path, place: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """The installed program."""
     return subprocess.run(
         [str(program), *arguments],
-        env=bare | {"FRAUDSTREAM_HOME": str(place / "home")},
+        env=bare() | {"FRAUDSTREAM_HOME": str(place / "home")},
         cwd=place,
         capture_output=True,
         text=True,
@@ -101,9 +105,8 @@ def test_a_pipeline_trains_and_scores_with_no_services(installed: Path, tmp_path
 def test_the_wheel_brings_what_the_program_reads(installed: Path, tmp_path: Path) -> None:
     """Migrations, jar sums, log settings, rules and the theme lie inside; tests and benchmarks do not."""
     where = [str(installed.with_name("python")), "-c", "import fraudstream; print(fraudstream.__path__[0])"]
-    package = Path(
-        subprocess.run(where, check=True, capture_output=True, text=True, cwd=tmp_path).stdout.strip()
-    )
+    printed = subprocess.run(where, check=True, capture_output=True, text=True, cwd=tmp_path, env=bare())
+    package = Path(printed.stdout.strip())
     assert package.is_relative_to(installed.parents[1])
     checkout = ROOT / "src" / "fraudstream"
     wanted = {

@@ -1,6 +1,5 @@
 """`fraudstream train` and `fraudstream evaluate`."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -65,8 +64,10 @@ def train(
     Learns from what is stored in PostgreSQL, or from --data. Adds the model to the registry, where the first one
     scores at once and later ones wait for `models promote`; with --output it goes to files and needs no database.
     """
-    _be_patient()
     from fraudstream.model import artifact, training
+    from fraudstream.model.algorithms import be_patient
+
+    be_patient()
 
     if output is not None:
         artifact.check_target(output)
@@ -134,15 +135,6 @@ def evaluate(
         artifact.check_scikit_learn(opened.manifest)
         report = judging.judge_model(opened, inputs.transactions(data, mapping)[0])
     _show(report, as_json=as_json)
-
-
-def _be_patient() -> None:
-    """Let OpenMP's threads sleep while they wait for each other, before scikit-learn loads it.
-
-    They spin by default. Beside Kafka and Spark on the same cores that costs gradient boosting four times its
-    time (60,000 rows, load 8 on two cores: 6.2 s against 1.6 s).
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def _features(text: str | None, algorithm: str) -> tuple[tuple[str, ...] | None, str]:

@@ -193,7 +193,9 @@ def _learn(settings: Settings, watcher: Watcher) -> "Registered":
         return champion
     with watcher.step("A model learns what is usual, and is judged on later days", 20):
         from fraudstream.model import artifact, training
+        from fraudstream.model.algorithms import be_patient
 
+        be_patient()
         rows = queries.transactions(settings.postgres)
         request = training.Request("isolation_forest", alert_rate=ALERT_RATE)
         trained = training.train(rows, request, {"database": settings.postgres.database})
