@@ -72,7 +72,7 @@ def test_one_command_shows_an_explained_alert(newcomer: dict[str, str]) -> None:
     said = run(newcomer, "label", first[1], "--fraud", "--by", "newcomer")
     assert said.returncode == 0, said.stderr
     models = json.loads(run(newcomer, "models", "list", "--json").stdout)["models"]
-    assert [(m["status"], m["algorithm"]) for m in models] == [("champion", "isolation_forest")]
+    assert [(m["status"], m["algorithm"]) for m in models] == [("champion", "gradient_boosting")]
 
 
 def test_a_second_run_goes_on_from_the_first_until_ctrl_c(newcomer: dict[str, str]) -> None:

@@ -36,6 +36,8 @@ log = get_logger("demo")
 
 ALERT_RATE = 0.01
 """The alert budget of the demo's model, equal to its share of fraud: about one alert in five seconds."""
+QUICK = {"learning_rate": 0.1, "max_iter": 60, "l2_regularization": 20.0}
+"""Boosting in 8 s: on the demo's own days as good as the grid of `train`, which takes several times as long."""
 NEWEST = 5
 """Alerts in the picture."""
 LOOK_SECONDS = 1.0
@@ -191,13 +193,13 @@ def _learn(settings: Settings, watcher: Watcher) -> "Registered":
     champion = registry.champion(settings.postgres)
     if champion is not None:
         return champion
-    with watcher.step("A model learns what is usual, and is judged on later days", 20):
+    with watcher.step("A model learns, and is judged on later days than it learnt from", 15):
         from fraudstream.model import artifact, training
         from fraudstream.model.algorithms import be_patient
 
         be_patient()
         rows = queries.transactions(settings.postgres)
-        request = training.Request("isolation_forest", alert_rate=ALERT_RATE)
+        request = training.Request("gradient_boosting", alert_rate=ALERT_RATE, parameters=QUICK)
         trained = training.train(rows, request, {"database": settings.postgres.database})
         made = registry.register(settings.postgres, trained.report, artifact.pack(trained.files))
         return registry.promote(settings.postgres, made.version)

@@ -47,6 +47,8 @@ class Request:
     """Share of transactions that may be flagged."""
     alerts_per_day: float | None = None
     """The same as a number a day; wins over the rate."""
+    parameters: dict[str, Any] | None = None
+    """Hyperparameters of the one algorithm that is named; None lets the validation windows choose."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,9 @@ def _prepared(rows: pa.Table, request: Request) -> tuple[Dataset, list[str]]:
 
 
 def _candidates(algorithm: str, data: Dataset, request: Request) -> tuple[Candidate, ...]:
-    found = algorithms.candidates(algorithm, data.names, chosen=request.features is not None)
+    found = algorithms.candidates(
+        algorithm, data.names, chosen=request.features is not None, parameters=request.parameters
+    )
     if not found[0].features:
         raise InputError(
             f"{algorithm} finds none of its features in these transactions.",
