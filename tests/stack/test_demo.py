@@ -75,18 +75,21 @@ def test_one_command_shows_an_explained_alert(newcomer: dict[str, str]) -> None:
     assert [(m["status"], m["algorithm"]) for m in models] == [("champion", "gradient_boosting")]
 
 
-def test_a_second_run_goes_on_from_the_first_until_ctrl_c(newcomer: dict[str, str]) -> None:
-    """While the services run: history and model are there already; Ctrl-C ends it well, with what it did as JSON."""
+def test_a_second_run_goes_on_from_the_first_until_its_terminal_is_closed(newcomer: dict[str, str]) -> None:
+    """While the services run: history and model are there already.
+
+    A signal to every process of the terminal, Spark's among them, ends it well, with what it did as JSON.
+    """
     process = subprocess.Popen(
         [*FRAUDSTREAM, "demo", "--no-dashboard", "--json"],
-        env=newcomer, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=newcomer, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     assert process.stderr is not None
     said: list[str] = []
     for line in process.stderr:
         said.append(line)
         if "ALERT" in line:
-            process.send_signal(signal.SIGINT)
+            os.killpg(process.pid, signal.SIGHUP)
             break
     out, rest = process.communicate(timeout=300)
     assert process.returncode == 0, "".join(said) + rest

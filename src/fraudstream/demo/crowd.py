@@ -38,13 +38,20 @@ class Crowd:
 
 
 class Stage:
-    """One run of a crowd, seen from the instant `now`: first all of `history`, then `live`."""
+    """One run of a crowd, seen from the instant `now`: first all of `history`, then `live`.
 
-    def __init__(self, crowd: Crowd, now: datetime) -> None:
+    A run that follows another goes on after the `latest` payment of the one before: nobody pays for a day twice.
+    """
+
+    def __init__(self, crowd: Crowd, now: datetime, latest: datetime | None = None) -> None:
         self._world = World(crowd.seed, crowd.users)
         self.crowd = crowd
-        self._live = round((now.timestamp() - LIVE_DAYS * DAY / SECOND) * SECOND)
-        start = self._live - crowd.days * DAY
+        self.history_days = crowd.days if latest is None else 0
+        if latest is None:
+            self._live = round((now.timestamp() - LIVE_DAYS * DAY / SECOND) * SECOND)
+        else:
+            self._live = round(latest.timestamp() * SECOND) + 1
+        start = self._live - self.history_days * DAY
         self._days = Stream(self._world, start, crowd.fraud_rate).history(math.inf)
         self._encoder = Encoder(self._world, start)
         self._number = 0
@@ -53,7 +60,7 @@ class Stage:
 
     def history(self) -> Iterator[Batch]:
         """The weeks before, a day at a time."""
-        for events in itertools.islice(self._days, self.crowd.days):
+        for events in itertools.islice(self._days, self.history_days):
             keys, values = self._encoder.encode(events, self._number)
             self._number += len(values)
             yield Batch(keys, values, paced=False)

@@ -23,7 +23,7 @@ from fraudstream.producer.delivery import deliver
 from fraudstream.producer.sender import LINGER_FAST_MS, LINGER_MS, Sender
 from fraudstream.settings import KafkaSettings, PostgresSettings, Settings
 from fraudstream.store import feedback, queries, registry
-from fraudstream.store.glance import Glance, glance, has_history
+from fraudstream.store.glance import Glance, glance, latest_payment
 from fraudstream.store.migrate import migrate
 from fraudstream.store.targets import TARGETS
 
@@ -41,8 +41,9 @@ QUICK = {"learning_rate": 0.1, "max_iter": 60, "l2_regularization": 20.0}
 NEWEST = 5
 """Alerts in the picture."""
 LOOK_SECONDS = 1.0
-FRESH_SECONDS = 5.0
-"""The customers' time runs fast, so profiles age fast: the shortest trigger that Spark takes."""
+FRESH_SECONDS = 10.0
+"""The customers' time runs fast, so profiles age fast. A hand-over every 5 s, the least that Spark takes, leaves too
+little time to start the next query beside the consumer on two cores: decisions then waited for 2 s."""
 
 
 Pages = Callable[[Settings], AbstractContextManager[str | None]]
@@ -143,7 +144,8 @@ def run(
     with watcher.step("Kafka and PostgreSQL start", 15):
         settings = embedded(settings)
         topic = ensure_topic(settings.kafka, settings.kafka.transactions_topic)
-    stage = Stage(crowd, datetime.now(UTC))
+    migrate(settings.postgres)
+    stage = Stage(crowd, datetime.now(UTC), latest_payment(settings.postgres))
     with ExitStack() as stack:
         with watcher.step("Spark starts", 10):
             spark = stack.enter_context(
@@ -174,16 +176,12 @@ def _remember(
     """Weeks of history, in Kafka and in the tables; those of an earlier run do."""
     from fraudstream.spark.run import consume
 
-    migrate(settings.postgres)
-    batches = stage.history()
-    if has_history(settings.postgres):
-        log.info("history is there already: the stream goes on from it")
-        for _ in batches:  # the live stream is the same world, some days later
-            pass
-    else:
-        with watcher.step(f"{stage.crowd.users:,} customers live {stage.crowd.days} days", 8):
+    if stage.history_days:
+        with watcher.step(f"{stage.crowd.users:,} customers live {stage.history_days} days", 8):
             sink = Sender(settings.kafka, settings.kafka.transactions_topic, stop, linger_ms=LINGER_FAST_MS)
-            deliver(batches, sink, stop)
+            deliver(stage.history(), sink, stop)
+    else:
+        log.info("history is there already: the stream goes on from it")
     with watcher.step("Spark stores what they paid, and remembers everybody's habits", 20):
         consume(spark, settings, tuple(TARGETS), once=True, stop=stop)
 

@@ -157,8 +157,11 @@ def thinned(y: "Integers", most: int = MOST_LEGITIMATE, seed: int = 0) -> "tuple
 
 
 def _told(weights: "Floats") -> "Floats | None":
-    """None where every row weighs the same: scikit-learn 1.9 sorts each feature for its weighted quantiles, which took
-    nine tenths of a fit (9 of 10 s, 250,000 rows and 47 features)."""
+    """None where every row weighs the same.
+
+    scikit-learn 1.9 sorts each feature for its weighted quantiles, which took nine tenths of a fit (9 of 10 s for
+    250,000 rows of 47 features).
+    """
     return None if (weights == weights[0]).all() else weights
 
 

@@ -50,13 +50,16 @@ def spark_session(
 
 @contextmanager
 def stop_on_signals() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set, so that a stream ends between two steps and not in one.
+    """An event that Ctrl-C, SIGTERM and a closed terminal set, so that a stream ends between two steps and not in one.
 
-    Taken after Spark has started, as Spark installs a handler of its own that would cancel its jobs.
+    Taken after Spark has started, as Spark installs a handler of its own that would cancel its jobs. A signal
+    that is ignored stays ignored: `nohup` means it.
     """
     stop = threading.Event()
     before = {
-        number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)
+        number: signal.signal(number, lambda *_: stop.set())
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is not signal.SIG_IGN
     }
     try:
         yield stop

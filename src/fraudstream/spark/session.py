@@ -53,13 +53,26 @@ def start(  # noqa: PLR0913 - what a session is made of
         builder = builder.config(key, value)
     try:
         with _output_to(log_file):
-            return builder.getOrCreate()
+            session = builder.getOrCreate()
     except Py4JError as error:
         # A master that does not answer is given up by Spark after a minute, with a page of Java.
         raise StreamError(
             f"Spark did not start with master {spark.master}.",
             hint=f"Check FRAUDSTREAM_SPARK__MASTER, and that the master runs; {log_file} has the whole story.",
         ) from error
+    _leave_signals_to_us(session)
+    return session
+
+
+def _leave_signals_to_us(session: "SparkSession") -> None:
+    """Let the JVM ignore the signals that end a command.
+
+    A closed terminal, `kill -- -PGID` and a service manager send them to every process at once; the JVM would be gone
+    before the stream that runs in it has ended. It ends when its standard input does, which is with this process.
+    """
+    signals = session.sparkContext._jvm.sun.misc  # type: ignore[union-attr]  # noqa: SLF001 - the way to the JVM
+    for name in ("TERM", "HUP"):
+        signals.Signal.handle(signals.Signal(name), signals.SignalHandler.SIG_IGN)
 
 
 def _conf(spark: SparkSettings, jars: Sequence[Path]) -> dict[str, str]:

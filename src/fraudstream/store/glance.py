@@ -55,7 +55,9 @@ def glance(postgres: PostgresSettings, since: datetime) -> Glance:
     return found
 
 
-def has_history(postgres: PostgresSettings) -> bool:
-    """Whether any transaction is stored. Raises DatabaseError."""
+def latest_payment(postgres: PostgresSettings) -> datetime | None:
+    """When the latest stored transaction was paid; None where none is stored. Raises DatabaseError."""
     with translated(postgres), connect(postgres) as connection:
-        return connection.execute("select exists (select from shop.hourly)").fetchone() == (True,)
+        found = connection.execute("select max(timestamp) from shop.transactions").fetchone()
+    latest: datetime | None = found[0] if found else None
+    return latest
