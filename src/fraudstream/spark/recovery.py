@@ -42,6 +42,8 @@ KAFKA_REFUSED: Final = re.compile(
     r"kafka\.common\.errors\.\w*(?:Authentication|Authorization)Exception: ([^\n]*)"
 )
 """What Spark says when the broker does not let its client in, for example after a password was changed."""
+WORKER_DIED: Final = re.compile(r"Python worker (exited unexpectedly|failed to connect back)")
+"""What Spark says when a Python worker was killed, most often for want of memory. Its slice is read again."""
 
 
 class TopicReplaced(StreamError):
@@ -116,6 +118,8 @@ def failure_of(query: "StreamingQuery") -> FraudstreamError | None:
         )
     if KAFKA_WENT_AWAY.search(reason):
         return QueryStopped(f"Spark stopped reading Kafka: {first_line}")
+    if WORKER_DIED.search(reason):
+        return QueryStopped("A Python worker of Spark was killed, perhaps for want of memory.")
     return StreamError(
         f"Spark stopped: {first_line}", hint="Spark's own log, in `home`/logs, has the whole story."
     )

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from fraudstream.errors import StreamError
 from fraudstream.logs import get_logger
 from fraudstream.metrics import Storing, served
 from fraudstream.rules import load_rules
@@ -21,12 +22,20 @@ if TYPE_CHECKING:
 
 log = get_logger("spark")
 
+JVM_SECONDS = 2.0
+"""A process that was killed closes its sockets a moment before it counts as ended."""
+
 
 @contextmanager
 def spark_session(
     settings: Settings, name: str, conf: Mapping[str, str] = MappingProxyType({})
 ) -> Iterator["SparkSession"]:
-    """A session for one command, stopped at its end. Raises JavaMissing, JarsMissing, StreamError."""
+    """A session for one command, stopped at its end. Raises JavaMissing, JarsMissing, StreamError.
+
+    StreamError, too, where the JVM dies under what runs inside.
+    """
+    from py4j.protocol import Py4JError
+
     from fraudstream.local.jars import spark_jars
     from fraudstream.local.java import find_java
     from fraudstream.spark import session
@@ -34,18 +43,22 @@ def spark_session(
     java = find_java()
     jars = spark_jars(settings)
     log.info("starting Spark at %s", settings.spark.master)
+    log_file = settings.home / "logs" / f"spark-{name}.log"
     spark = session.start(
-        settings.spark,
-        name=name,
-        java_home=java.home,
-        jars=jars,
-        log_file=settings.home / "logs" / f"spark-{name}.log",
-        conf=conf,
+        settings.spark, name=name, java_home=java.home, jars=jars, log_file=log_file, conf=conf
     )
     try:
         yield spark
+    except (Py4JError, ConnectionError, StreamError) as error:
+        if not session.ended(spark, JVM_SECONDS):
+            raise
+        raise StreamError(
+            "Spark's Java process is gone: somebody killed it, or it ran out of memory.",
+            hint=f"Start the command again, it goes on where it stood; {log_file} may say more."
+            " FRAUDSTREAM_SPARK__DRIVER_MEMORY gives it more memory.",
+        ) from error
     finally:
-        spark.stop()
+        session.stop(spark)
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 """The Spark session: local threads or a cluster, the same settings."""
 
+import logging
 import os
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,10 +11,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from fraudstream.errors import StreamError
+from fraudstream.logs import get_logger
 from fraudstream.settings import SparkSettings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+log = get_logger("spark")
 
 LOG_CONFIG = Path(__file__).with_name("log4j2.properties")
 
@@ -44,6 +49,8 @@ def start(  # noqa: PLR0913 - what a session is made of
     # PySpark repeats every error of a query on stderr, with a page of Java; ours say it in a sentence.
     for logger in ("DataFrameQueryContextLogger", "SQLQueryContextLogger"):
         PySparkLogger.getLogger(logger).disabled = True
+    if not log.isEnabledFor(logging.DEBUG):
+        _hush_py4j()
     os.environ["JAVA_HOME"] = str(java_home)
     # Workers must run this very interpreter, where our dependencies are; a cluster has its own.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
@@ -62,6 +69,35 @@ def start(  # noqa: PLR0913 - what a session is made of
         ) from error
     _leave_signals_to_us(session)
     return session
+
+
+def _hush_py4j() -> None:
+    """When the JVM dies, every call that waits for it writes a page of Python; `ended` says it in a sentence."""
+    logging.getLogger("py4j").setLevel(logging.CRITICAL)
+    logging.getLogger().addFilter(lambda record: "while sending command" not in str(record.msg))
+
+
+def _jvm(session: "SparkSession") -> "subprocess.Popen[bytes] | None":
+    gateway = session.sparkContext._gateway  # noqa: SLF001 - the process is known to nobody else
+    return getattr(gateway, "proc", None)
+
+
+def ended(session: "SparkSession", seconds: float = 0.0) -> bool:
+    """Whether the JVM of this session is gone, or is within so many seconds."""
+    process = _jvm(session)
+    if process is None:
+        return False
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def stop(session: "SparkSession") -> None:
+    """End the session; nothing is left to end where its JVM is gone."""
+    if not ended(session):
+        session.stop()
 
 
 def _leave_signals_to_us(session: "SparkSession") -> None:
