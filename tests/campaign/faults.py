@@ -1,5 +1,6 @@
 """What is done to the road. Each fault ends by itself: services run again, wires are good, nobody sleeps."""
 
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -66,6 +67,21 @@ def kill_kafka(road: Road, chance: Random) -> None:
     _stop_server(road, "kafka", signal.SIGKILL, chance)
 
 
+def fill_disk(road: Road, chance: Random) -> None:
+    """No byte is left on the disk of the services, which stop or fall; without such a disk both are killed."""
+    if not road.has_disk:
+        stop_postgres(road, chance)
+        kill_kafka(road, chance)
+        return
+    filler = road.home / "filler"
+    with filler.open("wb") as file:
+        left = os.statvfs(road.home)
+        os.posix_fallocate(file.fileno(), 0, left.f_bavail * left.f_frsize)
+    time.sleep(chance.uniform(2, 10))
+    filler.unlink()
+    road.up()
+
+
 def cut(road: Road, chance: Random) -> None:
     """The line to PostgreSQL breaks."""
     road.proxy.cut()
@@ -108,7 +124,7 @@ class Kind:
 KINDS = (
     Kind("kill -9 consume", kill_command("consume"), 3),
     Kind("kill -9 the JVM of consume", kill_below("consume", "org.apache.spark"), 2),
-    Kind("kill -9 a Python worker of consume", kill_below("consume", "pyspark.daemon"), 2),
+    Kind("kill -9 a Python worker of consume", kill_below("consume", "spark.daemon"), 2),
     Kind("kill -9 score", kill_command("score"), 3),
     Kind("kill -9 the JVM of score", kill_below("score", "org.apache.spark"), 2),
     Kind("kill -9 produce", kill_command("produce"), 1),
@@ -118,6 +134,7 @@ KINDS = (
     Kind("pause score", pause_command("score", 20), 1),
     Kind("pause PostgreSQL", pause_server("postgres", 20), 1),
     Kind("pause the broker", pause_server("kafka", 50), 1),
+    Kind("fill the disk of both services", fill_disk, 1),
     Kind("cut the line to PostgreSQL", cut, 2),
     Kind("silence the line to PostgreSQL", silence, 1),
     Kind("slow the line to PostgreSQL", slow, 1),

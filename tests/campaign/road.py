@@ -24,6 +24,8 @@ COMMANDS = {
     "consume": ("consume", "all"),
     "score": ("score", "--from-beginning"),
 }
+DISK = "3g"
+"""Of memory, for the home of a road that may mount it: a disk of its own can be full."""
 TRIGGER_SECONDS = "15"
 """The least that a hand-over needs on a busy machine; more of them than in life, so that faults meet them."""
 
@@ -37,9 +39,13 @@ class Road:
     proxy: Proxy = field(init=False)
     running: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
     restarts: int = 0
+    has_disk: bool = False
 
     def open(self) -> None:
-        """Start the services."""
+        """Start the services, on a disk of their own where this user may mount one."""
+        if os.geteuid() == 0:
+            mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK},mode=755", "tmpfs", str(self.home)]
+            self.has_disk = subprocess.run(mount, check=False).returncode == 0
         found = services.up(self.base, services.Ports(0, 0, 0)).document()
         self.settings = self.base.model_copy(
             update={
@@ -130,8 +136,8 @@ class Road:
             process.wait()
             raise RuntimeError(f"{name} did not end within {seconds:g} s of Ctrl-C") from None
 
-    def close(self) -> None:
-        """End everything and delete the data."""
+    def close(self, *, keep: bool = False) -> None:
+        """End everything and delete the data; `keep` leaves the disk with all logs for whoever looks for a reason."""
         for name in list(self.running):
             for process in self.family(name):
                 process.kill()
@@ -139,3 +145,5 @@ class Road:
         self.proxy.close()
         time.sleep(0.2)
         services.reset(self.base)
+        if self.has_disk and not keep:
+            subprocess.run(["umount", str(self.home)], check=True)

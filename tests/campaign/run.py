@@ -46,12 +46,12 @@ def main() -> int:
             postgres=PostgresSettings(),
         )
     )
-    began = time.monotonic()
+    began, verdict = time.monotonic(), None
     try:
         done = campaign(road, options.faults, options.seed, options.rest)
         verdict = judge(road.settings)
     finally:
-        road.close()
+        road.close(keep=verdict is None or not verdict.ok)
     report = {
         "seed": options.seed,
         "faults": options.faults,

@@ -1,13 +1,18 @@
 """The same program on a real Spark cluster: a master and two workers, reached by one setting."""
 
 import json
+import secrets
+import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
 
 from fraudstream.settings import Settings
 from fraudstream.store.connection import connect
+from fraudstream.store.migrate import migrate
+from live_scorer import Topics, promote, scorer
 from spark_cluster import Cluster, cluster
 
 Run = Callable[..., "CompletedProcess[str]"]
@@ -45,6 +50,35 @@ def test_a_cluster_stores_every_message_once_from_its_executors(
     written = [path.read_text(errors="replace") for e in spark_cluster.executors() for path in e.glob("std*")]
     assert written
     assert not any(secret.get_secret_value() in text for text in written)
+
+
+def test_a_cluster_scores_every_message_and_hands_over_between_its_executors(
+    spark_cluster: Cluster, settings: Settings, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """`score` with FRAUDSTREAM_SPARK__MASTER: two partitions, two slots each; the second query answers like the first."""
+    own = {"transactions_topic": f"cluster-{secrets.token_hex(4)}", "partitions": 2}
+    settings = settings.model_copy(update={"kafka": settings.kafka.model_copy(update=own)})
+    there = environment | {
+        "FRAUDSTREAM_SPARK__MASTER": spark_cluster.master,
+        "FRAUDSTREAM_KAFKA__TRANSACTIONS_TOPIC": settings.kafka.transactions_topic,
+        "FRAUDSTREAM_KAFKA__PARTITIONS": "2",
+        "FRAUDSTREAM_SCORE__TRIGGER_SECONDS": "10",
+    }
+    migrate(settings.postgres)
+    promote(settings.postgres, "first")
+    before, log = set(spark_cluster.executors()), tmp_path / "log"
+    live = Topics(settings)
+    live.send(500)
+    with scorer(there, log, "--from-beginning") as process:
+        live.await_answers(live.sent, log)
+        promote(settings.postgres, "second")
+        while not any(live.answers[name][0].model_version == "second" for name in live.sent):
+            live.await_answers(live.send(20), log)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(120) == 130, log.read_text()
+    live.close()
+    assert json.loads(log.with_suffix(".json").read_text())["handovers"] >= 1
+    assert len({executor.parent.parent.name for executor in set(spark_cluster.executors()) - before}) == 2
 
 
 def test_a_master_that_does_not_answer_is_named(run: Run, environment: dict[str, str]) -> None:

@@ -1,158 +1,28 @@
 """The live scorer as a real process, with real services that go away: every message is answered."""
 
-import contextlib
 import json
 import os
 import secrets
 import signal
 import subprocess
-import sys
-import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
-import psutil
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
 
 from fraudstream import kafka
-from fraudstream.decision import Decision, Refusal
 from fraudstream.local.home import Home
 from fraudstream.local.kafka import EmbeddedKafka
 from fraudstream.local.postgres import EmbeddedPostgres
-from fraudstream.settings import PostgresSettings, Settings
+from fraudstream.settings import Settings
 from fraudstream.store import registry
 from fraudstream.store.connection import connect
-from model_world import ensemble, packed
-from samples import BAD, message
+from live_scorer import Topics, kill, promote, scorer, wait_until
+from model_world import packed
+from samples import BAD
 
-SECONDS = 300.0
-"""A deadline for a busy machine; nothing here waits for it when all is well."""
 REFUSED = [value for name, (value, _) in BAD.items() if not name.startswith(("truth of", "truth as"))]
-
-
-def wait_until(true: Callable[[], bool], what: str, log: Path | None = None) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not true():
-        assert time.monotonic() < deadline, f"still no {what}: {log.read_text() if log else ''}"
-        time.sleep(0.1)
-
-
-def promote(postgres: PostgresSettings, version: str, **changes: Any) -> None:
-    """Register a model that flags amounts above 100, and make it champion."""
-    registry.register(postgres, *packed(version, ensemble(("amount", 100.0, -3.0, 3.0)), **changes))
-    registry.promote(postgres, version)
-
-
-@dataclass
-class Topics:
-    """Both topics: sends transactions, remembers their ids, and reads every answer there is."""
-
-    settings: Settings
-    sent: list[str] = field(default_factory=list)
-    bad: int = 0
-    answers: dict[str, list[Decision]] = field(default_factory=lambda: defaultdict(list))
-    refusals: set[tuple[int, int]] = field(default_factory=set)
-
-    def __post_init__(self) -> None:
-        config = kafka.client_config(self.settings.kafka)
-        self._producer = Producer(config | {"log_level": 0, "message.max.bytes": 1_040_000})
-        self._consumer = Consumer(config | {"group.id": secrets.token_hex(4), "log_level": 0})
-        scored = kafka.ensure_topic(self.settings.kafka, self.settings.kafka.scored_topic, 2)
-        self._consumer.assign([TopicPartition(scored.name, partition, 0) for partition in scored.partitions])
-
-    def send(self, count: int, **changes: Any) -> list[str]:
-        """Send so many good messages; returns their ids."""
-        names = [f"t-{len(self.sent) + n:06d}" for n in range(count)]
-        for n, name in enumerate(names):
-            self._send(
-                message(transaction_id=name, user_id=f"u{n % 7}", amount=n + 1, **changes), f"u{n % 7}"
-            )
-        assert self._producer.flush(60) == 0
-        self.sent += names
-        return names
-
-    def send_bad(self, values: Sequence[bytes | None]) -> None:
-        """Send messages that are no transactions."""
-        for value in values:
-            self._send(value, "nobody")
-        assert self._producer.flush(60) == 0
-        self.bad += len(values)
-
-    def _send(self, value: bytes | None, key: str) -> None:
-        self._producer.produce(self.settings.kafka.transactions_topic, value, key)
-        self._producer.poll(0)
-
-    def read(self) -> None:
-        """Take in what was answered since the last look."""
-        for answer in self._consumer.consume(10_000, 0.2):
-            if answer.error():
-                continue
-            value = answer.value() or b""
-            if b'"rejected"' in value:
-                refusal = msgspec.json.decode(value, type=Refusal)
-                self.refusals.add((refusal.partition, refusal.offset))
-            else:
-                decision = msgspec.json.decode(value, type=Decision)
-                assert answer.key() == decision.user_id.encode()
-                self.answers[decision.transaction_id].append(decision)
-
-    def await_answers(self, names: Sequence[str], log: Path) -> None:
-        """Wait until each of these has a decision."""
-
-        def answered() -> bool:
-            self.read()
-            return all(name in self.answers for name in names)
-
-        wait_until(answered, "answer to every message", log)
-
-    def await_refusals(self, log: Path) -> None:
-        """Wait until each bad message has its refusal, and nothing else has one."""
-
-        def refused() -> bool:
-            self.read()
-            return len(self.refusals) >= self.bad
-
-        wait_until(refused, "refusal of every bad message", log)
-        assert len(self.refusals) == self.bad
-
-    def close(self) -> None:
-        """Stop reading."""
-        self._consumer.close()
-
-
-@contextlib.contextmanager
-def scorer(environment: dict[str, str], log: Path, *arguments: str) -> Iterator["psutil.Popen"]:
-    """A real `score` process that has begun; what is left of it at the end is killed."""
-    command = [sys.executable, "-m", "fraudstream", "score", "--json", *arguments]
-    with log.open("ab") as errors, log.with_suffix(".json").open("wb") as output:
-        process = psutil.Popen(command, env=environment, cwd=log.parent, stdout=output, stderr=errors)
-    began = log.read_text().count("fraudstream.score: scoring ")
-    try:
-        wait_until(
-            lambda: (
-                process.poll() is not None or log.read_text().count("fraudstream.score: scoring ") > began
-            ),
-            "start",
-            log,
-        )
-        assert process.poll() is None, log.read_text()
-        yield process
-    finally:
-        kill(process)
-
-
-def kill(process: "psutil.Popen") -> None:
-    """Kill -9, the JVM included."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        for one in [*process.children(recursive=True), process]:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                one.kill()
-    process.wait(30)
 
 
 @pytest.fixture

@@ -22,12 +22,13 @@ import secure_services
 from certificates import Authority
 from fraudstream.errors import BrokerRefused
 from fraudstream.kafka import ensure_topic
-from fraudstream.settings import KafkaSettings, PostgresSettings, SparkSettings
+from fraudstream.settings import KafkaSettings, PostgresSettings, Settings, SparkSettings
 from fraudstream.spark.consumer import Consumer
 from fraudstream.spark.recovery import failure_of
 from fraudstream.spark.source import read_messages
 from fraudstream.store.connection import connect
 from fraudstream.store.migrate import migrate
+from live_scorer import Topics, promote, scorer
 from secure_services import Locked
 
 if TYPE_CHECKING:
@@ -121,14 +122,16 @@ def stored(locked: Locked) -> int:
 
 def reach(locked: Locked) -> PostgresSettings:
     """The locked PostgreSQL, for this process."""
-    prefix = "FRAUDSTREAM_POSTGRES__"
-    return PostgresSettings(
-        **{
-            name.removeprefix(prefix).lower(): value
-            for name, value in locked.environment.items()
-            if name.startswith(prefix)
-        }
-    )
+    return PostgresSettings(**_section(locked, "POSTGRES"))
+
+
+def _section(locked: Locked, name: str) -> dict[str, Any]:
+    prefix = f"FRAUDSTREAM_{name}__"
+    return {
+        variable.removeprefix(prefix).lower(): value
+        for variable, value in locked.environment.items()
+        if variable.startswith(prefix)
+    }
 
 
 def test_client_certificates_let_both_kafka_clients_in(
@@ -291,3 +294,22 @@ def test_the_road_runs_over_tls_and_leaves_no_secret_anywhere(locked: Locked, tm
         assert not [text for text in said if secret in text]
         assert not [path for path, content in left if secret.encode() in content]
     assert locked.password not in inherited, "what came from a file stays out of every environment"
+
+
+def test_the_live_scorer_answers_over_tls(locked: Locked, tmp_path: Path) -> None:
+    """Both of Spark's Kafka clients, the driver's own and PostgreSQL: each with a login and a verified certificate."""
+    names = {"transactions_topic": "secure-live", "scored_topic": "secure-live-scored", "partitions": 2}
+    kafka = KafkaSettings(**_section(locked, "KAFKA"), **names)
+    settings = Settings(_env_file=None, home=tmp_path, kafka=kafka, postgres=reach(locked))
+    migrate(settings.postgres)
+    promote(settings.postgres, "secure")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("FRAUDSTREAM_")}
+    own = {f"FRAUDSTREAM_KAFKA__{name.upper()}": str(value) for name, value in names.items()}
+    live, log = Topics(settings), tmp_path / "log"
+    live.send(200)
+    with scorer(inherited | locked.environment | own, log, "--from-beginning") as process:
+        live.await_answers(live.sent, log)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(120) == 130, log.read_text()
+    live.close()
+    assert locked.password not in log.read_text()

@@ -1,8 +1,12 @@
 """Pages that the program can print are the pages that it prints."""
 
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,3 +26,36 @@ def test_every_command_stands_in_the_readme() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     commands = getattr(typer.main.get_command(app), "commands", {})
     assert [name for name in commands if f"fraudstream {name}" not in readme] == []
+
+
+PAGES = sorted([ROOT / "README.md", ROOT / "SECURITY.md", *(ROOT / "docs").glob("*.md")])
+_BLOCK = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+_IN_BLOCK = re.compile(r"(?:^|\$ |&& |\| )fraudstream +([^\n|]*)", re.MULTILINE)
+_IN_TEXT = re.compile(r"`fraudstream +([^`\n|]*)")
+
+
+def commands(page: Path) -> list[str]:
+    """What the page says to type, without comments, redirections and what only stands for more."""
+    text = page.read_text(encoding="utf-8")
+    found = [c for block in _BLOCK.findall(text) for c in _IN_BLOCK.findall(block)]
+    found += _IN_TEXT.findall(_BLOCK.sub("", text))
+    plain = (re.split(r" #| [<>] ?|…|;|\\$", command)[0].strip() for command in found)
+    return sorted({command for command in plain if command and not command.startswith(("-", "["))})
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_of_a_page_and_all_its_options_exist(page: Path) -> None:
+    """`--help` behind it: the command is found and its options are read before help is shown."""
+    from typer.testing import CliRunner
+
+    from fraudstream.cli.main import app
+
+    for command in commands(page):
+        words = [word for word in shlex.split(command) if word != "/"]
+        shown = CliRunner().invoke(app, [*words, "--help"])
+        assert shown.exit_code == 0, f"{page.name}: fraudstream {command}\n{shown.output}"
+        assert "Usage" in shown.output
+
+
+def test_the_pages_do_say_what_to_type() -> None:
+    assert sum(len(commands(page)) for page in PAGES) > 100

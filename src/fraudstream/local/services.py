@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -77,18 +77,20 @@ def up(settings: Settings, ports: Ports | None = None) -> Endpoints:
 def _start(settings: Settings, home: Home, ports: Ports) -> tuple[str, ...]:
     broker, server = EmbeddedKafka(home), EmbeddedPostgres(home)
     cancelled = Event()
+    begun: dict[str, Future[bool]] = {}
     with ThreadPoolExecutor(2) as pool:
-        kafka = pool.submit(broker.start, settings, cancelled, (ports.kafka, ports.controller))
-        postgres = pool.submit(server.start, cancelled, ports.postgres)
-        begun = {"kafka": kafka, "postgres": postgres}
         try:
+            # Inside the block, too: an interrupt between the two would leave both to start, unseen.
+            begun["kafka"] = pool.submit(broker.start, settings, cancelled, (ports.kafka, ports.controller))
+            begun["postgres"] = pool.submit(server.start, cancelled, ports.postgres)
             return tuple(name for name, future in begun.items() if future.result())
         except BaseException:
             cancelled.set()
             pool.shutdown()
-            for future, stop in ((kafka, broker.stop), (postgres, server.stop)):
+            stops = {"kafka": broker.stop, "postgres": server.stop}
+            for name, future in begun.items():
                 if future.exception() is None and future.result():
-                    stop()
+                    stops[name]()
             raise
 
 

@@ -46,6 +46,8 @@ class Pace:
             portion = min(due, self._quota, count - sent)
             if portion:
                 yield sent, sent + portion
+                if not self._done:  # the first one finds the connection: that is no arrears
+                    self._begun = now = self._clock()
                 sent += portion
                 self._done += portion
             # From the wake-up on, not from the end of sending: sending takes time of its own.

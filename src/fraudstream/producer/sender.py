@@ -96,12 +96,25 @@ class Sender:
         Messages that the client refuses (too large) count as failed.
         """
         messages: list[dict[str, Any]] = [{"key": k, "value": v} for k, v in zip(keys, values, strict=True)]
+        is_first = not self._taken
         while messages and self._room(len(messages)):
             self._producer.produce_batch(self._topic, messages, on_delivery=self._report)
             refused = [message for message in messages if "_error" in message]
             self._taken += len(messages) - len(refused)
             messages = self._again(refused)
             self._producer.poll(0)
+        if is_first:
+            self._arrive()
+
+    def _arrive(self) -> None:
+        """Wait until the broker has the first messages, for as long as it may take to answer.
+
+        The client connects when it has something to send, for half a second: at a rate, everything that became
+        due meanwhile would leave in one burst.
+        """
+        deadline = time.monotonic() + self._patience
+        while self._producer.flush(0.05) and not self._stop.is_set() and time.monotonic() < deadline:
+            pass
 
     def _room(self, wanted: int) -> bool:
         """Wait until the queue takes so many messages; False when asked to stop meanwhile.
