@@ -32,8 +32,9 @@ class Pace:
         self._done = 0
         self.forgiven = 0.0
         """Seconds by which the plan has been moved, so far."""
-        self._spacing = max(TICK, 1 / (rate * CATCH_UP))
-        self._quota = max(1, round(self._spacing * rate * CATCH_UP))
+        # Whole messages first, then the time they may take: a quota rounded down would hold less than the rate.
+        self._quota = max(1, math.ceil(TICK * rate * CATCH_UP - 1e-9))
+        self._spacing = self._quota / (rate * CATCH_UP)
 
     def portions(self, count: int) -> Iterator[tuple[int, int]]:
         """Bounds of the messages that are due now, of `count`; sleeps in between. Ends early on `stop`."""
