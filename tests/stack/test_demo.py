@@ -75,10 +75,12 @@ def test_one_command_shows_an_explained_alert(newcomer: dict[str, str]) -> None:
     assert [(m["status"], m["algorithm"]) for m in models] == [("champion", "gradient_boosting")]
 
 
-def test_a_second_run_goes_on_from_the_first_until_its_terminal_is_closed(newcomer: dict[str, str]) -> None:
+def test_a_second_run_goes_on_from_the_first_until_its_process_group_is_told_to_end(
+    newcomer: dict[str, str],
+) -> None:
     """While the services run: history and model are there already.
 
-    A signal to every process of the terminal, Spark's among them, ends it well, with what it did as JSON.
+    A signal to every process of its group, Spark's among them, ends it well, with what it did as JSON.
     """
     process = subprocess.Popen(
         [*FRAUDSTREAM, "demo", "--no-dashboard", "--json"],
@@ -89,7 +91,7 @@ def test_a_second_run_goes_on_from_the_first_until_its_terminal_is_closed(newcom
     for line in process.stderr:
         said.append(line)
         if "ALERT" in line:
-            os.killpg(process.pid, signal.SIGHUP)
+            os.killpg(process.pid, signal.SIGTERM)
             break
     out, rest = process.communicate(timeout=300)
     assert process.returncode == 0, "".join(said) + rest
