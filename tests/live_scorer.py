@@ -3,9 +3,8 @@
 import contextlib
 import secrets
 import sys
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,16 +19,7 @@ from fraudstream.settings import PostgresSettings, Settings
 from fraudstream.store import registry
 from model_world import ensemble, packed
 from samples import message
-
-SECONDS = 300.0
-"""A deadline for a busy machine; nothing here waits for it when all is well."""
-
-
-def wait_until(true: Callable[[], bool], what: str, log: Path | None = None) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not true():
-        assert time.monotonic() < deadline, f"still no {what}: {log.read_text() if log else ''}"
-        time.sleep(0.1)
+from waiting import wait_until
 
 
 def promote(postgres: PostgresSettings, version: str, **changes: Any) -> None:
@@ -95,6 +85,7 @@ class Topics:
         """Wait until each of these has a decision."""
 
         def answered() -> bool:
+            assert '"error"' not in (said := log.with_suffix(".json").read_text()), said
             self.read()
             return all(name in self.answers for name in names)
 

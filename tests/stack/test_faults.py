@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -23,21 +23,15 @@ from fraudstream.local.postgres import EmbeddedPostgres
 from fraudstream.settings import Settings
 from fraudstream.store.connection import connect, translated
 from hours import counted_hours, hourly
+from live_scorer import kill
 from samples import decision, message
+from waiting import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 Sent = dict[str, set[str]]
 """Table to the ids that were sent for it."""
-
-
-def wait_until(true: Callable[[], bool], seconds: float, what: str) -> None:
-    """Poll until `true()`; a deadline, not a pause."""
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, f"still no {what} after {seconds} s"
-        time.sleep(0.05)
 
 
 @dataclass
@@ -177,10 +171,7 @@ def consumer(
     try:
         yield process
     finally:
-        for survivor in tree(process):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                survivor.kill()
-        process.wait(30)
+        kill(process)
 
 
 def tree(process: psutil.Process) -> list[psutil.Process]:
@@ -223,7 +214,7 @@ def test_twenty_kills_lose_and_double_nothing(
     while kills < KILLS:
         with consumer(environment, tmp_path / "log", **SMALL_BATCHES) as process:
             while kills < KILLS:
-                wait_until(lambda b=before: progress(settings) > b, 300, "progress")  # type: ignore[misc]
+                wait_until(lambda b=before: progress(settings) > b, "progress")  # type: ignore[misc]
                 time.sleep(chance.uniform(0, 0.4))
                 family = tree(process)
                 victim = chance.choice(family)
@@ -232,7 +223,7 @@ def test_twenty_kills_lose_and_double_nothing(
                 kills += 1
                 if fatal:
                     # Neither outlives the other: a JVM without its driver would go on reading in secret.
-                    wait_until(lambda family=family: all(map(gone, family)), 60, "end of the other")  # type: ignore[misc]
+                    wait_until(lambda family=family: all(map(gone, family)), "end of the other", seconds=60)  # type: ignore[misc]
                 before = progress(settings)
                 sender.send(4000)
                 if fatal:
@@ -256,7 +247,7 @@ def test_killed_consumers_of_decisions_keep_the_first_of_each(
         scorer.send(4000)
         before = progress(settings, "scores") if _ else 0
         with consumer(environment, tmp_path / "log", "scores", **SMALL_BATCHES) as process:
-            wait_until(lambda b=before: progress(settings, "scores") > b, 300, "progress")  # type: ignore[misc]
+            wait_until(lambda b=before: progress(settings, "scores") > b, "progress")  # type: ignore[misc]
             time.sleep(chance.uniform(0, 0.2))
             chance.choice(tree(process)).kill()
     with connect(settings.postgres) as connection:
@@ -308,7 +299,7 @@ def test_postgres_stopped_at_once_five_times_loses_nothing(
     ):
         for _ in range(5):
             before = progress(topic)
-            wait_until(lambda b=before: progress(topic) > b + 2000, 300, "progress")  # type: ignore[misc]
+            wait_until(lambda b=before: progress(topic) > b + 2000, "progress")  # type: ignore[misc]
             postmaster = server.process()
             assert postmaster is not None
             postmaster.send(signal.SIGQUIT)
@@ -333,14 +324,14 @@ def test_a_killed_broker_loses_nothing(breakable: Any, topic: Settings, tmp_path
     ):
         for _ in range(2):
             before = progress(topic)
-            wait_until(lambda b=before: progress(topic) > b + 2000, 300, "progress")  # type: ignore[misc]
+            wait_until(lambda b=before: progress(topic) > b + 2000, "progress")  # type: ignore[misc]
             found = broker.process()
             assert found is not None
             found.send(signal.SIGKILL)
             assert found.wait(30)
             breakable.up()
         before = progress(topic)
-        wait_until(lambda: progress(topic) > before + 2000, 300, "progress")
+        wait_until(lambda: progress(topic) > before + 2000, "progress")
         assert end(process) == 130, (tmp_path / "log").read_text()
     with consumer(breakable.environment, tmp_path / "log", "--once", **name) as process:
         assert process.wait(120) == 0, (tmp_path / "log").read_text()
@@ -356,14 +347,14 @@ def test_a_running_consumer_follows_its_topic(
     admin, name, sender = kafka.admin(settings.kafka), settings.kafka.transactions_topic, Sender(settings)
     with consumer(environment, tmp_path / "log", **SMALL_BATCHES) as process:
         sender.send(1000)
-        wait_until(lambda: progress(settings) == 1000, 300, "first thousand")
+        wait_until(lambda: progress(settings) == 1000, "first thousand")
         admin.create_partitions([NewPartitions(name, 6)])[name].result(30)
         sender.send(1000)
-        wait_until(lambda: progress(settings) == 2000, 300, "second thousand")
+        wait_until(lambda: progress(settings) == 2000, "second thousand")
         admin.delete_topics([name], operation_timeout=30)[name].result(30)
-        wait_until(lambda: kafka.find_topic(settings.kafka, name, admin) is None, 30, "deletion")
+        wait_until(lambda: kafka.find_topic(settings.kafka, name, admin) is None, "deletion", seconds=30)
         sender.send(6000)
-        wait_until(lambda: progress(settings) == 8000, 300, "messages of the new topic")
+        wait_until(lambda: progress(settings) == 8000, "messages of the new topic")
         assert process.poll() is None
         assert end(process) == 130
     assert_exact(settings, sender)

@@ -4,7 +4,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,10 +26,10 @@ from http_get import get
 from model_world import ensemble, packed
 from profile_world import SOURCE, messages
 from samples import decision, message
+from waiting import wait_until
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
-HANG_SECONDS = 300.0
 VIEWS = ("alert_reviews", "alert_quality", "score_drift", "decision_latency")
 
 
@@ -194,14 +193,6 @@ def test_health_is_served_to_prometheus_until_it_is_stopped(
 def _address(line: str) -> str:
     assert "/metrics, health at " in line
     return line.split("health at ")[1].strip().removesuffix("/healthz")
-
-
-def wait_until(true: Callable[[], bool], what: str) -> None:
-    """Poll until `true()`; a deadline that only a hang meets, not a pause."""
-    deadline = time.monotonic() + HANG_SECONDS
-    while not true():
-        assert time.monotonic() < deadline, f"still no {what} after {HANG_SECONDS} s"
-        time.sleep(0.2)
 
 
 def test_a_consumer_says_over_http_what_it_stores_and_when_it_cannot(

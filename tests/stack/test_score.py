@@ -18,9 +18,10 @@ from fraudstream.local.postgres import EmbeddedPostgres
 from fraudstream.settings import Settings
 from fraudstream.store import registry
 from fraudstream.store.connection import connect
-from live_scorer import Topics, kill, promote, scorer, wait_until
+from live_scorer import Topics, kill, promote, scorer
 from model_world import packed
 from samples import BAD
+from waiting import wait_until
 
 REFUSED = [value for name, (value, _) in BAD.items() if not name.startswith(("truth of", "truth as"))]
 

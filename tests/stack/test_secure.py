@@ -39,13 +39,21 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+def variables(locked: Locked, **changes: object) -> dict[str, str]:
+    """The environment of the user who gets in, with some settings changed."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("FRAUDSTREAM_")}
+    return (
+        inherited
+        | locked.environment
+        | {f"FRAUDSTREAM_{name}": str(value) for name, value in changes.items()}
+    )
+
+
 def begin(
     locked: Locked, directory: Path, *arguments: str, without: str = "", **changes: object
 ) -> "subprocess.Popen[str]":
     """The real program as the user who gets in, with some settings changed or left out."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("FRAUDSTREAM_")}
-    changed = {f"FRAUDSTREAM_{name}": str(value) for name, value in changes.items()}
-    environment = inherited | locked.environment | changed
+    environment = variables(locked, **changes)
     environment.pop(f"FRAUDSTREAM_{without}", None)
     return subprocess.Popen(
         [sys.executable, "-m", "fraudstream", *arguments],
@@ -303,11 +311,10 @@ def test_the_live_scorer_answers_over_tls(locked: Locked, tmp_path: Path) -> Non
     settings = Settings(_env_file=None, home=tmp_path, kafka=kafka, postgres=reach(locked))
     migrate(settings.postgres)
     promote(settings.postgres, "secure")
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("FRAUDSTREAM_")}
-    own = {f"FRAUDSTREAM_KAFKA__{name.upper()}": str(value) for name, value in names.items()}
+    environment = variables(locked, **{f"KAFKA__{name.upper()}": value for name, value in names.items()})
     live, log = Topics(settings), tmp_path / "log"
     live.send(200)
-    with scorer(inherited | locked.environment | own, log, "--from-beginning") as process:
+    with scorer(environment, log, "--from-beginning") as process:
         live.await_answers(live.sent, log)
         process.send_signal(signal.SIGTERM)
         assert process.wait(120) == 130, log.read_text()

@@ -35,6 +35,7 @@ KAFKA_WENT_AWAY: Final = re.compile(
     r"not available in Kafka any more|KAFKA_DATA_LOSS"
     r"|kafka\.common\.errors\.(Timeout|Disconnect|Network|Retriable|UnknownTopic|UnknownServer|NotLeader|LeaderNotAvailable"
     r"|BrokerNotAvailable|CoordinatorNotAvailable|OffsetOutOfRange|InvalidMetadata)"
+    r"|kafka\.clients\.consumer\.(LogTruncation|OffsetOutOfRange|NoOffsetForPartition)"
 )
 """What Spark says when the broker or the topic changed under it. The next start finds out what is true: a topic made
 anew is read from its start, lost messages are an error. Refused logins and rights are not among these."""

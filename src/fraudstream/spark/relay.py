@@ -191,8 +191,7 @@ class Relay:
 
     def is_due(self, basis: Basis, reading_seconds: float) -> bool:
         """Whether it is time for a successor with this basis, or with one that takes `reading_seconds` to read."""
-        # One that never answers is not waited for without end: the hand-over sees whether its topic is still there.
-        if self._next is not None or not (self.current.answers or self.current.age > PATIENCE_SECONDS):
+        if self._next is not None or not self.current.answers:
             return False
         if basis.scoring is not self.current.basis.scoring:
             return True

@@ -1,0 +1,59 @@
+"""Which ends of a query a new start may cure, told by what Spark says of them."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from fraudstream.errors import StreamError
+from fraudstream.spark.recovery import CURABLE, QueryStopped, failure_of
+
+if TYPE_CHECKING:
+    from pyspark.sql.streaming.query import StreamingQuery
+
+ABORTED = "Job aborted due to stage failure: Task 1 in stage 5.0 failed 1 times, most recent failure: Lost task 1.0: "
+
+
+@dataclass
+class Ended:
+    """A query that ended with these words."""
+
+    words: str | None
+
+    def exception(self) -> Exception | None:
+        """What stopped it."""
+        return None if self.words is None else RuntimeError(self.words)
+
+
+def failure(words: str | None) -> Exception | None:
+    return failure_of(cast("StreamingQuery", Ended(words)))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        # A broker that was killed and started again while its topic was deleted and made anew.
+        "org.apache.kafka.clients.consumer.LogTruncationException: Truncated partitions detected with divergent offsets {}",
+        "org.apache.kafka.clients.consumer.OffsetOutOfRangeException: Fetch position 5 is out of range for partition t-0",
+        "org.apache.kafka.common.errors.TimeoutException: Timeout of 60000ms expired before the position could be determined",
+        "org.apache.spark.SparkException: Python worker exited unexpectedly (crashed).",
+    ],
+)
+def test_a_broker_or_a_worker_that_went_away_is_a_new_start(words: str) -> None:
+    found = failure(ABORTED + words)
+    assert isinstance(found, QueryStopped)
+    assert isinstance(found, CURABLE)
+
+
+def test_a_refused_login_and_a_mistake_of_ours_are_not() -> None:
+    for words in (
+        "org.apache.kafka.common.errors.SaslAuthenticationException: Authentication failed",
+        "boom",
+    ):
+        found = failure(ABORTED + words)
+        assert isinstance(found, StreamError)
+        assert not isinstance(found, CURABLE)
+
+
+def test_a_query_that_was_stopped_on_purpose_did_not_fail() -> None:
+    assert failure(None) is None
