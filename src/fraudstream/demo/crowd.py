@@ -11,13 +11,15 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from fraudstream.producer.delivery import Batch, Report, Sink, deliver
 from fraudstream.simulate import DAY, SECOND, Encoder, Stream, World
 
 LIVE_DAYS = 7.0
 """The live stream begins so long ago, so that its clock does not reach the present within an hour."""
+NEAR = timedelta(days=1)
+"""A stream that has come so close to the present begins anew: it must not run into the future."""
 TICK = 0.02
 """Seconds between two sends at least: two messages at a hundred a second, smooth for every eye."""
 
@@ -40,17 +42,18 @@ class Crowd:
 class Stage:
     """One run of a crowd, seen from the instant `now`: first all of `history`, then `live`.
 
-    A run that follows another goes on after the `latest` payment of the one before: nobody pays for a day twice.
+    A run that follows another goes on after the `latest` payment of the one before, so that nobody pays for a day twice;
+    where that is NEAR the present, it begins LIVE_DAYS ago all the same.
     """
 
     def __init__(self, crowd: Crowd, now: datetime, latest: datetime | None = None) -> None:
         self._world = World(crowd.seed, crowd.users)
         self.crowd = crowd
         self.history_days = crowd.days if latest is None else 0
-        if latest is None:
-            self._live = round((now.timestamp() - LIVE_DAYS * DAY / SECOND) * SECOND)
-        else:
-            self._live = round(latest.timestamp() * SECOND) + 1
+        begins = now - timedelta(days=LIVE_DAYS)
+        if latest is not None and now - latest > NEAR:
+            begins = latest + timedelta(microseconds=1)
+        self._live = round(begins.timestamp() * SECOND)
         start = self._live - self.history_days * DAY
         self._days = Stream(self._world, start, crowd.fraud_rate).history(math.inf)
         self._encoder = Encoder(self._world, start)

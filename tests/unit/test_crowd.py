@@ -1,0 +1,56 @@
+"""When the demo's customers live: nobody pays for a day twice, and nobody in the future."""
+
+import threading
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+
+from fraudstream.demo.crowd import LIVE_DAYS, NEAR, Crowd, Stage
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+SMALL = Crowd(users=300, days=2, rate=100_000)
+
+
+class FirstPayment:
+    """A sink that ends the stream with its first batch."""
+
+    def __init__(self) -> None:
+        self.stop = threading.Event()
+        self.paid: list[datetime] = []
+
+    def send(self, _keys: list[bytes], values: list[bytes]) -> None:
+        """Note the times."""
+        self.paid += [datetime.fromisoformat(msgspec.json.decode(value)["timestamp"]) for value in values]
+        self.stop.set()
+
+    def close(self) -> tuple[int, int]:
+        """All is well."""
+        return len(self.paid), 0
+
+
+def first_live(stage: Stage) -> datetime:
+    """The first payment of the live stream."""
+    for _ in stage.history():
+        pass
+    sink = FirstPayment()
+    stage.live(sink, sink.stop)
+    return sink.paid[0]
+
+
+def test_a_first_run_has_a_history_and_begins_a_week_ago() -> None:
+    stage = Stage(SMALL, NOW)
+    assert stage.history_days == 2
+    assert timedelta(0) <= first_live(stage) - (NOW - timedelta(days=LIVE_DAYS)) < timedelta(days=1)
+
+
+@pytest.mark.parametrize("ago", [timedelta(days=6), timedelta(days=40), NEAR + timedelta(minutes=1)])
+def test_a_run_that_follows_goes_on_after_the_latest_payment(ago: timedelta) -> None:
+    stage = Stage(SMALL, NOW, NOW - ago)
+    assert stage.history_days == 0
+    assert timedelta(0) < first_live(stage) - (NOW - ago) < timedelta(days=1)
+
+
+@pytest.mark.parametrize("ago", [timedelta(0), timedelta(hours=5), -timedelta(days=3)])
+def test_a_run_after_payments_of_today_does_not_run_into_the_future(ago: timedelta) -> None:
+    assert first_live(Stage(SMALL, NOW, NOW - ago)) < NOW - NEAR
