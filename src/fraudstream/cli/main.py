@@ -1,13 +1,12 @@
 """The `fraudstream` program: its commands, and the one place where an error is printed."""
 
-import signal
 import sys
 from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
 
-from fraudstream import __version__, logs
+from fraudstream import __version__, logs, signals
 from fraudstream.cli import (
     alerts,
     bench,
@@ -87,11 +86,11 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
 
 def run(arguments: list[str]) -> ExitCode | int:
     """Run one command and return its exit code; every error ends here, as a sentence or as JSON."""
-    # SIGTERM ends a command the way Ctrl-C does: with what it did.
-    signal.signal(signal.SIGTERM, _interrupt)
     as_json = "--json" in arguments
     try:
-        return int(app(arguments, prog_name="fraudstream", standalone_mode=False) or 0)
+        # SIGTERM and a closed terminal end a command the way Ctrl-C does: with what it did.
+        with signals.heard(_interrupt):
+            return int(app(arguments, prog_name="fraudstream", standalone_mode=False) or 0)
     except FraudstreamError as error:
         if "--debug" in arguments:
             raise

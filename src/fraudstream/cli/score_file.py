@@ -1,7 +1,6 @@
 """`fraudstream score --data`: decisions for a file or for lines from a pipe, with no service but the model."""
 
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fraudstream import signals
 from fraudstream.cli import inputs
 from fraudstream.cli.output import print_document
 from fraudstream.errors import InputError
@@ -186,9 +186,5 @@ def _unhurried(descriptor: int) -> Iterator[Callable[[int], bytes]]:
         finally:
             waiting = False
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with signals.heard(stop):
         yield read
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

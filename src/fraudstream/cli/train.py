@@ -65,9 +65,6 @@ def train(
     scores at once and later ones wait for `models promote`; with --output it goes to files and needs no database.
     """
     from fraudstream.model import artifact, training
-    from fraudstream.model.algorithms import be_patient
-
-    be_patient()
 
     if output is not None:
         artifact.check_target(output)

@@ -193,9 +193,7 @@ def _learn(settings: Settings, watcher: Watcher) -> "Registered":
         return champion
     with watcher.step("A model learns, and is judged on later days than it learnt from", 15):
         from fraudstream.model import artifact, training
-        from fraudstream.model.algorithms import be_patient
 
-        be_patient()
         rows = queries.transactions(settings.postgres)
         request = training.Request("gradient_boosting", alert_rate=ALERT_RATE, parameters=QUICK)
         trained = training.train(rows, request, {"database": settings.postgres.database})

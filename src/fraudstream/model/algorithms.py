@@ -303,18 +303,15 @@ def candidates(
     """The candidates of an algorithm, over those of `features` that it takes.
 
     `chosen` says that the user named the features: then all are taken, and it is an error if one cannot be.
-    `parameters` are hyperparameters to take instead of the grid's.
+    `parameters` are hyperparameters of a built-in one, to take instead of its grid's.
     Raises InputError for an unknown algorithm, or features that it cannot use.
     """
-    if algorithm == "isolation_forest":
-        taken = _label_free(features, chosen=chosen)
-        seed = chosen and tuple(features) == SEED
-        usual: tuple[dict[str, Any], ...] = (SEED_PARAMETERS,) if seed else GRID[algorithm]
-        grid = usual if parameters is None else (parameters,)
-        return tuple(_built_in(algorithm, one, taken) for one in grid)
     if algorithm in GRID:
-        grid = GRID[algorithm] if parameters is None else (parameters,)
-        return tuple(_built_in(algorithm, one, tuple(features)) for one in grid)
+        taken, grid = tuple(features), GRID[algorithm]
+        if algorithm == "isolation_forest":
+            taken = _label_free(features, chosen=chosen)
+            grid = (SEED_PARAMETERS,) if chosen and tuple(features) == SEED else grid
+        return tuple(_built_in(algorithm, one, taken) for one in ((parameters,) if parameters else grid))
     factory = registered(algorithm)
     labels = bool(getattr(factory, "uses_labels", True))
     if not labels:

@@ -67,6 +67,7 @@ def train(rows: pa.Table, request: Request, source: dict[str, Any] | None = None
     windows, the figures come from later test windows, and the model itself then learns from
     everything whose labels are known. Raises InputError where that cannot be done.
     """
+    algorithms.be_patient()
     data, notes = _prepared(rows, request)
     if request.alerts_per_day is not None:
         request = replace(request, alert_rate=_rate(data, request.alerts_per_day))

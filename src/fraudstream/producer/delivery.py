@@ -1,6 +1,5 @@
 """From batches of messages to a sink, with a count, a limit and an orderly end."""
 
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -9,6 +8,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Protocol
 
+from fraudstream import signals
 from fraudstream.producer.pace import Pace
 
 
@@ -118,9 +118,5 @@ def stopping(stop: threading.Event) -> Iterator[None]:
             raise KeyboardInterrupt
         stop.set()
 
-    before = {number: signal.signal(number, asked) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with signals.heard(asked):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -32,8 +32,8 @@ _FIRST, _LAST = (
 
 TEXT: Final = "__instant"
 """The column of text that `stages` reads; it adds others that begin with this name."""
-_UPPER, _ODD, _PARTS, _DAY, _CLOCK, _OFFSET, _MICROS = (
-    f"{TEXT}_{part}" for part in ("upper", "odd", "parts", "day", "clock", "offset", "micros")
+_CAPITAL, _ODD, _PARTS, _DAY, _CLOCK, _OFFSET, _MICROS = (
+    f"{TEXT}_{part}" for part in ("capital", "odd", "parts", "day", "clock", "offset", "micros")
 )
 
 
@@ -43,28 +43,28 @@ def stages(name: str) -> list[dict[str, Column]]:
     It is null where TEXT is no ISO 8601, or means an instant outside the years 1 to 9999. No zone
     means UTC. In stages, as one expression would repeat its parts a thousandfold in the plan.
     """
-    text, upper, odd, parts = F.col(TEXT), F.col(_UPPER), F.col(_ODD), F.col(_PARTS)
-    zoned = F.when(upper.rlike(_ZONE), upper).otherwise(F.concat(upper, F.lit("Z")))
-    is_plain = upper.rlike(_PLAIN)
+    text, capital, odd, parts = F.col(TEXT), F.col(_CAPITAL), F.col(_ODD), F.col(_PARTS)
+    zoned = F.when(capital.rlike(_ZONE), capital).otherwise(F.concat(capital, F.lit("Z")))
+    is_plain = capital.rlike(_PLAIN)
     plain = F.when(is_plain, F.unix_micros(zoned.try_cast("timestamp")))
     # One match gives every part: year, month, day, hour, minute, second, fraction, sign and offset.
     split = F.split(F.regexp_replace(odd, _CALENDAR, "$1;$3;$4;$5;$7;$8;$9;$10;$11;$12;$13"), ";")
     digits = F.rpad(F.get(parts, F.lit(6)), 7, "0")
-    rounded_up = F.when(upper.rlike(_ROUNDED) & (F.substring(digits, 7, 1) >= "5"), 1).otherwise(0)
+    rounded_up = F.when(capital.rlike(_ROUNDED) & (F.substring(digits, 7, 1) >= "5"), 1).otherwise(0)
     fraction = F.substring(digits, 1, 6).try_cast("long") + rounded_up
     east = F.when(F.get(parts, F.lit(7)) == "-", -F.col(_OFFSET)).otherwise(F.col(_OFFSET))
     taken_apart = (F.col(_DAY) * 86_400 + F.col(_CLOCK) - east) * _SECOND + fraction
     micros = F.col(_MICROS)
     return [
         # The only letters of a plain instant. `upper` asks Unicode: it took a third of the time of a decision.
-        {_UPPER: F.translate(TEXT, "tz", "TZ")},
+        {_CAPITAL: F.translate(TEXT, "tz", "TZ")},
         {
             _MICROS: plain,
             # Null for a plain one: each part of an empty text would cost a cast that fails, with an exception inside.
             _ODD: F.when(
                 ~is_plain,
                 F.when(text.rlike(_WEEK), _week_as_calendar(text))
-                .when(upper.rlike(_ROUNDED), upper)
+                .when(capital.rlike(_ROUNDED), capital)
                 .otherwise(text),
             ),
         },

@@ -1,6 +1,5 @@
 """From a command line to a running stream: settings, Java, jars, session, signals."""
 
-import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -9,6 +8,7 @@ from contextlib import contextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from fraudstream import signals
 from fraudstream.errors import StreamError
 from fraudstream.logs import get_logger
 from fraudstream.metrics import Storing, served
@@ -65,20 +65,11 @@ def spark_session(
 def stop_on_signals() -> Iterator[threading.Event]:
     """An event that Ctrl-C, SIGTERM and a closed terminal set, so that a stream ends between two steps and not in one.
 
-    Taken after Spark has started, as Spark installs a handler of its own that would cancel its jobs. A signal
-    that is ignored stays ignored: `nohup` means it.
+    Taken after Spark has started, as Spark installs a handler of its own that would cancel its jobs.
     """
     stop = threading.Event()
-    before = {
-        number: signal.signal(number, lambda *_: stop.set())
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        if signal.getsignal(number) is not signal.SIG_IGN
-    }
-    try:
+    with signals.heard(lambda *_: stop.set()):
         yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def run_consumer(

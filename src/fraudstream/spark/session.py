@@ -74,17 +74,17 @@ def start(  # noqa: PLR0913 - what a session is made of
 def _hush_py4j() -> None:
     """When the JVM dies, every call that waits for it writes a page of Python; `ended` says it in a sentence."""
     logging.getLogger("py4j").setLevel(logging.CRITICAL)
-    logging.getLogger().addFilter(lambda record: "while sending command" not in str(record.msg))
+    logging.getLogger().addFilter(_is_no_lost_command)  # the root logger's own records, which py4j writes to
 
 
-def _jvm(session: "SparkSession") -> "subprocess.Popen[bytes] | None":
-    gateway = session.sparkContext._gateway  # noqa: SLF001 - the process is known to nobody else
-    return getattr(gateway, "proc", None)
+def _is_no_lost_command(record: logging.LogRecord) -> bool:
+    return "while sending command" not in str(record.msg)
 
 
 def ended(session: "SparkSession", seconds: float = 0.0) -> bool:
     """Whether the JVM of this session is gone, or is within so many seconds."""
-    process = _jvm(session)
+    gateway = session.sparkContext._gateway  # noqa: SLF001 - the process is known to nobody else
+    process: subprocess.Popen[bytes] | None = getattr(gateway, "proc", None)
     if process is None:
         return False
     try:
