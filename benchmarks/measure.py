@@ -60,12 +60,21 @@ def beside(  # noqa: PLR0913 - a line's columns
     )  # fmt: skip
 
 
-def alone(what: str, value: float, unit: str, *, at_most: float | None = None, note: str = "") -> Line:
+def alone(  # noqa: PLR0913 - a line's columns
+    what: str,
+    value: float,
+    unit: str,
+    *,
+    at_most: float | None = None,
+    at_least: float | None = None,
+    note: str = "",
+) -> Line:
     """A line that has nothing beside it but, perhaps, a limit."""
-    return Line(
-        what, value, unit,
-        goal="" if at_most is None else f"≤ {at_most:g}", met=None if at_most is None else value <= at_most, note=note,
-    )  # fmt: skip
+    if at_most is not None:
+        return Line(what, value, unit, goal=f"≤ {at_most:g}", met=value <= at_most, note=note)
+    if at_least is not None:
+        return Line(what, value, unit, goal=f"≥ {at_least:,.0f}", met=value >= at_least, note=note)
+    return Line(what, value, unit, note=note)
 
 
 def in_turns(ways: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, list[T]]:

@@ -1,4 +1,4 @@
-"""Pages that the program can print are the pages that it prints."""
+"""What the pages say is what the program knows: its settings, its commands, their options."""
 
 import re
 import shlex
