@@ -53,17 +53,16 @@ class Mode(StrEnum):
 
 _PRODUCER: Final = {
     # A decision does not wait for company.
-    Mode.REALTIME: {"acks": "all", "linger.ms": "0"},
+    Mode.REALTIME: {"linger.ms": "0"},
     # A batch waits for its last decision anyway. Java's 16 KiB would be ten decisions a request, for which
     # the broker works harder than Spark does; features of neighbours resemble each other, which lz4 finds.
     Mode.MICROBATCH: {
-        "acks": "all",
         "linger.ms": "20",
         "batch.size": str(256 << 10),
         "compression.type": "lz4",
     },
 }
-"""A decision is on every replica before its message counts as answered."""
+"""How Kafka's client sends decisions, by mode."""
 
 
 @dataclass(frozen=True)
@@ -254,9 +253,9 @@ class Relay:
         realtime = self._mode is Mode.REALTIME
         limit = None if realtime else self._settings.spark.rows_per_batch
         messages = read_messages(self._spark, kafka, self._topic, start, limit, COLUMNS)
-        properties = {
-            f"kafka.{name}": value for name, value in (java_config(kafka) | _PRODUCER[self._mode]).items()
-        }
+        # A decision is on every replica before its message counts as answered.
+        producer = java_config(kafka) | {"acks": "all"} | _PRODUCER[self._mode]
+        properties = {f"kafka.{name}": value for name, value in producer.items()}
         checkpoint = tempfile.TemporaryDirectory(prefix="fraudstream-checkpoint-", ignore_cleanup_errors=True)
         query = (
             basis.scoring.decide(messages, basis.profiles)
