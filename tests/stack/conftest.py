@@ -22,7 +22,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from fraudstream.local import binaries, java, kafka, services
+from fraudstream.local import binaries, java, kafka, services, users
 from fraudstream.local.home import Home
 from fraudstream.settings import KafkaSettings, PostgresSettings, Settings
 from service_program import NewProgram, Program
@@ -219,7 +219,7 @@ def new_program(embedded: Settings) -> Iterator[NewProgram]:
     for program in made:
         services.reset(program.settings)
         assert program.processes() == []
-        assert not (binaries.OUTSIDE / Home.of(program.settings).key).exists()
+        assert not (users.OUTSIDE / Home.of(program.settings).key).exists()
 
 
 @pytest.fixture

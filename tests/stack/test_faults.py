@@ -214,7 +214,7 @@ def test_twenty_kills_lose_and_double_nothing(
     while kills < KILLS:
         with consumer(environment, tmp_path / "log", **SMALL_BATCHES) as process:
             while kills < KILLS:
-                wait_until(lambda b=before: progress(settings) > b, "progress")  # type: ignore[misc]
+                wait_until(lambda b=before: progress(settings) > b, "progress", tmp_path / "log")  # type: ignore[misc]
                 time.sleep(chance.uniform(0, 0.4))
                 family = tree(process)
                 victim = chance.choice(family)

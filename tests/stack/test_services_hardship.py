@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fraudstream.errors import ServiceError
-from fraudstream.local import binaries, services
+from fraudstream.local import binaries, services, users
 from fraudstream.local.home import Home
 from fraudstream.local.postgres import EmbeddedPostgres
 from fraudstream.settings import Settings
@@ -154,7 +154,7 @@ def test_root_with_a_closed_home_and_a_closed_python_still_gets_a_server(
         shutil.copytree(directory, closed / directory.name)
     outside = Path(tempfile.mkdtemp(prefix="outside-"))
     monkeypatch.setattr(binaries, "installed", lambda: closed / package.name / "pginstall18")
-    monkeypatch.setattr(binaries, "OUTSIDE", outside)
+    monkeypatch.setattr(users, "OUTSIDE", outside)
     try:
         services.up(program.settings)
         assert EmbeddedPostgres(Home.of(program.settings)).data.is_relative_to(outside)

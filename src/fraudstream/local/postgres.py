@@ -63,7 +63,7 @@ _TUNING = {
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedPostgres:
-    """One server with its data in `home`, or in `binaries.OUTSIDE` where root's home hides it from the server's user."""
+    """One server with its data in `home`, or in `users.OUTSIDE` where root's home hides it from the server's user."""
 
     home: Home
 
@@ -74,7 +74,7 @@ class EmbeddedPostgres:
 
     @property
     def _outside(self) -> Path:
-        return binaries.OUTSIDE / self.home.key / "postgres"
+        return users.OUTSIDE / self.home.key / "postgres"
 
     @property
     def data(self) -> Path:
@@ -177,7 +177,7 @@ class EmbeddedPostgres:
                 user = users.service_user(directory)
                 if user is not None and not users.reaches(user, self.home.root, "-x"):
                     directory = self._outside
-                    binaries.open_to_all(binaries.OUTSIDE, directory.parent)
+                    users.open_to_all(users.OUTSIDE, directory.parent)
                     log.info("%s is closed to the user %s.", self.home.root, user.pw_name)
                     log.info("PostgreSQL's data is in %s instead.", directory)
                 directory.mkdir(mode=0o700, exist_ok=True)

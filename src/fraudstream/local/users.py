@@ -7,9 +7,12 @@ import subprocess
 from pathlib import Path
 
 from fraudstream.errors import ServiceError
+from fraudstream.local.home import file_lock
 from fraudstream.local.processes import as_user
 
 SYSTEM_USER = "fraudstream"
+OUTSIDE = Path("/var/lib/fraudstream")
+"""For root only: data and binaries that the unprivileged user could not reach below /root."""
 
 
 def service_user(data: Path) -> pwd.struct_passwd | None:
@@ -45,6 +48,20 @@ def _require_name(uid: int) -> None:
 
 
 def _create() -> pwd.struct_passwd:
+    """Make the user, one command at a time.
+
+    Of two at once `useradd` lets the second write the user anew with another number, and the first loses the files
+    that it has just given away.
+    """
+    open_to_all(OUTSIDE)
+    with file_lock(OUTSIDE / "user.lock", f"the user {SYSTEM_USER}"):
+        try:
+            return pwd.getpwnam(SYSTEM_USER)
+        except KeyError:
+            return _add()
+
+
+def _add() -> pwd.struct_passwd:
     command = ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent"]
     command += ["--shell", "/usr/sbin/nologin", SYSTEM_USER]
     try:
@@ -53,13 +70,19 @@ def _create() -> pwd.struct_passwd:
     except OSError as error:
         reason = str(error)
     try:
-        # Two commands at once may both try: what counts is that the user is there.
         return pwd.getpwnam(SYSTEM_USER)
     except KeyError:
         raise ServiceError(
             f"PostgreSQL does not run as root, and the system user {SYSTEM_USER} could not be made: {reason}.",
             hint=f"Create it (`adduser --system --group {SYSTEM_USER}`), or run fraudstream as an ordinary user.",
         ) from None
+
+
+def open_to_all(*directories: Path) -> None:
+    """Make directories that every user may pass, also where the umask would say no."""
+    for directory in directories:
+        directory.mkdir(parents=True, exist_ok=True)
+        directory.chmod(0o755)
 
 
 def reaches(user: pwd.struct_passwd | None, path: Path, mode: str) -> bool:
