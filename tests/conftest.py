@@ -30,6 +30,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator["SparkSession"]:
     """Spark as the program starts it; the jar cache is that of the person who runs the tests."""
     from fraudstream.settings import KafkaSettings, PostgresSettings, Settings
     from fraudstream.spark.run import spark_session
+    from fraudstream.spark.scorer import CONF
 
     jars = os.environ.get("FRAUDSTREAM_JARS") or Path(platformdirs.user_cache_dir("fraudstream")) / "jars"
     given = Settings(
@@ -39,5 +40,5 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator["SparkSession"]:
         kafka=KafkaSettings(),
         postgres=PostgresSettings(),
     )
-    with spark_session(given, "tests") as session:
+    with spark_session(given, "tests", CONF) as session:
         yield session

@@ -3,6 +3,7 @@
 `Transaction` is the law for a message; `fraudstream.decode` is the fast lane that obeys it.
 """
 
+import re
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -21,6 +22,19 @@ TEXT_LENGTH = 256
 FIRST_INSTANT = datetime(1, 1, 1, tzinfo=UTC)
 LAST_INSTANT = datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
 
+CALENDAR_DATE = r"([0-9]{4})(-?)([0-9]{2})\2([0-9]{2})"
+"""Groups: year, dash, month, day."""
+WEEK_DATE = r"([0-9]{4})(-?)W([0-9]{2})(?:\2([1-7]))?"
+"""Groups: year, dash, week, weekday."""
+_HOUR, _SIXTY = "([01][0-9]|2[0-3])", "([0-5][0-9])"
+TIME = (
+    rf"(?:[Tt ]{_HOUR}(?:(:?){_SIXTY}(?:\6{_SIXTY}(?:[.,]([0-9]+))?)?)?"
+    rf"(?:Z|([+-]){_HOUR}(?:(:?){_SIXTY}(?:\12{_SIXTY})?)?)?)?"
+)
+"""Behind either date, groups: hour, colon, minute, second, fraction; of the zone: sign, hour, colon, minute, second."""
+_ISO_8601 = tuple(re.compile(date + TIME, re.ASCII) for date in (CALENDAR_DATE, WEEK_DATE))
+"""The one grammar, which Java reads alike: `datetime` takes more, and in each version of Python something else."""
+
 
 def parse_instant(value: object) -> datetime:
     """The instant that an ISO 8601 text means, in UTC; no zone means UTC.
@@ -36,10 +50,7 @@ def parse_instant(value: object) -> datetime:
         try:
             moment = msgspec.convert(value, datetime)
         except msgspec.ValidationError:
-            try:
-                moment = datetime.fromisoformat(value)
-            except ValueError:
-                raise ValueError("not an ISO 8601 date and time") from None
+            moment = _parse_iso_8601(value)
     else:
         raise ValueError("expected an ISO 8601 text")  # noqa: TRY004 - pydantic reports ValueError, not TypeError
     if moment.tzinfo is None:
@@ -48,6 +59,15 @@ def parse_instant(value: object) -> datetime:
         return moment.astimezone(UTC)
     except OverflowError:
         raise ValueError("outside the years 1 to 9999 in UTC") from None
+
+
+def _parse_iso_8601(text: str) -> datetime:
+    try:
+        if any(form.fullmatch(text) for form in _ISO_8601):
+            return datetime.fromisoformat(text)
+    except ValueError:
+        pass  # a day that its month does not have
+    raise ValueError("not an ISO 8601 date and time")
 
 
 def _without_nul(text: str) -> str:
@@ -136,12 +156,6 @@ def arrow_schema() -> "pa.Schema":
     return pa.schema(
         [pa.field(name, types[kind], nullable=name not in REQUIRED) for name, kind in KINDS.items()]
     )
-
-
-def spark_ddl() -> str:
-    """The Spark schema of a transaction's JSON, as DDL; instants still as the text that the message holds."""
-    types = {"text": "string", "instant": "string", "float": "double", "truth": "string"}
-    return ", ".join(f"`{name}` {types[kind]}" for name, kind in KINDS.items())
 
 
 def json_schema() -> dict[str, Any]:

@@ -15,7 +15,7 @@ from fraudstream.features.definitions import FEATURES
 from fraudstream.features.feature import LAST_AT
 from fraudstream.features.serving import column_name, key_column, profile_columns, with_features
 from fraudstream.features.training import view
-from fraudstream.schema import spark_ddl
+from fraudstream.schema import FIELDS, KINDS
 
 NAMES = tuple(FEATURES)
 
@@ -107,9 +107,8 @@ def test_features_are_plain_expressions_that_real_time_mode_allows(spark: SparkS
 
 def test_columns_of_the_transaction_stay_beside_its_features(spark: SparkSession) -> None:
     """`amount` is field and feature at once: it stands there once."""
-    frame = spark.createDataFrame([], spark_ddl()).withColumn(
-        "timestamp", F.col("timestamp").cast("timestamp")
-    )
+    types = {"text": "string", "truth": "string", "float": "double", "instant": "timestamp"}
+    frame = spark.createDataFrame([], ", ".join(f"{name} {types[KINDS[name]]}" for name in FIELDS))
     result = with_features(frame, ("amount", "location_change", "hour"))
     assert result.columns == [*frame.columns, "location_change", "hour"]
 

@@ -182,6 +182,11 @@ def tree(process: psutil.Process) -> list[psutil.Process]:
         return []
 
 
+def daemons(process: psutil.Process) -> list[psutil.Process]:
+    """Spark's makers of Python workers, and the workers."""
+    return [p for p in tree(process) if not gone(p) and "fraudstream.spark.daemon" in p.cmdline()]
+
+
 def gone(process: psutil.Process) -> bool:
     """Whether it has ended; its parent may be slow to take notice."""
     try:
@@ -207,16 +212,20 @@ def test_twenty_kills_lose_and_double_nothing(
 ) -> None:
     """Kill -9 of the driver, of the JVM or of a Python worker, at a random moment of its work, twenty times.
 
-    A consumer whose worker dies goes on by itself; one whose driver or JVM dies is started again.
+    A consumer whose worker dies goes on by itself, even where it dies as it begins; one whose driver or JVM dies is
+    started again.
     """
     chance, sender, kills, before = random.Random(42), Sender(settings), 0, 0
     sender.send(4000)
     while kills < KILLS:
         with consumer(environment, tmp_path / "log", **SMALL_BATCHES) as process:
+            if not kills:
+                wait_until(lambda: bool(daemons(process)), "beginning of the first worker", tmp_path / "log")
+                daemons(process)[0].kill()
             while kills < KILLS:
                 wait_until(lambda b=before: progress(settings) > b, "progress", tmp_path / "log")  # type: ignore[misc]
                 time.sleep(chance.uniform(0, 0.4))
-                family = tree(process)
+                family = [member for member in tree(process) if not gone(member)]
                 victim = chance.choice(family)
                 fatal = victim == process or victim.name() == "java"
                 victim.kill()

@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from pyspark.sql.streaming.query import StreamingQuery
 
 ABORTED = "Job aborted due to stage failure: Task 1 in stage 5.0 failed 1 times, most recent failure: Lost task 1.0: "
+WAY = """An exception was raised by the Python Proxy. Return Message: Traceback (most recent call last):
+  File "py4j/clientserver.py", line 649, in _call_proxy
+py4j.protocol.Py4JJavaError: An error occurred while calling o84.collectToPython.
+: """
+BEGINNING = """\tat org.apache.spark.errors.SparkCoreErrors$.eofExceptionWhileReadPortNumberError(SparkCoreErrors.scala:55)
+\tat org.apache.spark.api.python.PythonWorkerFactory.startDaemon(PythonWorkerFactory.scala:357)"""
 
 
 @dataclass
@@ -37,6 +43,11 @@ def failure(words: str | None) -> Exception | None:
         "org.apache.kafka.clients.consumer.OffsetOutOfRangeException: Fetch position 5 is out of range for partition t-0",
         "org.apache.kafka.common.errors.TimeoutException: Timeout of 60000ms expired before the position could be determined",
         "org.apache.spark.SparkException: Python worker exited unexpectedly (crashed).",
+        f"org.apache.spark.SparkException: EOFException occurred while reading the port number from x's stdout.\n{BEGINNING}",
+        (
+            "java.io.EOFException\n\tat java.base/java.io.DataInputStream.readInt(DataInputStream.java:398)\n"
+            "\tat org.apache.spark.api.python.PythonWorkerFactory.createWorker$1(PythonWorkerFactory.scala:190)"
+        ),
     ],
 )
 def test_a_broker_or_a_worker_that_went_away_is_a_new_start(words: str) -> None:
@@ -49,10 +60,18 @@ def test_a_refused_login_and_a_mistake_of_ours_are_not() -> None:
     for words in (
         "org.apache.kafka.common.errors.SaslAuthenticationException: Authentication failed",
         "boom",
+        f"org.apache.spark.SparkException: \nError from python worker:\n  No module named fraudstream\n{BEGINNING}",
     ):
         found = failure(ABORTED + words)
         assert isinstance(found, StreamError)
         assert not isinstance(found, CURABLE)
+
+
+def test_a_reason_is_told_without_the_way_that_it_took() -> None:
+    found = failure(
+        f"{WAY}org.apache.spark.SparkException: Out of leaves.\n\tat org.apache.spark.Tree.grow(Tree.scala:1)"
+    )
+    assert str(found) == "Spark stopped: org.apache.spark.SparkException: Out of leaves."
 
 
 def test_a_query_that_was_stopped_on_purpose_did_not_fail() -> None:

@@ -77,13 +77,15 @@ class Model:
         if TREES not in self.files:
             return None
         try:
-            with pq.ParquetFile(pa.BufferReader(self.files[TREES])) as file:
+            # In this thread alone: a process that ends soon after may find a thread of Arrow's still at work, and abort
+            # (apache/arrow issue 34314).
+            with pq.ParquetFile(pa.BufferReader(self.files[TREES]), pre_buffer=False) as file:
                 if file.metadata.num_rows > MOST_NODES:
                     raise InputError(
                         f"The trees of model {self.version} have more nodes than any model: {file.metadata.num_rows:,}.",
                         hint="Train the model again.",
                     )
-                table = file.read()
+                table = file.read(use_threads=False)
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise InputError(f"The trees of model {self.version} cannot be read: {error}") from None
         ensemble = Ensemble.from_table(table)

@@ -10,21 +10,20 @@ from typing import Final
 from pyspark.sql import Column
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own custom
 
-from fraudstream.schema import FIRST_INSTANT, LAST_INSTANT
+from fraudstream.schema import CALENDAR_DATE, FIRST_INSTANT, LAST_INSTANT, TIME, WEEK_DATE
 
-_ZONE: Final = r"(?:Z|[+-](?:0\d|1[0-7]):[0-5]\d)$"
+_ZONE: Final = r"(?:Z|[+-](?:0\d|1[0-7]):[0-5]\d)\z"
 """Zones that Spark's cast takes; it knows none beyond 18 hours."""
-_PLAIN: Final = rf"^\d{{4}}-\d{{2}}-\d{{2}}[T ]\d{{2}}:\d{{2}}:\d{{2}}(?:\.\d{{1,6}})?(?:{_ZONE}|$)"
-_TIME: Final = (
-    r"(?:.(\d{2})(?:(:?)(\d{2})(?:\6(\d{2}))?)?(?:[.,](\d+))?"
-    r"(?:\s?(?:Z|([+-])(\d{2})(?::?(\d{2})(?::?(\d{2}))?)?))?)?$"
+_PLAIN: Final = rf"^\d{{4}}-\d{{2}}-\d{{2}}[T ]\d{{2}}:\d{{2}}:\d{{2}}(?:\.\d{{1,6}})?(?:{_ZONE}|\z)"
+_CALENDAR: Final = rf"^{CALENDAR_DATE}{TIME}\z"
+_WEEK: Final = rf"^{WEEK_DATE}(?![\d-])"
+_ROUNDED: Final = (
+    r"^(?!9999-12-31.23:59:59\.999999)"
+    r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}\.\d+(?:Z|[+-]\d{2}:?\d{2})?\z"
 )
-_CALENDAR: Final = r"^(\d{4})(-?)(\d{2})\2(\d{2})" + _TIME
-_WEEK: Final = r"^(\d{4})(-?)W(\d{2})(?:\2([1-7]))?(?![\d-])"
-_ROUNDED: Final = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}\.\d+\s?(?:Z|[+-]\d{2}:?\d{2})?$"
-"""Where a seventh digit is rounded, as msgspec does; in the other forms it is cut off, as `datetime` does."""
+"""Where a seventh digit is rounded, as msgspec does; it is cut off in the other forms, as `datetime` does, which also
+takes the last microsecond of all: rounded up, that is no instant for msgspec."""
 _SECOND: Final = 1_000_000
-_SIXTY, _HOURS = 60, 24
 _FIRST, _LAST = (
     (limit - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
     for limit in (FIRST_INSTANT, LAST_INSTANT)
@@ -48,7 +47,7 @@ def stages(name: str) -> list[dict[str, Column]]:
     is_plain = capital.rlike(_PLAIN)
     plain = F.when(is_plain, F.unix_micros(zoned.try_cast("timestamp")))
     # One match gives every part: year, month, day, hour, minute, second, fraction, sign and offset.
-    split = F.split(F.regexp_replace(odd, _CALENDAR, "$1;$3;$4;$5;$7;$8;$9;$10;$11;$12;$13"), ";")
+    split = F.split(F.regexp_replace(odd, _CALENDAR, "$1;$3;$4;$5;$7;$8;$9;$10;$11;$13;$14"), ";")
     digits = F.rpad(F.get(parts, F.lit(6)), 7, "0")
     rounded_up = F.when(capital.rlike(_ROUNDED) & (F.substring(digits, 7, 1) >= "5"), 1).otherwise(0)
     fraction = F.substring(digits, 1, 6).try_cast("long") + rounded_up
@@ -80,12 +79,11 @@ def stages(name: str) -> list[dict[str, Column]]:
 
 
 def _seconds(parts: Column, *places: int) -> Column:
-    """Hours, minutes and seconds as seconds, what is missing as 0; null where one is too large."""
+    """Hours, minutes and seconds as seconds, what is missing as 0."""
     hour, minute, second = (
         F.coalesce(F.get(parts, F.lit(place)).try_cast("long"), F.lit(0)) for place in places
     )
-    sound = (hour < _HOURS) & (minute < _SIXTY) & (second < _SIXTY)
-    return F.when(sound, (hour * _SIXTY + minute) * _SIXTY + second)
+    return (hour * 60 + minute) * 60 + second
 
 
 def _week_as_calendar(text: Column) -> Column:

@@ -43,8 +43,15 @@ KAFKA_REFUSED: Final = re.compile(
     r"kafka\.common\.errors\.\w*(?:Authentication|Authorization)Exception: ([^\n]*)"
 )
 """What Spark says when the broker does not let its client in, for example after a password was changed."""
-WORKER_DIED: Final = re.compile(r"Python worker (exited unexpectedly|failed to connect back)")
-"""What Spark says when a Python worker was killed, most often for want of memory. Its slice is read again."""
+WORKER_DIED: Final = re.compile(
+    r"Python worker (exited unexpectedly|failed to connect back)|org\.apache\.spark\.api\.python\.PythonWorkerFactory\."
+)
+"""What Spark says when a Python worker was killed, most often for want of memory, or the daemon that makes the workers,
+perhaps as it began. Their slice is read again."""
+WORKER_SPOKE: Final = "Error from python worker:"
+"""Behind this stands what the daemon wrote before it ended, such as a module that is missing: a mistake, not a kill."""
+JAVA_REASON: Final = re.compile(r"^: ([\w.$]+(?:Exception|Error)\b[^\n]*)", re.MULTILINE)
+"""Where the reason stands when it went from Java through Python and back: the first line tells of the way alone."""
 
 
 class TopicReplaced(StreamError):
@@ -111,18 +118,19 @@ def failure_of(query: "StreamingQuery") -> FraudstreamError | None:
     if exception is None:
         return None
     reason = str(exception)
-    first_line = reason.split("\n", 1)[0]
+    found = JAVA_REASON.search(reason)
+    summary = found[1] if found else reason.split("\n", 1)[0]
     if refused := KAFKA_REFUSED.search(reason):
         return StreamError(
             f"Kafka does not let Spark's client in: {refused[1].rstrip('.')}.",
             hint="Check FRAUDSTREAM_KAFKA__SASL_…, __SSL_… and what this user may do with the topic.",
         )
     if KAFKA_WENT_AWAY.search(reason):
-        return QueryStopped(f"Spark stopped reading Kafka: {first_line}")
-    if WORKER_DIED.search(reason):
+        return QueryStopped(f"Spark stopped reading Kafka: {summary}")
+    if WORKER_DIED.search(reason) and WORKER_SPOKE not in reason:
         return QueryStopped("A Python worker of Spark was killed, perhaps for want of memory.")
     return StreamError(
-        f"Spark stopped: {first_line}", hint="Spark's own log, in `home`/logs, has the whole story."
+        f"Spark stopped: {summary}", hint="Spark's own log, in `home`/logs, has the whole story."
     )
 
 
