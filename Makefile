@@ -25,9 +25,9 @@ lint: $(VENV)/installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Two workers, a file each: most tests wait for a service, so the run takes little more than half as long.
+# Two workers, each with services of its own: most tests wait for a service, so the run takes little more than half as long.
 test: lint
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist worksteal
 
 faults: $(VENV)/installed
 	PYTHONPATH=tests $(BIN)/python -m campaign.run --faults 100 --seed 1

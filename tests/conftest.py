@@ -23,6 +23,8 @@ settings.register_profile(
 settings.load_profile("fraudstream")
 # Two workers of pytest and their services share the cores: as in `train`, waiting threads must not spin.
 be_patient()
+# Spark's JVMs live for seconds here: the second compiler would take a fifth of all the CPU time for what is soon gone.
+os.environ.setdefault("SPARK_SUBMIT_OPTS", "-XX:TieredStopAtLevel=1")
 
 
 @pytest.fixture(scope="session")

@@ -14,3 +14,9 @@ def get(url: str) -> tuple[int, str]:
         return answer.status, answer.read().decode()
     finally:
         connection.close()
+
+
+def served_at(line: str) -> str:
+    """The address that a command said it serves its figures and its health at."""
+    assert "/metrics, health at " in line
+    return line.split("health at ")[1].strip().removesuffix("/healthz")

@@ -244,6 +244,7 @@ def test_twenty_kills_lose_and_double_nothing(
     assert "This is a defect" not in told
     assert "A Python worker of Spark was killed" in told
     assert "Spark's Java process is gone" in told
+    assert "Traceback" not in told
 
 
 @pytest.mark.timeout(1800)  # four starts of Spark: half a minute on an idle machine, minutes on a busy one

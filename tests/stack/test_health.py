@@ -22,7 +22,7 @@ from fraudstream.store.health import snapshot
 from fraudstream.store.migrate import migrate
 from fraudstream.store.slices import store_slice
 from fraudstream.store.targets import select
-from http_get import get
+from http_get import get, served_at
 from model_world import ensemble, packed
 from profile_world import SOURCE, messages
 from samples import decision, message
@@ -177,7 +177,7 @@ def test_health_is_served_to_prometheus_until_it_is_stopped(
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
         try:
             assert process.stderr is not None
-            address = _address(process.stderr.readline())
+            address = served_at(process.stderr.readline())
             status, text = get(f"{address}/metrics")
             assert status == 200
             assert "fraudstream_alert_precision 1.0" in text.splitlines()
@@ -188,11 +188,6 @@ def test_health_is_served_to_prometheus_until_it_is_stopped(
             assert process.wait(60) == 130
         finally:
             process.kill()
-
-
-def _address(line: str) -> str:
-    assert "/metrics, health at " in line
-    return line.split("health at ")[1].strip().removesuffix("/healthz")
 
 
 def test_a_consumer_says_over_http_what_it_stores_and_when_it_cannot(
@@ -216,7 +211,7 @@ def test_a_consumer_says_over_http_what_it_stores_and_when_it_cannot(
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=out, text=True, env=through) as process:
             try:
                 wait_until(lambda: "health at" in log.read_text(), "address")
-                address = _address(log.read_text().splitlines()[0])
+                address = served_at(log.read_text().splitlines()[0])
                 assert get(f"{address}/healthz") == (503, "consume is starting.\n")
 
                 def metrics() -> list[str]:

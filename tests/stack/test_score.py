@@ -18,12 +18,15 @@ from fraudstream.local.postgres import EmbeddedPostgres
 from fraudstream.settings import Settings
 from fraudstream.store import registry
 from fraudstream.store.connection import connect
+from http_get import get, served_at
 from live_scorer import Topics, kill, promote, scorer
 from model_world import packed
 from samples import BAD
 from waiting import wait_until
 
 REFUSED = [value for name, (value, _) in BAD.items() if not name.startswith(("truth of", "truth as"))]
+
+WELL = "score is well; 0 messages wait.\n"
 
 
 @pytest.fixture
@@ -51,12 +54,36 @@ def environment_of(breakable: Any, topics: Topics, trigger: int = 5) -> dict[str
     }
 
 
+def figure(address: str, name: str) -> float:
+    """What /metrics says of `name` now; NaN where there was nothing to measure lately."""
+    lines = get(f"{address}/metrics")[1].splitlines()
+    (found,) = (line for line in lines if line.startswith(f"fraudstream_{name} "))
+    return float(found.rsplit(" ", 1)[1])
+
+
+def decide_without_postgres(breakable: Any, live: Topics, log: Path, address: str) -> None:
+    """PostgreSQL goes away and comes back; decisions go on, and log and health say by what."""
+    server = EmbeddedPostgres(Home.of(breakable.home)).process()
+    assert server is not None
+    server.send(signal.SIGQUIT)
+    assert server.wait(30)
+    wait_until(lambda: "Scoring goes on with the profiles of" in log.read_text(), "word of it", log)
+    live.await_answers(live.send(100), log)
+    wait_until(lambda: "PostgreSQL is away" in get(f"{address}/healthz")[1], "a remark on health", log)
+    assert get(f"{address}/healthz")[0] == 200, "it decides, so nobody need be woken"
+    breakable.up()
+    wait_until(lambda: "PostgreSQL answers again" in log.read_text(), "word of its return", log)
+    wait_until(lambda: get(f"{address}/healthz") == (200, WELL), "health", log)
+    live.await_answers(live.send(100), log)
+
+
 def test_every_message_is_answered_whatever_is_killed(breakable: Any, live: Topics, tmp_path: Path) -> None:
     """Bad messages, a promotion, PostgreSQL away, the scorer killed, the broker killed, the topic made anew."""
     log, environment, postgres = tmp_path / "log", environment_of(breakable, live), live.settings.postgres
     history = live.send(20)
     promote(postgres, "first")
-    with scorer(environment, log) as process:
+    with scorer(environment, log, "--metrics-port", "0") as process:
+        address = served_at(next(line for line in log.read_text().splitlines() if "health at" in line))
         live.send_bad(REFUSED)
         live.await_answers(live.send(200), log)
         assert not set(history) & live.answers.keys(), "a new scorer begins with what comes, not with history"
@@ -72,15 +99,10 @@ def test_every_message_is_answered_whatever_is_killed(breakable: Any, live: Topi
 
         wait_until(second, "decision by the new champion", log)
 
-        server = EmbeddedPostgres(Home.of(breakable.home)).process()
-        assert server is not None
-        server.send(signal.SIGQUIT)
-        assert server.wait(30)
-        wait_until(lambda: "Scoring goes on with the profiles of" in log.read_text(), "word of it", log)
-        live.await_answers(live.send(100), log)
-        breakable.up()
-        wait_until(lambda: "PostgreSQL answers again" in log.read_text(), "word of its return", log)
-        live.await_answers(live.send(100), log)
+        decide_without_postgres(breakable, live, log, address)
+        assert figure(address, "decisions_refused_total") == live.bad
+        live.send(50)
+        wait_until(lambda: figure(address, 'decision_latency_seconds{quantile="0.99"}') > 0, "latency", log)
         live.send(50)
         kill(process)
     missed = live.send(100)

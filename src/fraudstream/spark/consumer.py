@@ -196,20 +196,25 @@ class Consumer:
                 .start()
             )
             try:
-                self._watch(query, progress, summary, stop)
+                self._watch(query, progress, topic, summary, stop)
             finally:
                 query.stop()
         self._raise_failure(query)
         progress.tell(self._positions(), summary.rows)
 
     def _watch(
-        self, query: "StreamingQuery", progress: Progress, summary: Summary, stop: threading.Event
+        self,
+        query: "StreamingQuery",
+        progress: Progress,
+        topic: Topic,
+        summary: Summary,
+        stop: threading.Event,
     ) -> None:
         def goes_on() -> bool:
             if progress.is_due:
                 stored = summary.rows
                 if pace := progress.tell(self._positions(), stored):
-                    log.info("stored %s rows, %s a second", f"{stored:,}", f"{pace:,.0f}")
+                    log.info("stored %s rows of %s, %s a second", f"{stored:,}", topic.name, f"{pace:,.0f}")
             return query.isActive and not stop.is_set()
 
         folded = time.monotonic()
@@ -229,7 +234,11 @@ class Consumer:
         if "profiles" in targets:
             known = fold_known(self._postgres, datetime.now(UTC), self._label_delay, go_on)
             if known.truths or known.labels:
-                log.info("folded %s truths and %s labels", f"{known.truths:,}", f"{known.labels:,}")
+                log.info(
+                    "profiles took in what became known of %s payments and what reviewers said of %s",
+                    f"{known.truths:,}",
+                    f"{known.labels:,}",
+                )
 
     def _store(self, topic: Topic, summary: Summary, batch: "DataFrame", _batch_id: int) -> None:
         """Have the executors store one micro-batch. Spark calls this; what it raises stops the query."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fraudstream.errors import StreamError
 from fraudstream.logs import get_logger
@@ -71,6 +71,8 @@ def start(  # noqa: PLR0913 - what a session is made of
             f"Spark did not start with master {spark.master}.",
             hint=f"Check FRAUDSTREAM_SPARK__MASTER, and that the master runs; {log_file} has the whole story.",
         ) from error
+    if not log.isEnabledFor(logging.DEBUG):
+        _hush_accumulators(session)
     _leave_signals_to_us(session)
     return session
 
@@ -79,6 +81,17 @@ def _hush_py4j() -> None:
     """When the JVM dies, every call that waits for it writes a page of Python; `ended` says it in a sentence."""
     logging.getLogger("py4j").setLevel(logging.CRITICAL)
     logging.getLogger().addFilter(_is_no_lost_command)  # the root logger's own records, which py4j writes to
+
+
+def _hush_accumulators(session: "SparkSession") -> None:
+    """When the JVM dies, PySpark's server of counters prints a traceback over the sentence that says so."""
+    server = session.sparkContext._accumulatorServer  # noqa: SLF001 - nobody else gives it
+
+    def tell_others(request: Any, client: Any) -> None:
+        if not isinstance(sys.exception(), (EOFError, ConnectionError)):
+            type(server).handle_error(server, request, client)
+
+    server.handle_error = tell_others  # type: ignore[method-assign, assignment]
 
 
 def _is_no_lost_command(record: logging.LogRecord) -> bool:
