@@ -1,6 +1,7 @@
 """Rows a second from Kafka into PostgreSQL: `consume` beside the textbook pair of Spark JDBC consumers, and beside COPY.
 
-All read the same topic in the same Spark session, in turns. The textbook is two queries with `from_json`, a filter on
+All read the same topic in turns: first each side as programs of its own, started anew, as people run them, then all in one
+Spark session that has warmed up. The textbook is two queries with `from_json`, a filter on
 `is_fraud` and a JDBC append into tables without a key; it loses or doubles rows when it is killed. Ours has the
 primary key, keeps bad messages and is exactly once. `tables` stores transactions and fraud, as the textbook does; `all`
 keeps the profiles, too. COPY is the limit: as many rows, decoded beforehand, by four connections into the same table.
@@ -13,26 +14,25 @@ there and removes both.
 """
 
 import statistics
-import tempfile
 import threading
 from functools import partial
 from typing import TYPE_CHECKING
 
+import programs
+import textbook
 from measure import Line, alone, beside, in_turns, options, report
 from raw_copy import copy
 from stage import ALL, TABLES, Batches, Cpu, consume, fill, scratch, spark_session, topic
 
-from fraudstream.kafka import java_config
-from fraudstream.schema import KINDS
 from fraudstream.settings import Settings
 from fraudstream.spark.consumer import Consumer
-from fraudstream.store.connection import connect
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import SparkSession
 
 SMALL = 100
 """Rows of a small batch."""
+PAIR = "textbook JDBC pair"
 WARM_UP = 5
 """Small batches that do not count."""
 
@@ -48,62 +48,26 @@ def ours(spark: "SparkSession", settings: Settings, targets: tuple[str, ...], co
     return batches.steady(), cpu.each(count)
 
 
-def textbook(spark: "SparkSession", settings: Settings, count: int) -> Measured:
+def theirs(spark: "SparkSession", settings: Settings, count: int) -> Measured:
     """Two JDBC consumers at once, into tables without a key."""
-    kinds = {"text": "text", "instant": "timestamptz", "float": "float8", "truth": "bool"}
-    columns = ", ".join(f'"{name}" {kinds[kind]}' for name, kind in KINDS.items())
-    with connect(settings.postgres) as connection:
-        connection.execute("drop schema if exists textbook cascade; create schema textbook")
-        for table in ("transactions", "fraud_transactions"):
-            connection.execute(f"create table textbook.{table} ({columns})")
-    secret = settings.postgres.secret()
-    properties = {
-        "driver": "org.postgresql.Driver",
-        "user": settings.postgres.user,
-        "password": secret.get_secret_value() if secret else "",
-    }
-    url = f"jdbc:postgresql://{settings.postgres.host}:{settings.postgres.port}/{settings.postgres.database}"
-
-    def append(table: str, batch: "DataFrame", _: int) -> None:
-        batch.write.jdbc(url, f"textbook.{table}", mode="append", properties=properties)
-
+    textbook.make_tables(settings)
     with Cpu(settings) as cpu, Batches(spark) as batches:
-        queries = [
-            _transactions(spark, settings, is_fraud)
-            .writeStream.foreachBatch(partial(append, table))
-            .option("checkpointLocation", tempfile.mkdtemp())
-            .trigger(availableNow=True)
-            .start()
-            for table, is_fraud in (("transactions", False), ("fraud_transactions", True))
-        ]
+        queries = [textbook.start(spark, settings, table) for table in textbook.TABLES]
         for query in queries:
             query.awaitTermination()
         batches.wait_for(2 * count)
-    with connect(settings.postgres) as connection:
-        stored = connection.execute(
-            "select (select count(*) from textbook.transactions)"
-            " + (select count(*) from textbook.fraud_transactions)"
-        ).fetchone()
-    assert stored == (count,)
+    assert textbook.count(settings) == count
     return batches.steady(), cpu.each(count)
 
 
-def _transactions(spark: "SparkSession", settings: Settings, is_fraud: bool) -> "DataFrame":
-    from pyspark.sql import functions as F  # noqa: N812
+def as_programs(settings: Settings, rounds: int) -> dict[str, list[float]]:
+    """Rows a second where each side is what people start: one program of ours, two of the textbook's."""
 
-    types = {"text": "string", "instant": "timestamp", "float": "double", "truth": "int"}
-    schema = ", ".join(f"{name} {types[kind]}" for name, kind in KINDS.items())
-    properties = {f"kafka.{name}": value for name, value in java_config(settings.kafka).items()}
-    raw = (
-        spark.readStream.format("kafka")
-        .options(**properties)
-        .option("subscribe", settings.kafka.transactions_topic)
-        .option("startingOffsets", "earliest")
-        .option("maxOffsetsPerTrigger", settings.spark.rows_per_batch)
-        .load()
-    )
-    rows = raw.select(F.from_json(F.col("value").cast("string"), schema).alias("t")).select("t.*")
-    return rows.filter(F.col("is_fraud") == int(is_fraud)).withColumn("is_fraud", F.lit(is_fraud))
+    def pair() -> float:
+        textbook.make_tables(settings)
+        return programs.steady(settings, list(textbook.TABLES))
+
+    return in_turns({"tables": lambda: programs.steady(settings, ["tables"]), PAIR: pair}, rounds)
 
 
 def small_batches(spark: "SparkSession", settings: Settings, batches: int) -> list[float]:
@@ -124,14 +88,14 @@ def small_batches(spark: "SparkSession", settings: Settings, batches: int) -> li
     return [seconds * 1000 for _, seconds in durations[WARM_UP:]]
 
 
-def lines(runs: dict[str, list[Measured]], small: list[float]) -> list[Line]:
+def lines(runs: dict[str, list[Measured]], started: dict[str, list[float]], small: list[float]) -> list[Line]:
     """What the rounds say."""
     rates = {name: [rate for rate, _ in measured] for name, measured in runs.items()}
     cpu = {name: [each["total"] for _, each in measured] for name, measured in runs.items()}
     found = []
     for name, against, goal in (
-        ("tables", "textbook JDBC pair", 4.0),
-        ("all", "textbook JDBC pair", None),
+        ("tables", PAIR, 4.0),
+        ("all", PAIR, None),
         ("tables", "raw COPY", 1 / 2.5),
         ("all", "raw COPY", None),
     ):
@@ -142,6 +106,16 @@ def lines(runs: dict[str, list[Measured]], small: list[float]) -> list[Line]:
                 f"{what}, CPU", cpu[name], "us/row", against, cpu[against], less_is_better=True, note=note
             ),
         ]
+    found.append(
+        beside(
+            "consume tables, as programs",
+            started["tables"],
+            "rows/s",
+            PAIR,
+            started[PAIR],
+            note="each starts anew",
+        )
+    )
     p99 = sorted(small)[int(len(small) * 0.99)]
     found.append(
         alone(
@@ -157,20 +131,22 @@ def lines(runs: dict[str, list[Measured]], small: list[float]) -> list[Line]:
 
 def main() -> None:
     chosen = options(__doc__, count=1_000_000, rounds=3, small=40)
-    with scratch() as settings, spark_session(settings) as spark:
+    with scratch() as settings:
         fill(settings, chosen.count)
-        runs = in_turns(
-            {
-                "tables": partial(ours, spark, settings, TABLES, chosen.count),
-                "all": partial(ours, spark, settings, ALL, chosen.count),
-                "textbook JDBC pair": partial(textbook, spark, settings, chosen.count),
-                "raw COPY": partial(copy, settings, chosen.count),
-            },
-            chosen.rounds,
-        )
-        with topic(settings, settings.kafka.partitions) as own:
-            small = small_batches(spark, own, chosen.small)
-    report("consume", lines(runs, small), chosen, count=chosen.count, runs=runs)
+        started = as_programs(settings, chosen.rounds)
+        with spark_session(settings) as spark:
+            runs = in_turns(
+                {
+                    "tables": partial(ours, spark, settings, TABLES, chosen.count),
+                    "all": partial(ours, spark, settings, ALL, chosen.count),
+                    PAIR: partial(theirs, spark, settings, chosen.count),
+                    "raw COPY": partial(copy, settings, chosen.count),
+                },
+                chosen.rounds,
+            )
+            with topic(settings, settings.kafka.partitions) as own:
+                small = small_batches(spark, own, chosen.small)
+    report("consume", lines(runs, started, small), chosen, count=chosen.count, runs=runs, programs=started)
 
 
 if __name__ == "__main__":

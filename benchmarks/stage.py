@@ -165,11 +165,13 @@ class Batches:
 
     def steady(self) -> float:
         """Rows a second of the slowest query, without its first batch, which compiles and connects."""
-        rates = []
-        for batches in self.seen.values():
-            rest = batches[1:] or batches
-            rates.append(sum(rows for rows, _ in rest) / sum(seconds for _, seconds in rest))
-        return min(rates)
+        return min(map(rate, self.seen.values()))
+
+
+def rate(batches: Sequence[tuple[int, float]]) -> float:
+    """Rows a second without the first batch."""
+    rest = batches[1:] or batches
+    return sum(rows for rows, _ in rest) / sum(seconds for _, seconds in rest)
 
 
 class Cpu:

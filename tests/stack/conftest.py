@@ -25,6 +25,7 @@ from psycopg import sql
 from fraudstream.local import binaries, java, kafka, services, users
 from fraudstream.local.home import Home
 from fraudstream.settings import KafkaSettings, PostgresSettings, Settings
+from fraudstream.store import slices
 from service_program import NewProgram, Program
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def settings(embedded: Settings) -> Iterator[Settings]:
     name = f"test_{secrets.token_hex(6)}"
     with _administrator(embedded) as connection:
         connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
-    yield embedded.model_copy(
+    own = embedded.model_copy(
         update={
             "kafka": embedded.kafka.model_copy(
                 update={"transactions_topic": f"{name}-transactions", "scored_topic": f"{name}-scored"}
@@ -118,6 +119,8 @@ def settings(embedded: Settings) -> Iterator[Settings]:
             "postgres": embedded.postgres.model_copy(update={"database": name}),
         }
     )
+    yield own
+    slices.close(own.postgres)  # which a worker of Spark keeps for its next task
     with _administrator(embedded) as connection:
         # A consumer that a test left behind must not keep its database.
         connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))

@@ -81,12 +81,12 @@ def _pages(settings: "Settings") -> Iterator[str | None]:
 
 def _tell(ending: "Ending") -> None:
     """What happened, and what to try next."""
-    from fraudstream.demo.view import headline, result, sentences
+    from fraudstream.demo.view import headline, latency, result, sentences
 
     glance = ending.glance
     typer.echo(f"{glance.decisions:,} payments decided, {glance.alerts:,} alerts: {result(glance)}.")
-    if glance.p50_ms is not None and glance.p99_ms is not None:
-        typer.echo(f"Half of the decisions took {glance.p50_ms:.0f} ms at most, 99 % {glance.p99_ms:.0f} ms.")
+    if glance.decisions:
+        typer.echo(f"Decided: {latency(glance)}.")
     if ending.first_alert is not None:
         alert = ending.first_alert
         typer.echo(f"The first alert came {ending.seconds_to_first_alert:.0f} s after the start:")

@@ -81,7 +81,9 @@ class Ending:
         return {
             "transactions": self.glance.decisions,
             "alerts": self.glance.alerts,
-            "latency_ms": {"p50": self.glance.p50_ms, "p99": self.glance.p99_ms},
+            "latency_ms": {
+                "p50": self.glance.p50_ms, "p99": self.glance.p99_ms, "p99_lately": self.glance.p99_lately_ms,
+            },
             "seconds_to_first_alert": self.seconds_to_first_alert,
             "first_alert": None if self.first_alert is None else {
                 "transaction_id": self.first_alert.transaction_id,

@@ -18,6 +18,8 @@ class Glance:
     p50_ms: float | None
     """From the transaction's entry into Kafka to its decision; null before the first one."""
     p99_ms: float | None
+    p99_lately_ms: float | None
+    """The same of the last half minute: Spark compiles while the first decisions wait."""
     right: int
     """Alerts of transactions that are known to be fraud, by their message or by people."""
     wrong: int
@@ -28,7 +30,7 @@ class Glance:
 
 _GLANCE = """
 with decided as materialized (
-  select transaction_id, flagged, extract(epoch from scored_at - sent_at) * 1000 as ms
+  select transaction_id, scored_at, extract(epoch from scored_at - sent_at) * 1000 as ms
   from shop.scores where scored_at >= %(since)s
 ), known as (
   select coalesce(verdict, truth) as fraud from shop.alert_reviews where scored_at >= %(since)s
@@ -38,6 +40,8 @@ select
   (select count(*) from known) as alerts,
   (select percentile_cont(0.5) within group (order by ms) from decided) as p50_ms,
   (select percentile_cont(0.99) within group (order by ms) from decided) as p99_ms,
+  (select percentile_cont(0.99) within group (order by ms) from decided
+   where scored_at > (select max(scored_at) from decided) - interval '30 s') as p99_lately_ms,
   (select count(*) from known where fraud) as "right",
   (select count(*) from known where not fraud) as wrong,
   (select count(*) from decided join shop.fraud_transactions using (transaction_id)) as frauds"""

@@ -1,0 +1,77 @@
+"""One side of `consume.py` as a program of its own, as people run it; prints rows and seconds of each micro-batch.
+
+    python benchmarks/programs.py tables|all|transactions|fraud_transactions
+
+`tables` and `all` are ours, the others a table of the textbook's with Spark as it comes. Where to read and write stands
+in the environment.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import textbook
+from stage import ALL, JDBC, TABLES, Batches, consume, rate, spark_session
+
+from fraudstream.local.jars import ensure, spark_jars
+from fraudstream.local.java import find_java
+from fraudstream.settings import Settings, load
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+Timed = list[tuple[int, float]]
+"""Rows and seconds of each micro-batch."""
+OURS = {"tables": TABLES, "all": ALL}
+
+
+def steady(settings: Settings, sides: Sequence[str]) -> float:
+    """Rows a second of the slowest of these programs, which run at once, without its first batch."""
+    environment = os.environ | {
+        "FRAUDSTREAM_KAFKA__TRANSACTIONS_TOPIC": settings.kafka.transactions_topic,
+        "FRAUDSTREAM_POSTGRES__DATABASE": settings.postgres.database,
+    }
+    programs = [
+        subprocess.Popen([sys.executable, __file__, side], env=environment, stdout=subprocess.PIPE, text=True)
+        for side in sides
+    ]
+    found = [program.communicate()[0] for program in programs]
+    assert all(program.returncode == 0 for program in programs), sides
+    return min(rate(json.loads(text)) for text in found)
+
+
+@contextmanager
+def plain_spark(settings: Settings) -> Iterator["SparkSession"]:
+    """Spark with the two jars that the textbook needs, and otherwise as it comes."""
+    from pyspark.sql import SparkSession
+
+    os.environ["JAVA_HOME"] = str(find_java().home)
+    jars = [*spark_jars(settings), *ensure(JDBC, settings)]
+    builder = SparkSession.builder.master("local[*]").config("spark.jars", ",".join(map(str, jars)))
+    spark = builder.config("spark.driver.memory", settings.spark.driver_memory).getOrCreate()
+    try:
+        yield spark
+    finally:
+        spark.stop()
+
+
+def main() -> None:
+    side, settings = sys.argv[1], load()
+    if side in OURS:
+        with spark_session(settings) as spark:
+            _, batches = consume(spark, settings, OURS[side])
+    else:
+        with plain_spark(settings) as spark, Batches(spark) as batches:
+            query = textbook.start(spark, settings, side)
+            query.awaitTermination()
+            batches.wait_for(sum(end.numInputRows for end in query.recentProgress))
+    (timed,) = batches.seen.values()
+    sys.stdout.write(json.dumps(timed))
+
+
+if __name__ == "__main__":
+    main()
