@@ -60,14 +60,16 @@ def theirs(spark: "SparkSession", settings: Settings, count: int) -> Measured:
     return batches.steady(), cpu.each(count)
 
 
-def as_programs(settings: Settings, rounds: int) -> dict[str, list[float]]:
+def as_programs(settings: Settings, count: int, rounds: int) -> dict[str, list[float]]:
     """Rows a second where each side is what people start: one program of ours, two of the textbook's."""
 
     def pair() -> float:
         textbook.make_tables(settings)
-        return programs.steady(settings, list(textbook.TABLES))
+        pace = programs.steady(settings, list(textbook.TABLES), count)
+        assert textbook.count(settings) == count
+        return pace
 
-    return in_turns({"tables": lambda: programs.steady(settings, ["tables"]), PAIR: pair}, rounds)
+    return in_turns({"tables": lambda: programs.steady(settings, ["tables"], count), PAIR: pair}, rounds)
 
 
 def small_batches(spark: "SparkSession", settings: Settings, batches: int) -> list[float]:
@@ -133,7 +135,7 @@ def main() -> None:
     chosen = options(__doc__, count=1_000_000, rounds=3, small=40)
     with scratch() as settings:
         fill(settings, chosen.count)
-        started = as_programs(settings, chosen.rounds)
+        started = as_programs(settings, chosen.count, chosen.rounds)
         with spark_session(settings) as spark:
             runs = in_turns(
                 {

@@ -29,8 +29,8 @@ Timed = list[tuple[int, float]]
 OURS = {"tables": TABLES, "all": ALL}
 
 
-def steady(settings: Settings, sides: Sequence[str]) -> float:
-    """Rows a second of the slowest of these programs, which run at once, without its first batch."""
+def steady(settings: Settings, sides: Sequence[str], count: int) -> float:
+    """Rows a second of the slowest of these programs, which run at once and read `count` messages each, without its first batch."""
     environment = os.environ | {
         "FRAUDSTREAM_KAFKA__TRANSACTIONS_TOPIC": settings.kafka.transactions_topic,
         "FRAUDSTREAM_POSTGRES__DATABASE": settings.postgres.database,
@@ -39,9 +39,10 @@ def steady(settings: Settings, sides: Sequence[str]) -> float:
         subprocess.Popen([sys.executable, __file__, side], env=environment, stdout=subprocess.PIPE, text=True)
         for side in sides
     ]
-    found = [program.communicate()[0] for program in programs]
+    found = [json.loads(program.communicate()[0]) for program in programs]
     assert all(program.returncode == 0 for program in programs), sides
-    return min(rate(json.loads(text)) for text in found)
+    assert all(sum(rows for rows, _ in timed) == count for timed in found), f"not {count} messages: {found}"
+    return min(map(rate, found))
 
 
 @contextmanager

@@ -22,9 +22,9 @@ TEXT_LENGTH = 256
 FIRST_INSTANT = datetime(1, 1, 1, tzinfo=UTC)
 LAST_INSTANT = datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
 
-CALENDAR_DATE = r"([0-9]{4})(-?)([0-9]{2})\2([0-9]{2})"
+CALENDAR_DATE = r"(?!0000)([0-9]{4})(-?)([0-9]{2})\2([0-9]{2})"
 """Groups: year, dash, month, day."""
-WEEK_DATE = r"([0-9]{4})(-?)W([0-9]{2})(?:\2([1-7]))?"
+WEEK_DATE = r"(?!0000)([0-9]{4})(-?)W([0-9]{2})(?:\2([1-7]))?"
 """Groups: year, dash, week, weekday."""
 _HOUR, _SIXTY = "([01][0-9]|2[0-3])", "([0-5][0-9])"
 TIME = (

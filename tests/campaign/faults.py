@@ -1,6 +1,5 @@
 """What is done to the road. Each fault ends by itself: services run again, wires are good, nobody sleeps."""
 
-import os
 import signal
 import time
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from campaign.road import Road
 from fraudstream.kafka import client_config
 from samples import BAD
 
+ZEROS = bytes(1 << 20)
 Fault = Callable[[Road, Random], None]
 
 
@@ -74,9 +74,10 @@ def fill_disk(road: Road, chance: Random) -> None:
         kill_kafka(road, chance)
         return
     filler = road.home / "filler"
-    with filler.open("wb") as file:
-        left = os.statvfs(road.home)
-        os.posix_fallocate(file.fileno(), 0, left.f_bavail * left.f_frsize)
+    # By writing: the services write, too, so how much is left is known to nobody beforehand.
+    with filler.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(ZEROS):
+            pass
     time.sleep(chance.uniform(2, 10))
     filler.unlink()
     road.up()

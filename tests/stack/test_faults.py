@@ -184,7 +184,24 @@ def tree(process: psutil.Process) -> list[psutil.Process]:
 
 def daemons(process: psutil.Process) -> list[psutil.Process]:
     """Spark's makers of Python workers, and the workers."""
-    return [p for p in tree(process) if not gone(p) and "fraudstream.spark.daemon" in p.cmdline()]
+    found = []
+    for member in tree(process):
+        with contextlib.suppress(psutil.Error):  # it ended while we looked
+            if "fraudstream.spark.daemon" in member.cmdline():
+                found.append(member)
+    return found
+
+
+def first_daemon(process: psutil.Process, log: "Path") -> psutil.Process:
+    """The first that begins, as soon as it does."""
+    found: list[psutil.Process] = []
+
+    def begun() -> bool:
+        found.extend(daemons(process))
+        return bool(found)
+
+    wait_until(begun, "beginning of the first worker", log)
+    return found[0]
 
 
 def gone(process: psutil.Process) -> bool:
@@ -220,8 +237,7 @@ def test_twenty_kills_lose_and_double_nothing(
     while kills < KILLS:
         with consumer(environment, tmp_path / "log", **SMALL_BATCHES) as process:
             if not kills:
-                wait_until(lambda: bool(daemons(process)), "beginning of the first worker", tmp_path / "log")
-                daemons(process)[0].kill()
+                first_daemon(process, tmp_path / "log").kill()
             while kills < KILLS:
                 wait_until(lambda b=before: progress(settings) > b, "progress", tmp_path / "log")  # type: ignore[misc]
                 time.sleep(chance.uniform(0, 0.4))

@@ -5,9 +5,13 @@ import pwd
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from secrets import token_hex
 
 import pytest
+
+from fraudstream.errors import ServiceError
+from fraudstream.local import users
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root makes a system user")
 
@@ -34,3 +38,15 @@ def test_commands_at_once_on_a_new_machine_agree_on_the_user(name: str) -> None:
         command.stdin.flush()
     told = {int(command.communicate()[0]) for command in commands}
     assert told == {pwd.getpwnam(name).pw_uid}
+
+
+def test_a_machine_that_takes_no_user_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read-only container, for example: the hint must not send people to another home."""
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(users, "OUTSIDE", tmp_path / "file" / "fraudstream")
+    monkeypatch.setattr(users, "SYSTEM_USER", "fraudstream-nobody")
+    with pytest.raises(
+        ServiceError, match=r"fraudstream-nobody could not be made: .*Not a directory"
+    ) as refused:
+        users.service_user(Path("/nonexistent"))
+    assert "adduser" in str(refused.value.hint)

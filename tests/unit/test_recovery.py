@@ -45,6 +45,10 @@ def failure(words: str | None) -> Exception | None:
         "org.apache.spark.SparkException: Python worker exited unexpectedly (crashed).",
         f"org.apache.spark.SparkException: EOFException occurred while reading the port number from x's stdout.\n{BEGINNING}",
         (
+            "org.apache.spark.SparkException: EOFException occurred while reading the port number from x's stdout and "
+            f"terminated with code: 137.\nError from python worker:\n  a warning\n{BEGINNING}"
+        ),
+        (
             "java.io.EOFException\n\tat java.base/java.io.DataInputStream.readInt(DataInputStream.java:398)\n"
             "\tat org.apache.spark.api.python.PythonWorkerFactory.createWorker$1(PythonWorkerFactory.scala:190)"
         ),
@@ -61,6 +65,11 @@ def test_a_refused_login_and_a_mistake_of_ours_are_not() -> None:
         "org.apache.kafka.common.errors.SaslAuthenticationException: Authentication failed",
         "boom",
         f"org.apache.spark.SparkException: \nError from python worker:\n  No module named fraudstream\n{BEGINNING}",
+        f"org.apache.spark.SparkException: \nBad data in x's standard output. Invalid port number:\n  7\n{BEGINNING}",
+        (
+            'java.io.IOException: Cannot run program "/venv/bin/python": error=2, No such file or directory\n'
+            f"\tat java.base/java.lang.ProcessBuilder.start(ProcessBuilder.java:1143)\n{BEGINNING}"
+        ),
     ):
         found = failure(ABORTED + words)
         assert isinstance(found, StreamError)

@@ -49,10 +49,9 @@ def latency(glance: Glance) -> str:
     """How long decisions took. Those of the first seconds waited for Spark to compile, so the latest stand apart."""
     if glance.p50_ms is None:
         return "-"
-    return (
-        f"half within {glance.p50_ms:,.0f} ms, 99 % within {glance.p99_ms:,.0f} ms, and of the last half minute within "
-        f"{glance.p99_lately_ms:,.0f} ms"
-    )
+    whole = f"half within {glance.p50_ms:,.0f} ms, 99 % within {glance.p99_ms:,.0f} ms"
+    lately = glance.p99_lately_ms
+    return whole if lately is None else f"{whole}, and of the last half minute within {lately:,.0f} ms"
 
 
 def figures(scene: Scene) -> list[tuple[str, str]]:

@@ -53,7 +53,10 @@ def _create() -> pwd.struct_passwd:
     Of two at once `useradd` lets the second write the user anew with another number, and the first loses the files
     that it has just given away.
     """
-    open_to_all(OUTSIDE)
+    try:
+        open_to_all(OUTSIDE)
+    except OSError as error:
+        raise _not_made(str(error)) from None
     with file_lock(OUTSIDE / "user.lock", f"the user {SYSTEM_USER}"):
         try:
             return pwd.getpwnam(SYSTEM_USER)
@@ -72,10 +75,14 @@ def _add() -> pwd.struct_passwd:
     try:
         return pwd.getpwnam(SYSTEM_USER)
     except KeyError:
-        raise ServiceError(
-            f"PostgreSQL does not run as root, and the system user {SYSTEM_USER} could not be made: {reason}.",
-            hint=f"Create it (`adduser --system --group {SYSTEM_USER}`), or run fraudstream as an ordinary user.",
-        ) from None
+        raise _not_made(reason) from None
+
+
+def _not_made(reason: str) -> ServiceError:
+    return ServiceError(
+        f"PostgreSQL does not run as root, and the system user {SYSTEM_USER} could not be made: {reason}.",
+        hint=f"Create it (`adduser --system --group {SYSTEM_USER}`), or run fraudstream as an ordinary user.",
+    )
 
 
 def open_to_all(*directories: Path) -> None:

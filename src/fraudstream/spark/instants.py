@@ -14,11 +14,11 @@ from fraudstream.schema import CALENDAR_DATE, FIRST_INSTANT, LAST_INSTANT, TIME,
 
 _ZONE: Final = r"(?:Z|[+-](?:0\d|1[0-7]):[0-5]\d)\z"
 """Zones that Spark's cast takes; it knows none beyond 18 hours."""
-_PLAIN: Final = rf"^\d{{4}}-\d{{2}}-\d{{2}}[T ]\d{{2}}:\d{{2}}:\d{{2}}(?:\.\d{{1,6}})?(?:{_ZONE}|\z)"
+_PLAIN: Final = rf"^(?!0000)\d{{4}}-\d{{2}}-\d{{2}}[T ]\d{{2}}:\d{{2}}:\d{{2}}(?:\.\d{{1,6}})?(?:{_ZONE}|\z)"
 _CALENDAR: Final = rf"^{CALENDAR_DATE}{TIME}\z"
 _WEEK: Final = rf"^{WEEK_DATE}(?![\d-])"
 _ROUNDED: Final = (
-    r"^(?!9999-12-31.23:59:59\.999999)"
+    r"^(?!9999-12-31.23:59:59\.999999[5-9])"
     r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}\.\d+(?:Z|[+-]\d{2}:?\d{2})?\z"
 )
 """Where a seventh digit is rounded, as msgspec does; it is cut off in the other forms, as `datetime` does, which also

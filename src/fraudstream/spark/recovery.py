@@ -44,12 +44,16 @@ KAFKA_REFUSED: Final = re.compile(
 )
 """What Spark says when the broker does not let its client in, for example after a password was changed."""
 WORKER_DIED: Final = re.compile(
-    r"Python worker (exited unexpectedly|failed to connect back)|org\.apache\.spark\.api\.python\.PythonWorkerFactory\."
+    r"Python worker (exited unexpectedly|failed to connect back)|EOFException occurred while reading the port number"
+    r"|java\.io\.EOFException(?:\s+at [^\n]+){0,6}?\s+at org\.apache\.spark\.api\.python\.PythonWorkerFactory\."
 )
 """What Spark says when a Python worker was killed, most often for want of memory, or the daemon that makes the workers,
-perhaps as it began. Their slice is read again."""
+perhaps as it began: its pipe ends. Their slice is read again. That there is no such Python, or that it prints what it
+should not, Spark says of the same daemon, and no new start cures it."""
 WORKER_SPOKE: Final = "Error from python worker:"
 """Behind this stands what the daemon wrote before it ended, such as a module that is missing: a mistake, not a kill."""
+KILL_9: Final = "terminated with code: 137"
+"""Then it was killed whatever it had written before."""
 JAVA_REASON: Final = re.compile(r"^: ([\w.$]+(?:Exception|Error)\b[^\n]*)", re.MULTILINE)
 """Where the reason stands when it went from Java through Python and back: the first line tells of the way alone."""
 
@@ -127,7 +131,7 @@ def failure_of(query: "StreamingQuery") -> FraudstreamError | None:
         )
     if KAFKA_WENT_AWAY.search(reason):
         return QueryStopped(f"Spark stopped reading Kafka: {summary}")
-    if WORKER_DIED.search(reason) and WORKER_SPOKE not in reason:
+    if WORKER_DIED.search(reason) and (KILL_9 in reason or WORKER_SPOKE not in reason):
         return QueryStopped("A Python worker of Spark was killed, perhaps for want of memory.")
     return StreamError(
         f"Spark stopped: {summary}", hint="Spark's own log, in `home`/logs, has the whole story."

@@ -229,7 +229,7 @@ def _one(
     if version is None:
         raise InputError(
             "No model is champion yet.",
-            hint="Train one with `fraudstream train`, then `fraudstream models promote VERSION`.",
+            hint="Train one with `fraudstream train`, whose first model becomes champion, or `fraudstream models promote VERSION`.",
         )
     raise _unknown(connection, version)
 
