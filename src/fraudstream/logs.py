@@ -5,7 +5,11 @@ import logging
 import sys
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 ROOT = "fraudstream"
 
@@ -59,6 +63,14 @@ class _Object(logging.Formatter):
         return json.dumps(document, ensure_ascii=False, default=str)
 
 
+@cache
+def console() -> "Console":
+    """The terminal on stderr. One for narration and live pictures: a line that knows nothing of a picture would tear it."""
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
 def is_structured() -> bool:
     """Whether narration is JSON."""
     return any(isinstance(h.formatter, _Object) for h in logging.getLogger(ROOT).handlers)
@@ -81,11 +93,10 @@ def _handler(log_format: LogFormat, *, debug: bool) -> logging.Handler:
     if log_format is LogFormat.JSON:
         handler.setFormatter(_Object())
     elif sys.stderr.isatty():
-        from rich.console import Console
         from rich.logging import RichHandler
 
         handler = RichHandler(
-            console=Console(stderr=True),
+            console=console(),
             show_path=debug,
             show_level=debug,
             markup=False,

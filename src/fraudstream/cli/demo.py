@@ -50,12 +50,11 @@ def demo(
 
 def _watcher() -> "Terminal | Lines":
     from fraudstream.demo.view import Lines, Terminal
+    from fraudstream.logs import console
 
     if not sys.stderr.isatty():
         return Lines()
-    from rich.console import Console
-
-    return Terminal(Console(stderr=True))
+    return Terminal(console())
 
 
 @contextmanager

@@ -207,11 +207,12 @@ def _print(report: "Report", rejects: "Rejects", *, as_json: bool) -> None:
 @contextmanager
 def _progress(total: int | None) -> Iterator[Callable[[int], object]]:
     """A bar on the terminal; without a total it counts."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TimeElapsedColumn
 
+    from fraudstream.logs import console
+
     columns = (BarColumn(), MofNCompleteColumn(), TaskProgressColumn(show_speed=True), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, console=console(), transient=True) as bar:
         task = bar.add_task("", total=total)
         yield lambda count: bar.advance(task, count)
 
