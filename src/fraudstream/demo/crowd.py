@@ -30,8 +30,8 @@ class Crowd:
 
     seed: int = 42
     users: int = 9_000
-    fraud_rate: float = 0.01
-    """Twice the simulator's default: somebody who watches for minutes shall see more than one."""
+    fraud_rate: float = 0.02
+    """Four times the simulator's default: somebody who watches for a minute shall see more than one."""
     days: int = 14
     """Of history: enough for a label delay of a week, and windows to judge a model on."""
     rate: float = 12.0
