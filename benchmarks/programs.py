@@ -31,9 +31,16 @@ OURS = {"tables": TABLES, "all": ALL}
 
 def steady(settings: Settings, sides: Sequence[str], count: int) -> float:
     """Rows a second of the slowest of these programs, which run at once and read `count` messages each, without its first batch."""
+    postgres = settings.postgres
+    # All of it: without a host the embedded services would choose the database, which is not ours to empty.
     environment = os.environ | {
+        "FRAUDSTREAM_KAFKA__BOOTSTRAP_SERVERS": str(settings.kafka.bootstrap_servers),
         "FRAUDSTREAM_KAFKA__TRANSACTIONS_TOPIC": settings.kafka.transactions_topic,
-        "FRAUDSTREAM_POSTGRES__DATABASE": settings.postgres.database,
+        "FRAUDSTREAM_POSTGRES__HOST": str(postgres.host),
+        "FRAUDSTREAM_POSTGRES__PORT": str(postgres.port),
+        "FRAUDSTREAM_POSTGRES__USER": postgres.user,
+        "FRAUDSTREAM_POSTGRES__DATABASE": postgres.database,
+        "FRAUDSTREAM_POSTGRES__PASSWORD_FILE": str(postgres.password_file),
     }
     programs = [
         subprocess.Popen([sys.executable, __file__, side], env=environment, stdout=subprocess.PIPE, text=True)
@@ -62,6 +69,8 @@ def plain_spark(settings: Settings) -> Iterator["SparkSession"]:
 
 def main() -> None:
     side, settings = sys.argv[1], load()
+    if not settings.postgres.database.startswith("bench_"):
+        sys.exit(f"{settings.postgres.database} is not a database of a benchmark, and would be emptied.")
     if side in OURS:
         with spark_session(settings) as spark:
             _, batches = consume(spark, settings, OURS[side])
