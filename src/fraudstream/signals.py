@@ -1,9 +1,21 @@
 """The signals that end a command: Ctrl-C, SIGTERM and a closed terminal."""
 
+import _thread
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+
+def ask(stop: threading.Event) -> None:
+    """Set `stop` from within a handler.
+
+    A handler runs inside the main thread, perhaps just while that holds the event's lock, as it does for a moment in
+    every `stop.wait(0.1)`: `stop.set()` would then wait for itself for ever, and the command could only be killed. So
+    another thread sets it, started below `threading`, whose `Thread.start` takes locks, too.
+    """
+    _thread.start_new_thread(stop.set, ())
 
 
 @contextmanager

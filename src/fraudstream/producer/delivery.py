@@ -113,10 +113,14 @@ def stopping(stop: threading.Event) -> Iterator[None]:
         yield
         return
 
+    heard = False
+
     def asked(_signal: int, _frame: FrameType | None) -> None:
-        if stop.is_set():
+        nonlocal heard
+        if heard or stop.is_set():
             raise KeyboardInterrupt
-        stop.set()
+        heard = True
+        signals.ask(stop)
 
     with signals.heard(asked):
         yield

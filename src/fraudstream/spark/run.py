@@ -68,7 +68,7 @@ def stop_on_signals() -> Iterator[threading.Event]:
     Taken after Spark has started, as Spark installs a handler of its own that would cancel its jobs.
     """
     stop = threading.Event()
-    with signals.heard(lambda *_: stop.set()):
+    with signals.heard(lambda *_: signals.ask(stop)):
         yield stop
 
 

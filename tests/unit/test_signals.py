@@ -1,0 +1,37 @@
+"""Ctrl-C and SIGTERM end a command, at whatever step they find it."""
+
+import subprocess
+import sys
+
+import pytest
+
+WHILE_IT_LOOKS = """
+import os, signal, threading
+from {module} import {name} as heard
+{prepare}
+with {call} as given:
+    stop = given or stop
+    with stop._cond:  # as the main thread holds it for a moment in every `stop.wait(0.1)`
+        os.kill(os.getpid(), signal.SIGTERM)
+        for _ in range(1000): pass  # the handler runs here
+    assert stop.wait(10)
+print("ended")
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "prepare", "call"),
+    [
+        ("fraudstream.spark.run", "stop_on_signals", "stop = None", "heard()"),
+        ("fraudstream.producer.delivery", "stopping", "stop = threading.Event()", "heard(stop)"),
+    ],
+)
+def test_a_signal_ends_a_command_that_looks_at_its_event_at_that_moment(
+    module: str, name: str, prepare: str, call: str
+) -> None:
+    """The handler runs inside the main thread: waiting for a lock that this thread holds would last for ever."""
+    program = WHILE_IT_LOOKS.format(module=module, name=name, prepare=prepare, call=call)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout == "ended\n", done.stderr
