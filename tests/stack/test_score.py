@@ -71,6 +71,7 @@ def decide_without_postgres(breakable: Any, live: Topics, log: Path, address: st
     live.await_answers(live.send(100), log)
     wait_until(lambda: "PostgreSQL is away" in get(f"{address}/healthz")[1], "a remark on health", log)
     assert get(f"{address}/healthz")[0] == 200, "it decides, so nobody need be woken"
+    assert "PostgreSQL answers again" not in log.read_text(), "a turn that asks nothing learns nothing"
     breakable.up()
     wait_until(lambda: "PostgreSQL answers again" in log.read_text(), "word of its return", log)
     wait_until(lambda: get(f"{address}/healthz") == (200, WELL), "health", log)

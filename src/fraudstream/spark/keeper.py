@@ -103,11 +103,13 @@ class Keeper:
         while not self._closing.wait(_RETRY_SECONDS if self._away else _TURN_SECONDS):
             wanted = self._wanted.is_set()
             try:
-                self._write()
+                answered = self._write()
                 if wanted or time.monotonic() - looked > CHAMPION_SECONDS:
                     looked = time.monotonic()
                     self._read(newer=wanted)
-                self._found()
+                    answered = True
+                if answered:  # a turn that asks nothing learns nothing
+                    self._found()
             except DatabaseError as error:
                 self._lost(error)
             except Exception as error:  # noqa: BLE001 - raised again where the stream is watched
@@ -124,11 +126,12 @@ class Keeper:
                 error.message,
             )
 
-    def _write(self) -> None:
+    def _write(self) -> bool:
+        """Write down what is to be written; returns whether there was anything. Raises DatabaseError."""
         with self._lock:
             standing, self._standing = self._standing, None
         if standing is None:
-            return
+            return False
         try:
             positions.reach(self._postgres, TARGET, standing.topic, standing.reached)
             progress.record(
@@ -143,6 +146,7 @@ class Keeper:
             with self._lock:
                 self._standing = self._standing or standing
             raise
+        return True
 
     def _read(self, *, newer: bool) -> None:
         """Follow the champion; profiles are read where the model is another, or `newer` ones were wished for."""
