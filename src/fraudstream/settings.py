@@ -182,6 +182,8 @@ class SparkSettings(Section):
     """Heap of each of a cluster's executors; their Python takes some beside it."""
     rows_per_batch: int = Field(200_000, ge=1)
     """Most messages of one micro-batch, over all partitions: bounds the memory and the length of a transaction."""
+    batch_seconds: float = Field(30.0, gt=0)
+    """A micro-batch of `consume` that takes longer is followed by smaller ones, until PostgreSQL is quick again."""
     trigger_seconds: float = Field(0.0, ge=0)
     """Pause between micro-batches; 0 starts the next one as soon as there is something to read."""
     ui: bool = False

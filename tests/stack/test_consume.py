@@ -111,6 +111,19 @@ def test_a_message_of_ten_megabytes_is_rejected_whole(
     ]
 
 
+def test_batches_shrink_where_the_sink_is_slow_and_lose_nothing(
+    spark: "SparkSession", settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever is stored in more than a hundredth of a second is too slow here: the first batch tells, and the next ones are smaller."""
+    send(settings, [(message(transaction_id=f"t{n:04}"), n % 4) for n in range(7_000)])
+    hasty = settings.spark.model_copy(update={"rows_per_batch": 4_000, "batch_seconds": 0.01})
+    with caplog.at_level("INFO"):
+        summary = consume(spark, settings.model_copy(update={"spark": hasty}))
+    assert (summary.stored, summary.restarts) == ({"transactions": 7_000}, 0)
+    assert ids(settings) == [f"t{n:04}" for n in range(7_000)]
+    assert [told for told in caplog.messages if "the next ones hold 1,000 at most" in told]
+
+
 def test_the_same_id_twice_is_stored_once_and_counted(spark: "SparkSession", settings: Settings) -> None:
     """In one batch, in two partitions, and in a later run."""
     send(settings, [(message(transaction_id="twin", amount=n + 1), n % 2) for n in range(4)])

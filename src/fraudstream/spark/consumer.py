@@ -21,6 +21,7 @@ from fraudstream.metrics import Storing
 from fraudstream.rules import Rule
 from fraudstream.settings import KafkaSettings, ModelSettings, PostgresSettings, SparkSettings
 from fraudstream.spark import recovery, sink
+from fraudstream.spark.batches import BatchSize, Resized
 from fraudstream.spark.progress import Progress
 from fraudstream.spark.recovery import CURABLE, STEADY_SECONDS, Patience, TopicReplaced, existing_topic
 from fraudstream.spark.source import read_messages
@@ -103,6 +104,7 @@ class Consumer:
         self._failure: FraudstreamError | None = None
         self._expected: dict[int, dict[str, int]] = {}
         self._patience = Patience(postgres.retry_seconds)
+        self._size = BatchSize(settings.rows_per_batch, settings.batch_seconds)
 
     def run(
         self, targets: tuple[str, ...], *, once: bool, stop: threading.Event, accept_loss: bool = False
@@ -117,24 +119,29 @@ class Consumer:
         migrate(self._postgres)
         (name,) = by_topic(self._kafka, targets)
         topic = kafka_clients.ensure_topic(self._kafka, name)
-        start = self._position(topic, targets, accept_loss=accept_loss)
+        found: tuple[Topic, dict[int, int]] | None = (
+            topic,
+            self._position(topic, targets, accept_loss=accept_loss),
+        )
+        where = partial(self._where, name, targets, accept_loss=accept_loss)
         self._monitor.begun(summary.stream)
         while not stop.is_set():
             started = time.monotonic()
             try:
-                self._stream(topic, start, summary, once=once, stop=stop)
+                self._stream(*(found or where()), summary, once=once, stop=stop)
                 if not stop.is_set():
                     self._fold_labels(targets, lambda: not stop.is_set())
                 break
+            except Resized as change:
+                log.info(change.message)
+                found = None
             except CURABLE as error:
                 if time.monotonic() - started > STEADY_SECONDS:
                     self._patience.reward()
                 self._monitor.restarted(summary.stream, error.message)
-                where = partial(self._where, name, targets, accept_loss=accept_loss)
                 found = self._patience.until(where, error, stop)
                 if found is None:
                     break
-                topic, start = found
                 summary.restarts += 1
         self._monitor.ended(summary.stream)
         summary.interrupted = stop.is_set()
@@ -174,9 +181,7 @@ class Consumer:
             len(topic.partitions),
             ", ".join(summary.targets),
         )
-        messages = read_messages(
-            self._spark, self._kafka, topic, start, rows_per_batch=self._settings.rows_per_batch
-        )
+        messages = read_messages(self._spark, self._kafka, topic, start, rows_per_batch=self._size.limit)
         trigger = (
             {"availableNow": True}
             if once
@@ -242,6 +247,7 @@ class Consumer:
 
     def _store(self, topic: Topic, summary: Summary, batch: "DataFrame", _batch_id: int) -> None:
         """Have the executors store one micro-batch. Spark calls this; what it raises stops the query."""
+        began, before = time.monotonic(), sum(self._positions().values())
         try:
             # A batch that was planned on a new topic of this name is caught here: the plan is older than the look.
             if existing_topic(self._kafka, topic.name, self._admin).topic_id != topic.topic_id:
@@ -260,6 +266,7 @@ class Consumer:
             if errors:
                 raise errors[0]
             self._patience.reward()
+            self._size.follow(sum(self._positions().values()) - before, time.monotonic() - began)
         except FraudstreamError as error:
             self._failure = error
             raise
