@@ -28,6 +28,7 @@ from fraudstream.store import (
     registry,
     review,
     roles,
+    slices,
     watch,
 )
 from fraudstream.store.connection import connect
@@ -88,6 +89,7 @@ def member(settings: Settings, run: Run, tmp_path: Path) -> Iterator[Callable[[s
     assert made.returncode == 0, made.stderr
     assert json.loads(made.stdout)["roles"] == [role.name for role in roles.ROLES]
     logins: list[str] = []
+    members: list[Member] = []
 
     def make(work: str) -> Member:
         name, password = f"{work}_{secrets.token_hex(4)}", secrets.token_hex(8)
@@ -99,9 +101,12 @@ def member(settings: Settings, run: Run, tmp_path: Path) -> Iterator[Callable[[s
             )
             connection.execute(statement)
         logins.append(name)
-        return Member(settings.postgres.model_copy(update={"user": name, "password_file": file}))
+        members.append(Member(settings.postgres.model_copy(update={"user": name, "password_file": file})))
+        return members[-1]
 
     yield make
+    for each in members:
+        slices.close(each.postgres)
     with connect(settings.postgres, autocommit=True) as connection:
         # Roles belong to the whole server, which other tests share.
         for name in [*logins, *(role.name for role in reversed(roles.ROLES))]:
