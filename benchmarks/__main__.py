@@ -31,12 +31,14 @@ NAMES = (
     "connect",
     "profiles",
     "score",
+    "inference",
     "score_file",
     "scores",
     "explain",
     "training_view",
     "detection",
     "growth",
+    "executors",
 )
 """In the order in which they run: what is quick first."""
 ANY_PORTS = services.Ports(kafka=0, controller=0, postgres=0)

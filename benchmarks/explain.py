@@ -24,7 +24,7 @@ from fraudstream.model.trees import Ensemble
 TREES = 100
 
 
-def forest(rows: int = 50_000) -> tuple[Ensemble, Any]:
+def grown(rows: int = 50_000) -> tuple[Any, Any]:
     """A forest of every feature, as `train` grows it, on noise in which three features matter; and rows."""
     rng = np.random.default_rng(1)
     x = rng.gamma(2.0, 1.0, (rows, len(FEATURES)))
@@ -34,6 +34,12 @@ def forest(rows: int = 50_000) -> tuple[Ensemble, Any]:
     estimator.n_estimators = TREES
     estimator.fit(x, y)
     assert isinstance(estimator, TreeEstimator)
+    return estimator, x
+
+
+def forest() -> tuple[Ensemble, Any]:
+    """The trees of `grown`, and its rows."""
+    estimator, x = grown()
     return estimator.ensemble(), x
 
 

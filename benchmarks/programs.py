@@ -43,23 +43,31 @@ def steady(settings: Settings, sides: Sequence[str], count: int) -> float:
         "FRAUDSTREAM_POSTGRES__PASSWORD_FILE": str(postgres.password_file),
     }
     programs = [
-        subprocess.Popen([sys.executable, __file__, side], env=environment, stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, __file__, side],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         for side in sides
     ]
-    found = [json.loads(program.communicate()[0]) for program in programs]
-    assert all(program.returncode == 0 for program in programs), sides
+    said = [program.communicate() for program in programs]
+    assert all(program.returncode == 0 for program in programs), said
+    found = [json.loads(output) for output, _ in said]
     assert all(sum(rows for rows, _ in timed) == count for timed in found), f"not {count} messages: {found}"
     return min(map(rate, found))
 
 
 @contextmanager
 def plain_spark(settings: Settings) -> Iterator["SparkSession"]:
-    """Spark with the two jars that the textbook needs, and otherwise as it comes."""
+    """Spark with the two jars that the textbook needs, and otherwise as it comes, but for the progress bars on stderr."""
     from pyspark.sql import SparkSession
 
     os.environ["JAVA_HOME"] = str(find_java().home)
     jars = [*spark_jars(settings), *ensure(JDBC, settings)]
     builder = SparkSession.builder.master("local[*]").config("spark.jars", ",".join(map(str, jars)))
+    builder = builder.config("spark.ui.showConsoleProgress", "false")
     spark = builder.config("spark.driver.memory", settings.spark.driver_memory).getOrCreate()
     try:
         yield spark

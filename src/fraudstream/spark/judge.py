@@ -36,10 +36,11 @@ def trees_of(model: Model, *, python: bool) -> Ensemble | None:
 def judge_of(spark: SparkSession, model: Model, *, python: bool) -> Judge:
     """What adds the model's risk. Raises InputError as `trees_of` does, or where the estimator cannot be loaded."""
     ensemble = trees_of(model, python=python)
-    return _estimator(model) if ensemble is None else _trees(spark, ensemble)
+    return _estimator(model) if ensemble is None else judge_of_trees(spark, ensemble)
 
 
-def _trees(spark: SparkSession, ensemble: Ensemble) -> Judge:
+def judge_of_trees(spark: SparkSession, ensemble: Ensemble) -> Judge:
+    """What adds the risk that these trees give, inside the JVM."""
     from pyspark.ml.functions import array_to_vector
 
     with tempfile.TemporaryDirectory(prefix="fraudstream-model-") as directory:
