@@ -4,6 +4,7 @@ It brings the profiles of the moment and the champion, and takes away how far th
 While PostgreSQL is away, the stream goes on with what it has.
 """
 
+import gc
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -163,6 +164,9 @@ class Keeper:
             self.basis = self._fresh(scoring)
 
     def _fresh(self, scoring: Scoring) -> Basis:
+        # py4j's handles on Java's objects point at themselves, and Python's own collector hardly ever comes in a process
+        # as large as a driver: without this, every hand-over left another copy of all profiles in the JVM, which fell.
+        gc.collect()
         began, taken_at = time.monotonic(), datetime.now(UTC)
         profiles = scoring.profiles(snapshot.profiles(self._postgres, scoring.reads), taken_at)
         self.reading_seconds = time.monotonic() - began
