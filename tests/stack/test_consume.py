@@ -119,7 +119,7 @@ def test_batches_shrink_where_the_sink_is_slow_and_lose_nothing(
     hasty = settings.spark.model_copy(update={"rows_per_batch": 4_000, "batch_seconds": 0.01})
     with caplog.at_level("INFO"):
         summary = consume(spark, settings.model_copy(update={"spark": hasty}))
-    assert (summary.stored, summary.restarts) == ({"transactions": 7_000}, 0)
+    assert (summary.stored["transactions"], summary.rows, summary.restarts) == (7_000, 7_000, 0)
     assert ids(settings) == [f"t{n:04}" for n in range(7_000)]
     assert [told for told in caplog.messages if "the next ones hold 1,000 at most" in told]
 
