@@ -15,8 +15,6 @@ from fraudstream.kafka import client_config
 from samples import BAD
 
 ZEROS = bytes(1 << 20)
-FARTHEST = 6 * 3600.0
-"""Seconds: profiles leave out what is a day ahead of their own clock, by design, and this should not be that."""
 Fault = Callable[[Road, Random], None]
 
 
@@ -106,13 +104,6 @@ def slow(road: Road, chance: Random) -> None:
     road.proxy.mend()
 
 
-def jump_clock(road: Road, chance: Random) -> None:
-    """The clock of every command is set hours ahead or back, and some seconds later right again."""
-    road.jump(chance.choice([-1, 1]) * chance.uniform(10, FARTHEST))
-    time.sleep(chance.uniform(3, 15))
-    road.jump(0)
-
-
 def poison(road: Road, chance: Random) -> None:
     """A handful of messages that are no transactions."""
     producer = Producer(client_config(road.settings.kafka))
@@ -148,7 +139,6 @@ KINDS = (
     Kind("cut the line to PostgreSQL", cut, 2),
     Kind("silence the line to PostgreSQL", silence, 1),
     Kind("slow the line to PostgreSQL", slow, 1),
-    Kind("the clock jumps", jump_clock, 2),
     Kind("poison", poison, 2),
 )
 """Fifty seconds are longer than Kafka's session time-out of 45."""

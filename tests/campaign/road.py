@@ -9,7 +9,6 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import libfaketime
 import psutil
 
 from campaign.proxy import Proxy
@@ -47,7 +46,6 @@ class Road:
         if os.geteuid() == 0:
             mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK},mode=755", "tmpfs", str(self.home)]
             self.has_disk = subprocess.run(mount, check=False).returncode == 0
-        self.jump(0)
         found = services.up(self.base, services.Ports(0, 0, 0)).document()
         self.settings = self.base.model_copy(
             update={
@@ -66,34 +64,16 @@ class Road:
         """What the commands see."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("FRAUDSTREAM_")}
         postgres = self.settings.postgres
-        return (
-            inherited
-            | self._clock()
-            | {
-                "FRAUDSTREAM_HOME": str(self.base.home),
-                "FRAUDSTREAM_JARS": str(self.base.jars),
-                "FRAUDSTREAM_KAFKA__BOOTSTRAP_SERVERS": str(self.settings.kafka.bootstrap_servers),
-                "FRAUDSTREAM_POSTGRES__HOST": "127.0.0.1",
-                "FRAUDSTREAM_POSTGRES__PORT": str(self.proxy.port),
-                "FRAUDSTREAM_POSTGRES__USER": postgres.user,
-                "FRAUDSTREAM_POSTGRES__DATABASE": postgres.database,
-                "FRAUDSTREAM_POSTGRES__PASSWORD_FILE": str(postgres.password_file),
-                "FRAUDSTREAM_SCORE__TRIGGER_SECONDS": TRIGGER_SECONDS,
-            }
-        )
-
-    def jump(self, seconds: float) -> None:
-        """From now on the commands' clock is this much ahead of the true one; that of the services never is."""
-        (self.home / "clock").write_text(f"{seconds:+.3f}\n")
-
-    def _clock(self) -> dict[str, str]:
-        """What makes the commands, their JVMs and workers read `jump`'s clock; a second passes until they see a jump."""
-        library = Path(libfaketime.__file__).parent / "vendor" / "libfaketime" / "src" / "libfaketime.so.1"
-        return {
-            "LD_PRELOAD": str(library),
-            "FAKETIME_TIMESTAMP_FILE": str(self.home / "clock"),
-            "FAKETIME_CACHE_DURATION": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",  # a clock that is set leaves the one that counts seconds alone
+        return inherited | {
+            "FRAUDSTREAM_HOME": str(self.base.home),
+            "FRAUDSTREAM_JARS": str(self.base.jars),
+            "FRAUDSTREAM_KAFKA__BOOTSTRAP_SERVERS": str(self.settings.kafka.bootstrap_servers),
+            "FRAUDSTREAM_POSTGRES__HOST": "127.0.0.1",
+            "FRAUDSTREAM_POSTGRES__PORT": str(self.proxy.port),
+            "FRAUDSTREAM_POSTGRES__USER": postgres.user,
+            "FRAUDSTREAM_POSTGRES__DATABASE": postgres.database,
+            "FRAUDSTREAM_POSTGRES__PASSWORD_FILE": str(postgres.password_file),
+            "FRAUDSTREAM_SCORE__TRIGGER_SECONDS": TRIGGER_SECONDS,
         }
 
     def once(self, *arguments: str) -> dict[str, object]:
