@@ -11,7 +11,7 @@ Needs no services.
 
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -23,12 +23,10 @@ from stage import spark_session
 
 from fraudstream.features.definitions import FEATURES
 from fraudstream.settings import load
-from fraudstream.spark.judge import judge_of_trees
+from fraudstream.spark.judge import Judge, judge_of_trees
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
-
-    Judge = Callable[[DataFrame], DataFrame]
 
 NAMES = tuple(FEATURES)
 SMALL = 100
@@ -36,7 +34,7 @@ SMALL = 100
 TOLERANCE = 1e-9
 
 
-def in_python(estimator: Any) -> "Judge":
+def in_python(estimator: Any) -> Judge:
     """The textbook's way: whole batches of rows go to Python, a column of risks comes back."""
 
     def risks(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -55,19 +53,19 @@ def held(spark: "SparkSession", x: Any) -> "DataFrame":
     return rows
 
 
-def seconds(judge: "Judge", rows: "DataFrame") -> float:
+def seconds(judge: Judge, rows: "DataFrame") -> float:
     """Until every row has its risk."""
     began = time.perf_counter()
     judge(rows).select("risk").write.format("noop").mode("overwrite").save()
     return time.perf_counter() - began
 
 
-def rate(judge: "Judge", rows: "DataFrame", count: int) -> float:
+def rate(judge: Judge, rows: "DataFrame", count: int) -> float:
     """Rows a second, of `count`."""
     return count / seconds(judge, rows)
 
 
-def same(judges: "dict[str, Judge]", rows: "DataFrame") -> None:
+def same(judges: dict[str, Judge], rows: "DataFrame") -> None:
     """Raise where the two ways differ."""
     jvm, python = (
         sorted(row.risk for row in judge(rows).select("risk").collect()) for judge in judges.values()

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import textbook
-from stage import ALL, JDBC, TABLES, Batches, consume, rate, spark_session
+from stage import ALL, JDBC, TABLES, Batches, consume, environment, rate, spark_session
 
 from fraudstream.local.jars import ensure, spark_jars
 from fraudstream.local.java import find_java
@@ -31,21 +31,10 @@ OURS = {"tables": TABLES, "all": ALL}
 
 def steady(settings: Settings, sides: Sequence[str], count: int) -> float:
     """Rows a second of the slowest of these programs, which run at once and read `count` messages each, without its first batch."""
-    postgres = settings.postgres
-    # All of it: without a host the embedded services would choose the database, which is not ours to empty.
-    environment = os.environ | {
-        "FRAUDSTREAM_KAFKA__BOOTSTRAP_SERVERS": str(settings.kafka.bootstrap_servers),
-        "FRAUDSTREAM_KAFKA__TRANSACTIONS_TOPIC": settings.kafka.transactions_topic,
-        "FRAUDSTREAM_POSTGRES__HOST": str(postgres.host),
-        "FRAUDSTREAM_POSTGRES__PORT": str(postgres.port),
-        "FRAUDSTREAM_POSTGRES__USER": postgres.user,
-        "FRAUDSTREAM_POSTGRES__DATABASE": postgres.database,
-        "FRAUDSTREAM_POSTGRES__PASSWORD_FILE": str(postgres.password_file),
-    }
     programs = [
         subprocess.Popen(
             [sys.executable, __file__, side],
-            env=environment,
+            env=environment(settings),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -79,20 +79,10 @@ def forget_topics(settings: Settings) -> None:
 
 
 def environment(settings: Settings, trigger: float) -> dict[str, str]:
-    return os.environ | {
-        "FRAUDSTREAM_KAFKA__TRANSACTIONS_TOPIC": settings.kafka.transactions_topic,
+    """In which a program scores from one topic of this run into the other."""
+    return stage.environment(settings) | {
         "FRAUDSTREAM_KAFKA__SCORED_TOPIC": settings.kafka.scored_topic,
-        "FRAUDSTREAM_POSTGRES__DATABASE": settings.postgres.database,
         "FRAUDSTREAM_SCORE__TRIGGER_SECONDS": str(trigger),
-        "FRAUDSTREAM_KAFKA__BOOTSTRAP_SERVERS": str(settings.kafka.bootstrap_servers),
-        "FRAUDSTREAM_POSTGRES__HOST": str(settings.postgres.host),
-        "FRAUDSTREAM_POSTGRES__PORT": str(settings.postgres.port),
-        "FRAUDSTREAM_POSTGRES__USER": settings.postgres.user,
-        **(
-            {"FRAUDSTREAM_POSTGRES__PASSWORD_FILE": str(settings.postgres.password_file)}
-            if settings.postgres.password_file
-            else {}
-        ),
     }
 
 

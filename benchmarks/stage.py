@@ -60,6 +60,23 @@ def scratch() -> Iterator[Settings]:
             connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 
 
+def environment(settings: Settings) -> dict[str, str]:
+    """In which a program reads and writes where this benchmark does."""
+    kafka, postgres = settings.kafka, settings.postgres
+    # The whole address: without a host the embedded services would choose the database, which is not ours to empty.
+    place = {
+        "FRAUDSTREAM_KAFKA__BOOTSTRAP_SERVERS": str(kafka.bootstrap_servers),
+        "FRAUDSTREAM_KAFKA__TRANSACTIONS_TOPIC": kafka.transactions_topic,
+        "FRAUDSTREAM_POSTGRES__HOST": str(postgres.host),
+        "FRAUDSTREAM_POSTGRES__PORT": str(postgres.port),
+        "FRAUDSTREAM_POSTGRES__USER": postgres.user,
+        "FRAUDSTREAM_POSTGRES__DATABASE": postgres.database,
+    }
+    if postgres.password_file:
+        place["FRAUDSTREAM_POSTGRES__PASSWORD_FILE"] = str(postgres.password_file)
+    return os.environ | place
+
+
 def remove_topic(kafka: KafkaSettings, name: str) -> None:
     """Delete a topic; one that is missing, as the run failed early, is deleted already."""
     from confluent_kafka import KafkaError, KafkaException
