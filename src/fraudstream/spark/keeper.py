@@ -165,7 +165,7 @@ class Keeper:
 
     def _fresh(self, scoring: Scoring) -> Basis:
         # py4j's handles on Java's objects point at themselves, and Python's own collector hardly ever comes in a process
-        # as large as a driver: without this, every hand-over left another copy of all profiles in the JVM, which fell.
+        # as large as a driver: without this, every hand-over left another copy of all profiles in the JVM, until its heap was full.
         gc.collect()
         began, taken_at = time.monotonic(), datetime.now(UTC)
         profiles = scoring.profiles(snapshot.profiles(self._postgres, scoring.reads), taken_at)
