@@ -43,6 +43,7 @@ class Messages:
         # Spark stops reading behind the first object. In an envelope, whatever follows it (bytes, a second
         # object, a closing brace) keeps the end from being found; nobody can write the end himself, as its name is drawn.
         # Bytes that go on as members of the envelope (`,"x":1`) are read over: decided, though the consumer refuses them.
+        # So are brackets some 995 to 999 deep: Jackson's limit is 1,000, the consumer's a little lower.
         end = f"end_{secrets.token_hex(8)}"
         envelope = F.concat(F.lit('{"message":'), F.col(_TEXT), F.lit(f',"{end}":0}}'))
 
