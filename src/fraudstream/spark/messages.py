@@ -23,15 +23,15 @@ _OPTIONS: Final = {"allowSingleQuotes": "false", "allowNonNumericNumbers": "fals
 """Spark takes 'x' and NaN for JSON; JSON does not."""
 _NUMBERS: Final = tuple(name for name in FIELDS if schema.KINDS[name] == "float")
 _TEXTS: Final = tuple(name for name in FIELDS if name not in _NUMBERS)
-_SUSPECT: Final = "|".join(
-    (
-        rf'"(?:{"|".join(_TEXTS)})"\s*+:\s*+[^"n\s]',  # no text, which becomes one
-        rf'"(?:{"|".join(_NUMBERS)})"\s*+:\s*+[^-\dn\s]',  # no number, which leaves a first one of this name as it was
-        r"\\u00[5-7]",  # a letter of a key written by its number
-        r"\\u[dD]",  # half of a pair that means one character
-    )
+_INITIALS: Final = "".join(sorted({name[0] for name in FIELDS}))
+_SUSPECT: Final = (
+    rf'"(?=[{_INITIALS}])(?:'
+    rf'(?:{"|".join(_TEXTS)})"\s*+:\s*+[^"n\s]'  # no text, which becomes one
+    rf'|(?:{"|".join(_NUMBERS)})"\s*+:\s*+[^-\dn\s])'  # no number, which leaves a first one of this name as it was
 )
-"""What Spark would take for something else: a message with none of it holds what belongs there, or null."""
+_ESCAPE: Final = "\\u"
+_SUSPECT_ESCAPE: Final = r"\\u(?:00[5-7]|[dD])"
+"""A letter of a key written by its number, or half of a pair that means one character."""
 _TEXT, _ODD, _PROBLEMS = "__text", "__odd", "__problems"
 _NO_AMOUNT, _NO_INSTANT = 1.0, 0
 
@@ -68,7 +68,7 @@ class Messages:
             {_TEXT: F.expr("try_validate_utf8(cast(value as string))")},
             {
                 "__json": json(dict.fromkeys(_TEXTS, "string") | dict.fromkeys(_NUMBERS, "double")),
-                _ODD: F.col(_TEXT).rlike(_SUSPECT),
+                _ODD: _is_suspect(F.col(_TEXT)),
             },
             # A third slower, so only where needed: a variant still knows what stood in the message.
             {"__closely": F.when(odd, json(dict.fromkeys(FIELDS, "variant")))},
@@ -89,6 +89,15 @@ class Messages:
         for stage in self._stages:
             rows = rows.withColumns(stage)
         return rows.select(*(name for name in raw.columns if name != "value"), *FIELDS, REJECTED)
+
+
+def _is_suspect(text: Column) -> Column:
+    """Whether Spark would take something in it for something else: what is no suspect holds what belongs there, or null.
+
+    Two searches, each behind one that is quicker (a first letter, a plain text): as one pattern of four alternatives it
+    took 14 microseconds for a message, more than reading the JSON, and takes 4 so.
+    """
+    return text.rlike(_SUSPECT) | (F.contains(text, F.lit(_ESCAPE)) & text.rlike(_SUSPECT_ESCAPE))
 
 
 def _name(field: str) -> str:
