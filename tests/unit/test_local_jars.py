@@ -13,6 +13,7 @@ import pytest
 
 from fraudstream.local import jars
 from fraudstream.local.jars import JarSet
+from fraudstream.settings import Settings
 
 
 @pytest.fixture
@@ -66,6 +67,19 @@ def test_damage_to_a_version_without_pins_is_noticed_by_the_sums_taken_at_its_fe
     assert jars.complaint(unknown, directory) is None
     (directory / "b.jar").write_text("B")
     assert jars.complaint(unknown, directory) is not None
+
+
+def test_a_cache_is_whole_only_with_both_sets(
+    tmp_path: Path, wanted: JarSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The demo then says first that it fetches."""
+    settings = Settings(jars=tmp_path)
+    monkeypatch.setattr(jars, "kafka_set", lambda: wanted)
+    assert not jars.are_cached(settings), "nothing is there"
+    fill(tmp_path / wanted.name)
+    assert not jars.are_cached(settings), "what connects Spark is not"
+    monkeypatch.setattr(jars, "spark_set", lambda: wanted)
+    assert jars.are_cached(settings)
 
 
 def test_the_pins_are_those_of_the_versions_in_use() -> None:

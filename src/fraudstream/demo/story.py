@@ -143,6 +143,7 @@ def run(
     from fraudstream.spark.scorer import CONF, with_threads
 
     began = time.monotonic()
+    _fetch(settings, watcher)
     with watcher.step("Kafka and PostgreSQL start", 15):
         settings = embedded(settings)
         topic = ensure_topic(settings.kafka, settings.kafka.transactions_topic)
@@ -170,6 +171,16 @@ def run(
         time.monotonic() - began,
         interrupted,
     )
+
+
+def _fetch(settings: Settings, watcher: Watcher) -> None:
+    """What Java needs, from the package repository: a step of its own, as it takes what the network takes."""
+    from fraudstream.local import jars
+
+    if not jars.are_cached(settings):
+        with watcher.step("Kafka, and what connects Spark to it, are fetched, once", 40):
+            jars.kafka_jars(settings)
+            jars.spark_jars(settings)
 
 
 def _remember(

@@ -105,6 +105,12 @@ def spark_jars(settings: Settings) -> list[Path]:
     return ensure(spark_set(), settings)
 
 
+def are_cached(settings: Settings) -> bool:
+    """Whether both sets are there as published, so that nothing has to be fetched."""
+    cache = settings.jar_cache.expanduser().absolute()
+    return all(complaint(wanted, cache / wanted.name) is None for wanted in (kafka_set(), spark_set()))
+
+
 def ensure(wanted: JarSet, settings: Settings) -> list[Path]:
     """The jars of a set from the cache, or from the repository where the cache lacks or has spoilt them."""
     directory = settings.jar_cache.expanduser().absolute() / wanted.name
