@@ -15,9 +15,10 @@ from stage import ALL, TABLES, messages
 
 from fraudstream.settings import PostgresSettings, load
 from fraudstream.store.connection import connect
+from fraudstream.store.held import close
 from fraudstream.store.migrate import migrate
 from fraudstream.store.offsets import Source
-from fraudstream.store.slices import Messages, close, store_slice
+from fraudstream.store.slices import Messages, store_slice
 from fraudstream.store.targets import select
 
 SLICE, BATCH = 50_000, 10_000

@@ -30,10 +30,11 @@ from fraudstream.model import artifact
 from fraudstream.settings import PostgresSettings, load
 from fraudstream.store import registry
 from fraudstream.store.connection import connect
+from fraudstream.store.held import close
 from fraudstream.store.hourly import Hourly
 from fraudstream.store.migrate import migrate
 from fraudstream.store.offsets import Source
-from fraudstream.store.slices import Messages, close, store_slice
+from fraudstream.store.slices import Messages, store_slice
 from fraudstream.store.targets import select
 
 FLAGGED = 0.01

@@ -221,6 +221,15 @@ class DashboardSettings(Section):
         return _secret(self.password, self.password_file, "password")
 
 
+class ProfilesBy(StrEnum):
+    """How the scorer comes by the profiles of a transaction."""
+
+    BROADCAST = "broadcast"
+    """All of them, sent to every executor and held there."""
+    LOOKUP = "lookup"
+    """Those of each batch, asked of PostgreSQL by their keys."""
+
+
 class ScoreSettings(Section):
     """How live transactions are judged."""
 
@@ -228,6 +237,8 @@ class ScoreSettings(Section):
     """How old profiles may grow: as often a query with newer ones takes over. Spark takes no less than 5."""
     overlap: bool = True
     """Start the next query before the last one stops: decisions never pause, for twice the task slots (two a partition)."""
+    profiles: ProfilesBy = ProfilesBy.BROADCAST
+    """`lookup` asks PostgreSQL for the profiles of each micro-batch, where all of them are too many for a broadcast."""
     rules: Path | None = None
     """The operator's rules, a YAML file (docs/rules.md); unset means none."""
 

@@ -25,7 +25,7 @@ from psycopg import sql
 from fraudstream.local import binaries, java, kafka, services, users
 from fraudstream.local.home import Home
 from fraudstream.settings import KafkaSettings, PostgresSettings, Settings
-from fraudstream.store import slices
+from fraudstream.store import held
 from service_program import NewProgram, Program
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def settings(embedded: Settings) -> Iterator[Settings]:
         }
     )
     yield own
-    slices.close(own.postgres)  # which a worker of Spark keeps for its next task
+    held.close(own.postgres)  # which a worker of Spark keeps for its next task
     with _administrator(embedded) as connection:
         # A consumer that a test left behind must not keep its database.
         connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))

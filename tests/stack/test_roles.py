@@ -20,6 +20,7 @@ from fraudstream.store import (
     explanation,
     feedback,
     glance,
+    held,
     history,
     overview,
     pipeline,
@@ -28,7 +29,6 @@ from fraudstream.store import (
     registry,
     review,
     roles,
-    slices,
     watch,
 )
 from fraudstream.store.connection import connect
@@ -106,7 +106,7 @@ def member(settings: Settings, run: Run, tmp_path: Path) -> Iterator[Callable[[s
 
     yield make
     for each in members:
-        slices.close(each.postgres)
+        held.close(each.postgres)
     with connect(settings.postgres, autocommit=True) as connection:
         # Roles belong to the whole server, which other tests share.
         for name in [*logins, *(role.name for role in reversed(roles.ROLES))]:

@@ -18,9 +18,10 @@ from fraudstream.local.postgres import EmbeddedPostgres
 from fraudstream.settings import Settings
 from fraudstream.store import registry
 from fraudstream.store.connection import connect
+from fraudstream.store.migrate import migrate
 from http_get import get, served_at
 from live_scorer import Topics, kill, promote, scorer
-from model_world import packed
+from model_world import ensemble, packed
 from samples import BAD
 from waiting import wait_until
 
@@ -146,6 +147,36 @@ def test_micro_batches_answer_the_same(breakable: Any, live: Topics, tmp_path: P
     assert json.loads(log.with_suffix(".json").read_text())["refused"] <= live.bad
 
 
+def test_a_scorer_that_looks_up_waits_for_postgres_and_answers_everything(
+    breakable: Any,
+    live: Topics,
+    tmp_path: Path,
+) -> None:
+    """Micro-batches; PostgreSQL stops at once and comes back: no decision is made up, none is missing."""
+    migrate(live.settings.postgres)
+    registry.register(
+        live.settings.postgres,
+        *packed("own", ensemble(("amount", 100.0, -3.0, 3.0), ("user_count_1d", 2.0, -1.0, 1.0))),
+    )
+    registry.promote(live.settings.postgres, "own")
+    log = tmp_path / "log"
+    environment = environment_of(breakable, live) | {"FRAUDSTREAM_SCORE__PROFILES": "lookup"}
+    with scorer(environment, log, "--mode", "microbatch", "--from-beginning") as process:
+        live.await_answers(live.send(200), log)
+        server = EmbeddedPostgres(Home.of(breakable.home)).process()
+        assert server is not None
+        server.send(signal.SIGQUIT)
+        assert server.wait(30)
+        wait_until(lambda: "Decisions wait for it" in log.read_text(), "word of it", log)
+        missed = live.send(100)
+        live.read()
+        assert not live.answers.keys() & set(missed)
+        breakable.up()
+        live.await_answers(missed, log)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(120) == 130, log.read_text()
+
+
 @pytest.fixture
 def fails(
     settings: Settings, run: Callable[..., "subprocess.CompletedProcess[str]"]
@@ -190,8 +221,6 @@ def test_a_mistake_in_the_rules_is_pointed_at_and_starts_nothing(
     settings: Settings, fails: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
     """Line and column, before anything is scored."""
-    from fraudstream.store.migrate import migrate
-
     migrate(settings.postgres)
     promote(settings.postgres, "good")
     rules = tmp_path / "rules.yaml"

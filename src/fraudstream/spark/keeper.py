@@ -176,6 +176,9 @@ class Keeper:
     def _lost(self, error: FraudstreamError) -> None:
         if not self._away:
             self._away = True
+            if self.basis.scoring.lookup is not None:
+                log.warning("%s Decisions wait for it, as every batch asks it for profiles.", error.message)
+                return
             log.warning(
                 "%s Scoring goes on with the profiles of %s.",
                 error.message,

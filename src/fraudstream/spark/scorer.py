@@ -8,13 +8,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from fraudstream import kafka as kafka_clients
-from fraudstream.errors import BrokerUnreachable
+from fraudstream.errors import BrokerUnreachable, SettingsError
 from fraudstream.kafka import Topic
 from fraudstream.logs import get_logger
 from fraudstream.metrics import Judging, Position, served
 from fraudstream.model.artifact import Model
 from fraudstream.rules import Rule, load_rules
-from fraudstream.settings import Settings, load
+from fraudstream.settings import ProfilesBy, Settings, load
 from fraudstream.spark import recovery
 from fraudstream.spark.answers import Answers, Tally
 from fraudstream.spark.judge import trees_of
@@ -124,7 +124,8 @@ class Scorer:
         return summary
 
     def _ready(self, model: Model) -> Scoring:
-        return Scoring(self._spark, model, self._rules, python=self._mode is Mode.MICROBATCH)
+        ask = self._settings.postgres if self._settings.score.profiles is ProfilesBy.LOOKUP else None
+        return Scoring(self._spark, model, self._rules, python=self._mode is Mode.MICROBATCH, ask=ask)
 
     def _begin(self, topic: Topic, *, accept_loss: bool, from_beginning: bool) -> dict[int, int]:
         """Where each partition begins, by what PostgreSQL knows."""
@@ -242,6 +243,11 @@ def run_scorer(
 ) -> Summary:
     """Score with the settings in force; see `Scorer.run`. What can be wrong is found before Spark starts."""
     settings = load(**flags)
+    if mode is Mode.REALTIME and settings.score.profiles is ProfilesBy.LOOKUP:
+        raise SettingsError(
+            "Real-time mode cannot look profiles up: it takes no Python.",
+            hint="Add --mode microbatch, or set FRAUDSTREAM_SCORE__PROFILES=broadcast.",
+        )
     rules = load_rules(settings.score.rules) if settings.score.rules else ()
     migrate(settings.postgres)
     model = load_champion(settings.postgres)

@@ -21,7 +21,9 @@ from fraudstream import decision
 from fraudstream.features.serving import Serving, column_name, key_column, profile_columns
 from fraudstream.model.artifact import Model
 from fraudstream.rules import Rule, features_read
+from fraudstream.settings import PostgresSettings
 from fraudstream.spark.judge import judge_of
+from fraudstream.spark.lookup import Lookup
 from fraudstream.spark.messages import REJECTED, Messages
 from fraudstream.spark.rules import RuleSet
 
@@ -60,9 +62,18 @@ class Scoring:
     """A model and rules, made ready for Spark. Columns are built once, frames as often as a query starts."""
 
     def __init__(
-        self, spark: SparkSession, model: Model, rules: Sequence[Rule] = (), *, python: bool = False
+        self,
+        spark: SparkSession,
+        model: Model,
+        rules: Sequence[Rule] = (),
+        *,
+        python: bool = False,
+        ask: PostgresSettings | None = None,
     ) -> None:
-        """Raises InputError where the model cannot be read, or needs Python and may not have it; RuleMistakes."""
+        """`ask` is where profiles are looked up batch by batch (`Lookup`), in place of a broadcast of all.
+
+        Raises InputError where the model cannot be read, or needs Python and may not have it; RuleMistakes.
+        """
         self._spark = spark
         self.model = model
         self._rules = RuleSet(spark, rules)
@@ -71,7 +82,11 @@ class Scoring:
         names = tuple(dict.fromkeys([*model.features, *features_read(rules)]))
         self._features = Serving(names)
         self.reads = {_CONTEXT: ("last_at",), **profile_columns(names)}
-        """Columns of `shop.profiles` that it reads, by entity."""
+        """Columns of `shop.profiles` that are broadcast, by entity."""
+        self.lookup: Lookup | None = None
+        if ask is not None:
+            asked = {entity: columns for entity, columns in self.reads.items() if entity != _CONTEXT}
+            self.reads, self.lookup = {_CONTEXT: self.reads[_CONTEXT]}, Lookup(ask, asked)
         self._output = _output(names)
 
     def profiles(self, tables: "Mapping[str, pa.Table]", taken_at: datetime) -> Profiles:
@@ -98,6 +113,8 @@ class Scoring:
         rows = self._messages.read(
             raw.withColumnRenamed("timestamp", "sent_at").withColumnRenamed("key", "raw_key")
         )
+        if self.lookup is not None:
+            rows = self.lookup.add(rows)
         rows = rows.withColumn("paid", F.col("amount"))
         for entity, frame in profiles.frames.items():
             key = F.substring("paid", 1, 0) if entity == _CONTEXT else key_column(entity)

@@ -20,16 +20,21 @@ def profiles(postgres: PostgresSettings, wanted: Mapping[str, Sequence[str]]) ->
     `wanted` names columns of `shop.profiles` by entity, as `features.serving.profile_columns` gives them.
     Raises DatabaseUnreachable, DatabaseError.
     """
-    import pyarrow as pa
-
-    types = {"text": pa.string(), "instant": pa.timestamp("us", "UTC"), "float": pa.float64()}
     found = {}
     with translated(postgres), connect(postgres) as connection, connection.cursor() as cursor:
         cursor.execute("set transaction isolation level repeatable read, read only")
         for entity, columns in wanted.items():
-            schema = pa.schema([pa.field(name, types[COLUMNS[name]]) for name in ("key", *columns)])
+            schema = columns_of(columns)
             query = sql.SQL("select {} from shop.profiles where entity = %(entity)s").format(
                 sql.SQL(", ").join(map(sql.Identifier, schema.names))
             )
             found[entity] = read_rows(cursor, query, schema, {"entity": entity})
     return found
+
+
+def columns_of(columns: Sequence[str]) -> "pa.Schema":
+    """`key` and these columns of `shop.profiles`, as Arrow has them."""
+    import pyarrow as pa
+
+    types = {"text": pa.string(), "instant": pa.timestamp("us", "UTC"), "float": pa.float64()}
+    return pa.schema([pa.field(name, types[COLUMNS[name]]) for name in ("key", *columns)])

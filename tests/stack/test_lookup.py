@@ -1,0 +1,115 @@
+"""Profiles looked up batch by batch: the same decisions as from a broadcast, and none without PostgreSQL."""
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyspark.sql import functions as F  # noqa: N812 - Spark's own custom
+
+from feature_world import world
+from fraudstream.features.definitions import FEATURES
+from fraudstream.features.profiles import combine, fold, fold_labels
+from fraudstream.model import artifact
+from fraudstream.model.artifact import Model
+from fraudstream.model.dataset import dataset
+from fraudstream.rules import Rule
+from fraudstream.settings import Settings
+from fraudstream.spark.scoring import Scoring
+from fraudstream.store import profiles, snapshot
+from fraudstream.store.connection import connect
+from fraudstream.store.migrate import migrate
+from model_world import ensemble, packed
+from samples import BAD
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+PAST, NOW = 3_000, 300
+
+
+@pytest.fixture
+def remembered(settings: Settings) -> pa.Table:
+    """Transactions that follow those whose profiles PostgreSQL holds, verdicts included; some of customers it never saw."""
+    migrate(settings.postgres)
+    rows = world(PAST + NOW, 21, users=30, merchants=9)
+    past, now = rows.slice(0, PAST), rows.slice(PAST)
+    with connect(settings.postgres) as connection, connection.cursor() as cursor:
+        profiles.merge(cursor, combine([fold(past), fold_labels(past)]))
+    unknown = pa.array(
+        [f"new {n}" if n % 9 == 0 else name for n, name in enumerate(now["user_id"].to_pylist())]
+    )
+    return now.set_column(now.column_names.index("user_id"), "user_id", unknown)
+
+
+def model_of_everything() -> Model:
+    """A tree on every feature, split where half of the rows fall to either side."""
+    values = dataset(world(PAST, 21, users=30, merchants=9), 7, tuple(FEATURES)).values
+    splits = [
+        (n, float(m), -0.1 - i / 100, 0.2 - i / 90)
+        for i, (n, m) in enumerate(zip(FEATURES, np.median(values, axis=0), strict=True))
+    ]
+    return artifact.unpack(packed("v", ensemble(*splits), label_delay_days=7)[1], "v")
+
+
+def messages(spark: "SparkSession", rows: pa.Table) -> "DataFrame":
+    """As a topic has them, bad ones among them, in several Arrow batches."""
+    texts = [
+        json.dumps(
+            {
+                k: v
+                for k, v in (row | {"timestamp": row["timestamp"].isoformat()}).items()
+                if k != "labelled_at" and v is not None
+            }
+            | {f: row[f] or "" for f in ("device", "location", "transaction_location")}
+        )
+        for row in rows.to_pylist()
+    ]
+    values = [text.encode() for text in texts] + [value for value, _ in BAD.values() if value is not None]
+    found = spark.createDataFrame(
+        [(bytearray(b"k"), bytearray(value)) for value in values], "key binary, value binary"
+    )
+    return found.repartition(2).withColumns(
+        {
+            "topic": F.lit("t"),
+            "partition": F.lit(0),
+            "offset": F.lit(0).cast("long"),
+            "timestamp": F.current_timestamp(),
+        }
+    )
+
+
+def test_a_looked_up_profile_decides_as_a_broadcast_one_does(
+    spark: "SparkSession", settings: Settings, remembered: pa.Table
+) -> None:
+    """Every feature, a rule on top, customers without a profile, refused messages: document by document."""
+    model, rules = model_of_everything(), [Rule("often", "user_count_1d > 1", "x", "low")]
+    raw, found = messages(spark, remembered), {}
+    for name, ask in (("broadcast", None), ("lookup", settings.postgres)):
+        scoring = Scoring(spark, model, rules, ask=ask)
+        assert ("user" in scoring.reads) == (ask is None)
+        held = scoring.profiles(snapshot.profiles(settings.postgres, scoring.reads), datetime.now(UTC))
+        answers = [json.loads(answer["value"]) for answer in scoring.decide(raw, held).collect()]
+        found[name] = {
+            d["transaction_id"]: {k: v for k, v in d.items() if k not in ("scored_at", "sent_at")}
+            for d in answers
+            if "rejected" not in d
+        }
+        assert len(found[name]) >= NOW
+        assert len(answers) > len(found[name])
+    for name, decision in found["broadcast"].items():
+        other = found["lookup"][name]
+        assert other["features"] == pytest.approx(decision["features"], rel=1e-9, abs=1e-9)
+        assert other | {"features": None} == decision | {"features": None}
+    assert len({decision["risk"] for decision in found["lookup"].values()}) > NOW / 3
+
+
+def test_real_time_cannot_look_up(settings: Settings, run: Any, environment: dict[str, str]) -> None:
+    """It takes no Python: one sentence with both ways out, before Spark starts."""
+    assert settings
+    done = run("score", "--json", env=environment | {"FRAUDSTREAM_SCORE__PROFILES": "lookup"})
+    assert done.returncode == 2
+    assert "starting Spark" not in done.stderr
+    assert "--mode microbatch" in json.loads(done.stdout)["error"]["hint"]
