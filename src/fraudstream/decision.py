@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import msgspec
 
+from fraudstream import schema
 from fraudstream.decode import NUL_ESCAPE, REASON_LENGTH, REFUSED, Decoded, Reject, in_chunks, in_years
 from fraudstream.schema import ID_LENGTH, TEXT_LENGTH, parse_instant
 
@@ -63,6 +64,10 @@ FIELDS: tuple[str, ...] = tuple(field.name for field in msgspec.structs.fields(D
 """Of a decision, in the order in which they are written."""
 REFUSAL_FIELDS: tuple[str, ...] = tuple(field.name for field in msgspec.structs.fields(Refusal))
 """Of a refusal, in the order in which they are written."""
+TRANSACTION_FIELDS: tuple[str, ...] = tuple(name for name in schema.FIELDS if name in FIELDS)
+"""What a scorer reads of a message: neither the truth nor a name, not even to refuse it."""
+REJECTED = "rejected"
+"""The field of a refusal that says why; null where a message is a transaction."""
 CONTEXT: tuple[str, ...] = ("device", "location", "transaction_location", "merchant_id", "currency")
 """Fields that a decision repeats from its transaction, so that an alert can be read alone."""
 INSTANTS = ("timestamp", "scored_at", "sent_at")

@@ -68,15 +68,16 @@ def _constraints(info: Any) -> dict[str, Any]:
     return found
 
 
-_Fast = msgspec.defstruct(
-    "_Fast",
-    [
-        (name, _fast_type(name)) if name in REQUIRED else (name, _fast_type(name), None)
-        for name in sorted(FIELDS, key=lambda n: n not in REQUIRED)
-    ],
-    forbid_unknown_fields=True,
-)
-_ORDER: tuple[str, ...] = tuple(f.name for f in msgspec.structs.fields(_Fast))
+def _fast(fields: Sequence[str]) -> type[msgspec.Struct]:
+    """What the fast lane takes: a message with these fields, and with no others where they are all that there are."""
+    return msgspec.defstruct(
+        "_Fast",
+        [
+            (name, _fast_type(name)) if name in REQUIRED else (name, _fast_type(name), None)
+            for name in sorted(fields, key=lambda n: n not in REQUIRED)
+        ],
+        forbid_unknown_fields=set(fields) == set(FIELDS),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +123,20 @@ def in_chunks(
 class Decoder:
     """Decodes messages one by one; keeps its buffers between calls."""
 
-    def __init__(self) -> None:
-        self._strict = msgspec.json.Decoder(_Fast)
+    def __init__(self, fields: Sequence[str] = FIELDS) -> None:
+        """`fields` are those that are read, the required ones among them. What else a message says is never looked at."""
+        self._fields = tuple(fields)
+        self._some = set(fields) != set(FIELDS)
+        self._fast = _fast(fields)
+        self._order = tuple(field.name for field in msgspec.structs.fields(self._fast))
+        self._strict = msgspec.json.Decoder(self._fast)
         self._loose = msgspec.json.Decoder()
 
     def decode(self, values: Sequence[bytes | None]) -> Decoded:
-        """Rows and rejects of `values`, in their order. Never raises because of a message."""
+        """Rows of `schema.arrow_schema()` (its `fields`) and rejects of `values`, in their order.
+
+        Never raises because of a message.
+        """
         return in_chunks(values, self._chunk)
 
     def _chunk(self, values: Sequence[bytes | None], first: int) -> Decoded:
@@ -135,7 +144,11 @@ class Decoder:
         try:
             # A tombstone among them raises TypeError, and is seen below.
             messages = cast("Sequence[bytes]", values)
-            rows = _table(map(msgspec.structs.astuple, map(self._strict.decode, messages)))
+            if self._some:
+                # msgspec steps over a field that it does not read without looking at its characters. A line's end keeps
+                # halves of a character apart.
+                b"\n".join(messages).decode()
+            rows = self._table(map(msgspec.structs.astuple, map(self._strict.decode, messages)))
         except (TypeError, *REFUSED):
             return self._one_by_one(values, first)
         if not (in_years(rows["timestamp"]) and _without_nul(rows)):
@@ -144,7 +157,7 @@ class Decoder:
 
     def _one_by_one(self, values: Sequence[bytes | None], first: int) -> Decoded:
         rows: list[tuple[Any, ...]] = []
-        decoded = Decoded(_table([]), [])
+        decoded = Decoded(self._table([]), [])
         for position, value in enumerate(values, first):
             try:
                 row, extra = self._one(value)
@@ -154,15 +167,17 @@ class Decoder:
                 rows.append(row)
                 decoded.positions.append(position)
                 decoded.unknown_fields += extra
-        decoded.rows = _table(rows)
+        decoded.rows = self._table(rows)
         return decoded
 
     def _one(self, value: bytes | None) -> tuple[tuple[Any, ...], int]:
         """The row and how many unknown fields it had. Raises ValueError with the reason."""
         try:
             if value is not None and NUL_ESCAPE not in value:
+                if self._some:
+                    value.decode()
                 row: tuple[Any, ...] = msgspec.structs.astuple(self._strict.decode(value))
-                parse_instant(row[_ORDER.index("timestamp")])
+                parse_instant(row[self._order.index("timestamp")])
                 return row, 0
         except REFUSED:
             pass
@@ -171,13 +186,13 @@ class Decoder:
     def _slowly(self, value: bytes | None) -> tuple[tuple[Any, ...], int]:
         """The row and how many unknown fields it had. Raises ValueError with the reason."""
         document = self._document(value)
-        known = {name: document[name] for name in FIELDS if name in document}
+        known = {name: document[name] for name in self._fields if name in document}
         unknown = len(document) - len(known)
         if unknown and value is not None and NUL_ESCAPE not in value:
             # A company's messages may all carry fields of its own: without them, the fast lane takes most.
             try:
-                row: tuple[Any, ...] = msgspec.structs.astuple(msgspec.convert(known, _Fast))
-                parse_instant(row[_ORDER.index("timestamp")])
+                row: tuple[Any, ...] = msgspec.structs.astuple(msgspec.convert(known, self._fast))
+                parse_instant(row[self._order.index("timestamp")])
             except REFUSED:
                 pass
             else:
@@ -186,7 +201,7 @@ class Decoder:
             transaction = Transaction.model_validate(known)
         except ValidationError as error:
             raise ValueError(reasons(error)) from None
-        return tuple(getattr(transaction, name) for name in _ORDER), unknown
+        return tuple(getattr(transaction, name) for name in self._order), unknown
 
     def _document(self, value: bytes | None) -> dict[str, Any]:
         """The JSON object that a message is. Raises ValueError with the reason where it is none."""
@@ -205,6 +220,22 @@ class Decoder:
         if not isinstance(document, dict):
             raise ValueError(f"expected a JSON object, got {_json_name(document)}")  # noqa: TRY004
         return document
+
+    def _table(self, rows: Iterable[tuple[Any, ...]]) -> "pa.Table":
+        """Columns of decoded rows. Naive instants are UTC, which is how Arrow reads them, too."""
+        import pyarrow as pa
+
+        columns = dict(zip(self._order, zip(*rows, strict=True), strict=False))
+        schema = pa.schema([field for field in arrow_schema() if field.name in self._fields])
+        return pa.table(
+            [
+                pa.array([None if v is None else bool(v) for v in columns.get(f.name, ())], f.type)
+                if KINDS[f.name] == "truth"
+                else pa.array(columns.get(f.name, ()), f.type)
+                for f in schema
+            ],
+            schema=schema,
+        )
 
 
 def reasons(error: ValidationError) -> str:
@@ -244,20 +275,3 @@ def _without_nul(rows: "pa.Table") -> bool:
 def _microseconds(instant: datetime) -> int:
     """Since 1970, exactly."""
     return (instant - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
-
-
-def _table(rows: Iterable[tuple[Any, ...]]) -> "pa.Table":
-    """Columns of decoded rows. Naive instants are UTC, which is how Arrow reads them, too."""
-    import pyarrow as pa
-
-    columns = dict(zip(_ORDER, zip(*rows, strict=True), strict=False))
-    schema = arrow_schema()
-    return pa.table(
-        [
-            pa.array([None if v is None else bool(v) for v in columns.get(f.name, ())], f.type)
-            if KINDS[f.name] == "truth"
-            else pa.array(columns.get(f.name, ()), f.type)
-            for f in schema
-        ],
-        schema=schema,
-    )

@@ -11,9 +11,9 @@ from pyspark.sql import functions as F  # noqa: N812 - Spark's own custom
 
 from feature_world import entity_key, replay, world
 from fraudstream.features.catalogue import ENTITIES
-from fraudstream.features.definitions import FEATURES
+from fraudstream.features.definitions import FEATURES, profile_columns
 from fraudstream.features.feature import LAST_AT
-from fraudstream.features.serving import column_name, key_column, profile_columns, with_features
+from fraudstream.features.serving import column_name, key_column, with_features
 from fraudstream.features.training import view
 from fraudstream.schema import FIELDS, KINDS
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 PAST, NOW = 3_000, 300
+CLOSE = ("features", "risk")
+"""Worked out in numpy here and by Spark there."""
 
 
 @pytest.fixture
@@ -67,17 +69,13 @@ def messages(spark: "SparkSession", rows: pa.Table) -> "DataFrame":
         )
         for row in rows.to_pylist()
     ]
-    values = [text.encode() for text in texts] + [value for value, _ in BAD.values() if value is not None]
+    values = [text.encode() for text in texts] + [value for value, _ in BAD.values()]
     found = spark.createDataFrame(
-        [(bytearray(b"k"), bytearray(value)) for value in values], "key binary, value binary"
+        [(n, bytearray(b"k"), None if v is None else bytearray(v)) for n, v in enumerate(values)],
+        "offset long, key binary, value binary",
     )
     return found.repartition(2).withColumns(
-        {
-            "topic": F.lit("t"),
-            "partition": F.lit(0),
-            "offset": F.lit(0).cast("long"),
-            "timestamp": F.current_timestamp(),
-        }
+        {"topic": F.lit("t"), "partition": F.lit(0), "timestamp": F.current_timestamp()}
     )
 
 
@@ -86,23 +84,27 @@ def test_a_looked_up_profile_decides_as_a_broadcast_one_does(
 ) -> None:
     """Every feature, a rule on top, customers without a profile, refused messages: document by document."""
     model, rules = model_of_everything(), [Rule("often", "user_count_1d > 1", "x", "low")]
-    raw, found = messages(spark, remembered), {}
+    raw, found, refused = messages(spark, remembered), {}, {}
     for name, ask in (("broadcast", None), ("lookup", settings.postgres)):
         scoring = Scoring(spark, model, rules, ask=ask)
         assert ("user" in scoring.reads) == (ask is None)
         held = scoring.profiles(snapshot.profiles(settings.postgres, scoring.reads), datetime.now(UTC))
         answers = [json.loads(answer["value"]) for answer in scoring.decide(raw, held).collect()]
+        assert len(answers) == NOW + len(BAD)
         found[name] = {
             d["transaction_id"]: {k: v for k, v in d.items() if k not in ("scored_at", "sent_at")}
             for d in answers
             if "rejected" not in d
         }
-        assert len(found[name]) >= NOW
-        assert len(answers) > len(found[name])
+        refused[name] = {d["offset"]: d["rejected"] for d in answers if "rejected" in d}
+    assert refused["lookup"].keys() == refused["broadcast"].keys()
+    assert all(refused["lookup"].values())
+    assert found["lookup"].keys() == found["broadcast"].keys()
     for name, decision in found["broadcast"].items():
         other = found["lookup"][name]
         assert other["features"] == pytest.approx(decision["features"], rel=1e-9, abs=1e-9)
-        assert other | {"features": None} == decision | {"features": None}
+        assert other["risk"] == pytest.approx(decision["risk"], abs=1e-9)
+        assert other | dict.fromkeys(CLOSE) == decision | dict.fromkeys(CLOSE)
     assert len({decision["risk"] for decision in found["lookup"].values()}) > NOW / 3
 
 

@@ -245,6 +245,15 @@ def select(names: Sequence[str]) -> tuple[Feature, ...]:
     return tuple(FEATURES[name] for name in names)
 
 
+def profile_columns(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """For each entity that these features look at the columns of `shop.profiles` that they read."""
+    found: dict[str, dict[str, None]] = {}
+    for chosen in select(names):
+        for entity, column in chosen.reads:
+            found.setdefault(entity, {})[column] = None
+    return {entity: tuple(columns) for entity, columns in found.items()}
+
+
 def as_markdown() -> str:
     """The table of docs/features.md; a test compares it with the page."""
     lines = [

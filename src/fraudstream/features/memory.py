@@ -34,11 +34,7 @@ class Memory:
     def __init__(self, names: Sequence[str]) -> None:
         """Empty. Raises InputError for an unknown feature."""
         self._features = definitions.select(names)
-        reads: dict[str, dict[str, None]] = {}
-        for feature in self._features:
-            for entity, column in feature.reads:
-                reads.setdefault(entity, {})[column] = None
-        self.reads: dict[str, tuple[str, ...]] = {entity: tuple(columns) for entity, columns in reads.items()}
+        self.reads = definitions.profile_columns(names)
         """Columns of `shop.profiles` by entity, as `store.snapshot.profiles` takes them."""
         self._kept = {
             entity: _Kept([COUNTERS[name] for name in columns if name in COUNTERS])

@@ -1,7 +1,7 @@
 """The same features as Spark columns: plain SQL expressions, as real-time mode allows no Python.
 
 `with_features` expects transactions joined with the stored profiles of their entities, one column
-`ENTITY__COLUMN` for each (entity, column) of `profile_columns`, null where there is no profile.
+`ENTITY__COLUMN` for each (entity, column) of `definitions.profile_columns`, null where there is no profile.
 """
 
 from collections.abc import Sequence
@@ -24,15 +24,6 @@ def column_name(entity: str, column: str) -> str:
     'user__count_1h'
     """
     return f"{entity}__{column}"
-
-
-def profile_columns(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """For each entity that these features look at the columns of `shop.profiles` that they read."""
-    found: dict[str, dict[str, None]] = {}
-    for feature in definitions.select(names):
-        for entity, column in feature.reads:
-            found.setdefault(entity, {})[column] = None
-    return {entity: tuple(columns) for entity, columns in found.items()}
 
 
 def key_column(entity: str) -> Column:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from fraudstream import decision, schema
+from fraudstream import decision
 from fraudstream.decode import Decoder
 from fraudstream.model.files import LONGEST_LINE, BadRow
 
@@ -17,8 +17,8 @@ READ: Final = 1 << 20
 """Bytes asked for at a time; a pipe gives what it has."""
 MOST_LINES: Final = 4_096
 """Lines answered together: a long file must not wait for its end, nor fill the memory."""
-FIELDS: Final = tuple(name for name in schema.FIELDS if name in decision.FIELDS)
-"""What is read of a line: as live, neither the truth nor a name, not even to refuse it."""
+FIELDS: Final = decision.TRANSACTION_FIELDS
+"""What is read of a line, as live."""
 OPTIONAL_TEXTS: Final = ("device", "location", "transaction_location")
 """Required in a message of the topic; a line may lack them where no feature of the model needs them."""
 

@@ -27,6 +27,7 @@ from fraudstream.features.catalogue import horizon
 from fraudstream.features.memory import Memory
 from fraudstream.features.profiles import INSTANT
 from fraudstream.model.artifact import Model
+from fraudstream.model.risk import checked_risk
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -116,7 +117,7 @@ class Scorer:
         return True
 
     def _decisions(self, rows: pa.Table, values: "Floats") -> list[Decision]:
-        risk = self._risk(values)
+        risk = checked_risk(self._judge, values, self.model.version)
         texts = [
             rows[name].to_pylist() if name in rows.column_names else [None] * rows.num_rows
             for name in _COPIED
@@ -143,17 +144,6 @@ class Scorer:
                 strict=True,
             )
         ]
-
-    def _risk(self, values: "Floats") -> "Floats":
-        if not len(values):
-            return np.zeros(0)
-        risk = np.asarray(self._judge.risk(values), dtype=np.float64)
-        if risk.shape != (len(values),) or not ((risk >= 0) & (risk <= 1)).all():
-            raise InputError(
-                f"The estimator of model {self.model.version} gave what is no risk: one number from 0 to 1 a row.",
-                hint="Mend its method `risk`, then train it again.",
-            )
-        return risk
 
 
 def check_fields(model: Model, fields: Iterable[str], source: str) -> None:

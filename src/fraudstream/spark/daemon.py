@@ -11,6 +11,7 @@ import pyarrow.compute  # noqa: F401 - loaded for the workers, as are the next t
 from pyspark.daemon import manager
 
 import fraudstream.features.profiles
+import fraudstream.spark.lookup
 import fraudstream.spark.sink  # noqa: F401
 
 if __name__ == "__main__":

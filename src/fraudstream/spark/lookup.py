@@ -1,97 +1,149 @@
-"""Profiles that are asked for batch by batch, for clusters whose profiles outgrow a broadcast.
+"""Decisions batch by batch in Python workers, with the profiles that each batch asks for.
 
 A broadcast holds every profile in every executor and is sent again with each hand-over. Here a worker asks PostgreSQL
-for the profiles of its batch's own customers, devices and merchants, and for no others: memory follows the batch, and profiles
-are as fresh as the batch. It takes Python, which real-time mode does not allow.
+for the profiles of its batch's own customers, devices and merchants, and for no others: memory follows the batch, and
+profiles are as fresh as the batch. It takes Python, which real-time mode does not allow; and where Python runs anyway, it
+reads messages, works out features and walks the trees as well, whole batches at a time in numpy.
+
+Spark is loaded by what plans, not by what works: workers are forked with this module in them (`spark.daemon`).
 """
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Final
 
-from pyspark.sql import DataFrame
-from pyspark.sql.pandas.types import from_arrow_schema
-from pyspark.sql.types import StructType
+import numpy as np
+import pyarrow as pa
 
+from fraudstream import decision, schema
+from fraudstream.decode import Decoded, Decoder
 from fraudstream.errors import DatabaseUnreachable
-from fraudstream.features.catalogue import ENTITIES
-from fraudstream.features.serving import column_name
+from fraudstream.features import definitions, joined
+from fraudstream.features.profiles import INSTANT, Events
+from fraudstream.model.artifact import ESTIMATOR, TREES, Model
+from fraudstream.model.risk import checked_risk
 from fraudstream.settings import PostgresSettings
-from fraudstream.store import connection, held, lookup, snapshot
+from fraudstream.store import connection, held, lookup
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    from numpy.typing import NDArray
+    from pyspark.sql import DataFrame
 
+    from fraudstream.model.algorithms import Estimator
+    from fraudstream.model.trees import Ensemble
+
+ORIGIN: Final = {
+    "raw_key": pa.binary(),
+    "topic": pa.string(),
+    "partition": pa.int32(),
+    "offset": pa.int64(),
+} | {"sent_at": INSTANT}
+"""Where a message stands in Kafka: columns that go through as they are."""
+PAID: Final = "paid"
+"""The field `amount`, as a feature may bear its name."""
+RISK: Final = "risk"
 RETRY_SECONDS: Final = 1.0
 """Until PostgreSQL is asked again where it did not answer."""
+MODELS: Final = 2
+"""A worker keeps the model of now and the one before, which answers until it is relieved."""
 
 
 @dataclass(frozen=True)
 class Lookup:
-    """Where profiles are asked for, and which of their columns."""
+    """What decides, and where profiles are asked for. Pickled into each task: no secret passes through Spark's settings."""
 
     postgres: PostgresSettings
-    """Pickled into each task: no secret passes through Spark's settings."""
-    reads: Mapping[str, tuple[str, ...]]
-    """Columns of `shop.profiles` by entity."""
+    names: tuple[str, ...]
+    """Features of a decision: the model's, and behind them those that rules read."""
+    version: str
+    content: bytes
+    """The model's trees, or its estimator, as they are stored."""
+    model: Model = field(compare=False)
+    """Of this version, with nothing but this content."""
 
-    def add(self, rows: DataFrame) -> DataFrame:
-        """`rows` with the columns ENTITY__COLUMN of their profiles, null where there is none.
+    @classmethod
+    def of(cls, postgres: PostgresSettings, model: Model, names: tuple[str, ...]) -> "Lookup":
+        """What decides as `model` does."""
+        kept = TREES if TREES in model.files else ESTIMATOR
+        lean = Model(model.manifest, {kept: model.files[kept]})
+        return cls(postgres, names, model.version, model.files[kept], lean)
+
+    @property
+    def reads(self) -> Mapping[str, tuple[str, ...]]:
+        """Columns of `shop.profiles` that it asks for, by entity."""
+        return definitions.profile_columns(self.names)
+
+    @property
+    def columns(self) -> pa.Schema:
+        """What `judged` gives. A feature that bears the name of a field (`amount`) stands in its place."""
+        fields = {f.name: f.type for f in schema.arrow_schema() if f.name in decision.TRANSACTION_FIELDS}
+        features = dict.fromkeys(self.names, pa.float64())
+        others = {PAID: pa.float64(), RISK: pa.float64(), decision.REJECTED: pa.string()}
+        return pa.schema([*(ORIGIN | fields | features | others).items()])
+
+    def judge(self, raw: "DataFrame") -> "DataFrame":
+        """Rows with `columns` of the messages in `raw`, which has ORIGIN and the binary `value`.
 
         A task waits `postgres.retry_seconds` for a PostgreSQL that does not answer, then raises DatabaseUnreachable.
         """
-        import pyarrow as pa
+        from pyspark.sql.pandas.types import from_arrow_schema
 
-        if not self.reads:  # the model looks at the transaction alone
-            return rows
-        added = pa.schema(
-            [
-                field.with_name(column_name(entity, field.name))
-                for entity, columns in self.reads.items()
-                for field in snapshot.columns_of(columns)
-                if field.name != "key"
-            ]
+        return raw.select(*ORIGIN, "value").mapInArrow(
+            partial(_each_judged, self), from_arrow_schema(self.columns)
         )
-        whole = StructType([*rows.schema, *from_arrow_schema(added)])
-        return rows.mapInArrow(partial(_joined, self), whole)
 
 
-def _joined(asked: Lookup, batches: "Iterable[pa.RecordBatch]") -> "Iterator[pa.RecordBatch]":
-    import pyarrow as pa
-
+def _each_judged(asked: Lookup, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     for batch in batches:
-        yield from beside(asked, pa.Table.from_batches([batch])).to_batches()
+        yield from judged(asked, batch).to_batches()
 
 
-def beside(asked: Lookup, rows: "pa.Table") -> "pa.Table":
-    """`rows`, which have the fields that name entities, with the columns of their profiles."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
+def judged(asked: Lookup, batch: pa.RecordBatch) -> pa.Table:
+    """`asked.columns` of a batch of messages, in their order; what is no transaction has null fields and a reason.
 
-    from fraudstream.features.profiles import Events
+    Raises DatabaseUnreachable, DatabaseError; InputError where an estimator gives no risk.
+    """
+    decoded = Decoder(decision.TRANSACTION_FIELDS).decode(batch.column("value").to_pylist())
+    events = Events(decoded.rows)
+    stored = _patiently(asked, events) if len(events) else {}
+    values = joined.features(events, stored, asked.names) if len(events) else np.empty((0, len(asked.names)))
+    risk = checked_risk(_judge(asked), values[:, : len(asked.model.features)], asked.version)
+    found = {name: decoded.rows[name] for name in decoded.rows.column_names}
+    found |= {PAID: decoded.rows["amount"], RISK: pa.array(risk)}
+    found |= {name: pa.array(values[:, place]) for place, name in enumerate(asked.names)}
+    if decoded.rejects:
+        places = _places(decoded, batch.num_rows)
+        found = {name: column.take(places) for name, column in found.items()}
+    reasons = {reject.position: reject.reason for reject in decoded.rejects}
+    found[decision.REJECTED] = pa.array(map(reasons.get, range(batch.num_rows)), pa.string())
+    found |= {name: batch.column(name) for name in ORIGIN}
+    return pa.table([found[name] for name in asked.columns.names], schema=asked.columns)
 
-    events = Events(rows)
-    keys = {entity: events.keys(*ENTITIES[entity].fields) for entity in asked.reads}
-    texts = {entity: found.text() for entity, found in keys.items()}
-    stored = _patiently(asked, {entity: text.to_pylist() for entity, text in texts.items()})
-    for entity, profiles in stored.items():
-        code = keys[entity].code
-        place = pc.index_in(texts[entity], value_set=profiles["key"].combine_chunks())
-        places = place.take(pa.array(code, mask=code < 0))
-        for name in asked.reads[entity]:
-            rows = rows.append_column(column_name(entity, name), profiles[name].combine_chunks().take(places))
-    return rows
+
+def _places(decoded: Decoded, messages: int) -> pa.Array:
+    """For each message the row that it became; null for a rejected one."""
+    places: NDArray[np.int64] = np.full(messages, -1)
+    places[decoded.positions] = np.arange(len(decoded.positions))
+    return pa.array(places, mask=places < 0)
 
 
-def _patiently(asked: Lookup, keys: Mapping[str, list[str]]) -> "dict[str, pa.Table]":
-    """The profiles of these keys, as soon as PostgreSQL answers. Raises DatabaseUnreachable, DatabaseError."""
+@lru_cache(maxsize=MODELS)
+def _judge(asked: Lookup) -> "Estimator | Ensemble":
+    """What works out the risk, made once for each worker: a batch of a hundred rows must not read a forest again."""
+    return asked.model.scorer()
+
+
+def _patiently(asked: Lookup, events: Events) -> dict[str, pa.Table]:
+    """The profiles of these events, as soon as PostgreSQL answers. Raises DatabaseUnreachable, DatabaseError."""
+    reads = asked.reads
+    keys = {entity: joined.keys(events, entity) for entity in reads}
     deadline = time.monotonic() + asked.postgres.retry_seconds
     while True:
         try:
             with connection.translated(asked.postgres), held.connection(asked.postgres).cursor() as cursor:
-                return lookup.profiles(cursor, keys, asked.reads)
+                return lookup.profiles(cursor, keys, reads)
         except DatabaseUnreachable:
             held.close(asked.postgres)
             if time.monotonic() > deadline:

@@ -14,10 +14,8 @@ from pyspark.sql import functions as F  # noqa: N812 - Spark's own custom
 from fraudstream import decision, schema
 from fraudstream.spark import instants
 
-FIELDS: Final = tuple(name for name in schema.FIELDS if name in decision.FIELDS)
-"""What is read of a message."""
-REJECTED: Final = "rejected"
-"""The column that says why a message is no transaction; null where it is one."""
+FIELDS: Final = decision.TRANSACTION_FIELDS
+REJECTED: Final = decision.REJECTED
 
 _OPTIONS: Final = {"allowSingleQuotes": "false", "allowNonNumericNumbers": "false"}
 """Spark takes 'x' and NaN for JSON; JSON does not."""

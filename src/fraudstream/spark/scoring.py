@@ -6,6 +6,8 @@ features      `features.serving`
 risk          `judge`: the trees, inside the JVM
 rules         the operator's own
 decision      the JSON of `decision.Decision`, or of `decision.Refusal`
+
+Where profiles are looked up, Python takes the first four steps (`lookup`).
 """
 
 import json
@@ -18,13 +20,14 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own custom
 
 from fraudstream import decision
-from fraudstream.features.serving import Serving, column_name, key_column, profile_columns
+from fraudstream.features.definitions import profile_columns
+from fraudstream.features.serving import Serving, column_name, key_column
 from fraudstream.model.artifact import Model
 from fraudstream.rules import Rule, features_read
 from fraudstream.settings import PostgresSettings
 from fraudstream.spark.judge import judge_of
-from fraudstream.spark.lookup import Lookup
-from fraudstream.spark.messages import REJECTED, Messages
+from fraudstream.spark.lookup import PAID, Lookup
+from fraudstream.spark.messages import Messages
 from fraudstream.spark.rules import RuleSet
 
 if TYPE_CHECKING:
@@ -70,24 +73,27 @@ class Scoring:
         python: bool = False,
         ask: PostgresSettings | None = None,
     ) -> None:
-        """`ask` is where profiles are looked up batch by batch (`Lookup`), in place of a broadcast of all.
+        """`ask` is where profiles are looked up batch by batch, in Python (`Lookup`), in place of a broadcast of all.
 
         Raises InputError where the model cannot be read, or needs Python and may not have it; RuleMistakes.
         """
         self._spark = spark
         self.model = model
         self._rules = RuleSet(spark, rules)
+        names = tuple(dict.fromkeys([*model.features, *features_read(rules)]))
+        self.lookup = Lookup.of(ask, model, names) if ask is not None else None
+        self.reads: dict[str, tuple[str, ...]] = {}
+        """Columns of `shop.profiles` that are broadcast, by entity."""
+        if self.lookup is not None:
+            model.scorer()  # what is wrong with it is said now, not by a task
+            self._output = _output(names, F.lit(model.threshold), F.lit(model.version))
+            return
+        self.reads = {_CONTEXT: ("last_at",), **profile_columns(names)}
         self._judge = judge_of(spark, model, python=python)
         self._messages = Messages()
-        names = tuple(dict.fromkeys([*model.features, *features_read(rules)]))
         self._features = Serving(names)
-        self.reads = {_CONTEXT: ("last_at",), **profile_columns(names)}
-        """Columns of `shop.profiles` that are broadcast, by entity."""
-        self.lookup: Lookup | None = None
-        if ask is not None:
-            asked = {entity: columns for entity, columns in self.reads.items() if entity != _CONTEXT}
-            self.reads, self.lookup = {_CONTEXT: self.reads[_CONTEXT]}, Lookup(ask, asked)
-        self._output = _output(names)
+        context = (F.col(column_name(_CONTEXT, name)) for name in ("threshold", "model_version"))
+        self._output = _output(names, *context)
 
     def profiles(self, tables: "Mapping[str, pa.Table]", taken_at: datetime) -> Profiles:
         """Static frames of the tables that `store.snapshot.profiles` read for `reads`."""
@@ -110,17 +116,16 @@ class Scoring:
 
     def decide(self, raw: DataFrame, profiles: Profiles) -> DataFrame:
         """`key` and `value` of the answer to each row of `raw` (a Kafka source's columns)."""
-        rows = self._messages.read(
-            raw.withColumnRenamed("timestamp", "sent_at").withColumnRenamed("key", "raw_key")
-        )
-        if self.lookup is not None:
-            rows = self.lookup.add(rows)
-        rows = rows.withColumn("paid", F.col("amount"))
+        messages = raw.withColumnRenamed("timestamp", "sent_at").withColumnRenamed("key", "raw_key")
+        rows = self.lookup.judge(messages) if self.lookup is not None else self._judged(messages, profiles)
+        return self._rules.add(rows).withColumn("scored_at", F.expr(_NOW)).select(*self._output)
+
+    def _judged(self, messages: DataFrame, profiles: Profiles) -> DataFrame:
+        rows = self._messages.read(messages).withColumn(PAID, F.col("amount"))
         for entity, frame in profiles.frames.items():
-            key = F.substring("paid", 1, 0) if entity == _CONTEXT else key_column(entity)
+            key = F.substring(PAID, 1, 0) if entity == _CONTEXT else key_column(entity)
             rows = rows.join(F.broadcast(frame), key == F.col(column_name(entity, "key")), "left")
-        judged = self._rules.add(self._judge(self._features.add(rows)))
-        return judged.withColumn("scored_at", F.expr(_NOW)).select(*self._output)
+        return self._judge(self._features.add(rows))
 
     def warm_up(self, profiles: Profiles) -> None:
         """Decide some thousand made-up messages, which nobody sees.
@@ -147,17 +152,16 @@ def _types(table: "pa.Table") -> list[tuple[str, Any]]:
     return [(field.name, field.type) for field in table.schema]
 
 
-def _output(features: Sequence[str]) -> tuple[Column, Column]:
-    threshold = F.col(column_name(_CONTEXT, "threshold"))
+def _output(features: Sequence[str], threshold: Column, version: Column) -> tuple[Column, Column]:
     values: dict[str, Column] = {name: F.col(name) for name in decision.FIELDS}
     values |= {
-        "amount": F.col("paid"),
+        "amount": F.col(PAID),
         "flagged": (F.col("risk") >= threshold) | (F.size("rules") > 0),
-        "model_version": F.col(column_name(_CONTEXT, "model_version")),
+        "model_version": version,
         "features": F.struct(*map(F.col, features)),
     }
     answer = F.to_json(F.struct(*(value.alias(name) for name, value in values.items())), _INSTANT)
     refusal = F.to_json(F.struct(*decision.REFUSAL_FIELDS), _INSTANT)
-    accepted = F.col(REJECTED).isNull()
+    accepted = F.col(decision.REJECTED).isNull()
     key = F.when(accepted, F.col("user_id").cast("binary")).otherwise(F.col("raw_key"))
     return key.alias("key"), F.when(accepted, answer).otherwise(refusal).alias("value")

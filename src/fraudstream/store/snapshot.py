@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def profiles(postgres: PostgresSettings, wanted: Mapping[str, Sequence[str]]) -> "dict[str, pa.Table]":
     """`key` and the wanted columns of every profile, by entity, all as of one moment.
 
-    `wanted` names columns of `shop.profiles` by entity, as `features.serving.profile_columns` gives them.
+    `wanted` names columns of `shop.profiles` by entity, as `features.definitions.profile_columns` gives them.
     Raises DatabaseUnreachable, DatabaseError.
     """
     found = {}

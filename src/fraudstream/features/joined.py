@@ -1,0 +1,69 @@
+"""Features of transactions beside the stored profiles of their entities, in numpy: serving where Python may run.
+
+The same expressions as `serving` writes for Spark, for rows that came together: all of a batch meet the
+profiles as they were stored, and none meets another one of its batch.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fraudstream.features import definitions
+from fraudstream.features.catalogue import ENTITIES
+from fraudstream.features.counters import NEVER, Floats
+from fraudstream.features.feature import LAST_AT
+from fraudstream.features.operations import JoinedRow, NumpyOps
+from fraudstream.features.profiles import Events, instants
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def keys(events: Events, entity: str) -> list[str]:
+    """The keys of this entity among the events, each once, as `shop.profiles` has them."""
+    found: list[str] = events.keys(*ENTITIES[entity].fields).text().to_pylist()
+    return found
+
+
+def features(events: Events, stored: Mapping[str, pa.Table], names: Sequence[str]) -> Floats:
+    """Features (events, names), where `stored` has for each entity `key` and the columns that they read.
+
+    An event whose entity has no profile meets an empty one.
+    """
+    ops, profiles = NumpyOps(), _Profiles(events, stored)
+    row = JoinedRow(
+        ops, micros=events.micros, amount=events.amount, text=events.text, profile=profiles.column
+    )
+    values = np.empty((len(events), len(names)))
+    for place, feature in enumerate(definitions.select(names)):
+        values[:, place] = feature.expression(row, ops)
+    return values
+
+
+class _Profiles:
+    """Columns of stored profiles, spread over the events."""
+
+    def __init__(self, events: Events, stored: Mapping[str, pa.Table]) -> None:
+        self._stored = stored
+        self._places = {entity: _places(events, entity, table) for entity, table in stored.items()}
+        self._columns: dict[tuple[str, str], NDArray[np.generic]] = {}
+
+    def column(self, entity: str, name: str) -> "NDArray[np.generic]":
+        """What `operations.JoinedRow` asks for."""
+        if (entity, name) not in self._columns:
+            column = self._stored[entity][name].combine_chunks()
+            values = np.append(instants(column), NEVER) if name == LAST_AT else np.append(column, 0.0)
+            self._columns[entity, name] = values[self._places[entity]]
+        return self._columns[entity, name]
+
+
+def _places(events: Events, entity: str, table: pa.Table) -> "NDArray[np.int64]":
+    """For each event the row of its profile; -1, behind the last one, where there is none."""
+    found = events.keys(*ENTITIES[entity].fields)
+    rows = pc.index_in(found.text(), value_set=table["key"].combine_chunks()).fill_null(-1)
+    by_key = np.append(rows.to_numpy().astype(np.int64), -1)
+    spread: NDArray[np.int64] = by_key[found.code]  # -1, a missing field, meets the -1 at the end
+    return spread

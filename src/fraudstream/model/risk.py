@@ -1,0 +1,28 @@
+"""The risk that a model gives to rows of features, checked: an estimator may be anybody's."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fraudstream.errors import InputError
+from fraudstream.model.trees import Ensemble
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fraudstream.model.algorithms import Estimator
+
+    Floats = NDArray[np.float64]
+
+
+def checked_risk(judge: "Estimator | Ensemble", values: "Floats", version: str) -> "Floats":
+    """Risk (n,) of rows (n, features) by the judge of model `version`. Raises InputError where it is no risk."""
+    if not len(values):
+        return np.zeros(0)
+    risk = np.asarray(judge.risk(values), dtype=np.float64)
+    if risk.shape != (len(values),) or not ((risk >= 0) & (risk <= 1)).all():
+        raise InputError(
+            f"The estimator of model {version} gave what is no risk: one number from 0 to 1 a row.",
+            hint="Mend its method `risk`, then train it again.",
+        )
+    return risk
