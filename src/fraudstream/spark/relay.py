@@ -87,6 +87,8 @@ class Runner:
         self.basis = basis
         self.start = dict(start)
         self.reached = dict(start)
+        self.ends: dict[int, int] = {}
+        """Where the partitions ended when the last batch was planned, as far as Spark says."""
         self.batches = 0
         self.began = time.monotonic()
         self._ready_at: float | None = None
@@ -110,8 +112,9 @@ class Runner:
         if progress is None or progress.batchId < self.batches:
             return False
         self.batches = progress.batchId + 1
-        for partitions in json.loads(progress.sources[0].endOffset or "{}").values():
-            self.reached |= {int(partition): offset for partition, offset in partitions.items()}
+        source = progress.sources[0]
+        self.reached |= _offsets(source.endOffset)
+        self.ends |= _offsets(source.latestOffset)
         return True
 
     @property
@@ -146,6 +149,12 @@ class Runner:
         self._checkpoint.cleanup()
 
 
+def _offsets(document: str | None) -> dict[int, int]:
+    """Offsets by partition of the one topic in what Spark's source says."""
+    (partitions,) = json.loads(document or "{}").values() or ({},)
+    return {int(partition): offset for partition, offset in partitions.items()}
+
+
 class Relay:
     """Starts queries, hands the stream from one to the next, and knows what is answered for certain."""
 
@@ -157,7 +166,7 @@ class Relay:
         self._admin = kafka_clients.admin(settings.kafka)
         self._stopping = ThreadPoolExecutor(1, "stop")
         self.ends: dict[int, int] = {}
-        """Where the partitions ended when the newest query started."""
+        """Where the partitions ended when the newest query started, or a micro-batch was planned."""
         self.handovers = 0
         self._current: Runner | None = None
         self._next: Runner | None = None
@@ -183,6 +192,7 @@ class Relay:
     def look(self) -> bool:
         """Follow the queries; returns whether more is answered for certain than before. Raises what stopped one."""
         moved = self.current.look()
+        self.ends |= self.current.ends
         if self._next is not None:
             self._next.look()
             if self._next.answers and self.current.covers(self._next):
@@ -206,6 +216,8 @@ class Relay:
             return False
         if basis.scoring is not self.current.basis.scoring:
             return True
+        if basis.scoring.lookup is not None:
+            return False  # each batch asks for newer profiles itself
         trigger = self._settings.score.trigger_seconds
         if self._settings.score.overlap:
             # The successor may take twice as long to start: it must answer before this one's batch ends.

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -155,11 +156,13 @@ class Scorer:
             try:
                 relay.begin(keeper.basis, start)
                 log.info(
-                    "scoring %s with model %s on %d partitions; profiles of %s",
+                    "scoring %s with model %s on %d partitions; profiles %s",
                     topic.name,
                     keeper.basis.scoring.model.version,
                     len(start),
-                    keeper.basis.profiles.taken_at.strftime("%H:%M:%S"),
+                    f"of {keeper.basis.profiles.taken_at:%H:%M:%S}"
+                    if keeper.basis.scoring.lookup is None
+                    else "as each batch asks for them",
                 )
                 self._watch(relay, topic, keeper, answers, stop)
             except CURABLE as error:
@@ -219,7 +222,16 @@ class Scorer:
                 narrate(tally, NARRATE_SECONDS)
                 latency = {share: tally.latencies.quantile(share) for share in (0.5, 0.95, 0.99)}
                 self._monitor.answered(TARGET, tally.decisions, tally.flagged, tally.refused, latency)
-                self._monitor.judges_by(TARGET, keeper.basis.profiles.taken_at, stale=keeper.is_away)
+                self._tell_profiles(keeper)
+
+    def _tell_profiles(self, keeper: Keeper) -> None:
+        """What the decisions of now are made by, for whoever watches."""
+        if keeper.basis.scoring.lookup is None:
+            self._monitor.judges_by(TARGET, keeper.basis.profiles.taken_at, stale=keeper.is_away)
+        elif keeper.is_away:
+            self._monitor.remark(TARGET, "PostgreSQL is away: decisions wait for it.")
+        else:
+            self._monitor.judges_by(TARGET, datetime.now(UTC), stale=False)
 
 
 def narrate(tally: Tally, seconds: float) -> None:
