@@ -225,9 +225,9 @@ class ProfilesBy(StrEnum):
     """How the scorer comes by the profiles of a transaction."""
 
     BROADCAST = "broadcast"
-    """All of them, sent to every executor and held there."""
+    """All of them, sent to every executor and held there; Spark's expressions decide."""
     LOOKUP = "lookup"
-    """Those of each batch, asked of PostgreSQL by their keys."""
+    """Those of each batch, asked of PostgreSQL by their keys; Python decides."""
 
 
 class ScoreSettings(Section):
@@ -238,7 +238,7 @@ class ScoreSettings(Section):
     overlap: bool = True
     """Start the next query before the last one stops: decisions never pause, for twice the task slots (two a partition)."""
     profiles: ProfilesBy = ProfilesBy.BROADCAST
-    """`lookup` asks PostgreSQL for the profiles of each micro-batch, where all of them are too many for a broadcast."""
+    """`lookup` asks PostgreSQL for those of each micro-batch: where all are too many for a broadcast, or for twice the decisions."""
     rules: Path | None = None
     """The operator's rules, a YAML file (docs/rules.md); unset means none."""
 

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fraudstream.decision import DecisionDecoder
+from fraudstream.decision import TRANSACTION_FIELDS, DecisionDecoder
 from fraudstream.decode import Decoder
 from fraudstream.errors import FraudstreamError
 from fraudstream.files import Rejects, read
@@ -62,6 +62,19 @@ def _decode(data: bytes) -> None:
             KINDS.keys(), alone.unknown_fields,
         )  # fmt: skip
         _storable(alone.rows)
+    _decode_some(data, alone.rows)
+
+
+def _decode_some(data: bytes, whole: pa.Table) -> None:
+    """Who reads some fields takes whatever who reads all of them takes, with the same values."""
+    decoder = Decoder(TRANSACTION_FIELDS)
+    alone = decoder.decode([data])
+    among = decoder.decode([GUARD[0], data, GUARD[0]])
+    assert among.rows.num_rows == 2 + alone.rows.num_rows == 3 - len(alone.rejects)
+    assert decoder.decode([data, b"x"]).rows.equals(alone.rows)
+    _storable(alone.rows)
+    if whole.num_rows:
+        assert alone.rows.equals(whole.select(alone.rows.column_names))
 
 
 def _storable(rows: pa.Table) -> None:

@@ -163,6 +163,10 @@ def test_a_scorer_that_looks_up_waits_for_postgres_and_answers_everything(
     environment = environment_of(breakable, live) | {"FRAUDSTREAM_SCORE__PROFILES": "lookup"}
     with scorer(environment, log, "--mode", "microbatch", "--from-beginning") as process:
         live.await_answers(live.send(200), log)
+        with connect(live.settings.postgres) as connection:
+            query = "select count(*) from pg_stat_activity where datname = current_database()"
+            (connections,) = connection.execute(query).fetchone() or (0,)
+            assert 2 < connections < 8, "one for each partition, not for each of Spark's threads"
         server = EmbeddedPostgres(Home.of(breakable.home)).process()
         assert server is not None
         server.send(signal.SIGQUIT)

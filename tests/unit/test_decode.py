@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from fraudstream.decision import TRANSACTION_FIELDS
 from fraudstream.decode import Decoder
 from fraudstream.schema import FIELDS, REQUIRED, Transaction, arrow_schema
-from samples import BAD, message
+from samples import BAD, GOOD, message
 
 
 def one(value: bytes | None) -> tuple[dict[str, Any] | None, str]:
@@ -77,6 +78,36 @@ def test_unknown_fields_are_ignored_and_counted() -> None:
     decoded = Decoder().decode([message(colour="red", size=3), message(), message(colour="blue")])
     assert decoded.rows.num_rows == 3
     assert decoded.unknown_fields == 3
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        b'"is_fraud": "perhaps"',
+        b'"email": 5',
+        b'"labelled_at": "soon"',
+        b'"full_name": "\\u0000"',
+        b'"size": 1e999',
+    ],
+)
+def test_who_reads_some_fields_never_looks_at_the_others(others: bytes) -> None:
+    """Neither the truth nor a name, not even to refuse the message."""
+    odd = message(is_fraud=...)[:-1] + b", " + others + b"}"
+    decoded = Decoder(TRANSACTION_FIELDS).decode([odd, message(), odd])
+    assert decoded.rows.column_names == list(TRANSACTION_FIELDS)
+    assert decoded.rows["transaction_id"].to_pylist() == [GOOD["transaction_id"]] * 3
+
+
+@pytest.mark.parametrize(
+    "others", [b'"email": "\xff"', b'"email": "\\q"', b'"size": 01', b'"size": [1,]', b'"size": "\x01"']
+)
+def test_what_is_no_json_is_none_wherever_it_stands(others: bytes) -> None:
+    """Half a character at the end of a message, and the other half at the head of the next one, make no whole one."""
+    odd = message(is_fraud=...)[:-1] + b", " + others + b"}"
+    halves = message()[:-1] + b', "x": "\xc3', b'\xa9"}'
+    decoded = Decoder(TRANSACTION_FIELDS).decode([message(), odd, *halves])
+    assert decoded.positions == [0]
+    assert [reject.position for reject in decoded.rejects] == [1, 2, 3]
 
 
 def test_a_bad_message_leaves_its_neighbours_alone() -> None:

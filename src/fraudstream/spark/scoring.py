@@ -42,6 +42,7 @@ _NOW = "timestamp_millis(cast(reflect('java.lang.System', 'currentTimeMillis') a
 
 
 _WARM_UP_ROWS: Final = 5_000
+_WARM_UP_WORKERS: Final = 2
 _NUMBER: Final = "number"
 _MADE_UP: Final = {
     "transaction_id": _NUMBER,
@@ -78,6 +79,7 @@ class Scoring:
         Raises InputError where the model cannot be read, or needs Python and may not have it; RuleMistakes.
         """
         self._spark = spark
+        self._warm_up_tasks = _WARM_UP_WORKERS if python or ask is not None else None
         self.model = model
         self._rules = RuleSet(spark, rules)
         names = tuple(dict.fromkeys([*model.features, *features_read(rules)]))
@@ -137,7 +139,8 @@ class Scoring:
         # Each message is another one: of equal ones Spark would work out the answer while it plans, for 10 s, and
         # the code that real messages run would stay cold.
         message = F.concat(F.lit(before), F.col("id"), F.lit(after))
-        raw = self._spark.range(_WARM_UP_ROWS).select(
+        # Spark has many more threads than a machine has cores. Each would fork a Python worker and log in to PostgreSQL.
+        raw = self._spark.range(0, _WARM_UP_ROWS, numPartitions=self._warm_up_tasks).select(
             F.lit(b"").alias("key"),
             message.cast("binary").alias("value"),
             F.lit("").alias("topic"),
