@@ -1,6 +1,6 @@
-"""How late a decision is, Kafka to Kafka: the scorer in real-time mode beside the same job in micro-batches.
+"""How late a decision is, Kafka to Kafka: the scorer in real-time mode beside the same job in both kinds of micro-batches.
 
-One world, one model, one set of profiles. Each mode runs as a user runs it (`fraudstream score`), is sent transactions
+One world, one model, one set of profiles. Each way runs as a user runs it (`fraudstream score`), is sent transactions
 at a steady rate, and is measured from the call that sends a message to the arrival of its first answer at a
 consumer, batch boundaries and profile refreshes included. A last part fills the topic and lets micro-batches work
 through it without a limit, in turns with profiles that each batch looks up and with a broadcast of all.
@@ -24,6 +24,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -36,9 +37,24 @@ from measure import alone, beside, options, report
 from fraudstream import kafka as kafka_clients
 from fraudstream.kafka import client_config
 from fraudstream.settings import ProfilesBy, Settings
+from fraudstream.spark.relay import Mode
 from fraudstream.store.connection import connect
 
-MODES = ("realtime", "microbatch")
+
+class Way(StrEnum):
+    """How `fraudstream score` runs."""
+
+    REALTIME = "real time"
+    BATCHES = "micro-batches"
+    """The same expressions, a broadcast of all profiles."""
+    LOOKUP = "micro-batches that look up"
+
+
+MODES = {
+    Way.REALTIME: (Mode.REALTIME, ProfilesBy.BROADCAST),
+    Way.BATCHES: (Mode.MICROBATCH, ProfilesBy.BROADCAST),
+    Way.LOOKUP: (Mode.MICROBATCH, ProfilesBy.LOOKUP),
+}
 SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 RATES: dict[int, dict[str, int]] = {100: {"p50": 15, "p99": 100}, 2000: {"p50": 30}}
 """Messages a second, and the milliseconds that should not be passed."""
@@ -99,14 +115,9 @@ def fraudstream(settings: Settings, *arguments: str, trigger: float = 10) -> str
 
 
 @contextlib.contextmanager
-def scorer(
-    settings: Settings,
-    mode: str,
-    trigger: float,
-    *arguments: str,
-    profiles: ProfilesBy = ProfilesBy.BROADCAST,
-) -> Iterator[Path]:
+def scorer(settings: Settings, way: Way, trigger: float, *arguments: str) -> Iterator[Path]:
     """A running `fraudstream score`; yields its narration."""
+    mode, profiles = MODES[way]
     log = Path(tempfile.mkstemp(prefix=f"fraudstream-{mode}-", suffix=".log")[1])
     command = [sys.executable, "-m", "fraudstream", "--debug", "score", "--mode", mode, *arguments]
     found = environment(settings, trigger) | {"FRAUDSTREAM_SCORE__PROFILES": profiles}
@@ -204,12 +215,12 @@ def prepare(settings: Settings, history: int) -> list[dict[str, Any]]:
 
 
 def latency(
-    settings: Settings, bodies: list[dict[str, Any]], mode: str, rate: int, chosen: argparse.Namespace
+    settings: Settings, bodies: list[dict[str, Any]], way: Way, rate: int, chosen: argparse.Namespace
 ) -> dict[str, Any]:
-    """Milliseconds of one mode at one rate, after some of the same that is not counted."""
+    """Milliseconds of one way at one rate, after some of the same that is not counted."""
     # Only the first line needs minutes: its 99th percentile is made of hand-overs.
-    seconds = chosen.seconds if (mode, rate) == ("realtime", min(RATES)) else chosen.seconds / 3
-    with scorer(settings, mode, chosen.trigger) as log:
+    seconds = chosen.seconds if (way, rate) == (Way.REALTIME, min(RATES)) else chosen.seconds / 3
+    with scorer(settings, way, chosen.trigger) as log:
         watch = Stopwatch(settings, bodies)
         watch.run(rate, chosen.warmup)
         watch.forget()
@@ -217,7 +228,7 @@ def latency(
         watch.close()
         handovers = log.read_text().count("handing over")
     found = {
-        "mode": mode,
+        "way": way.value,
         "rate": rate,
         "messages": len(watch.sent),
         **watch.quantiles(),
@@ -230,7 +241,7 @@ def latency(
     return found
 
 
-def throughput(settings: Settings, chosen: argparse.Namespace, way: ProfilesBy) -> float:
+def throughput(settings: Settings, chosen: argparse.Namespace, way: Way) -> float:
     """Decisions a second while micro-batches work through a full topic, without the first fifth."""
     forget_topics(settings)
     with connect(settings.postgres) as connection:
@@ -242,16 +253,15 @@ def throughput(settings: Settings, chosen: argparse.Namespace, way: ProfilesBy) 
         return sum(bound.end for bound in kafka_clients.bounds(settings.kafka, topic).values())
 
     seen: list[tuple[float, int]] = []
-    with scorer(settings, "microbatch", 3600, "--from-beginning", profiles=way):
+    with scorer(settings, way, 3600, "--from-beginning"):
         while not seen or seen[-1][1] < chosen.backlog:
             seen.append((time.perf_counter(), answered()))
             time.sleep(0.2)
     later = [(at, count) for at, count in seen if count >= chosen.backlog * 0.2]
     (began, first), (ended, last) = later[0], later[-1]
     rows = (last - first) / (ended - began)
-    print(
-        {"profiles": way, "decisions/s": round(rows), "load": os.getloadavg()[0]}, file=sys.stderr, flush=True
-    )
+    found = {"way": way.value, "decisions/s": round(rows), "load": os.getloadavg()[0]}
+    print(found, file=sys.stderr, flush=True)
     return rows
 
 
@@ -260,39 +270,36 @@ def main() -> None:
     chosen.trigger = max(chosen.trigger, 10)  # Spark takes no less than 5, also where it is --quick
     with scratch() as settings:
         bodies = prepare(settings, chosen.history)
-        # Each rate in both modes, one right after the other: whatever else the machine does meets both.
-        runs = {
-            (mode, rate): latency(settings, bodies, mode, rate, chosen) for rate in RATES for mode in MODES
-        }
-        ways = [ProfilesBy.LOOKUP, ProfilesBy.BROADCAST] * TURNS
-        rows: dict[ProfilesBy, list[float]] = {way: [] for way in ways}
-        for way in ways:
+        # Each rate in every way, one right after the other: whatever else the machine does meets all.
+        runs = {(way, rate): latency(settings, bodies, way, rate, chosen) for rate in RATES for way in Way}
+        rows: dict[Way, list[float]] = {Way.LOOKUP: [], Way.BATCHES: []}
+        for way in [*rows] * TURNS:
             rows[way].append(throughput(settings, chosen, way))
     lines = []
     for rate, at_most in RATES.items():
-        fast, slow = runs["realtime", rate], runs["microbatch", rate]
+        fast = runs[Way.REALTIME, rate]
         lines += [
             beside(
                 f"real time at {rate}/s, {share}",
                 [fast[share]],
                 "ms",
-                "micro-batches",
-                [slow[share]],
+                slow,
+                [runs[slow, rate][share]],
                 less_is_better=True,
                 at_least=TIMES if (share, rate) == ("p50", min(RATES)) else None,
             )
+            for slow in (Way.BATCHES, Way.LOOKUP)
             for share in SHARES
         ]
         lines += [
             alone(f"real time at {rate}/s, {share}", fast[share], "ms", at_most=limit)
             for share, limit in at_most.items()
         ]
-    asked, sent = rows[ProfilesBy.LOOKUP], rows[ProfilesBy.BROADCAST]
-    without = "micro-batches without a limit, profiles"
-    lines.append(beside(f"{without} looked up", asked, "decisions/s", "broadcast", sent))
+    asked, sent = rows[Way.LOOKUP], rows[Way.BATCHES]
     lines += [
-        alone(f"{without} {name}", median(each), "decisions/s", at_least=ROWS)
-        for name, each in (("looked up", asked), ("broadcast", sent))
+        beside(f"{Way.LOOKUP}, without a limit", asked, "decisions/s", Way.BATCHES, sent),
+        alone(f"{Way.LOOKUP}, without a limit", median(asked), "decisions/s", at_least=ROWS),
+        alone(f"{Way.BATCHES}, without a limit", median(sent), "decisions/s", at_least=ROWS),
     ]
     report("score", lines, chosen, trigger_seconds=chosen.trigger, runs=list(runs.values()))
 
