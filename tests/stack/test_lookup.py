@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from pyspark.errors import StreamingQueryException
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own custom
 
 from feature_world import world
+from fraudstream.errors import StreamError
 from fraudstream.features.definitions import FEATURES
 from fraudstream.features.profiles import combine, fold, fold_labels
 from fraudstream.model import artifact
@@ -17,12 +19,13 @@ from fraudstream.model.artifact import Model
 from fraudstream.model.dataset import dataset
 from fraudstream.rules import Rule
 from fraudstream.settings import Settings
+from fraudstream.spark.recovery import failure_of
 from fraudstream.spark.scoring import Scoring
 from fraudstream.store import profiles, snapshot
 from fraudstream.store.connection import connect
 from fraudstream.store.migrate import migrate
 from model_world import ensemble, packed
-from samples import BAD
+from samples import BAD, message
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -106,6 +109,31 @@ def test_a_looked_up_profile_decides_as_a_broadcast_one_does(
         assert other["risk"] == pytest.approx(decision["risk"], abs=1e-9)
         assert other | dict.fromkeys(CLOSE) == decision | dict.fromkeys(CLOSE)
     assert len({decision["risk"] for decision in found["lookup"].values()}) > NOW / 3
+
+
+def test_a_database_that_cannot_be_asked_ends_the_stream_with_its_own_sentence(
+    spark: "SparkSession", settings: Settings
+) -> None:
+    """Not with a worker's traceback: who reads it has to know what to mend."""
+    away = settings.postgres.model_copy(update={"port": 1, "retry_seconds": 0.0})
+    scoring = Scoring(spark, model_of_everything(), ask=away)
+    ticks = spark.readStream.format("rate").load()
+    raw = ticks.select(
+        F.lit(b"k").alias("key"),
+        F.lit(message()).alias("value"),
+        F.lit("t").alias("topic"),
+        F.lit(0).alias("partition"),
+        F.col("value").alias("offset"),
+        "timestamp",
+    )
+    query = scoring.decide(raw, scoring.profiles({}, datetime.now(UTC))).writeStream.format("noop").start()
+    with pytest.raises(StreamingQueryException):
+        query.awaitTermination(120)
+    failure = failure_of(query)
+    assert isinstance(failure, StreamError)
+    assert failure.message.startswith("Spark's task stopped: ")
+    assert "port 1" in failure.message or ":1 " in failure.message
+    assert "Traceback" not in failure.message
 
 
 def test_real_time_cannot_look_up(settings: Settings, run: Any, environment: dict[str, str]) -> None:

@@ -85,3 +85,31 @@ def test_a_reason_is_told_without_the_way_that_it_took() -> None:
 
 def test_a_query_that_was_stopped_on_purpose_did_not_fail() -> None:
     assert failure(None) is None
+
+
+TRACEBACK = """[PYTHON_EXCEPTION] An exception was thrown from the Python worker: Traceback (most recent call last):
+  File "lookup.py", line 1, in _patiently
+psycopg.OperationalError: connection refused
+
+During handling of the above exception, another exception occurred:
+
+Traceback (most recent call last):
+  File "lookup.py", line 2, in judged
+{last}
+
+\tat org.apache.spark.api.python.BasePythonRunner$ReaderIterator.handlePythonException(PythonRunner.scala:599)
+Caused by: java.lang.Error: of no interest
+"""
+
+
+@pytest.mark.parametrize(
+    ("last", "said"),
+    [
+        ("fraudstream.errors.DatabaseUnreachable: PostgreSQL is away: why.", "PostgreSQL is away: why."),
+        ("ValueError: no number: x", "ValueError: no number: x"),
+    ],
+)
+def test_what_a_task_raised_is_said_in_its_own_words(last: str, said: str) -> None:
+    found = failure(ABORTED + TRACEBACK.format(last=last))
+    assert type(found) is StreamError
+    assert found.message == f"Spark's task stopped: {said}"

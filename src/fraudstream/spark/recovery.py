@@ -57,6 +57,13 @@ KILL_9: Final = "terminated with code: 137"
 JAVA_REASON: Final = re.compile(r"^: ([\w.$]+(?:Exception|Error)\b[^\n]*)", re.MULTILINE)
 """Where the reason stands when it went from Java through Python and back: the first line tells of the way alone."""
 
+WORKER_RAISED: Final = re.compile(
+    r"Python worker: Traceback \(most recent call last\):\n(.*?)(?=\n\s+at |\n=== |\Z)", re.DOTALL
+)
+"""What a task of ours did not expect; behind it Java says where it met it."""
+RAISED: Final = re.compile(r"^(?:fraudstream\.[\w.]+: |(?=[A-Za-z_][\w.]*: ))([^\n]+)$", re.MULTILINE)
+"""The last line of a traceback; one of our own errors is a sentence without its class."""
+
 
 class TopicReplaced(StreamError):
     """The topic was deleted and made again: its offsets mean other messages now."""
@@ -133,6 +140,10 @@ def failure_of(query: "StreamingQuery") -> FraudstreamError | None:
         return QueryStopped(f"Spark stopped reading Kafka: {summary}")
     if WORKER_DIED.search(reason) and (KILL_9 in reason or WORKER_SPOKE not in reason):
         return QueryStopped("A Python worker of Spark was killed, perhaps for want of memory.")
+    if (raised := WORKER_RAISED.search(reason)) and (lines := RAISED.findall(raised[1])):
+        return StreamError(
+            f"Spark's task stopped: {lines[-1]}", hint="`fraudstream --debug …` prints the traceback."
+        )
     return StreamError(
         f"Spark stopped: {summary}", hint="Spark's own log, in `home`/logs, has the whole story."
     )
