@@ -27,7 +27,7 @@ lint: $(VENV)/installed
 
 # Two workers, each with services of its own: most tests wait for a service, so the run takes little more than half as long.
 test: lint
-	$(BIN)/pytest -n 2 --dist worksteal
+	$(BIN)/pytest -n 2 --dist worksteal --durations=20
 
 faults: $(VENV)/installed
 	PYTHONPATH=tests $(BIN)/python -m campaign.run --faults 100 --seed 1

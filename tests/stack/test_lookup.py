@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import sklearn
 from pyspark.errors import StreamingQueryException
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own custom
 
@@ -15,6 +16,7 @@ from fraudstream.errors import StreamError
 from fraudstream.features.definitions import FEATURES
 from fraudstream.features.profiles import combine, fold, fold_labels
 from fraudstream.model import artifact
+from fraudstream.model.algorithms import IsolationForestEstimator
 from fraudstream.model.artifact import Model
 from fraudstream.model.dataset import dataset
 from fraudstream.rules import Rule
@@ -109,6 +111,27 @@ def test_a_looked_up_profile_decides_as_a_broadcast_one_does(
         assert other["risk"] == pytest.approx(decision["risk"], abs=1e-9)
         assert other | dict.fromkeys(CLOSE) == decision | dict.fromkeys(CLOSE)
     assert len({decision["risk"] for decision in found["lookup"].values()}) > NOW / 3
+
+
+def test_an_estimator_without_trees_decides_as_well(
+    spark: "SparkSession", settings: Settings, remembered: pa.Table
+) -> None:
+    """Of a user's own: unpickled once for each worker, with the risk that it gives itself."""
+    names = ("amount_log", "user_count_1d")
+    values = dataset(world(PAST, 21, users=30, merchants=9), 7, names).values
+    estimator = IsolationForestEstimator(names, n_estimators=10, max_samples=256)
+    estimator.fit(values, np.zeros(len(values), dtype=np.int64))
+    manifest = packed("own", None, names, versions={"scikit-learn": sklearn.__version__})[0]
+    model = artifact.opened(artifact.files_of(manifest, estimator, None), "own")
+    scoring = Scoring(spark, model, python=True, ask=settings.postgres)
+    raw = messages(spark, remembered)
+    answers = [
+        json.loads(a["value"]) for a in scoring.decide(raw, scoring.profiles({}, datetime.now(UTC))).collect()
+    ]
+    decided = [answer for answer in answers if "rejected" not in answer]
+    assert len(decided) >= NOW
+    seen = np.array([[answer["features"][name] for name in names] for answer in decided])
+    assert [answer["risk"] for answer in decided] == pytest.approx(estimator.risk(seen), abs=1e-9)
 
 
 def test_a_database_that_cannot_be_asked_ends_the_stream_with_its_own_sentence(
