@@ -9,6 +9,7 @@ message would shift its neighbours.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import msgspec
@@ -68,8 +69,12 @@ def _constraints(info: Any) -> dict[str, Any]:
     return found
 
 
-def _fast(fields: Sequence[str]) -> type[msgspec.Struct]:
-    """What the fast lane takes: a message with these fields, and with no others where they are all that there are."""
+@cache
+def _fast(fields: tuple[str, ...]) -> type[msgspec.Struct]:
+    """What the fast lane takes: a message with these fields, and with no others where they are all that there are.
+
+    Kept, as making it takes as long as decoding a hundred messages, and every task has a decoder of its own.
+    """
     return msgspec.defstruct(
         "_Fast",
         [
@@ -127,7 +132,7 @@ class Decoder:
         """`fields` are those that are read, the required ones among them. What else a message says is never looked at."""
         self._fields = tuple(fields)
         self._some = set(fields) != set(FIELDS)
-        self._fast = _fast(fields)
+        self._fast = _fast(self._fields)
         self._order = tuple(field.name for field in msgspec.structs.fields(self._fast))
         self._strict = msgspec.json.Decoder(self._fast)
         self._loose = msgspec.json.Decoder()

@@ -11,7 +11,7 @@ Spark is loaded by what plans, not by what works: workers are forked with this m
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -25,7 +25,7 @@ from fraudstream.features.profiles import INSTANT, Events
 from fraudstream.model.artifact import ESTIMATOR, TREES, Model
 from fraudstream.model.risk import checked_risk
 from fraudstream.settings import PostgresSettings
-from fraudstream.store import connection, held, lookup
+from fraudstream.store import connection, held, snapshot
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,25 +57,24 @@ class Lookup:
     postgres: PostgresSettings
     names: tuple[str, ...]
     """Features of a decision: the model's, and behind them those that rules read."""
-    version: str
     content: bytes
     """The model's trees, or its estimator, as they are stored."""
     model: Model = field(compare=False)
-    """Of this version, with nothing but this content."""
+    """With nothing but this content."""
 
     @classmethod
     def of(cls, postgres: PostgresSettings, model: Model, names: tuple[str, ...]) -> "Lookup":
         """What decides as `model` does."""
         kept = TREES if TREES in model.files else ESTIMATOR
         lean = Model(model.manifest, {kept: model.files[kept]})
-        return cls(postgres, names, model.version, model.files[kept], lean)
+        return cls(postgres, names, model.files[kept], lean)
 
-    @property
+    @cached_property
     def reads(self) -> Mapping[str, tuple[str, ...]]:
         """Columns of `shop.profiles` that it asks for, by entity."""
         return definitions.profile_columns(self.names)
 
-    @property
+    @cached_property
     def columns(self) -> pa.Schema:
         """What `judged` gives. A feature that bears the name of a field (`amount`) stands in its place."""
         fields = {f.name: f.type for f in schema.arrow_schema() if f.name in decision.TRANSACTION_FIELDS}
@@ -83,8 +82,8 @@ class Lookup:
         others = {PAID: pa.float64(), RISK: pa.float64(), decision.REJECTED: pa.string()}
         return pa.schema([*(ORIGIN | fields | features | others).items()])
 
-    def judge(self, raw: "DataFrame") -> "DataFrame":
-        """Rows with `columns` of the messages in `raw`, which has ORIGIN and the binary `value`.
+    def judge(self, raw: "DataFrame", _profiles: Mapping[str, "DataFrame"]) -> "DataFrame":
+        """Rows with `columns` of the messages in `raw`, which has ORIGIN and the binary `value`. Nothing is broadcast to it.
 
         A task waits `postgres.retry_seconds` for a PostgreSQL that does not answer, then raises DatabaseUnreachable.
         """
@@ -106,10 +105,8 @@ def judged(asked: Lookup, batch: pa.RecordBatch) -> pa.Table:
     Raises DatabaseUnreachable, DatabaseError; InputError where an estimator gives no risk.
     """
     decoded = Decoder(decision.TRANSACTION_FIELDS).decode(batch.column("value").to_pylist())
-    events = Events(decoded.rows)
-    stored = _patiently(asked, events) if len(events) else {}
-    values = joined.features(events, stored, asked.names) if len(events) else np.empty((0, len(asked.names)))
-    risk = checked_risk(_judge(asked), values[:, : len(asked.model.features)], asked.version)
+    values = _features(asked, Events(decoded.rows))
+    risk = checked_risk(_judge(asked), values[:, : len(asked.model.features)], asked.model.version)
     found = {name: decoded.rows[name] for name in decoded.rows.column_names}
     found |= {PAID: decoded.rows["amount"], RISK: pa.array(risk)}
     found |= {name: pa.array(values[:, place]) for place, name in enumerate(asked.names)}
@@ -120,6 +117,12 @@ def judged(asked: Lookup, batch: pa.RecordBatch) -> pa.Table:
     found[decision.REJECTED] = pa.array(map(reasons.get, range(batch.num_rows)), pa.string())
     found |= {name: batch.column(name) for name in ORIGIN}
     return pa.table([found[name] for name in asked.columns.names], schema=asked.columns)
+
+
+def _features(asked: Lookup, events: Events) -> "NDArray[np.float64]":
+    if not len(events):
+        return np.empty((0, len(asked.names)))
+    return joined.features(events, _patiently(asked, events), asked.names)
 
 
 def _places(decoded: Decoded, messages: int) -> pa.Array:
@@ -137,13 +140,12 @@ def _judge(asked: Lookup) -> "Estimator | Ensemble":
 
 def _patiently(asked: Lookup, events: Events) -> dict[str, pa.Table]:
     """The profiles of these events, as soon as PostgreSQL answers. Raises DatabaseUnreachable, DatabaseError."""
-    reads = asked.reads
-    keys = {entity: joined.keys(events, entity) for entity in reads}
+    keys = {entity: joined.keys(events, entity) for entity in asked.reads}
     deadline = time.monotonic() + asked.postgres.retry_seconds
     while True:
         try:
-            with connection.translated(asked.postgres), held.connection(asked.postgres).cursor() as cursor:
-                return lookup.profiles(cursor, keys, reads)
+            with connection.translated(asked.postgres):
+                return snapshot.profiles_of(held.connection(asked.postgres), keys, asked.reads)
         except DatabaseUnreachable:
             held.close(asked.postgres)
             if time.monotonic() > deadline:

@@ -192,7 +192,8 @@ class Relay:
     def look(self) -> bool:
         """Follow the queries; returns whether more is answered for certain than before. Raises what stopped one."""
         moved = self.current.look()
-        self.ends |= self.current.ends
+        if moved:
+            self.ends |= self.current.ends
         if self._next is not None:
             self._next.look()
             if self._next.answers and self.current.covers(self._next):

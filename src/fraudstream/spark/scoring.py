@@ -11,7 +11,7 @@ Where profiles are looked up, Python takes the first four steps (`lookup`).
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -25,7 +25,7 @@ from fraudstream.features.serving import Serving, column_name, key_column
 from fraudstream.model.artifact import Model
 from fraudstream.rules import Rule, features_read
 from fraudstream.settings import PostgresSettings
-from fraudstream.spark.judge import judge_of
+from fraudstream.spark.judge import Judge, judge_of
 from fraudstream.spark.lookup import PAID, Lookup
 from fraudstream.spark.messages import Messages
 from fraudstream.spark.rules import RuleSet
@@ -86,16 +86,16 @@ class Scoring:
         self.lookup = Lookup.of(ask, model, names) if ask is not None else None
         self.reads: dict[str, tuple[str, ...]] = {}
         """Columns of `shop.profiles` that are broadcast, by entity."""
+        self._judge: Callable[[DataFrame, Mapping[str, DataFrame]], DataFrame]
         if self.lookup is not None:
             model.scorer()  # what is wrong with it is said now, not by a task
+            self._judge = self.lookup.judge
             self._output = _output(names, F.lit(model.threshold), F.lit(model.version))
-            return
-        self.reads = {_CONTEXT: ("last_at",), **profile_columns(names)}
-        self._judge = judge_of(spark, model, python=python)
-        self._messages = Messages()
-        self._features = Serving(names)
-        context = (F.col(column_name(_CONTEXT, name)) for name in ("threshold", "model_version"))
-        self._output = _output(names, *context)
+        else:
+            self.reads = {_CONTEXT: ("last_at",), **profile_columns(names)}
+            self._judge = _Expressions(names, judge_of(spark, model, python=python)).judge
+            context = (F.col(column_name(_CONTEXT, name)) for name in ("threshold", "model_version"))
+            self._output = _output(names, *context)
 
     def profiles(self, tables: "Mapping[str, pa.Table]", taken_at: datetime) -> Profiles:
         """Static frames of the tables that `store.snapshot.profiles` read for `reads`."""
@@ -119,15 +119,8 @@ class Scoring:
     def decide(self, raw: DataFrame, profiles: Profiles) -> DataFrame:
         """`key` and `value` of the answer to each row of `raw` (a Kafka source's columns)."""
         messages = raw.withColumnRenamed("timestamp", "sent_at").withColumnRenamed("key", "raw_key")
-        rows = self.lookup.judge(messages) if self.lookup is not None else self._judged(messages, profiles)
-        return self._rules.add(rows).withColumn("scored_at", F.expr(_NOW)).select(*self._output)
-
-    def _judged(self, messages: DataFrame, profiles: Profiles) -> DataFrame:
-        rows = self._messages.read(messages).withColumn(PAID, F.col("amount"))
-        for entity, frame in profiles.frames.items():
-            key = F.substring(PAID, 1, 0) if entity == _CONTEXT else key_column(entity)
-            rows = rows.join(F.broadcast(frame), key == F.col(column_name(entity, "key")), "left")
-        return self._judge(self._features.add(rows))
+        judged = self._rules.add(self._judge(messages, profiles.frames))
+        return judged.withColumn("scored_at", F.expr(_NOW)).select(*self._output)
 
     def warm_up(self, profiles: Profiles) -> None:
         """Decide some thousand made-up messages, which nobody sees.
@@ -149,6 +142,23 @@ class Scoring:
             F.current_timestamp().alias("timestamp"),
         )
         self.decide(raw, profiles).write.format("noop").mode("overwrite").save()
+
+
+class _Expressions:
+    """The steps up to the risk as Spark's own expressions, with a broadcast of all profiles."""
+
+    def __init__(self, names: Sequence[str], judge: Judge) -> None:
+        self._messages = Messages()
+        self._features = Serving(names)
+        self._judge = judge
+
+    def judge(self, messages: DataFrame, profiles: Mapping[str, DataFrame]) -> DataFrame:
+        """Messages as rows with fields, features and risk, and what `Messages` says of those that are none."""
+        rows = self._messages.read(messages).withColumn(PAID, F.col("amount"))
+        for entity, frame in profiles.items():
+            key = F.substring(PAID, 1, 0) if entity == _CONTEXT else key_column(entity)
+            rows = rows.join(F.broadcast(frame), key == F.col(column_name(entity, "key")), "left")
+        return self._judge(self._features.add(rows))
 
 
 def _types(table: "pa.Table") -> list[tuple[str, Any]]:

@@ -1,7 +1,7 @@
-"""The profiles of a moment, read by one COPY for each entity: what the live scorer remembers of everybody."""
+"""Profiles as of one moment, read by one COPY for each entity: of everybody, or of those that a batch has to know."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from psycopg import sql
 
@@ -11,28 +11,53 @@ from fraudstream.store.connection import connect, translated
 from fraudstream.store.copy import read_rows
 
 if TYPE_CHECKING:
+    import psycopg
     import pyarrow as pa
 
+    Connection = psycopg.Connection[tuple[Any, ...]]
 
-def profiles(postgres: PostgresSettings, wanted: Mapping[str, Sequence[str]]) -> "dict[str, pa.Table]":
-    """`key` and the wanted columns of every profile, by entity, all as of one moment.
+Wanted = Mapping[str, Sequence[str]]
+"""Columns of `shop.profiles` by entity, as `features.definitions.profile_columns` gives them."""
 
-    `wanted` names columns of `shop.profiles` by entity, as `features.definitions.profile_columns` gives them.
-    Raises DatabaseUnreachable, DatabaseError.
+_ALL: Final = sql.SQL("select {} from shop.profiles where entity = %(entity)s")
+_ASKED: Final = sql.SQL(
+    "select {} from unnest(%(keys)s::text[]) as asked (name)"
+    " join shop.profiles on entity = %(entity)s and key = asked.name"
+)
+"""By the primary key, however many others there are."""
+
+
+def profiles(postgres: PostgresSettings, wanted: Wanted) -> "dict[str, pa.Table]":
+    """`key` and the wanted columns of every profile, by entity. Raises DatabaseUnreachable, DatabaseError."""
+    with translated(postgres), connect(postgres, autocommit=True) as connection:
+        return _read(connection, wanted, _ALL, {})
+
+
+def profiles_of(
+    connection: "Connection", keys: Mapping[str, Sequence[str]], wanted: Wanted
+) -> "dict[str, pa.Table]":
+    """The same of these keys, none of which stands twice; a key without a profile is left out.
+
+    `connection` is in autocommit. Raises what PostgreSQL says.
     """
+    return _read(connection, wanted, _ASKED, keys)
+
+
+def _read(
+    connection: "Connection", wanted: Wanted, query: sql.SQL, keys: Mapping[str, Sequence[str]]
+) -> "dict[str, pa.Table]":
     found = {}
-    with translated(postgres), connect(postgres) as connection, connection.cursor() as cursor:
+    with connection.transaction(), connection.cursor() as cursor:
         cursor.execute("set transaction isolation level repeatable read, read only")
         for entity, columns in wanted.items():
-            schema = columns_of(columns)
-            query = sql.SQL("select {} from shop.profiles where entity = %(entity)s").format(
-                sql.SQL(", ").join(map(sql.Identifier, schema.names))
-            )
-            found[entity] = read_rows(cursor, query, schema, {"entity": entity})
+            schema = _columns(columns)
+            chosen = query.format(sql.SQL(", ").join(map(sql.Identifier, schema.names)))
+            asked = {"entity": entity, "keys": list(keys.get(entity, ()))}
+            found[entity] = read_rows(cursor, chosen, schema, asked)
     return found
 
 
-def columns_of(columns: Sequence[str]) -> "pa.Schema":
+def _columns(columns: Sequence[str]) -> "pa.Schema":
     """`key` and these columns of `shop.profiles`, as Arrow has them."""
     import pyarrow as pa
 
