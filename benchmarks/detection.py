@@ -23,7 +23,7 @@ import handbook
 import numpy as np
 from measure import Line, options, report
 
-from fraudstream.model import algorithms, evaluation, folds, tables
+from fraudstream.model import candidates, evaluation, folds, tables
 from fraudstream.model.dataset import Dataset, dataset
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def measure(seed: int) -> dict[str, tuple[float, float, float]]:
     windows = folds.plan(int(data.micros[0]), int(data.micros[-1]), DELAY_DAYS).test
     scored = {"amount": evaluation.score_baseline("amount", data, windows, ALERT_RATE)}
     for name in GOALS:
-        candidate = algorithms.candidates(name, data.names)[0]
+        candidate = candidates.candidates(name, data.names)[0]
         scored[name] = evaluation.score_folds(candidate, data, windows, ALERT_RATE)
     found = {}
     for name, way in scored.items():

@@ -16,7 +16,8 @@ import numpy as np
 from measure import alone, beside, in_turns, options, report
 
 from fraudstream.features.definitions import FEATURES
-from fraudstream.model.algorithms import TreeEstimator, candidates
+from fraudstream.model.algorithms import TreeEstimator
+from fraudstream.model.candidates import candidates
 from fraudstream.model.explain import contributions
 from fraudstream.model.reasons import Explainer
 from fraudstream.model.trees import Ensemble

@@ -26,7 +26,7 @@ from psycopg import sql
 from stage import TABLES, messages
 
 from fraudstream.features.definitions import FEATURES
-from fraudstream.model import artifact
+from fraudstream.model import artifact, packing
 from fraudstream.settings import PostgresSettings, load
 from fraudstream.store import registry
 from fraudstream.store.connection import connect
@@ -69,7 +69,7 @@ def register(postgres: PostgresSettings) -> Any:
         "score_reference": {"edges": np.linspace(0.05, 0.95, 19).tolist(), "shares": [0.05] * 20},
     }  # fmt: skip
     files = artifact.files_of(manifest, _Nothing(), ensemble)
-    registry.register(postgres, manifest, artifact.pack(files))
+    registry.register(postgres, manifest, packing.pack(files))
     return x
 
 

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from fraudstream.features.training import view
-from fraudstream.model import artifact
+from fraudstream.model import artifact, packing
 from fraudstream.model.artifact import Model
 from fraudstream.model.training import Request, train
 from fraudstream.producer.simulated import Plan, simulated
@@ -50,7 +50,7 @@ def seed(postgres: PostgresSettings, users: int = 120, algorithm: str = "isolati
 
 def _trained(postgres: PostgresSettings, request: Request) -> Model:
     made = train(queries.transactions(postgres), request)
-    registry.register(postgres, made.report, artifact.pack(made.files))
+    registry.register(postgres, made.report, packing.pack(made.files))
     return artifact.opened(made.files, "memory")
 
 

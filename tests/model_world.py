@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from fraudstream.model import artifact
+from fraudstream.model import artifact, packing
 from fraudstream.model.trees import NODES, Ensemble, Link
 
 
@@ -48,4 +48,4 @@ def packed(
         "training": {"rows": 1000, "frauds": 5},
         "score_reference": {"edges": [0.2, 0.4, 0.6], "shares": [0.7, 0.1, 0.1, 0.1], "rows": 100},
     } | changes
-    return manifest, artifact.pack(artifact.files_of(manifest, Still(), trees))
+    return manifest, packing.pack(artifact.files_of(manifest, Still(), trees))

@@ -23,7 +23,7 @@ from fraudstream.decode import Decoder
 from fraudstream.errors import FraudstreamError
 from fraudstream.files import Rejects, read
 from fraudstream.logs import printable
-from fraudstream.model import artifact, tables
+from fraudstream.model import artifact, packing, tables
 from fraudstream.producer.replay import Shape, replay
 from fraudstream.rules import load_rules, render
 from fraudstream.schema import FIELDS, KINDS
@@ -170,13 +170,13 @@ RISKS = TREES.risk(ROWS)
 def _archive(data: bytes) -> None:
     """A packed model: the one that was packed, or a sentence."""
     with suppress(FraudstreamError):
-        model = artifact.unpack(data, "fuzz")
+        model = packing.unpack(data, "fuzz")
         assert np.array_equal(model.risk(ROWS), RISKS)
 
 
 def _trees(data: bytes) -> None:
     """Tree tables under checksums that fit: they score within bounds, or a sentence."""
-    content = {**artifact.unpack_files(PACKED, "seed"), artifact.TREES: data}
+    content = {**packing.unpack_files(PACKED, "seed"), artifact.TREES: data}
     sums = "".join(f"{artifact._sha256(content[n])}  {n}\n" for n in content if n != artifact.SUMS)
     with suppress(FraudstreamError):
         risk = artifact.opened({**content, artifact.SUMS: sums.encode()}, "fuzz").risk(ROWS)
@@ -185,7 +185,7 @@ def _trees(data: bytes) -> None:
 
 def _manifest(data: bytes) -> None:
     """A manifest under checksums that fit."""
-    content = {**artifact.unpack_files(PACKED, "seed"), artifact.MANIFEST: data}
+    content = {**packing.unpack_files(PACKED, "seed"), artifact.MANIFEST: data}
     sums = "".join(f"{artifact._sha256(content[n])}  {n}\n" for n in content if n != artifact.SUMS)
     with suppress(FraudstreamError):
         model = artifact.opened({**content, artifact.SUMS: sums.encode()}, "fuzz")
@@ -271,8 +271,8 @@ TARGETS: dict[str, Target] = {
         (b"&a", b"*a", b"!!python/object:os.system", b"|\n", b">\n", b"{", b"}", b"\\x1b", b'"', b"'", b"? ", b"- ", b"\t", b"\xe2\x80\xa8", b"{{", b"{amount:", b"---\n"),
     ),
     "archive": Target(_archive, [PACKED], (b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06", b"PK\x06\x06", b"../", b"\xff\xff\xff\xff")),
-    "trees": Target(_trees, [artifact.unpack_files(PACKED, "seed")[artifact.TREES]], (b"PAR1", b"\xff\xff\xff\x7f", b"fraudstream")),
-    "manifest": Target(_manifest, [artifact.unpack_files(PACKED, "seed")[artifact.MANIFEST]], (*_JSON, b"NaN", b"Infinity")),
+    "trees": Target(_trees, [packing.unpack_files(PACKED, "seed")[artifact.TREES]], (b"PAR1", b"\xff\xff\xff\x7f", b"fraudstream")),
+    "manifest": Target(_manifest, [packing.unpack_files(PACKED, "seed")[artifact.MANIFEST]], (*_JSON, b"NaN", b"Infinity")),
     "settings": Target(
         _settings,
         [b"\x00\x01=x\n\x00\x05=SASL_SSL\n\x00\x06=SCRAM-SHA-256\n\x00\x07=me", b"\x00\x10=5432\n\x00\x04={}"],

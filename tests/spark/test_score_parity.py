@@ -14,7 +14,7 @@ from pyspark.sql import functions as F  # noqa: N812 - Spark's own custom
 from feature_world import world
 from fraudstream.features.definitions import FEATURES
 from fraudstream.features.profiles import combine, fold, fold_labels
-from fraudstream.model import artifact
+from fraudstream.model import artifact, packing
 from fraudstream.model.dataset import dataset
 from fraudstream.model.scoring import Scorer
 from fraudstream.rules import Rule
@@ -31,7 +31,7 @@ def model() -> artifact.Model:
     middle = np.median(values, axis=0)
     splits = [(name, float(middle[i]), -0.1 - i / 100, 0.2 - i / 90) for i, name in enumerate(FEATURES)]
     _, archive = packed("v", ensemble(*splits), label_delay_days=7)
-    return artifact.unpack(archive, "v")
+    return packing.unpack(archive, "v")
 
 
 @pytest.fixture(scope="module")

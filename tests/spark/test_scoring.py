@@ -19,7 +19,8 @@ from fraudstream.features.definitions import FEATURES
 from fraudstream.features.feature import LAST_AT
 from fraudstream.features.training import view
 from fraudstream.model.algorithms import IsolationForestEstimator
-from fraudstream.model.artifact import Model, files_of, opened, unpack
+from fraudstream.model.artifact import Model, files_of, opened
+from fraudstream.model.packing import unpack
 from fraudstream.rules import Rule, features_read
 from fraudstream.spark.scorer import CONF
 from fraudstream.spark.scoring import Profiles, Scoring

@@ -15,7 +15,7 @@ from feature_world import world
 from fraudstream.errors import StreamError
 from fraudstream.features.definitions import FEATURES
 from fraudstream.features.profiles import combine, fold, fold_labels
-from fraudstream.model import artifact
+from fraudstream.model import artifact, packing
 from fraudstream.model.algorithms import IsolationForestEstimator
 from fraudstream.model.artifact import Model
 from fraudstream.model.dataset import dataset
@@ -58,7 +58,7 @@ def model_of_everything() -> Model:
         (n, float(m), -0.1 - i / 100, 0.2 - i / 90)
         for i, (n, m) in enumerate(zip(FEATURES, np.median(values, axis=0), strict=True))
     ]
-    return artifact.unpack(packed("v", ensemble(*splits), label_delay_days=7)[1], "v")
+    return packing.unpack(packed("v", ensemble(*splits), label_delay_days=7)[1], "v")
 
 
 def messages(spark: "SparkSession", rows: pa.Table) -> "DataFrame":

@@ -14,8 +14,9 @@ import psycopg
 import pytest
 
 from fraudstream.errors import DatabaseError, InputError
-from fraudstream.model import artifact
-from fraudstream.model.algorithms import TreeEstimator, candidates
+from fraudstream.model import artifact, packing
+from fraudstream.model.algorithms import TreeEstimator
+from fraudstream.model.candidates import candidates
 from fraudstream.settings import PostgresSettings, Settings
 from fraudstream.store import registry
 from fraudstream.store.connection import connect
@@ -163,7 +164,7 @@ def packed(version: str) -> tuple[dict[str, Any], bytes]:
         version, algorithm="random_forest", format=artifact.FORMAT, features=["amount"], threshold=0.5
     )
     files = artifact.files_of(given, estimator, estimator.ensemble())
-    return given, artifact.pack(files)
+    return given, packing.pack(files)
 
 
 def test_the_program_lists_promotes_rolls_back_and_exports(
@@ -186,7 +187,7 @@ def test_the_program_lists_promotes_rolls_back_and_exports(
     assert exported["files"] == sorted(path.name for path in (tmp_path / "model").iterdir())
     model = artifact.read(tmp_path / "model")
     assert (
-        artifact.pack({**model.files, artifact.SUMS: (tmp_path / "model" / artifact.SUMS).read_bytes()})
+        packing.pack({**model.files, artifact.SUMS: (tmp_path / "model" / artifact.SUMS).read_bytes()})
         == (registry.load(settings.postgres, "1")[1])
     )
 
@@ -218,4 +219,4 @@ def test_an_archive_that_would_write_elsewhere_is_not_opened() -> None:
     with zipfile.ZipFile(sink, "w") as archive:
         archive.writestr("../escape", b"")
     with pytest.raises(InputError, match="outside its own directory"):
-        artifact.unpack_files(sink.getvalue(), "model x")
+        packing.unpack_files(sink.getvalue(), "model x")

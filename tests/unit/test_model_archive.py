@@ -17,17 +17,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fraudstream.errors import FraudstreamError, InputError
-from fraudstream.model import artifact
+from fraudstream.model import artifact, packing
 from model_world import ensemble, packed
 
 TREES = ensemble(("amount_to_user_mean", 5.0, -1.0, 3.0), ("user_count_10m", 3.0, 0.0, 1.0))
 PACKED = packed("m-1", TREES)[1]
 ROWS = np.array([[1.0, 1.0], [7.0, 1.0], [7.0, 9.0]])
-RISKS = artifact.unpack(PACKED, "here").risk(ROWS)
+RISKS = packing.unpack(PACKED, "here").risk(ROWS)
 
 
 def files() -> dict[str, bytes]:
-    return artifact.unpack_files(PACKED, "here")
+    return packing.unpack_files(PACKED, "here")
 
 
 def sealed(changed: dict[str, bytes]) -> dict[str, bytes]:
@@ -54,9 +54,9 @@ def stored(archive: zipfile.ZipFile, content: dict[str, bytes]) -> None:
 )
 def test_a_name_that_leaves_the_directory_is_refused(name: str, tmp_path: Path) -> None:
     changed = sealed({**files(), name: b"gone astray"})
-    for content in (zipped(lambda archive: stored(archive, changed)), artifact.pack(changed)):
+    for content in (zipped(lambda archive: stored(archive, changed)), packing.pack(changed)):
         with pytest.raises(InputError, match=r"outside its own directory|no packed model"):
-            artifact.unpack_files(content, "here")
+            packing.unpack_files(content, "here")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -71,7 +71,7 @@ def test_a_link_in_an_archive_is_a_file_like_any_other() -> None:
         archive.writestr(link, "/etc/passwd")
 
     with pytest.raises(InputError, match=r"trees.parquet of here was altered"):
-        artifact.unpack(zipped(write), "here")
+        packing.unpack(zipped(write), "here")
 
 
 def test_a_link_in_a_directory_leads_to_a_file_or_to_nothing(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_the_same_name_twice_is_refused() -> None:
             stored(archive, {artifact.TREES: content[artifact.TREES]})
 
     with pytest.raises(InputError, match="holds a file twice"):
-        artifact.unpack(zipped(write), "here")
+        packing.unpack(zipped(write), "here")
 
 
 def test_a_compressed_archive_is_refused_before_it_is_unpacked() -> None:
@@ -113,7 +113,7 @@ def test_a_compressed_archive_is_refused_before_it_is_unpacked() -> None:
     bomb = zipped(write)
     assert len(bomb) < 100_000
     with pytest.raises(InputError, match="no packed model"):
-        artifact.unpack(bomb, "here")
+        packing.unpack(bomb, "here")
 
 
 def test_a_file_that_claims_more_bytes_than_the_archive_has_is_refused() -> None:
@@ -121,13 +121,13 @@ def test_a_file_that_claims_more_bytes_than_the_archive_has_is_refused() -> None
     at = PACKED.rindex(b"PK\x01\x02")
     claimed = PACKED[: at + 20] + b"\xff\xff\xff\x7f" * 2 + PACKED[at + 28 :]
     with pytest.raises(InputError, match="no packed model"):
-        artifact.unpack(claimed, "here")
+        packing.unpack(claimed, "here")
 
 
 def test_an_encrypted_archive_is_refused() -> None:
     at = PACKED.index(b"PK\x01\x02")
     with pytest.raises(InputError, match="no packed model"):
-        artifact.unpack(PACKED[: at + 8] + b"\x01" + PACKED[at + 9 :], "here")
+        packing.unpack(PACKED[: at + 8] + b"\x01" + PACKED[at + 9 :], "here")
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_an_archive_with_altered_bytes_is_refused_or_is_the_same_model(data: st.
         length = data.draw(st.integers(0, 8))
         content[at : at + length] = data.draw(st.binary(max_size=8))
     with suppress(FraudstreamError):
-        model = artifact.unpack(bytes(content), "here")
+        model = packing.unpack(bytes(content), "here")
         assert np.array_equal(model.risk(ROWS), RISKS)
 
 

@@ -17,7 +17,7 @@ import pytest
 from fraudstream.cli.main import run
 from fraudstream.errors import ExitCode, InputError
 from fraudstream.features.training import view
-from fraudstream.model import algorithms, artifact
+from fraudstream.model import artifact, candidates, packing
 from fraudstream.model.tables import read_transactions
 from fraudstream.model.training import Request, train
 
@@ -67,8 +67,8 @@ def features(rows: pa.Table, names: tuple[str, ...]) -> Any:
 def small_grids() -> Iterator[None]:
     """The same algorithms with fewer trees: these tests ask what is learnt from, not how well."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(algorithms.GRID, "gradient_boosting", ({"max_iter": 40}, {"max_iter": 60}))
-        patch.setitem(algorithms.GRID, "random_forest", ({"n_estimators": 20}, {"n_estimators": 30}))
+        patch.setitem(candidates.GRID, "gradient_boosting", ({"max_iter": 40}, {"max_iter": 60}))
+        patch.setitem(candidates.GRID, "random_forest", ({"n_estimators": 20}, {"n_estimators": 30}))
         yield
 
 
@@ -289,11 +289,11 @@ def test_a_model_with_features_of_another_program_is_refused(model: Path) -> Non
 
 def test_a_packed_model_opens_as_the_same_model(model: Path) -> None:
     files = {path.name: path.read_bytes() for path in model.iterdir()}
-    packed = artifact.pack(files)
-    assert packed == artifact.pack(dict(reversed(files.items())))
-    assert artifact.unpack(packed, "registry").manifest == artifact.read(model).manifest
+    packed = packing.pack(files)
+    assert packed == packing.pack(dict(reversed(files.items())))
+    assert packing.unpack(packed, "registry").manifest == artifact.read(model).manifest
     with pytest.raises(InputError, match="no packed model"):
-        artifact.unpack(packed[:100], "registry")
+        packing.unpack(packed[:100], "registry")
 
 
 def test_a_new_model_replaces_the_old_one_whole(model: Path, rows: pa.Table, tmp_path: Path) -> None:

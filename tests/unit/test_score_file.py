@@ -23,7 +23,7 @@ from feature_world import world
 from fraudstream.cli.main import run
 from fraudstream.decision import FIELDS, DecisionDecoder
 from fraudstream.errors import ExitCode
-from fraudstream.model import artifact
+from fraudstream.model import artifact, packing
 from fraudstream.model.dataset import dataset
 from fraudstream.model.tables import read_transactions
 from model_world import ensemble, packed
@@ -49,7 +49,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def written(directory: Path, manifest: dict[str, Any], archive: bytes) -> Path:
-    artifact.write(artifact.unpack_files(archive, str(manifest["version"])), directory)
+    artifact.write(packing.unpack_files(archive, str(manifest["version"])), directory)
     return directory
 
 

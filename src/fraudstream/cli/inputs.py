@@ -25,7 +25,7 @@ Map = Annotated[
 
 def open_model(model: str | None) -> "Model":
     """A model from a directory, or from the registry by its version; None is the champion."""
-    from fraudstream.model import artifact
+    from fraudstream.model import artifact, packing
 
     if model is not None and (Path(model).is_dir() or os.sep in model):
         return artifact.read(Path(model))
@@ -33,7 +33,7 @@ def open_model(model: str | None) -> "Model":
     from fraudstream.store import registry
 
     found, packed = registry.load(load().postgres, model)
-    return artifact.unpack(packed, f"model {found.version} in the registry")
+    return packing.unpack(packed, f"model {found.version} in the registry")
 
 
 def transactions(data: Path | None, mapping: list[str] | None) -> tuple["pa.Table", dict[str, Any]]:

@@ -71,13 +71,13 @@ def show(version: Champion = None, as_json: Json = False) -> None:
 @group.command()
 def promote(version: Version, as_json: Json = False) -> None:
     """Make a model the champion, the one that scores; the one before can be rolled back to."""
-    from fraudstream.model import artifact
+    from fraudstream.model import packing
     from fraudstream.store import registry
 
     postgres = _postgres()
     # One that was altered, or that this program cannot use, must not reach the stream.
     model, packed = registry.load(postgres, version)
-    artifact.unpack(packed, f"model {model.version}")
+    packing.unpack(packed, f"model {model.version}")
     _report(registry.promote(postgres, version), as_json=as_json)
 
 
@@ -96,11 +96,11 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write a model as files: manifest, tree tables, estimator and their checksums."""
-    from fraudstream.model import artifact
+    from fraudstream.model import artifact, packing
     from fraudstream.store import registry
 
     model, packed = registry.load(_postgres(), version)
-    files = artifact.unpack_files(packed, f"model {model.version}")
+    files = packing.unpack_files(packed, f"model {model.version}")
     artifact.write(files, output)
     if as_json:
         print_document(_summary(model) | {"output": str(output), "files": sorted(files)})

@@ -109,14 +109,14 @@ def _path(file: Path | None, settings: "Settings") -> Path:
 
 
 def _champion(postgres: "PostgresSettings") -> "Model | None":
-    from fraudstream.model import artifact
+    from fraudstream.model import packing
     from fraudstream.store import registry
 
     champion = registry.champion(postgres)
     if champion is None:
         return None
     _, packed = registry.load(postgres, champion.version)
-    return artifact.unpack(packed, f"model {champion.version} in the registry")
+    return packing.unpack(packed, f"model {champion.version} in the registry")
 
 
 def _show(document: dict[str, Any], rules: "tuple[Rule, ...]") -> None:

@@ -83,12 +83,12 @@ def train(
 
 
 def _register(trained: "Trained") -> None:
-    from fraudstream.model import artifact
+    from fraudstream.model import packing
     from fraudstream.settings import load
     from fraudstream.store import registry
 
     postgres = load().postgres
-    model = registry.register(postgres, trained.report, artifact.pack(trained.files))
+    model = registry.register(postgres, trained.report, packing.pack(trained.files))
     if registry.champion(postgres) is None:
         registry.promote(postgres, model.version)
         log.info("model %s is registered and, as the first one, champion", model.version)

@@ -205,12 +205,12 @@ def _learn(settings: Settings, watcher: Watcher) -> "Registered":
     if champion is not None:
         return champion
     with watcher.step("A model learns, and is judged on later days than it learnt from", 15):
-        from fraudstream.model import artifact, training
+        from fraudstream.model import packing, training
 
         rows = queries.transactions(settings.postgres)
         request = training.Request("gradient_boosting", alert_rate=ALERT_RATE, parameters=QUICK)
         trained = training.train(rows, request, {"database": settings.postgres.database})
-        made = registry.register(settings.postgres, trained.report, artifact.pack(trained.files))
+        made = registry.register(settings.postgres, trained.report, packing.pack(trained.files))
         return registry.promote(settings.postgres, made.version)
 
 
@@ -227,13 +227,13 @@ class _Live:
     @contextmanager
     def running(self, watcher: Watcher) -> Iterator[None]:
         """Everything runs inside; one that fails stops the others, and its error is raised at the end."""
-        from fraudstream.model import artifact
+        from fraudstream.model import packing
         from fraudstream.spark.relay import Mode
         from fraudstream.spark.run import consume
         from fraudstream.spark.scorer import Scorer
 
         registered, packed = registry.load(self._settings.postgres)
-        model = artifact.unpack(packed, f"model {registered.version}")
+        model = packing.unpack(packed, f"model {registered.version}")
         scorer = Scorer(self._spark, self._settings, Mode.REALTIME, model)
         with ThreadPoolExecutor(3) as pool:
             scoring = pool.submit(scorer.run, self._stop)

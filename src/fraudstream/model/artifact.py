@@ -14,11 +14,8 @@ import io
 import json
 import math
 import os
-import re
 import shutil
-import struct
 import tempfile
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,8 +37,6 @@ if TYPE_CHECKING:
 
 MANIFEST, TREES, ESTIMATOR, SUMS = "manifest.json", "trees.parquet", "estimator.joblib", "SHA256SUMS"
 CURVE = "curve.png"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-"""Of a file in a model: nothing that a file system could take for a place."""
 FORMAT = 1
 """Raised when a reader of before could not read the files of after."""
 MOST_BYTES = 2**31
@@ -317,46 +312,3 @@ def read(directory: Path) -> Model:
     except OSError as error:
         raise InputError(f"{directory} cannot be read: {error}.", hint="Check the path.") from None
     return opened(files, str(directory))
-
-
-def pack(files: Mapping[str, bytes]) -> bytes:
-    """The files as one zip archive, the same bytes for the same files: for a registry that keeps one value."""
-    sink = io.BytesIO()
-    with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:
-        for name in sorted(files):
-            archive.writestr(zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), files[name])
-    return sink.getvalue()
-
-
-def unpack(packed: bytes, source: str) -> Model:
-    """The model of such an archive. Raises InputError as `opened` does, and where it is no archive."""
-    return opened(_unzip(packed, source), source)
-
-
-def unpack_files(packed: bytes, source: str) -> dict[str, bytes]:
-    """The files of such an archive, checksums included, for `write`. Raises as `unpack`."""
-    files = _unzip(packed, source)
-    opened(files, source)
-    return files
-
-
-def _unzip(packed: bytes, source: str) -> dict[str, bytes]:
-    """The files of an archive that `pack` could have written; nothing is extracted, so no link is followed."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(packed)) as archive:
-            entries = archive.infolist()
-            names = [entry.filename for entry in entries]
-            if not all(map(_NAME.fullmatch, names)):
-                raise InputError(f"{source} holds files outside its own directory; it was not opened.")
-            if len(set(names)) < len(names):
-                raise InputError(f"{source} holds a file twice; it was not opened.")
-            # Stored as they are, files have no more bytes than their archive: a small one cannot fill the memory.
-            stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
-            if not stored or sum(entry.file_size for entry in entries) > len(packed):
-                raise InputError(
-                    f"{source} is no packed model: its files are compressed, or larger than itself.",
-                    hint="Train the model again.",
-                )
-            return {name: archive.read(name) for name in names}
-    except (zipfile.BadZipFile, RuntimeError, EOFError, ValueError, struct.error) as error:
-        raise InputError(f"{source} is no packed model: {error}.", hint="Train the model again.") from None

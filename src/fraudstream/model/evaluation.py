@@ -10,7 +10,8 @@ import numpy as np
 from fraudstream.errors import FraudstreamError, InputError
 from fraudstream.logs import get_logger
 from fraudstream.model import metrics
-from fraudstream.model.algorithms import Candidate, Estimator
+from fraudstream.model.algorithms import Estimator
+from fraudstream.model.candidates import Candidate
 from fraudstream.model.dataset import Dataset
 from fraudstream.model.folds import DAY, Fold
 

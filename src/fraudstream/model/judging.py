@@ -11,9 +11,9 @@ import pyarrow as pa
 from fraudstream.errors import InputError
 from fraudstream.model import evaluation, reporting
 from fraudstream.model.artifact import Model
+from fraudstream.model.columns import RISK
 from fraudstream.model.dataset import Dataset, dataset
 from fraudstream.model.folds import DAY, WINDOW_DAYS, Fold, plan
-from fraudstream.model.tables import RISK
 
 
 def judge_model(model: Model, rows: pa.Table) -> dict[str, Any]:

@@ -13,8 +13,9 @@ import pyarrow as pa
 from fraudstream.errors import InputError
 from fraudstream.features.definitions import available
 from fraudstream.logs import get_logger
-from fraudstream.model import algorithms, artifact, evaluation, metrics, reporting
-from fraudstream.model.algorithms import BUILT_IN, Candidate, Estimator, TreeEstimator
+from fraudstream.model import algorithms, artifact, candidates, evaluation, metrics, reporting
+from fraudstream.model.algorithms import Estimator, TreeEstimator
+from fraudstream.model.candidates import BUILT_IN, Candidate
 from fraudstream.model.curve import draw
 from fraudstream.model.dataset import Dataset, dataset
 from fraudstream.model.evaluation import Judged
@@ -119,11 +120,11 @@ def _prepared(rows: pa.Table, request: Request) -> tuple[Dataset, list[str]]:
     names = request.features
     if names is None and request.algorithm == "isolation_forest" and rows.num_rows:
         # The label-free forest takes few; working out the others would only take time.
-        names = algorithms.candidates("isolation_forest", available(rows))[0].features
+        names = candidates.candidates("isolation_forest", available(rows))[0].features
     elif names is not None and rows.num_rows:
         missing = [name for name in names if name not in available(rows)]
         if missing:
-            algorithms.candidates(
+            candidates.candidates(
                 "isolation_forest", names
             ) if request.algorithm == "isolation_forest" else None
             raise InputError(
@@ -146,7 +147,7 @@ def _prepared(rows: pa.Table, request: Request) -> tuple[Dataset, list[str]]:
 
 
 def _candidates(algorithm: str, data: Dataset, request: Request) -> tuple[Candidate, ...]:
-    found = algorithms.candidates(
+    found = candidates.candidates(
         algorithm, data.names, chosen=request.features is not None, parameters=request.parameters
     )
     if not found[0].features:
@@ -184,13 +185,13 @@ def _judged(data: Dataset, folds: Plan, chosen: Candidate, request: Request) -> 
     """The test windows, once: the chosen way, the label-free one beside a labelled one, and the baselines."""
     if not folds.possible or not data.fraud.any():
         return {}
-    candidates = {chosen.algorithm: chosen}
+    judged = {chosen.algorithm: chosen}
     if chosen.uses_labels:
-        free = algorithms.candidates("isolation_forest", data.names)[0]
+        free = candidates.candidates("isolation_forest", data.names)[0]
         if free.features:
-            candidates[free.algorithm] = free
+            judged[free.algorithm] = free
     results = {}
-    for name, candidate in candidates.items():
+    for name, candidate in judged.items():
         log.info(
             "judging %s on %d test windows of %d days", candidate.name, len(folds.test), folds.window_days
         )

@@ -15,7 +15,7 @@ from typing import Final
 from fraudstream.errors import DatabaseError, FraudstreamError, InputError
 from fraudstream.kafka import Topic
 from fraudstream.logs import get_logger
-from fraudstream.model import artifact
+from fraudstream.model import packing
 from fraudstream.model.artifact import Model
 from fraudstream.settings import PostgresSettings
 from fraudstream.spark.relay import Basis
@@ -45,7 +45,7 @@ class Standing:
 def load_champion(postgres: PostgresSettings) -> Model:
     """The model that scores. Raises InputError where there is none, or where it is not for this program."""
     registered, packed = registry.load(postgres)
-    return artifact.unpack(packed, f"model {registered.version}")
+    return packing.unpack(packed, f"model {registered.version}")
 
 
 class Keeper:

@@ -9,7 +9,7 @@ import numpy as np
 import psycopg
 
 from fraudstream.errors import DatabaseError, InputError
-from fraudstream.model import artifact
+from fraudstream.model import artifact, packing
 from fraudstream.model.reasons import Explainer
 from fraudstream.store import registry
 
@@ -43,7 +43,7 @@ def known_model(cursor: Cursor, version: str) -> KnownModel:
     if key not in _known:
         try:
             registered, packed = registry.load_on(cursor.connection, version)
-            _known[key] = _read(registered.manifest, artifact.unpack(packed, f"Model {version}"))
+            _known[key] = _read(registered.manifest, packing.unpack(packed, f"Model {version}"))
         except (InputError, DatabaseError) as error:
             return KnownModel(Explainer(version, trouble=f"no reasons: {error.message}"))
         if len(_known) > KEPT:

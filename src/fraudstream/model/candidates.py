@@ -1,0 +1,137 @@
+"""Which estimators there are to choose from: the built-in ones with their hyperparameters, and those of other packages."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from typing import Any
+
+from fraudstream.errors import FraudstreamError, InputError
+from fraudstream.features.definitions import FEATURES, SEED
+from fraudstream.model.algorithms import (
+    LABEL_FREE,
+    Estimator,
+    GradientBoostingEstimator,
+    IsolationForestEstimator,
+    RandomForestEstimator,
+)
+
+GROUP = "fraudstream.estimators"
+"""Entry points of this group are estimators: a name, and what makes a fresh one when called with nothing."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One algorithm with one set of hyperparameters, ready to make fresh estimators."""
+
+    algorithm: str
+    parameters: dict[str, Any]
+    uses_labels: bool
+    features: tuple[str, ...]
+    make: Callable[[], Estimator] = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """Algorithm and parameters, for reports."""
+        inside = ", ".join(f"{name}={value}" for name, value in self.parameters.items())
+        return f"{self.algorithm}({inside})"
+
+
+GRID: dict[str, tuple[dict[str, Any], ...]] = {
+    # One only: without labels there is nothing to choose by.
+    "isolation_forest": ({},),
+    "gradient_boosting": (
+        {"learning_rate": 0.05, "max_iter": 500, "l2_regularization": 5.0},
+        {"learning_rate": 0.03, "max_iter": 300, "l2_regularization": 20.0},
+    ),
+    "random_forest": ({"max_depth": 12, "min_samples_leaf": 10},),
+}
+_CLASSES: dict[str, Callable[..., Estimator]] = {
+    "isolation_forest": IsolationForestEstimator,
+    "gradient_boosting": GradientBoostingEstimator,
+    "random_forest": RandomForestEstimator,
+}
+BUILT_IN = tuple(GRID)
+SEED_PARAMETERS: dict[str, Any] = {
+    "n_estimators": 100,
+    "max_samples": 256,
+    "contamination": 0.1,
+    "random_state": 42,
+    "one_sided": False,
+}
+"""The seed system's isolation forest; 256 is what scikit-learn's `auto` gives from 256 rows on."""
+
+
+def candidates(
+    algorithm: str,
+    features: Sequence[str],
+    *,
+    chosen: bool = False,
+    parameters: dict[str, Any] | None = None,
+) -> tuple[Candidate, ...]:
+    """The candidates of an algorithm, over those of `features` that it takes.
+
+    `chosen` says that the user named the features: then all are taken, and it is an error if one cannot be.
+    `parameters` are hyperparameters of a built-in one, to take instead of its grid's.
+    Raises InputError for an unknown algorithm, or features that it cannot use.
+    """
+    if algorithm in GRID:
+        taken, grid = tuple(features), GRID[algorithm]
+        if algorithm == "isolation_forest":
+            taken = _label_free(features, chosen=chosen)
+            grid = (SEED_PARAMETERS,) if chosen and tuple(features) == SEED else grid
+        return tuple(_built_in(algorithm, one, taken) for one in ((parameters,) if parameters else grid))
+    factory = registered(algorithm)
+    labels = bool(getattr(factory, "uses_labels", True))
+    if not labels:
+        features = tuple(f for f in features if f not in FEATURES or not FEATURES[f].uses_labels)
+    return (Candidate(algorithm, {}, labels, tuple(features), factory),)
+
+
+def _label_free(features: Sequence[str], *, chosen: bool) -> tuple[str, ...]:
+    if not chosen:
+        return tuple(f for f in features if f in LABEL_FREE)
+    labelled = [f for f in features if f in FEATURES and FEATURES[f].uses_labels]
+    if labelled:
+        raise InputError(
+            f"isolation_forest is label-free and cannot take {', '.join(labelled)}.",
+            hint="Leave them out, or choose gradient_boosting or random_forest.",
+        )
+    return tuple(features)
+
+
+def _built_in(algorithm: str, parameters: dict[str, Any], features: tuple[str, ...]) -> Candidate:
+    make = _CLASSES[algorithm]
+    return Candidate(
+        algorithm,
+        parameters,
+        algorithm != "isolation_forest",
+        features,
+        lambda: make(features, **parameters),
+    )
+
+
+def registered(name: str) -> Callable[[], Estimator]:
+    """What makes an estimator of the user's own. Raises InputError where none of that name is installed or it fails."""
+    found = entry_points(group=GROUP)
+    if name not in found.names:
+        known = ", ".join(("auto", *BUILT_IN, *sorted(found.names)))
+        raise InputError(
+            f"There is no algorithm {name}.",
+            hint=f"There are: {known}. One of your own is an entry point of the group {GROUP}; see docs/model.md.",
+        )
+    try:
+        factory: Callable[[], Estimator] = found[name].load()
+        estimator = factory()
+    except FraudstreamError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"The estimator {name} ({found[name].value}) cannot be made: {type(error).__name__}: {error}",
+            hint="It is called with no arguments and must give an object with fit(X, y) and risk(X).",
+        ) from error
+    if not isinstance(estimator, Estimator):
+        raise InputError(
+            f"The estimator {name} ({found[name].value}) has no fit(X, y) and risk(X).",
+            hint="docs/model.md shows one.",
+        )
+    return factory
