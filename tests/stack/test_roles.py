@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import sql
-from psycopg.errors import InsufficientPrivilege
+from psycopg.errors import CheckViolation, InsufficientPrivilege
 
 from fraudstream.schema import PERSONAL
 from fraudstream.settings import PostgresSettings, Settings
@@ -65,6 +65,12 @@ class Member:
             finally:
                 connection.rollback()
         return False
+
+    def adds(self, values: str) -> None:
+        """Write labels (transaction_id, is_fraud, labelled_at, labelled_by)."""
+        with connect(self.postgres) as connection:
+            statement = f"insert into shop.labels (transaction_id, is_fraud, labelled_at, labelled_by) {values}"
+            connection.execute(statement.encode())
 
     def _reach(self) -> dict[str, Any]:
         assert self.postgres.password_file is not None
@@ -184,9 +190,27 @@ def test_a_reviewer_adds_labels_and_cannot_take_one_back(member: Callable[[str],
     assert not reviewer.refused(
         "insert into shop.labels (transaction_id, is_fraud, labelled_by) values ('t', true, 'me')"
     )
+    assert reviewer.refused("insert into shop.labels (transaction_id, is_fraud, recorded_by) values ('t', true, 'me')")
     assert reviewer.refused("insert into shop.scores default values")
     assert reviewer.refused("select email from shop.transactions")
     assert reviewer.rows("select count(*) from shop.alert_reviews") == [(0,)]
+
+
+def test_a_label_is_corrected_by_a_later_one_and_names_its_login_whatever_it_says(
+    settings: Settings, run: Run, member: Callable[[str], Member]
+) -> None:
+    """The latest counts, so a label of the future would count for ever; its author may call himself anything."""
+    reviewer = member("reviewer")
+    reviewer.adds("values ('t', false, now() - interval '1 day', 'the.boss')")
+    with pytest.raises(CheckViolation, match="labels_not_of_the_future"):
+        reviewer.adds("values ('t', false, '2999-01-01', 'the.boss')")
+    assert run("label", "t", "--fraud", "--by", "me").returncode == 0
+    said = feedback.said(settings.postgres, "t")
+    assert [(label.is_fraud, label.labelled_by) for label in said] == [(False, "the.boss"), (True, "me")]
+    assert reviewer.rows("select recorded_by from shop.labels order by labelled_at") == [
+        (reviewer.postgres.user,),
+        (settings.postgres.user,),
+    ]
 
 
 def test_applying_the_roles_again_takes_away_what_was_given_by_hand(

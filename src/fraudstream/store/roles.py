@@ -74,7 +74,7 @@ ROLES: tuple[Role, ...] = (
     Role(
         REVIEWER,
         "a reader who adds labels",
-        # Neither when it was folded, which the stream keeps, nor its number.
+        # Neither when it was folded, which the stream keeps, nor its number, nor the login that wrote it.
         {
             "labels": {"insert": ("transaction_id", "is_fraud", "labelled_at", "labelled_by", "note")},
             "label_files": {"insert": None},

@@ -149,6 +149,14 @@ labels = Table(
     Column("labelled_by", Text),
     Column("note", Text),
     Column("folded_at", DateTime(timezone=True), comment="When it was folded into the profiles."),
+    Column(
+        "recorded_by",
+        Text,
+        server_default=text("session_user"),
+        comment="The login that wrote it, as the database knows it.",
+    ),
+    # The latest counts: one of the future could never be corrected.
+    CheckConstraint("labelled_at <= now()", name="labels_not_of_the_future"),
     Index("labels_transaction_id", "transaction_id"),
     Index("labels_waiting", "labelled_at", postgresql_where=text("folded_at is null")),
 )
