@@ -9,6 +9,8 @@ from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from fraudstream.features.profiles import pair_key
 from fraudstream.settings import PostgresSettings, Settings
@@ -129,6 +131,51 @@ def test_a_forgotten_customer_is_in_no_table_and_the_others_are_untouched(
         assert query(postgres, "select * from shop.profiles where key = %s", user) == before[user]
     again = json.loads(run("forget", "--user", "u1", "--yes", "--json").stdout)
     assert again["total"] == 0
+
+
+def escaped(letter: str, way: int) -> str:
+    """A character in a JSON text: as `json` writes it with or without ASCII, or as codes with large or small letters."""
+    units = letter.encode("utf-16-be").hex()
+    codes = "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
+    ways = (
+        json.dumps(letter)[1:-1],
+        json.dumps(letter, ensure_ascii=False)[1:-1],
+        codes,
+        codes.upper().replace("U", "u"),
+        "\\/" if letter == "/" else letter if letter not in '\\"' else codes,
+    )
+    return ways[way % len(ways)]
+
+
+NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=12)
+
+
+@given(NAMES, NAMES, st.lists(st.integers(0, 4), min_size=12, max_size=12), st.booleans())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_customer_is_found_in_a_message_however_its_sender_wrote_the_name(
+    postgres: PostgresSettings, name: str, other: str, ways: list[int], cut: bool
+) -> None:
+    def found(text: str) -> bool:
+        held = text.encode()[:-1] if cut else text.encode()
+        return bool(query(postgres, "select encode(%s, 'escape') ~ %s", held, forget.mention(name))[0][0])
+
+    written = "".join(map(escaped, name, ways))
+    assert found(f'{{"user_id": "{written}", "amount": -1}}')
+    if name != other:
+        assert not found(f'{{"user_id": {json.dumps(other)}, "amount": -1}}')
+
+
+def test_a_customer_whose_id_came_as_a_number_is_found_and_nobody_else(postgres: PostgresSettings) -> None:
+    def found(text: str) -> bool:
+        return bool(
+            query(postgres, "select encode(%s, 'escape') ~ %s", text.encode(), forget.mention("4711"))[0][0]
+        )
+
+    assert found('{"user_id": 4711, "full_name": "Jane Doe"}')
+    assert found('{"user_id"\n:4711')
+    assert found('{"us\\u0065r_id":4711}')
+    assert not any(found(f'{{"user_id": {other}}}') for other in (47110, 4711.5, 14711, '"4711x"'))
+    assert not found('{"user_id": 1, "amount": 4711}')
 
 
 def test_a_customer_whose_name_is_full_of_signs_is_forgotten_alone(postgres: PostgresSettings) -> None:

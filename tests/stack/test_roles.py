@@ -69,7 +69,9 @@ class Member:
     def adds(self, values: str) -> None:
         """Write labels (transaction_id, is_fraud, labelled_at, labelled_by)."""
         with connect(self.postgres) as connection:
-            statement = f"insert into shop.labels (transaction_id, is_fraud, labelled_at, labelled_by) {values}"
+            statement = (
+                f"insert into shop.labels (transaction_id, is_fraud, labelled_at, labelled_by) {values}"
+            )
             connection.execute(statement.encode())
 
     def _reach(self) -> dict[str, Any]:
@@ -190,7 +192,9 @@ def test_a_reviewer_adds_labels_and_cannot_take_one_back(member: Callable[[str],
     assert not reviewer.refused(
         "insert into shop.labels (transaction_id, is_fraud, labelled_by) values ('t', true, 'me')"
     )
-    assert reviewer.refused("insert into shop.labels (transaction_id, is_fraud, recorded_by) values ('t', true, 'me')")
+    assert reviewer.refused(
+        "insert into shop.labels (transaction_id, is_fraud, recorded_by) values ('t', true, 'me')"
+    )
     assert reviewer.refused("insert into shop.scores default values")
     assert reviewer.refused("select email from shop.transactions")
     assert reviewer.rows("select count(*) from shop.alert_reviews") == [(0,)]
