@@ -20,7 +20,7 @@ from fraudstream.settings import KafkaSettings, PostgresSettings, Settings
 
 COMMANDS = {
     # The poison goes in beside it; see `faults.Poison`.
-    "produce": ("produce", "--rate", "40", "--users", "500"),
+    "produce": ("produce", "--rate", "40", "--users", "500", "--json"),
     "consume": ("consume", "all"),
     "score": ("score", "--from-beginning"),
 }
@@ -88,12 +88,16 @@ class Road:
         return document
 
     def start(self, name: str) -> None:
-        """Start one of COMMANDS; what it says goes to a file of its name."""
-        with (self.home / f"{name}.log").open("ab") as log:
+        """Start one of COMMANDS; what it says goes to a file of its name, what it prints beside it."""
+        with (self.home / f"{name}.log").open("ab") as log, self.printed(name).open("ab") as printed:
             self.running[name] = subprocess.Popen(
                 [sys.executable, "-m", "fraudstream", *COMMANDS[name]],
-                env=self.environment(), cwd=self.home, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env=self.environment(), cwd=self.home, stdin=subprocess.DEVNULL, stdout=printed, stderr=log,
             )  # fmt: skip
+
+    def printed(self, name: str) -> Path:
+        """What all runs of a command printed on stdout."""
+        return self.home / f"{name}.out"
 
     def supervise(self) -> None:
         """Start again what has ended, as an init system would."""

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from campaign.faults import KINDS
 from campaign.road import COMMANDS, Road
+from campaign.sent import documents
 from campaign.verdict import Verdict, judge
 from fraudstream.kafka import bounds, find_topic
 from fraudstream.settings import KafkaSettings, PostgresSettings, Settings
@@ -49,7 +50,7 @@ def main() -> int:
     began, verdict = time.monotonic(), None
     try:
         done = campaign(road, options.faults, options.seed, options.rest)
-        verdict = judge(road.settings)
+        verdict = judge(road.settings, list(documents(road.printed("produce"))))
     finally:
         road.close(keep=verdict is None or not verdict.ok)
     report = {

@@ -1,6 +1,7 @@
-"""The topics against the tables: what Kafka holds is what was sent, and every table must equal it, id by id."""
+"""What `produce` sent against the topics, and the topics against the tables, id by id."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from confluent_kafka import Consumer, TopicPartition
 
+from campaign.sent import missing
 from fraudstream import kafka
 from fraudstream.decode import Decoder
 from fraudstream.features.catalogue import COUNTERS
@@ -80,18 +82,35 @@ def messages(settings: Settings, name: str) -> list[tuple[int, int, bytes | None
     return sorted(found)
 
 
-def judge(settings: Settings) -> Verdict:
-    """Compare everything. Streams are at rest and have caught up."""
+def judge(settings: Settings, produced: Sequence[dict[str, Any]]) -> Verdict:
+    """Compare everything; `produced` is what runs of `produce` reported. Streams are at rest and have caught up."""
     verdict = Verdict()
     sent = messages(settings, settings.kafka.transactions_topic)
     decoded = Decoder().decode([value for _, _, value in sent])
     rows = decoded.rows.to_pylist()
+    bad = {reject.position for reject in decoded.rejects}
+    places = [partition for at, (partition, _, _) in enumerate(sent) if at not in bad]
+    _sent(verdict, [(p, row["transaction_id"]) for p, row in zip(places, rows, strict=True)], produced)
     _tables(verdict, settings, rows)
     _rejected(verdict, settings, [sent[reject.position] for reject in decoded.rejects])
     _scores(verdict, settings, {row["transaction_id"] for row in rows})
     _sums(verdict, settings)
     _profiles(verdict, settings)
     return verdict
+
+
+def _sent(verdict: Verdict, held: list[tuple[int, str]], produced: Sequence[dict[str, Any]]) -> None:
+    """The topic has every message that was acknowledged: all that `produce` reported, and no gap in what it numbered."""
+    acknowledged = sum(document.get("sent", 0) for document in produced)
+    failed = sum(document.get("failed", 0) for document in produced)
+    verdict.rows["acknowledged to produce"] = acknowledged
+    gone = missing(held, len({partition for partition, _ in held}))
+    if len(gone) > failed:
+        verdict.lost += len(gone)
+        verdict.findings.append(f"the topic lacks {len(gone)} of its numbers, for example {min(gone)}")
+    if len(held) < acknowledged:
+        verdict.lost += acknowledged - len(held)
+        verdict.findings.append(f"the topic holds {len(held)} of {acknowledged} that were acknowledged")
 
 
 def _query(settings: Settings, query: str) -> list[tuple[Any, ...]]:
