@@ -10,6 +10,7 @@ from subprocess import CompletedProcess
 import pytest
 
 from fraudstream.settings import Settings
+from fraudstream.spark.session import COMPILE_ALL
 from fraudstream.store.connection import connect
 from fraudstream.store.migrate import migrate
 from live_scorer import Topics, promote, scorer
@@ -49,6 +50,7 @@ def test_a_cluster_stores_every_message_once_from_its_executors(
     assert secret is not None
     written = [path.read_text(errors="replace") for e in spark_cluster.executors() for path in e.glob("std*")]
     assert written
+    assert sum(COMPILE_ALL in text for text in written) == 2, "each executor compiles what Spark writes"
     assert not any(secret.get_secret_value() in text for text in written)
 
 

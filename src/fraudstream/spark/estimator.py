@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Iterator
-from functools import cache
+from functools import lru_cache
 
 import pandas as pd
 from pyspark.sql import Column
@@ -29,9 +29,9 @@ def risk_of(model: Model) -> Column:
     return risk
 
 
-@cache
+@lru_cache(maxsize=2)
 def _unpickled(pickled: bytes) -> Estimator:
-    """The estimator, once for each worker: a batch of a hundred rows must not unpickle it again."""
+    """The estimator, once for each worker, of now and of the model before: a batch of a hundred rows must not unpickle it again."""
     import joblib
 
     estimator: Estimator = joblib.load(io.BytesIO(pickled))

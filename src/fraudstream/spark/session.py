@@ -134,7 +134,8 @@ def _conf(spark: SparkSettings, jars: Sequence[Path]) -> dict[str, str]:
         "spark.driver.memory": spark.driver_memory,
         **_place(spark),
         "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={LOG_CONFIG.as_uri()} {COMPILE_ALL}",
-        "spark.executor.extraJavaOptions": COMPILE_ALL,
+        # Not `extraJavaOptions`, which a cluster's own spark-defaults.conf may set: these stand before those.
+        "spark.executor.defaultJavaOptions": COMPILE_ALL,
         "spark.ui.enabled": str(spark.ui).lower(),
         "spark.ui.showConsoleProgress": "false",
         "spark.sql.session.timeZone": "UTC",
