@@ -154,6 +154,33 @@ def test_a_transaction_is_explained_whatever_is_known_of_it(postgres: PostgresSe
     assert "neither stored nor scored" in json.loads(unknown.stdout)["error"]["message"]
 
 
+def test_an_explanation_names_payments_that_the_profile_had_not_seen(
+    postgres: PostgresSettings, run: Run
+) -> None:
+    """Profiles are some seconds behind: what the decision did not remember is counted, further back than it is shown."""
+    registry.register(postgres, *packed("m-1", ensemble(("user_device_share", 0.1, 3.0, -1.0))))
+    times = [(START - timedelta(minutes=m)).isoformat() for m in range(12)]
+    same = {"user_id": "u", "device": "iPhone 15"}
+    store(
+        postgres,
+        [messages([message(transaction_id=f"t{n}", timestamp=t, **same) for n, t in enumerate(times)])],
+    )
+    features = {"user_device_share": 0.5 / 19, "user_count_30d": 18.0}
+    decide(postgres, alert("t0", timestamp=times[0], features=features, **same))
+    known = (
+        "Since then known: 11 earlier payments from device iPhone 15 in the 11 minutes before,"
+        " which were not remembered when it was decided."
+    )
+    found = explain(postgres, "t0")
+    assert found.alert is not None
+    assert [reason["sentence"] for reason in found.alert.reasons] == [
+        "no payment from device iPhone 15 among the 18 recent ones remembered of this customer"
+    ]
+    assert (found.hindsight, len(found.history)) == ([known], 8)
+    assert known in " ".join(run("alerts", "explain", "t0").stdout.split())
+    assert json.loads(run("alerts", "explain", "t0", "--json").stdout)["hindsight"] == [known]
+
+
 def test_the_latest_of_contradicting_labels_counts_and_all_are_kept(
     postgres: PostgresSettings, run: Run
 ) -> None:

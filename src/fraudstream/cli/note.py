@@ -71,6 +71,7 @@ def explanation_document(found: "Explanation") -> dict[str, Any]:
         "scored": decision is not None,
         "flagged": found.alert is not None,
         "threshold": found.threshold,
+        "hindsight": found.hindsight,
         "labels": [label_document(said) for said in found.labels],
         "history": [_past_document(past) for past in found.history],
     }
@@ -186,6 +187,8 @@ def show(found: "Explanation") -> None:
         reasons = sentences(found.alert) or ["No reason was worked out for it."]
         console.print(_text("\nWhy it was flagged", "bold"))
         console.print(_numbered(reasons))
+        for said in found.hindsight:
+            console.print(_text(said))
     console.print(_text(f"\n{decided(found)}"))
     if found.history:
         console.print(_text("\nWhat the customer did around it", "bold"))

@@ -13,6 +13,7 @@ from fraudstream.errors import InputError
 from fraudstream.settings import PostgresSettings
 from fraudstream.store import feedback, registry, review
 from fraudstream.store.feedback import Alert, Label, Past
+from fraudstream.store.hindsight import hindsight
 
 BEFORE, AFTER = 60, 20
 """Of the customer's transactions around the alert: a few weeks of a busy one."""
@@ -29,10 +30,10 @@ def show(postgres: PostgresSettings, case: Alert, verdict: Callable[[], None]) -
     labels = feedback.said(postgres, case.transaction_id)
     _head(case, manifest.get("threshold"))
     shell.html(f"<div>{_how_sure(postgres, case, manifest)}</div>")
-    shell.html(reasons(case.reasons))
+    past = feedback.history(postgres, case.user_id, case.timestamp, before=BEFORE, after=AFTER)
+    shell.html(reasons(case.reasons) + _known_since(hindsight(case, past)))
     verdict()
     _facts(case, labels)
-    past = feedback.history(postgres, case.user_id, case.timestamp, before=BEFORE, after=AFTER)
     _history(past, case)
 
 
@@ -97,6 +98,10 @@ def reasons(found: Sequence[Mapping[str, Any]]) -> str:
             f'<div class="fs-reason">{left}<span class="fs-text">{escaped(sentence[:1].upper() + sentence[1:])}</span></div>'
         )
     return f"<div>{''.join(lines)}</div>"
+
+
+def _known_since(said: Sequence[str]) -> str:
+    return "".join(f'<div class="fs-quiet fs-text">{escaped(sentence)}</div>' for sentence in said)
 
 
 def _facts(case: Alert, labels: Sequence[Label]) -> None:

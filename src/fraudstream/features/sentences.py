@@ -18,6 +18,7 @@ from fraudstream.features.phrases import duration, money, named, number, percent
 _SPANS = {"10m": "10 minutes", "1h": "hour", "1d": "day", "7d": "7 days", "30d": "30 days"}
 _PERIODS = ("1d", "7d")
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_NOTHING = "no recent payment of this customer is remembered to compare with"
 Tell = Callable[[float, Payment], str]
 
 
@@ -61,9 +62,9 @@ def _shift(label: str) -> Tell:
 def _idle(value: float, p: Payment) -> str:
     seconds = p.idle_seconds(value)
     if seconds > 0.999 * NEVER_SECONDS:
-        return "first payment of this customer in a year, or ever"
+        return "no payment remembered of this customer, or none for a year"
     if seconds >= DAY:
-        return f"first payment of this customer in {duration(seconds)}"
+        return f"no payment remembered of this customer in the {duration(seconds)} before"
     return f"only {duration(seconds)} after this customer's last payment"
 
 
@@ -97,28 +98,28 @@ def _merchant_z(value: float, p: Payment) -> str:
 
 def _to_max(value: float, p: Payment) -> str:
     if value <= 0 or (p.before is not None and p.before < NEVER):
-        return f"{p.sum} from a customer without recent payments"
+        return f"{p.sum} from a customer of whom no recent payment is remembered"
     before = money(p.amount / value)
     if value > 1:
-        return f"{p.sum} is the largest that this customer ever paid; until now it was {before}"
-    return f"{p.sum} is {percent(value)} of the largest that this customer ever paid, {before}"
+        return f"{p.sum} is the largest remembered of this customer; until now it was {before}"
+    return f"{p.sum} is {percent(value)} of the largest remembered of this customer, {before}"
 
 
 def _device(value: float, p: Payment) -> str:
     device, share = named("device", p.device), p.share(value)
     if share is None:
-        return f"{device}, and no recent payment of this customer to compare with"
+        return f"{device}, and {_NOTHING}"
     if share == 0:
-        return f"first payment from {device}; all of this customer's {_recent(p)} came from others"
+        return f"no payment from {device} among {_recent(p)}"
     return f"{device}: {_of_recent(share, p)} came from it"
 
 
 def _merchant(value: float, p: Payment) -> str:
     share = p.share(value)
     if share is None:
-        return f"{p.merchant}, and no recent payment of this customer to compare with"
+        return f"{p.merchant}, and {_NOTHING}"
     if share == 0:
-        return f"first payment at {p.merchant}; all of this customer's {_recent(p)} were made elsewhere"
+        return f"no payment at {p.merchant} among {_recent(p)}"
     return f"{p.merchant}: {_of_recent(share, p)} were made there"
 
 
@@ -129,8 +130,9 @@ def _of_recent(share: float, p: Payment) -> str:
 
 
 def _recent(p: Payment) -> str:
+    # Not "all": the profile is some seconds behind, and whoever reads this may see the payments that it lacks.
     count = max(whole(p.before or 0.0), 1)
-    return "recent payments" if count == 1 else f"{count:,} recent ones"
+    return f"the {f'{count:,} ' if count > 1 else ''}recent ones remembered of this customer"
 
 
 def _place(p: Payment) -> str:
@@ -149,14 +151,16 @@ def _location(value: float | None, p: Payment) -> str:
         return _place(p)
     share = p.share(value)
     if share is None:
-        return f"{_place(p)}, and no recent payment of this customer to compare with"
+        return f"{_place(p)}, and {_NOTHING}"
     if share == 0:
-        return f"{_place(p)}, never seen there before"
+        return f"{_place(p)}; no payment there among {_recent(p)}"
     return f"{_place(p)}; {_of_recent(share, p)} were made there"
 
 
 def _switch(subject: Callable[[Payment], str], changed: str, same: str) -> Tell:
-    return lambda value, p: f"{subject(p)}; this customer's last payment {changed if value else same}"
+    return lambda value, p: (
+        f"{subject(p)}; the last payment remembered of this customer {changed if value else same}"
+    )
 
 
 def _judged(subject: Callable[[Payment], str], label: str) -> Tell:

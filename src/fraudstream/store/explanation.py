@@ -1,11 +1,12 @@
 """Everything that is known of one transaction, put together for whoever has to judge it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fraudstream.errors import InputError
 from fraudstream.settings import PostgresSettings
 from fraudstream.store import feedback, registry
 from fraudstream.store.feedback import Alert, Label, Past, Score
+from fraudstream.store.hindsight import SEEN, hindsight
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,8 @@ class Explanation:
     """What people said; the last one counts."""
     history: list[Past]
     """What the customer did around it, in order of time; itself among it."""
+    hindsight: list[str] = field(default_factory=list)
+    """What the history knows better than the reasons, in sentences."""
 
     @property
     def decision(self) -> Alert | Score | None:
@@ -52,8 +55,11 @@ def explain(
         )
     decision = alert or score
     threshold = _threshold(postgres, decision.model_version) if decision else None
-    history = feedback.history(postgres, one.user_id, one.timestamp, before=before, after=after)
-    return Explanation(one, alert, score, stored, threshold, labels, history)
+    history = feedback.history(postgres, one.user_id, one.timestamp, before=max(before, SEEN), after=after)
+    later = sum(past.timestamp > one.timestamp for past in history)
+    better = hindsight(alert, history) if alert else []
+    shown = history[max(len(history) - later - before, 0) :]
+    return Explanation(one, alert, score, stored, threshold, labels, shown, better)
 
 
 def _threshold(postgres: PostgresSettings, version: str) -> float | None:

@@ -1,0 +1,86 @@
+"""What a customer's stored history knows better than the profile that an alert was decided from.
+
+Profiles follow the stream by seconds, by minutes of the customers' time where their clock runs fast: a first payment
+from a device may have been the eighth. Looked up where an alert is explained, never where it is stored.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from fraudstream.features.catalogue import DAY
+from fraudstream.features.payment import Payment
+from fraudstream.features.phrases import duration, named, shown
+from fraudstream.store.feedback import Alert, Past
+
+SEEN: Final = 60
+"""Earlier payments that are looked at; those of the minutes before are the newest ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Habit:
+    """What a share says of the customer."""
+
+    share: str
+    field: str
+    """Of the payment."""
+    words: Callable[[str], str]
+
+
+_DEVICE = _Habit("user_device_share", "device", lambda text: f"from {named('device', text)}")
+_PLACE = _Habit("user_location_share", "transaction_location", lambda text: f"in {shown(text)}")
+_MERCHANT = _Habit("user_merchant_share", "merchant_id", lambda text: f"at {named('merchant', text)}")
+_HABITS: Final = {
+    "user_device_share": _DEVICE,
+    "device_switch": _DEVICE,
+    "user_location_share": _PLACE,
+    "location_change": _PLACE,
+    "location_switch": _PLACE,
+    "user_merchant_share": _MERCHANT,
+}
+"""By the feature that is told as a reason."""
+
+
+def hindsight(alert: Alert, history: Sequence[Past]) -> list[str]:
+    """A sentence for each reason of the alert that `history`, of the same customer, knows better.
+
+    Exact though `history` holds only the newest payments: each sentence says how far back it counts.
+    """
+    earlier = [past for past in history if past.timestamp < alert.timestamp]
+    told = {str(reason.get("feature")) for reason in alert.reasons}
+    habits = {habit.field: habit for feature, habit in _HABITS.items() if feature in told}
+    said = [
+        _sentence(alert, habit.words(str(getattr(alert, habit.field))), missed)
+        for habit in habits.values()
+        if (missed := _of_habit(alert, habit, earlier))
+    ]
+    if "user_idle" in told and (missed := _of_pause(alert, earlier)):
+        said.append(_sentence(alert, "of this customer", missed))
+    return said
+
+
+def _of_habit(alert: Alert, habit: _Habit, earlier: Sequence[Past]) -> list[Past]:
+    """Earlier payments with the alert's device, place or merchant, of which the profile held none."""
+    value, text = alert.features.get(habit.share), getattr(alert, habit.field)
+    if value is None or text is None or Payment(alert.amount, alert.features).share(value):
+        return []
+    return [past for past in earlier if getattr(past, habit.field) == text]
+
+
+def _of_pause(alert: Alert, earlier: Sequence[Past]) -> list[Past]:
+    """Payments within a pause of a day or more that the profile saw before the alert."""
+    pause = Payment.idle_seconds(alert.features.get("user_idle", 0.0))
+    if pause < DAY:
+        return []
+    return [past for past in earlier if _seconds(alert, past) < pause - 1]
+
+
+def _seconds(alert: Alert, past: Past) -> float:
+    return (alert.timestamp - past.timestamp).total_seconds()
+
+
+def _sentence(alert: Alert, which: str, missed: Sequence[Past]) -> str:
+    count = len(missed)
+    payments, were = ("1 earlier payment", "was") if count == 1 else (f"{count:,} earlier payments", "were")
+    span = duration(max(_seconds(alert, past) for past in missed))
+    return f"Since then known: {payments} {which} in the {span} before, which {were} not remembered when it was decided."
