@@ -263,6 +263,27 @@ def test_a_file_of_labels_is_taken_once_whatever_is_said_in_between(
     assert said(postgres, "later") == [(True, "ann", None), (False, "ann", None)]
 
 
+def test_a_label_that_lay_in_the_future_is_taken_when_its_time_has_come(
+    postgres: PostgresSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once, and without overturning what was said since of the file's other rows."""
+    path = tmp_path / "labels.csv"
+    path.write_text(f"transaction_id,is_fraud,labelled_at\na,1,\nb,1,{at(-3600)}\nc,1,{at(120)}\n")
+    with monkeypatch.context() as two_hours_ago:
+        two_hours_ago.setattr(label_files, "SKEW", timedelta(hours=-2))
+        done = label_files.labels_from_file(postgres, path, {}, "ann")
+    with connect(postgres) as connection:
+        connection.execute("update shop.label_files set read_at = read_at - interval '2 hours'")
+    assert (done.added, done.rejects.count) == (1, 2)
+    assert "lies in the future" in done.rejects.first[0][1]
+    feedback.label(postgres, "a", is_fraud=False, by="ann")
+    for added, present in ((1, 1), (0, 2)):
+        again = label_files.labels_from_file(postgres, path, {}, "ann")
+        assert (again.added, again.present, again.rejects.count) == (added, present, 1)
+    assert said(postgres, "a")[-1] == (False, "ann", None)
+    assert said(postgres, "b") == [(True, "ann", None)]
+
+
 def test_an_export_that_grows_adds_what_is_new_and_overturns_nobody(
     postgres: PostgresSettings, tmp_path: Path
 ) -> None:

@@ -50,7 +50,8 @@ def label(
 
     Labels are added and never changed: of several the latest counts. Merchant, device and customer risk follow
     within a minute where `consume` keeps profiles, and the next `train` learns from them. An id that is not stored
-    yet is taken, too: its label waits for it. The same file twice adds nothing.
+    yet is taken, too: its label waits for it. The same file twice adds nothing, but for
+    labels that lay in the future when it was read first.
     """
     from fraudstream.settings import load
     from fraudstream.store import feedback, label_files
@@ -158,7 +159,9 @@ def _report_file(done: "Imported", *, as_json: bool) -> None:
         )
         return
     if done.read_before is not None:
-        typer.echo(f"This very file was read on {done.read_before:%Y-%m-%d at %H:%M} UTC: nothing is added.")
+        typer.echo(
+            f"This very file was read on {done.read_before:%Y-%m-%d at %H:%M} UTC: of it only labels are news that lay in the future then."
+        )
     typer.echo(
         f"{done.added:,} labels added, {done.present:,} say nothing new,"
         f" {done.rejects.count:,} of {done.read:,} rows are no labels"

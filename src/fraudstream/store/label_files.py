@@ -1,7 +1,7 @@
 """Labels from files: CSV, Parquet or NDJSON with `transaction_id` and `is_fraud`, and who said so, when and why.
 
 The same file twice adds nothing, whatever was said in between: the files that were read are remembered by their
-bytes. Of another file a row is news where
+bytes. Only a label that lay in the future then, and was refused for it, is taken when its time has come. Of another file a row is news where
 
 - it has a time, and nobody said the same of that transaction at that time;
 - it has none, and the same person did not say the same of that transaction last.
@@ -30,7 +30,10 @@ FIELDS = ("transaction_id", "is_fraud", "labelled_at", "labelled_by", "note")
 REQUIRED = FIELDS[:2]
 FILE_LOCK = 0x6C66696C  # "lfil": as `migrate.LOCK`, a number that all versions of the program agree on
 SKEW = timedelta(minutes=5)
-"""How far ahead of the database's clock a label may be: clocks differ. It counts as said now."""
+"""How far ahead of the database's clock a label may be: clocks differ. It counts as said now.
+
+Of a file that was read before none is: the label would be stored with another time than its own, and once more when
+the file comes again."""
 
 Values = tuple[str, bool, datetime | None, str | None, str | None]
 """One label, in the order of FIELDS; without a time it is said now."""
@@ -47,7 +50,7 @@ class Imported:
     unknown: int = 0
     """Rows whose transaction is not stored (yet); their labels are kept and wait."""
     read_before: datetime | None = None
-    """When this very file was read first, if it was: then nothing is added."""
+    """When this very file was read first, if it was: then nothing is added but what lay in the future."""
     rejects: Rejects = field(default_factory=Rejects)
 
 
@@ -74,8 +77,8 @@ def labels_from_file(
         for labels in _portions(path, columns, by, now, done):
             (unknown,) = _one(connection, _COUNT_UNKNOWN, ([label[0] for label in labels],))
             done.unknown += unknown
-            if done.read_before is None:
-                (added,) = _one(connection, _ADD, [list(column) for column in zip(*labels, strict=True)])
+            if news := _not_taken(labels, done.read_before):
+                (added,) = _one(connection, _ADD, [list(column) for column in zip(*news, strict=True)])
                 done.added += added
         if done.read == done.rejects.count:
             raise _nothing(path, done)
@@ -86,6 +89,13 @@ def labels_from_file(
             )
     done.present = done.read - done.rejects.count - done.added
     return done
+
+
+def _not_taken(labels: Sequence[Values], read_before: datetime | None) -> Sequence[Values]:
+    """Without those that an earlier reading of the same file took: it refused what lay in its future."""
+    if read_before is None:
+        return labels
+    return [label for label in labels if label[2] is not None and label[2] > read_before + SKEW]
 
 
 def _digest(path: Path, columns: Mapping[str, str]) -> str:
@@ -152,6 +162,7 @@ def _portions(
     path: Path, columns: Mapping[str, str], by: str | None, now: datetime, done: Imported
 ) -> Iterator[list[Values]]:
     """The labels of a file, in its order; what is none goes to `done.rejects`."""
+    latest = now + (SKEW if done.read_before is None else timedelta())
     rows = read(path, partial(_chosen, path, columns))
     while some := list(islice(rows, ROWS)):
         labels = []
@@ -160,7 +171,9 @@ def _portions(
             try:
                 if isinstance(row, str):
                     raise ValueError(row)  # noqa: TRY004, TRY301 - the handler below counts it
-                labels.append(parse({name: row.get(columns.get(name, name)) for name in FIELDS}, by, now))
+                labels.append(
+                    parse({name: row.get(columns.get(name, name)) for name in FIELDS}, by, now, latest)
+                )
             except ValueError as error:
                 done.rejects.add(number, str(error))
         if labels:
@@ -179,8 +192,11 @@ def _chosen(path: Path, columns: Mapping[str, str], have: Sequence[str]) -> list
     return [name for name in dict.fromkeys(columns.get(name, name) for name in FIELDS) if name in have]
 
 
-def parse(fields: Mapping[str, Any], by: str | None, now: datetime) -> Values:
-    """One label from its fields, as a file has them. Raises ValueError with what is wrong."""
+def parse(fields: Mapping[str, Any], by: str | None, now: datetime, latest: datetime | None = None) -> Values:
+    """One label from its fields, as a file has them; one of after `now` counts as of now, none may be of after `latest`.
+
+    Raises ValueError with what is wrong.
+    """
     given = {name: None if value == "" else value for name, value in fields.items()}
     missing = [name for name in REQUIRED if given.get(name) is None]
     if missing:
@@ -194,7 +210,7 @@ def parse(fields: Mapping[str, Any], by: str | None, now: datetime) -> Values:
     return (
         name,
         bool(is_fraud),
-        _time(given.get("labelled_at"), now),
+        _time(given.get("labelled_at"), now, latest or now + SKEW),
         by if said_by is None else _text("labelled_by", said_by, TEXT_LENGTH),
         None if note is None else _text("note", note, NOTE_LENGTH),
     )
@@ -209,13 +225,15 @@ def _text(name: str, value: Any, length: int) -> str:
     return text
 
 
-def _time(value: Any, now: datetime) -> datetime | None:
+def _time(value: Any, now: datetime, latest: datetime) -> datetime | None:
     if value is None:
         return None
     try:
         at = as_instant(value)
     except ValueError as error:
         raise ValueError(f"labelled_at: {error}") from None
-    if at > now + SKEW:
-        raise ValueError("labelled_at: lies in the future (a time without a zone is taken as UTC)")
+    if at > latest:
+        raise ValueError(
+            "labelled_at: lies in the future (a time without a zone is taken as UTC); read the file again after it"
+        )
     return min(at, now)

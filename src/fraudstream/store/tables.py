@@ -172,7 +172,7 @@ label_files = Table(
     Column("added", BigInteger, nullable=False),
     _instant("read_at", nullable=False, server_default=func.now()),
 )
-"""Files of labels that were read: one that comes again adds nothing, whatever was said since."""
+"""Files of labels that were read: one that comes again adds nothing but what lay in the future, whatever was said since."""
 
 watermarks = Table(
     "watermarks",
