@@ -123,12 +123,14 @@ def _alerts() -> list[AnyPanel]:
         bars(
             Look(
                 "Frauds caught, by kind",
-                "Of the frauds of the chosen time that the messages name: how many were flagged.",
+                "Of the frauds of the chosen time that the messages name and that were scored: how many were flagged.",
             ),
+            # One look into the index for each fraud: with a plain join PostgreSQL reads every decision there is.
             """
             select coalesce(f.fraud_scenario, 'not named') as kind,
-              count(a.transaction_id) as caught, count(*) - count(a.transaction_id) as missed
-            from shop.fraud_transactions as f left join shop.alerts as a using (transaction_id)
+              count(*) filter (where s.flagged) as caught, count(*) filter (where not s.flagged) as missed
+            from shop.fraud_transactions as f
+            cross join lateral (select flagged from shop.scores where transaction_id = f.transaction_id limit 1) as s
             where $__timeFilter(f."timestamp")
             group by 1 order by count(*) desc limit 15""",
             {"caught": {"color": GREEN}, "missed": {"color": RED}},

@@ -79,7 +79,36 @@ def test_the_overview_is_not_carried_away_by_a_clock_of_the_year_9999(server: Se
     assert found.totals["fraud"] == overview.Total(2, 20.0)
     assert found.before["transactions"] == overview.Total(11, 110.0)
     assert sum(bucket.count for bucket in found.buckets) == 14
-    assert found.stakes == overview.Stakes(0, 0.0, 0, 0.0, 0, 0, 0.0)
+    assert found.stakes == overview.Stakes(0, 0.0, 0, 0.0, 0, 0, 0.0, 0, 0.0)
+
+
+def test_history_that_was_never_scored_is_no_missed_fraud(server: Server) -> None:
+    """A month came before the model; of the two frauds that it decided on, it caught the larger."""
+    postgres = server.database()
+    migrate(postgres)
+    with connect(postgres) as connection:
+        connection.execute(
+            """
+            create temporary table fraud as
+            select 't' || n as id, date_trunc('hour', now()) - make_interval(hours => 30 - n) as at, n as amount
+            from generate_series(1, 30) as n"""
+        )
+        connection.execute(
+            """
+            insert into shop.fraud_transactions (transaction_id, user_id, timestamp, amount, device, location,
+              transaction_location, is_fraud) select id, 'u', at, amount, 'd', 'l', 'l', true from fraud"""
+        )
+        connection.execute("insert into shop.hourly select 'fraud', at, 1, amount from fraud")
+        connection.execute(
+            """
+            insert into shop.scores (transaction_id, user_id, timestamp, amount, risk, flagged, rules, model_version, scored_at)
+            select id, 'u', at, amount, 0.5, amount = 30, '{}', 'm', at from fraud where amount >= 29"""
+        )
+    found = overview.overview(postgres, 7 * DAY, "hour")
+    assert found is not None
+    stakes = found.stakes
+    assert (stakes.scored_fraud, stakes.scored_fraud_amount) == (2, 59.0)
+    assert (stakes.caught, stakes.caught_amount) == (1, 30.0)
 
 
 def test_the_latest_of_several_verdicts_counts_everywhere(seeded: PostgresSettings) -> None:

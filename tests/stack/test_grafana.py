@@ -86,6 +86,19 @@ def test_the_largest_frauds_of_the_chosen_time_are_shown_and_no_others(seeded: C
     assert len(shown) == 5
 
 
+def test_frauds_that_came_before_the_first_decision_are_not_called_missed(seeded: Connection) -> None:
+    """History that no model saw says nothing about the model."""
+    seeded.execute("reset role")
+    seeded.execute("delete from shop.scores where timestamp < now() - interval '3 days'")
+    (scored,) = seeded.execute(
+        "select count(*) from shop.fraud_transactions join shop.scores using (transaction_id)"
+    ).fetchone() or (0,)
+    caught = next(query for query in queries() if "Frauds caught" in query.panel)
+    _, rows = answer(seeded, caught)
+    assert 0 < scored < 200
+    assert sum(row[1] + row[2] for row in rows) == scored
+
+
 def test_no_panel_fails_before_the_first_transaction(empty: Connection) -> None:
     """No division by zero, no list of no models."""
     for query in queries():

@@ -74,7 +74,7 @@ def _numbers(found: store.Overview) -> None:
     earlier = before["transactions"].count + before["fraud"].count
     rate = now["alerts"].count / now["scores"].count if now["scores"].count else None
     stakes = found.stakes
-    caught = stakes.caught_amount / now["fraud"].amount if now["fraud"].amount else None
+    caught = stakes.caught_amount / stakes.scored_fraud_amount if stakes.scored_fraud_amount else None
     fraud_share = f" · {figures.share(now['fraud'].count / everything, 2)}" if everything else ""
     shell.numbers(
         [
@@ -101,13 +101,9 @@ def _numbers(found: store.Overview) -> None:
                 "Money at stake",
                 figures.short(stakes.waiting_amount),
                 f"{figures.count(stakes.waiting)} alerts wait"
-                + (
-                    f"; {figures.share(min(caught, 1.0), 0)} of fraud money caught"
-                    if caught is not None
-                    else ""
-                ),
-                "The amounts of alerts that nobody has reviewed; and of the money in known fraud, the part that was"
-                " flagged. Amounts are added as they are, whatever the currency.",
+                + (f"; {figures.share(caught, 0)} of fraud money caught" if caught is not None else ""),
+                "The amounts of alerts that nobody has reviewed; and of the money in known fraud that was scored,"
+                " the part that was flagged. Amounts are added as they are, whatever the currency.",
             ),
         ]
     )
