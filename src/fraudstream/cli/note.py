@@ -161,11 +161,17 @@ def verdict(found: "Explanation") -> str:
         return "Nobody has judged it yet."
     last = found.labels[-1]
     said = f"{last.labelled_by or 'Somebody'} called it {word(last.is_fraud)} on {day(last.labelled_at)} UTC"
-    said += f": {last.note}" if last.note else "."
-    others = len(found.labels) - 1
-    if any(label.is_fraud != last.is_fraud for label in found.labels):
+    said += f": {_closed(last.note)}" if last.note else "."
+    others = sum(label.is_fraud != last.is_fraud for label in found.labels)
+    if others:
         said += f" Before, people said otherwise ({others} earlier label{'s' if others > 1 else ''}); the latest counts."
     return said
+
+
+def _closed(text: str) -> str:
+    """A stranger's words as the end of a sentence."""
+    ended = text.rstrip()
+    return ended if ended.endswith((".", "!", "?", "…")) else f"{ended}."
 
 
 def next_steps(found: "Explanation") -> list[str]:
