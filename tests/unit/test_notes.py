@@ -101,7 +101,9 @@ def test_a_flagged_transaction_reads_like_a_note(printed: Printed) -> None:
 def test_what_people_said_stands_in_the_note_with_the_way_back(printed: Printed) -> None:
     note.show(replace(FLAGGED, labels=[label(False, "bob"), label(True, note="card stolen")]))
     text = " ".join(printed().split())
-    assert "ann called it fraud on Monday 2 March 2026, 13:05:00 UTC: card stolen. Before, people said" in text
+    assert (
+        "ann called it fraud on Monday 2 March 2026, 13:05:00 UTC: card stolen. Before, people said" in text
+    )
     assert "Before, people said otherwise (1 earlier label); the latest counts." in text
     assert "Next, if that was wrong: fraudstream label t-1 --legit" in text
 

@@ -56,6 +56,8 @@ SAID = {
     ("user_count_30d", 2.1): "3 payments of this customer in about the last 30 days",
     ("user_burst_1h", 5.4): "the pace of the last hour is 5.4 times this customer's usual",
     ("user_idle", math.log1p(14)): "only 14 seconds after this customer's last payment",
+    ("user_idle", 0.0): "no later than the last payment remembered of this customer: it came late, or in the same moment",
+    ("user_idle", math.log1p(0.2)): "less than a second after this customer's last payment",
     ("user_idle", math.log1p(45 * 86400)): "no payment remembered of this customer in the 45 days before",
     ("user_idle", math.log1p(NEVER_SECONDS)): "no payment remembered of this customer, or none for a year",
     ("user_spent_1d", 900.0): "3,204.00 on top of 900.00 spent in about the last day",

@@ -61,6 +61,12 @@ def _shift(label: str) -> Tell:
 
 def _idle(value: float, p: Payment) -> str:
     seconds = p.idle_seconds(value)
+    if seconds <= 0:
+        return (
+            "no later than the last payment remembered of this customer: it came late, or in the same moment"
+        )
+    if seconds < 1:
+        return "less than a second after this customer's last payment"
     if seconds > 0.999 * NEVER_SECONDS:
         return "no payment remembered of this customer, or none for a year"
     if seconds >= DAY:
