@@ -55,6 +55,18 @@ def test_a_model_comes_back_as_it_was_registered(settings: Settings) -> None:
     assert registry.get(postgres, "1").manifest == given
 
 
+def test_a_list_in_a_pipe_breaks_no_version(postgres: PostgresSettings, run: Run) -> None:
+    """It is 80 columns wide, and the version is what the next command needs."""
+    figures = {"average_precision": 0.7, "roc_auc": 0.98, "card_precision_100": 0.31}
+    given = manifest("20261127-132100-779", algorithm="gradient_boosting", metrics=figures)
+    registry.register(postgres, given, b"")
+    registry.promote(postgres, "20261127-132100-779")
+    (line,) = [line for line in run("models", "list").stdout.splitlines() if "20261127" in line]
+    assert [cell.strip() for cell in line.strip("│").split("│")] == [
+        "20261127-132100-779", "champion", "gradient_boosting", "0.700", "0.980", "0.310",
+    ]  # fmt: skip
+
+
 def test_a_version_that_is_taken_changes_nothing(postgres: PostgresSettings) -> None:
     add(postgres, "1")
     with pytest.raises(InputError, match="There is a model 1 already; nothing was changed"):

@@ -84,7 +84,7 @@ def test_a_flagged_transaction_reads_like_a_note(printed: Printed) -> None:
         "  1. 3,204.00 is 41 times …",
         "  2. rule travel: 10,000 km in 20 minutes",
         "",
-        "Model m1 gave it a risk of 0.934, and flags from 0.710 on.",
+        "On 1 Mar 13:05:01 UTC, model m1 gave it a risk of 0.934, and flags from 0.710 on.",
         "",
         "What the customer did around it",
         "  when (UTC)            amount where device    merchant risk",
@@ -108,7 +108,7 @@ def test_what_people_said_stands_in_the_note_with_the_way_back(printed: Printed)
     assert "Next, if that was wrong: fraudstream label t-1 --legit" in text
 
 
-def test_only_labels_that_differ_are_said_to(printed: Printed) -> None:
+def test_only_labels_that_differ_are_said_to() -> None:
     """Fraud, fraud, legitimate, legitimate: two people said otherwise, the third agreed."""
     labels = [label(True), label(True), label(False), label(False, note="Called the customer!")]
     assert note.verdict(replace(FLAGGED, labels=labels)).endswith(
@@ -120,7 +120,7 @@ def test_only_labels_that_differ_are_said_to(printed: Printed) -> None:
 def test_a_rule_that_flagged_alone_is_named() -> None:
     found = replace(FLAGGED, alert=replace(ALERT, risk=0.2))
     assert note.decided(found) == (
-        "Model m1 gave it a risk of 0.200, and flags from 0.710 on: the model alone would have let it pass."
+        "On 1 Mar 13:05:01 UTC, model m1 gave it a risk of 0.200, and flags from 0.710 on: the model alone would have let it pass."
         " The rule travel flagged it."
     )
 
@@ -128,7 +128,7 @@ def test_a_rule_that_flagged_alone_is_named() -> None:
 def test_a_transaction_that_was_not_flagged_or_not_scored_gets_a_clear_sentence() -> None:
     score = Score("t-1", "u-77", AT, 20.0, 0.2, False, [], "m1", AT)
     assert note.decided(Explanation(score, None, score, PAST, None, [], [])) == (
-        "It was not flagged. Model m1 gave it a risk of 0.200. No rule matched either."
+        "It was not flagged. On 1 Mar 13:05:00 UTC, model m1 gave it a risk of 0.200. No rule matched either."
         " Reasons are worked out for flagged ones only."
     )
     assert note.decided(Explanation(PAST, None, None, PAST, None, [], [])).startswith(
@@ -168,7 +168,9 @@ def test_an_id_is_never_broken_in_a_list(printed: Printed, monkeypatch: pytest.M
     monkeypatch.setenv("COLUMNS", "40")
     note.show_list([replace(ALERT, transaction_id="7a4f5259c43183d9-000000000101", verdict=True)])
     first = printed().splitlines()[0]
-    assert first == " 1 Mar 13:05:01  0.93  3,204.00 EUR  u-77  7a4f5259c43183d9-000000000101  fraud"
+    assert (
+        first == "decided 1 Mar 13:05:01 UTC  0.93  3,204.00 EUR  u-77  7a4f5259c43183d9-000000000101  fraud"
+    )
 
 
 def test_a_line_of_a_stream_is_one_json_object(printed: Printed) -> None:

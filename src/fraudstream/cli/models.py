@@ -18,6 +18,9 @@ group = typer.Typer(
 Version = Annotated[str, typer.Argument(help="As `fraudstream models list` shows it.")]
 Champion = Annotated[str | None, typer.Argument(help="As `models list` shows it; without one the champion.")]
 
+FIGURES = {"AP": "average_precision", "AUC": "roc_auc", "CP@100": "card_precision_100"}
+"""What the list shows of how a model was judged, by its heading."""
+
 
 @group.command("list")
 def list_models(as_json: Json = False) -> None:
@@ -29,25 +32,16 @@ def list_models(as_json: Json = False) -> None:
         print_document({"models": [_summary(model) for model in found]})
         return
     rows = [
-        (
-            model.version,
-            model.status,
-            model.algorithm,
-            f"{model.created_at:%Y-%m-%d %H:%M}",
-            *(_figure(model, name) for name in ("average_precision", "roc_auc", "card_precision_100")),
-        )
+        (model.version, model.status, model.algorithm, *(_figure(model, name) for name in FIGURES.values()))
         for model in found
     ]
-    columns = (
-        "version",
-        "status",
-        "algorithm",
-        "created",
-        "average precision",
-        "ROC AUC",
-        "card precision@100",
-    )
-    print_table(f"{len(found):,} models", columns, rows)
+    # All that fits into 80 columns, the width of a pipe; the version is the instant at which the model was made.
+    columns = ("version", "status", "algorithm", *FIGURES)
+    print_table(f"{len(found):,} models", columns, rows, whole=columns)
+    if found:
+        typer.echo(
+            "AP: average precision. AUC: area under the ROC curve. CP@100: card precision at 100 a day."
+        )
 
 
 @group.command()

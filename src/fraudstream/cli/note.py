@@ -144,7 +144,8 @@ def decided(found: "Explanation") -> str:
             "It is stored and was not scored: it came before `fraudstream score` began, or its decision has not arrived"
             " yet (`fraudstream health` shows how far the streams are)."
         )
-    by = f"Model {decision.model_version} gave it a risk of {decision.risk:.3f}"
+    at = f"{short(decision.scored_at).strip()} UTC"
+    by = f"On {at}, model {decision.model_version} gave it a risk of {decision.risk:.3f}"
     flags = f", and flags from {threshold:.3f} on" if threshold is not None else ""
     if found.alert is None:
         no_rule = " No rule matched either." if not decision.rules else ""
@@ -295,7 +296,7 @@ def _line(alert: "Alert") -> "Text":
     """An alert in a few lines: what, who, and why."""
     from rich.text import Text
 
-    said = Text().append(f"{short(alert.scored_at)}  ", "dim")
+    said = Text().append(f"decided {short(alert.scored_at).strip()} UTC  ", "dim")
     said.append(f"{alert.risk:.2f}", _colour(alert.risk))
     said.append_text(_text(f"  {money(alert.amount, alert.currency)}", "bold"))
     said.append_text(_text(f"  {alert.user_id}  {alert.transaction_id}"))

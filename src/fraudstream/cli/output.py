@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -26,15 +26,17 @@ def print_document(document: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(document, indent=2, default=str, allow_nan=False) + "\n")
 
 
-def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table for people."""
+def print_table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], whole: Collection[str] = ()
+) -> None:
+    """A table for people; cells of the columns `whole` are never broken, as they are there to be copied."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(title=title, title_justify="left", header_style="bold")
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column in whole)
     for row in rows:
         # Text, not str: a cell may hold what a stranger sent, and rich would obey its markup.
         table.add_row(*(Text(printable(str(cell))) for cell in row))
