@@ -54,6 +54,16 @@ def test_the_same_people_live_in_streams_that_start_at_different_times(world: Wo
     assert not ids[0] & ids[1]
 
 
+def test_worlds_of_different_size_share_no_customer_and_no_merchant() -> None:
+    """The demo's 9,000 people and the 3,000 of `produce` are not the same ones with other lives."""
+    ids = []
+    for world in (World(7, 500), World(7, 400)):
+        values = Encoder(world, START).encode(history(world, 5), 0)[1]
+        rows = [json.loads(value) for value in values]
+        ids.append({row[name] for row in rows for name in ("transaction_id", "user_id", "merchant_id")})
+    assert not ids[0] & ids[1]
+
+
 def test_how_a_block_is_cut_does_not_change_the_messages(world: World) -> None:
     """Messages depend on their number in the stream, not on what they were encoded with."""
     events = history(world, 2)

@@ -38,14 +38,16 @@ def _json(**fields: str) -> bytes:
 
 
 class Encoder:
-    """Writes the transactions of one stream; `start` and the world's seed make the ids.
+    """Writes the transactions of one stream; `start` and the world make the ids.
 
-    Two streams of one seed that start at different instants share no id.
+    Two streams of one world that start at different instants share no transaction id. Customers and merchants are
+    named after the world that they live in, its seed and its size: a larger one is no larger crowd around the same
+    people, but other people, and under one id they would be somebody whose habits change from one run to the next.
     """
 
     def __init__(self, world: World, start: int) -> None:
         self._world = world
-        stream = hashlib.blake2b(f"{world.seed}/{start}".encode(), digest_size=8).hexdigest()
+        stream = hashlib.blake2b(f"{world.name}/{start}".encode(), digest_size=8).hexdigest()
         # Ids of a stream count up, so that an index on them grows at its end.
         self._head = _Head(stream)
         self._users = np.empty(world.users, object)
@@ -56,7 +58,7 @@ class Encoder:
         self._cities = _table([_json(transaction_location=name) for name in world.cities.names])
         self._merchants = _table(
             [
-                _json(merchant_id=f"m{world.seed}-{row:05d}", currency=CURRENCY)
+                _json(merchant_id=f"m{world.name}-{row:05d}", currency=CURRENCY)
                 for row in range(len(world.merchants.city))
             ]
         )
@@ -103,7 +105,7 @@ class Encoder:
         # example.com and its sisters belong to nobody (RFC 2606): no real mailbox is ever named.
         domain = "example." + ("com", "net", "org")[user % 3]
         return {
-            "user_id": f"u{world.seed}-{user:05d}",
+            "user_id": f"u{world.name}-{user:05d}",
             "first_name": first,
             "last_name": last,
             "full_name": f"{first} {last}",

@@ -111,6 +111,8 @@ class World:
         if not 1 <= users <= MOST_USERS:
             raise InputError(f"The number of users must be from 1 to {MOST_USERS:,}.")
         self.seed, self.users = seed, users
+        self.name = f"{seed}-{users}"
+        """No other world has it, so ids that begin with it mean the same person or shop in every run."""
         rng = np.random.default_rng([seed, users])
         self.cities = places.cities()
         self.merchants = _merchants(rng, self.cities, max(600, users // 4))
