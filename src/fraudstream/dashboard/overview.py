@@ -102,8 +102,8 @@ def _numbers(found: store.Overview) -> None:
                 figures.short(stakes.waiting_amount),
                 f"{figures.count(stakes.waiting)} alerts wait"
                 + (f"; {figures.share(caught, 0)} of fraud money caught" if caught is not None else ""),
-                "The amounts of alerts that nobody has reviewed; and of the money in known fraud that was scored,"
-                " the part that was flagged. Amounts are added as they are, whatever the currency.",
+                "The amounts of alerts that nobody has reviewed; and of the money in the newest known frauds that were"
+                " scored, the part that was flagged. Amounts are added as they are, whatever the currency.",
             ),
         ]
     )
