@@ -5,7 +5,7 @@ import re
 import signal
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import psutil
@@ -15,6 +15,9 @@ from dashboard_browser import Server, Start, Visit, launched
 from fraudstream.settings import PostgresSettings
 from fraudstream.store import feedback, registry, review
 from fraudstream.store.connection import connect
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator
 
 PAGES = ("", "alerts", "model", "pipeline")
 
@@ -168,6 +171,34 @@ def test_the_pipeline_page_shows_lag_latency_and_rejected_messages(
     visit.charts(1)
     assert re.search(rf"Rejected, waiting\s+{rejected}\s", visit.text), visit.text
     assert visit.page.locator(".fs-bytes").inner_text().endswith("bytes)")
+
+
+def test_on_a_narrow_screen_no_figure_is_cut_and_charts_have_the_whole_width(
+    dashboard: str, visit: Visit
+) -> None:
+    """Figures stand in two rows, and what stood beside a chart or a table stands below it."""
+    visit.page.set_viewport_size({"width": 800, "height": 1000})
+    for page, ready, charts in (
+        ("", "Newest alerts", 3),
+        ("model", "Test windows", 2),
+        ("pipeline", "Lag by", 1),
+    ):
+        visit.go(f"{dashboard}/{page}", re.compile(ready))
+        visit.charts(charts)
+        figures = visit.page.locator("[data-testid=stMetric]:visible")
+        rows = {round(box["y"]) for box in map(_box, figures.all())}
+        assert len(rows) == 2, page
+        cut = "found => found.filter(e => e.scrollWidth > e.clientWidth).map(e => e.innerText)"
+        texts = figures.locator("[data-testid=stMetricValue] div, [data-testid=stMetricDelta] div")
+        assert texts.evaluate_all(cut) == [], page
+        drawn = visit.page.locator("[data-testid=stVegaLiteChart]:visible, [data-testid=stDataFrame]:visible")
+        assert all(_box(one)["width"] > 700 for one in drawn.all()), page
+
+
+def _box(found: "Locator") -> Any:
+    box = found.bounding_box()
+    assert box
+    return box
 
 
 @pytest.mark.parametrize("visit", ["light", "dark"], indirect=True)

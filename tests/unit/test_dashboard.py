@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from fraudstream.dashboard import case, figures, gate, launch, pipeline
+from fraudstream.dashboard import case, comparison, figures, gate, launch, pipeline
 from fraudstream.errors import ServiceError, SettingsError
 from fraudstream.settings import DashboardSettings
+from fraudstream.store.watch import Quality
 
 HOSTILE = "<img src=x onerror=alert(1)> **b** ![i](http://evil/x.png) [l](http://evil) `c` $x^2$ :smile: :red[r] #h |t| ~s~"
 
@@ -25,6 +26,23 @@ HOSTILE = "<img src=x onerror=alert(1)> **b** ![i](http://evil/x.png) [l](http:/
 )  # fmt: skip
 def test_large_numbers_are_short(number: float, shown: str) -> None:
     assert figures.short(number) == shown
+
+
+@pytest.mark.parametrize(
+    ("now", "shown"),
+    [(112, "+12 % on the time before"), (88, "-12 % on the time before"), (99.9, "as in the time before")],
+)
+def test_a_change_of_nothing_has_no_sign(now: float, shown: str) -> None:
+    assert figures.change(now, 100) == shown
+    assert figures.change(now, 0) is None
+
+
+def test_one_day_of_alerts_is_drawn_in_a_week() -> None:
+    """Alone it would be a bar as wide as the page."""
+    day = Quality(datetime(2026, 11, 27, tzinfo=UTC), 8, 2, 1, 2)
+    found = comparison.week([day])
+    assert [(found_.day.day, found_.alerts) for found_ in found] == [(21, 0), (27, 8)]
+    assert comparison.week(found) == found
 
 
 def test_amounts_name_their_currency_only_where_it_is_one() -> None:

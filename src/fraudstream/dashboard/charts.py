@@ -12,10 +12,10 @@ BLUE, ORANGE, AMBER, GREEN, GREY = "#4a8bd0", "#d8572a", "#d69e2e", "#5b9a68", "
 
 
 _CLOCK = (
-    "utchours(datum.value) || utcminutes(datum.value) ? utcFormat(datum.value, '%H:%M')"
+    "utcseconds(datum.value) ? '' : utchours(datum.value) || utcminutes(datum.value) ? utcFormat(datum.value, '%H:%M')"
     " : utcdate(datum.value) == 1 ? utcFormat(datum.value, '%b %Y') : utcFormat(datum.value, '%d %b')"
 )
-"""How a tick is written: the hour, at midnight the day, on the first the month."""
+"""How a tick is written: the minute, at midnight the day, on the first the month; between two minutes it is bare."""
 
 
 def time_axis(title: str = "time (UTC)", field: str = "time", padding: float = 0) -> alt.X:

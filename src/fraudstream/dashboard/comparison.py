@@ -1,6 +1,7 @@
 """A model at work, and beside the others."""
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 import altair as alt
@@ -10,7 +11,7 @@ import streamlit as st
 from fraudstream.dashboard import charts, figures, shell
 from fraudstream.dashboard.figures import escaped
 from fraudstream.store.registry import Registered, Status
-from fraudstream.store.watch import AtWork, Drift
+from fraudstream.store.watch import AtWork, Drift, Quality
 
 LOOK, ACT = 0.1, 0.25
 """Of the population stability index, as the field reads it: below the first nothing moved, from the second on much did."""
@@ -62,7 +63,9 @@ def _drift(work: AtWork) -> None:
     ]  # fmt: skip
     base = alt.Chart(data).encode(x=charts.time_axis("day (UTC)"), tooltip=tips)
     psi = base.encode(y=charts.y_axis("psi", "population stability index", ".2f", domainMin=0))
-    by_chance = base.mark_line(color=charts.GREY, strokeDash=[2, 3]).encode(y="chance:Q")
+    by_chance: Any = base.mark_line(color=charts.GREY, strokeDash=[2, 3]).encode(y="chance:Q")
+    if len(data) == 1:  # of one point there is no line
+        by_chance = alt.Chart(data).mark_rule(color=charts.GREY, strokeDash=[2, 3]).encode(y="chance:Q")
     drawn: Any = psi.mark_line(color=charts.BLUE, strokeWidth=2) + psi.mark_circle(color=charts.BLUE, size=60)
     drawn = drawn + by_chance
     drawn = drawn + charts.rule_at(LOOK, "look", charts.AMBER) + charts.rule_at(ACT, "act", charts.ORANGE)
@@ -131,6 +134,12 @@ def _spread(work: AtWork, reference: Mapping[str, Any]) -> None:
     st.caption("Bars of one height mean that the model sees what it saw in training.")
 
 
+def week(found: Sequence[Quality]) -> list[Quality]:
+    """The days of a week at least, those without alerts too: one day alone is a bar as wide as the page."""
+    start = max(day.day for day in found) - timedelta(days=6)
+    return [*([Quality(start, 0, 0, 0, 0)] if start < min(day.day for day in found) else []), *found]
+
+
 def _quality(work: AtWork) -> None:
     data = pd.DataFrame(
         [
@@ -141,7 +150,7 @@ def _quality(work: AtWork) -> None:
                 "what": what,
                 "alerts": alerts,
             }
-            for day in work.quality
+            for day in week(work.quality)
             for place, (what, alerts) in enumerate(
                 (
                     ("confirmed", day.confirmed),
@@ -212,7 +221,7 @@ def versions(found: Sequence[Registered], chosen: Registered) -> None:
 def _against(chosen: Registered, champion: Registered) -> None:
     st.subheader("Against the champion", anchor=False)
     own, best = chosen.manifest.get("metrics", {}), champion.manifest.get("metrics", {})
-    for cell, (name, called) in zip(st.columns(len(FIGURES)), FIGURES.items(), strict=True):
+    for cell, (name, called) in zip(shell.cells(len(FIGURES), "against"), FIGURES.items(), strict=True):
         a, b = own.get(name), best.get(name)
         cell.metric(
             called,

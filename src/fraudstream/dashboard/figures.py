@@ -49,7 +49,8 @@ def change(now: float, before: float) -> str | None:
     """Against as long a time before: +12 % on the time before; None where there was nothing."""
     if not before:
         return None
-    return f"{(now - before) / before * 100:+.0f} % on the time before"
+    percent = round((now - before) / before * 100)
+    return f"{percent:+,} % on the time before" if percent else "as in the time before"
 
 
 def instant(moment: datetime, *, seconds: bool = True) -> str:

@@ -43,7 +43,7 @@ def _renewed() -> None:
 def _body(postgres: PostgresSettings) -> None:
     found = store.pipeline(postgres)
     _numbers(found)
-    left, right = st.columns(2, gap="medium")
+    left, right = st.columns([5, 4], gap="medium")
     with left:
         _progress(found.progress)
     with right:
@@ -103,16 +103,16 @@ def _progress(found: Sequence[store.Progress]) -> None:
                 "stream": [p.stream for p in found],
                 "topic": [p.topic for p in found],
                 "partition": [p.partition for p in found],
-                "waiting": [max(p.end_offset - p.next_offset, 0) for p in found],
-                "next offset": [p.next_offset for p in found],
-                "rows/s": [round(p.rows_per_second, 1) for p in found],
                 "last heard": [_heard(p.age_seconds) for p in found],
+                "waiting": [max(p.end_offset - p.next_offset, 0) for p in found],
+                "rows/s": [round(p.rows_per_second, 1) for p in found],
+                "next offset": [p.next_offset for p in found],
             }
         ),
         hide_index=True,
         column_config={
             "waiting": st.column_config.ProgressColumn(
-                "waiting", format="localized", min_value=0,
+                "waiting", format="localized", width=130, min_value=0,
                 max_value=max(1, *(p.end_offset - p.next_offset for p in found)),
             )
         },
@@ -120,7 +120,7 @@ def _progress(found: Sequence[store.Progress]) -> None:
 
 
 def _heard(seconds: float) -> str:
-    return f"{figures.ago(seconds)} ago" + ("" if seconds < STALE_SECONDS else ", silent")
+    return f"{figures.ago(seconds)} ago" if seconds < STALE_SECONDS else f"silent for {figures.ago(seconds)}"
 
 
 def _latency(found: Sequence[store.Latency]) -> None:

@@ -57,8 +57,18 @@ STYLE = """<style>
 .st-key-queue [role=radiogroup] > div:hover { background: color-mix(in srgb, currentColor 5%, transparent); }
 .st-key-queue [role=radiogroup] > div:has(input:checked) { background: color-mix(in srgb, #4a8bd0 16%, transparent); }
 .st-key-queue [role=radiogroup] > div:has(input:focus-visible) { outline: 2px solid #4a8bd0; outline-offset: -2px; }
-</style>"""
-"""Colours are mixed with that of the text, so that both themes get theirs."""
+[data-testid=stMetricValue] div, [data-testid=stMetricDelta] div { white-space: normal; overflow-wrap: anywhere; }
+@media (max-width: 900px) {
+  [class*=st-key-numbers] [data-testid=stHorizontalBlock], BESIDE { flex-wrap: wrap; }
+  [class*=st-key-numbers] [data-testid=stColumn] { flex: 1 1 calc(50% - 1rem); min-width: calc(50% - 1rem); }
+  BESIDE > [data-testid=stColumn] { flex: 1 1 100%; min-width: 100%; }
+}
+</style>""".replace(
+    "BESIDE",
+    "[data-testid=stHorizontalBlock]:not(:has(.st-key-queue)):has([data-testid=stVegaLiteChart], [data-testid=stDataFrame])",
+)
+"""Colours are mixed with that of the text, so that both themes get theirs. Where there is little room, figures stand in two rows,
+and what stands beside a chart or a table comes below it."""
 
 
 def html(body: str) -> None:
@@ -82,9 +92,15 @@ class Number:
     meaning: str
 
 
+def cells(count: int, of: str) -> list[Any]:
+    """Places for figures side by side, in two rows where there is little room; `of` names them on their page."""
+    with st.container(key=f"numbers-{of}"):
+        return st.columns(count)
+
+
 def numbers(found: "Sequence[Number]") -> None:
     """Figures side by side."""
-    for cell, number in zip(st.columns(len(found)), found, strict=True):
+    for cell, number in zip(cells(len(found), "page"), found, strict=True):
         cell.metric(
             number.name,
             number.value,
