@@ -173,6 +173,13 @@ def test_an_id_is_never_broken_in_a_list(printed: Printed, monkeypatch: pytest.M
     )
 
 
+def test_a_merchants_id_is_not_broken_beside_words(printed: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    past = replace(PAST, merchant_id="m42-9000-01251", transaction_location="Walton-on-the-Naze, GB")
+    note.show(replace(FLAGGED, history=[replace(past, device="Chrome on Windows")]))
+    assert "m42-9000-01251 0.93 flagged" in printed()
+
+
 def test_a_line_of_a_stream_is_one_json_object(printed: Printed) -> None:
     note.show_line(ALERT, as_json=True)
     (line,) = printed().splitlines()

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 RISKY = 0.8
 """Drawn in red from here on."""
+ID = 16
+"""Signs of a merchant's id that stay on one line beside places and devices, which have words to break between."""
 SHORT = 3
 """Reasons that a list shows of an alert: the strongest say most of it."""
 
@@ -243,8 +245,10 @@ def _around(found: "Explanation") -> "Table":
     table.add_column("", no_wrap=True)
     table.add_column("when (UTC)", no_wrap=True)
     table.add_column("amount", no_wrap=True, justify="right")
-    for name in ("where", "device", "merchant"):
+    for name in ("where", "device"):
         table.add_column(name, overflow="fold")
+    longest = max((len(past.merchant_id or "") for past in found.history), default=0)
+    table.add_column("merchant", overflow="fold", no_wrap=longest <= ID)
     table.add_column("risk", no_wrap=True)
     table.add_column("", no_wrap=True)
     for past in found.history:
