@@ -1,6 +1,5 @@
 """Rows of files, CSV, TSV, Parquet and NDJSON, one by one and in their order; one that cannot be read spoils itself only."""
 
-import csv
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -11,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from fraudstream.delimited import records
 from fraudstream.errors import InputError
 from fraudstream.schema import parse_instant
 
@@ -124,25 +124,15 @@ def _csv(path: Path, choose: Choose) -> Iterator[Row]:
     """Rows of CSV by the standard library's reader: it goes on after a bad row, which Arrow's does not."""
     # Bytes that are no UTF-8 come through as lone surrogates and spoil their own row only.
     with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-        reader = csv.reader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-        header = next(reader, [])
+        found = records(file, "\t" if path.suffix.lower() == ".tsv" else ",")
+        header = next(found, [])
+        if isinstance(header, str):
+            raise InputError(
+                f"The header of {path} cannot be read: {header}.", hint="Its first line names the columns."
+            )
         choose(header)
-        number = 0
-        while True:
-            number += 1
-            try:
-                cells = next(reader, None)
-            except csv.Error as error:
-                yield number, f"not CSV: {error}"
-                continue
-            if cells is None:
-                return
-            if not cells:
-                number -= 1
-            elif len(cells) != len(header):
-                yield number, f"{len(cells)} cells where the header has {len(header)}"
-            else:
-                yield number, dict(zip(header, cells, strict=True))
+        for number, cells in enumerate(found, 1):
+            yield number, cells if isinstance(cells, str) else dict(zip(header, cells, strict=True))
 
 
 def _ndjson(path: Path, choose: Choose) -> Iterator[Row]:

@@ -120,8 +120,20 @@ def _replay(data: bytes) -> None:
         with suppress(FraudstreamError):
             for number, _row in read(path, list):
                 assert number > 0
+        if path.suffix in _GUARDS:
+            _guard(path, path.read_bytes())
     finally:
         path.unlink()
+
+
+def _guard(path: Path, lines: bytes) -> None:
+    """Whatever stands in the lines before it, the last one of a file is sent, and taken for training."""
+    header, last = _GUARDS[path.suffix]
+    path.write_bytes(header + b"\n" + lines + b"\n" + last)
+    sent = [value for batch in replay(path, Shape(), Rejects()) for value in batch.values]
+    assert json.loads(sent[-1])["transaction_id"] == "guard"
+    with suppress(FraudstreamError):  # bytes that are no text, or too many bad rows
+        assert "guard" in tables.read_transactions(path, {}).rows["transaction_id"].to_pylist()
 
 
 def _tables(data: bytes) -> None:
@@ -240,8 +252,16 @@ def _parquet(table: pa.Table) -> bytes:
 
 
 _CSV = (",".join(GOOD) + "\n" + "\n".join(f'"t-{n}",u,2025-03-01T12:30:00Z,1.5,ios,"Paris, France",Lyon,0' for n in range(3))).encode()  # fmt: skip
+_STRAY = b'\nt-9,u,2025-03-01T12:30:00Z,1.5,"15 inch,Paris,Lyon,0\nt-10,u,2025-03-01T12:30:00Z,1.5,15",Paris,Lyon,0'
+_LAST = b"guard,u,2025-03-01T12:30:00Z,1.5,ios,Paris,Lyon,0"
+_GUARDS = {
+    ".csv": (",".join(GOOD).encode(), _LAST),
+    ".tsv": ("\t".join(GOOD).encode(), _LAST.replace(b",", b"\t")),
+}
+"""By the kind of file its header, and a row that must come through."""
 _FILES = (
     b"\x00" + _CSV,
+    b"\x00" + _CSV + _STRAY,
     b"\x01" + _CSV.replace(b",", b"\t"),
     b"\x02" + b"\n".join(message(transaction_id=f"t-{n}") for n in range(3)),
     b"\x03" + _parquet(_rows()),
@@ -260,8 +280,8 @@ TARGETS: dict[str, Target] = {
         [decision(), REFUSAL, decision(flagged=True, rules=["a"]), decision(sent_at=None)],
         (*_JSON, *(f'"{name}":'.encode() for name in DECISION)),
     ),
-    "replay": Target(_replay, _FILES, (*_JSON, b"\t", b"\r\n", b'""', b"\x00", b"\xef\xbb\xbf")),
-    "tables": Target(_tables, _FILES, (*_JSON, b"\t", b"\r\n", b'""', b"\x00", b"\xef\xbb\xbf", b"1e308", b"nan")),
+    "replay": Target(_replay, _FILES, (*_JSON, b"\t", b"\r\n", b'""', b',"', b"\x00", b"\xef\xbb\xbf")),
+    "tables": Target(_tables, _FILES, (*_JSON, b"\t", b"\r\n", b'""', b',"', b"\x00", b"\xef\xbb\xbf", b"1e308", b"nan")),
     "rules": Target(
         _rules,
         [

@@ -310,6 +310,20 @@ def test_an_export_that_grows_adds_what_is_new_and_overturns_nobody(
     assert read("timed and more", f"{timed}d,0,2026-01-03\n") == (1, 2)
 
 
+def test_a_stray_quote_in_a_file_of_labels_costs_its_own_row(
+    postgres: PostgresSettings, tmp_path: Path, run: Run
+) -> None:
+    """Though all rows after it would make one good note."""
+    rows = ["a,1,", "b,0,holiday", 'c,1,"two\nlines"', 'd,1,"x', "e,1,", "f,0,"]
+    (tmp_path / "labels.csv").write_text("\n".join(["transaction_id,is_fraud,note", *rows]), encoding="utf-8")
+    report = json.loads(run("label", "--from", str(tmp_path / "labels.csv"), "--by", "ann", "--json").stdout)
+    assert (report["read"], report["added"], report["rejected"]) == (6, 5, 1)
+    assert report["rejected_rows"][0]["row"] == 4
+    assert "a quote does not close in this line" in report["rejected_rows"][0]["reason"]
+    assert said(postgres, "c") == [(True, "ann", "two\nlines")]
+    assert (said(postgres, "d"), said(postgres, "f")) == ([], [(False, "ann", None)])
+
+
 def test_a_file_of_which_nothing_is_a_label_leaves_nothing_behind(
     postgres: PostgresSettings, tmp_path: Path
 ) -> None:

@@ -85,6 +85,38 @@ def test_rows_keep_their_number_behind_one_that_was_skipped(tmp_path: Path) -> N
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "stray", ['x,"15 inch,2024-05-01T12:00:00Z,1.5,0', 'x,u,2024-05-01T12:00:00Z,1.5,"0']
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_stray_quote_costs_its_own_row_of_a_training_file(stray: str, end: str, tmp_path: Path) -> None:
+    """However many rows follow: what they fill is less than what is read at once, and more."""
+    for count in (30, 60_000):
+        rows = [f"g{i},u{i % 3},2024-05-01T12:00:{i % 60:02d}Z,10.5,0" for i in range(count)]
+        text = end.join([HEADER.strip(), *rows[:9], stray, *rows[9:]])
+        path = tmp_path / "t.csv"
+        path.write_text(text, encoding="utf-8", newline="")
+        loaded = read_transactions(path)
+        assert (loaded.rows.num_rows, loaded.read) == (count, count + 1)
+        assert [bad.row for bad in loaded.bad] == [10]
+        assert "a quote does not close in this line" in loaded.bad[0].reason
+
+
+def test_cells_of_several_lines_and_empty_ones_are_read_as_ever(tmp_path: Path) -> None:
+    rows = (
+        't1,u1,2024-05-01T12:00:00Z,10.5,0,"two\nlines, one cell"\n'
+        "\n"
+        't2,u2,2024-05-01T12:00:01Z,10.5,,""\n'
+        "t3,u3,2024-05-01T12:00:02Z,-1,1,x\n"
+        't4,"say ""u""",2024-05-01T12:00:03Z,1,1,\n'
+    )
+    loaded = read_transactions(file(tmp_path, HEADER.strip() + ",device\n" + rows))
+    assert loaded.rows["device"].to_pylist() == ["two\nlines, one cell", "", ""]
+    assert loaded.rows["user_id"].to_pylist() == ["u1", "u2", 'say "u"']
+    assert loaded.rows["is_fraud"].to_pylist() == [False, None, True]
+    assert [(bad.row, bad.reason) for bad in loaded.bad] == [(3, "amount: not a number above 0")]
+
+
 LINE = '{"transaction_id": "t%d", "user_id": "u%d", "timestamp": "2024-05-01T12:00:0%dZ", "amount": %d.5, "is_fraud": %s}\n'
 
 

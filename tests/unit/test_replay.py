@@ -205,6 +205,26 @@ def test_csv_that_is_broken_in_one_place_is_read_on(tmp_path: Path) -> None:
     assert [number for number, _ in rejects.first] == [2, 3, 4]
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_stray_quote_in_a_long_file_costs_no_neighbour(end: str, tmp_path: Path) -> None:
+    """Without care it takes in all that a cell may hold: 3,374 of these 20,000 rows."""
+    lines = [f"t{n},u,2024-05-01T10:00:00Z,{n + 1},phone,Paris,Paris" for n in range(20_000)]
+    lines[500] = 't500,u,2024-05-01T10:00:00Z,501,"15 inch,Paris,Paris'
+    path = tmp_path / "a.csv"
+    path.write_text(end.join([",".join(ROW), *lines]), encoding="utf-8", newline="")
+    documents, rejects = read(path)
+    assert [d["transaction_id"] for d in documents] == [f"t{n}" for n in range(20_000) if n != 500]
+    assert (rejects.count, rejects.first[0][0]) == (1, 501)
+    assert "a quote does not close in this line" in rejects.first[0][1]
+
+
+def test_a_header_with_a_stray_quote_is_one_sentence(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "a.csv", [ROW] * 9)
+    path.write_bytes(path.read_bytes().replace(b"device,", b'"device,', 1))
+    with pytest.raises(InputError, match=r"The header of .* cannot be read: a quote does not close"):
+        read(path)
+
+
 def test_ndjson_that_is_broken_in_one_place_is_read_on(tmp_path: Path) -> None:
     path = write_ndjson(tmp_path / "a.ndjson", [ROW | {"amount": 1.0}])
     good = path.read_bytes()
@@ -233,20 +253,30 @@ def test_a_file_that_is_no_parquet_is_one_sentence(tmp_path: Path) -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(
-    lines=st.lists(st.binary(max_size=60).map(lambda b: b.replace(b"\n", b" ")), max_size=8),
+    lines=st.lists(
+        st.binary(max_size=60).map(lambda b: b.replace(b"\n", b" "))
+        | st.sampled_from(
+            [b't,u,2024-05-01,1,"15 inch,Paris,Paris', b't,u,2024-05-01,1,15",Paris,Paris', b'"']
+        ),
+        max_size=8,
+    ),
     as_csv=st.booleans(),
 )
 def test_no_bytes_break_the_reader(
     tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], as_csv: bool
 ) -> None:
-    """Whatever stands in a file: every line is a message, a reject, or blank."""
+    """Whatever stands in a file: every line is a message, a reject, or blank, and the good ones around it are sent."""
     path = tmp_path_factory.mktemp("fuzz") / ("a.csv" if as_csv else "a.ndjson")
-    header = write_csv(path, [ROW]).read_bytes() if as_csv else write_ndjson(path, [ROW]).read_bytes()
-    path.write_bytes(header + b"\n".join(lines))
-    documents, rejects = read(path)
-    assert (
-        1 <= len(documents) + rejects.count <= 1 + 2 * len(lines) + sum(line.count(b"\r") for line in lines)
+    good = (
+        write_csv(path, [ROW]).read_bytes()
+        if as_csv
+        else write_ndjson(path, [ROW | {"amount": 1.0}]).read_bytes()
     )
+    last = good.splitlines()[-1].replace(b"t1", b"last")
+    path.write_bytes(good + b"\n".join([*lines, last]))
+    documents, rejects = read(path)
+    assert (documents[0]["transaction_id"], documents[-1]["transaction_id"]) == ("t1", "last")
+    assert 2 <= len(documents) + rejects.count <= 2 + len(lines) + sum(line.count(b"\r") for line in lines)
 
 
 def test_the_command_sends_the_good_rows_and_tells_the_others(tmp_path: Path) -> None:
