@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fraudstream.decision import DecisionDecoder
 from fraudstream.decode import Decoder
 from fraudstream.errors import DeliveryError
-from fraudstream.kafka import client_config
+from fraudstream.kafka import producer_config
 from fraudstream.settings import KafkaSettings, PostgresSettings
 from fraudstream.store import rejected
 from fraudstream.store.rejected import Rejected
@@ -37,7 +37,7 @@ def replay_rejected(kafka: KafkaSettings, postgres: PostgresSettings) -> Redeliv
     """
     from confluent_kafka import Producer
 
-    producer = Producer({**client_config(kafka), "enable.idempotence": True, "log_level": "0"})
+    producer = Producer({**producer_config(kafka), "log_level": "0"})
     done = Redelivery()
     transactions, decisions = Decoder(), DecisionDecoder()
     for topic, portion in _portions(rejected.waiting(postgres)):

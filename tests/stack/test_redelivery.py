@@ -1,0 +1,61 @@
+"""`rejected replay`: messages that an older version refused go back to where they would have lain."""
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from fraudstream import kafka
+from fraudstream.settings import Settings
+from fraudstream.store.connection import connect
+from fraudstream.store.migrate import migrate
+from samples import message
+
+if TYPE_CHECKING:
+    from stack.conftest import Run
+
+
+@pytest.fixture(autouse=True)
+def _tables(settings: Settings) -> None:
+    migrate(settings.postgres)
+
+
+def refused_once(settings: Settings, values: Sequence[bytes]) -> None:
+    """Messages as `consume` of an older version has kept them."""
+    with connect(settings.postgres) as connection:
+        connection.cursor().executemany(
+            'insert into shop.rejected (topic, topic_id, partition, "offset", value, reason)'
+            " values (%s, 'older', 0, %s, %s, 'refused by an older version')",
+            [(settings.kafka.transactions_topic, offset, value) for offset, value in enumerate(values)],
+        )
+
+
+def partitions(settings: Settings) -> dict[str, set[int]]:
+    """The partitions in which a customer's messages lie, by the topic."""
+    topic = kafka.find_topic(settings.kafka, settings.kafka.transactions_topic)
+    assert topic is not None
+    expected = sum(b.end - b.first for b in kafka.bounds(settings.kafka, topic).values())
+    consumer = Consumer({**kafka.client_config(settings.kafka), "group.id": "test"})
+    consumer.assign([TopicPartition(topic.name, partition, 0) for partition in topic.partitions])
+    found: dict[str, set[int]] = {}
+    while expected:
+        for record in consumer.consume(1_000, 1.0):
+            value, partition = record.value(), record.partition()
+            assert value is not None
+            assert partition is not None
+            found.setdefault(json.loads(value)["user_id"], set()).add(partition)
+            expected -= 1
+    consumer.close()
+    return found
+
+
+def test_a_message_goes_to_the_partition_that_its_customer_has(settings: Settings, run: "Run") -> None:
+    """A customer's history has one order, so all of it lies in one partition, whoever sent it."""
+    assert run("produce", "--rate", "max", "--count", "500", "--users", "40").returncode == 0
+    before = partitions(settings)
+    refused_once(settings, [message(transaction_id=f"again-{user}", user_id=user) for user in before])
+    replayed = run("rejected", "replay", "--json")
+    assert json.loads(replayed.stdout)["replayed"] == len(before), replayed.stderr
+    assert partitions(settings) == before
