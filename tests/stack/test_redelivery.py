@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Sequence
+from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.cimpl import NewTopic
 
 from fraudstream import kafka
 from fraudstream.settings import Settings
@@ -59,3 +61,33 @@ def test_a_message_goes_to_the_partition_that_its_customer_has(settings: Setting
     replayed = run("rejected", "replay", "--json")
     assert json.loads(replayed.stdout)["replayed"] == len(before), replayed.stderr
     assert partitions(settings) == before
+
+
+SIZES = (10, 3_000_000, 90_000, 90_000, 90_000, 30_000_000)
+
+
+def filled(size: int, number: int) -> bytes:
+    """A message that can be read and has so many bytes more, which no compression makes fewer."""
+    return message(transaction_id=f"t{number}", user_id="u", more=Random(number).randbytes(size // 2).hex())
+
+
+@pytest.mark.parametrize(("limit", "refused"), [(100_000, [1, 5]), (10_000_000, [5])])
+def test_a_message_that_kafka_refuses_waits_and_the_others_go_on(
+    settings: Settings, run: "Run", limit: int, refused: list[int]
+) -> None:
+    """The topic's limit decides, and each message meets it alone: three of 90 kB together are above the lower one."""
+    name = settings.kafka.transactions_topic
+    topic = NewTopic(name, 1, config={"max.message.bytes": str(limit), "compression.type": "producer"})
+    admin = kafka.admin(settings.kafka)
+    admin.create_topics([topic])[name].result(30)
+    refused_once(settings, [filled(size, number) for number, size in enumerate(SIZES)])
+    done = run("rejected", "replay", "--json")
+    assert done.returncode == 0, done.stderr + done.stdout
+    report = json.loads(done.stdout)
+    assert (report["replayed"], report["still_rejected"]) == (len(SIZES) - len(refused), len(refused))
+    assert [row["offset"] for row in report["refused"]] == refused
+    assert all("size too large" in row["reason"] for row in report["refused"])
+    again = run("rejected", "replay")
+    assert again.stdout == f"0 sent through again, {len(refused)} still wait\n"
+    assert f"{name}/0 at offset 5 still waits: Kafka refuses it" in again.stderr
+    assert json.loads(run("rejected", "list", "--json").stdout)["total"] == len(refused)

@@ -1,14 +1,18 @@
 """`fraudstream rejected`: messages that could not be read, kept byte for byte."""
 
 import base64
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fraudstream.cli.output import Json, print_document, print_table
+from fraudstream.logs import get_logger
 
 if TYPE_CHECKING:
     from fraudstream.store.rejected import Rejected
+
+log = get_logger("rejected")
 
 group = typer.Typer(help="Messages that could not be read, kept byte for byte.", no_args_is_help=True)
 
@@ -64,18 +68,23 @@ def _preview(message: "Rejected") -> str:
 def replay(as_json: Json = False) -> None:
     """Send the messages that can be read by now through their topic again; the others stay.
 
-    Use it after a mend: a newer version that reads what this one refused.
+    Use it after a mend: a newer version that reads what this one refused. What Kafka refuses, as it is too large for
+    its topic, stays, too, and is told.
     """
     from fraudstream.redelivery import replay_rejected
     from fraudstream.settings import load
 
     settings = load()
     done = replay_rejected(settings.kafka, settings.postgres)
-    document = {"replayed": done.replayed, "still_rejected": done.still_rejected}
+    for message in done.refused:
+        log.warning(
+            "%s/%d at offset %d still waits: Kafka refuses it: %s",
+            *(message.topic, message.partition, message.offset, message.reason),
+        )
     if as_json:
-        print_document(document)
+        print_document(asdict(done))
     else:
-        typer.echo(f"{done.replayed:,} sent through again, {done.still_rejected:,} still cannot be read")
+        typer.echo(f"{done.replayed:,} sent through again, {done.still_rejected:,} still wait")
 
 
 def register(app: typer.Typer) -> None:
