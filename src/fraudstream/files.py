@@ -1,5 +1,6 @@
 """Rows of files, CSV, TSV, Parquet and NDJSON, one by one and in their order; one that cannot be read spoils itself only."""
 
+import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -99,7 +100,7 @@ def as_text(value: Any) -> Any:
     """An identifier or a name: a whole number is its digits; anything else that is no text stays as it is."""
     if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
         return str(value)
-    if isinstance(value, float):
+    if isinstance(value, float) and math.isfinite(value):
         # Readers of tables make floats of whole numbers where one is missing.
         return str(int(value)) if value.is_integer() else repr(value)
     return value

@@ -1,5 +1,6 @@
 """Parquet files that hold what Python cannot: the row is told, its neighbours are read, and nothing crashes."""
 
+import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -44,6 +45,38 @@ def test_an_instant_that_no_calendar_holds_spoils_its_own_row(instants: pa.Array
     loaded = read_transactions(path)
     assert loaded.rows["transaction_id"].to_pylist() == ["t-0", "t-2"]
     assert [(bad.row, bad.reason) for bad in loaded.bad] == [(2, "timestamp: not an ISO 8601 date and time")]
+
+
+@pytest.mark.parametrize("name", ["transaction_id", "user_id"])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("kind", [pa.float64(), pa.float32(), pa.float16()], ids=str)
+def test_a_number_that_is_none_is_no_customer(
+    name: str, bad: float, kind: pa.DataType, tmp_path: Path
+) -> None:
+    """Tables with holes hold NaN in a column of ids: nobody is called `nan`."""
+    path, rejects = written(tmp_path, name, pa.array([17.0, bad, 18.5], kind)), Rejects()
+    sent = [json.loads(value)[name] for batch in replay(path, Shape(), rejects) for value in batch.values]
+    assert (sent, rejects.first) == (["17", "18.5"], [(2, f"{name}: not a text but {bad}")])
+    loaded = read_transactions(path)
+    assert sorted(loaded.rows[name].to_pylist()) == ["17", "18.5"]
+    assert [(row.row, row.reason.split(",")[:2]) for row in loaded.bad] == [
+        (2, [f"{name}: empty", " infinite"])
+    ]
+
+
+def test_a_number_that_is_none_is_no_merchant(tmp_path: Path) -> None:
+    """A training file need not say which merchant, and NaN says nothing; infinity is none."""
+    rows = pa.Table.from_pylist([GOOD | {"transaction_id": f"t-{n}"} for n in range(3)])
+    merchants = pa.array([17.0, float("nan"), float("inf")])
+    pq.write_table(rows.append_column("merchant_id", merchants), tmp_path / "rows.parquet")
+    rejects = Rejects()
+    assert sum(len(batch.values) for batch in replay(tmp_path / "rows.parquet", Shape(), rejects)) == 1
+    assert [reason for _, reason in rejects.first] == [
+        f"merchant_id: not a text but {n}" for n in ("nan", "inf")
+    ]
+    loaded = read_transactions(tmp_path / "rows.parquet")
+    assert loaded.rows["merchant_id"].to_pylist() == ["17", None]
+    assert [row.row for row in loaded.bad] == [3]
 
 
 def test_a_text_that_is_no_utf_8_spoils_its_own_row_of_a_replay(tmp_path: Path) -> None:

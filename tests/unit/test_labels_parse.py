@@ -51,6 +51,8 @@ def test_a_label_needs_an_id_and_a_verdict(fields: dict[str, Any], label: tuple[
         ({"transaction_id": "a\udcffb"}, "transaction_id: not UTF-8"),
         ({"transaction_id": {"id": 1}}, "transaction_id: not a text"),
         ({"transaction_id": True}, "transaction_id: not a text"),
+        ({"transaction_id": float("nan")}, "transaction_id: not a text"),
+        ({"transaction_id": float("inf")}, "transaction_id: not a text"),
         ({"is_fraud": None}, "is_fraud: missing"),
         ({"is_fraud": "perhaps"}, "is_fraud: not 0 or 1"),
         ({"is_fraud": 2}, "is_fraud: not 0 or 1"),

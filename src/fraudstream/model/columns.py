@@ -45,9 +45,11 @@ def converted(ours: str, values: pa.ChunkedArray) -> tuple[Any, "NDArray[np.bool
 
 
 def _strings(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """As text. Floats that are whole numbers lose their `.0`, which pandas gives to integers beside a null."""
+    """As text. Floats that are whole numbers lose their `.0`, which pandas gives to integers beside a null; NaN is one."""
     if pa.types.is_floating(values.type):
-        numbers = values.to_numpy()
+        doubles = values.cast(pa.float64())
+        values = pc.if_else(pc.is_nan(doubles), pa.scalar(None, values.type), values)
+        numbers = doubles.to_numpy()
         whole = np.isfinite(numbers) & (numbers == np.trunc(numbers)) & (np.abs(numbers) < 2**53)
         if (whole | np.isnan(numbers)).all():
             values = pa.chunked_array([pa.array(np.where(whole, numbers, 0).astype(np.int64), mask=~whole)])
@@ -90,6 +92,9 @@ def _texts(ours: str, values: pa.ChunkedArray) -> tuple[Any, "NDArray[np.bool_]"
     length, most = pc.fill_null(pc.utf8_length(text), 0), ID_LENGTH if ours in IDENTIFIERS else TEXT_LENGTH
     bad = pc.or_(pc.greater(length, most), pc.fill_null(pc.match_substring(text, "\0"), fill_value=False))
     why = f"longer than {most} characters, or with a NUL"
+    if pa.types.is_floating(values.type):
+        infinite = pc.fill_null(pc.is_inf(values.cast(pa.float64())), fill_value=False)
+        bad, why = pc.or_(bad, infinite), f"infinite, {why}"
     if ours in ("transaction_id", "user_id"):
         bad, why = pc.or_(bad, pc.equal(length, 0)), f"empty, {why}"
     elif ours == "fraud_scenario":

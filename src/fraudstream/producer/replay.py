@@ -119,8 +119,18 @@ def _document(row: Mapping[str, Any], wanted: Shape) -> dict[str, Any]:
         if value is None or value == "":
             value = wanted.filled.get(name, value if name in REQUIRED and value == "" else None)
         if value is not None:
-            document[name] = _CONVERT[KINDS[name]](value)
+            try:
+                document[name] = _CONVERT[KINDS[name]](value)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
     return document
+
+
+def _text(value: Any) -> Any:
+    text = as_text(value)
+    if isinstance(text, float):  # JSON would have null for it, which passes where a field may be missing
+        raise ValueError(f"not a text but {text}")  # noqa: TRY004 - the caller counts it
+    return text
 
 
 def _number(value: Any) -> Any:
@@ -128,23 +138,20 @@ def _number(value: Any) -> Any:
         try:
             value = float(value.strip())
         except ValueError:
-            raise ValueError("amount: not a number") from None
+            raise ValueError("not a number") from None
     if isinstance(value, Decimal):
         value = float(value)
     if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("amount: not finite")
+        raise ValueError("not finite")
     return value
 
 
 def _instant(value: Any) -> str:
-    try:
-        return as_instant(value).isoformat().replace("+00:00", "Z")
-    except ValueError as error:
-        raise ValueError(f"timestamp: {error}") from None
+    return as_instant(value).isoformat().replace("+00:00", "Z")
 
 
 _CONVERT: dict[str, Callable[[Any], Any]] = {
-    "text": as_text,
+    "text": _text,
     "float": _number,
     "truth": as_truth,
     "instant": _instant,
