@@ -23,6 +23,7 @@ LOOKED_AT = 1_000
 """Lines of NDJSON whose keys stand for its columns; JSON has no header to ask."""
 LONGEST_LINE = 1_048_576
 """Bytes of a line: more is no row, and a file without line ends must not fill the memory."""
+DAMAGED = "The file is damaged, or of another kind than its name says: make or fetch it again."
 _TRUTHS = {"1": 1, "true": 1, "t": 1, "yes": 1, "y": 1, "0": 0, "false": 0, "f": 0, "no": 0, "n": 0}
 
 Row = tuple[int, Mapping[str, Any] | str]
@@ -62,7 +63,11 @@ def read(path: Path, choose: Choose) -> Iterator[Row]:
     try:
         yield from reader(path, choose)
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error}.", hint="Check the path.") from None
+        reason = " ".join(str(error).split()).rstrip(".")
+        # What the system says has a number; what Arrow says of a file's content has none.
+        raise InputError(
+            f"{path} cannot be read: {reason}.", hint="Check the path." if error.errno else DAMAGED
+        ) from None
 
 
 def renames(texts: Iterable[str], ours: Collection[str]) -> dict[str, str]:
@@ -180,7 +185,7 @@ def _parquet(path: Path, choose: Choose) -> Iterator[Row]:
                     number += 1
                     yield number, spoilt.get(place) or dict(zip(names, cells, strict=True))
     except (pa.ArrowException, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as Parquet: {error}.") from None
+        raise InputError(f"{path} cannot be read as Parquet: {error}.", hint=DAMAGED) from None
 
 
 def _values(name: str, column: Any, spoilt: dict[int, str]) -> list[Any]:

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
@@ -21,6 +23,7 @@ from fraudstream.local import services
 from fraudstream.local.home import Home
 from fraudstream.local.kafka import EmbeddedKafka
 from fraudstream.settings import KafkaSettings, PostgresSettings, Settings
+from samples import GOOD
 
 if TYPE_CHECKING:
     from stack.conftest import Run
@@ -193,6 +196,27 @@ def test_a_file_is_replayed_row_by_row(settings: Settings, run: "Run", tmp_path:
     assert report["rejected_rows"] == [{"row": 2, "reason": "amount: not a number"}]
     documents = [json.loads(value) for _, _, _, value in messages(settings.kafka)]
     assert [d["device"] for d in documents] == ["phone", 'say "hi"']
+
+
+def test_a_file_that_breaks_half_way_says_what_was_sent(
+    settings: Settings, run: "Run", tmp_path: Path
+) -> None:
+    """A damaged third part of three: two are in the topic, one row of them was none, and the error says both."""
+    rows = [GOOD | {"transaction_id": f"t{n}", "amount": float(n != 7)} for n in range(12_288)]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "half.parquet", row_group_size=4_096)
+    third = pq.ParquetFile(tmp_path / "half.parquet").metadata.row_group(2).column(0)
+    with (tmp_path / "half.parquet").open("r+b") as file:
+        file.seek(third.dictionary_page_offset)
+        file.write(b"\xff" * 5_000)
+    done = run("produce", "--from", "half.parquet", "--json")
+    report = json.loads(done.stdout)
+    assert done.returncode == 1
+    assert (report["sent"], report["failed"], report["rejected"]) == (8_191, 0, 1)
+    assert held(settings.kafka) == 8_191
+    assert "half.parquet cannot be read" in report["error"]["message"]
+    assert "8,191 messages were sent before that" in report["error"]["message"]
+    assert "send it whole" in report["error"]["hint"]
+    assert "row 8 left out" in done.stderr
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fraudstream.decode import Decoder
+from fraudstream.errors import InputError
 from fraudstream.producer.delivery import Batch, deliver, limited
 from fraudstream.producer.pace import CATCH_UP, FORGIVEN, Pace
 from fraudstream.producer.sender import Sender, Undelivered
@@ -130,6 +131,16 @@ def test_a_stop_ends_a_run_after_what_was_taken() -> None:
     report = deliver(numbers([5, 5, 5]), sink, stop)
     assert report.sent == 10
     assert report.interrupted
+
+
+def test_a_source_that_breaks_half_way_leaves_a_report_of_what_was_taken() -> None:
+    def broken() -> Iterator[Batch]:
+        yield from numbers([5])
+        raise InputError("It is torn.")
+
+    report = deliver(broken(), Memory(), threading.Event())
+    assert (report.sent, report.failed, report.interrupted) == (5, 0, False)
+    assert str(report.broken) == "It is torn."
 
 
 def test_messages_that_nobody_acknowledges_are_counted_as_failed() -> None:

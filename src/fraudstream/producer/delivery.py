@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
-from typing import Protocol
+from typing import Any, Protocol
 
 from fraudstream import signals
+from fraudstream.errors import InputError
+from fraudstream.files import Rejects
 from fraudstream.producer.pace import Pace
 
 
@@ -47,6 +49,8 @@ class Report:
     seconds: float
     interrupted: bool
     """Whether somebody ended it before its work was done."""
+    broken: InputError | None = None
+    """Why the source ended before its end, where it did."""
 
     def document(self) -> dict[str, object]:
         """For `--json`."""
@@ -57,6 +61,21 @@ class Report:
             "rate": round(self.sent / self.seconds, 1) if self.seconds else 0.0,
             "interrupted": self.interrupted,
         }
+
+
+class HalfSent(InputError):
+    """A source broke half way; says how many messages were sent before that."""
+
+    def __init__(self, report: Report, rejects: Rejects, cause: InputError) -> None:
+        super().__init__(
+            f"{cause.message} {report.sent:,} messages were sent before that.",
+            hint="Make the file again and send it whole: what is stored by then counts as a duplicate.",
+        )
+        self._counts = report.document() | rejects.document()
+
+    def document(self) -> dict[str, Any]:
+        """The error, beside the figures of `produce`."""
+        return {**self._counts, **super().document()}
 
 
 def limited(batches: Iterable[Batch], count: int | None) -> Iterator[Batch]:
@@ -82,10 +101,11 @@ def deliver(
 ) -> Report:
     """Send all batches, at a pace where one is given, and see every message to its end.
 
-    `stop` ends it after the messages that were already taken; `progress` hears how many were taken.
+    `stop` ends it after the messages that were already taken; `progress` hears how many were taken. A source that
+    breaks ends it, too: what it gave before is sent and counted.
     """
     begun = time.monotonic()
-    done = False
+    broken = None
     try:
         for batch in batches:
             if pace is None or not batch.paced:
@@ -97,10 +117,12 @@ def deliver(
                     progress(end - begin)
             if stop.is_set():
                 break
-        done = not stop.is_set()
+    except InputError as error:
+        broken = error
     finally:
+        interrupted = stop.is_set()
         sent, failed = sink.close()
-    return Report(sent, failed, time.monotonic() - begun, interrupted=not done)
+    return Report(sent, failed, time.monotonic() - begun, interrupted, broken)
 
 
 @contextmanager

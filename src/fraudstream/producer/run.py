@@ -15,7 +15,7 @@ from fraudstream.files import Rejects
 from fraudstream.kafka import ensure_topic
 from fraudstream.logs import get_logger
 from fraudstream.metrics import Sending
-from fraudstream.producer.delivery import Batch, Report, Sink, deliver, limited, stopping
+from fraudstream.producer.delivery import Batch, HalfSent, Report, Sink, deliver, limited, stopping
 from fraudstream.producer.pace import FASTEST, Pace
 from fraudstream.producer.replay import Shape, replay
 from fraudstream.producer.sender import LINGER_FAST_MS, LINGER_MS, Sender, Undelivered
@@ -97,7 +97,8 @@ def produce(  # noqa: PLR0913 - what a command line says
     `rate` is messages a second, FASTEST, or None for what suits the source: LIVE_RATE for a live
     stream, as fast as it goes for a file or a dry run.
 
-    Raises InputError, BrokerUnreachable, TopicError, and Undelivered where messages failed.
+    Raises InputError, BrokerUnreachable, TopicError, Undelivered where messages failed, and HalfSent where the source
+    broke after some.
     """
     stop = threading.Event()
     rejects = Rejects()
@@ -122,6 +123,8 @@ def produce(  # noqa: PLR0913 - what a command line says
             with progress(count) as advance:
                 report = deliver(limited(batches, count), sink, stop, pace, advance)
     _tell(rejects, report)
+    if report.broken is not None:
+        raise HalfSent(report, rejects, report.broken) if report.sent + report.failed else report.broken
     if isinstance(sink, Sender) and report.failed:
         raise Undelivered(report.sent, report.failed, report.seconds, sink.reasons)
     bounded = isinstance(source, File) or count is not None or source.history_only
@@ -174,7 +177,7 @@ def _tell(rejects: Rejects, report: Report) -> None:
         log.warning("row %d left out: %s", number, reason)
     if rejects.count > len(rejects.first):
         log.warning("%d more rows left out", rejects.count - len(rejects.first))
-    if rejects.count and not report.sent + report.failed and not report.interrupted:
+    if rejects.count and not (report.sent + report.failed or report.interrupted or report.broken):
         number, reason = rejects.first[0]
         raise InputError(
             f"None of the {rejects.count:,} rows is a transaction; row {number}: {reason}.",
