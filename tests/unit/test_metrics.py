@@ -1,5 +1,8 @@
 """What a long command tells over HTTP: figures, and whether it is well."""
 
+import http.client
+import socket
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +26,7 @@ from fraudstream.metrics import (
 )
 from fraudstream.settings import MetricsSettings
 from http_get import get
+from waiting import wait_until
 
 PATIENCE = 60.0
 
@@ -219,3 +223,42 @@ def test_a_port_that_is_taken_is_a_sentence_with_the_next_step(monitor: Monitor)
         ):
             pass
     assert "--metrics-port" in caught.value.hint
+
+
+def reset(where: str, said: bytes) -> None:
+    """Say something and drop the connection, as probes of load balancers do."""
+    host, _, port = where.removeprefix("http://").rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        probe.sendall(said)
+
+
+def test_a_probe_that_resets_its_connection_leaves_no_traceback(
+    monitor: Monitor, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A line for who looks for it, none for everybody else, and the next one is answered."""
+    caplog.set_level("DEBUG", "fraudstream.metrics")
+    with address(monitor) as where:
+        for said in (b"", b"GET /healthz HTTP/1.1\r\n", b"GET /metrics HTTP/1.1\r\n\r\n"):
+            reset(where, said)
+        assert get(f"{where}/healthz")[0] == 503
+        wait_until(lambda: "dropped its connection" in caplog.text, "word of the probe")
+    assert {record.levelname for record in caplog.records if "dropped" in record.message} == {"DEBUG"}
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_an_answer_that_fails_is_one_line_of_the_log(
+    monitor: Monitor, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def health() -> Health:
+        raise RuntimeError("no health today")
+
+    with served(MetricsSettings(port=0), health, monitor.registry) as where:
+        assert where is not None
+        with pytest.raises((OSError, http.client.HTTPException)):
+            get(f"{where}/healthz")
+        wait_until(lambda: bool(caplog.records), "word of the failure")
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == [
+        "a request of 127.0.0.1 failed: RuntimeError: no health today"
+    ]
+    assert "Traceback" not in capfd.readouterr().err

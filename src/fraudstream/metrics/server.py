@@ -1,5 +1,7 @@
 """`/metrics` and `/healthz`, served beside the work."""
 
+import logging
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -54,6 +56,21 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     health: Callable[[], Health]
     registry: CollectorRegistry
+
+    def handle_error(self, request: object, client_address: tuple[str, int]) -> None:  # noqa: ARG002 - the base class calls it so
+        """Say it as everything else is said: the base class prints a traceback, also among lines of JSON."""
+        kind, error, _ = sys.exc_info()
+        if isinstance(
+            error, (ConnectionError, TimeoutError)
+        ):  # as probes of load balancers do, many times a minute
+            log.debug("%s dropped its connection: %s", client_address[0], error)
+        elif kind is not None:
+            traceback = log.isEnabledFor(logging.DEBUG)
+            log.error(
+                "a request of %s failed: %s: %s",
+                *(client_address[0], kind.__name__, error),
+                exc_info=traceback,
+            )
 
 
 class _Handler(BaseHTTPRequestHandler):
