@@ -13,7 +13,9 @@ FraudstreamError
 ├── StreamError                a streaming query stopped
 │   └── MessagesLost           retention took messages that were never read
 ├── DeliveryError              Kafka did not acknowledge some messages
-└── InputError                 a file, an option or a message cannot be used as it is
+├── InputError                 a file, an option or a message cannot be used as it is
+└── OutputError                standard output cannot be written
+    └── ReaderGone             nobody reads it any more, as after `| head`: a quiet end
 
 An error says what happened and what to do next. It is printed in one place only, cli/main.py.
 """
@@ -138,3 +140,22 @@ class InputError(FraudstreamError):
     """A file, an option or a message cannot be used as it is."""
 
     code = "input"
+
+
+class OutputError(FraudstreamError):
+    """Standard output cannot be written."""
+
+    code = "output"
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(
+            f"Standard output cannot be written: {error.strerror or error}.",
+            hint="What was printed is not complete: make room where it goes to, or send it elsewhere.",
+        )
+
+
+class ReaderGone(OutputError):
+    """Nobody reads standard output any more, as after `| head`. No mistake: the command ends, and nothing is said."""
+
+    def __init__(self) -> None:
+        super().__init__(BrokenPipeError("its reader went away"))

@@ -1,6 +1,7 @@
 """The `fraudstream` program: its commands, and the one place where an error is printed."""
 
 import sys
+from contextlib import suppress
 from types import FrameType
 from typing import Annotated, NoReturn
 
@@ -25,9 +26,10 @@ from fraudstream.cli import (
     rules,
     score,
     services,
+    streams,
     train,
 )
-from fraudstream.errors import ExitCode, FraudstreamError
+from fraudstream.errors import ExitCode, FraudstreamError, ReaderGone
 
 app = typer.Typer(
     name="fraudstream",
@@ -86,35 +88,41 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
 
 def run(arguments: list[str]) -> ExitCode | int:
     """Run one command and return its exit code; every error ends here, as a sentence or as JSON."""
-    as_json = "--json" in arguments
+    code: ExitCode | int = ExitCode.DONE
     try:
         # SIGTERM and a closed terminal end a command the way Ctrl-C does: with what it did.
-        with signals.heard(_interrupt):
-            return int(app(arguments, prog_name="fraudstream", standalone_mode=False) or 0)
-    except FraudstreamError as error:
-        if "--debug" in arguments:
-            raise
-        output.print_error(error, as_json=as_json)
-        return error.exit_code
-    except typer.TyperException as error:
-        usage = _usage_error(error)
-        output.print_error(usage, as_json=as_json)
-        return ExitCode.USAGE
-    except (KeyboardInterrupt, typer.Abort):
+        with suppress(ReaderGone), signals.heard(_interrupt):
+            code = _obey(arguments)
+            # Here, where a full disk is still a sentence; the interpreter's own last flush makes it exit code 120.
+            sys.stdout.flush()
+    except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        # The reader went away (`| head`): not an error. Keep the interpreter's last flush from failing, too.
-        sys.stdout = None
-        return ExitCode.DONE
     except Exception as error:
         if "--debug" in arguments:
             raise
-        unforeseen = FraudstreamError(
-            f"{type(error).__name__}: {error}",
-            hint="This is a defect of fraudstream. Run the command again with `fraudstream --debug …` and report it.",
-        )
-        output.print_error(unforeseen, as_json=as_json)
-        return ExitCode.FAILED
+        ours = _as_ours(error)
+        output.print_error(ours, as_json="--json" in arguments)
+        return ours.exit_code
+    return code
+
+
+def _obey(arguments: list[str]) -> ExitCode | int:
+    try:
+        return int(app(arguments, prog_name="fraudstream", standalone_mode=False) or 0)
+    except (KeyboardInterrupt, typer.Abort):
+        return ExitCode.INTERRUPTED
+
+
+def _as_ours(error: Exception) -> FraudstreamError:
+    """Any error in our shape; one that nobody foresaw is ours to mend."""
+    if isinstance(error, FraudstreamError):
+        return error
+    if isinstance(error, typer.TyperException):
+        return _usage_error(error)
+    return FraudstreamError(
+        f"{type(error).__name__}: {error}",
+        hint="This is a defect of fraudstream. Run the command again with `fraudstream --debug …` and report it.",
+    )
 
 
 class _UsageError(FraudstreamError):
@@ -132,4 +140,5 @@ def _usage_error(error: typer.TyperException) -> _UsageError:
 
 def main() -> NoReturn:
     """Entry point of the `fraudstream` program."""
+    streams.prepare()
     sys.exit(run(sys.argv[1:]))

@@ -3,11 +3,12 @@
 import json
 import sys
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
 
-from fraudstream.errors import FraudstreamError
+from fraudstream.errors import FraudstreamError, OutputError
 from fraudstream.logs import get_logger, is_structured, printable
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
@@ -45,9 +46,12 @@ def print_table(
 
 def print_error(error: FraudstreamError, *, as_json: bool) -> None:
     """What happened and what to do next: JSON on stdout where it was asked for, else a sentence on stderr."""
-    if as_json:
-        print_document(error.document())
-        return
+    # Where stdout cannot be written, the sentence on stderr has to do.
+    if as_json and not isinstance(error, OutputError):
+        with suppress(OutputError):
+            print_document(error.document())
+            sys.stdout.flush()
+            return
     if is_structured():
         get_logger("cli").error(error.message, extra={"error": error.document()["error"]})
         return

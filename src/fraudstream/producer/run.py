@@ -1,6 +1,5 @@
 """One run of `produce`: which batches, to which sink, at which rate."""
 
-import os
 import sys
 import threading
 import time
@@ -59,23 +58,15 @@ class File:
 class Printer:
     """Standard output as a sink, for dry runs: one message on a line."""
 
-    def __init__(self, stop: threading.Event) -> None:
-        self._stop, self._count = stop, 0
-        self.left_alone = False
-        """Whether the reader has gone, as `head` does: a good end, not an interruption."""
+    def __init__(self) -> None:
+        self._count = 0
 
     def send(self, keys: list[bytes], values: list[bytes]) -> None:
-        """Print these messages; where nobody reads any more, stop."""
-        if self.left_alone or not values:
+        """Print these messages, now: whoever reads a slow stream waits for each. Raises OutputError."""
+        if not values:
             return
-        try:
-            sys.stdout.buffer.write(b"\n".join(values) + b"\n")
-            sys.stdout.buffer.flush()
-        except BrokenPipeError:
-            # What the buffer still holds must go somewhere, or the interpreter's last flush fails aloud.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            self.left_alone = True
-            self._stop.set()
+        sys.stdout.buffer.write(b"\n".join(values) + b"\n")
+        sys.stdout.buffer.flush()
         self._count += len(keys)
 
     def close(self) -> tuple[int, int]:
@@ -110,7 +101,7 @@ def produce(  # noqa: PLR0913 - what a command line says
         else _simulated(source, rate, pace, dry=kafka is None)
     )
     with stopping(stop):
-        sink: Sink = Printer(stop)
+        sink: Sink = Printer()
         if kafka is not None:
             ensure_topic(kafka, kafka.transactions_topic)
             linger = LINGER_MS if pace else LINGER_FAST_MS
@@ -128,8 +119,7 @@ def produce(  # noqa: PLR0913 - what a command line says
     if isinstance(sink, Sender) and report.failed:
         raise Undelivered(report.sent, report.failed, report.seconds, sink.reasons)
     bounded = isinstance(source, File) or count is not None or source.history_only
-    alone = isinstance(sink, Printer) and sink.left_alone
-    return replace(report, interrupted=report.interrupted and bounded and not alone), rejects
+    return replace(report, interrupted=report.interrupted and bounded), rejects
 
 
 def _usual_rate(source: Simulation | File, *, dry: bool) -> float | None:

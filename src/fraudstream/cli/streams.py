@@ -1,0 +1,71 @@
+"""The standard streams of the program: open, and failing in our words where they cannot be written.
+
+Python, Typer and Rich each have a way of their own with a reader that went away or a full disk: a traceback, exit
+code 1 or 120, or a line of the interpreter. So errors are named where they arise, below all three.
+"""
+
+import io
+import os
+import sys
+from typing import TextIO
+
+from fraudstream.errors import OutputError, ReaderGone
+
+
+class _Narration(io.FileIO):
+    """stderr. What can go nowhere is let go: nobody reads it, and the work matters more."""
+
+    lost = False
+
+    def write(self, data: "bytes | memoryview", /) -> int:  # type: ignore[override]
+        """Write, or say once that this failed; later data, as of the interpreter's last flush, is let go."""
+        if not self.lost:
+            try:
+                return super().write(data)
+            except OSError as error:
+                self.lost = True
+                self._tell(error)
+        return memoryview(data).nbytes
+
+    def _tell(self, error: OSError) -> None:
+        """Raise what ends the command, if anything does."""
+
+
+class _Data(_Narration):
+    """stdout. Raises ReaderGone or OutputError, once."""
+
+    def _tell(self, error: OSError) -> None:
+        if isinstance(error, BrokenPipeError):
+            raise ReaderGone from None
+        raise OutputError(error) from None
+
+
+def prepare() -> None:
+    """Make stdin, stdout and stderr what the rest of the program may rely on. Once, at the very start."""
+    _open_closed()
+    sys.stdin = sys.stdin or open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - as long as the process
+    sys.stdout = _text(_Data(1, "wb", closefd=False), sys.stdout)
+    sys.stderr = _text(_Narration(2, "wb", closefd=False), sys.stderr)
+
+
+def _open_closed() -> None:
+    """Let the null device be each of 0, 1 and 2 that is closed.
+
+    A file that is opened later would get the number, and our output, or a child's, would be written into it.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:  # noqa: PLR2004 - the lowest free number each time
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+
+
+def _text(raw: io.FileIO, like: TextIO | None) -> io.TextIOWrapper:
+    """A text stream over `raw` with the encoding and the buffering that Python chose for this one."""
+    if not isinstance(like, io.TextIOWrapper):  # it was closed
+        return io.TextIOWrapper(io.BufferedWriter(raw), encoding="utf-8", errors="backslashreplace")
+    return io.TextIOWrapper(
+        raw if like.write_through else io.BufferedWriter(raw),  # as Python does under -u
+        encoding=like.encoding,
+        errors=like.errors,
+        line_buffering=like.line_buffering,
+        write_through=like.write_through,
+    )

@@ -1,0 +1,77 @@
+"""Standard streams that are closed, full, or read by nobody, as a shell makes them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = f"{sys.executable} -m fraudstream"
+FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
+
+
+def shell(command: str, home: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run a line of bash in which `fraudstream` is the program; stdin is empty."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("FRAUDSTREAM_")}
+    return subprocess.run(
+        ["bash", "-c", f'fraudstream() {{ {PROGRAM} "$@"; }}; {command}'],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False, cwd=home,
+        env=clean | {"FRAUDSTREAM_HOME": str(home / "home")} | environment,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    "command", ["config show --json", "config show", "produce --scenario list", "config document"]
+)
+def test_a_reader_that_went_away_is_a_quiet_end(command: str, unbuffered: str, tmp_path: Path) -> None:
+    """`| true` and `| head` end a command without a word, whatever wrote: a document, a table or an echo."""
+    line = f"fraudstream {command} | {{ exec <&-; sleep 1; }}; echo ${{PIPESTATUS[0]}}"
+    done = shell(line, tmp_path, PYTHONUNBUFFERED=unbuffered)
+    assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+def test_an_error_that_nobody_reads_keeps_its_exit_code(tmp_path: Path) -> None:
+    line = "fraudstream config show --json | { exec <&-; sleep 1; }; echo ${PIPESTATUS[0]}"
+    done = shell(line, tmp_path, FRAUDSTREAM_POSTGRES__PORT="x")
+    assert done.stdout == "2\n"
+    assert "FRAUDSTREAM_POSTGRES__PORT" in done.stderr
+
+
+@FULL
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("command", ["config show --json", "config show", "produce --dry-run --count 3"])
+def test_a_full_disk_under_stdout_is_a_sentence(command: str, unbuffered: str, tmp_path: Path) -> None:
+    done = shell(f"fraudstream {command} > /dev/full", tmp_path, PYTHONUNBUFFERED=unbuffered)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: Standard output cannot be written: No space left on device.\n")
+    assert len(done.stderr.splitlines()) == 2
+
+
+@FULL
+def test_a_full_disk_under_stderr_changes_no_exit_code(tmp_path: Path) -> None:
+    assert shell("fraudstream consume everything 2> /dev/full", tmp_path).returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("fraudstream config show --json >&-", 0),
+        ("fraudstream config show 2>&-", 0),
+        ("fraudstream config show --json >&- 2>&- <&-", 0),
+        ("fraudstream produce --dry-run --count 3 >&-", 0),
+        ("fraudstream consume everything >&- 2>&-", 2),
+    ],
+)
+def test_a_closed_stream_is_like_one_that_nobody_reads(line: str, code: int, tmp_path: Path) -> None:
+    done = shell(line, tmp_path)
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+    assert "defect" not in done.stderr
+
+
+def test_stdout_still_carries_any_letter_and_arrives_whole(tmp_path: Path) -> None:
+    done = shell("fraudstream config show --json", tmp_path, FRAUDSTREAM_KAFKA__SASL_USERNAME="Zoë ☃")
+    assert json.loads(done.stdout)["kafka"]["sasl_username"] == "Zoë ☃"
