@@ -5,7 +5,6 @@ Names are `FRAUDSTREAM_` plus the path with `__` between levels, for example
 """
 
 import difflib
-import json
 import os
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,6 +14,7 @@ from typing import Annotated, Any, Self
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fraudstream.errors import SettingsError
@@ -338,18 +338,31 @@ def _refuse_unknown_names() -> None:
         )
 
 
-def _embedded(home: Path) -> dict[str, Any]:
-    """The addresses that `up` left, or nothing."""
+class _Endpoints(BaseModel):
+    """The addresses that `up` left, which services.py writes."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    kafka: KafkaSettings = KafkaSettings()
+    postgres: PostgresSettings = PostgresSettings()
+
+
+def _embedded(home: Path) -> _Endpoints:
+    """The addresses that `up` left, or nothing. Raises SettingsError."""
     try:
-        endpoints = json.loads((home / ENDPOINTS).read_text(encoding="utf-8"))
+        return _Endpoints.model_validate_json((home / ENDPOINTS).read_bytes())
     except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
+        return _Endpoints()
+    except ValidationError as error:
         raise SettingsError(
-            f"{home / ENDPOINTS} cannot be read: {error}.",
+            f"{home / ENDPOINTS} cannot be read: {_said(error.errors()[0])}.",
             hint="Run `fraudstream down` and `fraudstream up` to write it anew.",
         ) from None
-    return endpoints if isinstance(endpoints, dict) else {}
+    except OSError as error:
+        raise SettingsError(
+            f"{home} cannot be used: {error.strerror}.",
+            hint="Set FRAUDSTREAM_HOME to a directory of your own.",
+        ) from None
 
 
 def load(**flags: dict[str, Any]) -> Settings:
@@ -360,21 +373,33 @@ def load(**flags: dict[str, Any]) -> Settings:
 
     Raises SettingsError with every mistake in one message.
     """
+    settings = load_bare(**flags)
+    embedded = _embedded(settings.home)
+    filled: dict[str, Section] = {}
+    if settings.kafka.bootstrap_servers is None:
+        filled["kafka"] = _with(settings.kafka, embedded.kafka)
+    if settings.postgres.host is None and embedded.postgres.host is not None:
+        own = settings.postgres.model_copy(update={"password": None, "password_file": None})
+        filled["postgres"] = _with(own, embedded.postgres)
+    return settings.model_copy(update=filled)
+
+
+def _with(section: Section, address: Section) -> Section:
+    return section.model_copy(update=address.model_dump(exclude_unset=True))
+
+
+def load_bare(**flags: dict[str, Any]) -> Settings:
+    """What was set, without the addresses of embedded services: for commands that start, stop and find those.
+
+    Raises SettingsError with every mistake in one message.
+    """
     _refuse_unknown_names()
     said: dict[str, Any] = {
         section: {name: value for name, value in values.items() if value is not None}
         for section, values in flags.items()
     }
     try:
-        settings = Settings(**said)
-        embedded = _embedded(settings.home)
-        filled: dict[str, Any] = {}
-        if settings.kafka.bootstrap_servers is None and "kafka" in embedded:
-            filled["kafka"] = KafkaSettings(**{**settings.kafka.model_dump(), **embedded["kafka"]})
-        if settings.postgres.host is None and "postgres" in embedded:
-            own = settings.postgres.model_dump(exclude={"password", "password_file"})
-            filled["postgres"] = PostgresSettings(**{**own, **embedded["postgres"]})
-        return settings.model_copy(update=filled)
+        return Settings(**said)
     except ValidationError as error:
         raise SettingsError(
             _mistakes(error), hint="docs/settings.md lists every setting with its values."
@@ -384,6 +409,10 @@ def load(**flags: dict[str, Any]) -> Settings:
 def _mistakes(error: ValidationError) -> str:
     """Each mistake as the name of its environment variable and what is wrong, without the value."""
     return "; ".join(
-        f"{PREFIX}{'__'.join(str(part).upper() for part in mistake['loc'])}: {mistake['msg'].removeprefix('Value error, ')}"
+        f"{PREFIX}{'__'.join(str(part).upper() for part in mistake['loc'])}: {_said(mistake)}"
         for mistake in error.errors(include_input=False, include_url=False)
     )
+
+
+def _said(mistake: ErrorDetails) -> str:
+    return mistake["msg"].removeprefix("Value error, ")

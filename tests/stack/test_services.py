@@ -218,6 +218,30 @@ def test_stale_pid_files_do_not_matter(program: Program) -> None:
     assert program.up()["started"] == ["kafka", "postgres"]
 
 
+def test_where_addresses_are_damaged_the_advice_works(program: Program) -> None:
+    """What cannot be read is told with a next step, and that step ends the trouble."""
+    program.up()
+    Home.of(program.settings).endpoints.write_text('{"kafka":')
+    done = program.run("doctor")
+    assert done.returncode == 2
+    assert "Run `fraudstream down` and `fraudstream up`" in done.stderr
+    assert program.status()["postgres"]["running"]
+    assert "Stopped Kafka and PostgreSQL" in program.run("down").stdout
+    program.up()
+    assert program.run("doctor").returncode == 0
+
+
+def test_ports_that_no_machine_has_are_forgotten(program: Program) -> None:
+    """Only preferences are remembered; spoilt ones stop no command."""
+    home = Home.of(program.settings)
+    program.up()
+    program.run("down")
+    home.state("kafka").write_text('{"port": 99999999, "controller_port": "many"}')
+    home.state("postgres").write_text('{"port": -1, "outside": "perhaps"}')
+    assert "is free for PostgreSQL" in program.run("doctor", "--json").stdout
+    assert program.up()["started"] == ["kafka", "postgres"]
+
+
 def test_services_whose_pid_files_are_lost_are_found(program: Program) -> None:
     program.up()
     for service in ("kafka", "postgres"):

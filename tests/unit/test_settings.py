@@ -7,7 +7,7 @@ import pytest
 
 from fraudstream.errors import SettingsError
 from fraudstream.kafka import client_config, java_config
-from fraudstream.settings import ENDPOINTS, KafkaSettings, PostgresSettings, described, load
+from fraudstream.settings import ENDPOINTS, KafkaSettings, PostgresSettings, described, load, load_bare
 
 
 @pytest.fixture(autouse=True)
@@ -62,11 +62,34 @@ def test_the_embedded_password_never_goes_to_another_host(
     assert settings.kafka.bootstrap_servers == "127.0.0.1:19092"
 
 
-def test_a_broken_endpoints_file_is_one_sentence(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"",
+        b'{"kafka":',
+        b'{"kafka": 5}',
+        b"[]",
+        b"\xff\xfe",
+        b'{"postgres": {"host": "127.0.0.1", "port": 99999999}}',
+        b'{"kafka": {"colour": "red"}}',
+    ],
+)
+def test_a_damaged_endpoints_file_is_one_sentence(tmp_path: Path, damage: bytes) -> None:
+    """Those who need no address, as `down` and `up` do, load without it: else the advice would lead nowhere."""
     _embedded(tmp_path)
-    (tmp_path / "home" / ENDPOINTS).write_text("{")
-    with pytest.raises(SettingsError, match=r"endpoints.json cannot be read"):
+    (tmp_path / "home" / ENDPOINTS).write_bytes(damage)
+    with pytest.raises(SettingsError, match=r"endpoints.json cannot be read: .*[^.]\.$") as caught:
         load()
+    assert "`fraudstream down` and `fraudstream up`" in caught.value.hint
+    assert load_bare().kafka.bootstrap_servers is None
+
+
+def test_a_home_that_is_a_file_is_named_as_such(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("FRAUDSTREAM_HOME", str(tmp_path / "file"))
+    with pytest.raises(SettingsError, match=r"/file cannot be used: Not a directory\.$") as caught:
+        load()
+    assert "Set FRAUDSTREAM_HOME to a directory" in caught.value.hint
 
 
 def test_a_secret_can_come_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

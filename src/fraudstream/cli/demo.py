@@ -35,10 +35,10 @@ def demo(
     """
     from fraudstream.demo.crowd import Crowd
     from fraudstream.demo.story import run
-    from fraudstream.settings import load
+    from fraudstream.settings import load_bare
 
     ending = run(
-        load(), Crowd(seed=seed, rate=rate), _watcher(), _nobody if no_dashboard else _pages, duration
+        load_bare(), Crowd(seed=seed, rate=rate), _watcher(), _nobody if no_dashboard else _pages, duration
     )
     if as_json:
         print_document(ending.document())

@@ -14,9 +14,9 @@ jars = typer.Typer(help="The jars of Kafka and of Spark's Kafka connector.", no_
 def up(as_json: Json = False) -> None:
     """Start Kafka and PostgreSQL on this machine, in the background."""
     from fraudstream.local import services
-    from fraudstream.settings import load
+    from fraudstream.settings import load_bare
 
-    endpoints = services.up(load())
+    endpoints = services.up(load_bare())
     if as_json:
         print_document(endpoints.document() | {"started": endpoints.started})
         return
@@ -31,9 +31,9 @@ def up(as_json: Json = False) -> None:
 def status(as_json: Json = False) -> None:
     """Show whether the embedded services run, and where."""
     from fraudstream.local import services
-    from fraudstream.settings import load
+    from fraudstream.settings import load_bare
 
-    document = services.status(load())
+    document = services.status(load_bare())
     if as_json:
         print_document(document)
         return
@@ -49,9 +49,9 @@ def status(as_json: Json = False) -> None:
 def down(as_json: Json = False) -> None:
     """Stop Kafka and PostgreSQL; their data stays."""
     from fraudstream.local import services
-    from fraudstream.settings import load
+    from fraudstream.settings import load_bare
 
-    _say_stopped(services.down(load()), as_json=as_json)
+    _say_stopped(services.down(load_bare()), as_json=as_json)
 
 
 def reset(
@@ -59,9 +59,9 @@ def reset(
 ) -> None:
     """Stop Kafka and PostgreSQL and delete all their data."""
     from fraudstream.local import services
-    from fraudstream.settings import load
+    from fraudstream.settings import load_bare
 
-    settings = load()
+    settings = load_bare()
     if not yes and not agreed(f"Delete all transactions, models and topics in {settings.home}?"):
         raise typer.Exit(ExitCode.FAILED)
     _say_stopped(services.reset(settings), as_json=as_json, deleted=True)

@@ -22,6 +22,9 @@ log = get_logger("local.home")
 LOCK_SECONDS = 300.0
 """How long a command waits for another one: the longest honest wait is a first `up` that fetches the jars."""
 
+LAST_PORT = 65_535
+"""A number beyond it in a spoilt file would make the system's own calls fail."""
+
 
 @dataclass(frozen=True, slots=True)
 class Home:
@@ -96,11 +99,20 @@ class Home:
         except (OSError, ValueError):
             # Only preferences stand here; without them ports are chosen anew.
             return {}
-        return state if isinstance(state, dict) else {}
+        if not isinstance(state, dict):
+            return {}
+        return {name: value for name, value in state.items() if _possible(name, value)}
 
     def remember(self, service: str, **values: object) -> None:
         """Keep ports and places, so that a restart has the same addresses."""
         write_private(self.state(service), json.dumps(self.remembered(service) | values))
+
+
+def _possible(name: str, value: object) -> bool:
+    """Whether a remembered value is one that we could have written."""
+    if name == "outside":
+        return isinstance(value, bool)
+    return type(value) is int and 0 < value <= LAST_PORT
 
 
 @contextmanager
