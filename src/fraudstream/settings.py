@@ -9,10 +9,10 @@ import os
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -25,6 +25,18 @@ ENDPOINTS = "endpoints.json"
 """Where `up` leaves the addresses of the embedded services, below `home`."""
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+def _in_full(path: Path) -> Path:
+    try:
+        # Not resolve(), which would follow links: a mounted secret is a link that moves when it is renewed.
+        return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100
+    except RuntimeError as error:
+        raise ValueError(str(error)) from None
+
+
+Place = Annotated[Path, AfterValidator(_in_full)]
+"""A path without `~`, which no shell expands in `.env`, and absolute: services outlive the working directory."""
 
 
 class SecurityProtocol(StrEnum):
@@ -86,17 +98,17 @@ class KafkaSettings(Section):
     """Who we are to Kafka."""
     sasl_password: SecretStr | None = None
     """Better in a file, see the next one."""
-    sasl_password_file: Path | None = None
+    sasl_password_file: Place | None = None
     """A file that holds the password."""
-    ssl_ca_file: Path | None = None
+    ssl_ca_file: Place | None = None
     """PEM; unset means the system's own authorities."""
-    ssl_certificate_file: Path | None = None
+    ssl_certificate_file: Place | None = None
     """PEM of the client's certificate chain, for brokers that ask for one."""
-    ssl_key_file: Path | None = None
+    ssl_key_file: Place | None = None
     """PEM (PKCS#8) of the client's key."""
     ssl_key_password: SecretStr | None = None
     """Of the client's key, where it has one."""
-    ssl_key_password_file: Path | None = None
+    ssl_key_password_file: Place | None = None
     """A file that holds the password of the key."""
 
     @model_validator(mode="after")
@@ -144,12 +156,12 @@ class PostgresSettings(Section):
     """The database that holds the schema `shop`."""
     password: SecretStr | None = None
     """Better in a file, see the next one."""
-    password_file: Path | None = None
+    password_file: Place | None = None
     """A file that holds the password, as Docker and Kubernetes mount secrets."""
     sslmode: SslMode = SslMode.PREFER
     """As libpq has it; `verify-full` also checks the server's name."""
-    sslrootcert: Path | None = None
-    """PEM of the authority that signed the server's certificate; unset means libpq's own place."""
+    sslrootcert: Place | Literal["system"] | None = None
+    """PEM of the authority that signed the server's certificate, or `system`; unset means libpq's own place."""
     connect_timeout_seconds: int = Field(10, ge=2)
     """libpq counts in whole seconds and takes no less than two."""
     retry_seconds: float = Field(300.0, ge=0)
@@ -206,7 +218,7 @@ class DashboardSettings(Section):
     """Port to listen on."""
     password: SecretStr | None = None
     """Better in a file, see the next one; unset means that nobody is asked for one."""
-    password_file: Path | None = None
+    password_file: Place | None = None
     """A file that holds the password."""
 
     @model_validator(mode="after")
@@ -239,7 +251,7 @@ class ScoreSettings(Section):
     """Start the next query before the last one stops: decisions never pause, for twice the task slots (two a partition)."""
     profiles: ProfilesBy = ProfilesBy.BROADCAST
     """`lookup` asks PostgreSQL for those of each micro-batch: where all are too many for a broadcast, or for twice the decisions."""
-    rules: Path | None = None
+    rules: Place | None = None
     """The operator's rules, a YAML file (docs/rules.md); unset means none."""
 
 
@@ -271,11 +283,11 @@ class Settings(BaseSettings):
         use_attribute_docstrings=True,
     )
 
-    home: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir("fraudstream")))
+    home: Place = Field(default_factory=lambda: Path(platformdirs.user_data_dir("fraudstream")))
     """Where the embedded services keep their data, logs and jars."""
-    jars: Path | None = None
+    jars: Place | None = None
     """Where the jars of Kafka and of Spark's connector are kept; unset means the user's cache, or `jars` below a moved home."""
-    ivy_settings: Path | None = None
+    ivy_settings: Place | None = None
     """An ivysettings.xml with the repository to fetch those jars from; unset means Maven Central."""
     log_format: LogFormat = LogFormat.TEXT
     """How narration on stderr is written, text or json; from the environment or --log-format, not from `.env`."""

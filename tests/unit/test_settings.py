@@ -1,6 +1,7 @@
 """Where a setting comes from, and what never leaves it."""
 
 import json
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,46 @@ def test_a_home_that_is_a_file_is_named_as_such(monkeypatch: pytest.MonkeyPatch,
     with pytest.raises(SettingsError, match=r"/file cannot be used: Not a directory\.$") as caught:
         load()
     assert "Set FRAUDSTREAM_HOME to a directory" in caught.value.hint
+
+
+def test_a_path_may_begin_with_a_tilde_or_be_relative_wherever_it_is_set(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """No shell expands what stands in `.env`, in compose or in a unit of systemd, and services outlive a directory."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for file in ("secret", "pem", "rules.yaml", "ivy.xml"):
+        (tmp_path / file).write_text("x")
+    paths = {
+        "HOME": "~/home",
+        "JARS": "jars",
+        "IVY_SETTINGS": "~/ivy.xml",
+        "KAFKA__SASL_PASSWORD_FILE": "~/secret",
+        "KAFKA__SSL_CA_FILE": "~/pem",
+        "KAFKA__SSL_CERTIFICATE_FILE": "./pem",
+        "KAFKA__SSL_KEY_FILE": "~/pem",
+        "KAFKA__SSL_KEY_PASSWORD_FILE": "~/secret",
+        "POSTGRES__PASSWORD_FILE": "~/secret",
+        "POSTGRES__SSLROOTCERT": "x/../pem",
+        "DASHBOARD__PASSWORD_FILE": "~/secret",
+        "SCORE__RULES": "~/rules.yaml",
+    }
+    monkeypatch.delenv("FRAUDSTREAM_HOME")
+    (tmp_path / ".env").write_text("".join(f"FRAUDSTREAM_{name}={path}\n" for name, path in paths.items()))
+    settings = load()
+    for name, path in paths.items():
+        found = attrgetter(name.lower().replace("__", "."))(settings)
+        assert found == tmp_path / Path(path).name, name
+
+
+def test_the_authorities_of_the_system_are_a_word_and_no_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRAUDSTREAM_POSTGRES__SSLROOTCERT", "system")
+    assert load().postgres.sslrootcert == "system"
+
+
+def test_a_tilde_of_nobody_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRAUDSTREAM_HOME", "~nobody-of-this-name/x")
+    with pytest.raises(SettingsError, match=r"FRAUDSTREAM_HOME: .*home directory"):
+        load()
 
 
 def test_a_secret_can_come_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

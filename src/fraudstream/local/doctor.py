@@ -62,7 +62,7 @@ def _java() -> Check:
 
 
 def _jars(settings: Settings) -> Check:
-    cache = settings.jar_cache.expanduser().absolute()
+    cache = settings.jar_cache
     for wanted in (jars.kafka_set(), jars.spark_set()):
         wrong = jars.complaint(wanted, cache / wanted.name)
         if wrong is not None:

@@ -34,8 +34,8 @@ class Home:
 
     @classmethod
     def of(cls, settings: Settings) -> "Home":
-        """The home that the settings name, as an absolute path: services outlive the working directory."""
-        return cls(Path(os.path.abspath(settings.home.expanduser())))  # noqa: PTH100 - resolve() would follow links
+        """The home that the settings name."""
+        return cls(settings.home)
 
     @property
     def endpoints(self) -> Path:

@@ -107,13 +107,13 @@ def spark_jars(settings: Settings) -> list[Path]:
 
 def are_cached(settings: Settings) -> bool:
     """Whether both sets are there as published, so that nothing has to be fetched."""
-    cache = settings.jar_cache.expanduser().absolute()
+    cache = settings.jar_cache
     return all(complaint(wanted, cache / wanted.name) is None for wanted in (kafka_set(), spark_set()))
 
 
 def ensure(wanted: JarSet, settings: Settings) -> list[Path]:
     """The jars of a set from the cache, or from the repository where the cache lacks or has spoilt them."""
-    directory = settings.jar_cache.expanduser().absolute() / wanted.name
+    directory = settings.jar_cache / wanted.name
     spoilt = complaint(wanted, directory)
     if spoilt is None:
         return sorted(directory.glob("*.jar"))
@@ -191,7 +191,7 @@ def _ivy(wanted: JarSet, scratch: Path, into: Path, ivy_settings: Path | None) -
     command += ["-Dsun.net.client.defaultConnectTimeout=15000", "-Dsun.net.client.defaultReadTimeout=60000"]
     command += ["-jar", str(_ivy_jar())]
     if ivy_settings is not None:
-        command += ["-settings", str(ivy_settings.expanduser().absolute())]
+        command += ["-settings", str(ivy_settings)]
     command += ["-cache", str(scratch / "cache"), "-ivy", str(scratch / "ivy.xml"), "-confs", "default"]
     command += ["-retrieve", f"{into}/[artifact]-[revision].[ext]"]
     try:
