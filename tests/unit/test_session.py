@@ -1,5 +1,12 @@
 """What Spark is told for one machine and for a cluster, without starting it."""
 
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fraudstream.errors import ServiceError
 from fraudstream.settings import SparkSettings
 from fraudstream.spark import session
 
@@ -30,3 +37,45 @@ def test_several_commands_share_a_cluster_when_each_has_its_share_of_the_cores()
     told = conf(master="spark://spark-master:7077", cores_max=2, executor_memory="700m")
     assert told["spark.cores.max"] == "2"
     assert told["spark.executor.memory"] == "700m"
+
+
+@pytest.mark.parametrize(
+    ("memory", "words"),
+    [
+        ("1k", "Too small maximum heap"),
+        ("99999g", "Could not reserve enough space"),
+        ("100m", "100m of memory is too little"),
+    ],
+)
+def test_a_memory_that_java_cannot_have_is_named_with_its_setting(
+    memory: str, words: str, tmp_path: Path
+) -> None:
+    """In a process of its own, as a session that runs already would be taken instead."""
+    program = f"""
+from pathlib import Path
+from fraudstream.errors import StreamError
+from fraudstream.local.java import find_java
+from fraudstream.settings import SparkSettings
+from fraudstream.spark import session
+
+try:
+    session.start(SparkSettings(driver_memory={memory!r}), name="x", java_home=find_java().home, jars=[],
+                  log_file=Path({str(tmp_path / "spark.log")!r}))
+except StreamError as error:
+    print(error.message, error.hint)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert words in done.stdout, done.stderr
+    assert "FRAUDSTREAM_SPARK__DRIVER_MEMORY" in done.stdout
+
+
+def test_a_home_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "home").touch()
+    with (
+        pytest.raises(ServiceError, match=r"/home/logs cannot be used: Not a directory\.") as caught,
+        session._output_to(tmp_path / "home" / "logs" / "spark.log"),
+    ):
+        pass
+    assert "FRAUDSTREAM_HOME" in caught.value.hint

@@ -185,7 +185,7 @@ class Consumer:
         trigger = (
             {"availableNow": True}
             if once
-            else {"processingTime": f"{self._settings.trigger_seconds} seconds"}
+            else {"processingTime": f"{self._settings.trigger_seconds:f} seconds"}
         )
         progress = Progress(
             self._kafka, self._postgres, self._admin, self._monitor, summary.stream, topic, summary.rows

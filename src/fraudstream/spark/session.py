@@ -11,6 +11,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from fraudstream.errors import StreamError
+from fraudstream.local.home import unusable
+from fraudstream.local.processes import size, tail
 from fraudstream.logs import get_logger
 from fraudstream.settings import SparkSettings
 
@@ -44,9 +46,10 @@ def start(  # noqa: PLR0913 - what a session is made of
     """A session with the Kafka connector. Spark's own narration goes to `log_file`, not to the terminal.
 
     `conf` is what this command's queries need beyond what all need.
-    Raises StreamError where the master does not answer.
+    Raises StreamError where Java or Spark does not start, ServiceError where `log_file` cannot be written.
     """
     from py4j.protocol import Py4JError
+    from pyspark.errors import PySparkRuntimeError
     from pyspark.logger import PySparkLogger
     from pyspark.sql import SparkSession
 
@@ -62,19 +65,43 @@ def start(  # noqa: PLR0913 - what a session is made of
     builder = SparkSession.builder.appName(f"fraudstream {name}").master(spark.master)
     for key, value in (_conf(spark, jars) | dict(conf)).items():
         builder = builder.config(key, value)
+    known = size(log_file)
     try:
         with _output_to(log_file):
             session = builder.getOrCreate()
+    except PySparkRuntimeError as error:
+        raise _no_java(spark, log_file, tail(log_file, known)) from error
     except Py4JError as error:
-        # A master that does not answer is given up by Spark after a minute, with a page of Java.
-        raise StreamError(
-            f"Spark did not start with master {spark.master}.",
-            hint=f"Check FRAUDSTREAM_SPARK__MASTER, and that the master runs; {log_file} has the whole story.",
-        ) from error
+        raise _no_spark(spark, log_file, str(error)) from error
     if not log.isEnabledFor(logging.DEBUG):
         _hush_accumulators(session)
     _leave_signals_to_us(session)
     return session
+
+
+def _no_java(spark: SparkSettings, log_file: Path, written: str) -> StreamError:
+    """The error for a JVM that ended at once; its last line says why: as a rule a heap that it cannot have."""
+    lines = [line.strip() for line in written.splitlines() if line.strip()]
+    reason = f": {lines[-1]}" if lines else ""
+    return StreamError(
+        f"Spark's Java process did not start{reason}.",
+        hint=f"Check FRAUDSTREAM_SPARK__DRIVER_MEMORY ({spark.driver_memory}): 1g is enough to begin with, and the"
+        f" machine must have it; {log_file} has the whole story.",
+    )
+
+
+def _no_spark(spark: SparkSettings, log_file: Path, said: str) -> StreamError:
+    """The error for a Spark that gave up inside its JVM, with a page of Java."""
+    if "spark.driver.memory" in said:
+        return StreamError(
+            f"Spark did not start: {spark.driver_memory} of memory is too little.",
+            hint=f"Set FRAUDSTREAM_SPARK__DRIVER_MEMORY to 1g or more; {log_file} has the whole story.",
+        )
+    # A master that does not answer is given up after a minute.
+    return StreamError(
+        f"Spark did not start with master {spark.master}.",
+        hint=f"Check FRAUDSTREAM_SPARK__MASTER, and that the master runs; {log_file} has the whole story.",
+    )
 
 
 def _hush_py4j() -> None:
@@ -176,13 +203,20 @@ def _place(spark: SparkSettings) -> dict[str, str]:
 
 @contextmanager
 def _output_to(file: Path) -> Iterator[None]:
-    """Lend `file` to the JVM that starts now as its stdout and stderr; ours stay for data and narration."""
-    file.parent.mkdir(parents=True, exist_ok=True)
+    """Lend `file` to the JVM that starts now as its stdout and stderr; ours stay for data and narration.
+
+    Raises ServiceError where it cannot be written.
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        log = file.open("ab")
+    except OSError as error:
+        raise unusable(file.parent, error) from None
     sys.stdout.flush()
     sys.stderr.flush()
     kept = os.dup(1), os.dup(2)
     try:
-        with file.open("ab") as log:
+        with log:
             os.dup2(log.fileno(), 1)
             os.dup2(log.fileno(), 2)
         yield
