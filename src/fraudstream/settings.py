@@ -6,6 +6,7 @@ Names are `FRAUDSTREAM_` plus the path with `__` between levels, for example
 
 import difflib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -15,7 +16,7 @@ import platformdirs
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfigDict
 
 from fraudstream.errors import SettingsError
 from fraudstream.logs import LogFormat
@@ -25,6 +26,8 @@ ENDPOINTS = "endpoints.json"
 """Where `up` leaves the addresses of the embedded services, below `home`."""
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(le=366 * 86_400)]
+"""A year at the most: beyond it, and at infinity, Spark and Python's clocks end with errors of their own."""
 
 
 def _in_full(path: Path) -> Path:
@@ -88,7 +91,7 @@ class KafkaSettings(Section):
     """Of topics that we create. Partitions set the parallelism of every reader."""
     replication_factor: int = Field(-1, ge=-1)
     """Of topics that we create; -1 is the broker's own default."""
-    timeout_seconds: float = Field(10.0, gt=0)
+    timeout_seconds: float = Field(10.0, gt=0, le=3_600)
     """How long a command waits for the broker's answer."""
     security_protocol: SecurityProtocol = SecurityProtocol.PLAINTEXT
     """PLAINTEXT, SSL or SASL_SSL."""
@@ -162,9 +165,9 @@ class PostgresSettings(Section):
     """As libpq has it; `verify-full` also checks the server's name."""
     sslrootcert: Place | Literal["system"] | None = None
     """PEM of the authority that signed the server's certificate, or `system`; unset means libpq's own place."""
-    connect_timeout_seconds: int = Field(10, ge=2)
+    connect_timeout_seconds: int = Field(10, ge=2, le=3_600)
     """libpq counts in whole seconds and takes no less than two."""
-    retry_seconds: float = Field(300.0, ge=0)
+    retry_seconds: Seconds = Field(300.0, ge=0)
     """How long a stream waits for a lost PostgreSQL or Kafka before it gives up."""
 
     @model_validator(mode="after")
@@ -194,9 +197,9 @@ class SparkSettings(Section):
     """Heap of each of a cluster's executors; their Python takes some beside it."""
     rows_per_batch: int = Field(200_000, ge=1)
     """Most messages of one micro-batch, over all partitions: bounds the memory and the length of a transaction."""
-    batch_seconds: float = Field(30.0, gt=0)
+    batch_seconds: Seconds = Field(30.0, gt=0)
     """A micro-batch of `consume` that takes longer is followed by smaller ones, until PostgreSQL is quick again."""
-    trigger_seconds: float = Field(0.0, ge=0)
+    trigger_seconds: Seconds = Field(0.0, ge=0)
     """Pause between micro-batches; 0 starts the next one as soon as there is something to read."""
     ui: bool = False
     """Spark's own web page, on 127.0.0.1:4040."""
@@ -245,7 +248,7 @@ class ProfilesBy(StrEnum):
 class ScoreSettings(Section):
     """How live transactions are judged."""
 
-    trigger_seconds: float = Field(10.0, ge=5)
+    trigger_seconds: Seconds = Field(10.0, ge=5)
     """How old profiles may grow: as often a query with newer ones takes over. Spark takes no less than 5."""
     overlap: bool = True
     """Start the next query before the last one stops: decisions never pause, for twice the task slots (two a partition)."""
@@ -262,7 +265,7 @@ class MetricsSettings(Section):
     """The address to listen at; in a container 0.0.0.0, as there is no password."""
     port: int | None = Field(None, ge=0, le=65535)
     """Unset serves nothing; 0 takes any free port and says which."""
-    stalled_seconds: float = Field(60.0, gt=0)
+    stalled_seconds: Seconds = Field(60.0, gt=0)
     """A stream that does not get on for so long, though messages wait, is called stalled."""
 
 
@@ -338,16 +341,31 @@ def _describe(field: FieldInfo) -> Described:
 
 def _refuse_unknown_names() -> None:
     """Raise SettingsError for a misspelt variable, which would else be ignored in silence."""
-    known = described()
-    unknown = sorted(
-        name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known
-    )
-    if unknown:
-        close = [match for name in unknown for match in difflib.get_close_matches(name.upper(), known, n=1)]
+    _refuse_unknown(os.environ, "")
+    try:
+        ours = DotEnvSettingsSource(Settings).env_vars
+    except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(
-            f"No setting of fraudstream: {', '.join(unknown)}.",
+            f".env cannot be read: {error}.", hint="It is a text in UTF-8 with one NAME=value on a line."
+        ) from None
+    _refuse_unknown((name.upper() for name in ours), " in .env")
+
+
+def _refuse_unknown(names: Iterable[str], where: str) -> None:
+    known = described()
+    unknown = sorted(name for name in names if name.upper().startswith(PREFIX) and name.upper() not in known)
+    if unknown:
+        close = [match for name in unknown for match in _closest(name.upper(), known)]
+        raise SettingsError(
+            f"No setting of fraudstream: {', '.join(unknown)}{where}.",
             hint=f"Did you mean {', '.join(close)}?" if close else "docs/settings.md lists every setting.",
         )
+
+
+def _closest(name: str, known: Iterable[str]) -> list[str]:
+    """What was meant, if it can be guessed; of a whole section the first that it holds."""
+    inside = [setting for setting in known if setting.startswith(f"{name}__")]
+    return inside[:1] or difflib.get_close_matches(name, known, n=1)
 
 
 class _Endpoints(BaseModel):

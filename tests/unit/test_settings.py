@@ -184,6 +184,38 @@ def test_a_misspelt_variable_is_refused_with_the_right_one(
     assert right in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    "name", ["FRAUDSTREAM_KAFKA__PARTITONS", "fraudstream_kafka__partitons", "FRAUDSTREAM_KAFKA"]
+)
+def test_a_misspelt_name_in_the_env_file_is_refused_as_one_in_the_environment(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / ".env").write_text(f"COMPOSE_PROJECT_NAME=x\nKAFKA_CLUSTER_ID=y\n{name}=garbage\n")
+    with pytest.raises(
+        SettingsError, match=f"No setting of fraudstream: {name.upper()} in \\.env\\."
+    ) as caught:
+        load()
+    assert "FRAUDSTREAM_KAFKA__" in caught.value.hint
+
+
+def test_an_env_file_that_is_no_text_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"FRAUDSTREAM_KAFKA__SASL_USERNAME=J\xfcrgen\n")
+    with pytest.raises(SettingsError, match=r"^\.env cannot be read: .*utf-8") as caught:
+        load()
+    assert "UTF-8" in caught.value.hint
+
+
+@pytest.mark.parametrize("seconds", ["inf", "1e12", "nan", "-1"])
+@pytest.mark.parametrize("name", sorted(name for name in described() if name.endswith("_SECONDS")))
+def test_seconds_that_no_clock_counts_are_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, seconds: str
+) -> None:
+    """Kafka and Spark would end a command with an error of their own."""
+    monkeypatch.setenv(name, seconds)
+    with pytest.raises(SettingsError, match=f"{name}: "):
+        load()
+
+
 def test_a_variable_that_is_empty_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compose hands on variables that nobody set as empty ones."""
     monkeypatch.setenv("FRAUDSTREAM_KAFKA__BOOTSTRAP_SERVERS", "")
