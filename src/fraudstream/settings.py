@@ -409,9 +409,22 @@ def load(**flags: dict[str, Any]) -> Settings:
     if settings.kafka.bootstrap_servers is None:
         filled["kafka"] = _with(settings.kafka, embedded.kafka)
     if settings.postgres.host is None and embedded.postgres.host is not None:
-        own = settings.postgres.model_copy(update={"password": None, "password_file": None})
-        filled["postgres"] = _with(own, embedded.postgres)
+        _refuse_half_an_address(settings.postgres)
+        filled["postgres"] = _with(settings.postgres, embedded.postgres)
     return settings.model_copy(update=filled)
+
+
+def _refuse_half_an_address(postgres: PostgresSettings) -> None:
+    """Raise SettingsError for what the address of the embedded server would replace in silence."""
+    lost = sorted(postgres.model_fields_set & {"port", "user", "database", "password", "password_file"})
+    if lost:
+        names = ", ".join(f"{PREFIX}POSTGRES__{name.upper()}" for name in lost)
+        raise SettingsError(
+            f"{names} set without {PREFIX}POSTGRES__HOST, while the embedded PostgreSQL runs, which has an address of"
+            " its own.",
+            hint=f"For another server set {PREFIX}POSTGRES__HOST, too, for example to localhost; for the embedded one"
+            f" unset {names}.",
+        )
 
 
 def _with(section: Section, address: Section) -> Section:

@@ -64,6 +64,42 @@ def test_the_embedded_password_never_goes_to_another_host(
 
 
 @pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("USER", "ann"),
+        ("PORT", "5432"),
+        ("DATABASE", "shop"),
+        ("PASSWORD", "hush-hush"),
+        ("PASSWORD_FILE", "pw"),
+    ],
+)
+def test_a_part_of_an_address_without_its_host_is_refused_while_embedded_services_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, value: str
+) -> None:
+    """Their address would replace it in silence, and a command would work on another database than was meant."""
+    (tmp_path / "pw").write_text("hush-hush")
+    monkeypatch.setenv(f"FRAUDSTREAM_POSTGRES__{name}", value)
+    assert load().postgres.host is None
+    _embedded(tmp_path)
+    with pytest.raises(
+        SettingsError, match=f"FRAUDSTREAM_POSTGRES__{name} .* without FRAUDSTREAM_POSTGRES__HOST"
+    ) as no:
+        load()
+    assert "FRAUDSTREAM_POSTGRES__HOST, too" in no.value.hint
+    assert "hush-hush" not in no.value.message + no.value.hint
+    monkeypatch.setenv("FRAUDSTREAM_POSTGRES__HOST", "localhost")
+    assert load().postgres.host == "localhost"
+
+
+def test_how_to_reach_postgresql_may_be_set_for_embedded_services_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    _embedded(tmp_path)
+    monkeypatch.setenv("FRAUDSTREAM_POSTGRES__RETRY_SECONDS", "7")
+    assert (load().postgres.retry_seconds, load().postgres.port) == (7.0, 55433)
+
+
+@pytest.mark.parametrize(
     "damage",
     [
         b"",
