@@ -19,28 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from measure import Line, about, machine, table
+from names import NAMES
 
 from fraudstream.local import services
 from fraudstream.settings import load
 
 HERE = Path(__file__).parent
-NAMES = (
-    "program",
-    "produce",
-    "consume",
-    "connect",
-    "profiles",
-    "score",
-    "inference",
-    "score_file",
-    "scores",
-    "explain",
-    "training_view",
-    "detection",
-    "growth",
-    "executors",
-)
-"""In the order in which they run: what is quick first."""
 ANY_PORTS = services.Ports(kafka=0, controller=0, postgres=0)
 
 
@@ -73,19 +57,18 @@ def run(name: str, environment: dict[str, str], *, quick: bool) -> dict[str, Any
 
 def main() -> int:
     """Run, print, and fail where a benchmark did."""
-    present = [name for name in NAMES if (HERE / f"{name}.py").exists()]
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(present)}; else all")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; else all")
     parser.add_argument("--quick", action="store_true", help="a tenth of the work")
     parser.add_argument("--json", action="store_true", help="one JSON document instead of a table")
     chosen = parser.parse_args()
-    if unknown := set(chosen.names) - set(present):
-        parser.error(f"there is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(present)}")
+    if unknown := set(chosen.names) - set(NAMES):
+        parser.error(f"there is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
     signal.signal(
         signal.SIGTERM, signal.default_int_handler
     )  # as Ctrl-C: the services that we started must end
     with playground() as environment:
-        documents = [run(name, environment, quick=chosen.quick) for name in chosen.names or present]
+        documents = [run(name, environment, quick=chosen.quick) for name in chosen.names or NAMES]
     failed = [document["benchmark"] for document in documents if "failed" in document]
     if chosen.json:
         print(json.dumps({"benchmarks": documents, "failed": failed, **machine()}, indent=2))

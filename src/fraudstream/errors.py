@@ -1,6 +1,7 @@
 """Everything that fraudstream raises on purpose, and the exit codes of its commands.
 
 FraudstreamError
+├── UsageError                 the command line itself was wrong
 ├── SettingsError              a setting is wrong, or two contradict each other
 ├── ServiceError               an embedded service cannot start, stop or be found
 │   ├── JavaMissing            no Java 17 to 21
@@ -50,6 +51,13 @@ class FraudstreamError(Exception):
     def document(self) -> dict[str, Any]:
         """The error as the JSON document that `--json` prints."""
         return {"error": {"message": self.message, "hint": self.hint, "code": self.code}}
+
+
+class UsageError(FraudstreamError):
+    """The command line itself was wrong."""
+
+    code = "usage"
+    exit_code = ExitCode.USAGE
 
 
 class SettingsError(FraudstreamError):

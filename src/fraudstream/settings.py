@@ -73,9 +73,12 @@ def _secret(value: SecretStr | None, file: Path | None, name: str) -> SecretStr 
     if file is None:
         return value
     try:
-        return SecretStr(file.read_text(encoding="utf-8").rstrip("\r\n"))
+        secret = file.read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{name}_file cannot be read: {error}") from None
+    if not secret:
+        raise ValueError(f"{name}_file is empty: {file}")
+    return SecretStr(secret)
 
 
 class KafkaSettings(Section):
@@ -116,9 +119,10 @@ class KafkaSettings(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        password = self.password()
         if self.security_protocol is SecurityProtocol.SASL_SSL:
             missing = [name for name in ("sasl_mechanism", "sasl_username") if getattr(self, name) is None]
-            if self.password() is None:
+            if password is None:
                 missing.append("sasl_password")
             if missing:
                 raise ValueError(f"security_protocol SASL_SSL also needs {', '.join(missing)}")

@@ -1,5 +1,7 @@
 """`fraudstream bench` and the arithmetic of its table."""
 
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -20,13 +22,15 @@ def test_an_installed_package_says_where_its_benchmarks_are(
     assert "part of the repository" in capsys.readouterr().err
 
 
-def test_a_checkout_lists_its_benchmarks() -> None:
-    """Through the program itself; a name that does not exist is answered with those that do."""
-    command = [sys.executable, "-m", "fraudstream", "bench", "nothing"]
+def test_a_benchmark_that_does_not_exist_is_answered_with_those_that_do() -> None:
+    """As every wrong use of the program: a sentence, or JSON where that was asked for."""
+    command = [sys.executable, "-m", "fraudstream", "bench", "nothing", "--json"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert result.returncode == 2
-    assert "consume" in result.stderr
-    assert "produce" in result.stderr
+    assert (result.returncode, result.stderr) == (2, "")
+    error = json.loads(result.stdout)["error"]
+    assert error["code"] == "usage"
+    assert "nothing" in error["message"]
+    assert {"consume", "produce"} <= set(re.findall(r"\w+", error["hint"]))
 
 
 def test_a_ratio_says_how_many_times_better_whichever_way_is_better(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ def fraudstream(*arguments: str, **environment: str) -> "subprocess.CompletedPro
     clean = {name: value for name, value in os.environ.items() if not name.startswith("FRAUDSTREAM_")}
     return subprocess.run(
         [sys.executable, "-m", "fraudstream", *arguments],
-        capture_output=True, text=True, timeout=60, check=False, env=clean | environment,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False, env=clean | environment,
     )  # fmt: skip
 
 
@@ -95,12 +95,23 @@ def test_errors_are_json_on_stdout_where_json_was_asked_for(tmp_path: Path) -> N
     assert "Traceback" not in result.stderr
 
 
-def test_debug_shows_the_traceback(tmp_path: Path) -> None:
-    result = fraudstream(
-        "--debug", "config", "show", FRAUDSTREAM_HOME=str(tmp_path), FRAUDSTREAM_POSTGRES__PORT="x"
-    )
-    assert result.returncode == 1
+def test_debug_adds_the_traceback_and_changes_nothing_else(tmp_path: Path) -> None:
+    wrong = {"FRAUDSTREAM_HOME": str(tmp_path), "FRAUDSTREAM_POSTGRES__PORT": "x"}
+    usual = fraudstream("config", "show", "--json", **wrong)
+    result = fraudstream("--debug", "config", "show", "--json", **wrong)
     assert "Traceback" in result.stderr
+    assert (result.returncode, result.stdout) == (usual.returncode, usual.stdout) == (2, usual.stdout)
+    assert json.loads(result.stdout)["error"]["code"] == "settings"
+
+
+def test_a_question_that_nobody_can_answer_is_wrong_use(tmp_path: Path) -> None:
+    """A script learns what to write instead; Ctrl-C stays an interruption."""
+    result = fraudstream("reset", "--json", FRAUDSTREAM_HOME=str(tmp_path))
+    error = json.loads(result.stdout)["error"]
+    assert (result.returncode, error["code"]) == (2, "usage")
+    assert error["message"].startswith("Nothing was deleted")
+    assert "--yes" in error["hint"]
+    assert fraudstream("reset", FRAUDSTREAM_HOME=str(tmp_path)).returncode == 2
 
 
 def test_config_show_masks_secrets(tmp_path: Path) -> None:

@@ -177,6 +177,25 @@ def test_a_secret_can_come_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert secret.get_secret_value() == "s3cret"
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "KAFKA__SASL_PASSWORD_FILE",
+        "KAFKA__SSL_KEY_PASSWORD_FILE",
+        "POSTGRES__PASSWORD_FILE",
+        "DASHBOARD__PASSWORD_FILE",
+    ],
+)
+def test_a_secret_file_that_is_empty_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    """A secret that was not mounted yet would else be a login that is refused, somewhere else and later."""
+    (tmp_path / "secret").write_text("\n")
+    monkeypatch.setenv(f"FRAUDSTREAM_{name}", str(tmp_path / "secret"))
+    with pytest.raises(SettingsError, match=f"{name.partition('__')[2].lower()} is empty: {tmp_path}/secret"):
+        load()
+
+
 def test_a_secret_and_its_file_contradict_each_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FRAUDSTREAM_POSTGRES__PASSWORD_FILE", str(tmp_path / "secret"))
     monkeypatch.setenv("FRAUDSTREAM_POSTGRES__PASSWORD", "hush-hush")

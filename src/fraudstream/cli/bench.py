@@ -1,14 +1,16 @@
 """`fraudstream bench`: the project's own measurements, which live in a checkout."""
 
 import os
+import runpy
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from fraudstream.cli.output import Json
-from fraudstream.errors import FraudstreamError
+from fraudstream.errors import FraudstreamError, UsageError
 
 CHECKOUT = Path(__file__).parents[3]
 
@@ -34,10 +36,18 @@ def bench(
     folder = CHECKOUT / "benchmarks"
     if not (folder / "__main__.py").is_file():
         raise NoBenchmarks(folder)
+    _refuse_unknown(names or [], runpy.run_path(str(folder / "names.py"))["NAMES"])
     command = [sys.executable, str(folder), *(names or [])]
     command += ["--quick"] * quick + ["--json"] * as_json
     # In our place: Ctrl-C and SIGTERM then reach the run itself, which stops what it started.
     os.execv(sys.executable, command)  # noqa: S606 - our own program
+
+
+def _refuse_unknown(names: Sequence[str], known: Sequence[str]) -> None:
+    if unknown := sorted(set(names) - set(known)):
+        raise UsageError(
+            f"There is no benchmark {', '.join(unknown)}.", hint=f"There are {', '.join(known)}."
+        )
 
 
 def register(app: typer.Typer) -> None:

@@ -1,6 +1,7 @@
 """The `fraudstream` program: its commands, and the one place where an error is printed."""
 
 import sys
+import traceback
 from contextlib import suppress
 from types import FrameType
 from typing import Annotated, NoReturn
@@ -29,7 +30,7 @@ from fraudstream.cli import (
     streams,
     train,
 )
-from fraudstream.errors import ExitCode, FraudstreamError, ReaderGone
+from fraudstream.errors import ExitCode, FraudstreamError, ReaderGone, UsageError
 
 app = typer.Typer(
     name="fraudstream",
@@ -97,9 +98,9 @@ def run(arguments: list[str]) -> ExitCode | int:
             sys.stdout.flush()
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the last one who can say what happened
         if "--debug" in arguments:
-            raise
+            traceback.print_exc()
         ours = _as_ours(error)
         output.print_error(ours, as_json="--json" in arguments)
         return ours.exit_code
@@ -125,17 +126,12 @@ def _as_ours(error: Exception) -> FraudstreamError:
     )
 
 
-class _UsageError(FraudstreamError):
-    code = "usage"
-    exit_code = ExitCode.USAGE
-
-
-def _usage_error(error: typer.TyperException) -> _UsageError:
+def _usage_error(error: typer.TyperException) -> UsageError:
     """Typer's complaint about the command line, in our shape."""
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "fraudstream"
     message = error.format_message() if hasattr(error, "format_message") else str(error)
-    return _UsageError(message, hint=f"`{command} --help` lists what it takes.")
+    return UsageError(message, hint=f"`{command} --help` lists what it takes.")
 
 
 def main() -> NoReturn:

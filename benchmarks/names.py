@@ -1,0 +1,19 @@
+"""Which benchmarks there are; `fraudstream bench` looks here before it starts one."""
+
+NAMES = (
+    "program",
+    "produce",
+    "consume",
+    "connect",
+    "profiles",
+    "score",
+    "inference",
+    "score_file",
+    "scores",
+    "explain",
+    "training_view",
+    "detection",
+    "growth",
+    "executors",
+)
+"""In the order in which they run: what is quick first."""
