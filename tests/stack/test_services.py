@@ -20,7 +20,7 @@ import pytest
 from fraudstream import kafka as kafka_clients
 from fraudstream.local import services
 from fraudstream.local.home import Home
-from fraudstream.local.postgres import EmbeddedPostgres
+from fraudstream.local.postgres import START_SECONDS, EmbeddedPostgres
 from fraudstream.settings import KafkaSettings, Settings
 from service_program import NewProgram, Program
 
@@ -239,6 +239,25 @@ def test_ports_that_no_machine_has_are_forgotten(program: Program) -> None:
     home.state("kafka").write_text('{"port": 99999999, "controller_port": "many"}')
     home.state("postgres").write_text('{"port": -1, "outside": "perhaps"}')
     assert "is free for PostgreSQL" in program.run("doctor", "--json").stdout
+    assert program.up()["started"] == ["kafka", "postgres"]
+
+
+def test_a_password_that_is_not_the_data_s_own_is_said_at_once(program: Program) -> None:
+    """Waiting makes no password right: neither an emptied one nor another one."""
+    program.up()
+    program.run("down")
+    home = Home.of(program.settings)
+    right = home.password.read_text()
+    for wrong in ("", "another"):
+        home.password.write_text(wrong)
+        began = time.monotonic()
+        done = program.run("up")
+        assert time.monotonic() - began < START_SECONDS / 2
+        assert done.returncode == 1
+        assert "password" in done.stderr
+        assert "Put the file back" in done.stderr
+        assert program.processes() == []
+    home.password.write_text(f"{right}\n")
     assert program.up()["started"] == ["kafka", "postgres"]
 
 

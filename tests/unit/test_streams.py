@@ -23,9 +23,7 @@ def shell(command: str, home: Path, **environment: str) -> "subprocess.Completed
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-@pytest.mark.parametrize(
-    "command", ["config show --json", "config show", "produce --scenario list", "config document"]
-)
+@pytest.mark.parametrize("command", ["--version", "config show --json", "config show", "config document"])
 def test_a_reader_that_went_away_is_a_quiet_end(command: str, unbuffered: str, tmp_path: Path) -> None:
     """`| true` and `| head` end a command without a word, whatever wrote: a document, a table or an echo."""
     line = f"fraudstream {command} | {{ exec <&-; sleep 1; }}; echo ${{PIPESTATUS[0]}}"
@@ -42,7 +40,9 @@ def test_an_error_that_nobody_reads_keeps_its_exit_code(tmp_path: Path) -> None:
 
 @FULL
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-@pytest.mark.parametrize("command", ["config show --json", "config show", "produce --dry-run --count 3"])
+@pytest.mark.parametrize(
+    "command", ["--version", "--help", "config show --json", "config show", "produce --dry-run --count 3"]
+)
 def test_a_full_disk_under_stdout_is_a_sentence(command: str, unbuffered: str, tmp_path: Path) -> None:
     done = shell(f"fraudstream {command} > /dev/full", tmp_path, PYTHONUNBUFFERED=unbuffered)
     assert done.returncode == 1

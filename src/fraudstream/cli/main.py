@@ -94,7 +94,7 @@ def run(arguments: list[str]) -> ExitCode | int:
         # SIGTERM and a closed terminal end a command the way Ctrl-C does: with what it did.
         with suppress(ReaderGone), signals.heard(_interrupt):
             code = _obey(arguments)
-            # Here, where a full disk is still a sentence; the interpreter's own last flush makes it exit code 120.
+            # Here, where a full disk is still a sentence, and not only when the interpreter ends.
             sys.stdout.flush()
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
@@ -137,4 +137,6 @@ def _usage_error(error: typer.TyperException) -> UsageError:
 def main() -> NoReturn:
     """Entry point of the `fraudstream` program."""
     streams.prepare()
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    streams.let_go()
+    sys.exit(code)

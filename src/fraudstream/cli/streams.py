@@ -15,24 +15,20 @@ from fraudstream.errors import OutputError, ReaderGone
 class _Narration(io.FileIO):
     """stderr. What can go nowhere is let go: nobody reads it, and the work matters more."""
 
-    lost = False
-
     def write(self, data: "bytes | memoryview", /) -> int:  # type: ignore[override]
-        """Write, or say once that this failed; later data, as of the interpreter's last flush, is let go."""
-        if not self.lost:
-            try:
-                return super().write(data)
-            except OSError as error:
-                self.lost = True
-                self._tell(error)
-        return memoryview(data).nbytes
+        """Write, and say where that fails."""
+        try:
+            return super().write(data)
+        except OSError as error:
+            self._tell(error)
+            return memoryview(data).nbytes
 
     def _tell(self, error: OSError) -> None:
         """Raise what ends the command, if anything does."""
 
 
 class _Data(_Narration):
-    """stdout. Raises ReaderGone or OutputError, once."""
+    """stdout. Raises ReaderGone or OutputError, each time: Typer tries its streams and swallows what that raises."""
 
     def _tell(self, error: OSError) -> None:
         if isinstance(error, BrokenPipeError):
@@ -46,6 +42,14 @@ def prepare() -> None:
     sys.stdin = sys.stdin or open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - as long as the process
     sys.stdout = _text(_Data(1, "wb", closefd=False), sys.stdout)
     sys.stderr = _text(_Narration(2, "wb", closefd=False), sys.stderr)
+
+
+def let_go() -> None:
+    """Send what stdout still holds to nowhere if it can go nowhere else, or the interpreter's last flush is exit code 120."""
+    try:
+        sys.stdout.flush()
+    except OutputError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _open_closed() -> None:

@@ -97,17 +97,23 @@ class EmbeddedPostgres:
 
     def answers(self, seconds: int = 3) -> bool:
         """Whether our server, which knows our password, answers a query."""
+        return self._complaint(seconds) is None
+
+    def _complaint(self, seconds: int) -> str | None:
+        """Why nobody answers a query, or None where our server does."""
         import psycopg
 
         try:
             with self._connect("postgres", seconds) as connection:
-                return bool(connection.execute("select 1").fetchone() == (1,))
-        except (OSError, psycopg.Error):
-            return False
+                connection.execute("select 1")
+        except (OSError, psycopg.Error) as error:
+            return str(error)
+        return None
 
     def start(self, cancelled: Event, preferred_port: int = PORT) -> bool:
         """Start the server and wait until it answers; False where it did already. Raises ServiceError."""
         running = self.process()
+        self._require_password()
         if running is not None and self.answers(10):
             return False
         if running is not None:
@@ -163,7 +169,7 @@ class EmbeddedPostgres:
             port=self.port,
             user=USER,
             dbname=database,
-            password=self.home.password.read_text(encoding="ascii"),
+            password=self._password(),
             connect_timeout=seconds,
             autocommit=True,
         )
@@ -198,13 +204,9 @@ class EmbeddedPostgres:
 
     def _initialise(self, programs: Path, user: pwd.struct_passwd | None) -> None:
         """Make the cluster where there is none: beside its place, then moved there, so that half of one is never used."""
-        if self.data.exists() and self.home.password.exists():
-            return
+        self._require_password()
         if self.data.exists():
-            raise ServiceError(
-                f"The password of the data in {self.data} is gone ({self.home.password}).",
-                hint="Put the file back, or give the data up: `fraudstream reset`.",
-            )
+            return
         password = secrets.token_urlsafe(24)
         with workshop(self.directory) as place:
             secret = place / "password"
@@ -235,6 +237,24 @@ class EmbeddedPostgres:
             write_private(self.home.password, password)
             (place / "data").rename(self.data)
 
+    def _require_password(self) -> None:
+        """Raise ServiceError where there are data and nobody knows their password."""
+        if self.data.exists() and not self._password():
+            raise self._locked_out("is gone")
+
+    def _password(self) -> str:
+        """What its file holds, which people may have put back with an end of line; empty where that is no password."""
+        try:
+            return self.home.password.read_text(encoding="ascii").strip()
+        except (OSError, ValueError):
+            return ""
+
+    def _locked_out(self, why: str) -> ServiceError:
+        return ServiceError(
+            f"The password of the data in {self.data} {why} ({self.home.password}).",
+            hint="Put the file back, or give the data up: `fraudstream reset`.",
+        )
+
     def _forget_dead(self) -> None:
         """Remove a postmaster.pid whose number now belongs to a stranger: PostgreSQL would wait for it for ever."""
         path = self.data / "postmaster.pid"
@@ -256,7 +276,11 @@ class EmbeddedPostgres:
             command = [str(programs / "postgres"), "-D", str(self.data), "-p", str(port)]
             pid_file = self.home.pid("postgres")
             process = serve(pid_file, command, output=self.log, cwd=Path("/"), user=user)
-            while not self.answers(2) and process.alive():
+            while (complaint := self._complaint(2)) is not None and process.alive():
+                # A stranger who was quicker at this port refuses us, too; then ours ends in a moment.
+                if "authentication failed" in complaint and not process.wait(1.0):
+                    self.stop()
+                    raise self._locked_out("is another one")
                 if cancelled.is_set() or time.monotonic() > deadline:
                     self.stop()
                     raise ServiceError(
