@@ -53,7 +53,7 @@ def measure(seed: int) -> dict[str, tuple[float, float, float]]:
         path = Path(directory) / "handbook.parquet"
         handbook.generate(seed=seed).to_parquet(path, index=False)
         data = dataset(tables.read_transactions(path).rows, DELAY_DAYS)
-    windows = folds.plan(int(data.micros[0]), int(data.micros[-1]), DELAY_DAYS).test
+    windows = folds.plan(data.micros, DELAY_DAYS, ALERT_RATE).test
     scored = {"amount": evaluation.score_baseline("amount", data, windows, ALERT_RATE)}
     for name in GOALS:
         candidate = candidates.candidates(name, data.names)[0]

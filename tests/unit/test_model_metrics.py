@@ -1,6 +1,7 @@
 """Figures agree with scikit-learn, with hand counts, and say nothing where nothing can be said."""
 
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -9,7 +10,10 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from fraudstream.model import metrics
-from fraudstream.model.folds import DAY, plan
+from fraudstream.model.folds import DAY, busy_days, learn_until, plan
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 ROWS = st.lists(st.tuples(st.integers(0, 6), st.booleans(), st.integers(0, 3)), min_size=2, max_size=60)
 
@@ -84,11 +88,16 @@ def test_the_interval_holds_the_figure_and_is_wider_when_frauds_share_a_customer
     assert wide[1] - wide[0] > narrow[1] - narrow[0]
 
 
+def hourly(first: int, last: int) -> "NDArray[np.int64]":
+    """A transaction an hour."""
+    return np.append(np.arange(first, last, DAY // 24), last)
+
+
 @given(st.integers(1, 400), st.floats(0.05, 60))
 def test_folds_are_in_order_of_time_with_the_delay_between(days: int, delay: float) -> None:
     first = 17_000 * DAY + 12345
     last = first + days * DAY
-    made = plan(first, last, delay)
+    made = plan(hourly(first, last), delay, 0.005)
     folds = (*made.validation, *made.test)
     for fold in folds:
         assert first < fold.train_until <= fold.test_from - delay * DAY + 1
@@ -103,6 +112,35 @@ def test_folds_are_in_order_of_time_with_the_delay_between(days: int, delay: flo
 
 def test_a_short_history_gives_shorter_windows_and_then_none() -> None:
     start = 17_000 * DAY
-    assert plan(start, start + 180 * DAY - 1, 7).window_days == 7
-    assert plan(start, start + 30 * DAY - 1, 7).window_days == 2
-    assert not plan(start, start + 8 * DAY - 1, 7).possible
+    made = [plan(hourly(start, start + days * DAY - 1), 7, 0.005) for days in (180, 30, 8)]
+    assert [found.window_days for found in made] == [7, 2, 0]
+    assert [found.possible for found in made] == [True, True, False]
+
+
+@given(st.integers(0, 60), st.integers(0, 60), st.integers(15, 90), st.integers(0, 400))
+def test_a_pause_and_a_straggler_leave_no_window_empty(
+    pause: int, at: int, days: int, straggler: int
+) -> None:
+    """Each window holds as many days with transactions as the others, and the history ends where it did."""
+    start = 17_000 * DAY
+    steady = np.arange(start, start + days * DAY, DAY // 240)
+    paused = np.where(steady >= start + at * DAY, steady + pause * DAY, steady)
+    made = plan(np.append(paused, paused[-1] + straggler * DAY), 2, 0.005)
+    assert made.window_days == plan(steady, 2, 0.005).window_days > 0
+    for fold in (*made.validation, *made.test):
+        assert ((paused >= fold.test_from) & (paused < fold.test_until)).sum() == 240 * made.window_days
+        assert ((paused >= fold.train_until) & (paused < fold.test_from)).sum() >= 200
+
+
+def test_the_threshold_of_a_small_budget_rests_on_as_many_rows_as_one_alert_takes() -> None:
+    micros = hourly(0, 100 * DAY)
+    before = [
+        int((micros >= learn_until(micros, 90 * DAY, 1, rate)).sum()) - 241 for rate in (0.1, 0.01, 1e-6)
+    ]
+    assert before == [24, 100, int(0.2 * 90 * 24)]
+
+
+def test_a_day_is_quiet_where_next_to_nothing_happened() -> None:
+    many = np.sort(np.tile(np.arange(10) * DAY, 500))
+    assert list(busy_days(np.append(many, [40 * DAY, 41 * DAY])) // DAY) == list(range(10))
+    assert list(busy_days(np.array([5, 90 * DAY])) // DAY) == [0, 90]

@@ -18,6 +18,7 @@ from fraudstream.cli.main import run
 from fraudstream.errors import ExitCode, InputError
 from fraudstream.features.training import view
 from fraudstream.model import artifact, candidates, packing
+from fraudstream.model.folds import plan
 from fraudstream.model.tables import read_transactions
 from fraudstream.model.training import Request, train
 
@@ -130,6 +131,71 @@ def test_the_future_changes_nothing_in_an_earlier_fold(rows: pa.Table) -> None:
     after = train(changed, request).report["folds"]
     assert before[:-1] == after[:-1]
     assert before[-1] != after[-1]
+
+
+def moved(rows: pa.Table, places: slice, to: datetime) -> pa.Table:
+    """The transactions at these places, copied to begin at another time."""
+    some = rows.slice(places.start, places.stop - places.start)
+    shift = pa.scalar(to, pa.timestamp("us", "UTC")) - some["timestamp"][0]
+    later = pa.compute.add(some["timestamp"], shift)
+    return pa.concat_tables([rows, some.set_column(some.column_names.index("timestamp"), "timestamp", later)])
+
+
+def test_one_stray_timestamp_changes_no_figure(rows: pa.Table) -> None:
+    """Half a year after the rest: the windows stay where the history ends, and the last row alone sets no threshold."""
+    request = Request("gradient_boosting", label_delay_days=3, alerts_per_day=2)
+    alone = train(rows, request).report
+    beside = train(moved(rows, slice(7, 8), START + timedelta(days=200)), request)
+    assert beside.report["folds"] == alone["folds"]
+    assert beside.report["validation"] == alone["validation"]
+    assert beside.report["training"]["until"] == alone["training"]["until"]
+    assert beside.report["threshold"] == pytest.approx(alone["threshold"], rel=0.05)
+    assert beside.report["alert_rate"] == alone["alert_rate"]
+    assert any("201 days from 2024-03-01 to 2024-09-17" in note for note in beside.notes)
+
+
+def test_a_history_that_paused_is_judged_on_days_on_which_something_happened(rows: pa.Table) -> None:
+    """Twenty days after the rest 300 payments came: one of the windows holds them, and none is empty."""
+    trained = train(
+        moved(rows, slice(0, 300), START + timedelta(days=60)),
+        Request("isolation_forest", label_delay_days=3),
+    )
+    assert min(fold["transactions"] for fold in trained.report["folds"]) > 200
+    assert trained.report["folds"][-1]["test_until"][:10] == "2024-05-02"
+    assert any("next to nothing happened on 20" in note for note in trained.notes)
+
+
+def test_transactions_of_the_future_are_left_out_and_counted(rows: pa.Table) -> None:
+    """A day ahead may be a clock without its zone; half a year ahead is a mistake."""
+    ahead = moved(rows, slice(7, 9), datetime.now(UTC) + timedelta(days=180))
+    trained = train(ahead, Request("isolation_forest", label_delay_days=3))
+    assert trained.report["training"]["from"][:10] == "2024-03-01"
+    assert trained.report["folds"][-1]["test_until"][:10] == "2024-04-10"
+    assert any(
+        note.startswith("2 of 9,602 transactions are dated more than a day from now")
+        for note in trained.notes
+    )
+
+
+def test_where_no_candidate_can_be_judged_the_choice_is_said_to_be_unproven(rows: pa.Table) -> None:
+    """No fraud in the validation windows: nothing is known of any candidate, which is not the same as 0.000."""
+    windows = plan(rows["timestamp"].cast(pa.int64()).to_numpy(), 3, 0.005).validation
+    at = rows["timestamp"].cast(pa.int64()).to_numpy()
+    inside = (at >= windows[0].test_from) & (at < windows[-1].test_until)
+    fraud = pa.compute.if_else(pa.array(inside), False, rows["is_fraud"])
+    trained = train(
+        rows.set_column(rows.column_names.index("is_fraud"), "is_fraud", fraud), Request(label_delay_days=3)
+    )
+    assert set(trained.report["validation"].values()) == {None}
+    assert any("isolation_forest() was taken unproven" in note for note in trained.notes)
+    assert any("2 of 2 validation windows hold fewer than 5 known frauds" in note for note in trained.notes)
+
+
+def test_a_short_label_delay_leaves_enough_transactions_for_the_threshold(rows: pa.Table) -> None:
+    """An hour holds ten of them, and a threshold above all ten would flag many times the budget."""
+    trained = train(rows, Request("isolation_forest", label_delay_days=1 / 24))
+    assert any("the last 200 gave the threshold" in note for note in trained.notes)
+    assert trained.report["metrics"]["alert_rate"] < 4 * 0.005
 
 
 def test_auto_takes_the_label_free_forest_while_frauds_are_few(rows: pa.Table) -> None:
@@ -317,6 +383,17 @@ def test_a_model_is_judged_only_on_later_rows_than_it_learnt_from(model: Path, t
     later = judge_model(opened, read_transactions(written(history(days=60), tmp_path)).rows)
     assert later["folds"][0]["test_from"] > opened.manifest["training"]["until"]
     assert later["metrics"]["average_precision"] > later["baselines"]["random"]["average_precision"]
+
+
+def test_a_straggler_makes_no_window_of_its_own(model: Path, tmp_path: Path) -> None:
+    from fraudstream.model.judging import judge_model
+
+    opened = artifact.read(model)
+    later = read_transactions(written(history(days=60), tmp_path)).rows
+    alone = judge_model(opened, later)
+    beside = judge_model(opened, moved(later, slice(7, 8), START + timedelta(days=300)))
+    assert beside["folds"] == alone["folds"]
+    assert any("next to nothing happened on 241" in note for note in beside["notes"])
 
 
 def test_a_file_of_scores_is_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -184,7 +184,9 @@ def _show(report: dict[str, Any], *, as_json: bool) -> None:
         ]
         print_table("Kinds of fraud", ("kind", "frauds", "found at budget"), rows)
     if report["validation"]:
-        rows2 = sorted(((f"{v:.3f}", k) for k, v in report["validation"].items()), reverse=True)
+        rows2 = sorted(
+            (("-" if v is None else f"{v:.3f}", k) for k, v in report["validation"].items()), reverse=True
+        )
         print_table("Chosen on validation windows", ("average precision", "candidate"), rows2)
     for note in report["notes"]:
         log.warning("%s", note)

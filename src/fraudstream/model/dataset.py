@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from fraudstream.errors import InputError
 from fraudstream.features import training
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Integers = NDArray[np.int64]
     Truths = NDArray[np.bool_]
+
+AHEAD = timedelta(days=1)
+"""A local time without its zone is read as UTC, and may be 14 hours ahead of the clock."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,11 @@ class Dataset:
         return len(self.micros)
 
     @property
+    def span(self) -> tuple[int, int]:
+        """The first and the last transaction."""
+        return int(self.micros[0]), int(self.micros[-1])
+
+    @property
     def customers(self) -> int:
         """How many."""
         return int(self.customer.max(initial=-1)) + 1
@@ -51,6 +61,16 @@ class Dataset:
         """Features `names` of some rows, (rows, names)."""
         places = [self.names.index(name) for name in names]
         return self.values[rows][:, places]
+
+
+def until_now(rows: pa.Table) -> tuple[pa.Table, list[str]]:
+    """Without transactions whose day has not come, by AHEAD; and a note where there were any."""
+    latest = pa.scalar(datetime.now(UTC) + AHEAD, pa.timestamp("us", "UTC"))
+    come = rows.filter(pc.field("timestamp") <= latest)
+    left_out = rows.num_rows - come.num_rows
+    return come, [
+        f"{left_out:,} of {rows.num_rows:,} transactions are dated more than a day from now; they are left out."
+    ] if left_out else []
 
 
 def dataset(rows: pa.Table, delay_days: float, names: Sequence[str] | None = None) -> Dataset:

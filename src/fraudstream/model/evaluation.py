@@ -183,13 +183,14 @@ def by_scenario(data: Dataset, scored: Sequence[Scored]) -> dict[str, dict[str, 
 
 def validate(
     candidates: Sequence[Candidate], data: Dataset, folds: Sequence[Fold], alert_rate: float
-) -> dict[str, float]:
-    """Mean average precision of each candidate on the validation folds; 0 where nothing can be said."""
-    found: dict[str, float] = {}
+) -> dict[str, float | None]:
+    """Mean average precision of each candidate on the validation folds; None where nothing can be said."""
+    found: dict[str, float | None] = {}
     for candidate in candidates:
         scored = score_folds(candidate, data, folds, alert_rate)
-        found[candidate.name] = judge(data, scored).figures["average_precision"] or 0.0
-        log.info("%s: average precision %.3f on validation folds", candidate.name, found[candidate.name])
+        found[candidate.name] = reached = judge(data, scored).figures["average_precision"]
+        said = "nothing can be said" if reached is None else f"average precision {reached:.3f}"
+        log.info("%s: %s on validation folds", candidate.name, said)
     return found
 
 

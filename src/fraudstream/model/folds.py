@@ -6,10 +6,21 @@
 
 In the gap no label is known yet when the test begins, so nothing there can be learnt from. It serves to set the
 threshold: an alert budget needs risks of rows that the model has not seen, and no labels.
+
+Windows are made of busy days. One stray timestamp, or a stream that paused, would else leave them empty: nothing
+could be judged, and the threshold would hang on a single row.
 """
 
 from dataclasses import dataclass
-from typing import Final
+from math import ceil
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Integers = NDArray[np.int64]
 
 DAY: Final = 86_400_000_000
 """Microseconds."""
@@ -19,6 +30,10 @@ LAYOUTS = ((4, 2), (2, 1))
 """(test, validation) windows, the first that the history is long enough for."""
 TRAIN_SHARE = 0.3
 """At least this share of the history, less the gap, lies before the first validation window."""
+QUIET_SHARE = 0.01
+"""A day with less than this share of a usual day's transactions is quiet: stragglers, not a shop's day off."""
+MOST_KEPT_BACK = 0.2
+"""No more than this share of the rows is kept from learning for the sake of the threshold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +59,66 @@ class Plan:
         return bool(self.test)
 
 
-def plan(first: int, last: int, delay_days: float) -> Plan:
+def plan(micros: "Integers", delay_days: float, alert_rate: float) -> Plan:
     """Weekly windows at the end of the history, on whole days of UTC; shorter ones where the history is short.
 
-    `first` and `last` are the instants of the first and last transaction. Without room for two windows of a day
+    `micros` are the instants of the transactions, in order. Without room for two windows of a day
     after the gap there are none.
     """
-    end = -(-(last + 1) // DAY) * DAY
-    room = (end - first) / DAY - delay_days
+    busy = busy_days(micros)
+    first = int(micros[np.searchsorted(micros, busy[0])])
+    room = (len(busy) * DAY - (first - int(busy[0]))) / DAY - delay_days
     for tests, validations in LAYOUTS:
         windows = tests + validations
         days = min(WINDOW_DAYS, int(room * (1 - TRAIN_SHARE) // windows))
         if days >= 1:
-            starts = [end - (windows - i) * days * DAY for i in range(windows)]
-            folds = [Fold(int(s - delay_days * DAY), s, s + days * DAY) for s in starts]
+            folds = [
+                Fold(learn_until(micros, start, delay_days, alert_rate), start, end)
+                for start, end in _windows(busy[-windows * days :], days)
+            ]
             return Plan(tuple(folds[:validations]), tuple(folds[validations:]), days)
     return Plan((), (), 0)
+
+
+def busy_days(micros: "Integers") -> "Integers":
+    """The days of UTC on which something happened, by the instant of their beginning; at least one."""
+    days, counts = np.unique(micros // DAY, return_counts=True)
+    busy: Integers = days[counts >= QUIET_SHARE * np.median(counts)] * DAY
+    return busy
+
+
+def weeks(micros: "Integers", since: int) -> list[tuple[int, int]]:
+    """Windows of a week from the first whole day after `since`, (from, until); the last one may be shorter."""
+    busy = busy_days(micros)
+    return _windows(busy[busy >= since], WINDOW_DAYS)
+
+
+def _windows(busy: "Integers", days: int) -> list[tuple[int, int]]:
+    """Each `days` busy days, from the beginning of the first to the end of the last."""
+    parts = [busy[at : at + days] for at in range(0, len(busy), days)]
+    return [(int(part[0]), int(part[-1]) + DAY) for part in parts]
+
+
+def days_between(micros: "Integers", since: int, until: int) -> float:
+    """How long it was between two transactions, without the quiet days."""
+    first, last = since // DAY, until // DAY
+    days = busy_days(micros) // DAY
+    busy = int(((days > first) & (days < last)).sum())
+    return (until - since) / DAY - (max(last - first - 1, 0) - busy)
+
+
+def end_of(micros: "Integers") -> int:
+    """Just behind the last transaction of the last busy day."""
+    return int(micros[np.searchsorted(micros, busy_days(micros)[-1] + DAY) - 1]) + 1
+
+
+def learn_until(micros: "Integers", end: int, delay_days: float, alert_rate: float) -> int:
+    """Up to when a model may learn whose threshold is in force from `end` on.
+
+    The label delay before it; earlier where so few rows lie between that the alert budget is less than one of them:
+    a threshold above all of a handful flags many times the budget.
+    """
+    before = int(np.searchsorted(micros, end))
+    needed = min(ceil(1 / alert_rate), int(before * MOST_KEPT_BACK))
+    until = int(end - delay_days * DAY)
+    return min(until, int(micros[before - needed])) if needed else until

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,8 @@ from fraudstream.errors import InputError
 from fraudstream.model import evaluation, reporting
 from fraudstream.model.artifact import Model
 from fraudstream.model.columns import RISK
-from fraudstream.model.dataset import Dataset, dataset
-from fraudstream.model.folds import DAY, WINDOW_DAYS, Fold, plan
+from fraudstream.model.dataset import Dataset, dataset, until_now
+from fraudstream.model.folds import DAY, Fold, end_of, plan, weeks
 
 
 def judge_model(model: Model, rows: pa.Table) -> dict[str, Any]:
@@ -23,13 +22,14 @@ def judge_model(model: Model, rows: pa.Table) -> dict[str, Any]:
     no row is late enough or where the model's features need columns that are missing.
     """
     delay = float(model.manifest["label_delay_days"])
+    rows, notes = until_now(rows)
     data = dataset(rows, delay, model.features)
     learnt = int(datetime.fromisoformat(model.manifest["training"]["until"]).timestamp() * 1e6)
-    folds = _windows(learnt + int(delay * DAY), int(data.micros[-1]) + 1, learnt)
+    folds = [Fold(learnt, start, end) for start, end in weeks(data.micros, learnt + int(delay * DAY))]
     if not folds:
         raise InputError(
             f"Model {model.version} learnt until {reporting.iso(learnt)}; with a label delay of {delay:g} days"
-            f" no whole day of these transactions, which end {reporting.iso(int(data.micros[-1]))}, is left to judge it on.",
+            f" no whole day of these transactions, which end {reporting.iso(end_of(data.micros))}, is left to judge it on.",
             hint="Give later transactions. On rows that it has seen, a model only looks good.",
         )
     judged = np.flatnonzero(data.micros >= folds[0].test_from)
@@ -48,7 +48,7 @@ def judge_model(model: Model, rows: pa.Table) -> dict[str, Any]:
         "tier": tier,
         "features": list(model.features),
         "threshold": model.threshold,
-        **_document(data, scored, rate, model.manifest["algorithm"], tier),
+        **_document(data, scored, rate, model.manifest["algorithm"], tier, notes),
     }
 
 
@@ -57,9 +57,10 @@ def judge_scores(rows: pa.Table, delay_days: float, alert_rate: float) -> dict[s
 
     Raises InputError where the file is too short for a window after the label delay.
     """
+    rows, notes = until_now(rows)
     ordered = rows.sort_by("timestamp")
     data = dataset(ordered, delay_days, ("amount",))
-    folds = plan(int(data.micros[0]), int(data.micros[-1]), delay_days).test
+    folds = plan(data.micros, delay_days, alert_rate).test
     if not folds:
         raise InputError(
             "The scores cover too few days to be judged with this label delay.",
@@ -73,14 +74,19 @@ def judge_scores(rows: pa.Table, delay_days: float, alert_rate: float) -> dict[s
         "tier": "unknown",
         "features": [],
         "threshold": scored[-1].threshold,
-        **_document(data, scored, alert_rate, "scores", "unknown"),
+        **_document(data, scored, alert_rate, "scores", "unknown", notes),
     }
 
 
-def _document(
-    data: Dataset, scored: Sequence[evaluation.Scored], alert_rate: float, name: str, tier: str
+def _document(  # noqa: PLR0913, PLR0917 - what is judged, and how it is called
+    data: Dataset,
+    scored: Sequence[evaluation.Scored],
+    alert_rate: float,
+    name: str,
+    tier: str,
+    notes: Sequence[str],
 ) -> dict[str, Any]:
-    """The report of scored windows, baselines beside them."""
+    """The report of scored windows, baselines beside them; `notes` come first."""
     results = {name: evaluation.judge(data, scored, with_interval=True)}
     folds = [window.fold for window in scored]
     for baseline in reporting.BASELINES:
@@ -88,19 +94,13 @@ def _document(
             data, evaluation.score_baseline(baseline, data, folds, alert_rate)
         )
     report = reporting.document(data, name, results, {name: tier})
-    notes = []
+    said = [*notes, *reporting.gaps(data)]
     if not data.judged.any():
-        notes.append("No transaction says whether it was fraud: nothing can be said about detection.")
+        said.append("No transaction says whether it was fraud: nothing can be said about detection.")
     elif not any(fold["frauds"] for fold in report["folds"]):
-        notes.append(
+        said.append(
             "No transaction in the windows is known to be fraud: nothing can be said about detection."
         )
-    return {**report, "validation": {}, "notes": notes}
-
-
-def _windows(first: int, end: int, learnt: int) -> tuple[Fold, ...]:
-    """Windows of a week from the first whole day on, the last one cut at the end of its last day."""
-    start = -(-first // DAY) * DAY
-    end = -(-end // DAY) * DAY
-    edges = [*range(start, end, WINDOW_DAYS * DAY), end]
-    return tuple(Fold(learnt, a, b) for a, b in pairwise(edges) if b > a)
+    else:
+        said += reporting.thin(data, folds, "test")
+    return {**report, "validation": {}, "notes": said}

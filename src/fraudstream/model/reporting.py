@@ -1,6 +1,6 @@
 """An evaluation as one document: what `--json` prints and the manifest keeps, the same keys whatever could be said."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +9,7 @@ import numpy as np
 from fraudstream.model import evaluation, metrics
 from fraudstream.model.dataset import Dataset
 from fraudstream.model.evaluation import Judged
+from fraudstream.model.folds import DAY, Fold, busy_days
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,6 +20,8 @@ NO_FIGURES: dict[str, float | None] = dict.fromkeys(FIGURES)
 """A report without a judgement still has its keys."""
 RECALLS = np.linspace(0.0, 1.0, 101)
 TENTHS = 10
+FEW = 5
+"""Known frauds in a window, below which its figures hang on one or two of them."""
 
 
 def document(
@@ -45,6 +48,29 @@ def document(
         },
         "calibration": _calibration(data, own) if own else [],
     }
+
+
+def gaps(data: Dataset) -> list[str]:
+    """What is to be said where windows leave days out."""
+    first, last = data.span
+    days, busy = 1 + last // DAY - first // DAY, len(busy_days(data.micros))
+    if busy == days:
+        return []
+    quiet = f"next to nothing happened on {days - busy:,}: the windows are made of the others."
+    return [f"Of the {days:,} days from {iso(first)[:10]} to {iso(last)[:10]}, {quiet}"]
+
+
+def thin(data: Dataset, folds: Sequence[Fold], name: str) -> list[str]:
+    """What is to be said where windows hold too few known frauds to tell good from bad."""
+    few = sum(
+        int((data.fraud & (data.micros >= fold.test_from) & (data.micros < fold.test_until)).sum()) < FEW
+        for fold in folds
+    )
+    if not few:
+        return []
+    return [
+        f"{few} of {len(folds)} {name} windows hold fewer than {FEW} known frauds: what they say is mostly chance."
+    ]
 
 
 def _calibration(data: Dataset, own: Judged) -> list[dict[str, float | int]]:

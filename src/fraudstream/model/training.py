@@ -17,9 +17,9 @@ from fraudstream.model import algorithms, artifact, candidates, evaluation, metr
 from fraudstream.model.algorithms import Estimator, TreeEstimator
 from fraudstream.model.candidates import BUILT_IN, Candidate
 from fraudstream.model.curve import draw
-from fraudstream.model.dataset import Dataset, dataset
+from fraudstream.model.dataset import Dataset, dataset, until_now
 from fraudstream.model.evaluation import Judged
-from fraudstream.model.folds import DAY, Plan, plan
+from fraudstream.model.folds import DAY, Plan, days_between, end_of, learn_until, plan
 from fraudstream.model.insight import insight
 
 if TYPE_CHECKING:
@@ -72,16 +72,19 @@ def train(rows: pa.Table, request: Request, source: dict[str, Any] | None = None
     data, notes = _prepared(rows, request)
     if request.alerts_per_day is not None:
         request = replace(request, alert_rate=_rate(data, request.alerts_per_day))
-    folds = plan(int(data.micros[0]), int(data.micros[-1]), request.label_delay_days)
+    folds = plan(data.micros, request.label_delay_days, request.alert_rate)
     if not folds.possible:
         notes.append(
-            f"The history of {_days(data):.1f} days is too short to judge the model with labels that come"
+            f"The history of {days_between(data.micros, *data.span):.1f} days is too short to judge the model with labels that come"
             f" {request.label_delay_days:g} days late."
         )
     elif not data.judged.any():
         notes.append("No transaction says whether it was fraud: nothing can be said about detection.")
     elif not data.fraud.any():
         notes.append("No transaction is fraud: nothing can be said about detection.")
+    else:
+        notes += reporting.thin(data, folds.validation, "validation")
+        notes += reporting.thin(data, folds.test, "test")
     chosen, validation = _choose(data, folds, request, notes)
     results = _judged(data, folds, chosen, request)
     estimator, threshold, found, until = _final(chosen, data, request, notes)
@@ -116,7 +119,8 @@ def train(rows: pa.Table, request: Request, source: dict[str, Any] | None = None
 
 
 def _prepared(rows: pa.Table, request: Request) -> tuple[Dataset, list[str]]:
-    """The data with the features that are asked for, less those that never vary."""
+    """The data with the features that are asked for, less those that never vary; and what is to be said of them."""
+    rows, notes = until_now(rows)
     names = request.features
     if names is None and request.algorithm == "isolation_forest" and rows.num_rows:
         # The label-free forest takes few; working out the others would only take time.
@@ -132,7 +136,7 @@ def _prepared(rows: pa.Table, request: Request) -> tuple[Dataset, list[str]]:
                 hint="Leave these features out, or name the columns with --map.",
             )
     data = dataset(rows, request.label_delay_days, names)
-    notes = []
+    notes += reporting.gaps(data)
     unjudged = int((~data.judged).sum())
     if data.judged.any() and unjudged:
         notes.append(
@@ -160,7 +164,7 @@ def _candidates(algorithm: str, data: Dataset, request: Request) -> tuple[Candid
 
 def _choose(
     data: Dataset, folds: Plan, request: Request, notes: list[str]
-) -> tuple[Candidate, dict[str, float]]:
+) -> tuple[Candidate, dict[str, float | None]]:
     """The candidate to use, and what each one reached on the validation windows."""
     if request.algorithm != "auto":
         found = _candidates(request.algorithm, data, request)
@@ -178,7 +182,14 @@ def _choose(
     if len(found) == 1 or not folds.possible or not data.fraud.any():
         return found[0], {}
     reached = evaluation.validate(found, data, folds.validation, request.alert_rate)
-    return max(found, key=lambda c: reached[c.name]), reached
+    said = {name: precision for name, precision in reached.items() if precision is not None}
+    if not said:
+        notes.append(
+            f"No candidate could be judged: the validation windows hold no known fraud. {found[0].name} was taken"
+            " unproven."
+        )
+        return found[0], reached
+    return max(found, key=lambda c: said.get(c.name, -1.0)), reached
 
 
 def _judged(data: Dataset, folds: Plan, chosen: Candidate, request: Request) -> dict[str, Judged]:
@@ -210,12 +221,18 @@ def _final(
 
     It learns until the label delay before the end; the rows since then, which it has not seen, give the threshold.
     """
-    end = int(data.micros[-1]) + 1
-    until = end - int(request.label_delay_days * DAY)
+    end = end_of(data.micros)
+    assumed = end - int(request.label_delay_days * DAY)
+    until = learn_until(data.micros, end, request.label_delay_days, request.alert_rate)
     if (data.micros < until).mean() < 0.5:  # noqa: PLR2004 - more rows to learn from than to calibrate on
         until = int(data.micros[int(len(data) * 0.8)])
         notes.append(
             "The history is short: the model learnt from its first 80 %, the rest gave the threshold."
+        )
+    elif until < assumed:
+        notes.append(
+            f"Fewer transactions came in the last {request.label_delay_days:g} days than one alert takes at a rate of"
+            f" {request.alert_rate:.2%}: the last {int((data.micros >= until).sum()):,} gave the threshold."
         )
     estimator = evaluation.fit(chosen, data, until, end)
     late = data.micros >= until
@@ -242,15 +259,12 @@ def _reference(risk: "Floats") -> dict[str, Any]:
 
 
 def _rate(data: Dataset, alerts_per_day: float) -> float:
-    """Alerts a day as a share of the transactions, by the pace of the last week."""
-    since = data.micros[-1] - 7 * DAY
-    recent = int((data.micros > since).sum())
-    days = min(7.0, max(_days(data), 1 / 24))
-    return min(1.0, alerts_per_day * days / recent)
-
-
-def _days(data: Dataset) -> float:
-    return float(data.micros[-1] - data.micros[0]) / DAY
+    """Alerts a day as a share of the transactions, by the pace of the last week without its quiet days."""
+    last = end_of(data.micros) - 1
+    since = last - 7 * DAY
+    recent = int(((data.micros > since) & (data.micros <= last)).sum())
+    days = days_between(data.micros, max(since, int(data.micros[0])), last)
+    return min(1.0, alerts_per_day * max(days, 1 / 24) / recent)
 
 
 def _tier(candidate: Candidate) -> str:

@@ -1,6 +1,6 @@
 """Rules on stored history: the features as they stood just before each transaction, the conditions as they run live."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -11,6 +11,7 @@ from pyspark.sql import functions as F  # noqa: N812 - Spark's own custom
 from fraudstream.errors import InputError
 from fraudstream.features import training
 from fraudstream.model.artifact import Model
+from fraudstream.model.dataset import until_now
 from fraudstream.rules import features_read
 from fraudstream.rules.backtest import Past, report
 from fraudstream.rules.columns import columns
@@ -66,9 +67,8 @@ def backtest(
 
 
 def _until_now(transactions: pa.Table) -> pa.Table:
-    """Without those that are later than the clock, by a day for local times without a zone: their day has not come."""
-    latest = pa.scalar(datetime.now(UTC) + DAY, pa.timestamp("us", "UTC"))
-    rows = transactions.filter(pc.field("timestamp") <= latest)
+    """Those whose day has come. Raises InputError where there is none."""
+    rows, _ = until_now(transactions)
     if not rows.num_rows:
         raise InputError(
             "There are no transactions to try the rules on.", hint="Check what `fraudstream consume` stored."
