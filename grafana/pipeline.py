@@ -29,10 +29,16 @@ def _streams() -> list[AnyPanel]:
             "select stream, max(rows_per_second) as rate from shop.stream_progress group by 1 order by 1",
         ),
         gauges(
-            Look("Lag by partition", "Messages that wait in Kafka, as each stream said last.", 8),
+            Look("Lag by partition", "Messages that wait in Kafka for each stream, running or not.", 8),
             """
-            select format('%s: %s/%s', stream, topic, partition) as partition, end_offset - next_offset as lag
-            from shop.stream_progress order by stream, topic, stream_progress.partition""",
+            with heard as (
+              select stream, topic, partition, next_offset, end_offset, updated_at,
+                max(updated_at) over (partition by topic, partition) as last from shop.stream_progress
+            )
+            select format('%s: %s/%s', stream, topic, partition) as partition,
+              greatest(max(end_offset) filter (where updated_at >= last - interval '60 s')
+                over (partition by topic, partition) - next_offset, 0) as lag
+            from heard order by stream, topic, heard.partition""",
             (BEHIND, "orange"),
             (FAR_BEHIND, RED),
         ),

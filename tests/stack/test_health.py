@@ -16,10 +16,12 @@ from confluent_kafka import Producer
 from forwarder import forwarded
 from fraudstream import kafka
 from fraudstream.settings import PostgresSettings, Settings
-from fraudstream.store import feedback, registry
+from fraudstream.store import feedback, progress, registry
 from fraudstream.store.connection import connect
+from fraudstream.store.findings import findings, streams
 from fraudstream.store.health import snapshot
 from fraudstream.store.migrate import migrate
+from fraudstream.store.pipeline import pipeline
 from fraudstream.store.slices import store_slice
 from fraudstream.store.targets import select
 from http_get import get, served_at
@@ -165,6 +167,41 @@ def test_latency_percentiles_are_those_of_the_messages_own_times(postgres: Postg
     overall = snapshot(postgres).latency
     assert overall.decisions == 500
     assert overall.p99_ms == pytest.approx(found["p99_ms"])
+
+
+def test_messages_that_another_stream_saw_wait_for_one_that_ended(postgres: PostgresSettings) -> None:
+    """It stood at the end when it died; the consumer beside it reads the same topic, and knows what came since."""
+    progress.record(postgres, "score", "t", {0: 100, 1: 50}, {0: 100, 1: 50}, 9.0)
+    progress.record(postgres, "consume", "t", {0: 100, 1: 50}, {0: 100, 1: 50}, 9.0)
+    _hours_pass(postgres, "score")
+    assert [(s.name, s.runs, s.lag) for s in streams(snapshot(postgres).streams)] == [
+        ("consume", True, 0), ("score", False, 0),
+    ]  # fmt: skip
+    progress.record(postgres, "consume", "t", {0: 160, 1: 50}, {0: 200, 1: 50}, 9.0)
+    found = snapshot(postgres)
+    said = {finding.name: finding for finding in findings(found)}
+    assert said["stream consume"].ok
+    assert not said["stream score"].ok
+    assert "score on t does not run, and 100 messages wait" in said["stream score"].sentence
+    assert [(p.stream, p.partition, p.lag) for p in pipeline(postgres).progress] == [
+        ("consume", 0, 40), ("consume", 1, 0), ("score", 0, 100), ("score", 1, 0),
+    ]  # fmt: skip
+
+
+def test_the_end_of_a_topic_that_was_deleted_counts_for_nobody(postgres: PostgresSettings) -> None:
+    """The topic was made anew, so what the scorer saw of the one before is no lag of the consumer's."""
+    progress.record(postgres, "score", "t", {0: 900}, {0: 1_000}, 9.0)
+    _hours_pass(postgres, "score")
+    progress.record(postgres, "consume", "t", {0: 30}, {0: 30}, 9.0)
+    assert [(s.name, s.lag) for s in streams(snapshot(postgres).streams)] == [("consume", 0), ("score", 30)]
+
+
+def _hours_pass(postgres: PostgresSettings, stream: str) -> None:
+    with connect(postgres) as connection:
+        connection.execute(
+            "update shop.stream_progress set updated_at = updated_at - interval '2 hours' where stream = %s",
+            (stream,),
+        )
 
 
 def test_health_is_served_to_prometheus_until_it_is_stopped(

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from fraudstream.dashboard import case, comparison, figures, gate, launch, pipeline
 from fraudstream.errors import ServiceError, SettingsError
 from fraudstream.settings import DashboardSettings
+from fraudstream.store.pipeline import Progress
 from fraudstream.store.watch import Quality
 
 HOSTILE = "<img src=x onerror=alert(1)> **b** ![i](http://evil/x.png) [l](http://evil) `c` $x^2$ :smile: :red[r] #h |t| ~s~"
@@ -125,6 +126,20 @@ def test_a_long_message_a_tombstone_and_a_closed_one_say_so() -> None:
     assert pipeline.preview('{"é'.encode()[:3], 1_000_000) == '{" … (1,000,000 bytes)'
     assert pipeline.preview(None, None) == "No bytes: a tombstone."
     assert "may not see" in pipeline.preview(None, None, may_read=False)
+
+
+def test_messages_that_wait_for_a_stream_that_ended_are_told_apart() -> None:
+    """The table below shows them, so the number above must not say that nothing waits."""
+
+    def stands(stream: str, lag: int, age: float) -> Progress:
+        return Progress(stream, "t", 0, 100, 100 + lag, 9.0, datetime(2026, 3, 1, tzinfo=UTC), age)
+
+    running, dead = stands("consume", 5, 3.0), stands("score", 106, 7200.0)
+    assert pipeline.waiting_for([running]) == "keeping up"
+    assert pipeline.waiting_for([stands("consume", 20_000, 3.0)]) == "behind"
+    assert pipeline.waiting_for([running, dead]) == "106 of them for score, silent"
+    assert pipeline.waiting_for([running, stands("score", 0, 7200.0)]) == "keeping up"
+    assert pipeline.waiting_for([stands("score", 0, 7200.0)]) == "nothing reads now"
 
 
 def test_wrong_passwords_are_looked_at_ever_more_slowly() -> None:

@@ -67,6 +67,12 @@ def test_a_stream_that_fell_silent_is_a_matter_where_messages_wait(
     assert ("`fraudstream consume scores`" in found.hint) is not ok
 
 
+def test_a_topic_that_was_made_anew_waits_whole_for_a_stream_that_ended() -> None:
+    """Its offsets begin at zero again, below where the stream stood; one that runs is merely ahead of what was seen."""
+    ended, running = (Progress("score", "topic", 0, 1_000, 40, 0.0, DAY, age) for age in (7200.0, 3.0))
+    assert (ended.lag, running.lag) == (40, 0)
+
+
 @pytest.mark.parametrize(
     ("scores", "alerts", "ok"),
     [

@@ -62,9 +62,8 @@ def document(found: "Snapshot", said: "list[Finding]") -> dict[str, Any]:
         "streams": [
             asdict(stream)
             | {
-                "runs": stream.runs,
                 "lag_by_partition": {
-                    str(p.partition): p.end_offset - p.next_offset
+                    str(p.partition): p.lag
                     for p in found.streams
                     if (p.stream, p.topic) == (stream.name, stream.topic)
                 },

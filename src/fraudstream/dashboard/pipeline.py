@@ -13,8 +13,6 @@ from fraudstream.settings import PostgresSettings
 from fraudstream.store import pipeline as store
 
 REFRESH_SECONDS = 5
-STALE_SECONDS = 60.0
-"""A running stream writes every few seconds; one that has been silent so long is not running, or stuck."""
 BEHIND = 10_000
 """Messages from which on a stream is called behind: more than a few seconds of a busy one."""
 HEX_BYTES = 64
@@ -52,13 +50,11 @@ def _body(postgres: PostgresSettings) -> None:
 
 
 def _numbers(found: store.Pipeline) -> None:
-    running = sorted({p.stream for p in found.progress if p.age_seconds < STALE_SECONDS})
-    silent = sorted({p.stream for p in found.progress} - set(running))
-    lag = sum(max(p.end_offset - p.next_offset, 0) for p in found.progress if p.stream in running)
+    running, silent = _streams(found.progress)
+    lag = sum(p.lag for p in found.progress)
     last = found.latency[-1] if found.latency else None
     waiting = sum(reason.waiting for reason in found.reasons)
     names = [", ".join(running)] * bool(running) + [f"silent: {', '.join(silent)}"] * bool(silent)
-    pace = "behind" if lag > BEHIND else "keeping up"
     shell.numbers(
         [
             shell.Number(
@@ -70,8 +66,8 @@ def _numbers(found: store.Pipeline) -> None:
             shell.Number(
                 "Messages waiting",
                 figures.short(lag),
-                pace if running else "nothing reads them now",
-                "In Kafka, not yet read by the running streams.",
+                waiting_for(found.progress),
+                "In Kafka, not yet read, for each stream that is to read them.",
             ),
             shell.Number(
                 "Decision, median",
@@ -89,6 +85,23 @@ def _numbers(found: store.Pipeline) -> None:
     )
 
 
+def _streams(found: Sequence[store.Progress]) -> tuple[list[str], list[str]]:
+    """Which streams run, and which ones fell silent."""
+    running = {p.stream for p in found if p.runs}
+    return sorted(running), sorted({p.stream for p in found} - running)
+
+
+def waiting_for(found: Sequence[store.Progress]) -> str:
+    """Who is to read the messages that wait, and whether they will."""
+    running, silent = _streams(found)
+    left = sum(p.lag for p in found if p.stream in silent)
+    if left:
+        return f"{figures.short(left)} of them for {', '.join(silent)}, silent"
+    if not running:
+        return "nothing reads now"
+    return "behind" if sum(p.lag for p in found) > BEHIND else "keeping up"
+
+
 def _progress(found: Sequence[store.Progress]) -> None:
     st.subheader("Lag by partition", anchor=False)
     if not found:
@@ -103,8 +116,8 @@ def _progress(found: Sequence[store.Progress]) -> None:
                 "stream": [p.stream for p in found],
                 "topic": [p.topic for p in found],
                 "partition": [p.partition for p in found],
-                "last heard": [_heard(p.age_seconds) for p in found],
-                "waiting": [max(p.end_offset - p.next_offset, 0) for p in found],
+                "last heard": [_heard(p) for p in found],
+                "waiting": [p.lag for p in found],
                 "rows/s": [round(p.rows_per_second, 1) for p in found],
                 "next offset": [p.next_offset for p in found],
             }
@@ -113,14 +126,15 @@ def _progress(found: Sequence[store.Progress]) -> None:
         column_config={
             "waiting": st.column_config.ProgressColumn(
                 "waiting", format="localized", width=130, min_value=0,
-                max_value=max(1, *(p.end_offset - p.next_offset for p in found)),
+                max_value=max(1, *(p.lag for p in found)),
             )
         },
     )  # fmt: skip
 
 
-def _heard(seconds: float) -> str:
-    return f"{figures.ago(seconds)} ago" if seconds < STALE_SECONDS else f"silent for {figures.ago(seconds)}"
+def _heard(progress: store.Progress) -> str:
+    ago = figures.ago(progress.age_seconds)
+    return f"{ago} ago" if progress.runs else f"silent for {ago}"
 
 
 def _latency(found: Sequence[store.Latency]) -> None:

@@ -18,8 +18,6 @@ from fraudstream.store.health import (
 )
 from fraudstream.store.pipeline import Progress
 
-SILENT_SECONDS = 60.0
-"""A running stream says every 5 to 10 s where it stands: one that said nothing for so long does not run."""
 SHIFTED, ELSEWHERE = 0.1, 0.25
 """Population stability index: below the first nothing happened, beyond the second the model was made for another
 world. The usual limits of credit scoring."""
@@ -46,15 +44,12 @@ class Stream:
     topic: str
     partitions: int
     lag: int
-    """Messages that wait, as it said last."""
+    """Messages that wait for it."""
     messages_per_second: float
     age_seconds: float
-    """Since it said so."""
-
-    @property
-    def runs(self) -> bool:
-        """Whether it spoke lately."""
-        return self.age_seconds <= SILENT_SECONDS
+    """Since it said where it stands."""
+    runs: bool
+    """Whether it said so lately."""
 
 
 def streams(progress: list[Progress]) -> list[Stream]:
@@ -67,9 +62,10 @@ def streams(progress: list[Progress]) -> list[Stream]:
                 name,
                 topic,
                 len(partitions),
-                sum(p.end_offset - p.next_offset for p in partitions),
+                sum(p.lag for p in partitions),
                 partitions[0].rows_per_second,
                 min(p.age_seconds for p in partitions),
+                any(p.runs for p in partitions),
             )
         )
     return found
@@ -233,7 +229,7 @@ def figures(found: Snapshot) -> Iterator[Figure]:
             yield Figure("decision_latency_seconds", meaning, milliseconds / 1000, {"quantile": share})
     for at in found.streams:
         where = {"stream": at.stream, "topic": at.topic, "partition": str(at.partition)}
-        yield Figure("lag_messages", "Messages that wait.", at.end_offset - at.next_offset, where)
+        yield Figure("lag_messages", "Messages that wait.", at.lag, where)
     running = [({"stream": s.name, "topic": s.topic}, s) for s in streams(found.streams)]
     for labels, stream in running:
         yield Figure("messages_per_second", "Pace of a stream.", stream.messages_per_second, labels)

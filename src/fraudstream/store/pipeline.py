@@ -9,6 +9,8 @@ from fraudstream.store.rows import Connection, connected, rows
 COUNTED = 10_000
 """Newest rejected messages whose reasons are counted; a flood of millions must not hold up the page."""
 LISTED = 50
+SILENT_SECONDS = 60.0
+"""A running stream says every 5 s where it stands: one that said nothing for so long does not run, or hangs."""
 SHOWN_BYTES = 600
 """Of a rejected message, from its beginning: the messages may be megabytes."""
 
@@ -22,11 +24,25 @@ class Progress:
     partition: int
     next_offset: int
     end_offset: int
+    """As whoever reads this topic saw it last: a stream that ended does not see what came since."""
     rows_per_second: float
     """Of the whole stream."""
     updated_at: datetime
     age_seconds: float
     """Since then, by the clock of the database."""
+
+    @property
+    def runs(self) -> bool:
+        """Whether it spoke lately."""
+        return self.age_seconds <= SILENT_SECONDS
+
+    @property
+    def lag(self) -> int:
+        """Messages that wait for this stream."""
+        if self.end_offset >= self.next_offset:
+            return self.end_offset - self.next_offset
+        # A running one is ahead of what the others saw. For one that ended the topic was made anew: all of it waits.
+        return 0 if self.runs else self.end_offset
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +93,17 @@ class Pipeline:
     """Whether this user of the database may see what rejected messages hold."""
 
 
+# The furthest end that was said within a minute of the last word about a partition: ends of before may be those of
+# a topic that was deleted since.
 PROGRESS = """
-select stream, topic, partition, next_offset, end_offset, rows_per_second, updated_at,
-  extract(epoch from now() - updated_at)::float8 as age_seconds
-from shop.stream_progress order by stream, topic, partition"""
+select stream, topic, partition, next_offset,
+  max(end_offset) filter (where updated_at >= last - interval '60 s') over same as end_offset,
+  rows_per_second, updated_at, extract(epoch from now() - updated_at)::float8 as age_seconds
+from (
+  select *, max(updated_at) over (partition by topic, partition) as last from shop.stream_progress
+) as progress
+window same as (partition by topic, partition)
+order by stream, topic, partition"""
 
 # Positions and lengths make every complaint another one.
 _REASONS = r"""
