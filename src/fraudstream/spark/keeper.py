@@ -41,6 +41,16 @@ class Standing:
     ends: Mapping[int, int]
     rows_per_second: float
 
+    def later(self, reached: Mapping[int, int], ends: Mapping[int, int], seconds: float) -> "Standing":
+        """Where it stands so much later, at the pace since. A partition that is new counts from where it begins.
+
+        >>> before = Standing(Topic("t", "id", (0,)), {0: 10}, {0: 10}, 0.0)
+        >>> before.later({0: 25, 1: 4_000}, {0: 30, 1: 4_000}, 10.0).rows_per_second
+        1.5
+        """
+        done = sum(offset - self.reached.get(partition, offset) for partition, offset in reached.items())
+        return Standing(self.topic, reached, ends, done / seconds)
+
 
 def load_champion(postgres: PostgresSettings) -> Model:
     """The model that scores. Raises InputError where there is none, or where it is not for this program."""

@@ -168,6 +168,8 @@ class Relay:
         self.ends: dict[int, int] = {}
         """Where the partitions ended when the newest query started, or a micro-batch was planned."""
         self.handovers = 0
+        self._answered: dict[int, int] = {}
+        """Below which the queries that were relieved have answered everything."""
         self._current: Runner | None = None
         self._next: Runner | None = None
         self._told = False
@@ -181,8 +183,13 @@ class Relay:
 
     @property
     def reached(self) -> dict[int, int]:
-        """Everything below is answered, by partition; empty before the first query."""
-        return self._current.reached if self._current is not None else {}
+        """Everything below is answered, by partition; empty before the first query. Never less than before.
+
+        A successor begins behind what the query before has answered by the hand-over, and repeats the rest: what
+        both cover reaches as far as the one that is further on.
+        """
+        now = self._current.reached if self._current is not None else {}
+        return now | {p: max(offset, now.get(p, offset)) for p, offset in self._answered.items()}
 
     def begin(self, basis: Basis, start: Mapping[int, int]) -> None:
         """Start the first query, at these offsets."""
@@ -190,7 +197,7 @@ class Relay:
         self._current = self._launch(basis, start)
 
     def look(self) -> bool:
-        """Follow the queries; returns whether more is answered for certain than before. Raises what stopped one."""
+        """Follow the queries; returns whether a batch ended, and with it `reached` is newer. Raises what stopped one."""
         moved = self.current.look()
         if moved:
             self.ends |= self.current.ends
@@ -201,8 +208,7 @@ class Relay:
                 self._stopping.submit(self.current.stop)
                 self._relieve(self._next)
                 self._next, self._told = None, False
-                return True
-            if self._next.age > PATIENCE_SECONDS and not self._told:
+            elif self._next.age > PATIENCE_SECONDS and not self._told:
                 self._told = True
                 log.warning(
                     "The next query has not started for %.0f s; the one before goes on with its profiles. Every"
@@ -258,6 +264,7 @@ class Relay:
         if now != before:
             # Only now: until here, messages were answered by the model before as well.
             log.info("model %s decides from here on; %s is relieved", now, before)
+        self._answered = self.reached
         self._current = successor
         self.handovers += 1
 

@@ -192,18 +192,18 @@ class Scorer:
     ) -> None:
         """Follow a relay, bring it newer profiles and write down how far it came. Raises what stopped a query."""
         asked, retry_at = False, 0.0
-        stood, told = (time.monotonic(), sum(relay.reached.values())), time.monotonic()
+        standing = Standing(topic, relay.reached, relay.ends, 0.0)
+        at, told = relay.current.began, time.monotonic()
         while not stop.wait(POLL_SECONDS):
             if not self.ready.is_set() and relay.current.answers:
                 self.ready.set()
             if relay.look():
                 self._patience.reward()
-                now, done = time.monotonic(), sum(relay.reached.values())
-                pace = (done - stood[1]) / max(now - stood[0], POLL_SECONDS)
-                stood = now, done
-                keeper.save(Standing(topic, relay.reached, relay.ends, pace))
-                stands = {p: Position(at, relay.ends.get(p, at)) for p, at in relay.reached.items()}
-                self._monitor.stands(TARGET, topic.name, stands, pace)
+                seconds, at = max(time.monotonic() - at, POLL_SECONDS), time.monotonic()
+                standing = standing.later(relay.reached, relay.ends, seconds)
+                keeper.save(standing)
+                stands = {p: Position(o, relay.ends.get(p, o)) for p, o in standing.reached.items()}
+                self._monitor.stands(TARGET, topic.name, stands, standing.rows_per_second)
             if time.monotonic() > retry_at and relay.is_due(keeper.basis, keeper.reading_seconds):
                 if not asked and keeper.basis.scoring is relay.current.basis.scoring:
                     asked = True

@@ -1,0 +1,96 @@
+"""How far the scorer has come, from one query to the next, by what Spark says of them."""
+
+import json
+import tempfile
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from fraudstream.kafka import Topic
+from fraudstream.settings import Settings
+from fraudstream.spark.relay import GRACE_SECONDS, Basis, Mode, Relay, Runner
+
+
+class Query:
+    """A query of Spark that runs until it is stopped, and ends batches when it is told to."""
+
+    def __init__(self) -> None:
+        self.isActive, self.name, self.runId = True, "score", "id"
+        self.status = {"message": "Waiting for data to arrive"}
+        self.lastProgress: Any = None
+
+    def ends_at(self, *offsets: int) -> None:
+        """A batch ended, which answered everything below these offsets of each partition."""
+        ends = json.dumps({"t": {str(p): offset for p, offset in enumerate(offsets)}})
+        batch = 0 if self.lastProgress is None else self.lastProgress.batchId + 1
+        source = SimpleNamespace(endOffset=ends, latestOffset=ends)
+        self.lastProgress = SimpleNamespace(batchId=batch, sources=[source])
+
+    def stop(self) -> None:
+        """By the relay, which was told that another one answers."""
+        self.isActive = False
+
+
+def runner(query: Query, *start: int) -> Runner:
+    """One that has run for long enough to answer."""
+    basis = cast("Basis", SimpleNamespace(scoring=SimpleNamespace(model=SimpleNamespace(version="m"))))
+    made = Runner(
+        cast("Any", None), cast("Any", query), dict(enumerate(start)), basis, tempfile.TemporaryDirectory()
+    )
+    made._ready_at = made.began - GRACE_SECONDS
+    return made
+
+
+@pytest.fixture
+def relay() -> Relay:
+    """A relay that no broker was asked for."""
+    settings = Settings(_env_file=None, kafka={"bootstrap_servers": "127.0.0.1:9"})
+    streams = SimpleNamespace(streams=SimpleNamespace(resetTerminated=lambda: None))
+    return Relay(cast("Any", streams), settings, Mode.REALTIME, Topic("t", "id", (0, 1)))
+
+
+def test_a_hand_over_takes_nothing_back(relay: Relay) -> None:
+    """The successor begins where the topic ended when it was started, below what the query before answered since.
+
+    Where it stands was said to be there, which made a pace of -87 messages a second.
+    """
+    first, second = Query(), Query()
+    relay._current, relay._next = runner(first, 0, 0), runner(second, 80, 40)
+    assert not relay.look(), "nothing is answered for certain before a batch ends"
+    assert relay.reached == {0: 0, 1: 0}
+    first.ends_at(100, 40)
+    assert relay.look()
+    assert (relay.handovers, relay.reached) == (1, {0: 100, 1: 40})
+    assert not relay.look(), "no batch of the second one has ended"
+    second.ends_at(90, 60)
+    assert relay.look()
+    assert relay.reached == {0: 100, 1: 60}, (
+        "the first one answered to 100 what the second one has not reached"
+    )
+    second.ends_at(170, 70)
+    assert relay.look()
+    assert relay.reached == {0: 170, 1: 70}
+    relay.stop()
+
+
+def test_no_query_is_relieved_before_it_covers_where_the_next_one_begins(relay: Relay) -> None:
+    """Else messages between the two would count as answered, and nobody had answered them."""
+    first, second = Query(), Query()
+    relay._current, relay._next = runner(first, 0, 0), runner(second, 80, 40)
+    first.ends_at(100, 39)
+    assert relay.look()
+    assert (relay.handovers, relay.reached) == (0, {0: 100, 1: 39})
+    first.ends_at(100, 40)
+    relay.look()
+    assert (relay.handovers, relay.reached) == (1, {0: 100, 1: 40})
+    relay.stop()
+
+
+def test_a_partition_that_the_next_query_brings_begins_where_it_begins(relay: Relay) -> None:
+    first, second = Query(), Query()
+    relay._current, relay._next = runner(first, 0), runner(second, 80, 7)
+    first.ends_at(100)
+    relay.look()
+    assert relay.reached == {0: 100, 1: 7}
+    relay.stop()
