@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -194,6 +194,7 @@ class Scorer:
         asked, retry_at = False, 0.0
         standing = Standing(topic, relay.reached, relay.ends, 0.0)
         at, told = relay.current.began, time.monotonic()
+        keeper.save(standing)
         while not stop.wait(POLL_SECONDS):
             if not self.ready.is_set() and relay.current.answers:
                 self.ready.set()
@@ -218,6 +219,8 @@ class Scorer:
                         retry_at = time.monotonic() + RETRY_SECONDS
             if time.monotonic() - told >= NARRATE_SECONDS:
                 told = time.monotonic()
+                # Said again: a batch may take longer than those who watch wait before they call a stream dead.
+                keeper.save(replace(standing, ends=relay.ends))
                 tally = answers.take_latest()
                 narrate(tally, NARRATE_SECONDS)
                 latency = {share: tally.latencies.quantile(share) for share in (0.5, 0.95, 0.99)}

@@ -1,0 +1,50 @@
+"""What the scorer says of itself while its query is in the middle of a batch."""
+
+import threading
+import time
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from fraudstream.kafka import Topic
+from fraudstream.settings import Settings
+from fraudstream.spark import scorer
+from fraudstream.spark.answers import Tally
+from fraudstream.spark.keeper import Standing
+from fraudstream.spark.relay import Mode
+from fraudstream.spark.scorer import Scorer
+
+
+class Notes:
+    """A keeper that writes nothing down, and ends the watch when it has heard enough."""
+
+    def __init__(self, stop: threading.Event, enough: int) -> None:
+        self.said: list[Standing] = []
+        self._stop, self._enough = stop, enough
+        self.reading_seconds, self.is_asked, self.is_away = 0.0, False, False
+        self.basis = SimpleNamespace(scoring=SimpleNamespace(lookup="each batch asks"))
+
+    def save(self, standing: Standing) -> None:
+        """Called by the watch."""
+        self.said.append(standing)
+        if len(self.said) >= self._enough:
+            self._stop.set()
+
+
+def test_a_scorer_in_a_long_batch_goes_on_saying_where_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trigger may be hours; without a word for a minute it would be called dead. It claims no more than it knows."""
+    monkeypatch.setattr(scorer, "NARRATE_SECONDS", 0.0)
+    stop = threading.Event()
+    keeper = Notes(stop, enough=4)
+    relay = SimpleNamespace(
+        current=SimpleNamespace(answers=True, began=time.monotonic()),
+        reached={0: 100},
+        ends={0: 130},
+        look=lambda: False,
+        is_due=lambda *_: False,
+    )
+    made = Scorer(cast("Any", None), Settings(_env_file=None), Mode.REALTIME, cast("Any", None))
+    answers = SimpleNamespace(take_latest=Tally)
+    made._watch(cast("Any", relay), Topic("t", "id", (0,)), cast("Any", keeper), cast("Any", answers), stop)
+    assert [(said.reached, said.ends) for said in keeper.said] == [({0: 100}, {0: 130})] * 4
