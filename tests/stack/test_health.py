@@ -19,6 +19,7 @@ from fraudstream.settings import PostgresSettings, Settings
 from fraudstream.store import feedback, progress, registry
 from fraudstream.store.connection import connect
 from fraudstream.store.findings import findings, streams
+from fraudstream.store.glance import glance
 from fraudstream.store.health import snapshot
 from fraudstream.store.migrate import migrate
 from fraudstream.store.pipeline import pipeline
@@ -202,6 +203,22 @@ def _hours_pass(postgres: PostgresSettings, stream: str) -> None:
             "update shop.stream_progress set updated_at = updated_at - interval '2 hours' where stream = %s",
             (stream,),
         )
+
+
+def test_the_demo_counts_what_was_sent_since_it_began(postgres: PostgresSettings) -> None:
+    """Messages that others left in the topic are decided as well, hours late: none of them is the demo's."""
+    began = now() - timedelta(minutes=1)
+    decide(
+        postgres,
+        scored("own", risk=0.9, flagged=True, ms=20.0),
+        scored("own too", ms=20.0),
+        *(scored(f"left{n}", risk=0.9, flagged=True, ms=3_600_000.0) for n in range(5)),
+    )
+    found = glance(postgres, began)
+    assert (found.decisions, found.alerts) == (2, 1)
+    assert found.p99_ms == pytest.approx(20.0)
+    shown = feedback.alerts(postgres, since=began, sent_since=began)
+    assert [alert.transaction_id for alert in shown] == ["own"]
 
 
 def test_health_is_served_to_prometheus_until_it_is_stopped(

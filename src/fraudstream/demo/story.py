@@ -272,7 +272,7 @@ class _Live:
         postgres, first, address, opened = self._settings.postgres, None, None, False
         until = None if duration is None else time.monotonic() + duration
         while not self._stop.wait(LOOK_SECONDS) and (until is None or time.monotonic() < until):
-            newest = feedback.alerts(postgres, limit=NEWEST, since=self._since)
+            newest = feedback.alerts(postgres, limit=NEWEST, since=self._since, sent_since=self._since)
             if newest and first is None:
                 first = newest[-1], time.monotonic()
             watcher.show(self._scene(model, newest, address))

@@ -164,6 +164,7 @@ def alerts(  # noqa: PLR0913 - one for each filter of a list
     *,
     limit: int = 50,
     since: datetime | None = None,
+    sent_since: datetime | None = None,
     unreviewed: bool = False,
     user_id: str | None = None,
     min_risk: float = 0.0,
@@ -171,10 +172,12 @@ def alerts(  # noqa: PLR0913 - one for each filter of a list
 ) -> list[Alert]:
     """Alerts, the newest decision first: at most `limit`, scored at `since` or later, with `risk` at `min_risk` or above.
 
+    `sent_since` takes those alone whose message entered Kafka then or later.
     `before` continues a list where it ended: (scored_at, transaction_id) of its last alert. Raises DatabaseError.
     """
     wanted = [
         (since is not None, "scored_at >= %(since)s"),
+        (sent_since is not None, "sent_at >= %(sent_since)s"),
         # As an anti-join, which follows the index from the newest on and stops; `verdict is null` reads every alert.
         (unreviewed, "not exists (select from shop.labels as l where l.transaction_id = a.transaction_id)"),
         (user_id is not None, "user_id = %(user_id)s"),
@@ -184,7 +187,7 @@ def alerts(  # noqa: PLR0913 - one for each filter of a list
     conditions = [condition for is_wanted, condition in wanted if is_wanted]
     before_at, before_id = before or (None, None)
     values = {
-        "since": since, "user_id": user_id, "min_risk": min_risk, "limit": limit,
+        "since": since, "sent_since": sent_since, "user_id": user_id, "min_risk": min_risk, "limit": limit,
         "before_at": before_at, "before_id": before_id,
     }  # fmt: skip
     where = f"where {' and '.join(conditions)}" if conditions else ""

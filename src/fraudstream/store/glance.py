@@ -11,7 +11,7 @@ from fraudstream.store.connection import connect, translated
 
 @dataclass(frozen=True, slots=True)
 class Glance:
-    """What has been decided since some moment."""
+    """What has been sent and decided since some moment."""
 
     decisions: int
     alerts: int
@@ -31,9 +31,10 @@ class Glance:
 _GLANCE = """
 with decided as materialized (
   select transaction_id, scored_at, extract(epoch from scored_at - sent_at) * 1000 as ms
-  from shop.scores where scored_at >= %(since)s
+  from shop.scores where scored_at >= %(since)s and sent_at >= %(since)s
 ), known as (
-  select coalesce(verdict, truth) as fraud from shop.alert_reviews where scored_at >= %(since)s
+  select coalesce(verdict, truth) as fraud from shop.alert_reviews
+  where scored_at >= %(since)s and sent_at >= %(since)s
 )
 select
   (select count(*) from decided) as decisions,
@@ -48,7 +49,10 @@ select
 
 
 def glance(postgres: PostgresSettings, since: datetime) -> Glance:
-    """What was decided at `since` or later. Meant for minutes of a stream: it reads every decision. Raises DatabaseError."""
+    """What was sent and decided at `since` or later; what had waited in the topic by then is none of this stream's.
+
+    Meant for minutes of a stream: it reads every decision. Raises DatabaseError.
+    """
     with (
         translated(postgres),
         connect(postgres) as connection,
