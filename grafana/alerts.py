@@ -182,11 +182,12 @@ def _model() -> list[AnyPanel]:
     psi = over_time(
         Look(
             "Drift of the risks",
-            "Population stability index against the training, less what few decisions scatter by chance:"
-            " from 0.1 on look, from 0.25 on act.",
+            "Population stability index against the training, 0 where few decisions scatter as much by chance:"
+            " above 0.1 look, above 0.25 act.",
         ),
         """
-        select day as "time", model_version as metric, greatest(psi - coalesce(psi_by_chance, 0), 0) as psi
+        select day as "time", model_version as metric,
+          case when psi > 3 * coalesce(psi_by_chance, 0) then psi else 0 end as psi
         from shop.score_drift where $__timeFilter(day) and model_version ~ '^(${model:regex})$'
         order by 1, 2""",
         interval="1d",

@@ -2,11 +2,14 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
+from fraudstream.dashboard.comparison import _drifted
+from fraudstream.store.drift import SCATTER, Drift
 from fraudstream.store.findings import Finding, duration, figures, findings, wilson
-from fraudstream.store.health import Champion, Drift, Latency, Pace, Reviews, Snapshot
+from fraudstream.store.health import Champion, Latency, Pace, Reviews, Snapshot
 from fraudstream.store.pipeline import Progress
 
 DAY = datetime(2026, 3, 1, tzinfo=UTC)
@@ -99,6 +102,7 @@ def test_far_more_alerts_than_the_budget_or_none_at_all_is_a_matter(
         (0.15, 0.001, True, "shifted a little"),
         (0.40, 0.001, False, "not those of the training any more"),
         (0.40, 0.2, True, "as in training"),  # few scores scatter
+        (0.30, 0.09, False, "not those of the training any more"),  # beyond scatter, it counts whole
     ],
 )
 def test_drift_is_told_from_the_scatter_of_few_scores(
@@ -108,6 +112,18 @@ def test_drift_is_told_from_the_scatter_of_few_scores(
     assert found is not None
     assert found.ok is ok
     assert words in found.sentence
+    said_on_the_page = {
+        "as in training": "nothing moved",
+        "shifted a little": "look at it",
+        "not those of the training any more": "much moved",
+    }
+    assert said_on_the_page[words] in _drifted(Drift(DAY, 100, psi, by_chance))
+
+
+def test_grafana_shows_as_drift_what_health_takes_for_drift() -> None:
+    """Three places had three rules: what one called another world was nothing to the next."""
+    panels = (Path(__file__).parents[2] / "grafana/dashboards/alerts.json").read_text(encoding="utf-8")
+    assert f"psi > {SCATTER:g} * coalesce(psi_by_chance, 0)" in panels
 
 
 def test_messages_that_could_not_be_read_are_named_with_what_to_do() -> None:

@@ -10,11 +10,15 @@ import streamlit as st
 
 from fraudstream.dashboard import charts, figures, shell
 from fraudstream.dashboard.figures import escaped
+from fraudstream.store.drift import ELSEWHERE, SHIFTED, Drift, Moved
 from fraudstream.store.registry import Registered, Status
-from fraudstream.store.watch import AtWork, Drift, Quality
+from fraudstream.store.watch import AtWork, Quality
 
-LOOK, ACT = 0.1, 0.25
-"""Of the population stability index, as the field reads it: below the first nothing moved, from the second on much did."""
+WORDS = {
+    Moved.NOT: "nothing moved",
+    Moved.A_LITTLE: "look at it",
+    Moved.FAR: "much moved, train again",
+}
 VERDICTS = {"confirmed": charts.ORANGE, "dismissed": charts.GREEN, "waiting": charts.GREY}
 FIGURES = {
     "average_precision": "Average precision",
@@ -53,36 +57,38 @@ def _drift(work: AtWork) -> None:
             "time": [figures.iso(day.day) for day in work.drift],
             "when": [f"{day.day:%Y-%m-%d}" for day in work.drift],
             "psi": [day.psi for day in work.drift],
-            "chance": [day.psi_by_chance for day in work.drift],
+            "scatter": [day.scatter for day in work.drift],
             "scores": [day.scores for day in work.drift],
         }
     )
     tips = [
-        charts.tip("when", "day"), charts.tip("psi", "index", ".3f"), charts.tip("chance", "by chance", ".3f"),
+        charts.tip("when", "day"), charts.tip("psi", "index", ".3f"), charts.tip("scatter", "scatter up to", ".3f"),
         charts.tip("scores", "decisions", ",d"),
     ]  # fmt: skip
     base = alt.Chart(data).encode(x=charts.time_axis("day (UTC)"), tooltip=tips)
     psi = base.encode(y=charts.y_axis("psi", "population stability index", ".2f", domainMin=0))
-    by_chance: Any = base.mark_line(color=charts.GREY, strokeDash=[2, 3]).encode(y="chance:Q")
+    scatter: Any = base.mark_line(color=charts.GREY, strokeDash=[2, 3]).encode(y="scatter:Q")
     if len(data) == 1:  # of one point there is no line
-        by_chance = alt.Chart(data).mark_rule(color=charts.GREY, strokeDash=[2, 3]).encode(y="chance:Q")
+        scatter = alt.Chart(data).mark_rule(color=charts.GREY, strokeDash=[2, 3]).encode(y="scatter:Q")
     drawn: Any = psi.mark_line(color=charts.BLUE, strokeWidth=2) + psi.mark_circle(color=charts.BLUE, size=60)
-    drawn = drawn + by_chance
-    drawn = drawn + charts.rule_at(LOOK, "look", charts.AMBER) + charts.rule_at(ACT, "act", charts.ORANGE)
+    drawn = drawn + scatter
+    drawn = (
+        drawn
+        + charts.rule_at(SHIFTED, "look", charts.AMBER)
+        + charts.rule_at(ELSEWHERE, "act", charts.ORANGE)
+    )
     shell.chart(
         "Drift of the risks",
         charts.finished(drawn, "How far each day's risks are from those of training", 240),
     )
     st.caption(
-        f"Against the risks of training; the last day: {_drifted(work.drift[-1])}. Dotted: by chance alone."
+        f"Against the risks of training; the last day: {_drifted(work.drift[-1])}. Below the dotted line it is scatter."
     )
 
 
 def _drifted(day: Drift) -> str:
-    """In words; few decisions scatter, so what chance explains is taken off."""
-    beyond = day.psi - (day.psi_by_chance or 0.0)
-    words = "nothing moved" if beyond < LOOK else "look at it" if beyond < ACT else "much moved, train again"
-    return f"{day.psi:.3f} with {figures.count(day.scores)} decisions, {words}"
+    """In words, by the rule of `health`."""
+    return f"{day.psi:.3f} with {figures.count(day.scores)} decisions, {WORDS[day.moved]}"
 
 
 def _spread(work: AtWork, reference: Mapping[str, Any]) -> None:

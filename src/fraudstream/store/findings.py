@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from fraudstream.metrics import Figure
+from fraudstream.store.drift import Drift, Moved
 from fraudstream.store.health import (
     LATENCY_MINUTES,
     RATE_HOURS,
     REVIEW_DAYS,
-    Drift,
     Latency,
     Pace,
     Reviews,
@@ -18,9 +18,6 @@ from fraudstream.store.health import (
 )
 from fraudstream.store.pipeline import Progress
 
-SHIFTED, ELSEWHERE = 0.1, 0.25
-"""Population stability index: below the first nothing happened, beyond the second the model was made for another
-world. The usual limits of credit scoring."""
 MANY_TIMES = 2.0
 """So many times the budget of alerts is worth a look."""
 
@@ -174,17 +171,14 @@ def _reviews(reviews: Reviews) -> Finding:
 
 def _drift(drift: Drift) -> Finding:
     said = f"{drift.day:%Y-%m-%d}: stability index {drift.psi:.3f} over {drift.scores:,} scores"
-    # Three times what the scatter of few scores makes is not scatter.
-    real = drift.psi > 3 * (drift.psi_by_chance or 0.0)
-    if drift.psi > ELSEWHERE and real:
+    if drift.moved is Moved.FAR:
         return Finding(
             "drift",
             ok=False,
-            sentence=f"{said}: the risks are not those of the training any more.",
+            sentence=f"{said}: the risks are {drift.moved.value}.",
             hint="Train on newer transactions: `fraudstream train`, then `fraudstream models promote VERSION`.",
         )
-    words = "shifted a little" if drift.psi > SHIFTED and real else "as in training"
-    return Finding("drift", ok=True, sentence=f"{said}: {words}.")
+    return Finding("drift", ok=True, sentence=f"{said}: {drift.moved.value}.")
 
 
 def _rejected(count: int) -> Iterator[Finding]:

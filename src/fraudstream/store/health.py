@@ -1,9 +1,9 @@
 """How the model and the streams are, in one look: the figures, read from PostgreSQL alone."""
 
 from dataclasses import dataclass
-from datetime import datetime
 
 from fraudstream.settings import PostgresSettings
+from fraudstream.store.drift import Drift
 from fraudstream.store.pipeline import PROGRESS, Progress
 from fraudstream.store.rows import Connection, Row, connected, row, rows
 
@@ -57,18 +57,6 @@ class Pace:
     def alert_rate(self) -> float | None:
         """Share that was flagged."""
         return self.alerts / self.scores if self.scores else None
-
-
-@dataclass(frozen=True, slots=True)
-class Drift:
-    """How far the champion's risks of a day are from those of its training."""
-
-    day: datetime
-    scores: int
-    psi: float
-    """Population stability index: 0 is the same, beyond 0.25 another world."""
-    psi_by_chance: float
-    """What it would be on average if nothing had changed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,20 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from fraudstream.settings import PostgresSettings
+from fraudstream.store.drift import Drift
 from fraudstream.store.review import NEWEST_VERDICTS, REMEMBERED, SAID
 from fraudstream.store.rows import connected, rows
-
-
-@dataclass(frozen=True, slots=True)
-class Drift:
-    """How far the risks of a day are from those of training."""
-
-    day: datetime
-    scores: int
-    psi: float
-    """Population stability index."""
-    psi_by_chance: float | None
-    """What so few decisions would have on average where nothing has changed."""
 
 
 @dataclass(frozen=True, slots=True)
