@@ -1,0 +1,42 @@
+"""All settings, once: flag > environment > `.env` > embedded services > default.
+
+Names are `FRAUDSTREAM_` plus the path with `__` between levels, for example
+`FRAUDSTREAM_KAFKA__BOOTSTRAP_SERVERS`. Inner code receives its section, never the whole.
+"""
+
+from fraudstream.settings.loading import ENDPOINTS, load, load_bare
+from fraudstream.settings.sections import (
+    DashboardSettings,
+    KafkaSettings,
+    MetricsSettings,
+    ModelSettings,
+    PostgresSettings,
+    ProfilesBy,
+    SaslMechanism,
+    ScoreSettings,
+    SecurityProtocol,
+    SparkSettings,
+    SslMode,
+)
+from fraudstream.settings.whole import PREFIX, Described, Settings, described
+
+__all__ = [
+    "ENDPOINTS",
+    "PREFIX",
+    "DashboardSettings",
+    "Described",
+    "KafkaSettings",
+    "MetricsSettings",
+    "ModelSettings",
+    "PostgresSettings",
+    "ProfilesBy",
+    "SaslMechanism",
+    "ScoreSettings",
+    "SecurityProtocol",
+    "Settings",
+    "SparkSettings",
+    "SslMode",
+    "described",
+    "load",
+    "load_bare",
+]

@@ -1,0 +1,140 @@
+"""From flags, the environment, `.env` and the embedded services to the settings in force."""
+
+import difflib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import DotEnvSettingsSource
+
+from fraudstream.errors import SettingsError
+from fraudstream.settings.sections import KafkaSettings, PostgresSettings, Section
+from fraudstream.settings.whole import PREFIX, Settings, described
+
+ENDPOINTS = "endpoints.json"
+"""Where `up` leaves the addresses of the embedded services, below `home`."""
+
+
+def _refuse_unknown_names() -> None:
+    """Raise SettingsError for a misspelt variable, which would else be ignored in silence."""
+    _refuse_unknown(os.environ, "")
+    try:
+        ours = DotEnvSettingsSource(Settings).env_vars
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f".env cannot be read: {error}.", hint="It is a text in UTF-8 with one NAME=value on a line."
+        ) from None
+    _refuse_unknown((name.upper() for name in ours), " in .env")
+
+
+def _refuse_unknown(names: Iterable[str], where: str) -> None:
+    known = described()
+    unknown = sorted(name for name in names if name.upper().startswith(PREFIX) and name.upper() not in known)
+    if unknown:
+        close = [match for name in unknown for match in _closest(name.upper(), known)]
+        raise SettingsError(
+            f"No setting of fraudstream: {', '.join(unknown)}{where}.",
+            hint=f"Did you mean {', '.join(close)}?" if close else "docs/settings.md lists every setting.",
+        )
+
+
+def _closest(name: str, known: Iterable[str]) -> list[str]:
+    """What was meant, if it can be guessed; of a whole section the first that it holds."""
+    inside = [setting for setting in known if setting.startswith(f"{name}__")]
+    return inside[:1] or difflib.get_close_matches(name, known, n=1)
+
+
+class _Endpoints(BaseModel):
+    """The addresses that `up` left, which services.py writes."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    kafka: KafkaSettings = KafkaSettings()
+    postgres: PostgresSettings = PostgresSettings()
+
+
+def _embedded(home: Path) -> _Endpoints:
+    """The addresses that `up` left, or nothing. Raises SettingsError."""
+    try:
+        return _Endpoints.model_validate_json((home / ENDPOINTS).read_bytes())
+    except FileNotFoundError:
+        return _Endpoints()
+    except ValidationError as error:
+        raise SettingsError(
+            f"{home / ENDPOINTS} cannot be read: {_said(error.errors()[0])}.",
+            hint="Run `fraudstream down` and `fraudstream up` to write it anew.",
+        ) from None
+    except OSError as error:
+        raise SettingsError(
+            f"{home} cannot be used: {error.strerror}.",
+            hint="Set FRAUDSTREAM_HOME to a directory of your own.",
+        ) from None
+
+
+def load(**flags: dict[str, Any]) -> Settings:
+    """The settings in force; `flags` are sections with what the command line said, e.g. `kafka={"partitions": 1}`.
+
+    The embedded services fill in only where no address is set: a password made for them must
+    never travel to another host.
+
+    Raises SettingsError with every mistake in one message.
+    """
+    settings = load_bare(**flags)
+    embedded = _embedded(settings.home)
+    filled: dict[str, Section] = {}
+    if settings.kafka.bootstrap_servers is None:
+        filled["kafka"] = _with(settings.kafka, embedded.kafka)
+    if settings.postgres.host is None and embedded.postgres.host is not None:
+        _refuse_half_an_address(settings.postgres)
+        filled["postgres"] = _with(settings.postgres, embedded.postgres)
+    return settings.model_copy(update=filled)
+
+
+def _refuse_half_an_address(postgres: PostgresSettings) -> None:
+    """Raise SettingsError for what the address of the embedded server would replace in silence."""
+    lost = sorted(postgres.model_fields_set & {"port", "user", "database", "password", "password_file"})
+    if lost:
+        names = ", ".join(f"{PREFIX}POSTGRES__{name.upper()}" for name in lost)
+        raise SettingsError(
+            f"{names} set without {PREFIX}POSTGRES__HOST, while the embedded PostgreSQL runs, which has an address of"
+            " its own.",
+            hint=f"For another server set {PREFIX}POSTGRES__HOST, too, for example to localhost; for the embedded one"
+            f" unset {names}.",
+        )
+
+
+def _with(section: Section, address: Section) -> Section:
+    return section.model_copy(update=address.model_dump(exclude_unset=True))
+
+
+def load_bare(**flags: dict[str, Any]) -> Settings:
+    """What was set, without the addresses of embedded services: for commands that start, stop and find those.
+
+    Raises SettingsError with every mistake in one message.
+    """
+    _refuse_unknown_names()
+    said: dict[str, Any] = {
+        section: {name: value for name, value in values.items() if value is not None}
+        for section, values in flags.items()
+    }
+    try:
+        return Settings(**said)
+    except ValidationError as error:
+        raise SettingsError(
+            _mistakes(error), hint="docs/settings.md lists every setting with its values."
+        ) from None
+
+
+def _mistakes(error: ValidationError) -> str:
+    """Each mistake as the name of its environment variable and what is wrong, without the value."""
+    return "; ".join(
+        f"{PREFIX}{'__'.join(str(part).upper() for part in mistake['loc'])}: {_said(mistake)}"
+        for mistake in error.errors(include_input=False, include_url=False)
+    )
+
+
+def _said(mistake: ErrorDetails) -> str:
+    return mistake["msg"].removeprefix("Value error, ")

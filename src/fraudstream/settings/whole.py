@@ -1,0 +1,94 @@
+"""The settings as a whole, and what documentation says of each."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+from pydantic import Field
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from fraudstream.logs import LogFormat
+from fraudstream.settings.sections import (
+    DashboardSettings,
+    KafkaSettings,
+    MetricsSettings,
+    ModelSettings,
+    Place,
+    PostgresSettings,
+    ScoreSettings,
+    Section,
+    SparkSettings,
+)
+
+PREFIX = "FRAUDSTREAM_"
+
+
+class Settings(BaseSettings):
+    """Every setting in force. Built once for a command by `load`, then handed on in sections."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        env_file=".env",
+        env_file_encoding="utf-8",
+        frozen=True,
+        # `.env` is shared with compose and may hold more than ours; below a section names are checked.
+        extra="ignore",
+        # compose hands on variables that nobody set as empty ones.
+        env_ignore_empty=True,
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
+    )
+
+    home: Place = Field(default_factory=lambda: Path(platformdirs.user_data_dir("fraudstream")))
+    """Where the embedded services keep their data, logs and jars."""
+    jars: Place | None = None
+    """Where the jars of Kafka and of Spark's connector are kept; unset means the user's cache, or `jars` below a moved home."""
+    ivy_settings: Place | None = None
+    """An ivysettings.xml with the repository to fetch those jars from; unset means Maven Central."""
+    log_format: LogFormat = LogFormat.TEXT
+    """How narration on stderr is written, text or json; from the environment or --log-format, not from `.env`."""
+    kafka: KafkaSettings = KafkaSettings()
+    postgres: PostgresSettings = PostgresSettings()
+    spark: SparkSettings = SparkSettings()
+    model: ModelSettings = ModelSettings()
+    score: ScoreSettings = ScoreSettings()
+    dashboard: DashboardSettings = DashboardSettings()
+    metrics: MetricsSettings = MetricsSettings()
+
+    @property
+    def jar_cache(self) -> Path:
+        """The jar cache: the one that was set, else the user's own, or below `home` when that was moved."""
+        if self.jars is not None:
+            return self.jars
+        if self.home == Path(platformdirs.user_data_dir("fraudstream")):
+            return Path(platformdirs.user_cache_dir("fraudstream")) / "jars"
+        return self.home / "jars"
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A setting as documentation shows it."""
+
+    default: str
+    meaning: str
+
+
+def described() -> dict[str, Described]:
+    """Every setting by the name of its environment variable."""
+    found: dict[str, Described] = {}
+    for name, field in Settings.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, Section):
+            for inner, inner_field in section.model_fields.items():
+                found[f"{PREFIX}{name}__{inner}".upper()] = _describe(inner_field)
+        else:
+            found[f"{PREFIX}{name}".upper()] = _describe(field)
+    return found
+
+
+def _describe(field: FieldInfo) -> Described:
+    # A default from a factory is a place on this machine: documentation cannot name it.
+    default = None if field.default_factory is not None else field.default
+    return Described("" if default is None else str(default), " ".join((field.description or "").split()))
