@@ -3,6 +3,7 @@
 import json
 import os
 import pwd
+import random
 import signal
 import socket
 import subprocess
@@ -212,14 +213,17 @@ def free(port: int) -> bool:
     return True
 
 
+ANY = range(20_000, 32_768)
+"""Where a port comes from that nobody prefers: below those that systems give to outgoing connections. One of those may
+hold the port for a minute while the service that had it starts again, and the service would have to move."""
+
+
 def choose_port(*preferred: int | None, avoid: int | None = None) -> int:
-    """The first preferred port that is free, else any that is; never `avoid`. None and 0 stand for any."""
-    for port in preferred:
+    """The first preferred port that is free, else any that is; never `avoid`. None and 0 stand for any.
+
+    Raises ServiceError where none is free.
+    """
+    for port in (*preferred, *random.sample(ANY, len(ANY))):
         if port and port != avoid and free(port):
             return port
-    while True:
-        with socket.socket() as probe:
-            probe.bind((LOOPBACK, 0))
-            port = int(probe.getsockname()[1])
-        if port != avoid:
-            return port
+    raise ServiceError("No port is free on this machine.", hint="End programs that listen on many.")
