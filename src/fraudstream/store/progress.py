@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from fraudstream.settings import PostgresSettings
-from fraudstream.store.connection import connect, translated
+from fraudstream.store.rows import connected
 
 _RECORD = """
 insert into shop.stream_progress as p (stream, topic, partition, next_offset, end_offset, rows_per_second)
@@ -38,6 +38,6 @@ def record(  # noqa: PLR0913, PLR0917 - a row of the table
         # The end was asked for a moment ago, and may have been passed since.
         "ends": [max(ends.get(partition, 0), positions[partition]) for partition in partitions],
     }
-    with connect(postgres) as connection, translated(postgres):
+    with connected(postgres) as connection:
         connection.execute(_RECORD, values)
         connection.execute(_FORGET, values)

@@ -1,0 +1,40 @@
+"""Where streams stand is written down, or the loss of the database is said as what it is."""
+
+from collections.abc import Callable
+
+import pytest
+
+from fraudstream.errors import DatabaseUnreachable
+from fraudstream.kafka import Topic
+from fraudstream.settings import PostgresSettings, Settings
+from fraudstream.store import positions, progress
+from fraudstream.store.connection import connect
+from fraudstream.store.migrate import migrate
+
+TOPIC = Topic("t", "id", (0,))
+DIES_AS_IT_COMMITS = """
+create function shop.die() returns trigger language plpgsql as
+  'begin perform pg_terminate_backend(pg_backend_pid()); return null; end';
+create constraint trigger die after insert on shop.{} deferrable initially deferred
+  for each row execute function shop.die()"""
+
+
+def _reach(postgres: PostgresSettings) -> None:
+    positions.reach(postgres, "score", TOPIC, {0: 1})
+
+
+def _record(postgres: PostgresSettings) -> None:
+    progress.record(postgres, "score", "t", {0: 1}, {0: 1}, 0.0)
+
+
+@pytest.mark.parametrize(("table", "write"), [("stream_offsets", _reach), ("stream_progress", _record)])
+def test_a_database_that_goes_away_at_the_commit_is_waited_for_and_no_defect(
+    settings: Settings, table: str, write: Callable[[PostgresSettings], None]
+) -> None:
+    """An error of the driver would end the stream; one of ours is a reason to try again."""
+    migrate(settings.postgres)
+    with connect(settings.postgres) as connection:
+        for statement in DIES_AS_IT_COMMITS.format(table).split(";\n"):
+            connection.execute(statement.encode())
+    with pytest.raises(DatabaseUnreachable):
+        write(settings.postgres)
