@@ -54,7 +54,7 @@ class Mode(StrEnum):
 _PRODUCER: Final = {
     # A decision does not wait for company, but while a request is under way, those that come share the next. With Java's
     # five at once each had one of its own, and a burst, as after a hand-over, kept both sides busy with requests:
-    # at 2,000 a second the slowest tenth took 0.9 to 1.3 s instead of 0.07 (docs/scoring.md).
+    # at 2,000 a second half of them took 19 to 57 ms instead of 14 to 36 (docs/scoring.md).
     Mode.REALTIME: {"linger.ms": "0", "max.in.flight.requests.per.connection": "1"},
     # A batch waits for its last decision anyway. Java's 16 KiB would be ten decisions a request, for which
     # the broker works harder than Spark does; features of neighbours resemble each other, which lz4 finds.
