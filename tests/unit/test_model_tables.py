@@ -102,6 +102,20 @@ def test_a_stray_quote_costs_its_own_row_of_a_training_file(stray: str, end: str
         assert "a quote does not close in this line" in loaded.bad[0].reason
 
 
+@pytest.mark.parametrize("end", ["\n", ""])
+def test_a_stray_quote_that_a_neighbours_good_one_closes_costs_its_own_row(end: str, tmp_path: Path) -> None:
+    """Together they have the cells of one row; a last line counts whether or not it ends."""
+    rows = (
+        "t1,u1,2024-05-01T12:00:00Z,10.5,0,x\n"
+        't2,u2,2024-05-01T12:00:01Z,10.5,0,"15 inch\n'
+        't3,u3,2024-05-01T12:00:02Z,10.5,0,"16 inch"\n'
+        't4,u4,2024-05-01T12:00:03Z,10.5,0,"17, or 18 inch"'
+    )
+    loaded = read_transactions(file(tmp_path, HEADER.strip() + ",device\n" + rows + end))
+    assert loaded.rows["transaction_id"].to_pylist() == ["t1", "t3", "t4"]
+    assert [bad.row for bad in loaded.bad] == [2]
+
+
 def test_cells_of_several_lines_and_empty_ones_are_read_as_ever(tmp_path: Path) -> None:
     rows = (
         't1,u1,2024-05-01T12:00:00Z,10.5,0,"two\nlines, one cell"\n'

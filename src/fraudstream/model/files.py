@@ -163,7 +163,7 @@ class _Utf8:
 
     def __init__(self, file: IO[bytes], path: Path) -> None:
         self._file, self._path = file, path
-        self._feeds, self._returns = 0, 0
+        self._feeds, self._returns, self._last = 0, 0, b"\n"
         self._decoder = getincrementaldecoder("utf-8")()
 
     def read(self, size: int) -> bytes:
@@ -179,12 +179,13 @@ class _Utf8:
             ) from None
         self._feeds += part.count(b"\n")
         self._returns += part.count(b"\r")
+        self._last = part[-1:] or self._last
         return part
 
     @property
     def lines(self) -> int:
-        """Ends of lines so far, whatever ends them."""
-        return max(self._feeds, self._returns)
+        """Lines so far, whatever ends them, and whether or not something ends the last one."""
+        return max(self._feeds, self._returns) + (self._last not in b"\r\n")
 
     def close(self) -> None:
         """Arrow calls this; the file belongs to the caller."""
