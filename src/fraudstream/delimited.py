@@ -3,7 +3,10 @@
 import csv
 from collections import deque
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TextIO
+
+from fraudstream.errors import InputError
 
 LONGEST_RECORD = 1_048_576
 """Characters of a record: more is no row, and neither a file without line ends nor a quote that is never closed
@@ -38,6 +41,16 @@ def records(file: TextIO, delimiter: str = ",") -> Iterator[list[str] | str]:
         except csv.Error as error:
             reason = f"not CSV: {error}"
         yield lines.put_back(reason)
+
+
+def header_of(found: Iterator[list[str] | str], path: Path) -> list[str]:
+    """The names of the columns, which `records` gives first; none where the file is empty. Raises InputError."""
+    header = next(found, [])
+    if isinstance(header, str):
+        raise InputError(
+            f"The header of {path} cannot be read: {header}.", hint="Its first line names the columns."
+        )
+    return header
 
 
 def _holds_rows(cells: Sequence[str], lines: Sequence[str], delimiter: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from fraudstream.delimited import records
+from fraudstream.delimited import header_of, records
 from fraudstream.errors import InputError
 from fraudstream.schema import parse_instant
 
@@ -131,11 +131,7 @@ def _csv(path: Path, choose: Choose) -> Iterator[Row]:
     # Bytes that are no UTF-8 come through as lone surrogates and spoil their own row only.
     with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
         found = records(file, "\t" if path.suffix.lower() == ".tsv" else ",")
-        header = next(found, [])
-        if isinstance(header, str):
-            raise InputError(
-                f"The header of {path} cannot be read: {header}.", hint="Its first line names the columns."
-            )
+        header = header_of(found, path)
         choose(header)
         for number, cells in enumerate(found, 1):
             yield number, cells if isinstance(cells, str) else dict(zip(header, cells, strict=True))

@@ -84,6 +84,8 @@ class Road:
         )  # fmt: skip
         if done.returncode != 0:
             raise RuntimeError(f"{' '.join(arguments)}: {done.stdout}{done.stderr[-2000:]}")
+        with self.printed(arguments[0]).open("a") as printed:
+            printed.write(done.stdout)
         document: dict[str, object] = json.loads(done.stdout)
         return document
 

@@ -227,13 +227,12 @@ class _Live:
     @contextmanager
     def running(self, watcher: Watcher) -> Iterator[None]:
         """Everything runs inside; one that fails stops the others, and its error is raised at the end."""
-        from fraudstream.model import packing
+        from fraudstream.spark.keeper import load_champion
         from fraudstream.spark.relay import Mode
         from fraudstream.spark.run import consume
         from fraudstream.spark.scorer import Scorer
 
-        registered, packed = registry.load(self._settings.postgres)
-        model = packing.unpack(packed, f"model {registered.version}")
+        model = load_champion(self._settings.postgres)
         scorer = Scorer(self._spark, self._settings, Mode.REALTIME, model)
         with ThreadPoolExecutor(3) as pool:
             scoring = pool.submit(scorer.run, self._stop)

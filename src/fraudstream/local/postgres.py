@@ -204,7 +204,6 @@ class EmbeddedPostgres:
 
     def _initialise(self, programs: Path, user: pwd.struct_passwd | None) -> None:
         """Make the cluster where there is none: beside its place, then moved there, so that half of one is never used."""
-        self._require_password()
         if self.data.exists():
             return
         password = secrets.token_urlsafe(24)

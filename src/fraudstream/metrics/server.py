@@ -60,9 +60,8 @@ class _Server(ThreadingHTTPServer):
     def handle_error(self, request: object, client_address: tuple[str, int]) -> None:  # noqa: ARG002 - the base class calls it so
         """Say it as everything else is said: the base class prints a traceback, also among lines of JSON."""
         kind, error, _ = sys.exc_info()
-        if isinstance(
-            error, (ConnectionError, TimeoutError)
-        ):  # as probes of load balancers do, many times a minute
+        # As probes of load balancers do, many times a minute.
+        if isinstance(error, (ConnectionError, TimeoutError)):
             log.debug("%s dropped its connection: %s", client_address[0], error)
         elif kind is not None:
             traceback = log.isEnabledFor(logging.DEBUG)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from fraudstream.errors import InputError
 from fraudstream.features import training
+from fraudstream.features.catalogue import horizon
 from fraudstream.model.folds import DAY
 
 if TYPE_CHECKING:
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Integers = NDArray[np.int64]
     Truths = NDArray[np.bool_]
-
-AHEAD = timedelta(days=1)
-"""A local time without its zone is read as UTC, and may be 14 hours ahead of the clock."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +62,8 @@ class Dataset:
 
 
 def until_now(rows: pa.Table) -> tuple[pa.Table, list[str]]:
-    """Without transactions whose day has not come, by AHEAD; and a note where there were any."""
-    latest = pa.scalar(datetime.now(UTC) + AHEAD, pa.timestamp("us", "UTC"))
+    """Without transactions whose day has not come, by the profiles' own horizon; and a note where there were any."""
+    latest = pa.scalar(horizon(datetime.now(UTC)), pa.timestamp("us", "UTC"))
     come = rows.filter(pc.field("timestamp") <= latest)
     left_out = rows.num_rows - come.num_rows
     return come, [

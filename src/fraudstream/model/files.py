@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from fraudstream.delimited import records
+from fraudstream.delimited import header_of, records
 from fraudstream.errors import InputError
 
 LONGEST_LINE: Final = 1 << 20
@@ -116,11 +116,7 @@ def _header(path: Path, magic: bytes) -> list[str]:
         _opened(path, magic) as raw,
         io.TextIOWrapper(raw, "utf-8-sig", "surrogateescape", newline="") as file,
     ):
-        header = next(records(file), [])
-    if isinstance(header, str):
-        raise InputError(
-            f"The header of {path} cannot be read: {header}.", hint="Its first line names the columns."
-        )
+        header = header_of(records(file), path)
     if not header:
         raise InputError(f"{path} is empty.", hint="Give a CSV with a header and rows.")
     return header

@@ -1,7 +1,8 @@
 """Labels from files: CSV, Parquet or NDJSON with `transaction_id` and `is_fraud`, and who said so, when and why.
 
 The same file twice adds nothing, whatever was said in between: the files that were read are remembered by their
-bytes. Only a label that lay in the future then, and was refused for it, is taken when its time has come. Of another file a row is news where
+bytes. Only a label that lay in the future then, and was refused for it, is taken when its time has come. Of another
+file a row is news where
 
 - it has a time, and nobody said the same of that transaction at that time;
 - it has none, and the same person did not say the same of that transaction last.
