@@ -24,6 +24,7 @@ from psycopg import sql
 
 from fraudstream.local import binaries, java, kafka, services, users
 from fraudstream.local.home import Home
+from fraudstream.local.processes import choose_port
 from fraudstream.settings import KafkaSettings, PostgresSettings, Settings
 from fraudstream.store import held
 from service_program import NewProgram, Program
@@ -227,5 +228,14 @@ def new_program(embedded: Settings) -> Iterator[NewProgram]:
 
 @pytest.fixture
 def program(new_program: NewProgram, tmp_path: Path) -> Program:
-    """The program with an empty home."""
-    return new_program(tmp_path / "home")
+    """The program with a home where nothing is yet but ports that it prefers.
+
+    With the ports that every new home prefers, a test that runs at the same time could take one while the service that
+    had it starts again, which would have to move.
+    """
+    program = new_program(tmp_path / "home")
+    home, port = Home.of(program.settings), choose_port()
+    home.prepare()
+    home.remember("kafka", port=port, controller_port=choose_port(avoid=port))
+    home.remember("postgres", port=choose_port())
+    return program

@@ -9,12 +9,14 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from fraudstream.errors import ServiceError
 from fraudstream.local import processes
 from fraudstream.local.home import Home, file_lock
 from fraudstream.local.processes import Process
+from waiting import wait_until
 
 
 def spawn_sleeper(tmp_path: Path, seconds: str = "60") -> Process:
@@ -84,6 +86,32 @@ def test_a_program_that_is_missing_leaves_its_reason_in_the_log(tmp_path: Path) 
     gone = processes.spawn([missing], output=tmp_path / "out.log", cwd=tmp_path)
     assert gone.wait(5)
     assert "not found" in (tmp_path / "out.log").read_text()
+
+
+LEADER_IS_GONE = """
+import ctypes, socket, threading, time
+listener = socket.create_server(("127.0.0.1", 0))
+threading.Thread(target=time.sleep, args=(300,)).start()
+print(listener.getsockname()[1], flush=True)
+ctypes.CDLL(None).pthread_exit(None)
+"""
+
+
+def test_a_process_whose_threads_hold_its_port_still_runs_though_its_first_one_is_gone() -> None:
+    """A Java that was killed has many threads to end: until the last one has, its port is not free for a new start."""
+    with subprocess.Popen([sys.executable, "-c", LEADER_IS_GONE], stdout=subprocess.PIPE, text=True) as half:
+        assert half.stdout is not None
+        port = int(half.stdout.readline())
+        wait_until(
+            lambda: psutil.Process(half.pid).status() == psutil.STATUS_ZOMBIE, "the end of its first thread"
+        )
+        try:
+            assert not processes.free(port)
+            assert processes.identify(half.pid) is not None
+        finally:
+            half.kill()
+        wait_until(lambda: processes.identify(half.pid) is None, "the end of the others")
+        assert processes.free(port)
 
 
 def test_a_preferred_port_is_taken_when_it_is_free_and_another_when_not() -> None:

@@ -69,7 +69,9 @@ def born(pid: int) -> str | None:
             # The command in brackets may hold spaces and brackets itself, so count from the last one.
             fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
             boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-            return None if fields[0] in "ZX" else f"{boot}:{fields[19]}"
+            # While threads are left, one whose first thread is gone still holds its ports and files.
+            buried = fields[0] == "X" or (fields[0] == "Z" and int(fields[17]) <= 1)
+            return None if buried else f"{boot}:{fields[19]}"
         process = psutil.Process(pid)
         return None if process.status() == psutil.STATUS_ZOMBIE else repr(process.create_time())
     except (OSError, psutil.Error):
