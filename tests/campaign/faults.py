@@ -15,6 +15,8 @@ from fraudstream.kafka import client_config
 from samples import BAD
 
 ZEROS = bytes(1 << 20)
+POISON = [value for value, _ in BAD.values() if len(value or b"") < 1_000_000]
+"""What a topic takes that nobody set up for larger messages; the largest have a test of their own."""
 Fault = Callable[[Road, Random], None]
 
 
@@ -107,7 +109,7 @@ def slow(road: Road, chance: Random) -> None:
 def poison(road: Road, chance: Random) -> None:
     """A handful of messages that are no transactions."""
     producer = Producer(client_config(road.settings.kafka))
-    for value, _ in chance.sample(list(BAD.values()), 5):
+    for value in chance.sample(POISON, 5):
         producer.produce(road.settings.kafka.transactions_topic, value, key=b"poison")
     if producer.flush(60):
         raise RuntimeError("the poison was not delivered: the broker is away for good")
