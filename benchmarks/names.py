@@ -2,6 +2,7 @@
 
 NAMES = (
     "program",
+    "start",
     "produce",
     "consume",
     "connect",

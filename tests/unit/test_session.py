@@ -12,7 +12,7 @@ from fraudstream.spark import session
 
 
 def conf(**settings: object) -> dict[str, str]:
-    return session._conf(SparkSettings.model_validate(settings), [])
+    return session._conf(SparkSettings.model_validate(settings), [], [])
 
 
 def test_on_one_machine_the_driver_is_on_the_loopback_address_whatever_is_set_for_a_cluster() -> None:

@@ -39,7 +39,7 @@ def check(file: File = None, as_json: Json = False) -> None:
     settings = load()
     path = _path(file, settings)
     rules = load_rules(path)
-    with spark_session(settings, "rules") as spark:
+    with spark_session(settings, "rules", brief=True) as spark:
         conditions.check(spark, rules)
     if as_json:
         found = [
@@ -76,7 +76,7 @@ def backtest(
         raise InputError(f"{path} holds no rules.", hint="`fraudstream rules example` prints some.")
     history, _ = inputs.transactions(None, None)
     model = _champion(settings.postgres)
-    with spark_session(settings, "rules") as spark:
+    with spark_session(settings, "rules", brief=True) as spark:
         ruleset, delay = conditions.RuleSet(spark, rules), settings.model.label_delay_days
         found = run(ruleset, history, model=model, days=days, label_delay_days=delay)
     document = {"file": str(path), "model_version": model.version if model else None, **found}

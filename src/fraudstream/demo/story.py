@@ -152,7 +152,7 @@ def run(
     with ExitStack() as stack:
         with watcher.step("Spark starts", 10):
             spark = stack.enter_context(
-                spark_session(with_threads(settings, len(topic.partitions)), "demo", CONF)
+                spark_session(with_threads(settings, len(topic.partitions)), "demo", CONF, brief=True)
             )
         stop = stack.enter_context(stop_on_signals())
         _remember(spark, settings, stage, watcher, stop)

@@ -11,7 +11,7 @@ from threading import Event
 from typing import Any
 
 from fraudstream.errors import ServiceError
-from fraudstream.local import trouble
+from fraudstream.local import classes, trouble
 from fraudstream.local.home import Home, unusable, workshop
 from fraudstream.local.jars import KAFKA_VERSION, kafka_jars
 from fraudstream.local.java import find_java
@@ -163,10 +163,14 @@ class EmbeddedKafka:
 
         log.info("Starting %s.", NAME)
 
+        def options(*, write: bool) -> list[str]:
+            archive = classes.options(settings.jar_cache, java, jars, write=write)
+            return [*archive, *self._java_options(jars)]
+
         def launch() -> None:
             self._configure(settings.kafka.partitions, ports)
-            self._format(java, jars)
-            self._launch(java, jars, cancelled)
+            self._format([str(java), *options(write=False)])
+            self._launch([str(java), *options(write=True)], cancelled)
 
         trouble.on_free_port(launch)
         return True
@@ -210,7 +214,7 @@ class EmbeddedKafka:
             partitions=partitions,
         )
 
-    def _format(self, java: Path, jars: list[Path]) -> None:
+    def _format(self, java: list[str]) -> None:
         """Make the storage where there is none: beside its place, then moved there, so that half of one is never used."""
         if self.data.exists():
             return
@@ -222,7 +226,7 @@ class EmbeddedKafka:
             except OSError as error:
                 raise unusable(place, error) from None
             # The first compiler only: this JVM lives for 0.7 s, with the second one for 1.9 s.
-            command = [str(java), "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", *self._java_options(jars)]
+            command = [*java, "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
             # `=` keeps an identifier that begins with a dash from being read as an option.
             command += ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(properties)]
             done = subprocess.run(
@@ -243,13 +247,13 @@ class EmbeddedKafka:
         options = [f"-Dlog4j2.configurationFile={logging}", f"-Dfraudstream.log={self.log}"]
         return [*options, "-Djava.awt.headless=true", "-cp", ":".join(map(str, jars))]
 
-    def _launch(self, java: Path, jars: list[Path], cancelled: Event) -> None:
+    def _launch(self, java: list[str], cancelled: Event) -> None:
         """Run the broker until it answers. Raises ServiceError with the reason that its log gives."""
         set_aside(self.output)
         marks = {path: size(path) for path in (self.log, self.output)}
         # 512 MB serve hundreds of partitions; the serial collector starts quicker and has no threads of its own.
         memory = ["-Xmx512m", "-Xms128m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError"]
-        command = [str(java), *memory, *self._java_options(jars), "kafka.Kafka", str(self.properties)]
+        command = [*java, *memory, "kafka.Kafka", str(self.properties)]
         pid_file = self.home.pid("kafka")
         process = serve(pid_file, command, output=self.output, cwd=self.home.kafka)
         deadline = time.monotonic() + START_SECONDS

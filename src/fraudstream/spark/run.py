@@ -28,14 +28,20 @@ JVM_SECONDS = 2.0
 
 @contextmanager
 def spark_session(
-    settings: Settings, name: str, conf: Mapping[str, str] = MappingProxyType({})
+    settings: Settings,
+    name: str,
+    conf: Mapping[str, str] = MappingProxyType({}),
+    *,
+    brief: bool = False,
 ) -> Iterator["SparkSession"]:
     """A session for one command, stopped at its end. Raises JavaMissing, JarsMissing, StreamError.
 
-    StreamError, too, where the JVM dies under what runs inside.
+    StreamError, too, where the JVM dies under what runs inside. A `brief` one ends by itself, and leaves to later ones
+    what they start quicker from.
     """
     from py4j.protocol import Py4JError
 
+    from fraudstream.local import classes
     from fraudstream.local.jars import spark_jars
     from fraudstream.local.java import find_java
     from fraudstream.spark import session
@@ -45,7 +51,13 @@ def spark_session(
     log.info("starting Spark at %s", settings.spark.master)
     log_file = settings.home / "logs" / f"spark-{name}.log"
     spark = session.start(
-        settings.spark, name=name, java_home=java.home, jars=jars, log_file=log_file, conf=conf
+        settings.spark,
+        name=name,
+        java_home=java.home,
+        jars=jars,
+        log_file=log_file,
+        conf=conf,
+        java_options=classes.options(settings.jar_cache, java.binary, session.own_jars(), write=brief),
     )
     try:
         yield spark
@@ -80,7 +92,7 @@ def run_consumer(
     monitor = Storing(settings.metrics.stalled_seconds)
     with (
         served(settings.metrics, monitor.health, monitor.registry),
-        spark_session(settings, "consume") as spark,
+        spark_session(settings, "consume", brief=once) as spark,
         stop_on_signals() as stop,
     ):
         return consume(

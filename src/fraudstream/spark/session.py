@@ -42,10 +42,11 @@ def start(  # noqa: PLR0913 - what a session is made of
     jars: Sequence[Path],
     log_file: Path,
     conf: Mapping[str, str] = MappingProxyType({}),
+    java_options: Sequence[str] = (),
 ) -> "SparkSession":
     """A session with the Kafka connector. Spark's own narration goes to `log_file`, not to the terminal.
 
-    `conf` is what this command's queries need beyond what all need.
+    `conf` is what this command's queries need beyond what all need, `java_options` what its JVM is told beyond that.
     Raises StreamError where Java or Spark does not start, ServiceError where `log_file` cannot be written.
     """
     from py4j.protocol import Py4JError
@@ -63,7 +64,7 @@ def start(  # noqa: PLR0913 - what a session is made of
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     os.environ.setdefault("PYSPARK_DRIVER_PYTHON", sys.executable)
     builder = SparkSession.builder.appName(f"fraudstream {name}").master(spark.master)
-    for key, value in (_conf(spark, jars) | dict(conf)).items():
+    for key, value in (_conf(spark, jars, java_options) | dict(conf)).items():
         builder = builder.config(key, value)
     known = size(log_file)
     try:
@@ -155,12 +156,13 @@ def _leave_signals_to_us(session: "SparkSession") -> None:
         signals.Signal.handle(signals.Signal(name), signals.SignalHandler.SIG_IGN)
 
 
-def _conf(spark: SparkSettings, jars: Sequence[Path]) -> dict[str, str]:
+def _conf(spark: SparkSettings, jars: Sequence[Path], java_options: Sequence[str]) -> dict[str, str]:
+    options = (f"-Dlog4j2.configurationFile={LOG_CONFIG.as_uri()}", COMPILE_ALL, *java_options)
     conf = {
         "spark.jars": ",".join(map(str, jars)),
         "spark.driver.memory": spark.driver_memory,
         **_place(spark),
-        "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={LOG_CONFIG.as_uri()} {COMPILE_ALL}",
+        "spark.driver.extraJavaOptions": " ".join(map(_quoted, options)),
         # Not `extraJavaOptions`, which a cluster's own spark-defaults.conf may set: these stand before those.
         "spark.executor.defaultJavaOptions": COMPILE_ALL,
         "spark.ui.enabled": str(spark.ui).lower(),
@@ -179,6 +181,18 @@ def _conf(spark: SparkSettings, jars: Sequence[Path]) -> dict[str, str]:
     if spark.ui:
         conf["spark.ui.host"] = "127.0.0.1"
     return conf
+
+
+def _quoted(option: str) -> str:
+    """As Spark's launcher takes a string of options apart: a path may hold spaces, quotes and backslashes."""
+    return '"' + option.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def own_jars() -> list[Path]:
+    """Spark's own jars: of SPARK_HOME where it is set, else those inside PySpark."""
+    from pyspark.find_spark_home import _find_spark_home
+
+    return sorted(Path(_find_spark_home(), "jars").glob("*.jar"))
 
 
 def _place(spark: SparkSettings) -> dict[str, str]:
