@@ -9,16 +9,13 @@ twice a second. Then a quarter of a million messages each in topics of 1, 2, 4 a
 Needs Kafka and PostgreSQL, as consume.py does, and 8 GB of disk.
 """
 
-import contextlib
-import statistics
-import threading
 import time
-from collections import defaultdict
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import psutil
 from measure import Line, options, report
-from stage import ALL, consume, fill, part, scratch, spark_session, topic
+from memory import Memory
+from stage import ALL, consume, fill, scratch, spark_session, topic
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -26,56 +23,14 @@ if TYPE_CHECKING:
     from fraudstream.settings import Settings
 
 PARTITIONS = (1, 2, 4, 8)
-GROWS_BY = 1.1
-"""Memory at the end beside that half way: what is above is no longer flat."""
 SLOWS_BY = 0.8
 """Pace of the last tenth beside that of the second one."""
-
-
-class Memory:
-    """Megabytes of the driver, the JVM and the Python workers, twice a second.
-
-    Of the workers the proportional size: what they share since they were forked counts once.
-    """
-
-    def __init__(self) -> None:
-        self.seen: list[dict[str, float]] = []
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _look(self) -> None:
-        root = psutil.Process()
-        while not self._stop.wait(0.5):
-            found = defaultdict[str, float](float)
-            for process in (root, *root.children(recursive=True)):
-                with contextlib.suppress(psutil.Error):  # it ended while we looked
-                    found[part(process)] += process.memory_full_info().pss / 2**20
-            self.seen.append(dict(found))
-
-    def line(self, name: str) -> Line:
-        """The median of the last tenth beside that of the middle: what is loaded and cached is there by then."""
-        values = [found[name] for found in self.seen if name in found]  # workers begin with the first batch
-        middle, tenth = len(values) // 2, max(len(values) // 10, 1)
-        before = statistics.median(values[middle : middle + tenth])
-        after = statistics.median(values[-tenth:])
-        return Line(
-            f"memory, {name}", after, "MiB", "half way", before, before / after,
-            f"grows by less than {GROWS_BY - 1:.0%}", after / before < GROWS_BY, f"largest {max(values):,.0f} MiB",
-        )  # fmt: skip
 
 
 def rows(spark: "SparkSession", settings: "Settings", count: int) -> tuple[list[Line], dict[str, Any]]:
     """One long run."""
     fill(settings, count)
-    with Memory() as memory:
+    with Memory(psutil.Process()) as memory:
         _, batches = consume(spark, settings, ALL)
     (found,) = batches.seen.values()
     # What is left at the end is a small batch, and says nothing about pace.

@@ -15,6 +15,7 @@ NAMES = (
     "training_view",
     "detection",
     "growth",
+    "soak",
     "executors",
 )
 """In the order in which they run: what is quick first."""
