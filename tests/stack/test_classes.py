@@ -53,6 +53,30 @@ def test_what_one_java_leaves_the_next_one_starts_from(tmp_path: Path, jars: lis
     assert [file.suffix for file in (cache / "classes").iterdir()] == [".jsa"]
 
 
+@pytest.mark.parametrize(
+    "told", ["-javaagent:/opt/agent.jar", "-agentlib:jdwp", "--add-modules=x", "@/etc/java.options"]
+)
+def test_a_java_that_is_told_what_keeps_it_from_leaving_one_is_not_asked_to(
+    tmp_path: Path, jars: list[Path], monkeypatch: pytest.MonkeyPatch, told: str
+) -> None:
+    """Java would not start at all, with an agent for example."""
+    java = find_java().binary
+    for name in ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "SPARK_SUBMIT_OPTS"):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, f"-Xmx1g {told}")
+            assert classes.options(tmp_path, java, jars, write=True) == []
+    monkeypatch.setenv("SPARK_CONF_DIR", "/etc/spark")
+    assert asked(tmp_path, jars) == []
+
+
+def test_an_archive_where_others_may_write_is_not_started_from(tmp_path: Path, jars: list[Path]) -> None:
+    """It holds code, and its checksum is one that anybody can set."""
+    run(asked(tmp_path, jars), jars)
+    assert asked(tmp_path, jars, write=False)
+    (tmp_path / "classes").chmod(0o777)
+    assert asked(tmp_path, jars) == []
+
+
 def test_two_that_leave_one_at_once_do_not_disturb_each_other(tmp_path: Path, jars: list[Path]) -> None:
     one, other = asked(tmp_path, jars), asked(tmp_path, jars)
     assert one != other

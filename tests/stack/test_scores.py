@@ -11,6 +11,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from fraudstream.decision import CONTEXT
+from fraudstream.local.home import Home
 from fraudstream.rules import Rule
 from fraudstream.settings import PostgresSettings, Settings
 from fraudstream.store import registry
@@ -63,6 +64,18 @@ def test_the_first_decision_of_a_transaction_is_kept(postgres: PostgresSettings)
         ("a", 0.1), ("b", 0.25), ("c", 0.25),
     ]  # fmt: skip
     assert query(postgres, "select count(*) from shop.alerts") == [(0,)]
+
+
+def test_answers_that_come_twice_are_no_error_in_the_log_of_postgres(
+    embedded: Settings, postgres: PostgresSettings
+) -> None:
+    """They come at every hand-over: its operator would be woken by them, and the log would grow by megabytes a day."""
+    log = Home.of(embedded).logs / "postgres.log"
+    before = len(log.read_bytes())
+    store(postgres, decision(transaction_id="a"), decision(transaction_id="a"))
+    store(postgres, decision(transaction_id="a"), decision(transaction_id="b"), first=2)
+    assert query(postgres, "select count(*) from shop.scores") == [(2,)]
+    assert b"ERROR" not in log.read_bytes()[before:]
 
 
 def test_a_flagged_decision_is_an_alert_with_reasons_rules_and_features(postgres: PostgresSettings) -> None:

@@ -7,6 +7,7 @@ not fit its build, its jars or their times goes on without, and without a word.
 
 import hashlib
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterable
@@ -24,6 +25,10 @@ ROOM_BYTES = 2 << 30
 """Free on the disk of the cache, else no archive is written: that of Spark has 150 MB."""
 WRITING_SECONDS = 3600.0
 """After so long without a change half an archive is what a JVM left that was killed: writing takes seconds."""
+_TOLD_BY_OTHERS = ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS", "SPARK_SUBMIT_OPTS")
+_REFUSED = re.compile(r"-javaagent|-agentlib|-agentpath|-Xrun|-module|class\.loader|(^|\s)@|-XX:Flags")
+"""With one of these a Java that is told to write an archive does not start at all: agents, other modules, other loaders,
+and files of options that we have not read."""
 _VERIFIED = "-XX:+VerifySharedSpaces"
 """Java adds the archive up before it starts from it: one that a machine lost a part of as it crashed would crash Java."""
 _QUIET = "-Xlog:cds*=off"
@@ -39,14 +44,16 @@ def options(cache: Path, java: Path, jars: Iterable[Path], *, write: bool) -> li
     place = cache / "classes"
     try:
         name = _name(java, jars)
+        if not _ours(place):
+            return []
         _take(place)
         for archive in place.glob(f"{name}.*.jsa"):
             if _size(archive) == archive.stat().st_size:
                 return [f"-XX:SharedArchiveFile={archive}", _VERIFIED, _QUIET]
             archive.unlink()
-        if not write:
+        if not write or _refuses():
             return []
-        place.mkdir(parents=True, exist_ok=True)
+        place.mkdir(mode=0o755, parents=True, exist_ok=True)
         if shutil.disk_usage(place).free < ROOM_BYTES or not os.access(place, os.W_OK):
             return []
     except OSError as error:
@@ -54,6 +61,20 @@ def options(cache: Path, java: Path, jars: Iterable[Path], *, write: bool) -> li
         return []
     # A name of its own: two that end at once would write into one file, and one that is killed leaves half of it.
     return [f"-XX:ArchiveClassesAtExit={place / f'{name}.{uuid4().hex}.part'}", _QUIET]
+
+
+def _ours(place: Path) -> bool:
+    """Whether nobody else may put an archive there: it holds code, and only Java's checksum guards it, which anybody can set."""
+    if not place.exists():
+        return True
+    stat = place.stat()
+    return stat.st_uid in {0, os.geteuid()} and not stat.st_mode & 0o022
+
+
+def _refuses() -> bool:
+    """Whether Java is told by the environment, or by Spark's own files, what keeps it from writing an archive."""
+    told = any(_REFUSED.search(os.environ.get(name, "")) for name in _TOLD_BY_OTHERS)
+    return told or any(os.environ.get(name) for name in ("SPARK_HOME", "SPARK_CONF_DIR"))
 
 
 def _name(java: Path, jars: Iterable[Path]) -> str:

@@ -9,11 +9,12 @@ import threading
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 
 from fraudstream import kafka as kafka_clients
+from fraudstream.decode import REFUSED
 from fraudstream.kafka import Topic, client_config
 from fraudstream.settings import KafkaSettings
 
@@ -25,11 +26,15 @@ _REMEMBERED: Final = 100_000
 _STEP: Final = math.log(1.02)
 
 
+_Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+"""As every scorer writes it; one without a zone is somebody else's, and no span ends there."""
+
+
 class _Answer(msgspec.Struct):
     """What is read of a decision or of a refusal."""
 
-    scored_at: datetime
-    sent_at: datetime | None = None
+    scored_at: _Instant
+    sent_at: _Instant | None = None
     transaction_id: str | None = None
     flagged: bool = False
     partition: int | None = None
@@ -129,7 +134,7 @@ class Answers:
             return
         try:
             answer = self._decoder.decode(message.value() or b"")
-        except msgspec.MsgspecError:
+        except REFUSED:
             return  # somebody else's message: not an answer
         name = answer.transaction_id or (answer.partition, answer.offset)
         repeated = self._seen(name)

@@ -36,8 +36,9 @@ KAFKA_WENT_AWAY: Final = re.compile(
     r"|kafka\.common\.errors\.(Timeout|Disconnect|Network|Retriable|UnknownTopic|UnknownServer|NotLeader|LeaderNotAvailable"
     r"|BrokerNotAvailable|CoordinatorNotAvailable|OffsetOutOfRange|InvalidMetadata)"
     r"|kafka\.clients\.consumer\.(LogTruncation|OffsetOutOfRange|NoOffsetForPartition)"
+    r"|you must specify all TopicPartitions"
 )
-"""What Spark says when the broker or the topic changed under it. The next start finds out what is true: a topic made
+"""What Spark says when the broker or the topic changed under it, by a partition, too. The next start finds out what is true: a topic made
 anew is read from its start, lost messages are an error. Refused logins and rights are not among these."""
 KAFKA_REFUSED: Final = re.compile(
     r"kafka\.common\.errors\.\w*(?:Authentication|Authorization)Exception: ([^\n]*)"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fraudstream.errors import StreamError
 from fraudstream.local.home import unusable
-from fraudstream.local.processes import size, tail
+from fraudstream.local.processes import set_aside, size, tail
 from fraudstream.logs import get_logger
 from fraudstream.settings import SparkSettings
 
@@ -66,6 +66,7 @@ def start(  # noqa: PLR0913 - what a session is made of
     builder = SparkSession.builder.appName(f"fraudstream {name}").master(spark.master)
     for key, value in (_conf(spark, jars, java_options) | dict(conf)).items():
         builder = builder.config(key, value)
+    set_aside(log_file)
     known = size(log_file)
     try:
         with _output_to(log_file):

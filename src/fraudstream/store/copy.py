@@ -1,6 +1,7 @@
 """Arrow tables to PostgreSQL and back, by COPY."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pgpq
@@ -40,24 +41,34 @@ def _encoder(schema: "pa.Schema") -> pgpq.ArrowToPostgresBinaryEncoder:
     return pgpq.ArrowToPostgresBinaryEncoder.new_with_encoders(schema, encoders)
 
 
-def insert_new(
-    cursor: "Cursor", table: str, rows: "pa.Table", key: str, columns: Sequence[str] | None = None
+def insert_new(  # noqa: PLR0913 - what, where, and how often it is there
+    cursor: "Cursor",
+    table: str,
+    rows: "pa.Table",
+    key: str,
+    columns: Sequence[str] | None = None,
+    *,
+    repeated: bool = False,
 ) -> "pa.Table":
     """Store the rows whose primary key is not there yet, and return those. `key` tells them apart.
 
-    `columns` are those that the table has, if `rows` have others as well. Straight into the table, as duplicates are rare; where the key objects, once more by way of a
-    temporary table. The first row of a key wins, in the table and within `rows`.
+    `columns` are those that the table has, if `rows` have others as well. Straight into the table, as duplicates are
+    rare; where the key objects, once more by way of a temporary table, and at once by that way where keys are `repeated`
+    as a rule: PostgreSQL writes each refusal to its log as an error. The first row of a key wins, in the table and
+    within `rows`.
     """
     if not rows.num_rows:
         return rows
     name = sql.Identifier(SCHEMA, table)
     stored = rows if columns is None else rows.select(columns)
-    try:
-        with cursor.connection.transaction():  # a savepoint: the caller's transaction outlives a refused COPY
+    if not repeated:
+        with (
+            suppress(psycopg.errors.UniqueViolation),
+            cursor.connection.transaction(),  # a savepoint: the caller's transaction outlives a refused COPY
+        ):
             copy_rows(cursor, name, stored)
-    except psycopg.errors.UniqueViolation:
-        return rows.take(_insert_around_duplicates(cursor, table, stored, key))
-    return rows
+            return rows
+    return rows.take(_insert_around_duplicates(cursor, table, stored, key))
 
 
 def _insert_around_duplicates(cursor: "Cursor", table: str, rows: "pa.Table", key: str) -> "pa.Array":
