@@ -2,7 +2,7 @@
 
 `fraudstream score` in real time answers a steady stream; every trigger it hands over to newer profiles.
 
-    python benchmarks/soak.py [--count N] [--rate N] [--trigger S] [--quick] [--json]
+    python benchmarks/soak.py [--seconds S] [--trigger S] [--quick] [--json]
 
 Needs Kafka and PostgreSQL, as score.py does.
 """
@@ -14,6 +14,8 @@ from measure import Line, options, report
 from memory import Memory
 from score import SHARES, Stopwatch, Way, prepare, scorer, scratch
 
+RATE = 1000
+"""Messages a second: a million in a quarter of an hour, with a core to spare."""
 SLOWS_BY = 1.5
 """The median of the last tenth beside that of the second; a shared machine has slower minutes of its own."""
 
@@ -26,17 +28,17 @@ def tenths(late: list[float]) -> list[dict[str, float]]:
 
 
 def main() -> None:
-    chosen = options(__doc__, count=1_000_000, rate=1000, trigger=10, history=50_000, warmup=30)
+    chosen = options(__doc__, seconds=1000, trigger=10, history=50_000, warmup=30)
     chosen.trigger = max(chosen.trigger, 10)  # Spark takes no less than 5, also where it is --quick
     with scratch() as settings:
         bodies = prepare(settings, chosen.history)
         with scorer(settings, Way.REALTIME, chosen.trigger) as log:
             (process,) = [child for child in psutil.Process().children() if "score" in child.cmdline()]
             watch = Stopwatch(settings, bodies)
-            watch.run(chosen.rate, chosen.warmup)
+            watch.run(RATE, chosen.warmup)
             watch.forget()
             with Memory(process) as memory:
-                watch.run(chosen.rate, chosen.count / chosen.rate)
+                watch.run(RATE, chosen.seconds)
             watch.close()
             handovers = log.read_text().count("handing over")
         # In the order in which they were sent, whatever came back first.
@@ -45,7 +47,7 @@ def main() -> None:
     lines = [memory.line(name) for name in ("driver", "Java")]
     lines.append(
         Line(
-            f"real time at {chosen.rate}/s, p50 of the last tenth of {len(watch.sent):,}",
+            f"real time at {RATE}/s, p50 of the last tenth of {len(watch.sent):,}",
             last, "ms", "of its second tenth", early, early / last, f"≤ {SLOWS_BY:g} times", last / early <= SLOWS_BY,
             f"median p99 of the tenths {median(part['p99'] for part in seen):.0f} ms, {handovers} hand-overs",
         )

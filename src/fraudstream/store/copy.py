@@ -1,7 +1,6 @@
 """Arrow tables to PostgreSQL and back, by COPY."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pgpq
@@ -53,22 +52,38 @@ def insert_new(  # noqa: PLR0913 - what, where, and how often it is there
     """Store the rows whose primary key is not there yet, and return those. `key` tells them apart.
 
     `columns` are those that the table has, if `rows` have others as well. Straight into the table, as duplicates are
-    rare; where the key objects, once more by way of a temporary table, and at once by that way where keys are `repeated`
-    as a rule: PostgreSQL writes each refusal to its log as an error. The first row of a key wins, in the table and
-    within `rows`.
+    rare; where the key objects, once more by way of a temporary table. Where keys are `repeated` as a rule it is asked
+    for them before, as PostgreSQL writes each refusal to its log as an error. The first row of a key wins, in the table
+    and within `rows`.
     """
+    if repeated and rows.num_rows:
+        rows = _unknown(cursor, table, rows, key)
     if not rows.num_rows:
         return rows
     name = sql.Identifier(SCHEMA, table)
     stored = rows if columns is None else rows.select(columns)
-    if not repeated:
-        with (
-            suppress(psycopg.errors.UniqueViolation),
-            cursor.connection.transaction(),  # a savepoint: the caller's transaction outlives a refused COPY
-        ):
+    try:
+        with cursor.connection.transaction():  # a savepoint: the caller's transaction outlives a refused COPY
             copy_rows(cursor, name, stored)
-            return rows
-    return rows.take(_insert_around_duplicates(cursor, table, stored, key))
+    except psycopg.errors.UniqueViolation:
+        return rows.take(_insert_around_duplicates(cursor, table, stored, key))
+    return rows
+
+
+def _unknown(cursor: "Cursor", table: str, rows: "pa.Table", key: str) -> "pa.Table":
+    """The first row of each key that the table does not have yet."""
+    import pyarrow as pa
+
+    keys = rows[key].to_pylist()
+    question = sql.SQL("select {0} from {1} where {0} = any(%s)").format(
+        sql.Identifier(key), sql.Identifier(SCHEMA, table)
+    )
+    there = {value for (value,) in cursor.execute(question, [keys])}
+    first: dict[object, int] = {}
+    for place, value in enumerate(keys):
+        if value not in there:
+            first.setdefault(value, place)
+    return rows.take(pa.array(first.values(), pa.int64()))
 
 
 def _insert_around_duplicates(cursor: "Cursor", table: str, rows: "pa.Table", key: str) -> "pa.Array":
