@@ -24,8 +24,14 @@ Data = Annotated[
     ),
 ]
 Delay = Annotated[
-    float,
-    typer.Option("--label-delay-days", min=0.04, max=365, help="Days until it is known what was fraud."),
+    float | None,
+    typer.Option(
+        "--label-delay-days",
+        min=0.04,
+        max=365,
+        show_default="FRAUDSTREAM_MODEL__LABEL_DELAY_DAYS, else 7",
+        help="Days until it is known what was fraud.",
+    ),
 ]
 Rate = Annotated[
     float,
@@ -46,7 +52,7 @@ def train(
         str | None,
         typer.Option(help="Names with commas, or `seed` for amount, device_freq and location_change."),
     ] = None,
-    label_delay_days: Delay = 7.0,
+    label_delay_days: Delay = None,
     alert_rate: Rate = 0.005,
     alerts_per_day: Annotated[
         float | None,
@@ -68,9 +74,10 @@ def train(
 
     if output is not None:
         artifact.check_target(output)
+    delay = _delay(label_delay_days)
     rows, source = inputs.transactions(data, mapping)
     names, algorithm = _features(features, algorithm)
-    request = training.Request(algorithm, names, label_delay_days, alert_rate, alerts_per_day)
+    request = training.Request(algorithm, names, delay, alert_rate, alerts_per_day)
     trained = training.train(rows, request, source)
     if curve is not None:
         _write_curve(curve, trained.files.get(artifact.CURVE))
@@ -114,7 +121,7 @@ def evaluate(
         ),
     ] = None,
     mapping: Map = None,
-    label_delay_days: Delay = 7.0,
+    label_delay_days: Delay = None,
     alert_rate: Rate = 0.005,
     as_json: Json = False,
 ) -> None:
@@ -125,13 +132,21 @@ def evaluate(
     from fraudstream.model import artifact, judging
 
     if model is None and data is not None:
+        delay = _delay(label_delay_days)
         loaded = inputs.load_file(data, mapping, with_risk=True)
-        report = judging.judge_scores(loaded.rows, label_delay_days, alert_rate)
+        report = judging.judge_scores(loaded.rows, delay, alert_rate)
     else:
         opened = inputs.open_model(model)
         artifact.check_scikit_learn(opened.manifest)
         report = judging.judge_model(opened, inputs.transactions(data, mapping)[0])
     _show(report, as_json=as_json)
+
+
+def _delay(given: float | None) -> float:
+    """The label delay that was given, else the one that is set: live profiles learn truths by it, too."""
+    from fraudstream.settings import load_model_settings
+
+    return load_model_settings(label_delay_days=given).label_delay_days
 
 
 def _features(text: str | None, algorithm: str) -> tuple[tuple[str, ...] | None, str]:

@@ -4,7 +4,7 @@ Names are `FRAUDSTREAM_` plus the path with `__` between levels, for example
 `FRAUDSTREAM_KAFKA__BOOTSTRAP_SERVERS`. Inner code receives its section, never the whole.
 """
 
-from fraudstream.settings.loading import ENDPOINTS, load, load_bare
+from fraudstream.settings.loading import ENDPOINTS, load, load_bare, load_model_settings
 from fraudstream.settings.sections import (
     DashboardSettings,
     KafkaSettings,
@@ -39,4 +39,5 @@ __all__ = [
     "described",
     "load",
     "load_bare",
+    "load_model_settings",
 ]

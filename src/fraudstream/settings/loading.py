@@ -4,14 +4,14 @@ import difflib
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
-from pydantic_settings import DotEnvSettingsSource
+from pydantic_settings import BaseSettings, DotEnvSettingsSource
 
 from fraudstream.errors import SettingsError
-from fraudstream.settings.sections import KafkaSettings, PostgresSettings, Section
+from fraudstream.settings.sections import KafkaSettings, ModelSettings, PostgresSettings, Section
 from fraudstream.settings.whole import PREFIX, Settings, described
 
 ENDPOINTS = "endpoints.json"
@@ -115,13 +115,37 @@ def load_bare(**flags: dict[str, Any]) -> Settings:
 
     Raises SettingsError with every mistake in one message.
     """
+    return _built(Settings, flags)
+
+
+class _ModelAlone(BaseSettings):
+    """The section of models without the others, whose mistakes do no harm to who does not use them."""
+
+    model_config = Settings.model_config
+
+    model: ModelSettings = ModelSettings()
+
+
+def load_model_settings(**flags: Any) -> ModelSettings:
+    """How models learn, whatever the services are set to: for commands that work on files alone.
+
+    Raises SettingsError.
+    """
+    return _built(_ModelAlone, {"model": flags}).model
+
+
+_Built = TypeVar("_Built", bound=BaseSettings)
+
+
+def _built(kind: type[_Built], flags: dict[str, dict[str, Any]]) -> _Built:
+    """What was set, with the flags that were given on top."""
     _refuse_unknown_names()
     said: dict[str, Any] = {
         section: {name: value for name, value in values.items() if value is not None}
         for section, values in flags.items()
     }
     try:
-        return Settings(**said)
+        return kind(**said)
     except ValidationError as error:
         raise SettingsError(
             _mistakes(error), hint="docs/settings.md lists every setting with its values."

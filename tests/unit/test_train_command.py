@@ -1,0 +1,82 @@
+"""What `train` and `evaluate` do with what the command line and the settings say, and what they say themselves."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from feature_world import world
+from fraudstream.cli.main import run
+from fraudstream.errors import ExitCode
+
+DELAY = "FRAUDSTREAM_MODEL__LABEL_DELAY_DAYS"
+
+
+@pytest.fixture(autouse=True)
+def _empty_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in [name for name in os.environ if name.startswith("FRAUDSTREAM_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("FRAUDSTREAM_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> Path:
+    """Forty days of transactions, each with a risk beside it."""
+    rows = world(6_000, days=40)
+    risk = pa.array(np.random.default_rng(0).random(rows.num_rows))
+    pq.write_table(rows.append_column("risk", risk), tmp_path / "history.parquet")
+    return tmp_path / "history.parquet"
+
+
+def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    """What the program prints for `--json`, errors too."""
+    capsys.readouterr()
+    code = run(["--quiet", *arguments, "--json"])
+    document = json.loads(capsys.readouterr().out)
+    assert (code == ExitCode.DONE) == ("error" not in document), document
+    return document
+
+
+def trained(capsys: pytest.CaptureFixture[str], history: Path, *arguments: str) -> Any:
+    return printed(
+        capsys,
+        *("train", "--data", str(history), "--algorithm", "isolation_forest", "--features", "amount"),
+        *("--output", "model", *arguments),
+    )
+
+
+def test_a_model_learns_with_the_label_delay_that_live_profiles_have(
+    history: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the flag, else the environment, else `.env`, else the default."""
+    assert trained(capsys, history)["label_delay_days"] == 7
+    Path(".env").write_text(f"{DELAY}=9\n")
+    assert trained(capsys, history)["label_delay_days"] == 9
+    monkeypatch.setenv(DELAY, "5")
+    assert trained(capsys, history)["label_delay_days"] == 5
+    assert trained(capsys, history, "--label-delay-days", "3")["label_delay_days"] == 3
+
+
+def test_scores_are_judged_with_the_label_delay_that_live_profiles_have(
+    history: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate = ("evaluate", "--data", str(history))
+    usual, short = printed(capsys, *evaluate), printed(capsys, *evaluate, "--label-delay-days", "3")
+    monkeypatch.setenv(DELAY, "3")
+    assert printed(capsys, *evaluate)["folds"] == short["folds"] != usual["folds"]
+
+
+def test_files_are_learned_from_whatever_the_services_are_set_to(
+    history: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No service is asked, so a mistake in its settings stops nothing; one in the label delay does, by its name."""
+    monkeypatch.setenv("FRAUDSTREAM_POSTGRES__PASSWORD_FILE", "/nowhere/secret")
+    assert trained(capsys, history)["label_delay_days"] == 7
+    monkeypatch.setenv(DELAY, "soon")
+    assert f"{DELAY}:" in trained(capsys, history)["error"]["message"]
