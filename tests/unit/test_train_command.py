@@ -80,3 +80,13 @@ def test_files_are_learned_from_whatever_the_services_are_set_to(
     assert trained(capsys, history)["label_delay_days"] == 7
     monkeypatch.setenv(DELAY, "soon")
     assert f"{DELAY}:" in trained(capsys, history)["error"]["message"]
+
+
+@pytest.mark.parametrize("judged", [("--model", "model/"), ()], ids=["a model", "the champion"])
+@pytest.mark.parametrize(("option", "value"), [("--label-delay-days", "30"), ("--alert-rate", "0.01")])
+def test_a_model_is_judged_as_it_was_trained_and_another_delay_or_rate_is_refused(
+    capsys: pytest.CaptureFixture[str], judged: tuple[str, ...], option: str, value: str
+) -> None:
+    error = printed(capsys, "evaluate", *judged, option, value)["error"]
+    assert error["message"].startswith(f"{option} is for a file of scores")
+    assert f"fraudstream train {option} {value}" in error["hint"]

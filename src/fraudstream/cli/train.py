@@ -33,9 +33,17 @@ Delay = Annotated[
         help="Days until it is known what was fraud.",
     ),
 ]
+ALERT_RATE = 0.005
+"""Unless another is asked for."""
 Rate = Annotated[
-    float,
-    typer.Option("--alert-rate", min=0.000001, max=1.0, help="Share of transactions that may be flagged."),
+    float | None,
+    typer.Option(
+        "--alert-rate",
+        min=0.000001,
+        max=1.0,
+        show_default=str(ALERT_RATE),
+        help="Share of transactions that may be flagged.",
+    ),
 ]
 
 
@@ -53,7 +61,7 @@ def train(
         typer.Option(help="Names with commas, or `seed` for amount, device_freq and location_change."),
     ] = None,
     label_delay_days: Delay = None,
-    alert_rate: Rate = 0.005,
+    alert_rate: Rate = None,
     alerts_per_day: Annotated[
         float | None,
         typer.Option(min=0.001, help="The alert budget as a number a day; wins over --alert-rate."),
@@ -77,7 +85,7 @@ def train(
     delay = _delay(label_delay_days)
     rows, source = inputs.transactions(data, mapping)
     names, algorithm = _features(features, algorithm)
-    request = training.Request(algorithm, names, delay, alert_rate, alerts_per_day)
+    request = training.Request(algorithm, names, delay, alert_rate or ALERT_RATE, alerts_per_day)
     trained = training.train(rows, request, source)
     if curve is not None:
         _write_curve(curve, trained.files.get(artifact.CURVE))
@@ -122,24 +130,37 @@ def evaluate(
     ] = None,
     mapping: Map = None,
     label_delay_days: Delay = None,
-    alert_rate: Rate = 0.005,
+    alert_rate: Rate = None,
     as_json: Json = False,
 ) -> None:
     """Judge a model on later transactions than it learnt from, or the column `risk` of a file of scores.
 
-    Without --model: the file's scores, or the champion on what is stored in PostgreSQL.
+    Without --model: the file's scores, or the champion on what is stored in PostgreSQL. A model is judged with the
+    label delay and the alert rate that it was trained with; --label-delay-days and --alert-rate are for scores.
     """
     from fraudstream.model import artifact, judging
 
     if model is None and data is not None:
         delay = _delay(label_delay_days)
         loaded = inputs.load_file(data, mapping, with_risk=True)
-        report = judging.judge_scores(loaded.rows, delay, alert_rate)
+        report = judging.judge_scores(loaded.rows, delay, alert_rate or ALERT_RATE)
     else:
+        _only_for_scores({"--label-delay-days": label_delay_days, "--alert-rate": alert_rate})
         opened = inputs.open_model(model)
         artifact.check_scikit_learn(opened.manifest)
         report = judging.judge_model(opened, inputs.transactions(data, mapping)[0])
     _show(report, as_json=as_json)
+
+
+def _only_for_scores(options: dict[str, float | None]) -> None:
+    """Raise InputError where one of these was given, though a model is judged: silence would look like obedience."""
+    for name, value in options.items():
+        if value is not None:
+            raise InputError(
+                f"{name} is for a file of scores: a model is judged with the label delay and the alert rate that it was"
+                " trained with.",
+                hint=f"Leave it out, or train a model with it: `fraudstream train {name} {value:g}`.",
+            )
 
 
 def _delay(given: float | None) -> float:
