@@ -3,17 +3,14 @@
 import sys
 import time
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from fraudstream.cli import note
+from fraudstream.cli import inputs, note
 from fraudstream.cli.output import Json, print_document
 from fraudstream.errors import DatabaseUnreachable
 from fraudstream.logs import get_logger
-
-if TYPE_CHECKING:
-    from fraudstream.settings import PostgresSettings
 
 log = get_logger("alerts")
 
@@ -63,7 +60,7 @@ def list_alerts(
     from fraudstream.store import feedback
 
     found = feedback.alerts(
-        _postgres(), limit=limit, since=since, unreviewed=unreviewed, user_id=user, min_risk=min_risk
+        inputs.database(), limit=limit, since=since, unreviewed=unreviewed, user_id=user, min_risk=min_risk
     )
     if as_json:
         print_document({"alerts": [note.document(alert) for alert in found]})
@@ -84,7 +81,7 @@ def tail(
     """Show new alerts as they are stored, until Ctrl-C. A PostgreSQL that goes away is waited for."""
     from fraudstream.store.alert_feed import Feed
 
-    postgres = _postgres()
+    postgres = inputs.database()
     feed = Feed(postgres)
     if sys.stderr.isatty():
         log.info("waiting for alerts; Ctrl-C ends it")
@@ -124,21 +121,11 @@ def explain(
     """Say why a transaction was flagged, or why not: reasons, rules, and what the customer did around it."""
     from fraudstream.store import explanation
 
-    found = explanation.explain(_postgres(), transaction_id)
+    found = explanation.explain(inputs.database(), transaction_id)
     if as_json:
         print_document(note.explanation_document(found))
     else:
         note.show(found)
-
-
-def _postgres() -> "PostgresSettings":
-    """The database, with its tables up to date."""
-    from fraudstream.settings import load
-    from fraudstream.store.migrate import migrate
-
-    postgres = load().postgres
-    migrate(postgres)
-    return postgres
 
 
 def register(app: typer.Typer) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from fraudstream.model.artifact import Model
     from fraudstream.model.tables import Loaded
+    from fraudstream.settings import PostgresSettings
 
 log = get_logger("inputs")
 
@@ -23,16 +24,25 @@ Map = Annotated[
 ]
 
 
+def database() -> "PostgresSettings":
+    """The database, with its tables up to date: one that nothing was stored in yet is empty, no error."""
+    from fraudstream.settings import load
+    from fraudstream.store.migrate import migrate
+
+    postgres = load().postgres
+    migrate(postgres)
+    return postgres
+
+
 def open_model(model: str | None) -> "Model":
     """A model from a directory, or from the registry by its version; None is the champion."""
     from fraudstream.model import artifact, packing
 
     if model is not None and (Path(model).is_dir() or os.sep in model):
         return artifact.read(Path(model))
-    from fraudstream.settings import load
     from fraudstream.store import registry
 
-    found, packed = registry.load(load().postgres, model)
+    found, packed = registry.load(database(), model)
     return packing.unpack(packed, f"model {found.version} in the registry")
 
 
@@ -44,12 +54,9 @@ def transactions(data: Path | None, mapping: list[str] | None) -> tuple["pa.Tabl
         return loaded.rows, source | {"duplicates": loaded.duplicates}
     if mapping:
         raise InputError("--map is for --data.", hint="Name the file with --data, or leave --map out.")
-    from fraudstream.settings import load
     from fraudstream.store import queries
-    from fraudstream.store.migrate import migrate
 
-    postgres = load().postgres
-    migrate(postgres)
+    postgres = database()
     rows = queries.transactions(postgres)
     if not rows.num_rows:
         raise InputError(

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fraudstream.cli import inputs
 from fraudstream.cli.output import Json, print_document, print_table
 
 if TYPE_CHECKING:
-    from fraudstream.settings import PostgresSettings
     from fraudstream.store.registry import Registered
 
 group = typer.Typer(
@@ -27,7 +27,7 @@ def list_models(as_json: Json = False) -> None:
     """Show every model, the newest first."""
     from fraudstream.store import registry
 
-    found = registry.models(_postgres())
+    found = registry.models(inputs.database())
     if as_json:
         print_document({"models": [_summary(model) for model in found]})
         return
@@ -49,7 +49,7 @@ def show(version: Champion = None, as_json: Json = False) -> None:
     """Show what a model is, what it learnt from and how it was judged."""
     from fraudstream.store import registry
 
-    model = registry.get(_postgres(), version)
+    model = registry.get(inputs.database(), version)
     if as_json:
         print_document(_summary(model) | {"manifest": model.manifest})
         return
@@ -68,7 +68,7 @@ def promote(version: Version, as_json: Json = False) -> None:
     from fraudstream.model import packing
     from fraudstream.store import registry
 
-    postgres = _postgres()
+    postgres = inputs.database()
     # One that was altered, or that this program cannot use, must not reach the stream.
     model, packed = registry.load(postgres, version)
     packing.unpack(packed, f"model {model.version}")
@@ -80,7 +80,7 @@ def rollback(as_json: Json = False) -> None:
     """Make the champion before this one champion again."""
     from fraudstream.store import registry
 
-    _report(registry.rollback(_postgres()), as_json=as_json)
+    _report(registry.rollback(inputs.database()), as_json=as_json)
 
 
 @group.command()
@@ -93,23 +93,13 @@ def export(
     from fraudstream.model import artifact, packing
     from fraudstream.store import registry
 
-    model, packed = registry.load(_postgres(), version)
+    model, packed = registry.load(inputs.database(), version)
     files = packing.unpack_files(packed, f"model {model.version}")
     artifact.write(files, output)
     if as_json:
         print_document(_summary(model) | {"output": str(output), "files": sorted(files)})
     else:
         typer.echo(f"model {model.version} written to {output}: {', '.join(sorted(files))}")
-
-
-def _postgres() -> "PostgresSettings":
-    """The database, with its tables up to date."""
-    from fraudstream.settings import load
-    from fraudstream.store.migrate import migrate
-
-    postgres = load().postgres
-    migrate(postgres)
-    return postgres
 
 
 def _report(model: "Registered", *, as_json: bool) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fraudstream.cli import inputs
 from fraudstream.cli.output import Json, print_document, print_table
 from fraudstream.logs import get_logger
 
@@ -26,10 +27,9 @@ def list_rejected(
     as_json: Json = False,
 ) -> None:
     """Show the messages that wait, with the reason for each."""
-    from fraudstream.settings import load
     from fraudstream.store import rejected
 
-    postgres = load().postgres
+    postgres = inputs.database()
     waiting, total = list(rejected.waiting(postgres, limit)), rejected.count(postgres)
     if as_json:
         print_document({"total": total, "rejected": [_document(message) for message in waiting]})
@@ -74,8 +74,7 @@ def replay(as_json: Json = False) -> None:
     from fraudstream.redelivery import replay_rejected
     from fraudstream.settings import load
 
-    settings = load()
-    done = replay_rejected(settings.kafka, settings.postgres)
+    done = replay_rejected(load().kafka, inputs.database())
     for message in done.refused:
         log.warning(
             "%s/%d at offset %d still waits: Kafka refuses it: %s",

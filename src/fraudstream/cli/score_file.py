@@ -107,13 +107,9 @@ def _look(request: Request, scorer: "Scorer") -> None:
 
 
 def _remember(scorer: "Scorer") -> None:
-    from fraudstream.settings import load
     from fraudstream.store import snapshot
-    from fraudstream.store.migrate import migrate
 
-    postgres = load().postgres
-    migrate(postgres)
-    profiles = snapshot.profiles(postgres, scorer.reads)
+    profiles = snapshot.profiles(inputs.database(), scorer.reads)
     scorer.remember(profiles)
     log.info("begins with %s stored profiles", f"{sum(table.num_rows for table in profiles.values()):,}")
 
