@@ -175,6 +175,20 @@ def test_a_producer_whose_messages_nobody_acknowledges_is_stalled(clock: Clock) 
     assert health == Health(ok=False, sentence="produce: has not got on for 70 s; 20 messages wait.")
 
 
+def test_a_look_while_a_batch_is_being_queued_counts_no_message_twice(clock: Clock) -> None:
+    """For a moment its messages wait and are not yet taken."""
+    sent = Sent(taken=100, waiting=0, failed=0)
+    monitor = Sending(PATIENCE, clock)
+    monitor.follow("topic", lambda: sent)
+    monitor.health()
+    sent = Sent(taken=100, waiting=50, failed=0)
+    monitor.health()
+    assert value(monitor, "fraudstream_messages_per_second", stream="produce") == 0
+    sent = Sent(taken=150, waiting=0, failed=0)
+    monitor.health()
+    assert value(monitor, "fraudstream_messages_sent_total") == 150
+
+
 @contextmanager
 def address(monitor: Monitor) -> Iterator[str]:
     with served(MetricsSettings(port=0), monitor.health, monitor.registry) as where:

@@ -257,7 +257,8 @@ class Sending(Monitor):
         self._failed = self._counter("messages_failed", "Messages that Kafka did not acknowledge.")
         self._asking = threading.Lock()
         self._look: Callable[[], Sent] | None = None
-        self._topic, self._last, self._at = "", Sent(0, 0, 0), 0.0
+        self._topic, self._at = "", 0.0
+        self._counted = self._counted_failed = 0
 
     def follow(self, topic: str, look: Callable[[], Sent]) -> None:
         """Ask `look` from now on."""
@@ -273,9 +274,11 @@ class Sending(Monitor):
 
     def _take_note(self, sent: Sent) -> None:
         now = self._clock()
-        more = sent.acknowledged - self._last.acknowledged
-        self._acknowledged.inc(max(more, 0))
-        self._failed.inc(sent.failed - self._last.failed)
+        # Fewer seem acknowledged while a batch is queued and not yet counted as taken: what was counted stays counted.
+        acknowledged = max(sent.acknowledged, self._counted)
+        more = acknowledged - self._counted
+        self._acknowledged.inc(more)
+        self._failed.inc(sent.failed - self._counted_failed)
         done = Position(sent.taken - sent.waiting, sent.taken)
         self.stands(self.STREAM, self._topic, {0: done}, more / max(now - self._at, 1e-3))
-        self._last, self._at = sent, now
+        self._counted, self._counted_failed, self._at = acknowledged, sent.failed, now
