@@ -147,7 +147,11 @@ def test_the_model_page_draws_how_it_was_judged_and_how_it_does(
     visit.charts(2)
     manifest = registry.get(seeded, champion).manifest
     assert f"{manifest['metrics']['average_precision']:.3f}" in visit.text
-    assert f"learned from {manifest['training']['rows']:,} transactions" in visit.text
+    learnt = manifest["training"]
+    assert (
+        f"learned from a history of {learnt['rows']:,} transactions, {learnt['judged']:,} of them judged"
+        f" ({learnt['frauds']:,} known frauds)"
+    ) in visit.text
     for tab, sign, charts in (
         ("Features", "How risk depends on", 2),
         ("Calibration", "its risk is an order, not a probability", 1),

@@ -112,6 +112,24 @@ def test_a_flagged_decision_is_an_alert_with_reasons_rules_and_features(postgres
     assert (scored_at, stored) == (datetime(2025, 3, 1, 10, 30, 0, 262_000, UTC), True)
 
 
+@pytest.mark.parametrize(
+    ("learnt", "overall"),
+    [({"rows": 1_000_000, "judged": 3_000, "frauds": 900}, "30 %"), ({"rows": 1000, "frauds": 5}, "0.5 %")],
+    ids=["most were never judged", "a manifest of before"],
+)
+def test_the_fraud_of_a_merchant_is_compared_with_that_of_judged_payments(
+    postgres: PostgresSettings, learnt: dict[str, int], overall: str
+) -> None:
+    """As its own share is of the judged ones, too."""
+    trees = ensemble(("merchant_risk_7d", 0.1, -1.0, 3.0))
+    registry.register(postgres, *packed("m-1", trees, training=learnt))
+    store(postgres, decision(flagged=True, risk=0.9, merchant_id="m-17", features={"merchant_risk_7d": 0.59}))
+    ((said,),) = query(postgres, "select reasons -> 0 ->> 'sentence' from shop.alerts")
+    assert said.endswith(
+        f"59 % of the judged payments of about the last 7 days were fraud, against {overall} overall"
+    )
+
+
 def test_an_alert_whose_model_cannot_be_read_says_so_and_is_stored(postgres: PostgresSettings) -> None:
     """A version that nobody registered, an estimator without trees, an artifact that somebody altered."""
     registry.register(postgres, *packed("custom", None))

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from fraudstream.dashboard import case, comparison, figures, gate, launch, pipeline
+from fraudstream.dashboard import case, comparison, figures, gate, launch, model, pipeline
 from fraudstream.errors import ServiceError, SettingsError
 from fraudstream.settings import DashboardSettings
 from fraudstream.store.pipeline import Progress
@@ -44,6 +44,15 @@ def test_one_day_of_alerts_is_drawn_in_a_week() -> None:
     found = comparison.week([day])
     assert [(found_.day.day, found_.alerts) for found_ in found] == [(21, 0), (27, 8)]
     assert comparison.week(found) == found
+
+
+def test_a_history_says_how_much_of_it_was_judged() -> None:
+    """A labelled model learns from that alone; manifests of before do not say it."""
+    learnt = {"rows": 1_000_000, "judged": 3_000, "frauds": 900}
+    said = "a history of 1,000,000 transactions, 3,000 of them judged (900 known frauds)"
+    assert model.learned(learnt) == said
+    del learnt["judged"]
+    assert model.learned(learnt) == "a history of 1,000,000 transactions (900 known frauds)"
 
 
 def test_amounts_name_their_currency_only_where_it_is_one() -> None:

@@ -90,3 +90,17 @@ def test_a_model_is_judged_as_it_was_trained_and_another_delay_or_rate_is_refuse
     error = printed(capsys, "evaluate", *judged, option, value)["error"]
     assert error["message"].startswith(f"{option} is for a file of scores")
     assert f"fraudstream train {option} {value}" in error["hint"]
+
+
+def test_a_model_says_how_many_judged_transactions_it_could_learn_from(
+    history: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In production most transactions are never judged: its share of fraud is of those that were."""
+    rows = pq.read_table(history).drop_columns("labelled_at")
+    verdicts = rows["is_fraud"].to_pylist()[:1_000]
+    judged = pa.array(verdicts + [None] * (rows.num_rows - len(verdicts)))
+    place = rows.column_names.index("is_fraud")
+    pq.write_table(rows.set_column(place, "is_fraud", judged), history)
+    learnt = trained(capsys, history)["training"]
+    assert learnt["rows"] > 4_000
+    assert (learnt["judged"], learnt["frauds"]) == (1_000 - verdicts.count(None), verdicts.count(True))

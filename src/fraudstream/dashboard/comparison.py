@@ -210,9 +210,8 @@ def versions(found: Sequence[Registered], chosen: Registered) -> None:
                     for name, called in FIGURES.items()
                 },
                 "features": [len(model.manifest.get("features", ())) for model in found],
-                "learned from": [
-                    figures.count(model.manifest.get("training", {}).get("rows", 0)) for model in found
-                ],
+                "learned from": [_counted(model, "rows") for model in found],
+                "of them judged": [_counted(model, "judged") for model in found],
             }
         ),
         hide_index=True,
@@ -222,6 +221,12 @@ def versions(found: Sequence[Registered], chosen: Registered) -> None:
         _promote(chosen, "No model is champion, so nothing is scored.")
     elif champion.version != chosen.version:
         _against(chosen, champion)
+
+
+def _counted(model: Registered, what: str) -> str:
+    """Transactions of the history that a model learnt from; models of before do not know each number."""
+    number = model.manifest.get("training", {}).get(what)
+    return figures.NOTHING if number is None else figures.count(number)
 
 
 def _against(chosen: Registered, champion: Registered) -> None:

@@ -74,8 +74,7 @@ def _about(model: Registered) -> None:
     ]
     if "rows" in learnt:
         parts.append(
-            f"learned from {figures.count(learnt['rows'])} transactions ({figures.count(learnt.get('frauds', 0))} known"
-            f" frauds), {_day(learnt.get('from'))} to {_day(learnt.get('until'))}"
+            f"learned from {learned(learnt)}, {_day(learnt.get('from'))} to {_day(learnt.get('until'))}"
         )
     if "threshold" in manifest:
         parts.append(f"flags from a risk of {figures.share(manifest['threshold'], 2)}")
@@ -83,6 +82,13 @@ def _about(model: Registered) -> None:
     shell.html(f'<div class="fs-quiet">{" · ".join(parts)}</div>')
     for note in manifest.get("notes", ()):
         shell.html(f'<div class="fs-quiet fs-text">{escaped(note)}</div>')
+
+
+def learned(learnt: Mapping[str, Any]) -> str:
+    """A history, and how much of it was judged: labelled models learn from that alone."""
+    judged = f", {figures.count(learnt['judged'])} of them judged" if "judged" in learnt else ""
+    frauds = figures.count(learnt.get("frauds", 0))
+    return f"a history of {figures.count(learnt['rows'])} transactions{judged} ({frauds} known frauds)"
 
 
 def _day(text: object) -> str:

@@ -23,7 +23,7 @@ class Payment:
     merchant_id: str | None = None
     currency: str | None = None
     fraud_share: float | None = None
-    """Of all payments, in the history that the model learnt from."""
+    """Of the judged payments in the history that the model learnt from."""
 
     @property
     def money(self) -> str:

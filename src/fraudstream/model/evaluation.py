@@ -49,14 +49,18 @@ class Judged:
     interval: tuple[float, float] | None = None
 
 
+def learnable(data: Dataset, until: int, as_of: int) -> "Truths":
+    """Which rows before `until` had a truth that was known at `as_of`: those that labelled models learn from."""
+    return (data.micros < until) & data.judged & (data.known_at <= as_of)
+
+
 def fit(candidate: Candidate, data: Dataset, until: int, as_of: int) -> Estimator:
     """A fresh estimator, taught by rows before `until` whose truth was known at `as_of` (all rows if label-free).
 
     Raises InputError where there is too little to learn from.
     """
-    rows = data.micros < until
+    rows = learnable(data, until, as_of) if candidate.uses_labels else data.micros < until
     if candidate.uses_labels:
-        rows &= data.judged & (data.known_at <= as_of)
         frauds = int((rows & data.fraud).sum())
         if not frauds or frauds == rows.sum():
             raise InputError(

@@ -43,7 +43,7 @@ class Explainer:
     threshold: float = 0.0
     """Risk from which the model itself flags."""
     fraud_share: float | None = None
-    """Of the payments that it learnt from."""
+    """Of the judged payments in the history that it learnt from."""
     trouble: str = field(default="")
     """Why the model gives no reasons, in a sentence, where it gives none."""
 

@@ -272,11 +272,12 @@ def _tier(candidate: Candidate) -> str:
 
 
 def _window(data: Dataset, until: int) -> dict[str, Any]:
-    rows = data.micros < until
+    rows, judged = data.micros < until, evaluation.learnable(data, until, end_of(data.micros))
     return {
         "from": reporting.iso(int(data.micros[0])),
         "until": reporting.iso(until),
         "rows": int(rows.sum()),
-        "frauds": int((rows & data.fraud).sum()),
+        "judged": int(judged.sum()),
+        "frauds": int((judged & data.fraud).sum()),
         "customers": len(np.unique(data.customer[rows])),
     }

@@ -59,7 +59,13 @@ def _read(manifest: Mapping[str, Any], model: artifact.Model) -> KnownModel:
         model.version,
         model.trees(),
         model.threshold,
-        learnt["frauds"] / learnt["rows"] if learnt.get("frauds") else None,
+        _fraud_share(learnt),
         f"no reasons: model {model.version} has no trees that could be read",
     )
     return KnownModel(explainer, np.asarray(reference["edges"]) if "edges" in reference else None)
+
+
+def _fraud_share(learnt: Mapping[str, Any]) -> float | None:
+    """Of the judged payments that the model learnt from; manifests of before count those that nobody judged, too."""
+    frauds, payments = learnt.get("frauds"), learnt.get("judged") or learnt.get("rows")
+    return frauds / payments if frauds and payments else None
