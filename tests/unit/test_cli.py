@@ -76,6 +76,20 @@ def test_every_command_says_what_it_does() -> None:
         pending += getattr(command, "commands", {}).values()
 
 
+@pytest.mark.parametrize(
+    ("command", "default"),
+    [
+        (("produce",), "100; max for a file and for a dry run"),
+        (("produce",), "now, less --days; in a dry run 2025-01-01"),
+        (("score",), "the champion"),
+        (("rules", "check"), "the file that FRAUDSTREAM_SCORE__RULES names"),
+    ],
+)
+def test_help_says_what_happens_without_an_option(command: tuple[str, ...], default: str) -> None:
+    """Also where that depends: a default in brackets inside the help's own text is taken for markup and vanishes."""
+    assert f"[default: ({default})]" in fraudstream(*command, "--help", COLUMNS="250").stdout
+
+
 def test_a_wrong_command_line_is_exit_code_2_and_a_next_step() -> None:
     result = fraudstream("consume", "everything")
     assert (result.returncode, result.stdout) == (2, "")

@@ -48,7 +48,8 @@ Rate = Annotated[
     typer.Option(
         parser=_rate,
         metavar="N|max",
-        help="Messages a second. [default: 100; max for a file and for a dry run]",
+        help="Messages a second.",
+        show_default="100; max for a file and for a dry run",
     ),
 ]
 Count = Annotated[int | None, typer.Option(min=0, help="Stop after so many messages.")]
@@ -86,7 +87,8 @@ Start = Annotated[
     typer.Option(
         parser=_instant,
         metavar="ISO 8601",
-        help="When the first day begins. [default: now, less --days; in a dry run 2025-01-01]",
+        help="When the first day begins.",
+        show_default="now, less --days; in a dry run 2025-01-01",
         rich_help_panel=SIMULATED,
     ),
 ]

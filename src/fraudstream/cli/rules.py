@@ -19,7 +19,8 @@ log = get_logger("rules")
 group = typer.Typer(help="The operator's own rules, beside the model.", no_args_is_help=True)
 
 File = Annotated[
-    Path | None, typer.Argument(help="The rules. [default: the file that FRAUDSTREAM_SCORE__RULES names]")
+    Path | None,
+    typer.Argument(help="The rules.", show_default="the file that FRAUDSTREAM_SCORE__RULES names"),
 ]
 EXAMPLE = "example.yaml"
 """In the package `fraudstream.rules`."""

@@ -41,7 +41,8 @@ FileModel = Annotated[
     str | None,
     typer.Option(
         "--model",
-        help="A directory that `train --output` wrote, or a version. [default: the champion]",
+        help="A directory that `train --output` wrote, or a version.",
+        show_default="the champion",
         rich_help_panel=_FILE,
     ),
 ]
