@@ -1,6 +1,5 @@
 """Overview: how much flows, how much of it is fraud, what is at stake, and the newest alerts."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -9,12 +8,15 @@ import pandas as pd
 import streamlit as st
 
 from fraudstream.dashboard import charts, figures, shell, tables
+from fraudstream.dashboard.alerts import CHOSEN
 from fraudstream.settings import PostgresSettings
 from fraudstream.store import overview as store
 from fraudstream.store import review
 
 REFRESH_SECONDS = 15
 NEWEST = 8
+PICKED = "picked on the overview"
+"""Key of the session: an alert was clicked, and its page is to come."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,9 @@ def page(alerts_page: Any) -> None:
 
 @st.fragment(run_every=REFRESH_SECONDS)
 def _renewed(length: timedelta, step: store.Step, money: bool, alerts_page: Any) -> None:
+    if st.session_state.pop(PICKED, False):
+        st.switch_page(alerts_page)
+
     def body(postgres: PostgresSettings) -> None:
         found = store.overview(postgres, length, step)
         if found is None:
@@ -63,7 +68,7 @@ def _renewed(length: timedelta, step: store.Step, money: bool, alerts_page: Any)
             return
         _numbers(found)
         _trend(found, step, money=money)
-        _newest(postgres, lambda: st.switch_page(alerts_page))
+        _newest(postgres)
 
     shell.guarded(body)()
 
@@ -164,14 +169,16 @@ def _rates(data: pd.DataFrame) -> pd.DataFrame:
     return wide.assign(rate=(wide["alerts"] / wide["scores"]).where(wide["scores"] > 0), name="alert rate")
 
 
-def _newest(postgres: PostgresSettings, go: Callable[[], None]) -> None:
+def _newest(postgres: PostgresSettings) -> None:
     st.subheader("Newest alerts", anchor=False)
     found = review.queue(postgres, review.Wanted("all"), NEWEST)
     if not found:
         shell.empty("No alert yet.", "Flagged transactions appear here and on the page Alerts.")
         return
-    chosen = tables.queue(found, key="newest")
-    if chosen is not None:
-        st.session_state["alert"] = chosen
-        go()
+    tables.queue(found, pick=_pick)
     st.caption("Select a row to review it.")
+
+
+def _pick(transaction_id: str) -> None:
+    st.session_state[CHOSEN] = transaction_id
+    st.session_state[PICKED] = True

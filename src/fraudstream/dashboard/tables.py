@@ -1,6 +1,6 @@
 """Tables of alerts and transactions: their cells are drawn as data, so no text in them can be more."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 import streamlit as st
@@ -12,8 +12,19 @@ from fraudstream.store.review import Queued
 VERDICTS = {True: "fraud", False: "legitimate", None: ""}
 
 
-def queue(found: Sequence[Queued], key: str) -> str | None:
-    """Alerts as lines; returns the id of the one that was just selected."""
+def queue(found: Sequence[Queued], pick: Callable[[str], None]) -> None:
+    """Alerts as lines; `pick` is told the id of the one that was just selected.
+
+    The browser names a line by its number. So every list is a table of its own, and what was selected in it is looked up
+    in the alerts that were drawn there: by the time of the click there may be newer ones.
+    """
+    key = f"queue {hash(tuple(alert.transaction_id for alert in found))}"
+
+    def selected() -> None:
+        event = st.session_state.get(key)
+        for line in event.selection.rows if event else ():
+            pick(found[line].transaction_id)
+
     data = pd.DataFrame(
         {
             "scored": [figures.instant(alert.scored_at) for alert in found],
@@ -24,11 +35,11 @@ def queue(found: Sequence[Queued], key: str) -> str | None:
             "verdict": [VERDICTS[alert.verdict] or "waiting" for alert in found],
         }
     )
-    event = st.dataframe(
+    st.dataframe(
         data,
         key=key,
         hide_index=True,
-        on_select="rerun",
+        on_select=selected,
         selection_mode="single-row",
         column_config={
             "scored": st.column_config.TextColumn("scored (UTC)", width="small"),
@@ -39,8 +50,6 @@ def queue(found: Sequence[Queued], key: str) -> str | None:
             "verdict": st.column_config.TextColumn("verdict", width="small"),
         },
     )  # fmt: skip
-    chosen = event.selection.rows
-    return found[chosen[0]].transaction_id if chosen and chosen[0] < len(found) else None
 
 
 def history(found: Sequence[Past], subject: str) -> None:
