@@ -1,6 +1,7 @@
 """A click opens the alert that was clicked, whatever came in since the list was drawn."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -53,3 +54,18 @@ def test_a_click_on_the_overview_opens_what_stood_there_though_a_newer_alert_cam
     visit.see("What the customer did around it")
     visit.see(first)
     assert "came while somebody looked at the list" not in visit.text
+
+
+def test_of_two_alerts_that_look_alike_a_click_opens_the_one_that_was_clicked(
+    dashboard: str, visit: Visit, arrive: Callable[[str], None]
+) -> None:
+    """Of one amount and one risk, as when a thief tries cards with the same small sum."""
+    arrive("the earlier twin")
+    arrive("the later twin")
+    visit.go(f"{dashboard}/alerts", re.compile("the later twin"))
+    captions = visit.page.locator(".st-key-queue [data-testid=stRadioCaption]")
+    for place, name in ((1, "the earlier twin"), (0, "the later twin")):
+        captions.nth(place).click(force=True)
+        visit.see(name)
+        visit.settled()
+        assert name in visit.text

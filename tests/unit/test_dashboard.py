@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from fraudstream.dashboard import case, comparison, figures, gate, launch, model, pipeline
+from fraudstream.dashboard import alerts, case, comparison, figures, gate, launch, model, pipeline
 from fraudstream.errors import ServiceError, SettingsError
 from fraudstream.settings import DashboardSettings
 from fraudstream.store.pipeline import Progress
+from fraudstream.store.review import Queued
 from fraudstream.store.watch import Quality
 
 HOSTILE = "<img src=x onerror=alert(1)> **b** ![i](http://evil/x.png) [l](http://evil) `c` $x^2$ :smile: :red[r] #h |t| ~s~"
@@ -105,6 +106,15 @@ def test_reasons_are_sentences_and_what_strangers_wrote_in_them_is_text() -> Non
     assert "&lt;img src=x onerror=alert(1)&gt;" in shown
     assert "Amount is 41 times the usual" in shown
     assert shown.index("width:100%") < shown.index("width:50%")
+
+
+def test_alerts_that_look_alike_are_told_apart_in_the_queue() -> None:
+    """Streamlit knows by what it shows which one was clicked."""
+    at = datetime(2026, 3, 1, tzinfo=UTC)
+    found = [Queued(name, "u", at, 1.0, "EUR", 0.97, at, None, None, None) for name in "abc"]
+    shown = alerts.lines(found)
+    assert len({*shown.values()}) == 3
+    assert {line.replace("\u2060", "") for line in shown.values()} == {"**1.00 EUR** · risk 97 %"}
 
 
 def test_bytes_of_rejected_messages_are_shown_without_names_and_addresses() -> None:

@@ -1,5 +1,6 @@
 """Alerts: the review queue. One alert at a time, with all that a verdict needs; the next one comes by itself."""
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -111,7 +112,7 @@ def _chosen(found: Sequence[Queued]) -> str | None:
 
 def _queue(found: Sequence[Queued]) -> None:
     """The list. Arrow keys move in it; its labels hold nothing that a stranger wrote."""
-    by_id = {alert.transaction_id: alert for alert in found}
+    by_id = lines(found)
     chosen = st.session_state.get(CHOSEN)
     # Set rather than given as `index`: that would make it another list, and the keyboard would fall out of it.
     st.session_state[PICKED] = chosen if chosen in by_id else None
@@ -124,13 +125,28 @@ def _queue(found: Sequence[Queued]) -> None:
             list(by_id),
             index=None,
             key=PICKED,
-            format_func=lambda name: _line(by_id[name]),
+            format_func=by_id.__getitem__,
             captions=[_caption(alert) for alert in found],
             label_visibility="collapsed",
             on_change=lambda: _open(st.session_state[PICKED]),
         )
         if len(found) == LIMIT:
             st.caption(f"The first {LIMIT}; more follow.")
+
+
+def lines(found: Sequence[Queued]) -> dict[str, str]:
+    """What the list shows of each alert, by its id.
+
+    No two are the same, as Streamlit knows by what is shown which one was clicked: word joiners, which nobody sees,
+    tell alike ones apart.
+    """
+    seen: Counter[str] = Counter()
+    shown = {}
+    for alert in found:
+        line = _line(alert)
+        shown[alert.transaction_id] = line + "\u2060" * seen[line]
+        seen[line] += 1
+    return shown
 
 
 def _line(alert: Queued) -> str:
