@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from fraudstream.dashboard import alerts, case, comparison, figures, gate, launch, model, pipeline
 from fraudstream.errors import ServiceError, SettingsError
 from fraudstream.settings import DashboardSettings
+from fraudstream.store.feedback import Alert, Past
 from fraudstream.store.pipeline import Progress
 from fraudstream.store.review import Queued
 from fraudstream.store.watch import Quality
@@ -106,6 +107,23 @@ def test_reasons_are_sentences_and_what_strangers_wrote_in_them_is_text() -> Non
     assert "&lt;img src=x onerror=alert(1)&gt;" in shown
     assert "Amount is 41 times the usual" in shown
     assert shown.index("width:100%") < shown.index("width:50%")
+
+
+def test_the_usual_amount_is_drawn_only_of_a_customer_with_payments() -> None:
+    """Of a new one it is everybody's."""
+    assert "usual amount" in drawn(user_count_30d=12.0)
+    assert "usual amount" not in drawn(user_count_30d=0.0)
+
+
+def drawn(**features: float) -> str:
+    """The chart of a customer's amounts."""
+    at = datetime(2026, 3, 1, tzinfo=UTC)
+    alert = Alert(
+        "t", "u", at, 20.0, "ios", "Paris", "Lyon", "m-5", "EUR", 0.9, [], "m1", at, None, at, [],
+        features | {"user_amount_mean": 80.0}, None, None, None, None, None,
+    )  # fmt: skip
+    past = Past("t", "u", at, 20.0, "EUR", "ios", "Paris", "Lyon", "m-5", None, flagged=True, verdict=None)
+    return str(case.history_chart([past], alert).to_json())
 
 
 def test_alerts_that_look_alike_are_told_apart_in_the_queue() -> None:

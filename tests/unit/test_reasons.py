@@ -21,10 +21,13 @@ from model_world import ensemble
 USUAL = dict.fromkeys(FEATURES, 0.0) | {
     "amount_to_user_mean": 41.02,
     "user_amount_mean": 78.1,
+    "user_count_1d": 1.4,
+    "user_count_7d": 10.0,
     "user_count_30d": 43.0,
     "merchant_amount_mean": 60.0,
+    "merchant_count_30d": 900.0,
 }
-"""A customer with 43 recent payments of 78.10 each."""
+"""A customer with 43 recent payments of 78.10 each, and a merchant with 900 of 60.00 each."""
 
 
 def told(feature: str, value: float, **changes: Any) -> str:

@@ -10,6 +10,7 @@ import streamlit as st
 from fraudstream.dashboard import charts, figures, shell, tables
 from fraudstream.dashboard.figures import escaped
 from fraudstream.errors import InputError
+from fraudstream.features.payment import Payment
 from fraudstream.settings import PostgresSettings
 from fraudstream.store import feedback, registry, review
 from fraudstream.store.feedback import Alert, Label, Past
@@ -180,9 +181,15 @@ def history_chart(past: Sequence[Past], case: Alert) -> Any:
             tooltip=tips,
         )
     )
-    usual = case.features.get("user_amount_mean")
+    usual = _usual(case)
     drawn = points + charts.rule_at(usual, "usual amount") if usual and usual > 0 else points
     return charts.finished(drawn, "The customer's amounts over time, the alert among them", 230)
+
+
+def _usual(case: Alert) -> float | None:
+    """The customer's usual amount; None where it is that of everybody, for want of payments."""
+    payment = Payment(case.amount, case.features)
+    return payment.usual if payment.remembers("user") else None
 
 
 def _mark(past: Past, case: Alert) -> str:

@@ -46,6 +46,11 @@ def far(value: float, _: Payment) -> bool:
     return value >= FAR or value <= 1 / FAR
 
 
+def shifted(label: str) -> Notable:
+    """Payments of this span far from the customer's usual; without any, the shift is that of everybody's mean."""
+    return lambda value, p: far(value, p) and p.remembers("user", label)
+
+
 def deviating(value: float, _: Payment) -> bool:
     """More than the usual spread away."""
     return abs(value) > 1

@@ -43,15 +43,31 @@ class Payment:
     @property
     def usual(self) -> float | None:
         """The customer's usual amount, where a feature holds it."""
-        if (mean := self.features.get("user_amount_mean")) is not None:
+        return self._mean("user")
+
+    @property
+    def usual_there(self) -> float | None:
+        """The usual amount at the merchant, where a feature holds it."""
+        return self._mean("merchant")
+
+    def _mean(self, entity: str) -> float | None:
+        if (mean := self.features.get(f"{entity}_amount_mean")) is not None:
             return mean
-        ratio = self.features.get("amount_to_user_mean", 0.0)
+        ratio = self.features.get(f"amount_to_{entity}_mean", 0.0)
         return self.amount / ratio if ratio > 0 else None
 
     @property
     def before(self) -> float | None:
         """The customer's recent payments before this one (count of 30 days), where a feature holds it."""
         return self.features.get("user_count_30d")
+
+    def remembers(self, entity: str, label: str = "30d") -> bool:
+        """Whether payments of the customer, or at the merchant, are remembered of this time, as far as the features tell.
+
+        Where none are, the mean of it is everybody's, on which it leans.
+        """
+        count = self.features.get(f"{entity}_count_{label}", self.features.get(f"{entity}_count_30d"))
+        return count is None or count >= NEVER
 
     @staticmethod
     def idle_seconds(value: float) -> float:

@@ -5,30 +5,18 @@ the same thing in other words share a theme: of each theme an alert gives one se
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from fraudstream.features import notable
+from fraudstream.features.amounts import AMOUNTS
 from fraudstream.features.catalogue import DAY
-from fraudstream.features.notable import Notable, always
 from fraudstream.features.operations import NEVER_SECONDS
-from fraudstream.features.payment import NEVER, Payment
-from fraudstream.features.phrases import duration, money, named, number, percent, rate, shown, times, whole
+from fraudstream.features.payment import Payment
+from fraudstream.features.phrases import duration, named, percent, rate, shown, times, whole
+from fraudstream.features.telling import SPANS, Sentence, Tell
 
-_SPANS = {"10m": "10 minutes", "1h": "hour", "1d": "day", "7d": "7 days", "30d": "30 days"}
-_PERIODS = ("1d", "7d")
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _NOTHING = "no recent payment of this customer is remembered to compare with"
-Tell = Callable[[float, Payment], str]
-
-
-@dataclass(frozen=True, slots=True)
-class Sentence:
-    """How a feature is told, what it is about, and when it is worth telling."""
-
-    theme: str
-    tell: Tell
-    notable: Notable = always
 
 
 def _count(label: str, who: str) -> Tell:
@@ -36,27 +24,24 @@ def _count(label: str, who: str) -> Tell:
         count = whole(value) + 1  # with this one
         said = f"{count:,} payments" if count > 1 else "no other payment"
         if who == "merchant":
-            return f"{said} at {p.merchant} in about the last {_SPANS[label]}"
-        usual = f"; usual is {rate(p.before)}" if label != "30d" and p.before is not None else ""
-        return f"{said} of this customer in about the last {_SPANS[label]}{usual}"
+            return f"{said} at {p.merchant} in about the last {SPANS[label]}"
+        usual = f"; usual is {rate(p.before)}" if label != "30d" and p.before and p.remembers("user") else ""
+        return f"{said} of this customer in about the last {SPANS[label]}{usual}"
 
     return tell
 
 
 def _burst(label: str, who: str) -> Tell:
     def tell(value: float, p: Payment) -> str:
-        whose = f"usual at {p.merchant}" if who == "merchant" else "this customer's usual"
-        return f"the pace of the last {_SPANS[label]} is {times(value)} {whose}"
+        at_merchant = who == "merchant"
+        if not p.remembers(who):
+            return (
+                f"no recent payment {f'at {p.merchant}' if at_merchant else 'of this customer'} is remembered"
+            )
+        whose = f"usual at {p.merchant}" if at_merchant else "this customer's usual"
+        return f"the pace of the last {SPANS[label]} is {times(value)} {whose}"
 
     return tell
-
-
-def _spent(label: str) -> Tell:
-    return lambda value, p: f"{p.money} on top of {money(value)} spent in about the last {_SPANS[label]}"
-
-
-def _shift(label: str) -> Tell:
-    return lambda value, _: f"amounts of the last {_SPANS[label]} are {times(value)} this customer's usual"
 
 
 def _idle(value: float, p: Payment) -> str:
@@ -72,43 +57,6 @@ def _idle(value: float, p: Payment) -> str:
     if seconds >= DAY:
         return f"no payment remembered of this customer in the {duration(seconds)} before"
     return f"only {duration(seconds)} after this customer's last payment"
-
-
-def _amount(_: float, p: Payment) -> str:
-    if not p.usual or p.usual < 0:
-        return p.sum
-    return f"{p.sum} is {times(p.amount / p.usual)} this customer's usual {money(p.usual)}"
-
-
-def _multiple(usual: Callable[[Payment], str]) -> Tell:
-    def tell(value: float, p: Payment) -> str:
-        return f"{p.sum} is {times(value)} {usual(p)} {money(p.amount / value)}" if value > 0 else p.sum
-
-    return tell
-
-
-def _spread(value: float) -> str:
-    digits = 0 if abs(value) >= 10 else 1  # noqa: PLR2004 - two digits say it
-    return f"{number(abs(value), digits)} times the usual spread {'above' if value >= 0 else 'below'}"
-
-
-def _user_z(value: float, p: Payment) -> str:
-    return f"{p.sum} is {_spread(value)} this customer's usual {money(p.usual) if p.usual else 'amount'}"
-
-
-def _merchant_z(value: float, p: Payment) -> str:
-    mean = p.features.get("merchant_amount_mean")
-    usual = money(mean) if mean else "amount"
-    return f"{p.sum} is {_spread(value)} the usual {usual} at {p.merchant}"
-
-
-def _to_max(value: float, p: Payment) -> str:
-    if value <= 0 or (p.before is not None and p.before < NEVER):
-        return f"{p.sum} from a customer of whom no recent payment is remembered"
-    before = money(p.amount / value)
-    if value > 1:
-        return f"{p.sum} is the largest remembered of this customer; until now it was {before}"
-    return f"{p.sum} is {percent(value)} of the largest remembered of this customer, {before}"
 
 
 def _device(value: float, p: Payment) -> str:
@@ -172,7 +120,7 @@ def _switch(subject: Callable[[Payment], str], changed: str, same: str) -> Tell:
 def _judged(subject: Callable[[Payment], str], label: str) -> Tell:
     def tell(value: float, p: Payment) -> str:
         against = f", against {percent(p.fraud_share)} overall" if p.fraud_share else ""
-        return f"{subject(p)}: {percent(value)} of the judged payments of about the last {_SPANS[label]} were fraud{against}"
+        return f"{subject(p)}: {percent(value)} of the judged payments of about the last {SPANS[label]} were fraud{against}"
 
     return tell
 
@@ -201,10 +149,6 @@ def _everybody(value: float, p: Payment) -> str:
     return f"{named('device', p.device)} makes {percent(value)} of everybody's payments"
 
 
-def _merchant_mean(value: float, p: Payment) -> str:
-    return f"{p.sum} at {p.merchant}, where {money(value)} is usual"
-
-
 def _hour(value: float, _: Payment) -> str:
     hour = whole(value) % 24
     return f"paid between {hour:02}:00 and {(hour + 1) % 24:02}:00 UTC"
@@ -214,32 +158,9 @@ def _weekday(value: float, _: Payment) -> str:
     return f"paid on a {_WEEKDAYS[whole(value) % 7]} (UTC)"
 
 
-def _amounts() -> dict[str, Sentence]:
-    own = ("amount", "amount_log", "user_amount_mean", "user_amount_deviation", "amount_to_user_mean")
-    week = _multiple(lambda _: "this customer's usual of the last 7 days,")
-    everybody = _multiple(lambda _: "what is usual for everybody,")
-    at_merchant = _multiple(lambda p: f"what is usual at {p.merchant},")
-    return {
-        **dict.fromkeys(own, Sentence("amount", _amount, notable.unusual_amount)),
-        "amount_to_user_mean_7d": Sentence("amount", week, notable.far),
-        "amount_to_overall_mean": Sentence("amount", everybody, notable.far),
-        "user_amount_z": Sentence("amount", _user_z, notable.deviating),
-        "amount_to_user_max": Sentence("amount", _to_max, notable.large),
-        "merchant_amount_mean": Sentence(
-            "merchant amount", _merchant_mean, lambda value, p: value <= 0 or notable.far(p.amount / value, p)
-        ),
-        "amount_to_merchant_mean": Sentence("merchant amount", at_merchant, notable.far),
-        "merchant_amount_z": Sentence("merchant amount", _merchant_z, notable.deviating),
-        **{f"user_spent_{label}": Sentence("spending", _spent(label), notable.true) for label in _PERIODS},
-        **{
-            f"user_mean_shift_{label}": Sentence("spending", _shift(label), notable.far) for label in _PERIODS
-        },
-    }
-
-
 def _paces() -> dict[str, Sentence]:
     found = {"user_idle": Sentence("pace", _idle, notable.soon_or_late)}
-    for who, theme, labels in (("user", "pace", _SPANS), ("merchant", "merchant pace", list(_SPANS)[1:])):
+    for who, theme, labels in (("user", "pace", SPANS), ("merchant", "merchant pace", list(SPANS)[1:])):
         for label in labels:
             found[f"{who}_count_{label}"] = Sentence(theme, _count(label, who), notable.crowded(who, label))
         for label in ("1h", "1d"):
@@ -275,7 +196,7 @@ def _frauds_known() -> dict[str, Sentence]:
 
 
 SENTENCES: Final[dict[str, Sentence]] = {
-    **_amounts(),
+    **AMOUNTS,
     **_paces(),
     **_habits(),
     **_frauds_known(),

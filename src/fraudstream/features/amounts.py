@@ -1,0 +1,124 @@
+"""What the features of amounts say: against the customer's own habit, the merchant's, and everybody's."""
+
+from collections.abc import Callable
+from typing import Final
+
+from fraudstream.features import notable
+from fraudstream.features.payment import Payment
+from fraudstream.features.phrases import money, number, percent, times
+from fraudstream.features.telling import SPANS, Sentence, Tell
+
+_PERIODS = ("1d", "7d")
+_EVERYBODYS = "what is usual for everybody,"
+
+
+def _known(entity: str, tell: Tell, otherwise: Tell, label: str = "30d") -> Tell:
+    """Tells of the entity's own habit only where payments of it are remembered: else its mean is everybody's."""
+    return lambda value, p: (tell if p.remembers(entity, label) else otherwise)(value, p)
+
+
+def _against(p: Payment, whose: str, usual: float | None) -> str:
+    if not usual or usual < 0:
+        return p.sum
+    return f"{p.sum} is {times(p.amount / usual)} {whose} {money(usual)}"
+
+
+def _amount(_: float, p: Payment) -> str:
+    return _against(p, "this customer's usual", p.usual)
+
+
+def _new_customer(_: float, p: Payment) -> str:
+    return _against(p, _EVERYBODYS, p.usual)
+
+
+def _new_merchant(_: float, p: Payment) -> str:
+    return f"no recent payment at {p.merchant} is remembered; {_against(p, _EVERYBODYS, p.usual_there)}"
+
+
+def _multiple(usual: Callable[[Payment], str]) -> Tell:
+    def tell(value: float, p: Payment) -> str:
+        return f"{p.sum} is {times(value)} {usual(p)} {money(p.amount / value)}" if value > 0 else p.sum
+
+    return tell
+
+
+def _spread(value: float) -> str:
+    digits = 0 if abs(value) >= 10 else 1  # noqa: PLR2004 - two digits say it
+    return f"{number(abs(value), digits)} times the usual spread {'above' if value >= 0 else 'below'}"
+
+
+def _user_z(value: float, p: Payment) -> str:
+    return f"{p.sum} is {_spread(value)} this customer's usual {money(p.usual) if p.usual else 'amount'}"
+
+
+def _merchant_z(value: float, p: Payment) -> str:
+    mean = p.features.get("merchant_amount_mean")
+    usual = money(mean) if mean else "amount"
+    return f"{p.sum} is {_spread(value)} the usual {usual} at {p.merchant}"
+
+
+def _merchant_mean(value: float, p: Payment) -> str:
+    return f"{p.sum} at {p.merchant}, where {money(value)} is usual"
+
+
+def _to_max(value: float, p: Payment) -> str:
+    if value <= 0 or not p.remembers("user"):
+        return f"{p.sum} from a customer of whom no recent payment is remembered"
+    before = money(p.amount / value)
+    if value > 1:
+        return f"{p.sum} is the largest remembered of this customer; until now it was {before}"
+    return f"{p.sum} is {percent(value)} of the largest remembered of this customer, {before}"
+
+
+def _spent(label: str) -> Tell:
+    return lambda value, p: f"{p.money} on top of {money(value)} spent in about the last {SPANS[label]}"
+
+
+def _shift(label: str) -> Tell:
+    return _known(
+        "user",
+        lambda value, _: f"amounts of the last {SPANS[label]} are {times(value)} this customer's usual",
+        lambda _, __: f"no payment of this customer is remembered of about the last {SPANS[label]}",
+        label,
+    )
+
+
+def _own() -> dict[str, Sentence]:
+    amount = Sentence("amount", _known("user", _amount, _new_customer), notable.unusual_amount)
+    names = ("amount", "amount_log", "user_amount_mean", "user_amount_deviation", "amount_to_user_mean")
+    week = _multiple(lambda _: "this customer's usual of the last 7 days,")
+    everybody = _multiple(lambda _: _EVERYBODYS)
+    return {
+        **dict.fromkeys(names, amount),
+        "amount_to_user_mean_7d": Sentence("amount", _known("user", week, everybody, "7d"), notable.far),
+        "amount_to_overall_mean": Sentence("amount", everybody, notable.far),
+        "user_amount_z": Sentence("amount", _known("user", _user_z, _new_customer), notable.deviating),
+        "amount_to_user_max": Sentence("amount", _to_max, notable.large),
+    }
+
+
+def _at_merchants() -> dict[str, Sentence]:
+    multiple = _multiple(lambda p: f"what is usual at {p.merchant},")
+    told: dict[str, tuple[Tell, notable.Notable]] = {
+        "merchant_amount_mean": (
+            _merchant_mean,
+            lambda value, p: value <= 0 or notable.far(p.amount / value, p),
+        ),
+        "amount_to_merchant_mean": (multiple, notable.far),
+        "merchant_amount_z": (_merchant_z, notable.deviating),
+    }
+    return {
+        name: Sentence("merchant amount", _known("merchant", tell, _new_merchant), when)
+        for name, (tell, when) in told.items()
+    }
+
+
+AMOUNTS: Final[dict[str, Sentence]] = {
+    **_own(),
+    **_at_merchants(),
+    **{f"user_spent_{label}": Sentence("spending", _spent(label), notable.true) for label in _PERIODS},
+    **{
+        f"user_mean_shift_{label}": Sentence("spending", _shift(label), notable.shifted(label))
+        for label in _PERIODS
+    },
+}
