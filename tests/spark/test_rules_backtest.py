@@ -17,7 +17,8 @@ from fraudstream.model.artifact import Model
 from fraudstream.rules import Rule, load_rules
 from fraudstream.spark import backtest as module
 from fraudstream.spark.backtest import backtest
-from fraudstream.spark.rules import RuleSet, check
+from fraudstream.spark.conditions import no_rows
+from fraudstream.spark.rules import RuleSet, check, with_rules
 
 RULES = (
     Rule("pace", "user_count_1d > 3 and device <> 'ios'", "x", "high"),
@@ -94,10 +95,25 @@ def test_one_transaction_is_a_history_too_and_one_of_the_future_is_none(spark: S
         backtest(RuleSet(spark, RULES), late, model=None, days=1, label_delay_days=7)
 
 
-def test_the_example_may_run(spark: SparkSession) -> None:
+def example() -> tuple[Rule, ...]:
     from importlib.resources import as_file, files
 
     with as_file(files("fraudstream.rules") / EXAMPLE) as path:
-        rules = load_rules(path)
+        return load_rules(path)
+
+
+def test_the_example_speaks_of_no_habit_of_a_customer_without_payments(spark: SparkSession) -> None:
+    """The mean of a new customer is everybody's, so a first purchase of 2,400 would be 30 times "this customer's usual"."""
+    empty = no_rows(spark)
+    seen = [
+        {"amount": 2400.0, "amount_to_user_mean": 30.0, "user_amount_mean": 80.0, "user_count_30d": count}
+        for count in (0.0, 11.0)
+    ]
+    rows = spark.createDataFrame([tuple(one.get(c) for c in empty.columns) for one in seen], empty.schema)
+    assert [row["rules"] for row in with_rules(rows, example()).collect()] == [[], ["far-above-habit"]]
+
+
+def test_the_example_may_run(spark: SparkSession) -> None:
+    rules = example()
     check(spark, rules)
     assert {"velocity", "impossible-travel", "new-device-high-amount"} <= {rule.name for rule in rules}
