@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from fraudstream.dashboard import alerts, case, comparison, figures, gate, launch, model, pipeline
+from fraudstream.dashboard import alerts, case, comparison, figures, gate, launch, model, pipeline, shell
 from fraudstream.errors import ServiceError, SettingsError
 from fraudstream.settings import DashboardSettings
 from fraudstream.store.feedback import Alert, Past
@@ -133,6 +133,23 @@ def test_alerts_that_look_alike_are_told_apart_in_the_queue() -> None:
     shown = alerts.lines(found)
     assert len({*shown.values()}) == 3
     assert {line.replace("\u2060", "") for line in shown.values()} == {"**1.00 EUR** · risk 97 %"}
+
+
+@pytest.mark.parametrize("trouble", [KeyError, OSError])
+def test_a_reviewer_may_be_nobody_that_the_system_knows(
+    monkeypatch: pytest.MonkeyPatch, trouble: type[Exception]
+) -> None:
+    """As in a container whose user has no entry in /etc/passwd; the page then shows an empty name."""
+
+    def nobody(_uid: int) -> None:
+        raise trouble
+
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    assert shell.reviewer() is None
+    monkeypatch.setenv("USER", "ana")
+    assert shell.reviewer() == "ana"
 
 
 def test_bytes_of_rejected_messages_are_shown_without_names_and_addresses() -> None:

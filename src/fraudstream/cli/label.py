@@ -1,7 +1,5 @@
 """`fraudstream label`: what turned out to be true."""
 
-import getpass
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -59,7 +57,7 @@ def label(
 
     _check(transaction_id, is_fraud, note, from_file, mapping)
     renamed = label_files.renamed(mapping or ())
-    postgres, who = load().postgres, by or _user()
+    postgres, who = load().postgres, by or feedback.current_user()
     migrate(postgres)
     if from_file is not None:
         _report_file(label_files.labels_from_file(postgres, from_file, renamed, who), as_json=as_json)
@@ -85,14 +83,6 @@ def _check(
         raise typer.BadParameter("--map is for --from")
     if transaction_id is not None and is_fraud is None:
         raise typer.BadParameter("say what it was: --fraud or --legit")
-
-
-def _user() -> str | None:
-    """Who runs this, as the shell has it; None where nobody knows, as in a container without users."""
-    try:
-        return os.environ.get("USER") or getpass.getuser()
-    except (OSError, KeyError, ImportError):
-        return None
 
 
 def _report(done: "Labelled", *, as_json: bool) -> None:

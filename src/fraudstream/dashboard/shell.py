@@ -1,6 +1,5 @@
 """What every page has around it: the database, its troubles as one sentence, the look of our own HTML."""
 
-import getpass
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ import streamlit as st
 from fraudstream.dashboard.figures import escaped
 from fraudstream.errors import DatabaseUnreachable, FraudstreamError
 from fraudstream.settings import PostgresSettings, Settings, load
+from fraudstream.store.feedback import current_user
 from fraudstream.store.migrate import migrate
 
 if TYPE_CHECKING:
@@ -128,10 +128,10 @@ def settings() -> Settings:
     return load()
 
 
-def reviewer() -> str:
-    """Who reviews, as the labels name them: what was typed into the page, else the user whose server this is."""
+def reviewer() -> str | None:
+    """Who reviews, as the labels name them: what was typed into the page, else the user whose server this is, if known."""
     name = " ".join(str(st.session_state.get("reviewer", "")).split())
-    return name or getpass.getuser()
+    return name or current_user()
 
 
 def _where(postgres: PostgresSettings) -> tuple[str | None, int, str, str]:

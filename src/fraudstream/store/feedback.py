@@ -5,6 +5,8 @@ arrival) counts. Everything else about a transaction follows from that: its verd
 truth in training (`queries.transactions`), its place in the profiles (`labels.fold_known`).
 """
 
+import getpass
+import os
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -23,6 +25,7 @@ __all__ = [
     "Score",
     "alert",
     "alerts",
+    "current_user",
     "history",
     "label",
     "said",
@@ -105,6 +108,14 @@ class Labelled:
     """Whether the transaction is stored; if not, the label waits for it."""
     flagged: bool
     """Whether it raised an alert."""
+
+
+def current_user() -> str | None:
+    """Who runs this, as the shell has it; None where nobody knows, as in a container without users."""
+    try:
+        return os.environ.get("USER") or getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return None
 
 
 def label(
