@@ -1,5 +1,6 @@
 """Rules as Spark columns: what holds is named, what cannot be worked out does not hold, what is not harmless is refused."""
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own custom
 
 from fraudstream.rules import Rule, RuleMistakes, load_rules
-from fraudstream.spark.conditions import ANSI, FUNCTIONS, faults, no_rows
+from fraudstream.spark.conditions import ANSI, FUNCTIONS, faults, forgiving, no_rows
 from fraudstream.spark.rules import check, with_rules
 
 
@@ -81,6 +82,28 @@ def test_a_condition_that_fails_does_not_hold_and_does_not_end_the_stream(
     query.awaitTermination()
     assert hits(spark.table("rules_held")) == [["good"]]
     spark.catalog.dropTempView("rules_held")
+
+
+def test_two_threads_that_resolve_rules_at_once_leave_spark_as_strict_as_it_was(spark: SparkSession) -> None:
+    """As a scorer does: a new champion's rules are resolved beside those of the next query."""
+    resolving, resolved = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with forgiving(spark):
+            resolving.set()
+            resolved.wait(60)
+
+    thread = threading.Thread(target=other)
+    with forgiving(spark):
+        thread.start()
+        resolving.wait(0.5)  # where nothing keeps the two apart, the other one comes in here
+    assert resolving.wait(60)
+    meanwhile = spark.conf.get(ANSI)
+    resolved.set()
+    thread.join()
+    afterwards = spark.conf.get(ANSI)
+    spark.conf.set(ANSI, "true")
+    assert (meanwhile, afterwards) == ("false", "true")
 
 
 def test_rules_are_plain_expressions_that_real_time_mode_allows(spark: SparkSession) -> None:

@@ -6,6 +6,7 @@ Java, draw a chance, or grow without bound; what is not on them is refused, know
 """
 
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from pyspark.sql.types import BooleanType
 from fraudstream.rules.columns import Kind, columns, refusal
 
 ANSI: Final = "spark.sql.ansi.enabled"
+_ANSI_LOCK: Final = threading.Lock()
+"""ANSI is one setting of the whole session, and rules are resolved in more than one thread of it."""
 MOST_NODES: Final = 300
 """Parts of one condition. Spark compiles each; a rule that a person can read has twenty."""
 DEEPEST: Final = 40
@@ -79,13 +82,15 @@ def forgiving(spark: SparkSession) -> Iterator[None]:
 
     Spark 4 is strict by default: one division by zero would end the stream. Whether an expression raises
     is decided when it is resolved and travels with it, so this covers the stream that starts later.
+    One thread at a time: a second one would take "false" for what was there before, and leave it there.
     """
-    before = spark.conf.get(ANSI) or "true"
-    spark.conf.set(ANSI, "false")
-    try:
-        yield
-    finally:
-        spark.conf.set(ANSI, before)
+    with _ANSI_LOCK:
+        before = spark.conf.get(ANSI) or "true"
+        spark.conf.set(ANSI, "false")
+        try:
+            yield
+        finally:
+            spark.conf.set(ANSI, before)
 
 
 def no_rows(spark: SparkSession) -> DataFrame:
