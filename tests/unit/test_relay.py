@@ -9,6 +9,7 @@ import pytest
 
 from fraudstream.kafka import Topic
 from fraudstream.settings import Settings
+from fraudstream.spark import relay as module
 from fraudstream.spark.relay import GRACE_SECONDS, Basis, Mode, Relay, Runner
 
 
@@ -30,6 +31,14 @@ class Query:
     def stop(self) -> None:
         """By the relay, which was told that another one answers."""
         self.isActive = False
+
+
+class Stubborn(Query):
+    """A query that Spark cannot stop."""
+
+    def stop(self) -> None:
+        """In vain."""
+        raise TimeoutError("Spark does not answer")
 
 
 def runner(query: Query, *start: int) -> Runner:
@@ -94,3 +103,20 @@ def test_a_partition_that_the_next_query_brings_begins_where_it_begins(relay: Re
     relay.look()
     assert relay.reached == {0: 100, 1: 7}
     relay.stop()
+
+
+def test_a_relieved_query_that_does_not_stop_is_told_and_the_stream_goes_on(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two queries then share the task slots, which nobody could explain."""
+    said: list[str] = []
+    monkeypatch.setattr(module.log, "warning", lambda text, *values: said.append(text % values))
+    first, second = Stubborn(), Query()
+    relieved = relay._current = runner(first, 0)
+    relay._next = runner(second, 80)
+    first.ends_at(100)
+    assert relay.look()
+    relay.stop()
+    relieved._checkpoint.cleanup()
+    assert relay.handovers == 1
+    assert said == ["A query that was relieved did not stop, and keeps its task slots: Spark does not answer"]

@@ -151,6 +151,14 @@ class Runner:
         self._checkpoint.cleanup()
 
 
+def _stop(relieved: Runner) -> None:
+    """End a query in the background. Nobody waits for it, so what goes wrong is told here or never."""
+    try:
+        relieved.stop()
+    except Exception as error:  # noqa: BLE001 - whatever it is, the stream goes on with the next query
+        log.warning("A query that was relieved did not stop, and keeps its task slots: %s", error)
+
+
 def _offsets(document: str | None) -> dict[int, int]:
     """Offsets by partition of the one topic in what Spark's source says."""
     (partitions,) = json.loads(document or "{}").values() or ({},)
@@ -207,7 +215,7 @@ class Relay:
             self._next.look()
             if self._next.answers and self.current.covers(self._next):
                 log.debug("handing over after %.2f s", self.current.age)
-                self._stopping.submit(self.current.stop)
+                self._stopping.submit(_stop, self.current)
                 self._relieve(self._next)
                 self._next, self._told = None, False
             elif self._next.age > PATIENCE_SECONDS and not self._told:
