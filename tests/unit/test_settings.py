@@ -8,7 +8,15 @@ import pytest
 
 from fraudstream.errors import SettingsError
 from fraudstream.kafka import client_config, java_config
-from fraudstream.settings import ENDPOINTS, KafkaSettings, PostgresSettings, described, load, load_bare
+from fraudstream.settings import (
+    ENDPOINTS,
+    KafkaSettings,
+    PostgresSettings,
+    described,
+    load,
+    load_bare,
+    on_embedded,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -97,6 +105,27 @@ def test_how_to_reach_postgresql_may_be_set_for_embedded_services_too(
     _embedded(tmp_path)
     monkeypatch.setenv("FRAUDSTREAM_POSTGRES__RETRY_SECONDS", "7")
     assert (load().postgres.retry_seconds, load().postgres.port) == (7.0, 55433)
+
+
+def test_what_must_never_reach_a_companys_own_services_is_on_the_embedded_ones_whatever_is_set(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The demo and its pages; nothing of the other address is left, wherever it stands."""
+    _embedded(tmp_path)
+    monkeypatch.setenv("FRAUDSTREAM_POSTGRES__HOST", "db.example")
+    monkeypatch.setenv("FRAUDSTREAM_POSTGRES__RETRY_SECONDS", "7")
+    (tmp_path / ".env").write_text(
+        "FRAUDSTREAM_POSTGRES__PASSWORD=hush-hush\nFRAUDSTREAM_POSTGRES__SSLMODE=verify-full\n"
+        "FRAUDSTREAM_KAFKA__BOOTSTRAP_SERVERS=kafka.example:9092\nFRAUDSTREAM_DASHBOARD__PORT=8600\n"
+    )
+    settings = on_embedded(load_bare())
+    assert settings.kafka.bootstrap_servers == "127.0.0.1:19092"
+    assert settings.postgres.address == "127.0.0.1:55433/fraudstream"
+    secret = settings.postgres.secret()
+    assert secret is not None
+    assert secret.get_secret_value() == "made-by-up"
+    assert settings.postgres.sslmode == "prefer"
+    assert (settings.postgres.retry_seconds, settings.dashboard.port) == (7.0, 8600)
 
 
 @pytest.mark.parametrize(

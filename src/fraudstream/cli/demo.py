@@ -37,13 +37,14 @@ def demo(
     from fraudstream.demo.story import run
     from fraudstream.settings import load_bare
 
+    settings = load_bare()
     ending = run(
-        load_bare(), Crowd(seed=seed, rate=rate), _watcher(), _nobody if no_dashboard else _pages, duration
+        settings, Crowd(seed=seed, rate=rate), _watcher(), _nobody if no_dashboard else _pages, duration
     )
     if as_json:
         print_document(ending.document())
     else:
-        _tell(ending)
+        _tell(ending, settings)
     if ending.interrupted and duration is not None:
         raise typer.Exit(ExitCode.INTERRUPTED)
 
@@ -65,20 +66,20 @@ def _nobody(_settings: "Settings") -> Iterator[str | None]:
 @contextmanager
 def _pages(settings: "Settings") -> Iterator[str | None]:
     """The dashboard, beside the stream. Without it the demo goes on and says why."""
-    from fraudstream.dashboard.launch import started
+    from fraudstream.dashboard.launch import EMBEDDED, started
     from fraudstream.errors import FraudstreamError
     from fraudstream.logs import get_logger
 
     with ExitStack() as stack:
         try:
-            address = stack.enter_context(started(settings.dashboard)).url
+            address = stack.enter_context(started(settings.dashboard, EMBEDDED)).url
         except FraudstreamError as error:
             get_logger("demo").warning("%s The demo goes on without the pages. %s", error.message, error.hint)
             address = None
         yield address
 
 
-def _tell(ending: "Ending") -> None:
+def _tell(ending: "Ending", settings: "Settings") -> None:
     """What happened, and what to try next."""
     from fraudstream.demo.view import headline, latency, result, sentences
 
@@ -95,6 +96,21 @@ def _tell(ending: "Ending") -> None:
         typer.echo(f"Read it whole: fraudstream alerts explain {alert.transaction_id}")
         typer.echo(f"Say what it was: fraudstream label {alert.transaction_id} --fraud (or --legit)")
     typer.echo("Look around: fraudstream dashboard. Stop the services: fraudstream down.")
+    if names := _misleading(settings):
+        typer.echo(
+            f"But first unset {', '.join(names)}, here or in .env: they lead these commands to"
+            f" {settings.postgres.address}, where the demo was not."
+        )
+
+
+def _misleading(settings: "Settings") -> list[str]:
+    """The variables that lead other commands to a PostgreSQL that is not the demo's."""
+    from fraudstream.settings import PREFIX, on_embedded
+
+    postgres = settings.postgres
+    if postgres.address in (None, on_embedded(settings).postgres.address):
+        return []
+    return [f"{PREFIX}POSTGRES__{name.upper()}" for name in sorted(postgres.model_fields_set)]
 
 
 def register(app: typer.Typer) -> None:

@@ -25,6 +25,8 @@ log = get_logger("dashboard.launch")
 START_SECONDS = 120.0
 """Two seconds as a rule; Streamlit's first import on a cold, busy machine takes a minute."""
 STOP_SECONDS = 10.0
+EMBEDDED = "--embedded"
+"""An option of the server and not a variable: `.env` may set another PostgreSQL, and no variable unsets what stands there."""
 THEME = Path(__file__).with_name("theme.toml")
 
 
@@ -42,16 +44,17 @@ class Dashboard:
 
 
 @contextmanager
-def started(settings: DashboardSettings) -> Iterator[Dashboard]:
+def started(settings: DashboardSettings, *options: str) -> Iterator[Dashboard]:
     """Run the dashboard while the block lasts; it is there when the block begins, and gone when it is left.
 
+    With the option EMBEDDED it shows the embedded PostgreSQL, whatever other one is set.
     The process ends with us even where we are killed: it holds the other end of a pipe of ours.
     Raises SettingsError where it would be open to everybody, ServiceError where it cannot start.
     """
     check_closed(settings)
     _check_free(settings.host, settings.port)
     process = subprocess.Popen(
-        [sys.executable, "-m", "fraudstream.dashboard.server"],
+        [sys.executable, "-m", "fraudstream.dashboard.server", *options],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,  # Streamlit's own greeting
         env=os.environ | variables(settings),

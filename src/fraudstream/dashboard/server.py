@@ -5,6 +5,7 @@ It is `streamlit run app.py`, and a thread that ends it when whoever started it 
 
 import os
 import signal
+import sys
 import threading
 from pathlib import Path
 
@@ -25,7 +26,8 @@ def main() -> None:
     from streamlit.web import cli
 
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    cli.main(["run", str(APP)], prog_name="streamlit")
+    # What stands behind `--` is `sys.argv` of the pages.
+    cli.main(["run", str(APP), "--", *sys.argv[1:]], prog_name="streamlit")
 
 
 if __name__ == "__main__":

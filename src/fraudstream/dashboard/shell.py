@@ -1,5 +1,6 @@
 """What every page has around it: the database, its troubles as one sentence, the look of our own HTML."""
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -8,8 +9,9 @@ import pandas as pd
 import streamlit as st
 
 from fraudstream.dashboard.figures import escaped
+from fraudstream.dashboard.launch import EMBEDDED
 from fraudstream.errors import DatabaseUnreachable, FraudstreamError
-from fraudstream.settings import PostgresSettings, Settings, load
+from fraudstream.settings import PostgresSettings, Settings, load, load_bare, on_embedded
 from fraudstream.store.feedback import current_user
 from fraudstream.store.migrate import migrate
 
@@ -125,7 +127,7 @@ def empty(what: str, then: str) -> None:
 
 def settings() -> Settings:
     """Those in force now: `fraudstream up` may have come after us."""
-    return load()
+    return on_embedded(load_bare()) if EMBEDDED in sys.argv else load()
 
 
 def reviewer() -> str | None:

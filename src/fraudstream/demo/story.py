@@ -21,7 +21,7 @@ from fraudstream.kafka import ensure_topic
 from fraudstream.logs import get_logger
 from fraudstream.producer.delivery import deliver
 from fraudstream.producer.sender import LINGER_FAST_MS, LINGER_MS, Sender
-from fraudstream.settings import KafkaSettings, PostgresSettings, Settings
+from fraudstream.settings import Settings, on_embedded
 from fraudstream.store import feedback, queries, registry
 from fraudstream.store.glance import Glance, glance, latest_payment
 from fraudstream.store.migrate import migrate
@@ -110,22 +110,16 @@ def embedded(settings: Settings) -> Settings:
     """
     from fraudstream.local import services
 
-    found = services.up(settings).document()
-    for name, address in (
-        ("Kafka", settings.kafka.bootstrap_servers),
-        ("PostgreSQL", settings.postgres.host),
+    services.up(settings)
+    ours = on_embedded(settings)
+    for name, address, used in (
+        ("Kafka", settings.kafka.bootstrap_servers, ours.kafka.bootstrap_servers),
+        ("PostgreSQL", settings.postgres.address, ours.postgres.address),
     ):
-        if address is not None and address not in (
-            found["kafka"]["bootstrap_servers"], found["postgres"]["host"],
-        ):  # fmt: skip
+        if address not in (None, used):
             log.warning("the demo uses the embedded %s; the one at %s is left alone", name, address)
-    return settings.model_copy(
-        update={
-            "kafka": KafkaSettings(**found["kafka"]),
-            "postgres": PostgresSettings(**found["postgres"], retry_seconds=settings.postgres.retry_seconds),
-            "score": settings.score.model_copy(update={"trigger_seconds": FRESH_SECONDS}),
-        }
-    )
+    fresh = settings.score.model_copy(update={"trigger_seconds": FRESH_SECONDS})
+    return ours.model_copy(update={"score": fresh})
 
 
 def run(

@@ -4,7 +4,7 @@ Names are `FRAUDSTREAM_` plus the path with `__` between levels, for example
 `FRAUDSTREAM_KAFKA__BOOTSTRAP_SERVERS`. Inner code receives its section, never the whole.
 """
 
-from fraudstream.settings.loading import ENDPOINTS, load, load_bare, load_model_settings
+from fraudstream.settings.loading import ENDPOINTS, load, load_bare, load_model_settings, on_embedded
 from fraudstream.settings.sections import (
     DashboardSettings,
     KafkaSettings,
@@ -40,4 +40,5 @@ __all__ = [
     "load",
     "load_bare",
     "load_model_settings",
+    "on_embedded",
 ]

@@ -93,6 +93,16 @@ def load(**flags: dict[str, Any]) -> Settings:
     return settings.model_copy(update=filled)
 
 
+def on_embedded(settings: Settings) -> Settings:
+    """`settings` with the addresses that `up` left, whatever others are set: for what must never reach a company's own.
+
+    Raises SettingsError.
+    """
+    found = _embedded(settings.home)
+    postgres = found.postgres.model_copy(update={"retry_seconds": settings.postgres.retry_seconds})
+    return settings.model_copy(update={"kafka": found.kafka, "postgres": postgres})
+
+
 def _refuse_half_an_address(postgres: PostgresSettings) -> None:
     """Raise SettingsError for what the address of the embedded server would replace in silence."""
     lost = sorted(postgres.model_fields_set & {"port", "user", "database", "password", "password_file"})

@@ -161,6 +161,11 @@ class PostgresSettings(Section):
         self.secret()
         return self
 
+    @property
+    def address(self) -> str | None:
+        """Which database this is, as people write it; None where none is set."""
+        return None if self.host is None else f"{self.host}:{self.port}/{self.database}"
+
     def secret(self) -> SecretStr | None:
         """The password, from the setting or from its file."""
         return _secret(self.password, self.password_file, "password")

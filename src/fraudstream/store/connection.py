@@ -75,7 +75,7 @@ def translated(postgres: PostgresSettings) -> Iterator[None]:
 
 def _ours(postgres: PostgresSettings, error: psycopg.Error) -> DatabaseError:
     detail = (" ".join(str(error).split()) or type(error).__name__).rstrip(".") + "."
-    where = f"{postgres.host}:{postgres.port}/{postgres.database}"
+    where = postgres.address
     if is_retryable(error):
         return DatabaseUnreachable(
             f"PostgreSQL at {where} does not answer: {detail}",
