@@ -1,6 +1,7 @@
 """When the demo's customers live: nobody pays for a day twice, and nobody in the future."""
 
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -29,6 +30,11 @@ class FirstPayment:
         return len(self.paid), 0
 
 
+def lived(latest: datetime, days: float = SMALL.days - 0.01) -> tuple[datetime, datetime]:
+    """The first and the latest payment of the runs before."""
+    return latest - timedelta(days=days), latest
+
+
 def first_live(stage: Stage) -> datetime:
     """The first payment of the live stream."""
     for _ in stage.history():
@@ -46,11 +52,28 @@ def test_a_first_run_has_a_history_and_begins_a_week_ago() -> None:
 
 @pytest.mark.parametrize("ago", [timedelta(days=6), timedelta(days=40), NEAR + timedelta(minutes=1)])
 def test_a_run_that_follows_goes_on_after_the_latest_payment(ago: timedelta) -> None:
-    stage = Stage(SMALL, NOW, NOW - ago)
+    stage = Stage(SMALL, NOW, lived(NOW - ago))
     assert stage.history_days == 0
     assert timedelta(0) < first_live(stage) - (NOW - ago) < timedelta(days=1)
 
 
 @pytest.mark.parametrize("ago", [timedelta(0), timedelta(hours=5), -timedelta(days=3)])
 def test_a_run_after_payments_of_today_does_not_run_into_the_future(ago: timedelta) -> None:
-    assert first_live(Stage(SMALL, NOW, NOW - ago)) < NOW - NEAR
+    assert first_live(Stage(SMALL, NOW, lived(NOW - ago))) < NOW - NEAR
+
+
+@pytest.mark.parametrize(("days", "lacking"), [(0.01, 4), (0.99, 3), (2.98, 1), (3.99, 0), (60, 0)])
+def test_a_run_after_one_whose_history_was_interrupted_first_lives_the_days_that_it_lacks(
+    days: float, lacking: int
+) -> None:
+    """A model that learns from the first of them alone would stay champion in every run that follows."""
+    latest = NOW - timedelta(days=LIVE_DAYS + 10)
+    stage = Stage(replace(SMALL, days=4), NOW, lived(latest, days))
+    assert stage.history_days == lacking
+    assert timedelta(0) < first_live(stage) - (latest + timedelta(days=lacking)) < timedelta(days=1)
+
+
+def test_the_days_that_a_history_lacks_do_not_lead_into_the_future() -> None:
+    stage = Stage(replace(SMALL, days=4), NOW, lived(NOW - timedelta(days=2), 0.99))
+    assert stage.history_days == 3
+    assert first_live(stage) < NOW - NEAR

@@ -42,18 +42,20 @@ class Crowd:
 class Stage:
     """One run of a crowd, seen from the instant `now`: first all of `history`, then `live`.
 
-    A run that follows another goes on after the `latest` payment of the one before, so that nobody pays for a day twice;
-    where that is NEAR the present, it begins LIVE_DAYS ago all the same.
+    A run that follows another goes on after the latest payment that was `lived` (the first and the latest), so that nobody
+    pays for a day twice: with the days that its history lacks, where it was interrupted, else with `live`. Where it would
+    come NEAR the present, `live` begins LIVE_DAYS ago all the same.
     """
 
-    def __init__(self, crowd: Crowd, now: datetime, latest: datetime | None = None) -> None:
+    def __init__(self, crowd: Crowd, now: datetime, lived: tuple[datetime, datetime] | None = None) -> None:
         self._world = World(crowd.seed, crowd.users)
         self.crowd = crowd
-        self.history_days = crowd.days if latest is None else 0
-        begins = now - timedelta(days=LIVE_DAYS)
-        if latest is not None and now - latest > NEAR:
-            begins = latest + timedelta(microseconds=1)
-        self._live = round(begins.timestamp() * SECOND)
+        self.history_days = crowd.days if lived is None else _lacking(crowd, *lived)
+        live = now - timedelta(days=LIVE_DAYS)
+        if lived is not None:
+            follows = lived[1] + timedelta(days=self.history_days, microseconds=1)
+            live = follows if now - follows > NEAR else live
+        self._live = round(live.timestamp() * SECOND)
         start = self._live - self.history_days * DAY
         self._days = Stream(self._world, start, crowd.fraud_rate).history(math.inf)
         self._encoder = Encoder(self._world, start)
@@ -86,3 +88,8 @@ class Stage:
                     sent = ready
                 elif stop.wait(max(TICK, due[sent] - (time.monotonic() - begun))):
                     return
+
+
+def _lacking(crowd: Crowd, first: datetime, latest: datetime) -> int:
+    """The days of history that are still to be lived. History is sent in whole days."""
+    return max(crowd.days - round((latest - first) / timedelta(days=1)), 0)

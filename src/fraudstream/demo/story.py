@@ -12,18 +12,17 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from fraudstream.demo.crowd import Crowd, Stage
-from fraudstream.demo.view import Scene
-from fraudstream.errors import DeliveryError
+from fraudstream.demo.preparation import check, heed, prepare
+from fraudstream.demo.view import Scene, Watcher
 from fraudstream.kafka import ensure_topic
 from fraudstream.logs import get_logger
-from fraudstream.producer.delivery import deliver
-from fraudstream.producer.sender import LINGER_FAST_MS, LINGER_MS, Sender
+from fraudstream.producer.sender import LINGER_MS, Sender
 from fraudstream.settings import Settings, on_embedded
-from fraudstream.store import feedback, queries, registry
-from fraudstream.store.glance import Glance, glance, latest_payment
+from fraudstream.store import feedback
+from fraudstream.store.glance import Glance, glance
 from fraudstream.store.migrate import migrate
 from fraudstream.store.targets import TARGETS
 
@@ -34,10 +33,6 @@ if TYPE_CHECKING:
 
 log = get_logger("demo")
 
-ALERT_RATE = 0.02
-"""The alert budget of the demo's model, equal to its share of fraud: about one alert in four seconds."""
-QUICK = {"learning_rate": 0.1, "max_iter": 60, "l2_regularization": 20.0}
-"""Boosting in 8 s: on the demo's own days as good as the grid of `train`, which takes several times as long."""
 NEWEST = 5
 """Alerts in the picture."""
 LOOK_SECONDS = 1.0
@@ -48,19 +43,6 @@ little time to start the next query beside the consumer on two cores: decisions 
 
 Pages = Callable[[Settings], AbstractContextManager[str | None]]
 """Opens the dashboard and gives its address, or None."""
-
-
-class Watcher(Protocol):
-    """Somebody who is shown how it goes; see `view.Terminal` and `view.Lines`."""
-
-    def step(self, doing: str, usual_seconds: float) -> AbstractContextManager[None]:
-        """A context around one long step."""
-
-    def watching(self) -> AbstractContextManager[None]:
-        """A context around the live stream."""
-
-    def show(self, scene: Scene) -> None:
-        """How the stream stands, about once a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,15 +124,13 @@ def run(
         settings = embedded(settings)
         topic = ensure_topic(settings.kafka, settings.kafka.transactions_topic)
     migrate(settings.postgres)
-    stage = Stage(crowd, datetime.now(UTC), latest_payment(settings.postgres))
     with ExitStack() as stack:
         with watcher.step("Spark starts", 10):
             spark = stack.enter_context(
                 spark_session(with_threads(settings, len(topic.partitions)), "demo", CONF, brief=True)
             )
         stop = stack.enter_context(stop_on_signals())
-        _remember(spark, settings, stage, watcher, stop)
-        model = _learn(settings, watcher)
+        stage, model = prepare(spark, settings, crowd, watcher, stop)
         live = _Live(spark, settings, stage, stop)
         with live.running(watcher):
             with watcher.watching():
@@ -175,37 +155,6 @@ def _fetch(settings: Settings, watcher: Watcher) -> None:
         with watcher.step("Kafka, and what connects Spark to it, are fetched, once", 40):
             jars.kafka_jars(settings)
             jars.spark_jars(settings)
-
-
-def _remember(
-    spark: "SparkSession", settings: Settings, stage: Stage, watcher: Watcher, stop: threading.Event
-) -> None:
-    """Weeks of history, in Kafka and in the tables; those of an earlier run do."""
-    from fraudstream.spark.run import consume
-
-    if stage.history_days:
-        with watcher.step(f"{stage.crowd.users:,} customers live {stage.history_days} days", 8):
-            sink = Sender(settings.kafka, settings.kafka.transactions_topic, stop, linger_ms=LINGER_FAST_MS)
-            deliver(stage.history(), sink, stop)
-    else:
-        log.info("history is there already: the stream goes on from it")
-    with watcher.step("Spark stores what they paid, and remembers everybody's habits", 20):
-        consume(spark, settings, tuple(TARGETS), once=True, stop=stop)
-
-
-def _learn(settings: Settings, watcher: Watcher) -> "Registered":
-    """The champion; where there is none, one that learns from the history."""
-    champion = registry.champion(settings.postgres)
-    if champion is not None:
-        return champion
-    with watcher.step("A model learns, and is judged on later days than it learnt from", 15):
-        from fraudstream.model import packing, training
-
-        rows = queries.transactions(settings.postgres)
-        request = training.Request("gradient_boosting", alert_rate=ALERT_RATE, parameters=QUICK)
-        trained = training.train(rows, request, {"database": settings.postgres.database})
-        made = registry.register(settings.postgres, trained.report, packing.pack(trained.files))
-        return registry.promote(settings.postgres, made.version)
 
 
 class _Live:
@@ -235,6 +184,7 @@ class _Live:
                 with watcher.step("The scorer loads the model and everybody's habits", 10):
                     while not scorer.ready.wait(LOOK_SECONDS) and not scoring.done():
                         pass
+                heed(self._stop)
                 self._since = datetime.now(UTC)
                 storing = partial(
                     consume, self._spark, self._settings, tuple(TARGETS), once=False, stop=self._stop
@@ -251,12 +201,7 @@ class _Live:
     def _send(self) -> None:
         kafka = self._settings.kafka
         sink = Sender(kafka, kafka.transactions_topic, self._stop, linger_ms=LINGER_MS)
-        report = self._stage.live(sink, self._stop)
-        if report.failed:
-            raise DeliveryError(
-                f"Kafka did not acknowledge {report.failed:,} payments.",
-                hint="`fraudstream doctor` says more.",
-            )
+        check(self._stage.live(sink, self._stop))
 
     def watch(
         self, watcher: Watcher, model: "Registered", pages: Callable[[], str | None], duration: float | None

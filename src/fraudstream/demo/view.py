@@ -1,10 +1,10 @@
 """What somebody who watches the demo sees: a live picture on a terminal, a line for each event anywhere else."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from fraudstream.logs import get_logger
 from fraudstream.store.feedback import Alert
@@ -33,6 +33,19 @@ class Scene:
     """The champion, in a few words."""
     dashboard: str | None = None
     """Where the pages are."""
+
+
+class Watcher(Protocol):
+    """Somebody who is shown how it goes; see `Terminal` and `Lines`."""
+
+    def step(self, doing: str, usual_seconds: float) -> AbstractContextManager[None]:
+        """A context around one long step."""
+
+    def watching(self) -> AbstractContextManager[None]:
+        """A context around the live stream."""
+
+    def show(self, scene: Scene) -> None:
+        """How the stream stands, about once a second."""
 
 
 def result(glance: Glance) -> str:

@@ -63,9 +63,8 @@ def glance(postgres: PostgresSettings, since: datetime) -> Glance:
     return found
 
 
-def latest_payment(postgres: PostgresSettings) -> datetime | None:
-    """When the latest stored transaction was paid; None where none is stored. Raises DatabaseError."""
+def payments_span(postgres: PostgresSettings) -> tuple[datetime, datetime] | None:
+    """When the first and the latest stored transactions were paid; None where none is. Raises DatabaseError."""
     with translated(postgres), connect(postgres) as connection:
-        found = connection.execute("select max(timestamp) from shop.transactions").fetchone()
-    latest: datetime | None = found[0] if found else None
-    return latest
+        found = connection.execute("select min(timestamp), max(timestamp) from shop.transactions").fetchone()
+    return None if found is None or found[0] is None else (found[0], found[1])

@@ -1,0 +1,108 @@
+"""What the demo needs before its stream: weeks of history in the tables, and a model that learnt from it.
+
+It may be interrupted anywhere: the next run finds what is there and goes on from it.
+"""
+
+import threading
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from fraudstream.demo.crowd import Crowd, Stage
+from fraudstream.demo.view import Watcher
+from fraudstream.errors import DeliveryError
+from fraudstream.kafka import bounds, ensure_topic
+from fraudstream.logs import get_logger
+from fraudstream.producer.delivery import Report, deliver
+from fraudstream.producer.sender import LINGER_FAST_MS, Sender
+from fraudstream.settings import KafkaSettings, Settings
+from fraudstream.store import queries, registry
+from fraudstream.store.glance import payments_span
+from fraudstream.store.targets import TARGETS
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from fraudstream.store.registry import Registered
+
+log = get_logger("demo")
+
+ALERT_RATE = 0.02
+"""The alert budget of the demo's model, equal to its share of fraud: about one alert in four seconds."""
+QUICK = {"learning_rate": 0.1, "max_iter": 60, "l2_regularization": 20.0}
+"""Boosting in 8 s: on the demo's own days as good as the grid of `train`, which takes several times as long."""
+
+
+def prepare(
+    spark: "SparkSession", settings: Settings, crowd: Crowd, watcher: Watcher, stop: threading.Event
+) -> tuple[Stage, "Registered"]:
+    """The customers at the end of their history, and the champion; those of an earlier run do.
+
+    Raises KeyboardInterrupt where `stop` was set meanwhile: a model of half a history would stay champion.
+    """
+    if _is_used(settings.kafka):
+        # First of all what an earlier run sent: only then the tables say how far its history came.
+        _store(spark, settings, watcher, stop)
+    stage = Stage(crowd, datetime.now(UTC), payments_span(settings.postgres))
+    if stage.history_days:
+        _live_through(settings, stage, watcher, stop)
+        _store(spark, settings, watcher, stop)
+    else:
+        log.info("history is there already: the stream goes on from it")
+    model = _learn(settings, watcher)
+    heed(stop)
+    return stage, model
+
+
+def heed(stop: threading.Event) -> None:
+    """Raise KeyboardInterrupt where somebody ends the demo before its stream has begun, and say what follows."""
+    if stop.is_set():
+        log.warning(
+            "interrupted before the stream began: `fraudstream demo` goes on from here, `fraudstream reset` deletes what there is"
+        )
+        raise KeyboardInterrupt
+
+
+def check(report: Report) -> None:
+    """Raise DeliveryError where payments were lost on their way."""
+    if report.failed:
+        raise DeliveryError(
+            f"Kafka did not acknowledge {report.failed:,} payments.", hint="`fraudstream doctor` says more."
+        )
+
+
+def _is_used(kafka: KafkaSettings) -> bool:
+    """Whether anything was ever sent."""
+    topic = ensure_topic(kafka, kafka.transactions_topic)
+    return any(bound.end for bound in bounds(kafka, topic).values())
+
+
+def _live_through(settings: Settings, stage: Stage, watcher: Watcher, stop: threading.Event) -> None:
+    """Send the history."""
+    with watcher.step(f"{stage.crowd.users:,} customers live {stage.history_days} days", 8):
+        sink = Sender(settings.kafka, settings.kafka.transactions_topic, stop, linger_ms=LINGER_FAST_MS)
+        check(deliver(stage.history(), sink, stop))
+    heed(stop)
+
+
+def _store(spark: "SparkSession", settings: Settings, watcher: Watcher, stop: threading.Event) -> None:
+    """Everything that was sent, into the tables."""
+    from fraudstream.spark.run import consume
+
+    with watcher.step("Spark stores what they paid, and remembers everybody's habits", 20):
+        consume(spark, settings, tuple(TARGETS), once=True, stop=stop)
+    heed(stop)
+
+
+def _learn(settings: Settings, watcher: Watcher) -> "Registered":
+    """The champion; where there is none, one that learns from the history."""
+    champion = registry.champion(settings.postgres)
+    if champion is not None:
+        return champion
+    with watcher.step("A model learns, and is judged on later days than it learnt from", 15):
+        from fraudstream.model import packing, training
+
+        rows = queries.transactions(settings.postgres)
+        request = training.Request("gradient_boosting", alert_rate=ALERT_RATE, parameters=QUICK)
+        trained = training.train(rows, request, {"database": settings.postgres.database})
+        made = registry.register(settings.postgres, trained.report, packing.pack(trained.files))
+        return registry.promote(settings.postgres, made.version)
