@@ -54,7 +54,16 @@ def test_what_one_java_leaves_the_next_one_starts_from(tmp_path: Path, jars: lis
 
 
 @pytest.mark.parametrize(
-    "told", ["-javaagent:/opt/agent.jar", "-agentlib:jdwp", "--add-modules=x", "@/etc/java.options"]
+    "told",
+    [
+        "-javaagent:/opt/agent.jar",
+        "-agentlib:jdwp",
+        "--add-modules=x",
+        "@/etc/java.options",
+        "-Djava.system.class.loader=x",
+        "-Xshare:off",
+        "-XX:-UseCompressedClassPointers",
+    ],
 )
 def test_a_java_that_is_told_what_keeps_it_from_leaving_one_is_not_asked_to(
     tmp_path: Path, jars: list[Path], monkeypatch: pytest.MonkeyPatch, told: str
@@ -67,6 +76,16 @@ def test_a_java_that_is_told_what_keeps_it_from_leaving_one_is_not_asked_to(
             assert classes.options(tmp_path, java, jars, write=True) == []
     monkeypatch.setenv("SPARK_CONF_DIR", "/etc/spark")
     assert asked(tmp_path, jars) == []
+
+
+def test_memory_and_properties_that_java_is_told_of_do_not_matter(
+    tmp_path: Path, jars: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(
+        "JAVA_TOOL_OPTIONS", "-Xms64m -Xmx256m -Dhttps.proxyHost=proxy -XX:TieredStopAtLevel=1"
+    )
+    run(asked(tmp_path, jars), jars)
+    assert MAPPED in run(asked(tmp_path, jars), jars)
 
 
 def test_an_archive_where_others_may_write_is_not_started_from(tmp_path: Path, jars: list[Path]) -> None:

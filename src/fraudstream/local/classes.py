@@ -26,9 +26,9 @@ ROOM_BYTES = 2 << 30
 WRITING_SECONDS = 3600.0
 """After so long without a change half an archive is what a JVM left that was killed: writing takes seconds."""
 _TOLD_BY_OTHERS = ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS", "SPARK_SUBMIT_OPTS")
-_REFUSED = re.compile(r"-javaagent|-agentlib|-agentpath|-Xrun|-module|class\.loader|(^|\s)@|-XX:Flags")
-"""With one of these a Java that is told to write an archive does not start at all: agents, other modules, other loaders,
-and files of options that we have not read."""
+_HARMLESS = re.compile(r"-Xm[sx]\w+|-Xss\w+|-D(?!java\.|jdk\.)\S+|-XX:TieredStopAtLevel=\d")
+"""With others a Java that is told to write an archive may not start at all: agents, other modules and loaders, `-Xshare:off`,
+files of options that we have not read. Too many to know, so only these are let pass."""
 _VERIFIED = "-XX:+VerifySharedSpaces"
 """Java adds the archive up before it starts from it: one that a machine lost a part of as it crashed would crash Java."""
 _QUIET = "-Xlog:cds*=off"
@@ -44,14 +44,14 @@ def options(cache: Path, java: Path, jars: Iterable[Path], *, write: bool) -> li
     place = cache / "classes"
     try:
         name = _name(java, jars)
-        if not _ours(place):
+        if not (_ours(place) and _undisturbed()):
             return []
         _take(place)
         for archive in place.glob(f"{name}.*.jsa"):
             if _size(archive) == archive.stat().st_size:
                 return [f"-XX:SharedArchiveFile={archive}", _VERIFIED, _QUIET]
             archive.unlink()
-        if not write or _refuses():
+        if not write:
             return []
         place.mkdir(mode=0o755, parents=True, exist_ok=True)
         if shutil.disk_usage(place).free < ROOM_BYTES or not os.access(place, os.W_OK):
@@ -71,10 +71,11 @@ def _ours(place: Path) -> bool:
     return stat.st_uid in {0, os.geteuid()} and not stat.st_mode & 0o022
 
 
-def _refuses() -> bool:
-    """Whether Java is told by the environment, or by Spark's own files, what keeps it from writing an archive."""
-    told = any(_REFUSED.search(os.environ.get(name, "")) for name in _TOLD_BY_OTHERS)
-    return told or any(os.environ.get(name) for name in ("SPARK_HOME", "SPARK_CONF_DIR"))
+def _undisturbed() -> bool:
+    """Whether neither the environment nor files of Spark's tell Java anything that may not go with an archive."""
+    told = " ".join(os.environ.get(name, "") for name in _TOLD_BY_OTHERS).split()
+    others = any(os.environ.get(name) for name in ("SPARK_HOME", "SPARK_CONF_DIR"))
+    return not others and all(map(_HARMLESS.fullmatch, told))
 
 
 def _name(java: Path, jars: Iterable[Path]) -> str:
