@@ -18,15 +18,7 @@ from fraudstream.settings import (
     on_embedded,
 )
 
-
-@pytest.fixture(autouse=True)
-def _empty_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    import os
-
-    for name in [name for name in os.environ if name.startswith("FRAUDSTREAM_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("FRAUDSTREAM_HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("empty_environment")
 
 
 def test_a_flag_beats_the_environment_which_beats_the_env_file_which_beats_the_default(

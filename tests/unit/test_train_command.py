@@ -1,7 +1,6 @@
 """What `train` and `evaluate` do with what the command line and the settings say, and what they say themselves."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,7 @@ from fraudstream.errors import ExitCode
 DELAY = "FRAUDSTREAM_MODEL__LABEL_DELAY_DAYS"
 
 
-@pytest.fixture(autouse=True)
-def _empty_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in [name for name in os.environ if name.startswith("FRAUDSTREAM_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("FRAUDSTREAM_HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("empty_environment")
 
 
 @pytest.fixture

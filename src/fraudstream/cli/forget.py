@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fraudstream.cli import inputs
 from fraudstream.cli.output import Json, print_document, print_table
 from fraudstream.cli.questions import agreed
 from fraudstream.errors import ExitCode
@@ -49,13 +50,10 @@ def forget(
     again. Kafka's topics keep their messages as long as their own retention says. What was interrupted goes
     on at the next call.
     """
-    from fraudstream.settings import load
     from fraudstream.store import forget as forgetting
-    from fraudstream.store.migrate import migrate
 
     scope = _scope(user, older_than)
-    postgres = load().postgres
-    migrate(postgres)
+    postgres = inputs.database()
     if dry_run:
         _report(forgetting.count(postgres, scope), None, as_json=as_json)
         return

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fraudstream.cli import inputs
 from fraudstream.cli.output import Json, print_document
 from fraudstream.logs import get_logger, printable
 
@@ -51,14 +52,11 @@ def label(
     yet is taken, too: its label waits for it. The same file twice adds nothing, but for
     labels that lay in the future when it was read first.
     """
-    from fraudstream.settings import load
     from fraudstream.store import feedback, label_files
-    from fraudstream.store.migrate import migrate
 
     _check(transaction_id, is_fraud, note, from_file, mapping)
     renamed = label_files.renamed(mapping or ())
-    postgres, who = load().postgres, by or feedback.current_user()
-    migrate(postgres)
+    postgres, who = inputs.database(), by or feedback.current_user()
     if from_file is not None:
         _report_file(label_files.labels_from_file(postgres, from_file, renamed, who), as_json=as_json)
     elif transaction_id is not None and is_fraud is not None:

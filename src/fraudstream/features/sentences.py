@@ -33,12 +33,11 @@ def _count(label: str, who: str) -> Tell:
 
 def _burst(label: str, who: str) -> Tell:
     def tell(value: float, p: Payment) -> str:
-        at_merchant = who == "merchant"
+        whose, of = "this customer's usual", "of this customer"
+        if who == "merchant":
+            whose, of = f"usual at {p.merchant}", f"at {p.merchant}"
         if not p.remembers(who):
-            return (
-                f"no recent payment {f'at {p.merchant}' if at_merchant else 'of this customer'} is remembered"
-            )
-        whose = f"usual at {p.merchant}" if at_merchant else "this customer's usual"
+            return f"no recent payment {of} is remembered"
         return f"the pace of the last {SPANS[label]} is {times(value)} {whose}"
 
     return tell

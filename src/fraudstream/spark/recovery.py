@@ -38,8 +38,8 @@ KAFKA_WENT_AWAY: Final = re.compile(
     r"|kafka\.clients\.consumer\.(LogTruncation|OffsetOutOfRange|NoOffsetForPartition)"
     r"|you must specify all TopicPartitions"
 )
-"""What Spark says when the broker or the topic changed under it, by a partition, too. The next start finds out what is true: a topic made
-anew is read from its start, lost messages are an error. Refused logins and rights are not among these."""
+"""What Spark says when the broker or the topic changed under it, by a partition, too. The next start finds out what is
+true: a topic made anew is read from its start, lost messages are an error. Refused logins and rights are not among these."""
 KAFKA_REFUSED: Final = re.compile(
     r"kafka\.common\.errors\.\w*(?:Authentication|Authorization)Exception: ([^\n]*)"
 )

@@ -74,16 +74,19 @@ def _unknown(cursor: "Cursor", table: str, rows: "pa.Table", key: str) -> "pa.Ta
     """The first row of each key that the table does not have yet."""
     import pyarrow as pa
 
-    keys = rows[key].to_pylist()
+    first = _first_places(rows, key)
     question = sql.SQL("select {0} from {1} where {0} = any(%s)").format(
         sql.Identifier(key), sql.Identifier(SCHEMA, table)
     )
-    there = {value for (value,) in cursor.execute(question, [keys])}
-    first: dict[object, int] = {}
-    for place, value in enumerate(keys):
-        if value not in there:
-            first.setdefault(value, place)
-    return rows.take(pa.array(first.values(), pa.int64()))
+    there = {value for (value,) in cursor.execute(question, [list(first)])}
+    return rows.take(
+        pa.array(sorted(place for value, place in first.items() if value not in there), pa.int64())
+    )
+
+
+def _first_places(rows: "pa.Table", key: str) -> dict[object, int]:
+    """Where each key stands for the first time."""
+    return {value: place for place, value in reversed(list(enumerate(rows[key].to_pylist())))}
 
 
 def _insert_around_duplicates(cursor: "Cursor", table: str, rows: "pa.Table", key: str) -> "pa.Array":
@@ -105,7 +108,7 @@ def _insert_around_duplicates(cursor: "Cursor", table: str, rows: "pa.Table", ke
             "insert into {} ({}) select {} from {} order by ctid on conflict do nothing returning {}"
         ).format(name, columns, columns, staging, sql.Identifier(key))
     )
-    first = {value: place for place, value in reversed(list(enumerate(rows[key].to_pylist())))}
+    first = _first_places(rows, key)
     return pa.array(sorted(first[value] for (value,) in cursor.fetchall()), pa.int64())
 
 
