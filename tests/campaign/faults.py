@@ -106,6 +106,19 @@ def slow(road: Road, chance: Random) -> None:
     road.proxy.mend()
 
 
+def jump(longest: float) -> Fault:
+    """The clock of the machine is up to `longest` seconds off, either way, and is then put right: two jumps."""
+
+    def fault(road: Road, chance: Random) -> None:
+        # As many short jumps as long ones: what goes wrong for a second is not what goes wrong for hours.
+        ahead = round(longest ** chance.random()) * chance.choice((-1, 1))
+        road.clock.put(ahead)
+        time.sleep(chance.uniform(2, 20))
+        road.clock.put(0)
+
+    return fault
+
+
 def poison(road: Road, chance: Random) -> None:
     """A handful of messages that are no transactions."""
     producer = Producer(client_config(road.settings.kafka))
@@ -142,6 +155,7 @@ KINDS = (
     Kind("silence the line to PostgreSQL", silence, 1),
     Kind("slow the line to PostgreSQL", slow, 1),
     Kind("poison", poison, 2),
+    Kind("jumps of the clock", jump(12 * 3600), 2),
 )
 """Fifty seconds are longer than Kafka's session time-out of 45."""
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 
+from campaign.clock import Clock
 from campaign.proxy import Proxy
 from fraudstream.local import services
 from fraudstream.local.home import Home
@@ -37,15 +38,18 @@ class Road:
     base: Settings
     settings: Settings = field(init=False)
     proxy: Proxy = field(init=False)
+    clock: Clock = field(init=False)
     running: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
     restarts: int = 0
     has_disk: bool = False
 
     def open(self) -> None:
-        """Start the services, on a disk of their own where this user may mount one."""
+        """Start the services, on a disk of their own where this user may mount one, and by a clock of their own."""
         if os.geteuid() == 0:
             mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK},mode=755", "tmpfs", str(self.home)]
             self.has_disk = subprocess.run(mount, check=False).returncode == 0
+        self.clock = Clock.build(self.home)
+        self.clock.wear()
         found = services.up(self.base, services.Ports(0, 0, 0)).document()
         self.settings = self.base.model_copy(
             update={

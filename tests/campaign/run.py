@@ -13,10 +13,11 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from campaign.faults import KINDS
+from campaign.faults import KINDS, Kind
 from campaign.road import COMMANDS, Road
 from campaign.sent import documents
 from campaign.verdict import Verdict, judge
@@ -33,9 +34,13 @@ def main() -> int:
     parser.add_argument("--faults", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rest", type=float, default=4.0, help="mean seconds between two faults")
+    parser.add_argument("--only", default="", help="faults whose names have this in them")
     parser.add_argument("--jars", type=Path, default=None, help="the jar cache")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    kinds = [kind for kind in KINDS if options.only in kind.name]
+    if not kinds:
+        parser.error(f"--only must be part of one of: {', '.join(kind.name for kind in KINDS)}")
     home = Path(tempfile.mkdtemp(prefix="fraudstream-campaign-"))
     home.chmod(0o755)
     road = Road(
@@ -49,7 +54,7 @@ def main() -> int:
     )
     began, verdict = time.monotonic(), None
     try:
-        done = campaign(road, options.faults, options.seed, options.rest)
+        done = campaign(road, kinds, options.faults, options.seed, options.rest)
         verdict = judge(road.settings, list(documents(road.printed("produce"))))
     finally:
         road.close(keep=verdict is None or not verdict.ok)
@@ -65,8 +70,8 @@ def main() -> int:
     return 0 if verdict.ok else 1
 
 
-def campaign(road: Road, count: int, seed: int, rest: float) -> Counter[str]:
-    """Everything runs, `count` faults happen, everything comes to rest. Returns how often each kind was drawn."""
+def campaign(road: Road, kinds: Sequence[Kind], count: int, seed: int, rest: float) -> Counter[str]:
+    """Everything runs, `count` faults happen, everything comes to rest. Returns how often each of `kinds` was drawn."""
     chance = random.Random(seed)
     road.open()
     say(f"history and a model, in {road.home}")
@@ -78,7 +83,7 @@ def campaign(road: Road, count: int, seed: int, rest: float) -> Counter[str]:
     wait_for_answers(road)
     done: Counter[str] = Counter()
     for number in range(1, count + 1):
-        kind = chance.choices(KINDS, [k.weight for k in KINDS])[0]
+        kind = chance.choices(kinds, [k.weight for k in kinds])[0]
         say(f"{number:>3} {kind.name}")
         kind.fault(road, chance)
         done[kind.name] += 1

@@ -176,7 +176,7 @@ def as_user(user: pwd.struct_passwd | None) -> Who:
 
 def environment() -> dict[str, str]:
     """What services inherit: nothing of ours, as they outlive us and an environment may hold passwords."""
-    kept = ("PATH", "HOME", "TMPDIR", "TZ", "JAVA_TOOL_OPTIONS")
+    kept = ("PATH", "HOME", "TMPDIR", "TZ", "JAVA_TOOL_OPTIONS", "LD_PRELOAD")
     return {name: os.environ[name] for name in kept if name in os.environ} | {"LC_ALL": "C.UTF-8"}
 
 
