@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -11,11 +12,12 @@ from typing import Any
 
 import pytest
 
+from campaign.clock import Clock
 from fraudstream import kafka
 from fraudstream.local.home import Home
 from fraudstream.local.kafka import EmbeddedKafka
 from fraudstream.local.postgres import EmbeddedPostgres
-from fraudstream.settings import Settings
+from fraudstream.settings import PostgresSettings, Settings
 from fraudstream.store import registry
 from fraudstream.store.connection import connect
 from fraudstream.store.migrate import migrate
@@ -130,6 +132,35 @@ def test_every_message_is_answered_whatever_is_killed(breakable: Any, live: Topi
     summary = json.loads(log.with_suffix(".json").read_text())
     assert summary["decisions"] >= 300
     assert (summary["mode"], summary["model_version"], summary["partitions"]) == ("realtime", "second", 2)
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="a clock of its own needs a C compiler")
+def test_a_clock_that_is_set_back_delays_neither_answers_nor_offsets(
+    breakable: Any, live: Topics, tmp_path: Path
+) -> None:
+    """Spark ends a batch at a time of day, which then is two hours away."""
+    log, clock = tmp_path / "log", Clock.build(tmp_path)
+    clock.put(7200)
+    environment = environment_of(breakable, live) | {
+        "LD_PRELOAD": str(clock.library),
+        "FRAUDSTREAM_METRICS__STALLED_SECONDS": "5",
+    }
+    promote(live.settings.postgres, "m")
+    with scorer(environment, log):
+        live.await_answers(live.send(50), log)
+        clock.put(0)
+        live.await_answers(live.send(50), log)
+        wait_until(lambda: answered(live.settings.postgres) == 100, "stored offsets", log)
+        assert "was the clock set back?" in log.read_text()
+
+
+def answered(postgres: PostgresSettings) -> int:
+    """How many messages the stored offsets of the scorer have left behind."""
+    with connect(postgres) as connection:
+        found = connection.execute(
+            "select coalesce(sum(next_offset), 0)::int from shop.stream_offsets where target = 'score'"
+        ).fetchone()
+    return 0 if found is None else int(found[0])
 
 
 def test_micro_batches_answer_the_same(breakable: Any, live: Topics, tmp_path: Path) -> None:

@@ -42,6 +42,8 @@ def failure(words: str | None) -> Exception | None:
         "org.apache.kafka.clients.consumer.LogTruncationException: Truncated partitions detected with divergent offsets {}",
         "org.apache.kafka.clients.consumer.OffsetOutOfRangeException: Fetch position 5 is out of range for partition t-0",
         "org.apache.kafka.common.errors.TimeoutException: Timeout of 60000ms expired before the position could be determined",
+        # A clock that was set forward, or a broker that answers and gives nothing.
+        "java.util.concurrent.TimeoutException: Cannot fetch record for offset 13652 in 120000 milliseconds",
         # A partition that was added while a query began.
         "java.lang.AssertionError: assertion failed: If startingOffsets contains specific offsets, you must specify all TopicPartitions.",
         "org.apache.spark.SparkException: Python worker exited unexpectedly (crashed).",

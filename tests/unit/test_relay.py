@@ -10,7 +10,9 @@ import pytest
 from fraudstream.kafka import Topic
 from fraudstream.settings import Settings
 from fraudstream.spark import relay as module
-from fraudstream.spark.relay import GRACE_SECONDS, Basis, Mode, Relay, Runner
+from fraudstream.spark.recovery import QueryStopped
+from fraudstream.spark.relay import Mode, Relay
+from fraudstream.spark.runner import GRACE_SECONDS, Basis, Runner
 
 
 class Query:
@@ -120,3 +122,23 @@ def test_a_relieved_query_that_does_not_stop_is_told_and_the_stream_goes_on(
     relieved._checkpoint.cleanup()
     assert relay.handovers == 1
     assert said == ["A query that was relieved did not stop, and keeps its task slots: Spark does not answer"]
+
+
+def test_a_batch_that_goes_on_for_long_after_its_time_ends_the_query_unless_nothing_comes(
+    relay: Relay,
+) -> None:
+    """As where the clock was set back. A query that waits for messages has no batch that could end."""
+    query = Query()
+    relay._current = runner(query, 0)
+    relay._current._ready_at = relay.current.began - 69
+    query.status["message"] = "Processing new data"
+    relay.look()
+    relay._current._ready_at = relay.current.began - 71
+    query.status["message"] = "Waiting for data to arrive"
+    relay.look()
+    query.status["message"] = "Processing new data"
+    with pytest.raises(QueryStopped, match="was the clock set back"):
+        relay.look()
+    query.ends_at(5)
+    relay.look()
+    relay.stop()

@@ -18,7 +18,7 @@ from fraudstream.logs import get_logger
 from fraudstream.model import packing
 from fraudstream.model.artifact import Model
 from fraudstream.settings import PostgresSettings
-from fraudstream.spark.relay import Basis
+from fraudstream.spark.runner import Basis
 from fraudstream.spark.scoring import Scoring
 from fraudstream.store import positions, progress, registry, snapshot
 

@@ -36,7 +36,7 @@ KAFKA_WENT_AWAY: Final = re.compile(
     r"|kafka\.common\.errors\.(Timeout|Disconnect|Network|Retriable|UnknownTopic|UnknownServer|NotLeader|LeaderNotAvailable"
     r"|BrokerNotAvailable|CoordinatorNotAvailable|OffsetOutOfRange|InvalidMetadata)"
     r"|kafka\.clients\.consumer\.(LogTruncation|OffsetOutOfRange|NoOffsetForPartition)"
-    r"|you must specify all TopicPartitions"
+    r"|you must specify all TopicPartitions|Cannot fetch record for offset \d+ in"
 )
 """What Spark says when the broker or the topic changed under it, by a partition, too. The next start finds out what is
 true: a topic made anew is read from its start, lost messages are an error. Refused logins and rights are not among these."""

@@ -10,12 +10,10 @@ keep the first answer.
     query 2                                       start ├──────────── one batch ────────────┤
 """
 
-import json
 import tempfile
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
@@ -23,20 +21,17 @@ from fraudstream import kafka as kafka_clients
 from fraudstream.kafka import Topic, java_config
 from fraudstream.logs import get_logger
 from fraudstream.settings import Settings
-from fraudstream.spark.recovery import QueryStopped, TopicReplaced, existing_topic, failure_of
-from fraudstream.spark.scoring import Profiles, Scoring
+from fraudstream.spark.recovery import QueryStopped, TopicReplaced, existing_topic
+from fraudstream.spark.runner import Basis, Runner
 from fraudstream.spark.source import read_messages
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
-    from pyspark.sql.streaming.query import StreamingQuery
 
 log = get_logger("score")
 
 OVERLAP_SECONDS: Final = 1.5
 """For how long both run side by side where the successor starts as fast as the one before did."""
-GRACE_SECONDS: Final = 1.0
-"""For so long the tasks of a query run before the one before is stopped: they connect to Kafka first."""
 PATIENCE_SECONDS: Final = 60.0
 """After this, a query whose tasks do not all run is said to lack slots."""
 COLUMNS: Final = ("key", "value", "topic", "partition", "offset", "timestamp")
@@ -67,102 +62,12 @@ _PRODUCER: Final = {
 """How Kafka's client sends decisions, by mode."""
 
 
-@dataclass(frozen=True)
-class Basis:
-    """What a query decides by: a model with the rules, and the profiles of a moment."""
-
-    scoring: Scoring
-    profiles: Profiles
-
-
-class Runner:
-    """One query: where it began, and below which offsets everything from there on is answered."""
-
-    def __init__(
-        self,
-        spark: "SparkSession",
-        query: "StreamingQuery",
-        start: Mapping[int, int],
-        basis: Basis,
-        checkpoint: "tempfile.TemporaryDirectory[str]",
-    ) -> None:
-        self.basis = basis
-        self.start = dict(start)
-        self.reached = dict(start)
-        self.ends: dict[int, int] = {}
-        """Where the partitions ended when the last batch was planned, as far as Spark says."""
-        self.batches = 0
-        self.began = time.monotonic()
-        self._ready_at: float | None = None
-        self._spark = spark
-        self._query = query
-        self._checkpoint = checkpoint
-
-    @property
-    def age(self) -> float:
-        """Seconds since it was started."""
-        return time.monotonic() - self.began
-
-    def look(self) -> bool:
-        """Take note of a batch that ended; returns whether one did. Raises what stopped the query."""
-        if not self._query.isActive:
-            raise failure_of(self._query) or QueryStopped("Spark stopped the query.")
-        if self._ready_at is None and self._runs():
-            self._ready_at = time.monotonic()
-            log.debug("query %s runs after %.2f s", self._query.name, self._ready_at - self.began)
-        progress = self._query.lastProgress
-        if progress is None or progress.batchId < self.batches:
-            return False
-        self.batches = progress.batchId + 1
-        source = progress.sources[0]
-        self.reached |= _offsets(source.endOffset)
-        self.ends |= _offsets(source.latestOffset)
-        return True
-
-    @property
-    def starting_seconds(self) -> float | None:
-        """How long it took until all its tasks ran; None before."""
-        return None if self._ready_at is None else self._ready_at - self.began
-
-    @property
-    def answers(self) -> bool:
-        """Whether it has run for long enough to answer what comes."""
-        return self._ready_at is not None and time.monotonic() - self._ready_at >= GRACE_SECONDS
-
-    def _runs(self) -> bool:
-        """Whether its tasks all run, or wait for a message to come."""
-        if self.batches or self._query.status["message"].startswith("Waiting for data"):
-            return True
-        tracker = self._spark.sparkContext.statusTracker()
-        for job in tracker.getJobIdsForGroup(str(self._query.runId)):
-            found = tracker.getJobInfo(job)
-            for stage in map(tracker.getStageInfo, found.stageIds if found else ()):
-                if stage is not None and stage.numTasks == len(self.start) == stage.numActiveTasks:
-                    return True
-        return False
-
-    def covers(self, other: "Runner") -> bool:
-        """Whether everything before the start of `other` is answered."""
-        return all(self.reached.get(partition, offset) >= offset for partition, offset in other.start.items())
-
-    def stop(self) -> None:
-        """End the query; what it answered since its last batch is answered by its successor, too."""
-        self._query.stop()
-        self._checkpoint.cleanup()
-
-
 def _stop(relieved: Runner) -> None:
     """End a query in the background. Nobody waits for it, so what goes wrong is told here or never."""
     try:
         relieved.stop()
     except Exception as error:  # noqa: BLE001 - whatever it is, the stream goes on with the next query
         log.warning("A query that was relieved did not stop, and keeps its task slots: %s", error)
-
-
-def _offsets(document: str | None) -> dict[int, int]:
-    """Offsets by partition of the one topic in what Spark's source says."""
-    (partitions,) = json.loads(document or "{}").values() or ({},)
-    return {int(partition): offset for partition, offset in partitions.items()}
 
 
 class Relay:
@@ -209,6 +114,7 @@ class Relay:
     def look(self) -> bool:
         """Follow the queries; returns whether a batch ended, and with it `reached` is newer. Raises what stopped one."""
         moved = self.current.look()
+        self._check_pace()
         if moved:
             self.ends |= self.current.ends
         if self._next is not None:
@@ -226,6 +132,18 @@ class Relay:
                     self._next.age,
                 )
         return moved
+
+    def _check_pace(self) -> None:
+        """Raise QueryStopped where a real-time batch goes on for long after its time.
+
+        Spark ends one at a time of day. Where the clock was set back, by an hour perhaps, that is an hour later: all is
+        answered, but nothing that was counts as answered, and neither profiles nor models change.
+        """
+        trigger, patience = self._settings.score.trigger_seconds, self._settings.metrics.stalled_seconds
+        if self._mode is Mode.REALTIME and self.current.hangs(trigger + patience):
+            raise QueryStopped(
+                f"A batch of {trigger:g} s has not ended {patience:g} s after its time: was the clock set back?"
+            )
 
     def is_due(self, basis: Basis, reading_seconds: float) -> bool:
         """Whether it is time for a successor with this basis, or with one that takes `reading_seconds` to read."""

@@ -1,0 +1,121 @@
+"""One query of the scorer: what it decides by, whether its tasks run, and how far it came."""
+
+import json
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from fraudstream.logs import get_logger
+from fraudstream.spark.recovery import QueryStopped, failure_of
+from fraudstream.spark.scoring import Profiles, Scoring
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+    from pyspark.sql.streaming.query import StreamingQuery
+
+log = get_logger("score")
+
+GRACE_SECONDS: Final = 1.0
+"""For so long the tasks of a query run before the one before is stopped: they connect to Kafka first."""
+
+
+@dataclass(frozen=True)
+class Basis:
+    """What a query decides by: a model with the rules, and the profiles of a moment."""
+
+    scoring: Scoring
+    profiles: Profiles
+
+
+class Runner:
+    """One query: where it began, and below which offsets everything from there on is answered."""
+
+    def __init__(
+        self,
+        spark: "SparkSession",
+        query: "StreamingQuery",
+        start: Mapping[int, int],
+        basis: Basis,
+        checkpoint: "tempfile.TemporaryDirectory[str]",
+    ) -> None:
+        self.basis = basis
+        self.start = dict(start)
+        self.reached = dict(start)
+        self.ends: dict[int, int] = {}
+        """Where the partitions ended when the last batch was planned, as far as Spark says."""
+        self.batches = 0
+        self.began = time.monotonic()
+        self._ready_at: float | None = None
+        self._moved_at: float | None = None
+        self._spark = spark
+        self._query = query
+        self._checkpoint = checkpoint
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was started."""
+        return time.monotonic() - self.began
+
+    def look(self) -> bool:
+        """Take note of a batch that ended; returns whether one did. Raises what stopped the query."""
+        if not self._query.isActive:
+            raise failure_of(self._query) or QueryStopped("Spark stopped the query.")
+        if self._ready_at is None and self._runs():
+            self._ready_at = time.monotonic()
+            log.debug("query %s runs after %.2f s", self._query.name, self._ready_at - self.began)
+        progress = self._query.lastProgress
+        if progress is None or progress.batchId < self.batches:
+            return False
+        self.batches, self._moved_at = progress.batchId + 1, time.monotonic()
+        source = progress.sources[0]
+        self.reached |= _offsets(source.endOffset)
+        self.ends |= _offsets(source.latestOffset)
+        return True
+
+    def hangs(self, seconds: float) -> bool:
+        """Whether it reads messages, and no batch of it has ended for so long."""
+        since = self._moved_at or self._ready_at
+        return since is not None and time.monotonic() - since > seconds and not self._waits()
+
+    @property
+    def starting_seconds(self) -> float | None:
+        """How long it took until all its tasks ran; None before."""
+        return None if self._ready_at is None else self._ready_at - self.began
+
+    @property
+    def answers(self) -> bool:
+        """Whether it has run for long enough to answer what comes."""
+        return self._ready_at is not None and time.monotonic() - self._ready_at >= GRACE_SECONDS
+
+    def _runs(self) -> bool:
+        """Whether its tasks all run, or wait for a message to come."""
+        if self.batches or self._waits():
+            return True
+        tracker = self._spark.sparkContext.statusTracker()
+        for job in tracker.getJobIdsForGroup(str(self._query.runId)):
+            found = tracker.getJobInfo(job)
+            for stage in map(tracker.getStageInfo, found.stageIds if found else ()):
+                if stage is not None and stage.numTasks == len(self.start) == stage.numActiveTasks:
+                    return True
+        return False
+
+    def _waits(self) -> bool:
+        """Whether there is no message to plan a batch for."""
+        return bool(self._query.status["message"].startswith("Waiting for data"))
+
+    def covers(self, other: "Runner") -> bool:
+        """Whether everything before the start of `other` is answered."""
+        return all(self.reached.get(partition, offset) >= offset for partition, offset in other.start.items())
+
+    def stop(self) -> None:
+        """End the query; what it answered since its last batch is answered by its successor, too."""
+        self._query.stop()
+        self._checkpoint.cleanup()
+
+
+def _offsets(document: str | None) -> dict[int, int]:
+    """Offsets by partition of the one topic in what Spark's source says."""
+    (partitions,) = json.loads(document or "{}").values() or ({},)
+    return {int(partition): offset for partition, offset in partitions.items()}
