@@ -219,12 +219,15 @@ def test_what_cannot_be_scored_is_refused_in_a_sentence(
         (["--data", str(data), "--output", str(tmp_path / "no" / "out.csv")], "its directory does not exist"),
         (["--data", str(data), "--with-verdicts", "--profiles"], "begins with nothing remembered"),
         (["--data", "-", "--with-verdicts"], "is for a file"),
+    ]
+    wrong: list[tuple[list[str], str]] = [
         (["--data", str(data), "--rules", "rules.yaml"], "--rules is for the stream, not for --data"),
         (["--data", str(data), "--mode", "microbatch"], "--mode is for the stream"),
         (["--output", str(out)], "--model is for --data"),
     ]
-    for arguments, message in cases:
-        assert run(["score", *arguments, "--model", str(model)]) == ExitCode.FAILED, arguments
+    for arguments, message in [*cases, *wrong]:
+        expected = ExitCode.USAGE if (arguments, message) in wrong else ExitCode.FAILED
+        assert run(["score", *arguments, "--model", str(model)]) == expected, arguments
         captured = capfdbinary.readouterr()
         assert captured.out == b""
         assert message in captured.err.decode(), arguments

@@ -2,11 +2,9 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from fraudstream.errors import InputError
+from fraudstream.errors import InputError, UsageError
 from fraudstream.logs import get_logger
 
 if TYPE_CHECKING:
@@ -17,11 +15,6 @@ if TYPE_CHECKING:
     from fraudstream.settings import PostgresSettings
 
 log = get_logger("inputs")
-
-Map = Annotated[
-    list[str] | None,
-    typer.Option("--map", help="A column of the file and our name for it, THEIRS=OURS; may be repeated."),
-]
 
 
 def database() -> "PostgresSettings":
@@ -53,7 +46,7 @@ def transactions(data: Path | None, mapping: list[str] | None) -> tuple["pa.Tabl
         source = {"file": data.name, "read": loaded.read, "unparsable": loaded.unparsable}
         return loaded.rows, source | {"duplicates": loaded.duplicates}
     if mapping:
-        raise InputError("--map is for --data.", hint="Name the file with --data, or leave --map out.")
+        raise UsageError("--map is for --data.", hint="Name the file with --data, or leave --map out.")
     from fraudstream.store import queries
 
     postgres = database()

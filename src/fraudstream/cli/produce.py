@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fraudstream.cli import options
 from fraudstream.cli.output import Json, MetricsPort, print_document, print_table
-from fraudstream.errors import ExitCode, InputError
+from fraudstream.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from fraudstream.producer import File, Rejects, Report, Simulation
@@ -151,15 +152,15 @@ def produce(
     from fraudstream.settings import load
 
     if dry_run and as_json:
-        raise InputError(
+        raise UsageError(
             "--dry-run prints messages and --json a report; both want standard output.", hint="Leave one out."
         )
     source: Simulation | File
     if from_file is not None:
-        _only_for(context, SIMULATED, "--from")
+        options.refuse(context, SIMULATED, "does not go with --from")
         source = producer.File(from_file, producer.shape(map_ or (), fill or ()))
     else:
-        _only_for(context, REPLAYED, "a simulated world")
+        options.refuse(context, REPLAYED, "is for --from")
         source = producer.Simulation(seed, users, fraud_rate, scenario, days, start, history_only)
     flags = {"transactions_topic": topic, "bootstrap_servers": bootstrap_servers, "partitions": partitions}
     if dry_run:
@@ -175,14 +176,6 @@ def produce(
         _print(report, rejects, as_json=as_json)
     if report.interrupted:
         raise typer.Exit(ExitCode.INTERRUPTED)
-
-
-def _only_for(context: typer.Context, panel: str, other: str) -> None:
-    """Raises InputError where an option of this panel was said: silence would look like obedience."""
-    for option in context.command.params:
-        said = option.name and context.get_parameter_source(option.name)
-        if getattr(option, "rich_help_panel", None) == panel and said and said.name == "COMMANDLINE":
-            raise InputError(f"{option.opts[0]} does not go with {other}.", hint="Leave one of them out.")
 
 
 def _explain(*, as_json: bool) -> None:

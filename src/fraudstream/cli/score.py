@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fraudstream.cli.output import Json, MetricsPort, print_document
-from fraudstream.errors import ExitCode, InputError
+from fraudstream.cli import options
+from fraudstream.cli.output import METRICS, Json, print_document
+from fraudstream.errors import ExitCode
 
 if TYPE_CHECKING:
     from fraudstream.spark.scorer import Summary
 
+_STREAM = "The stream"
 _KAFKA = "Kafka"
 
 
@@ -67,18 +69,38 @@ Verdicts = Annotated[
 
 
 def score(
+    context: typer.Context,
     mode: Annotated[
-        Mode, typer.Option(help="realtime answers in milliseconds; microbatch also scores models in Python.")
+        Mode,
+        typer.Option(
+            help="realtime answers in milliseconds; microbatch also scores models in Python.",
+            rich_help_panel=_STREAM,
+        ),
     ] = Mode.realtime,
-    rules: Annotated[Path | None, typer.Option(metavar="FILE", help="The operator's rules, YAML.")] = None,
+    rules: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The operator's rules, YAML.",
+            show_default="FRAUDSTREAM_SCORE__RULES",
+            rich_help_panel=_STREAM,
+        ),
+    ] = None,
     from_beginning: Annotated[
         bool,
         typer.Option(
-            "--from-beginning", help="A first start scores what is in the topic, not only what comes."
+            "--from-beginning",
+            help="A first start scores what is in the topic, not only what comes.",
+            rich_help_panel=_STREAM,
         ),
     ] = False,
     accept_loss: Annotated[
-        bool, typer.Option("--accept-loss", help="Go on where Kafka deleted messages before they were read.")
+        bool,
+        typer.Option(
+            "--accept-loss",
+            help="Go on where Kafka deleted messages before they were read.",
+            rich_help_panel=_STREAM,
+        ),
     ] = False,
     topic: Annotated[str | None, typer.Option(help="The topic to read.", rich_help_panel=_KAFKA)] = None,
     scored_topic: Annotated[
@@ -87,7 +109,10 @@ def score(
     bootstrap_servers: Annotated[
         str | None, typer.Option(help="Bootstrap servers, host:port with commas.", rich_help_panel=_KAFKA)
     ] = None,
-    metrics_port: MetricsPort = None,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help=METRICS, rich_help_panel=_STREAM),
+    ] = None,
     data: Data = None,
     mapping: FileMap = None,
     model: FileModel = None,
@@ -104,31 +129,15 @@ def score(
 
     With --data it judges a file or a pipe, with no Spark and no Kafka, and with --model DIR no PostgreSQL.
     """
-    streaming = {
-        "--mode": mode is not Mode.realtime,
-        "--rules": rules,
-        "--from-beginning": from_beginning,
-        "--accept-loss": accept_loss,
-        "--topic": topic,
-        "--scored-topic": scored_topic,
-        "--bootstrap-servers": bootstrap_servers,
-        "--metrics-port": metrics_port is not None,
-    }
-    filing = {
-        "--map": mapping,
-        "--model": model,
-        "--output": output,
-        "--profiles": profiles,
-        "--with-verdicts": with_verdicts,
-    }
     if data is not None:
-        _refuse(streaming, "is for the stream, not for --data")
+        options.refuse(context, _STREAM, "is for the stream, not for --data")
+        options.refuse(context, _KAFKA, "is for the stream, not for --data")
         from fraudstream.cli import score_file
 
         request = score_file.Request(data, mapping, model, output, profiles, with_verdicts)
         score_file.run(request, as_json=as_json)
         return
-    _refuse(filing, "is for --data")
+    options.refuse(context, _FILE, "is for --data")
     from fraudstream.spark.relay import Mode as StreamMode
     from fraudstream.spark.scorer import run_scorer
 
@@ -147,13 +156,6 @@ def score(
     report(summary, as_json=as_json)
     if summary.interrupted:
         raise typer.Exit(ExitCode.INTERRUPTED)
-
-
-def _refuse(options: dict[str, Any], why: str) -> None:
-    """Raise InputError for an option that would be ignored in silence."""
-    given = [name for name, value in options.items() if value]
-    if given:
-        raise InputError(f"{given[0]} {why}.", hint="`fraudstream score --help` shows which go together.")
 
 
 def report(summary: "Summary", *, as_json: bool) -> None:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fraudstream.cli import inputs
-from fraudstream.cli.inputs import Map
+from fraudstream.cli.options import Map
 from fraudstream.cli.output import Json, print_document, print_table
-from fraudstream.errors import InputError
+from fraudstream.errors import InputError, UsageError
 from fraudstream.logs import get_logger
 
 if TYPE_CHECKING:
@@ -153,10 +153,10 @@ def evaluate(
 
 
 def _only_for_scores(options: dict[str, float | None]) -> None:
-    """Raise InputError where one of these was given, though a model is judged: silence would look like obedience."""
+    """Raise UsageError where one of these was given, though a model is judged: silence would look like obedience."""
     for name, value in options.items():
         if value is not None:
-            raise InputError(
+            raise UsageError(
                 f"{name} is for a file of scores: a model is judged with the label delay and the alert rate that it was"
                 " trained with.",
                 hint=f"Leave it out, or train a model with it: `fraudstream train {name} {value:g}`.",

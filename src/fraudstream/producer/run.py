@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from fraudstream.errors import InputError
+from fraudstream.errors import InputError, UsageError
 from fraudstream.files import Rejects
 from fraudstream.kafka import ensure_topic
 from fraudstream.logs import get_logger
@@ -136,7 +136,7 @@ def _simulated(source: Simulation, rate: float | None, pace: Pace | None, *, dry
         rate = None
     days = source.days
     if source.history_only and days is None:
-        raise InputError("--history-only needs --days N.", hint="For example --days 60.")
+        raise UsageError("--history-only needs --days N.", hint="For example --days 60.")
     if rate is None and days is None:
         days = float("inf")
     if source.start is not None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from fraudstream.errors import InputError
+from fraudstream.errors import UsageError
 
 DEFAULT_FRAUD_RATE = 0.005
 """Share of all transactions. Public card data lies between 0.2 % and 1 %."""
@@ -123,12 +123,12 @@ LONGEST_EPISODE_SECONDS = 3 * 3_600.0
 def mix(only: str | None = None) -> dict[str, float]:
     """Each scenario's share of the fraud: all of them, or one alone.
 
-    Raises InputError for a name that no scenario has.
+    Raises UsageError for a name that no scenario has.
     """
     if only is None:
         return {scenario.name: scenario.share for scenario in SCENARIOS}
     if only not in NAMES:
-        raise InputError(
+        raise UsageError(
             f"There is no scenario {only!r}.",
             hint=f"`fraudstream produce --scenario list` explains them: {', '.join(NAMES)}.",
         )
