@@ -28,7 +28,7 @@ class NoBenchmarks(FraudstreamError):
 
 
 def bench(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Which; else all.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Which; else all.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A tenth of the work: does everything run?")] = False,
     as_json: Json = False,
 ) -> None:

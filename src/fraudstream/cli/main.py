@@ -39,26 +39,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for room in (
-    demo,
-    services,
-    produce,
-    consume,
-    score,
-    alerts,
-    label,
-    health,
-    dashboard,
-    rejected,
-    train,
-    models,
-    rules,
-    roles,
-    forget,
-    config,
-    bench,
-):
-    room.register(app)
+PANELS = {
+    "See it": (demo, dashboard, alerts, label),
+    "Move it": (produce, consume, rejected),
+    "Judge it": (train, models, score, rules, health),
+    "Run it": (services, roles, forget, config, bench),
+}
+"""The commands of `--help`, by what they are for."""
+
+for panel, rooms in PANELS.items():
+    commands, groups = len(app.registered_commands), len(app.registered_groups)
+    for room in rooms:
+        room.register(app)
+    for command in app.registered_commands[commands:]:
+        command.rich_help_panel = panel
+    for group in app.registered_groups[groups:]:
+        group.rich_help_panel = panel
 
 
 def _version(wanted: bool) -> None:

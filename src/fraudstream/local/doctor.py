@@ -140,8 +140,6 @@ def _schema(postgres: PostgresSettings) -> Check:
     if found is None:
         return Check("schema", ok=True, detail="no tables yet; the first command that needs them makes them")
     if found != wanted:
-        hint = (
-            "Older tables are upgraded when `fraudstream consume` starts; for newer ones upgrade fraudstream."
-        )
+        hint = "Older tables are upgraded by the next command that uses them; for newer ones upgrade fraudstream."
         return Check("schema", ok=False, detail=f"revision {found}, this version wants {wanted}", hint=hint)
     return Check("schema", ok=True, detail=f"revision {found}")

@@ -54,7 +54,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     Scenario(
         "unusual_device",
-        "One purchase with a device that the customer has never used, at one to three times the usual amount.",
+        "One purchase with a device drawn from all that there are, at one to three times the usual amount.",
         "single",
         0.10,
         (1.0, 3.0),

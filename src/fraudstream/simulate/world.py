@@ -53,7 +53,7 @@ KINDS: tuple[tuple[str, float, float, float], ...] = (
 OFTEN_AWAY = 0.08
 """Share of the customers who travel every few weeks; the others go on holiday once or twice a year."""
 BIG_PURCHASE = 0.006
-"""Share of honest purchases that are 5 to 30 times the usual amount."""
+"""Share of honest purchases that are 7.5 to 67.5 times what the customer usually spends."""
 BORROWED = 0.004
 """Share of honest purchases with somebody else's device."""
 DAY_TRIP = 0.05
