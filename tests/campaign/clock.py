@@ -33,6 +33,10 @@ class Clock:
         """All that this process starts from now on, services included, goes by this clock. This process does not."""
         os.environ["LD_PRELOAD"] = str(self.library)
 
+    def take_off(self) -> None:
+        """What starts from now on goes by the true time, and does not hold the library open."""
+        del os.environ["LD_PRELOAD"]
+
     def put(self, ahead: int) -> None:
         """So many seconds ahead of the true time, or behind it where negative; at once and for all."""
         file = self.library.with_name(f"{self.library.name}.ahead")

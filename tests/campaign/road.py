@@ -153,6 +153,7 @@ class Road:
                 process.kill()
             self.running.pop(name).wait()
         self.proxy.close()
+        self.clock.take_off()
         time.sleep(0.2)
         services.reset(self.base)
         if self.has_disk and not keep:
