@@ -13,7 +13,7 @@ from feature_world import entity_key, replay, world
 from fraudstream.features.catalogue import ENTITIES
 from fraudstream.features.definitions import FEATURES, profile_columns
 from fraudstream.features.feature import LAST_AT
-from fraudstream.features.serving import column_name, key_column, with_features
+from fraudstream.features.serving import Serving, column_name, key_column
 from fraudstream.features.training import view
 from fraudstream.schema import FIELDS, KINDS
 
@@ -56,7 +56,7 @@ def test_spark_and_the_training_view_agree_on_every_feature(spark: SparkSession)
     amounts = table["amount"].to_numpy().copy()
     amounts[400] = 1.7e308
     table = table.set_column(3, "amount", pa.array(amounts))
-    served = with_features(joined(spark, table), NAMES).orderBy("i").select(*NAMES).toPandas().to_numpy()
+    served = Serving(NAMES).add(joined(spark, table)).orderBy("i").select(*NAMES).toPandas().to_numpy()
     trained = view(table, names=NAMES).values
     for i, name in enumerate(NAMES):
         np.testing.assert_allclose(served[:, i], trained[:, i], rtol=1e-9, atol=1e-9, err_msg=name)
@@ -70,7 +70,7 @@ def test_a_row_of_nulls_has_the_values_of_an_empty_profile(spark: SparkSession) 
             for name in ("device", "location", "transaction_location", "merchant_id")
         }
     )
-    served = with_features(frame, NAMES).select(*NAMES).first()
+    served = Serving(NAMES).add(frame).select(*NAMES).first()
     nothing = world(1)
     for name in ("device", "location", "transaction_location", "merchant_id"):
         nothing = nothing.set_column(nothing.column_names.index(name), name, pa.nulls(1, pa.string()))
@@ -84,7 +84,7 @@ def test_a_late_transaction_meets_the_profile_as_it_is(spark: SparkSession) -> N
         "select timestamp'2024-01-01 00:00:00Z' as timestamp, 1d as amount, 'u' as user_id,"
         " timestamp'2024-01-02 00:00:00Z' as user__last_at, 3d as user__count_1h"
     )
-    row = with_features(frame, ("user_count_1h", "user_idle")).first()
+    row = Serving(("user_count_1h", "user_idle")).add(frame).first()
     assert row is not None
     assert (row["user_count_1h"], row["user_idle"]) == (3.0, 0.0)
 
@@ -101,7 +101,7 @@ def test_keys_in_spark_are_those_of_the_fold(spark: SparkSession) -> None:
 
 def test_features_are_plain_expressions_that_real_time_mode_allows(spark: SparkSession) -> None:
     """Two projections over the join and nothing else: no Python, no exchange, no aggregate."""
-    plan = with_features(joined(spark, world(3)), NAMES)._jdf.queryExecution().optimizedPlan().toString()
+    plan = Serving(NAMES).add(joined(spark, world(3)))._jdf.queryExecution().optimizedPlan().toString()
     assert not {"Python", "Aggregate", "Window", "Exchange"} & set(plan.replace("(", " ").split())
 
 
@@ -109,7 +109,7 @@ def test_columns_of_the_transaction_stay_beside_its_features(spark: SparkSession
     """`amount` is field and feature at once: it stands there once."""
     types = {"text": "string", "truth": "string", "float": "double", "instant": "timestamp"}
     frame = spark.createDataFrame([], ", ".join(f"{name} {types[KINDS[name]]}" for name in FIELDS))
-    result = with_features(frame, ("amount", "location_change", "hour"))
+    result = Serving(("amount", "location_change", "hour")).add(frame)
     assert result.columns == [*frame.columns, "location_change", "hour"]
 
 

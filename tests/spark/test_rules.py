@@ -10,7 +10,7 @@ from pyspark.sql import functions as F  # noqa: N812 - Spark's own custom
 
 from fraudstream.rules import Rule, RuleMistakes, load_rules
 from fraudstream.spark.conditions import ANSI, FUNCTIONS, faults, forgiving, no_rows
-from fraudstream.spark.rules import check, with_rules
+from fraudstream.spark.rules import RuleSet, check
 
 
 def rule(condition: str, name: str = "a") -> Rule:
@@ -36,14 +36,14 @@ def test_a_transaction_names_the_rules_that_hold_in_the_order_of_the_file(spark:
         rule("device is null", "no-device"),
         rule("not (device = 'ios')", "never-null"),
     ]
-    held = with_rules(frame, rules)
+    held = RuleSet(spark, rules).add(frame)
     assert held.columns == [*frame.columns, "rules"]
     assert hits(held) == [["velocity", "large"], ["no-device"], ["no-device"]]
 
 
 def test_without_rules_the_column_is_empty_and_of_the_same_type(spark: SparkSession) -> None:
     frame = rows(spark, {"amount": 1.0})
-    none, one = with_rules(frame, []), with_rules(frame, [rule("amount > 0")])
+    none, one = RuleSet(spark, []).add(frame), RuleSet(spark, [rule("amount > 0")]).add(frame)
     assert hits(none) == [[]]
     assert none.schema["rules"].dataType.simpleString() == one.schema["rules"].dataType.simpleString()
 
@@ -68,13 +68,13 @@ def test_a_condition_that_fails_does_not_hold_and_does_not_end_the_stream(
     assert spark.conf.get(ANSI) == "true"
     frame = rows(spark, {"amount": 5.0, "device": "abc"})
     rules = [rule(condition, f"r{i}") for i, condition in enumerate(RAISING)] + [rule("amount > 1", "good")]
-    assert hits(with_rules(frame, rules)) == [["good"]]
+    assert hits(RuleSet(spark, rules).add(frame)) == [["good"]]
     assert spark.conf.get(ANSI) == "true"
     with pytest.raises(Exception, match="DIVIDE_BY_ZERO"):
         frame.filter(F.expr(RAISING[0])).collect()
 
     frame.write.parquet(str(tmp_path / "in"))
-    stream = with_rules(spark.readStream.schema(frame.schema).parquet(str(tmp_path / "in")), rules)
+    stream = RuleSet(spark, rules).add(spark.readStream.schema(frame.schema).parquet(str(tmp_path / "in")))
     query = (
         stream.writeStream.format("memory").queryName("rules_held").trigger(availableNow=True)
         .option("checkpointLocation", str(tmp_path / "checkpoint")).start()
@@ -108,7 +108,9 @@ def test_two_threads_that_resolve_rules_at_once_leave_spark_as_strict_as_it_was(
 
 def test_rules_are_plain_expressions_that_real_time_mode_allows(spark: SparkSession) -> None:
     """One projection and nothing else: no Python, no exchange, no aggregate, no subquery."""
-    plan = with_rules(rows(spark, {"amount": 5.0}), [rule("amount > 1"), rule("device like 'a%'", "b")])
+    plan = RuleSet(spark, [rule("amount > 1"), rule("device like 'a%'", "b")]).add(
+        rows(spark, {"amount": 5.0})
+    )
     text = plan._jdf.queryExecution().executedPlan().toString()
     assert not {"Python", "Aggregate", "Window", "Exchange", "Subquery"} & set(text.replace("(", " ").split())
 
@@ -230,4 +232,4 @@ def test_mistakes_in_conditions_have_the_line_and_column_of_the_file(
 
 def test_nothing_unchecked_reaches_the_stream(spark: SparkSession) -> None:
     with pytest.raises(RuleMistakes, match="rule a: the function reflect is not taken"):
-        with_rules(rows(spark, {"amount": 5.0}), [rule("reflect('java.lang.System', 'exit', 1) = device")])
+        RuleSet(spark, [rule("reflect('java.lang.System', 'exit', 1) = device")])

@@ -18,7 +18,7 @@ from fraudstream.rules import Rule, load_rules
 from fraudstream.spark import backtest as module
 from fraudstream.spark.backtest import backtest
 from fraudstream.spark.conditions import no_rows
-from fraudstream.spark.rules import RuleSet, check, with_rules
+from fraudstream.spark.rules import RuleSet, check
 
 RULES = (
     Rule("pace", "user_count_1d > 3 and device <> 'ios'", "x", "high"),
@@ -110,7 +110,10 @@ def test_the_example_speaks_of_no_habit_of_a_customer_without_payments(spark: Sp
         for count in (0.0, 11.0)
     ]
     rows = spark.createDataFrame([tuple(one.get(c) for c in empty.columns) for one in seen], empty.schema)
-    assert [row["rules"] for row in with_rules(rows, example()).collect()] == [[], ["far-above-habit"]]
+    assert [row["rules"] for row in RuleSet(spark, example()).add(rows).collect()] == [
+        [],
+        ["far-above-habit"],
+    ]
 
 
 def test_the_example_may_run(spark: SparkSession) -> None:

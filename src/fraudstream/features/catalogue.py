@@ -134,13 +134,12 @@ MERGE_ORDER: Final = tuple(
 has to itself, last those that everybody shares, so that they are held for the shortest time."""
 
 
-def merge_sql(table: str = "shop.profiles", source: str = "pg_temp.new_profiles") -> str:
-    """PostgreSQL's statement that merges the rows of `source` into `table`; both have COLUMNS.
+def merge_sql() -> str:
+    """PostgreSQL's statement that merges the rows of `pg_temp.new_profiles` into `shop.profiles`; both have COLUMNS.
 
-    Both names go into the text as they are: they are identifiers of the caller, never outside input.
     Rows are taken in the order of MERGE_ORDER and their key, so that two transactions that merge the
     same entities lock them in one order and cannot wait for each other in a circle. Each (entity, key)
-    may stand only once in `source`, which is how `profiles.fold` makes it. Label counters of `source`
+    may stand only once among the new ones, which is how `profiles.fold` makes it. Label counters of the new ones
     may be negative: a correction takes away what was wrong (`profiles.correct_labels`).
 
     The factors are worked out once for each half-life (`offset 0` keeps the planner from
@@ -162,9 +161,9 @@ def merge_sql(table: str = "shop.profiles", source: str = "pg_temp.new_profiles"
     order = ", ".join(f"'{name}'" for name in MERGE_ORDER)
     changed = ", ".join(name for name in COLUMNS if name not in KEY_COLUMNS)
     merged = ",\n    ".join(_merged(counter) for counter in COUNTERS.values())
-    # Every part is a constant of this module, or an identifier of the caller.
-    return f"""insert into {table} as p ({names})
-select {names} from {source} order by array_position(array[{order}], entity), key collate "C"
+    # Every part is a constant of this module.
+    return f"""insert into shop.profiles as p ({names})
+select {names} from pg_temp.new_profiles order by array_position(array[{order}], entity), key collate "C"
 on conflict (entity, key) do update set ({changed}) = (
   select
     greatest(p.last_at, excluded.last_at),

@@ -58,11 +58,6 @@ class Serving:
         return valued.select(*dict.fromkeys([*rows.columns, *self._names]))
 
 
-def with_features(rows: DataFrame, names: Sequence[str]) -> DataFrame:
-    """`rows` with the features of these names; see `Serving.add`."""
-    return Serving(names).add(rows)
-
-
 _AMOUNT, _MICROS = "__amount", "__micros"
 
 

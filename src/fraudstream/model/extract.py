@@ -38,9 +38,7 @@ def double_threshold(threshold: "Floats") -> "Floats":
     return np.where(even, middle, np.nextafter(middle, -np.inf))
 
 
-def undo(
-    monotone: "Callable[[Floats], Floats]", limit: "Floats", *, highest: float = np.finfo(np.float64).max
-) -> "Floats":
+def undo(monotone: "Callable[[Floats], Floats]", limit: "Floats") -> "Floats":
     """The largest doubles x with monotone(x) <= limit, elementwise, for a function that never falls.
 
     A tree over g(x) becomes the same tree over x: g(x) <= t exactly where x <= undo(g, t). Bisection over
@@ -48,6 +46,7 @@ def undo(
     -inf where no finite x qualifies.
     """
     limit = np.asarray(limit, dtype=np.float64)
+    highest = np.finfo(np.float64).max
     low = np.full(limit.shape, _ordinal(np.float64(-highest)), dtype=np.int64)
     high = np.full(limit.shape, _ordinal(np.float64(highest)), dtype=np.int64)
     none = monotone(_from_ordinal(low)) > limit

@@ -29,12 +29,7 @@ class Plan:
     """Transactions a second after the history; FASTEST; None to end there."""
 
 
-def simulated(
-    world: World,
-    plan: Plan,
-    forgiven: Callable[[], float] = lambda: 0.0,
-    clock: Callable[[], float] = time.monotonic,
-) -> Iterator[Batch]:
+def simulated(world: World, plan: Plan, forgiven: Callable[[], float] = lambda: 0.0) -> Iterator[Batch]:
     """The messages of a run, for ever unless `plan.rate` is None.
 
     `forgiven` says by how many seconds the pace has fallen behind its plan for good, so that the
@@ -42,7 +37,7 @@ def simulated(
     """
     stream = Stream(world, plan.start, plan.fraud_rate, plan.scenario)
     encoder = Encoder(world, plan.start)
-    begun, number = clock(), 0
+    begun, number = time.monotonic(), 0
 
     def batches(events: Events, *, paced: bool) -> Iterator[Batch]:
         nonlocal number
@@ -58,11 +53,11 @@ def simulated(
         return
     # With the default start this instant is now: history ended when the program began, and writing it took a while.
     live = plan.start + round((plan.days or 0) * DAY)
-    offset = round((clock() - begun) * SECOND) if plan.days else 0
+    offset = round((time.monotonic() - begun) * SECOND) if plan.days else 0
     if plan.rate == FASTEST:
         last = live + offset
         while True:
-            now = max(live + round((clock() - begun) * SECOND), last)
+            now = max(live + round((time.monotonic() - begun) * SECOND), last)
             slots = np.linspace(last, now, BLOCK).astype(np.int64)
             yield from batches(stream.steady(slots, ASSUMED_FASTEST), paced=True)
             last = now

@@ -36,19 +36,14 @@ class RuleSet:
         self.rules = tuple(rules)
 
     def add(self, rows: DataFrame) -> DataFrame:
-        """`rows` with the column `rules`; see `with_rules`. No other thread may start a query meanwhile."""
+        """`rows` with the column `rules`: the names of the rules that hold, in their order; never null.
+
+        `rows` has the fields of a transaction and the features of `rules.features_read`. A condition that is null, or
+        that cannot be worked out (a division by zero, a text that is no number), does not hold: it never ends a
+        stream. No other thread may start a query meanwhile.
+        """
         if not self.rules:
             return rows.withColumn(COLUMN, F.array().cast("array<string>"))
         with forgiving(self.spark):
             hits = [F.when(F.expr(rule.condition), F.lit(rule.name)) for rule in self.rules]
             return rows.withColumn(COLUMN, F.array_compact(F.array(*hits)))
-
-
-def with_rules(rows: DataFrame, rules: Sequence[Rule]) -> DataFrame:
-    """`rows` with the column `rules`: the names of the rules that hold, in their order; never null.
-
-    `rows` has the fields of a transaction and the features of `rules.features_read`. A condition that is
-    null, or that cannot be worked out (a division by zero, a text that is no number), does not hold: it
-    never ends a stream. Raises RuleMistakes as `check` does.
-    """
-    return RuleSet(rows.sparkSession, rules).add(rows)
