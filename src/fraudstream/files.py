@@ -24,7 +24,8 @@ LOOKED_AT = 1_000
 LONGEST_LINE = 1_048_576
 """Bytes of a line: more is no row, and a file without line ends must not fill the memory."""
 DAMAGED = "The file is damaged, or of another kind than its name says: make or fetch it again."
-_TRUTHS = {"1": 1, "true": 1, "t": 1, "yes": 1, "y": 1, "0": 0, "false": 0, "f": 0, "no": 0, "n": 0}
+TRUTHS = {"1": 1, "true": 1, "t": 1, "yes": 1, "y": 1, "0": 0, "false": 0, "f": 0, "no": 0, "n": 0}
+"""How files write what is true, whatever the case."""
 
 Row = tuple[int, Mapping[str, Any] | str]
 """Number of a row from 1, and its fields, or why it cannot be read."""
@@ -114,7 +115,7 @@ def as_text(value: Any) -> Any:
 def as_truth(value: Any) -> Any:
     """0 or 1 where `value` means one of them in the usual spellings; anything else stays as it is."""
     if isinstance(value, str):
-        return _TRUTHS.get(value.strip().lower(), value)
+        return TRUTHS.get(value.strip().lower(), value)
     # 0 and 1 as the topic has them; another number stays as it is and is refused.
     return int(value) if isinstance(value, (bool, int, float, Decimal)) and value in (0, 1) else value
 

@@ -63,8 +63,15 @@ def test_rows_that_cannot_be_read_are_counted_and_listed_with_their_reason(tmp_p
     assert reasons[21] == "timestamp: not an ISO 8601 date and time"
     assert {reasons[22], reasons[23], reasons[24]} == {"amount: not a number above 0"}
     assert reasons[25].startswith("user_id: empty")
-    assert reasons[26] == "is_fraud: not 0 or 1"
+    assert reasons[26] == "is_fraud: not 0 or 1, true or false, yes or no"
     assert reasons[27] == "4 fields instead of 5"
+
+
+def test_truths_are_spelled_as_in_every_other_file(tmp_path: Path) -> None:
+    said = ("1", "yes", "T", "true", "1.0", "0", "no", "F", "False", "0.0", "")
+    rows = "".join(f"t{n},u,2024-05-01T12:00:{n:02d}Z,10.5,{truth}\n" for n, truth in enumerate(said))
+    loaded = read_transactions(file(tmp_path, HEADER + rows))
+    assert loaded.rows["is_fraud"].to_pylist() == [True] * 5 + [False] * 5 + [None]
 
 
 def test_a_number_in_text_is_read_to_its_last_digit(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fraudstream import files
 from fraudstream.schema import (
     FIRST_INSTANT,
     ID_LENGTH,
@@ -25,7 +26,8 @@ ZONE = r"(Z|z|[+-]\d{2}(:?\d{2})?)$"
 PLAIN_INSTANT = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}(:?\d{2})?)?$"
 """What Arrow reads in bulk; other forms of ISO 8601 go one by one through `parse_instant`."""
 NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
-TRUTHS = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
+TRUTHS = {text: bool(truth) for text, truth in files.TRUTHS.items()} | {"0.0": False, "1.0": True}
+"""The usual spellings, and what a column of numbers with gaps becomes."""
 
 
 def converted(ours: str, values: pa.ChunkedArray) -> tuple[Any, "NDArray[np.bool_]", str]:
@@ -84,7 +86,8 @@ def _truths(values: pa.ChunkedArray) -> tuple[Any, "NDArray[np.bool_]", str]:
     text = pc.utf8_lower(pc.utf8_trim_whitespace(_strings(values))).to_pandas()
     known = text.map(TRUTHS)
     bad = (known.isna() & text.notna() & (text != "")).to_numpy(np.bool_)
-    return pa.array([None if v is None or v != v else bool(v) for v in known], pa.bool_()), bad, "not 0 or 1"  # noqa: PLR0124 - NaN
+    truths = pa.array([None if v is None or v != v else bool(v) for v in known], pa.bool_())  # noqa: PLR0124 - NaN
+    return truths, bad, "not 0 or 1, true or false, yes or no"
 
 
 def _texts(ours: str, values: pa.ChunkedArray) -> tuple[Any, "NDArray[np.bool_]", str]:

@@ -17,9 +17,8 @@ import pyarrow.parquet as pq
 
 from fraudstream.delimited import header_of, records
 from fraudstream.errors import InputError
+from fraudstream.files import LONGEST_LINE
 
-LONGEST_LINE: Final = 1 << 20
-"""Bytes of a line of NDJSON: more is no transaction, and a file without line ends must not fill the memory."""
 PORTION: Final = 8_192
 """Rows that are lists of Python before they are columns of Arrow, which take a tenth of the memory."""
 _PARQUET, _GZIP = b"PAR1", b"\x1f\x8b"

@@ -8,7 +8,8 @@ import msgspec
 
 from fraudstream import decision
 from fraudstream.decode import Decoder
-from fraudstream.model.files import LONGEST_LINE, BadRow
+from fraudstream.files import LONGEST_LINE
+from fraudstream.model.files import BadRow
 
 if TYPE_CHECKING:
     import pyarrow as pa

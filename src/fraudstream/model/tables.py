@@ -4,7 +4,7 @@ A training file needs less than a message: user_id, timestamp and amount; every 
 taken where it stands, and a feature that needs a missing one is left out.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 
 from fraudstream.errors import InputError
+from fraudstream.files import renames
 from fraudstream.model.columns import RISK, converted
 from fraudstream.model.files import BadRow, read_file
 from fraudstream.schema import (
@@ -67,21 +68,9 @@ class Loaded:
         return self.bad[:LISTED]
 
 
-def parse_map(pairs: Sequence[str]) -> dict[str, str]:
+def parse_map(pairs: Iterable[str]) -> dict[str, str]:
     """`their=ours` pairs as {ours: theirs}. Raises InputError where one is no pair or names no field of ours."""
-    mapping: dict[str, str] = {}
-    for pair in pairs:
-        theirs, separator, ours = pair.rpartition("=")
-        theirs, ours = theirs.strip(), ours.strip()
-        if not separator or not theirs or ours not in (*WANTED, RISK):
-            raise InputError(
-                f"--map {pair!r} is not their=ours.",
-                hint=f"Ours is one of {', '.join(WANTED)}; for example --map TX_AMOUNT=amount.",
-            )
-        if ours in mapping:
-            raise InputError(f"--map gives {ours} twice: {mapping[ours]} and {theirs}.", hint="Keep one.")
-        mapping[ours] = theirs
-    return mapping
+    return renames(pairs, (*WANTED, RISK))
 
 
 def read_transactions(
