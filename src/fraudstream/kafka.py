@@ -4,10 +4,10 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fraudstream.errors import BrokerUnreachable, SettingsError, TopicError
+from fraudstream.kafka_keys import opened, read_pem
 from fraudstream.logs import get_logger
 from fraudstream.settings import KafkaSettings, SaslMechanism, SecurityProtocol
 
@@ -48,7 +48,7 @@ def client_config(kafka: KafkaSettings) -> dict[str, str]:
     }
     for name, path in files.items():
         if path is not None:
-            _read(path)  # an unreadable file is an error of ours, and none of OpenSSL's
+            read_pem(path)  # an unreadable file is an error of ours, and none of OpenSSL's
             wanted[name] = str(path)
     return {name: value for name, value in wanted.items() if value is not None}
 
@@ -81,34 +81,15 @@ def java_config(kafka: KafkaSettings) -> dict[str, str]:
             kafka.sasl_mechanism, kafka.sasl_username or "", password.get_secret_value()
         )
     if kafka.ssl_ca_file:
-        config |= {"ssl.truststore.type": "PEM", "ssl.truststore.certificates": _read(kafka.ssl_ca_file)}
+        config |= {"ssl.truststore.type": "PEM", "ssl.truststore.certificates": read_pem(kafka.ssl_ca_file)}
     if kafka.ssl_certificate_file and kafka.ssl_key_file:
-        key = _read(kafka.ssl_key_file)
+        key = read_pem(kafka.ssl_key_file)
         config |= {
             "ssl.keystore.type": "PEM",
-            "ssl.keystore.certificate.chain": _read(kafka.ssl_certificate_file),
-            "ssl.keystore.key": _opened(key, key_password.get_secret_value()) if key_password else key,
+            "ssl.keystore.certificate.chain": read_pem(kafka.ssl_certificate_file),
+            "ssl.keystore.key": opened(key, key_password.get_secret_value()) if key_password else key,
         }
     return config
-
-
-def _opened(key: str, password: str) -> str:
-    """A client's key without its password: Java 17 cannot open what OpenSSL has written since 2016 (PBES2).
-
-    Raises SettingsError where the password is another one.
-    """
-    from cryptography.hazmat.primitives import serialization
-
-    try:
-        private = serialization.load_pem_private_key(key.encode(), password.encode())
-    except (ValueError, TypeError):
-        raise SettingsError(
-            "The client's key cannot be opened with its password.",
-            hint="Check FRAUDSTREAM_KAFKA__SSL_KEY_FILE and __SSL_KEY_PASSWORD (or __SSL_KEY_PASSWORD_FILE).",
-        ) from None
-    return private.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    ).decode("ascii")
 
 
 def _jaas(mechanism: SaslMechanism, username: str, password: str) -> str:
@@ -122,20 +103,6 @@ def _jaas(mechanism: SaslMechanism, username: str, password: str) -> str:
 def _quoted(text: str) -> str:
     """A JAAS string: a quote in a password must not end it."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def _read(path: Path) -> str:
-    """A PEM file. Raises SettingsError where it is none."""
-    try:
-        text = path.read_text(encoding="ascii")
-        if "-----BEGIN " not in text:
-            raise ValueError("it holds no PEM block")  # noqa: TRY301 - one sentence for all that may be wrong
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise SettingsError(
-            f"{path} cannot be read as PEM: {reason}.", hint="Check FRAUDSTREAM_KAFKA__SSL_…_FILE."
-        ) from None
-    return text
 
 
 def admin(kafka: KafkaSettings) -> "AdminClient":
@@ -184,9 +151,22 @@ def find_topic(kafka: KafkaSettings, name: str, client: "AdminClient | None" = N
     client = client or admin(kafka)
     futures = client.describe_topics(TopicCollection([name]), request_timeout=kafka.timeout_seconds)
     found = _answer(kafka, futures[name], missing=KafkaError.UNKNOWN_TOPIC_OR_PART)
-    if found is None:
-        return None
-    return Topic(name, str(found.topic_id), tuple(sorted(p.id for p in found.partitions)))
+    return None if found is None else _described(found)
+
+
+def _described(found: Any) -> Topic:
+    """What the broker says of a topic. Raises TopicError where it gives topics no id.
+
+    Offsets are kept by that id, and such a broker gives every topic the same: one would go on where another stood.
+    """
+    from confluent_kafka import Uuid
+
+    if str(found.topic_id) == str(Uuid(0, 0)):
+        raise TopicError(
+            f"This Kafka gives topic {found.name} no id, by which fraudstream keeps its offsets.",
+            hint="Kafka 2.8 or newer is needed, or a broker that does as it does (Metadata of version 10).",
+        )
+    return Topic(found.name, str(found.topic_id), tuple(sorted(p.id for p in found.partitions)))
 
 
 def ensure_topic(kafka: KafkaSettings, name: str, partitions: int | None = None) -> Topic:

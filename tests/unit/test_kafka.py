@@ -4,7 +4,8 @@ from concurrent.futures import Future
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, Uuid
+from confluent_kafka.admin._topic import TopicDescription
 
 from fraudstream import kafka
 from fraudstream.errors import TopicError
@@ -30,3 +31,11 @@ def test_a_broker_that_learns_of_a_new_leader_is_asked_again(code: int) -> None:
 
 def test_a_right_that_is_missing_is_told_at_once() -> None:
     assert not isinstance(refusal(KafkaError.TOPIC_AUTHORIZATION_FAILED), kafka._NotReady)
+
+
+def test_a_broker_that_gives_topics_no_id_is_refused_instead_of_mixing_up_their_offsets() -> None:
+    """Kafka before 2.8: every topic has the same id, and what is stored of one would be skipped in the next."""
+    assert kafka._described(TopicDescription("new", Uuid(1, 2), False, [])).topic_id == str(Uuid(1, 2))
+    with pytest.raises(TopicError, match="gives topic old no id") as caught:
+        kafka._described(TopicDescription("old", Uuid(0, 0), False, []))
+    assert "2.8" in caught.value.hint
