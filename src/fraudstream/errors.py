@@ -7,7 +7,8 @@ FraudstreamError
 │   ├── JavaMissing            no Java 17 to 21
 │   └── JarsMissing            the jars are neither cached nor downloadable
 ├── BrokerUnreachable          no Kafka broker answered
-│   └── BrokerRefused          one did, and did not let us in: a login, a certificate
+│   ├── BrokerRefused          one did, and did not let us in: a login, a certificate
+│   └── LeaderMissing          one did, and knows nobody who leads the partition
 ├── TopicError                 a topic is missing, or cannot be created
 ├── DatabaseError              PostgreSQL refused, or is away
 │   └── DatabaseUnreachable    nobody answers, or the connection broke: worth another try
@@ -106,6 +107,20 @@ class BrokerRefused(BrokerUnreachable):
 
     def __init__(self, message: str, *, hint: str) -> None:
         FraudstreamError.__init__(self, message, hint=hint)
+
+
+class LeaderMissing(BrokerUnreachable):
+    """A broker answered, and nobody leads the partition: its broker starts again, or the topic was made a moment ago."""
+
+    code = "leader_missing"
+
+    def __init__(self, partition: str, detail: str) -> None:
+        where = f"partition {partition}" if partition else "a partition"
+        FraudstreamError.__init__(
+            self,
+            f"Kafka has no leader for {where}: {detail}.",
+            hint="A broker that holds it is down or just starts: see that the brokers of its replicas run.",
+        )
 
 
 class TopicError(FraudstreamError):

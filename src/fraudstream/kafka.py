@@ -6,7 +6,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fraudstream.errors import BrokerUnreachable, SettingsError, TopicError
+from fraudstream.errors import BrokerUnreachable, LeaderMissing, SettingsError, TopicError
 from fraudstream.kafka_keys import opened, read_pem
 from fraudstream.logs import get_logger
 from fraudstream.settings import KafkaSettings, SaslMechanism, SecurityProtocol
@@ -208,7 +208,7 @@ class Bounds:
 
 
 def bounds(kafka: KafkaSettings, topic: Topic, client: "AdminClient | None" = None) -> Mapping[int, Bounds]:
-    """First and end offset of every partition. Raises BrokerUnreachable."""
+    """First and end offset of every partition. Raises BrokerUnreachable, LeaderMissing where one stays without."""
     from confluent_kafka import TopicPartition
     from confluent_kafka import admin as admin_module
 
@@ -218,13 +218,16 @@ def bounds(kafka: KafkaSettings, topic: Topic, client: "AdminClient | None" = No
     def ask(spec: Any) -> dict[int, int]:
         request = {TopicPartition(topic.name, partition): spec for partition in topic.partitions}
         futures = client.list_offsets(request, request_timeout=kafka.timeout_seconds)
-        return {where.partition: _answer(kafka, future).offset for where, future in futures.items()}
+        return {
+            where.partition: _answer(kafka, future, partition=f"{topic.name}/{where.partition}").offset
+            for where, future in futures.items()
+        }
 
     deadline = time.monotonic() + kafka.timeout_seconds
     while True:
         try:
             first, end = ask(offsets.earliest()), ask(offsets.latest())
-        except _NotReady:  # the topic was made a moment ago, perhaps by the producer beside us
+        except LeaderMissing:  # the topic was made a moment ago, perhaps by the producer beside us
             if time.monotonic() > deadline:
                 raise
             time.sleep(METADATA_SECONDS)
@@ -232,12 +235,10 @@ def bounds(kafka: KafkaSettings, topic: Topic, client: "AdminClient | None" = No
             return {partition: Bounds(first[partition], end[partition]) for partition in topic.partitions}
 
 
-class _NotReady(TopicError):
-    """A partition has no leader yet."""
-
-
-def _answer(kafka: KafkaSettings, future: "Future[Any]", missing: int | None = None) -> Any:
-    """What the broker answered; None for the error code `missing`."""
+def _answer(
+    kafka: KafkaSettings, future: "Future[Any]", missing: int | None = None, partition: str = ""
+) -> Any:
+    """What the broker answered, of `partition` where it was asked of one; None for the error code `missing`."""
     from confluent_kafka import KafkaError, KafkaException
 
     away = {
@@ -255,14 +256,17 @@ def _answer(kafka: KafkaSettings, future: "Future[Any]", missing: int | None = N
             return None
         if cause.code() in away:
             raise unreachable(kafka, kafka.timeout_seconds, cause.str()) from None
-        not_ready = {
+        leaderless = {
+            KafkaError._NOENT,  # noqa: SLF001 - of no partition is a leader known
             KafkaError.LEADER_NOT_AVAILABLE,
             KafkaError.NOT_LEADER_FOR_PARTITION,
             KafkaError.UNKNOWN_LEADER_EPOCH,
             KafkaError.FENCED_LEADER_EPOCH,
             KafkaError.UNKNOWN_TOPIC_OR_PART,
         }
-        raise (_NotReady if cause.code() in not_ready else TopicError)(
+        if cause.code() in leaderless:
+            raise LeaderMissing(partition, f"{cause.str()} ({cause.name()})") from None
+        raise TopicError(
             f"Kafka refused: {cause.str()} ({cause.name()}).",
             hint="Check the topic's name and what this user may do with it.",
         ) from None

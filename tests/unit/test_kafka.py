@@ -8,29 +8,36 @@ from confluent_kafka import KafkaError, KafkaException, Uuid
 from confluent_kafka.admin._topic import TopicDescription
 
 from fraudstream import kafka
-from fraudstream.errors import TopicError
+from fraudstream.errors import BrokerUnreachable, FraudstreamError, LeaderMissing, TopicError
 from fraudstream.settings import KafkaSettings
+from mock_broker import BROKER, NOBODY, mock_broker
 
 
-def refusal(code: int) -> TopicError:
+def refusal(code: int) -> FraudstreamError:
     """How an answer of the broker with this code is told."""
     answer: Future[Any] = Future()
     answer.set_exception(KafkaException(KafkaError(code)))
-    with pytest.raises(TopicError) as caught:
+    with pytest.raises(FraudstreamError) as caught:
         kafka._answer(KafkaSettings(), answer)
     return caught.value
 
 
 @pytest.mark.parametrize(
-    "code", [KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_LEADER_EPOCH, KafkaError.FENCED_LEADER_EPOCH]
+    "code",
+    [
+        KafkaError._NOENT,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.FENCED_LEADER_EPOCH,
+    ],
 )
 def test_a_broker_that_learns_of_a_new_leader_is_asked_again(code: int) -> None:
-    """A topic that was made a moment ago, on a busy machine: the broker answers that it knows an older leader."""
-    assert isinstance(refusal(code), kafka._NotReady)
+    """A broker that starts again, or a topic that was made a moment ago, on a busy machine: the broker answers that it knows an older leader."""
+    assert isinstance(refusal(code), LeaderMissing)
 
 
 def test_a_right_that_is_missing_is_told_at_once() -> None:
-    assert not isinstance(refusal(KafkaError.TOPIC_AUTHORIZATION_FAILED), kafka._NotReady)
+    assert type(refusal(KafkaError.TOPIC_AUTHORIZATION_FAILED)) is TopicError
 
 
 def test_a_broker_that_gives_topics_no_id_is_refused_instead_of_mixing_up_their_offsets() -> None:
@@ -39,3 +46,16 @@ def test_a_broker_that_gives_topics_no_id_is_refused_instead_of_mixing_up_their_
     with pytest.raises(TopicError, match="gives topic old no id") as caught:
         kafka._described(TopicDescription("old", Uuid(0, 0), False, []))
     assert "2.8" in caught.value.hint
+
+
+def test_a_partition_without_a_leader_is_waited_for_and_said_by_name() -> None:
+    """Its broker starts again: a running stream begins anew once there is a leader, as after a broker that was away."""
+    topic = kafka.Topic("payments", "id", (0, 1))
+    with mock_broker() as broker:
+        broker.create("payments", 2)
+        settings = KafkaSettings(bootstrap_servers=broker.servers, timeout_seconds=1)
+        broker.lead("payments", 1, NOBODY)
+        with pytest.raises(BrokerUnreachable, match="no leader for partition payments/1:"):
+            kafka.bounds(settings, topic)
+        broker.lead("payments", 1, BROKER)
+        assert kafka.bounds(settings, topic) == dict.fromkeys((0, 1), kafka.Bounds(0, 0))

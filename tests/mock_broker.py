@@ -1,0 +1,70 @@
+"""librdkafka's own mock broker, whose partitions lose their leader when a test says so."""
+
+import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import confluent_kafka
+import pytest
+
+NOBODY = -1
+BROKER = 1
+
+
+@dataclass(frozen=True)
+class MockBroker:
+    """One broker with topics of its own."""
+
+    library: ctypes.CDLL
+    cluster: ctypes.c_void_p
+    servers: str
+
+    def create(self, topic: str, partitions: int) -> None:
+        """Make a topic."""
+        assert not self.library.rd_kafka_mock_topic_create(self.cluster, topic.encode(), partitions, 1)
+
+    def lead(self, topic: str, partition: int, broker: int) -> None:
+        """Let this broker lead the partition, or NOBODY."""
+        name = topic.encode()
+        assert not self.library.rd_kafka_mock_partition_set_leader(self.cluster, name, partition, broker)
+
+
+def _library() -> ctypes.CDLL:
+    """The librdkafka that confluent-kafka brings: its Python part has no word for leaders."""
+    found = sorted((Path(confluent_kafka.__file__).parents[1] / "confluent_kafka.libs").glob("librdkafka*"))
+    if not found:
+        pytest.skip("confluent-kafka keeps its librdkafka elsewhere")
+    library = ctypes.CDLL(str(found[0]))
+    pointer, text = ctypes.c_void_p, ctypes.c_char_p
+    for name, result, arguments in (
+        ("conf_new", pointer, []),
+        ("conf_set", ctypes.c_int, [pointer, text, text, text, ctypes.c_size_t]),
+        ("new", pointer, [ctypes.c_int, pointer, text, ctypes.c_size_t]),
+        ("destroy", None, [pointer]),
+        ("mock_cluster_new", pointer, [pointer, ctypes.c_int]),
+        ("mock_cluster_destroy", None, [pointer]),
+        ("mock_cluster_bootstraps", text, [pointer]),
+        ("mock_topic_create", ctypes.c_int, [pointer, text, ctypes.c_int, ctypes.c_int]),
+        ("mock_partition_set_leader", ctypes.c_int, [pointer, text, ctypes.c_int32, ctypes.c_int32]),
+    ):
+        function = getattr(library, f"rd_kafka_{name}")
+        function.restype, function.argtypes = result, arguments
+    return library
+
+
+@contextmanager
+def mock_broker() -> Iterator[MockBroker]:
+    """A broker for as long as the block runs."""
+    library = _library()
+    conf = library.rd_kafka_conf_new()
+    library.rd_kafka_conf_set(conf, b"log_level", b"0", None, 0)
+    client = library.rd_kafka_new(0, conf, None, 0)
+    cluster = library.rd_kafka_mock_cluster_new(client, 1)
+    try:
+        servers = library.rd_kafka_mock_cluster_bootstraps(cluster).decode()
+        yield MockBroker(library, cluster, servers)
+    finally:
+        library.rd_kafka_mock_cluster_destroy(cluster)
+        library.rd_kafka_destroy(client)
