@@ -1,6 +1,6 @@
 """Connections to PostgreSQL, and its errors in our words."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -31,6 +31,17 @@ FINAL = (
 """What libpq says of a login that was refused for good; its other complaints are the network's."""
 
 
+SESSION = {
+    "timezone": "UTC",
+    "datestyle": "ISO",
+    "intervalstyle": "postgres",
+    "extra_float_digits": "1",
+    # A snapshot that is older than the lock waited for would miss what the one who held it wrote.
+    "default_transaction_isolation": "read committed",
+}
+"""What a session has whatever its database, role or server defaults to: the program reads values in these forms."""
+
+
 def connect(postgres: PostgresSettings, *, autocommit: bool = False) -> psycopg.Connection[tuple[Any, ...]]:
     """A connection in UTC. Raises SettingsError, DatabaseUnreachable, DatabaseError."""
     if postgres.host is None:
@@ -56,9 +67,18 @@ def connect(postgres: PostgresSettings, *, autocommit: bool = False) -> psycopg.
             application_name="fraudstream",
             # A database that was made without an encoding would answer with bytes where we expect text.
             client_encoding="utf8",
-            options="-c timezone=UTC",
+            options=_options(SESSION),
             autocommit=autocommit,
         )
+
+
+def _options(settings: Mapping[str, str]) -> str:
+    r"""Settings of a session, as a server takes them at its start.
+
+    >>> _options({"timezone": "UTC", "default_transaction_isolation": "read committed"})
+    '-c timezone=UTC -c default_transaction_isolation=read\\ committed'
+    """
+    return " ".join(f"-c {name}=" + value.replace(" ", r"\ ") for name, value in settings.items())
 
 
 @contextmanager

@@ -1,0 +1,37 @@
+"""What a session is like, whatever the server, the database or the role defaults to."""
+
+from datetime import UTC, datetime, timedelta
+from random import Random
+
+from psycopg import sql
+
+from fraudstream.settings import Settings
+from fraudstream.store.connection import SESSION, connect
+from fraudstream.store.migrate import migrate
+from profile_world import messages, store, stored_profiles, transaction
+
+STRANGE = {
+    "timezone": "Asia/Tokyo",
+    "datestyle": "German",
+    "intervalstyle": "sql_standard",
+    "extra_float_digits": "-15",
+    "default_transaction_isolation": "repeatable read",
+}
+"""What a database may have for other programs' sake."""
+
+
+def test_a_database_with_habits_of_its_own_is_read_and_written_as_any_other(settings: Settings) -> None:
+    """Dates in the German form could not be read, and tasks that meet in one row failed for ever."""
+    with connect(settings.postgres, autocommit=True) as connection:
+        for name, value in STRANGE.items():
+            database, setting = sql.Identifier(settings.postgres.database), sql.Identifier(name)
+            connection.execute(sql.SQL("alter database {} set {} = {}").format(database, setting, value))
+    migrate(settings.postgres)
+    values = [transaction(f"t{i}", Random(i)) for i in range(20)]
+    assert store(settings.postgres, [messages(values)]).stored["profiles"]
+    assert stored_profiles(settings.postgres).num_rows
+    with connect(settings.postgres) as connection:
+        found = {name: connection.execute(f"show {name}".encode()).fetchone() for name in SESSION}
+        read = connection.execute("select timestamptz '2025-03-01 00:00+09', interval '1 day 2 hours'")
+        assert read.fetchone() == (datetime(2025, 2, 28, 15, tzinfo=UTC), timedelta(days=1, hours=2))
+    assert {name: value[0].partition(",")[0] for name, value in found.items() if value} == SESSION
