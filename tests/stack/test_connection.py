@@ -1,4 +1,4 @@
-"""What a session is like, whatever the server, the database or the role defaults to."""
+"""What a connection is like, whatever the server, the database or the role defaults to."""
 
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -35,3 +35,18 @@ def test_a_database_with_habits_of_its_own_is_read_and_written_as_any_other(sett
         read = connection.execute("select timestamptz '2025-03-01 00:00+09', interval '1 day 2 hours'")
         assert read.fetchone() == (datetime(2025, 2, 28, 15, tzinfo=UTC), timedelta(days=1, hours=2))
     assert {name: value[0].partition(",")[0] for name, value in found.items() if value} == SESSION
+
+
+def test_locks_of_a_machine_that_vanished_are_free_within_a_minute(settings: Settings) -> None:
+    """The server asks for signs of life as soon as we do; as systems have it, the first time after two hours."""
+    with connect(settings.postgres) as connection:
+        found = {
+            name: connection.execute(f"show {name}".encode()).fetchone()
+            for name in (
+                "tcp_keepalives_idle",
+                "tcp_keepalives_interval",
+                "tcp_keepalives_count",
+                "tcp_user_timeout",
+            )
+        }
+    assert [value[0] for value in found.values() if value] == ["10", "5", "4", "60000"]

@@ -42,6 +42,21 @@ SESSION = {
 """What a session has whatever its database, role or server defaults to: the program reads values in these forms."""
 
 
+PEER: Mapping[str, Any] = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 60_000,
+}
+"""Both sides notice within a minute that the other one vanished without a word (a cut cable, a machine that lost power).
+
+Keepalives run only while nothing is under way, and take two hours as systems have them; what was sent and not received
+is sent again for a quarter of an hour, unless `tcp_user_timeout` (milliseconds) ends that. Until the server notices, the
+transaction of a lost executor keeps its locks. Not shorter: it also bounds how long the other side may leave a full
+buffer unread, and a COPY may wait that long for a row that another one holds. Sockets of one machine have none of it.
+"""
+
+
 def connect(postgres: PostgresSettings, *, autocommit: bool = False) -> psycopg.Connection[tuple[Any, ...]]:
     """A connection in UTC. Raises SettingsError, DatabaseUnreachable, DatabaseError."""
     if postgres.host is None:
@@ -60,14 +75,13 @@ def connect(postgres: PostgresSettings, *, autocommit: bool = False) -> psycopg.
             sslmode=postgres.sslmode.value,
             sslrootcert=str(postgres.sslrootcert) if postgres.sslrootcert else None,
             connect_timeout=postgres.connect_timeout_seconds,
-            # A server that vanished without a word (a cut cable) is noticed in half a minute, not in two hours.
-            keepalives_idle=10,
-            keepalives_interval=5,
-            keepalives_count=4,
+            **PEER,
             application_name="fraudstream",
             # A database that was made without an encoding would answer with bytes where we expect text.
             client_encoding="utf8",
-            options=_options(SESSION),
+            options=_options(
+                SESSION | {f"tcp_{name.removeprefix('tcp_')}": str(n) for name, n in PEER.items()}
+            ),
             autocommit=autocommit,
         )
 
