@@ -3,8 +3,10 @@
 from datetime import UTC, datetime, timedelta
 from random import Random
 
+import pytest
 from psycopg import sql
 
+from fraudstream.errors import DatabaseUnreachable
 from fraudstream.settings import Settings
 from fraudstream.store.connection import SESSION, connect
 from fraudstream.store.migrate import migrate
@@ -50,3 +52,17 @@ def test_locks_of_a_machine_that_vanished_are_free_within_a_minute(settings: Set
             )
         }
     assert [value[0] for value in found.values() if value] == ["10", "5", "4", "60000"]
+
+
+def test_a_standby_is_waited_for_as_a_name_points_at_it_for_seconds_after_a_failover(
+    settings: Settings,
+) -> None:
+    migrate(settings.postgres)
+    with connect(settings.postgres, autocommit=True) as connection:
+        database = sql.Identifier(settings.postgres.database)
+        connection.execute(
+            sql.SQL("alter database {} set default_transaction_read_only = on").format(database)
+        )
+    with pytest.raises(DatabaseUnreachable, match="takes no writes") as caught:
+        store(settings.postgres, [messages([transaction("t", Random(1))])])
+    assert "standby" in caught.value.hint

@@ -10,12 +10,16 @@ import sqlalchemy as sa
 from fraudstream.errors import DatabaseError, DatabaseUnreachable, SettingsError
 from fraudstream.settings import PostgresSettings
 
+READ_ONLY = "25006"
+"""SQLSTATE of a write that met a server or a session which takes none."""
+
 RETRYABLE = (
     "08",  # connection exceptions
     "57P",  # the server is shutting down, crashed, or not up yet
     "40",  # serialisation failure, deadlock: the other one won, and is done now
     "53300",  # too many connections
     "55P03",  # lock not available
+    READ_ONLY,  # a standby: after a failover the name points at it until it is promoted
 )
 """SQLSTATE prefixes after which the same transaction is worth another try."""
 
@@ -110,6 +114,11 @@ def translated(postgres: PostgresSettings) -> Iterator[None]:
 def _ours(postgres: PostgresSettings, error: psycopg.Error) -> DatabaseError:
     detail = (" ".join(str(error).split()) or type(error).__name__).rstrip(".") + "."
     where = postgres.address
+    if error.sqlstate == READ_ONLY:
+        return DatabaseUnreachable(
+            f"PostgreSQL at {where} takes no writes: {detail}",
+            hint="This server is a standby, or was made read-only: see FRAUDSTREAM_POSTGRES__HOST for the primary.",
+        )
     if is_retryable(error):
         return DatabaseUnreachable(
             f"PostgreSQL at {where} does not answer: {detail}",
