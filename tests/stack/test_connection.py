@@ -1,13 +1,16 @@
 """What a connection is like, whatever the server, the database or the role defaults to."""
 
+import secrets
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from random import Random
 
 import pytest
 from psycopg import sql
+from pydantic import SecretStr
 
-from fraudstream.errors import DatabaseUnreachable
-from fraudstream.settings import Settings
+from fraudstream.errors import DatabaseError, DatabaseUnreachable
+from fraudstream.settings import PostgresSettings, Settings
 from fraudstream.store.connection import SESSION, connect
 from fraudstream.store.migrate import migrate
 from profile_world import messages, store, stored_profiles, transaction
@@ -66,3 +69,52 @@ def test_a_standby_is_waited_for_as_a_name_points_at_it_for_seconds_after_a_fail
     with pytest.raises(DatabaseUnreachable, match="takes no writes") as caught:
         store(settings.postgres, [messages([transaction("t", Random(1))])])
     assert "standby" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("statement", "reason", "hint"),
+    [
+        ("alter role {login} nologin", "not permitted to log in", "in role"),
+        (
+            "revoke connect on database {database} from public",
+            "permission denied for database",
+            "grant connect",
+        ),
+    ],
+    ids=["nologin", "connect"],
+)
+def test_a_login_that_was_refused_for_good_is_no_server_that_is_away(
+    settings: Settings, login: PostgresSettings, statement: str, reason: str, hint: str
+) -> None:
+    """A stream would wait five minutes for it, and ask for a server to be started."""
+    connect(login).close()
+    with connect(settings.postgres, autocommit=True) as connection:
+        names = {"login": sql.Identifier(login.user), "database": sql.Identifier(login.database)}
+        connection.execute(sql.SQL(statement).format(**names))
+    with pytest.raises(DatabaseError, match=reason) as caught:
+        connect(login)
+    assert type(caught.value) is DatabaseError
+    assert hint in caught.value.hint
+
+
+def test_a_server_that_has_no_room_is_waited_for_and_not_asked_to_be_started(
+    settings: Settings, login: PostgresSettings
+) -> None:
+    with connect(settings.postgres, autocommit=True) as connection:
+        connection.execute(sql.SQL("alter role {} connection limit 0").format(sql.Identifier(login.user)))
+    with pytest.raises(DatabaseUnreachable, match=r"lets nobody in.*too many connections") as caught:
+        connect(login)
+    assert "It is there" in caught.value.hint
+
+
+@pytest.fixture
+def login(settings: Settings) -> Iterator[PostgresSettings]:
+    """A login of this test's own."""
+    name, password = f"login_{secrets.token_hex(4)}", secrets.token_hex(8)
+    with connect(settings.postgres, autocommit=True) as connection:
+        role = sql.Identifier(name)
+        connection.execute(sql.SQL("create role {} login password {}").format(role, sql.Literal(password)))
+        yield settings.postgres.model_copy(
+            update={"user": name, "password": SecretStr(password), "password_file": None}
+        )
+        connection.execute(sql.SQL("drop role {}").format(role))

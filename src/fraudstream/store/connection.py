@@ -1,5 +1,6 @@
 """Connections to PostgreSQL, and its errors in our words."""
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -31,8 +32,20 @@ FINAL = (
     "certificate",
     "does not support SSL",
     "no pg_hba.conf entry",
+    "pg_hba.conf rejects",
+    "is not permitted to log in",
+    "permission denied for database",
+    "unsupported startup parameter",
+    "unrecognized configuration parameter",
+    "weak sslmode",
 )
-"""What libpq says of a login that was refused for good; its other complaints are the network's."""
+"""What is said of a login that was refused for good, which has no SQLSTATE.
+
+Other words are of the network, or of a server or a pooler before it that takes nobody now: it starts, it is full, it
+speaks another language. A list of these would never be whole, and what is missing in it would end a running stream.
+"""
+_SERVER_SPEAKS = re.compile(r"failed: [^\s:]+:  ")
+"""Before what a server says of a login stands its severity, in its language, with two spaces; libpq's own words have one."""
 
 
 SESSION = {
@@ -119,6 +132,11 @@ def _ours(postgres: PostgresSettings, error: psycopg.Error) -> DatabaseError:
             f"PostgreSQL at {where} takes no writes: {detail}",
             hint="This server is a standby, or was made read-only: see FRAUDSTREAM_POSTGRES__HOST for the primary.",
         )
+    if is_retryable(error) and _SERVER_SPEAKS.search(str(error)):
+        return DatabaseUnreachable(
+            f"PostgreSQL at {where} lets nobody in: {detail}",
+            hint="It is there, and says why: it starts or stops, has no room for another connection, or refuses this login.",
+        )
     if is_retryable(error):
         return DatabaseUnreachable(
             f"PostgreSQL at {where} does not answer: {detail}",
@@ -140,10 +158,16 @@ def is_retryable(error: psycopg.Error) -> bool:
 _HINTS = {
     "authentication failed": "Check FRAUDSTREAM_POSTGRES__USER and __PASSWORD (or __PASSWORD_FILE).",
     "no password": "Check FRAUDSTREAM_POSTGRES__USER and __PASSWORD (or __PASSWORD_FILE).",
+    "not permitted to log in": "This role is a right and no login: `create role NAME login password '…' in role …`.",
+    "permission denied for database": "Let an owner give the right: `grant connect on database … to …`.",
+    "unsupported startup parameter": "A pooler does not pass on what our sessions set: connect to PostgreSQL itself.",
+    "unrecognized configuration parameter": "PostgreSQL 12 or newer is needed.",
+    "weak sslmode": "Set FRAUDSTREAM_POSTGRES__SSLMODE=verify-full, as the system's certificates are to be trusted.",
     "does not match host name": "Use the name that the certificate is for in FRAUDSTREAM_POSTGRES__HOST.",
     "certificate": "Check FRAUDSTREAM_POSTGRES__SSLMODE and __SSLROOTCERT.",
     "SSL": "Check FRAUDSTREAM_POSTGRES__SSLMODE and __SSLROOTCERT.",
     "no encryption": "Check FRAUDSTREAM_POSTGRES__SSLMODE: this server wants TLS.",
+    "pg_hba.conf": "Let this user, database and address in with a line of the server's pg_hba.conf.",
     "does not exist": "Create the database, or check FRAUDSTREAM_POSTGRES__DATABASE.",
 }
 """What to do for what libpq says of a login; the first that fits."""

@@ -1,0 +1,64 @@
+"""Which words about a login are final, where no server is at hand to say them."""
+
+import psycopg
+import pytest
+
+from fraudstream.errors import DatabaseError, DatabaseUnreachable
+from fraudstream.settings import PostgresSettings
+from fraudstream.store.connection import translated
+
+POSTGRES = PostgresSettings(host="db.example")
+SAID = 'connection failed: connection to server at "10.0.0.7", port 5432 failed: '
+
+
+def told(words: str) -> DatabaseError:
+    with pytest.raises(DatabaseError) as caught, translated(POSTGRES):
+        raise psycopg.OperationalError(SAID + words)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        ('FATAL:  pg_hba.conf rejects connection for host "10.0.0.9", user "u", database "d"', "pg_hba.conf"),
+        ("FATAL:  unsupported startup parameter: options", "pooler"),
+        ("FATAL:  unsupported startup parameter in options: extra_float_digits", "pooler"),
+        ('FATAL:  unrecognized configuration parameter "tcp_user_timeout"', "PostgreSQL 12"),
+    ],
+)
+def test_a_refusal_that_stays_is_not_waited_for(words: str, hint: str) -> None:
+    error = told(words)
+    assert type(error) is DatabaseError
+    assert hint in error.hint
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "FATAL:  the database system is starting up",
+        "FATAL:  the database system is not yet accepting connections",
+        "FATAL:  das Datenbanksystem startet",
+        "ВАЖНО:  система баз данных запускается",
+        "FATAL:  server login has been failing, try again later (server_login_retry)",
+        "FATAL:  remaining connection slots are reserved for roles with the SUPERUSER attribute",
+    ],
+)
+def test_a_server_that_takes_nobody_now_is_waited_for_whatever_language_it_speaks(words: str) -> None:
+    error = told(words)
+    assert isinstance(error, DatabaseUnreachable)
+    assert "lets nobody in" in error.message
+    assert "fraudstream up" not in error.hint
+
+
+def test_a_server_that_is_not_there_is_to_be_started() -> None:
+    error = told("Connection refused\n\tIs the server running on that host?")
+    assert isinstance(error, DatabaseUnreachable)
+    assert "fraudstream up" in error.hint
+
+
+def test_certificates_of_the_system_want_the_strict_mode() -> None:
+    """Which libpq says before it connects anywhere."""
+    with pytest.raises(DatabaseError, match="weak sslmode") as caught, translated(POSTGRES):
+        psycopg.connect("host=127.0.0.1 port=1 sslmode=prefer sslrootcert=system")
+    assert type(caught.value) is DatabaseError
+    assert "verify-full" in caught.value.hint
