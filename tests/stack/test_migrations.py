@@ -15,6 +15,7 @@ from psycopg import sql
 from pydantic import SecretStr
 
 from fraudstream.errors import DatabaseError
+from fraudstream.local.doctor import examine
 from fraudstream.settings import PostgresSettings, Settings
 from fraudstream.store.connection import connect, engine
 from fraudstream.store.migrate import _config, current_revision, head_revision, migrate
@@ -119,6 +120,29 @@ def test_a_database_that_was_made_without_a_language_takes_names_of_every_langua
                     "insert into shop.labels (transaction_id, is_fraud, note) values ('t', true, 'Żółć')"
                 )
                 assert other.execute("select note from shop.labels").fetchone() == ("Żółć",)
+        finally:
+            _administer(connection, "drop database {} with (force)", name)
+
+
+def test_a_database_that_lacks_characters_is_refused_before_the_first_table(settings: Settings) -> None:
+    """The first emoji would stop the stream for good; `doctor` says the same."""
+    name = f"latin_{secrets.token_hex(4)}"
+    with connect(settings.postgres, autocommit=True) as connection:
+        _administer(
+            connection,
+            "create database {} template template0 encoding 'LATIN1' locale_provider libc locale 'C'",
+            name,
+        )
+        try:
+            latin = settings.model_copy(
+                update={"postgres": settings.postgres.model_copy(update={"database": name})}
+            )
+            with pytest.raises(DatabaseError, match="encoding LATIN1") as caught:
+                migrate(latin.postgres)
+            assert "encoding 'UTF8'" in caught.value.hint
+            (check,) = (check for check in examine(latin) if check.name == "postgres")
+            assert not check.ok
+            assert (check.detail, check.hint) == (caught.value.message, caught.value.hint)
         finally:
             _administer(connection, "drop database {} with (force)", name)
 

@@ -125,9 +125,12 @@ def _postgres(postgres: PostgresSettings) -> Check:
             "postgres", ok=False, detail="the embedded server does not run", hint="Run `fraudstream up`."
         )
     from fraudstream.store.connection import connect
+    from fraudstream.store.migrate import UNICODE_DATABASE, encoding_complaint
 
     with connect(postgres) as connection:
-        version = connection.info.parameter_status("server_version")
+        version, encoding = map(connection.info.parameter_status, ("server_version", "server_encoding"))
+    if complaint := encoding_complaint(encoding or ""):
+        return Check("postgres", ok=False, detail=complaint, hint=f"Make another one: {UNICODE_DATABASE}")
     return Check("postgres", ok=True, detail=f"version {version} at {postgres.host}:{postgres.port}")
 
 

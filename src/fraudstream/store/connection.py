@@ -181,6 +181,8 @@ def _hint(error: psycopg.Error) -> str:
                 return hint
     if state == "42501":
         return "Grant the right to this user, or let an owner run the command once to bring the tables up to date."
+    if state == "22P05":
+        return "The database's encoding lacks a character: move the data to one with the encoding UTF8."
     if state.startswith("53"):
         return (
             "The server is out of disk or memory: make room, then start the command again; nothing was lost."

@@ -15,6 +15,9 @@ log = get_logger("store.migrate")
 
 LOCK = 0x66726175  # "frau": any number will do, as long as all versions of the program agree on it
 
+UNICODE_DATABASE = "`create database … encoding 'UTF8' template template0`."
+"""How a database is made that holds every character."""
+
 
 def _config(connection: sa.Connection | None = None) -> Any:
     from alembic.config import Config
@@ -49,10 +52,32 @@ def current_revision(postgres: PostgresSettings) -> str | None:
         return _revision(connection)
 
 
+def encoding_complaint(encoding: str) -> str | None:
+    """Why a database of this encoding will not do, or None where it holds every character.
+
+    >>> encoding_complaint("UTF8")
+    >>> encoding_complaint("LATIN1")
+    'The database has the encoding LATIN1, which lacks characters that messages may have: the first one would stop the stream.'
+    """
+    if encoding in ("UTF8", "SQL_ASCII"):  # the latter keeps bytes as they come, and ours are UTF-8
+        return None
+    return (
+        f"The database has the encoding {encoding}, which lacks characters that messages may have:"
+        " the first one would stop the stream."
+    )
+
+
+def _refuse_encoding(connection: sa.Connection) -> None:
+    """Raises DatabaseError where the tables would be made in a database that does not hold every character."""
+    if complaint := encoding_complaint(str(connection.scalar(sa.text("show server_encoding")))):
+        raise DatabaseError(complaint, hint=f"Make another one: {UNICODE_DATABASE}")
+
+
 def migrate(postgres: PostgresSettings) -> None:
     """Create or upgrade the tables. Does nothing, and needs no rights, where they are up to date.
 
-    Raises DatabaseError where the database is newer than this program, or where the user may not.
+    Raises DatabaseError where the database is newer than this program, where new tables would not hold every
+    character, or where the user may not.
     """
     from alembic import command
     from alembic.script import ScriptDirectory
@@ -72,6 +97,8 @@ def migrate(postgres: PostgresSettings) -> None:
                 f"The database has schema revision {found}, which this version of fraudstream does not know.",
                 hint="It was written by a newer version: upgrade fraudstream here, too.",
             )
+        if found is None:
+            _refuse_encoding(connection)
         connection.execute(sa.text(f"create schema if not exists {SCHEMA}"))
         command.upgrade(_config(connection), "head")
         connection.commit()
