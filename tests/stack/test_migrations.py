@@ -173,6 +173,23 @@ def test_a_user_without_the_right_to_make_tables_works_on_a_schema_that_is_up_to
             _administer(connection, "drop role {}", name)
 
 
+def test_a_user_who_owns_the_schema_and_may_make_no_other_brings_it_up_to_date(settings: Settings) -> None:
+    """As administrators give a service what it needs and no more."""
+    name, password = f"clerk_{secrets.token_hex(4)}", secrets.token_hex(8)
+    clerk = settings.postgres.model_copy(
+        update={"user": name, "password": SecretStr(password), "password_file": None}
+    )
+    with connect(settings.postgres, autocommit=True) as connection:
+        _administer(connection, "create role {} login password {}", name, password)
+        try:
+            _administer(connection, "create schema shop authorization {}", name)
+            migrate(clerk)
+            _label(clerk)
+        finally:
+            _administer(connection, "drop owned by {}", name)
+            _administer(connection, "drop role {}", name)
+
+
 def _administer(
     connection: psycopg.Connection[tuple[object, ...]], statement: str, role: str, *literals: str
 ) -> None:

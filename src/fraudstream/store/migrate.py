@@ -99,7 +99,9 @@ def migrate(postgres: PostgresSettings) -> None:
             )
         if found is None:
             _refuse_encoding(connection)
-        connection.execute(sa.text(f"create schema if not exists {SCHEMA}"))
+        # Asked first: `if not exists` wants the right to make schemas also where there is nothing to make.
+        if connection.scalar(sa.select(sa.func.to_regnamespace(SCHEMA).is_(None))):
+            connection.execute(sa.text(f"create schema {SCHEMA}"))
         command.upgrade(_config(connection), "head")
         connection.commit()
         log.info("database schema: %s -> %s", found or "empty", head)
