@@ -1,4 +1,4 @@
-"""librdkafka's own mock broker, whose partitions lose their leader when a test says so."""
+"""librdkafka's own mock broker, whose partitions lose their leader, and which refuses messages, when a test says so."""
 
 import ctypes
 from collections.abc import Iterator
@@ -11,6 +11,8 @@ import pytest
 
 NOBODY = -1
 BROKER = 1
+_PRODUCE = 0
+"""Kafka's number of the request that writes messages."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,11 @@ class MockBroker:
         name = topic.encode()
         assert not self.library.rd_kafka_mock_partition_set_leader(self.cluster, name, partition, broker)
 
+    def refuse_messages(self, code: int, requests: int) -> None:
+        """Answer so many requests to write messages with this error."""
+        errors = (ctypes.c_int * requests)(*[code] * requests)
+        self.library.rd_kafka_mock_push_request_errors_array(self.cluster, _PRODUCE, requests, errors)
+
 
 def _library() -> ctypes.CDLL:
     """The librdkafka that confluent-kafka brings: its Python part has no word for leaders."""
@@ -46,6 +53,7 @@ def _library() -> ctypes.CDLL:
         ("mock_cluster_new", pointer, [pointer, ctypes.c_int]),
         ("mock_cluster_destroy", None, [pointer]),
         ("mock_cluster_bootstraps", text, [pointer]),
+        ("mock_push_request_errors_array", None, [pointer, ctypes.c_int16, ctypes.c_size_t, pointer]),
         ("mock_topic_create", ctypes.c_int, [pointer, text, ctypes.c_int, ctypes.c_int]),
         ("mock_partition_set_leader", ctypes.c_int, [pointer, text, ctypes.c_int32, ctypes.c_int32]),
     ):

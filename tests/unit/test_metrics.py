@@ -175,6 +175,20 @@ def test_a_producer_whose_messages_nobody_acknowledges_is_stalled(clock: Clock) 
     assert health == Health(ok=False, sentence="produce: has not got on for 70 s; 20 messages wait.")
 
 
+def test_a_producer_whose_messages_are_all_refused_is_not_well_until_one_is_taken(clock: Clock) -> None:
+    """Nothing waits, and nothing arrives. Two looks in one moment, as `/metrics` after `/healthz`, say the same."""
+    sent = Sent(0, 0, 0)
+    monitor = Sending(PATIENCE, clock)
+    monitor.follow("topic", lambda: sent)
+    for number in range(1, 14):
+        sent = Sent(taken=10 * number, waiting=0, failed=10 * number)
+        clock.now += 5
+        monitor.health()
+    assert monitor.health() == Health(ok=False, sentence="produce: Kafka took none of the last 130 messages.")
+    sent = Sent(taken=131, waiting=0, failed=130)
+    assert monitor.health().ok
+
+
 def test_a_look_while_a_batch_is_being_queued_counts_no_message_twice(clock: Clock) -> None:
     """For a moment its messages wait and are not yet taken."""
     sent = Sent(taken=100, waiting=0, failed=0)

@@ -18,8 +18,6 @@ from fraudstream.decode import Decoder
 from fraudstream.errors import InputError
 from fraudstream.producer.delivery import Batch, deliver, limited
 from fraudstream.producer.pace import CATCH_UP, FORGIVEN, Pace
-from fraudstream.producer.sender import Sender, Undelivered
-from fraudstream.settings import KafkaSettings
 
 NOBODY = "127.0.0.1:1"
 """Nothing listens on port 1."""
@@ -141,35 +139,6 @@ def test_a_source_that_breaks_half_way_leaves_a_report_of_what_was_taken() -> No
     report = deliver(broken(), Memory(), threading.Event())
     assert (report.sent, report.failed, report.interrupted) == (5, 0, False)
     assert str(report.broken) == "It is torn."
-
-
-def test_messages_that_nobody_acknowledges_are_counted_as_failed() -> None:
-    """A real client without a broker: asked to stop, it gives up in time, and every message is accounted for."""
-    stop = threading.Event()
-    sender = Sender(
-        KafkaSettings(bootstrap_servers=NOBODY, timeout_seconds=0.5), "transactions-data", stop, linger_ms=0
-    )
-    sender.send([b"u"] * 500, [b"{}"] * 500)
-    stop.set()
-    begun = time.monotonic()
-    assert sender.close() == (0, 500)
-    assert time.monotonic() - begun < 5
-    error = Undelivered(0, 500, 1.0, sender.reasons)
-    assert error.document()["failed"] == 500
-    assert "500" in error.message
-
-
-def test_a_message_that_is_too_large_fails_alone() -> None:
-    """The client refuses it at once; its neighbours wait for the broker."""
-    stop = threading.Event()
-    sender = Sender(
-        KafkaSettings(bootstrap_servers=NOBODY, timeout_seconds=0.2), "transactions-data", stop, linger_ms=0
-    )
-    sender.send([b"u"] * 3, [b"a", b"b" * 3_000_000, b"c"])
-    assert sender.failed == 1
-    assert "too large" in next(iter(sender.reasons))
-    stop.set()
-    assert sender.close() == (0, 3)
 
 
 def fraudstream(*arguments: str, **options: object) -> "subprocess.CompletedProcess[bytes]":

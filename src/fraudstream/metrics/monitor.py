@@ -259,10 +259,14 @@ class Sending(Monitor):
         self._look: Callable[[], Sent] | None = None
         self._topic, self._at = "", 0.0
         self._counted = self._counted_failed = 0
+        self._refused = 0
+        """Messages that failed since the last one that was acknowledged."""
+        self._acknowledged_at = 0.0
 
     def follow(self, topic: str, look: Callable[[], Sent]) -> None:
         """Ask `look` from now on."""
-        self._topic, self._look, self._at = topic, look, self._clock()
+        self._topic, self._look = topic, look
+        self._at = self._acknowledged_at = self._clock()
         self.begun(self.STREAM)
 
     def health(self) -> Health:
@@ -281,4 +285,9 @@ class Sending(Monitor):
         self._failed.inc(sent.failed - self._counted_failed)
         done = Position(sent.taken - sent.waiting, sent.taken)
         self.stands(self.STREAM, self._topic, {0: done}, more / max(now - self._at, 1e-3))
+        self._refused = 0 if more else self._refused + sent.failed - self._counted_failed
+        if more:
+            self._acknowledged_at = now
+        elif self._refused and now - self._acknowledged_at > self._patience:
+            self.lost(self.STREAM, f"Kafka took none of the last {self._refused:,} messages.")
         self._counted, self._counted_failed, self._at = acknowledged, sent.failed, now

@@ -30,7 +30,9 @@ class Undelivered(DeliveryError):
         why = "; ".join(f"{reason} ({count:,})" for reason, count in reasons.most_common(3))
         super().__init__(
             f"Kafka did not acknowledge {failed:,} of {sent + failed:,} messages: {why}.",
-            hint="Check the broker's log and `fraudstream doctor`; some of them may be in the topic all the same.",
+            hint="Give this user the right to write to the topic."
+            if "authorization" in why
+            else "Check the broker's log and `fraudstream doctor`; some of them may be in the topic all the same.",
         )
         self._counts = {"sent": sent, "failed": failed, "seconds": round(seconds, 3)}
 
@@ -53,6 +55,7 @@ class Sender:
         self._topic, self._stop, self._patience = topic, stop, kafka.timeout_seconds
         self._taken = 0
         self.reasons: Counter[str] = Counter()
+        self._told: set[int] = set()
         self._away = False
         self._producer = Producer(
             {
@@ -138,11 +141,24 @@ class Sender:
         return again
 
     def _report(self, error: Any, _message: Any) -> None:
-        """Count a message that failed. One that timed out ends the run: nobody is listening any more."""
+        """Count a message that failed, and say why where that is news.
+
+        One that timed out ends the run: nobody is listening any more. One that may not be written ends it, too: none may.
+        """
         from confluent_kafka import KafkaError
 
+        if (
+            error.code() > 0 and error.code() not in self._told
+        ):  # below are librdkafka's own, which `_complain` tells
+            self._told.add(error.code())
+            log.warning("Kafka does not take a message: %s", error.str())
         self.reasons[error.str()] += 1
-        if error.code() in (KafkaError._MSG_TIMED_OUT, KafkaError._FATAL):  # noqa: SLF001
+        if error.code() in (
+            KafkaError._MSG_TIMED_OUT,  # noqa: SLF001
+            KafkaError._FATAL,  # noqa: SLF001
+            KafkaError.TOPIC_AUTHORIZATION_FAILED,
+            KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        ):
             self._stop.set()
 
     def _complain(self, error: Any) -> None:

@@ -1,0 +1,62 @@
+"""A real client with no broker, or with librdkafka's mock of one: every message is accounted for."""
+
+import itertools
+import threading
+import time
+
+import pytest
+from confluent_kafka import KafkaError
+
+from fraudstream.producer.delivery import Batch, deliver
+from fraudstream.producer.sender import Sender, Undelivered
+from fraudstream.settings import KafkaSettings
+from mock_broker import mock_broker
+
+NOBODY = "127.0.0.1:1"
+"""Nothing listens on port 1."""
+
+
+def test_messages_that_nobody_acknowledges_are_counted_as_failed() -> None:
+    """A real client without a broker: asked to stop, it gives up in time, and every message is accounted for."""
+    stop = threading.Event()
+    sender = Sender(
+        KafkaSettings(bootstrap_servers=NOBODY, timeout_seconds=0.5), "transactions-data", stop, linger_ms=0
+    )
+    sender.send([b"u"] * 500, [b"{}"] * 500)
+    stop.set()
+    begun = time.monotonic()
+    assert sender.close() == (0, 500)
+    assert time.monotonic() - begun < 5
+    error = Undelivered(0, 500, 1.0, sender.reasons)
+    assert error.document()["failed"] == 500
+    assert "500" in error.message
+
+
+def test_a_message_that_is_too_large_fails_alone() -> None:
+    """The client refuses it at once; its neighbours wait for the broker."""
+    stop = threading.Event()
+    sender = Sender(
+        KafkaSettings(bootstrap_servers=NOBODY, timeout_seconds=0.2), "transactions-data", stop, linger_ms=0
+    )
+    sender.send([b"u"] * 3, [b"a", b"b" * 3_000_000, b"c"])
+    assert sender.failed == 1
+    assert "too large" in next(iter(sender.reasons))
+    stop.set()
+    assert sender.close() == (0, 3)
+
+
+def test_a_producer_that_may_not_write_ends_and_says_why_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Kafka refuses every message for itself: a run without an end would go on for nothing."""
+    stop = threading.Event()
+    with mock_broker() as broker:
+        broker.create("transactions-data", 1)
+        broker.refuse_messages(KafkaError.TOPIC_AUTHORIZATION_FAILED, requests=50)
+        settings = KafkaSettings(bootstrap_servers=broker.servers, timeout_seconds=5)
+        sender = Sender(settings, "transactions-data", stop, linger_ms=0)
+        endless = (Batch([b"u"], [b"{}"]) for _ in itertools.count())
+        report = deliver(endless, sender, stop)
+    assert stop.is_set()
+    assert report.sent == 0
+    assert report.failed
+    assert caplog.messages == ["Kafka does not take a message: Broker: Topic authorization failed"]
+    assert "right to write" in Undelivered(0, report.failed, 1.0, sender.reasons).hint
