@@ -7,7 +7,7 @@ from subprocess import CompletedProcess
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Producer, TopicPartition
 
 from fraudstream import kafka
 from fraudstream.errors import MessagesLost
@@ -147,7 +147,9 @@ def test_targets_own_their_offsets_whoever_consumes_them(spark: "SparkSession", 
     assert len(ids(settings)) == len(ids(settings, "fraud_transactions")) == 10
 
 
-def test_transactions_that_were_aborted_never_happened(spark: "SparkSession", settings: Settings) -> None:
+def test_transactions_that_were_aborted_never_happened(
+    spark: "SparkSession", settings: Settings, admin: "AdminClient"
+) -> None:
     """A transactional producer's markers leave gaps in the offsets, which are no holes."""
     topic = settings.kafka.transactions_topic
     kafka.ensure_topic(settings.kafka, topic)
@@ -156,11 +158,24 @@ def test_transactions_that_were_aborted_never_happened(spark: "SparkSession", se
     for n in range(6):
         producer.begin_transaction()
         producer.produce(topic, message(transaction_id=f"t{n}"), partition=0)
+        producer.flush(30)  # what is aborted unsent leaves nothing behind
         (producer.abort_transaction if n % 2 else producer.commit_transaction)(30)
         if n == 2:
             consume(spark, settings)
     consume(spark, settings)
     assert ids(settings) == ["t0", "t2", "t4"]
+    # Markers and what was taken back are behind us, too: nothing waits, and after retention nothing is lost.
+    assert query(settings, "select distinct next_offset from shop.stream_offsets where partition = 0") == [
+        (12,)
+    ]
+    waiting = "select next_offset, end_offset from shop.stream_progress where partition = 0"
+    assert query(settings, waiting) == [(12, 12)]
+    for future in admin.delete_records([TopicPartition(topic, 0, 12)]).values():
+        future.result(30)
+    producer.begin_transaction()
+    producer.produce(topic, message(transaction_id="later"), partition=0)
+    producer.commit_transaction(30)
+    assert consume(spark, settings).stored["transactions"] == 1
 
 
 def test_a_topic_made_anew_is_read_from_its_own_start(
@@ -194,8 +209,6 @@ def test_a_partition_added_is_read_from_its_start(
 def test_messages_that_retention_took_stop_the_consumer_until_the_loss_is_accepted(
     spark: "SparkSession", settings: Settings, admin: "AdminClient"
 ) -> None:
-    from confluent_kafka import TopicPartition
-
     topic = settings.kafka.transactions_topic
     send(settings, [(message(transaction_id=f"t{n}"), 0) for n in range(3)])
     consume(spark, settings)

@@ -20,7 +20,7 @@ from fraudstream.logs import get_logger
 from fraudstream.metrics import Storing
 from fraudstream.rules import Rule
 from fraudstream.settings import KafkaSettings, ModelSettings, PostgresSettings, SparkSettings
-from fraudstream.spark import recovery, sink
+from fraudstream.spark import markers, recovery, sink
 from fraudstream.spark.batches import BatchSize, Resized
 from fraudstream.spark.progress import Progress
 from fraudstream.spark.recovery import CURABLE, STEADY_SECONDS, Patience, TopicReplaced, existing_topic
@@ -205,6 +205,7 @@ class Consumer:
             finally:
                 query.stop()
         self._raise_failure(query)
+        markers.pass_over(query, self._postgres, topic, self._expected)
         progress.tell(self._positions(), summary.rows)
 
     def _watch(
@@ -217,6 +218,7 @@ class Consumer:
     ) -> None:
         def goes_on() -> bool:
             if progress.is_due:
+                markers.pass_over(query, self._postgres, topic, self._expected)
                 stored = summary.rows
                 if pace := progress.tell(self._positions(), stored):
                     log.info("stored %s rows of %s, %s a second", f"{stored:,}", topic.name, f"{pace:,.0f}")

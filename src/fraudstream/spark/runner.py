@@ -1,6 +1,5 @@
 """One query of the scorer: what it decides by, whether its tasks run, and how far it came."""
 
-import json
 import tempfile
 import time
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from fraudstream.logs import get_logger
 from fraudstream.spark.recovery import QueryStopped, failure_of
 from fraudstream.spark.scoring import Profiles, Scoring
+from fraudstream.spark.source import offsets_in
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -70,8 +70,8 @@ class Runner:
             return False
         self.batches, self._moved_at = progress.batchId + 1, time.monotonic()
         source = progress.sources[0]
-        self.reached |= _offsets(source.endOffset)
-        self.ends |= _offsets(source.latestOffset)
+        self.reached |= offsets_in(source.endOffset)
+        self.ends |= offsets_in(source.latestOffset)
         return True
 
     def hangs(self, seconds: float) -> bool:
@@ -113,9 +113,3 @@ class Runner:
         """End the query; what it answered since its last batch is answered by its successor, too."""
         self._query.stop()
         self._checkpoint.cleanup()
-
-
-def _offsets(document: str | None) -> dict[int, int]:
-    """Offsets by partition of the one topic in what Spark's source says."""
-    (partitions,) = json.loads(document or "{}").values() or ({},)
-    return {int(partition): offset for partition, offset in partitions.items()}

@@ -53,3 +53,15 @@ def read_messages(  # noqa: PLR0913, PLR0917 - what a source is made of
         .load()
         .select(*columns)
     )
+
+
+def offsets_in(document: str | None) -> dict[int, int]:
+    """Offsets by partition of the one topic in what Spark's source says of a batch.
+
+    >>> offsets_in('{"payments": {"0": 7, "1": 4}}')
+    {0: 7, 1: 4}
+    >>> offsets_in(None)
+    {}
+    """
+    (partitions,) = json.loads(document or "{}").values() or ({},)
+    return {int(partition): offset for partition, offset in partitions.items()}

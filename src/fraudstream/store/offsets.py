@@ -84,3 +84,15 @@ def skip_to(cursor: Cursor, target: str, topic_id: str, partition: int, offset: 
         " where target = %s and topic_id = %s and partition = %s and next_offset < %s",
         (offset, target, topic_id, partition, offset),
     )
+
+
+def pass_gap(cursor: Cursor, target: str, source: Source, seen: int, end: int) -> bool:
+    """Continue at `end` where the place is the one that was `seen`; a row that a task holds is that task's to move."""
+    cursor.execute(
+        "update shop.stream_offsets o set next_offset = %s, updated_at = now() from (select target, topic_id, partition"
+        " from shop.stream_offsets where target = %s and topic_id = %s and partition = %s and next_offset = %s"
+        " for update skip locked) as found where (o.target, o.topic_id, o.partition)"
+        " = (found.target, found.topic_id, found.partition)",
+        (end, target, source.topic_id, source.partition, seen),
+    )
+    return cursor.rowcount > 0

@@ -38,3 +38,23 @@ def reach(postgres: PostgresSettings, target: str, topic: Topic, reached: Mappin
         offsets.begin(cursor, (target,), topic.name, topic.topic_id, reached)
         for partition, offset in reached.items():
             offsets.skip_to(cursor, target, topic.topic_id, partition, offset)
+
+
+def pass_gap(
+    postgres: PostgresSettings, topic: Topic, partition: int, seen: Mapping[str, int], end: int
+) -> list[str]:
+    """Continue at `end`, as no message lies between: which targets did, of those that stand below.
+
+    One that stands elsewhere than it was seen stays: a task is about to move it, or the database was taken back.
+    """
+    below = {target: offset for target, offset in seen.items() if offset < end}
+    if not below:
+        return []
+    with connected(postgres) as connection, connection.cursor() as cursor:
+        return [
+            target
+            for target, offset in sorted(below.items())
+            if offsets.pass_gap(
+                cursor, target, offsets.Source(topic.name, topic.topic_id, partition), offset, end
+            )
+        ]
