@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
+from confluent_kafka import Producer
 from pydantic import SecretStr
 from pyspark.errors import StreamingQueryException
 
 import secure_services
 from certificates import Authority
 from fraudstream.errors import BrokerRefused
-from fraudstream.kafka import ensure_topic
+from fraudstream.kafka import client_config, ensure_topic
 from fraudstream.settings import KafkaSettings, PostgresSettings, Settings, SparkSettings
 from fraudstream.spark.consumer import Consumer
 from fraudstream.spark.recovery import failure_of
@@ -29,6 +30,7 @@ from fraudstream.spark.source import read_messages
 from fraudstream.store.connection import connect
 from fraudstream.store.migrate import migrate
 from live_scorer import Topics, promote, scorer
+from samples import message
 from secure_services import Locked
 
 if TYPE_CHECKING:
@@ -195,6 +197,26 @@ def test_the_stream_is_refused_with_the_same_sentences(
     assert failure is not None
     assert "does not let Spark's client in: Authentication failed" in failure.message
     assert "SASL" in failure.hint
+
+
+def test_a_password_that_was_changed_in_its_file_lets_a_stream_begin_again(
+    locked: Locked, tmp_path: Path, spark: "SparkSession"
+) -> None:
+    """Without a new start of the command, whose first client keeps the password that it was made with."""
+    prefix, file = "FRAUDSTREAM_KAFKA__", tmp_path / "password"
+    known = {n.removeprefix(prefix).lower(): v for n, v in locked.environment.items() if n.startswith(prefix)}
+    file.write_text("before")
+    kafka = KafkaSettings(
+        **known | {"sasl_password_file": str(file)}, transactions_topic="rotated", timeout_seconds=3
+    )
+    consumer = Consumer(spark, kafka, reach(locked), SparkSettings())
+    file.write_text(locked.password)
+    ensure_topic(kafka, "rotated", 1)
+    producer = Producer(client_config(kafka))
+    producer.produce("rotated", message(transaction_id="t"))
+    assert producer.flush(30) == 0
+    summary = consumer.run(("transactions",), once=True, stop=threading.Event())
+    assert (summary.rows, summary.restarts) == (1, 1)
 
 
 PAGES = ("/api/v1/applications/{}/environment", "/api/v1/applications/{}/sql?details=true", "/environment/", "/SQL/", "/StreamingQuery/", "/jobs/", "/executors/threadDump/?executorId=driver")  # fmt: skip

@@ -1,12 +1,13 @@
 """Which ends of a query a new start may cure, told by what Spark says of them."""
 
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from fraudstream.errors import StreamError
-from fraudstream.spark.recovery import CURABLE, QueryStopped, failure_of
+from fraudstream.errors import BrokerRefused, StreamError
+from fraudstream.spark.recovery import CURABLE, Patience, QueryStopped, failure_of
 
 if TYPE_CHECKING:
     from pyspark.sql.streaming.query import StreamingQuery
@@ -64,9 +65,26 @@ def test_a_broker_or_a_worker_that_went_away_is_a_new_start(words: str) -> None:
     assert isinstance(found, CURABLE)
 
 
-def test_a_refused_login_and_a_mistake_of_ours_are_not() -> None:
-    for words in (
+@pytest.mark.parametrize(
+    "words",
+    [
         "org.apache.kafka.common.errors.SaslAuthenticationException: Authentication failed",
+        "org.apache.kafka.common.errors.TopicAuthorizationException: Not authorized to access topics: [t]",
+    ],
+)
+def test_a_refusal_is_waited_for_by_a_stream_that_runs_and_not_by_one_that_starts(words: str) -> None:
+    """Logins and rights are mended while it runs; who starts one reads the sentence at once."""
+    refused = failure(ABORTED + words)
+    assert isinstance(refused, BrokerRefused)
+    patience = Patience(60)
+    with pytest.raises(BrokerRefused, match="does not let Spark's client in"):
+        patience.until(lambda: "found", refused, threading.Event())
+    patience.reward()
+    assert patience.until(lambda: "found", refused, threading.Event()) == "found"
+
+
+def test_a_mistake_of_ours_is_not() -> None:
+    for words in (
         "boom",
         f"org.apache.spark.SparkException: \nError from python worker:\n  No module named fraudstream\n{BEGINNING}",
         f"org.apache.spark.SparkException: \nBad data in x's standard output. Invalid port number:\n  7\n{BEGINNING}",

@@ -151,7 +151,8 @@ class Consumer:
     def _where(
         self, name: str, targets: tuple[str, ...], *, accept_loss: bool
     ) -> tuple[Topic, dict[int, int]]:
-        """The topic as it is now, and where its partitions begin."""
+        """The topic as it is now, and where its partitions begin. A password may be another one since."""
+        self._admin = kafka_clients.admin(self._kafka)
         topic = existing_topic(self._kafka, name, self._admin)
         return topic, self._position(topic, targets, accept_loss=accept_loss)
 

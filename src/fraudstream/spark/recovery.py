@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 from fraudstream import kafka as kafka_clients
 from fraudstream.errors import (
+    BrokerRefused,
     BrokerUnreachable,
     DatabaseUnreachable,
     FraudstreamError,
@@ -89,9 +90,11 @@ class Patience:
         self._seconds = seconds
         self._failures: list[float] = []
         """When each failure since the last progress happened."""
+        self._ran = False
 
     def reward(self) -> None:
         """There was progress: the next failure is a new one."""
+        self._ran = True
         self._failures.clear()
 
     def until(
@@ -99,8 +102,11 @@ class Patience:
     ) -> Found | None:
         """What `find` gives once it raises nothing of CURABLE any more; None where a stop was asked for.
 
-        Raises the last error when patience ends.
+        Raises the last error when patience ends, and a refusal at once before there was any progress: logins and
+        rights are mended while a stream runs, and whoever starts one is there to read.
         """
+        if isinstance(error, BrokerRefused) and not self._ran:
+            raise error
         while True:
             now = time.monotonic()
             self._failures.append(now)
@@ -133,7 +139,7 @@ def failure_of(query: "StreamingQuery") -> FraudstreamError | None:
     found = JAVA_REASON.search(reason)
     summary = found[1] if found else reason.split("\n", 1)[0]
     if refused := KAFKA_REFUSED.search(reason):
-        return StreamError(
+        return BrokerRefused(
             f"Kafka does not let Spark's client in: {refused[1].rstrip('.')}.",
             hint="Check FRAUDSTREAM_KAFKA__SASL_…, __SSL_… and what this user may do with the topic.",
         )

@@ -18,6 +18,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from fraudstream import kafka as kafka_clients
+from fraudstream.errors import BrokerUnreachable
 from fraudstream.kafka import Topic, java_config
 from fraudstream.logs import get_logger
 from fraudstream.settings import Settings
@@ -163,10 +164,14 @@ class Relay:
 
     def hand_over(self, basis: Basis) -> None:
         """Start a successor. Raises TopicReplaced, QueryStopped where the topic is gone, BrokerUnreachable."""
-        topic = existing_topic(self._settings.kafka, self._topic.name, self._admin)
+        try:
+            topic = existing_topic(self._settings.kafka, self._topic.name, self._admin)
+            bounds = kafka_clients.bounds(self._settings.kafka, topic, self._admin)
+        except BrokerUnreachable:
+            self._admin = kafka_clients.admin(self._settings.kafka)  # with the password of now
+            raise
         if topic.topic_id != self._topic.topic_id:
             raise TopicReplaced(f"Topic {topic.name} was deleted and made again.")
-        bounds = kafka_clients.bounds(self._settings.kafka, topic, self._admin)
         self.ends = {partition: bound.end for partition, bound in bounds.items()}
         if self._settings.score.overlap:
             known = self.current.start
