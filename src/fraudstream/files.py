@@ -1,6 +1,7 @@
 """Rows of files, CSV, TSV, Parquet and NDJSON, one by one and in their order; one that cannot be read spoils itself only."""
 
 import math
+from codecs import BOM_UTF8
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -24,6 +25,7 @@ LOOKED_AT = 1_000
 LONGEST_LINE = 1_048_576
 """Bytes of a line: more is no row, and a file without line ends must not fill the memory."""
 DAMAGED = "The file is damaged, or of another kind than its name says: make or fetch it again."
+ONE_ON_A_LINE = "Write one object on a line: `jq -c '.[]' FILE` makes that of an array, `jq -c . FILE` of objects over several lines."
 TRUTHS = {"1": 1, "true": 1, "t": 1, "yes": 1, "y": 1, "0": 0, "false": 0, "f": 0, "no": 0, "n": 0}
 """How files write what is true, whatever the case."""
 
@@ -142,14 +144,19 @@ def _ndjson(path: Path, choose: Choose) -> Iterator[Row]:
     with path.open("rb") as file:
         rows = _lines(iter(lambda: file.readline(LONGEST_LINE + 1), b""))
         first = list(islice(rows, LOOKED_AT))
-        keys = {key: None for _, row in first if not isinstance(row, str) for key in row}
+        objects = [row for _, row in first if not isinstance(row, str)]
+        if first and not objects:
+            number, reason = first[0]
+            raise InputError(f"{path} has no object on a line; line {number}: {reason}.", hint=ONE_ON_A_LINE)
         if first:
-            choose(list(keys))
+            choose(list({key: None for row in objects for key in row}))
         yield from chain(first, rows)
 
 
 def _lines(lines: Iterator[bytes]) -> Iterator[Row]:
     for number, line in enumerate(lines, 1):
+        if number == 1:
+            line = line.removeprefix(BOM_UTF8)  # noqa: PLW2901 - as some editors and shells begin a file
         if len(line) > LONGEST_LINE:
             while line and not line.endswith(b"\n"):
                 line = next(lines, b"")  # noqa: PLW2901 - the rest of the same line
