@@ -68,7 +68,7 @@ select 'tx-' || n, 'user-' || u, at, amount, 'web', 'City 1', 'City 2', 'm-1', '
 from n where n %% 200 < 2""",
     """
 insert into shop.labels (transaction_id, is_fraud, labelled_by, labelled_at)
-select 'tx-' || n, n %% 200 = 0, 'ana', at + interval '2 hours' from n where n %% 200 < 2 and n %% 3 = 0""",
+select 'tx-' || n, n %% 200 = 0, 'ana', least(at + interval '2 hours', now()) from n where n %% 200 < 2 and n %% 3 = 0""",
     """
 insert into shop.hourly
 select k, date_trunc('hour', at), count(*), sum(amount)
