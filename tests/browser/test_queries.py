@@ -142,3 +142,29 @@ def test_a_thousand_kinds_of_rejected_messages_are_all_counted(server: Server) -
     found = pipeline.pipeline(postgres)
     assert (sum(r.count for r in found.reasons), sum(r.waiting for r in found.reasons)) == (1000, 500)
     assert len(found.refused) == pipeline.LISTED
+
+
+def test_verdicts_of_reviewers_are_not_displaced_by_a_file_of_chargebacks(server: Server) -> None:
+    """30 alerts were frauds and 30 were not; then 6,000 payments that raised no alert are labelled from a file."""
+    postgres = server.database()
+    migrate(postgres)
+    with connect(postgres) as connection:
+        connection.execute(
+            """
+            insert into shop.alerts (transaction_id, user_id, timestamp, amount, risk, rules, model_version, scored_at,
+              reasons, features)
+            select 'a' || n, 'u', now(), 1, 0.8, '{}', 'm', now() - make_interval(mins => n), '[]', '{}'
+            from generate_series(0, 60) as n"""
+        )
+        connection.execute(
+            "insert into shop.labels (transaction_id, is_fraud) select 'a' || n, n <= 30 from generate_series(1, 60) as n"
+        )
+        connection.execute(
+            "insert into shop.labels (transaction_id, is_fraud) select 'c' || n, true from generate_series(1, 6000) as n"
+        )
+    assert review.alike(postgres, "a0", "m", 0.8) == review.Outcome(60, 30)
+    assert review.alike(postgres, "a0", "m", 0.2) == review.Outcome(0, 0)
+    (tenth,) = watch.at_work(postgres, "m").reviewed
+    assert (tenth.tenth, tenth.reviewed, tenth.fraud) == (8, 60, 30)
+    feedback.label(postgres, "a1", is_fraud=False)
+    assert review.alike(postgres, "a0", "m", 0.8) == review.Outcome(60, 29)

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from fraudstream.settings import PostgresSettings
 from fraudstream.store.drift import Drift
-from fraudstream.store.review import NEWEST_VERDICTS, REMEMBERED, SAID
+from fraudstream.store.review import NEWEST_REVIEWED, REMEMBERED, SAID
 from fraudstream.store.rows import connected, rows
 
 
@@ -75,10 +75,9 @@ from flagged left join said using (transaction_id) left join shop.fraud_transact
 group by 1 order by 1"""  # noqa: S608 - a constant
 
 _REVIEWED = f"""
-select least(floor(a.risk * 10), 9)::int as tenth, avg(a.risk) as risk, count(*) as reviewed,
-  count(*) filter (where l.is_fraud) as fraud
-from {NEWEST_VERDICTS} as l join shop.alerts as a using (transaction_id)
-where a.model_version = %(version)s group by 1 order by 1"""  # noqa: S608 - a constant
+select least(floor(risk * 10), 9)::int as tenth, avg(risk) as risk, count(*) as reviewed,
+  count(*) filter (where is_fraud) as fraud
+from {NEWEST_REVIEWED.format(which="a.model_version = %(version)s")} as r group by 1 order by 1"""  # noqa: S608 - a constant
 
 
 def at_work(postgres: PostgresSettings, version: str, days: int = 30) -> AtWork:
