@@ -207,6 +207,32 @@ def test_auto_takes_the_label_free_forest_while_frauds_are_few(rows: pa.Table) -
     assert any("fewer than 50" in note for note in trained.notes)
 
 
+def relabelled(rows: pa.Table, fraud: pa.Array, known_at: datetime | None = None) -> pa.Table:
+    """The history with other labels, all written down at once where `known_at` says when."""
+    changed = rows.set_column(rows.column_names.index("is_fraud"), "is_fraud", fraud)
+    if known_at is None:
+        return changed
+    said = pa.array([known_at] * rows.num_rows, pa.timestamp("us", "UTC"))
+    return changed.append_column("labelled_at", said)
+
+
+def test_auto_takes_the_label_free_forest_where_labels_came_late(rows: pa.Table) -> None:
+    """All labels of the file were written down at the end of its history: nothing was known when windows began."""
+    late = relabelled(rows, rows["is_fraud"], START + timedelta(days=40))
+    trained = train(late, Request(label_delay_days=3))
+    assert trained.report["algorithm"] == "isolation_forest"
+    assert any(
+        "0 known frauds before the first validation window are fewer than 50" in n for n in trained.notes
+    )
+
+
+def test_auto_takes_the_label_free_forest_where_only_frauds_are_labelled(rows: pa.Table) -> None:
+    only = pa.compute.if_else(rows["is_fraud"], True, pa.scalar(None, pa.bool_()))
+    trained = train(relabelled(rows, only), Request(label_delay_days=3))
+    assert trained.report["algorithm"] == "isolation_forest"
+    assert any("only frauds are labelled" in note for note in trained.notes)
+
+
 def test_the_threshold_keeps_the_alert_budget(rows: pa.Table) -> None:
     """Two alerts a day on a stream of about 240."""
     report = train(rows, Request("isolation_forest", label_delay_days=3, alerts_per_day=2)).report

@@ -20,7 +20,7 @@ from fraudstream.model.curve import draw
 from fraudstream.model.dataset import Dataset, dataset, until_now
 from fraudstream.model.evaluation import Judged
 from fraudstream.model.folds import DAY, Plan, days_between, end_of, learn_until, plan
-from fraudstream.model.insight import insight
+from fraudstream.model.insight import insight, reference
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,8 +32,6 @@ log = get_logger("model.training")
 FEW_FRAUDS = 50
 """With fewer known frauds before the first validation window, labelled algorithms learn accidents."""
 LIBRARIES = ("fraudstream", "scikit-learn", "numpy", "joblib", "pyarrow")
-REFERENCE_BINS = 20
-"""Of the score reference: each holds about 5 % of the risks of the calibration rows."""
 
 
 @dataclass(frozen=True)
@@ -162,6 +160,32 @@ def _candidates(algorithm: str, data: Dataset, request: Request) -> tuple[Candid
     return found
 
 
+def _teachable(data: Dataset, folds: Plan, notes: list[str]) -> Sequence[str]:
+    """The algorithms that `auto` tries: those that learn from labels only where enough are known at the first window.
+
+    What counts is known when the window begins, as for the model that is judged there: chargebacks that are written
+    down months later teach nothing before.
+    """
+    first = folds.validation[0] if folds.possible else None
+    known = (
+        evaluation.learnable(data, first.train_until, first.test_from) if first else np.zeros(len(data), bool)
+    )
+    frauds = int((known & data.fraud).sum())
+    where = "before the first validation window" if first else "in a history long enough to judge"
+    if frauds < FEW_FRAUDS:
+        notes.append(
+            f"auto took isolation_forest: {frauds} known frauds {where} are fewer than {FEW_FRAUDS},"
+            " too few to learn from."
+        )
+        return BUILT_IN[:1]
+    if frauds == known.sum():
+        notes.append(
+            f"auto took isolation_forest: {where} only frauds are labelled, and from frauds alone nothing can be learnt."
+        )
+        return BUILT_IN[:1]
+    return BUILT_IN
+
+
 def _choose(
     data: Dataset, folds: Plan, request: Request, notes: list[str]
 ) -> tuple[Candidate, dict[str, float | None]]:
@@ -169,15 +193,7 @@ def _choose(
     if request.algorithm != "auto":
         found = _candidates(request.algorithm, data, request)
     else:
-        first = folds.validation[0] if folds.possible else None
-        known = int((data.fraud & (data.micros < first.train_until)).sum()) if first else 0
-        names: Sequence[str] = BUILT_IN if known >= FEW_FRAUDS else BUILT_IN[:1]
-        if known < FEW_FRAUDS:
-            where = "before the first validation window" if first else "in a history long enough to judge"
-            notes.append(
-                f"auto took isolation_forest: {known} known frauds {where} are fewer than {FEW_FRAUDS},"
-                " too few to learn from."
-            )
+        names = _teachable(data, folds, notes)
         found = tuple(c for name in names for c in _candidates(name, data, request))
     if len(found) == 1 or not folds.possible or not data.fraud.any():
         return found[0], {}
@@ -240,22 +256,7 @@ def _final(
     risk = evaluation.risk_of(estimator, seen)
     threshold = metrics.threshold_for(risk, request.alert_rate)
     looks_at = insight(lambda rows: evaluation.risk_of(estimator, rows), seen, threshold, chosen.features)
-    return estimator, threshold, {"score_reference": _reference(risk), **looks_at}, until
-
-
-def _reference(risk: "Floats") -> dict[str, Any]:
-    """How risks are spread: the edges between REFERENCE_BINS parts (fewer where many are equal), and each one's share.
-
-    An edge stands in the middle between two risks, like the threshold: numpy and the JVM add up trees in another
-    order, and on an edge that is a risk the last bit would decide, for most rows of an isolation forest at once.
-    """
-    distinct = np.unique(np.round(risk, 9))
-    quantiles = np.quantile(risk, np.linspace(0, 1, REFERENCE_BINS + 1)[1:-1])
-    above = np.unique(np.searchsorted(distinct, np.round(quantiles, 9), side="right"))
-    above = above[above < len(distinct)]
-    edges = (distinct[above - 1] + distinct[above]) / 2
-    counts = np.bincount(np.searchsorted(edges, risk, side="left"), minlength=len(edges) + 1)
-    return {"edges": edges.tolist(), "shares": (counts / len(risk)).tolist(), "rows": len(risk)}
+    return estimator, threshold, {"score_reference": reference(risk), **looks_at}, until
 
 
 def _rate(data: Dataset, alerts_per_day: float) -> float:
