@@ -226,6 +226,24 @@ def test_auto_takes_the_label_free_forest_where_labels_came_late(rows: pa.Table)
     )
 
 
+def test_what_was_said_after_the_last_transaction_is_learnt_from(rows: pa.Table) -> None:
+    """Labels of the days 20 to 30 came on the 50th day: a model of the 45th lacks them, one of the 60th has them."""
+    at = rows["timestamp"]
+    first, last = (pa.scalar(START + timedelta(days=day), at.type) for day in (20, 30))
+    middle = pa.compute.and_(pa.compute.greater_equal(at, first), pa.compute.less(at, last))
+    said = pa.compute.if_else(
+        middle, pa.scalar(START + timedelta(days=50), at.type), pa.scalar(None, at.type)
+    )
+    late = rows.append_column("labelled_at", said)
+    request = Request("random_forest", label_delay_days=3)
+    early, later, again = (train(late, request, now=START + timedelta(days=day)) for day in (45, 60, 70))
+    gained = later.report["training"]["judged"] - early.report["training"]["judged"]
+    assert gained == pa.compute.sum(middle).as_py()
+    assert later.files[artifact.TREES] != early.files[artifact.TREES]
+    assert later.files[artifact.TREES] == again.files[artifact.TREES]
+    assert later.report["folds"] == early.report["folds"]
+
+
 def test_auto_takes_the_label_free_forest_where_only_frauds_are_labelled(rows: pa.Table) -> None:
     only = pa.compute.if_else(rows["is_fraud"], True, pa.scalar(None, pa.bool_()))
     trained = train(relabelled(rows, only), Request(label_delay_days=3))

@@ -48,7 +48,8 @@ def label(
     """Say what a transaction turned out to be: `label ID --fraud`, `label ID --legit`, or `label --from FILE`.
 
     Labels are added and never changed: of several the latest counts. Merchant, device and customer risk follow
-    within a minute where `consume` keeps profiles, and the next `train` learns from them. An id that is not stored
+    within a minute where `consume` keeps profiles, and the next `train` learns from them, but for
+    payments of the last label delay, which give its threshold. An id that is not stored
     yet is taken, too: its label waits for it. The same file twice adds nothing, but for
     labels that lay in the future when it was read first.
     """

@@ -77,6 +77,7 @@ def train(
 
     Learns from what is stored in PostgreSQL, or from --data. Adds the model to the registry, where the first one
     scores at once and later ones wait for `models promote`; with --output it goes to files and needs no database.
+    Payments of the last label delay give the threshold and are not learnt from, whatever is said of them.
     """
     from fraudstream.model import artifact, training
 

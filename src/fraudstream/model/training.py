@@ -59,15 +59,20 @@ class Trained:
     notes: tuple[str, ...] = field(default=())
 
 
-def train(rows: pa.Table, request: Request, source: dict[str, Any] | None = None) -> Trained:
+def train(
+    rows: pa.Table, request: Request, source: dict[str, Any] | None = None, now: datetime | None = None
+) -> Trained:
     """Train on transactions and judge the way of training on later rows than it learnt from.
 
     `source` goes into the manifest: where the rows came from. Hyperparameters and algorithm are chosen on validation
     windows, the figures come from later test windows, and the model itself then learns from
-    everything whose labels are known. Raises InputError where that cannot be done.
+    everything whose labels are known `now`, also where the last transaction is long ago.
+    Raises InputError where that cannot be done.
     """
+    created = now or datetime.now(UTC)
     algorithms.be_patient()
     data, notes = _prepared(rows, request)
+    as_of = max(end_of(data.micros), round(created.timestamp() * 1e6))
     if request.alerts_per_day is not None:
         request = replace(request, alert_rate=_rate(data, request.alerts_per_day))
     folds = plan(data.micros, request.label_delay_days, request.alert_rate)
@@ -85,8 +90,7 @@ def train(rows: pa.Table, request: Request, source: dict[str, Any] | None = None
         notes += reporting.thin(data, folds.test, "test")
     chosen, validation = _choose(data, folds, request, notes)
     results = _judged(data, folds, chosen, request)
-    estimator, threshold, found, until = _final(chosen, data, request, notes)
-    created = datetime.now(UTC)
+    estimator, threshold, found, until = _final(chosen, data, request, as_of, notes)
     tiers = {name: _tier(chosen) if name == chosen.algorithm else "label_free" for name in results}
     report = reporting.document(data, chosen.algorithm, results, tiers)
     manifest = {
@@ -100,7 +104,7 @@ def train(rows: pa.Table, request: Request, source: dict[str, Any] | None = None
         "threshold": threshold,
         "alert_rate": request.alert_rate,
         "label_delay_days": request.label_delay_days,
-        "training": _window(data, until) | {"source": source or {}},
+        "training": _window(data, until, as_of) | {"source": source or {}},
         "versions": {"python": platform.python_version(), **{name: installed(name) for name in LIBRARIES}},
         **found,
         **report,
@@ -231,11 +235,12 @@ def _judged(data: Dataset, folds: Plan, chosen: Candidate, request: Request) -> 
 
 
 def _final(
-    chosen: Candidate, data: Dataset, request: Request, notes: list[str]
+    chosen: Candidate, data: Dataset, request: Request, as_of: int, notes: list[str]
 ) -> tuple[Estimator, float, dict[str, Any], int]:
     """The model itself, its threshold, its score reference and what it looks at, and up to when it learnt.
 
-    It learns until the label delay before the end; the rows since then, which it has not seen, give the threshold.
+    It learns until the label delay before the end, by the labels that are known at `as_of`; the rows since then, which
+    it has not seen, give the threshold.
     """
     end = end_of(data.micros)
     assumed = end - int(request.label_delay_days * DAY)
@@ -250,7 +255,7 @@ def _final(
             f"Fewer transactions came in the last {request.label_delay_days:g} days than one alert takes at a rate of"
             f" {request.alert_rate:.2%}: the last {int((data.micros >= until).sum()):,} gave the threshold."
         )
-    estimator = evaluation.fit(chosen, data, until, end)
+    estimator = evaluation.fit(chosen, data, until, as_of)
     late = data.micros >= until
     seen = data.columns(chosen.features, late)
     risk = evaluation.risk_of(estimator, seen)
@@ -272,8 +277,8 @@ def _tier(candidate: Candidate) -> str:
     return "labelled" if candidate.uses_labels else "label_free"
 
 
-def _window(data: Dataset, until: int) -> dict[str, Any]:
-    rows, judged = data.micros < until, evaluation.learnable(data, until, end_of(data.micros))
+def _window(data: Dataset, until: int, as_of: int) -> dict[str, Any]:
+    rows, judged = data.micros < until, evaluation.learnable(data, until, as_of)
     return {
         "from": reporting.iso(int(data.micros[0])),
         "until": reporting.iso(until),
