@@ -29,7 +29,7 @@ def test_average_precision_and_roc_are_scikit_learns(rows: list[tuple[int, bool,
         return
     assert metrics.average_precision(risk, fraud) == pytest.approx(average_precision_score(fraud, risk))
     assert metrics.roc_auc(risk, fraud) == pytest.approx(roc_auc_score(fraud, risk))
-    if (weights * fraud).sum() > 0:
+    if 0 < (weights * fraud).sum() < weights.sum():
         expected = average_precision_score(
             fraud[weights > 0], risk[weights > 0], sample_weight=weights[weights > 0]
         )
@@ -52,6 +52,16 @@ def test_nothing_is_said_without_fraud() -> None:
     assert metrics.card_precision(risk, none, np.zeros(2, int), np.arange(2)) is None
     assert metrics.recall_at(risk, none, 0.5) is None
     assert metrics.interval([(risk, none, np.arange(2))], 2) is None
+
+
+def test_nothing_is_said_of_precision_where_only_frauds_are_labelled() -> None:
+    """Every ranking of frauds alone is perfect, a random one included; which of them were found can still be said."""
+    risk, only = np.array([0.1, 0.5]), np.array([True, True])
+    assert metrics.average_precision(risk, only) is None
+    assert metrics.roc_auc(risk, only) is None
+    assert metrics.card_precision(risk, only, np.zeros(2, int), np.arange(2)) is None
+    assert metrics.interval([(risk, only, np.arange(2))], 2) is None
+    assert metrics.recall_at(risk, only, 0.5) == 0.5
 
 
 @given(

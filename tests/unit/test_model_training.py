@@ -249,6 +249,18 @@ def test_auto_takes_the_label_free_forest_where_only_frauds_are_labelled(rows: p
     trained = train(relabelled(rows, only), Request(label_delay_days=3))
     assert trained.report["algorithm"] == "isolation_forest"
     assert any("only frauds are labelled" in note for note in trained.notes)
+    assert any(
+        "Only frauds are labelled in 4 of 4 test windows: precision cannot be said." in n
+        for n in trained.notes
+    )
+    figures = trained.report["metrics"]
+    assert {name for name, figure in figures.items() if figure is not None} == {
+        "recall_at_budget",
+        "alert_rate",
+    }
+    assert trained.report["baselines"]["random"]["average_precision"] is None
+    assert trained.report["calibration"] == []
+    assert artifact.CURVE not in trained.files
 
 
 def test_the_threshold_keeps_the_alert_budget(rows: pa.Table) -> None:

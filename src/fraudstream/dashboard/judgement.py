@@ -40,7 +40,9 @@ def detection(manifest: Mapping[str, Any]) -> None:
 def _curve(manifest: Mapping[str, Any]) -> None:
     curves = manifest.get("curves") or {}
     if not curves:
-        shell.empty("The curve was not kept.", "Models trained with this version of fraudstream keep it.")
+        shell.empty(
+            "There is no curve.", "It takes test windows with known fraud and known legitimate transactions."
+        )
         return
     own = str(manifest.get("algorithm"))
     colours = {own: charts.ORANGE} | {name: OTHERS.get(name, charts.BLUE) for name in curves if name != own}

@@ -150,7 +150,7 @@ def _figures(data: Dataset, window: Scored) -> dict[str, float | None]:
     fraud = data.fraud[rows]
     unblocked = ~blocked(data, window.fold, rows)
     return {
-        "average_precision": metrics.average_precision(risk, fraud) if fraud.any() else None,
+        "average_precision": metrics.average_precision(risk, fraud),
         "roc_auc": metrics.roc_auc(risk, fraud),
         "card_precision_100": metrics.card_precision(
             risk[unblocked],

@@ -59,8 +59,9 @@ class Ranking:
         return (caught / total if total > 0 else np.zeros_like(caught)), precision
 
     def average_precision(self, weights: "Floats") -> float | None:
-        """Average precision with these weights."""
-        if (weights[self.order] * self.fraud).sum() <= 0:
+        """Average precision with these weights; None without fraud, and where there is nothing but fraud to rank."""
+        bad = (weights[self.order] * self.fraud).sum()
+        if bad <= 0 or bad >= weights.sum():
             return None
         recall, precision = self.curve(weights)
         return float(np.sum(np.diff(recall, prepend=0.0) * precision))
@@ -92,7 +93,7 @@ def card_precision(
     A customer caught on one day is not looked at again on later ones, as a blocked card would not be:
     Fraud Detection Handbook, chapter 4, "Precision top-k metrics". `day` and `customer` are codes (n,).
     """
-    if not fraud.any():
+    if not fraud.any() or fraud.all():
         return None
     caught: set[int] = set()
     shares = []
@@ -125,7 +126,7 @@ def interval(
     independent enough, but four weeks have only 28 of them.
     """
     rankings = [Ranking.of(risk, fraud) for risk, fraud, _ in parts]
-    if not parts or customers < 2 or not any(fraud.any() for _, fraud, _ in parts):  # noqa: PLR2004 - one has no spread
+    if customers < 2:  # noqa: PLR2004 - one has no spread
         return None
     rng = np.random.default_rng(seed)
     figures = []
@@ -138,6 +139,8 @@ def interval(
         said = [figure for figure in replicate if figure is not None]
         if said:
             figures.append(float(np.mean(said)))
+    if not figures:
+        return None
     low, high = np.percentile(figures, [2.5, 97.5])
     return float(low), float(high)
 

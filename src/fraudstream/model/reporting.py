@@ -61,23 +61,34 @@ def gaps(data: Dataset) -> list[str]:
 
 
 def thin(data: Dataset, folds: Sequence[Fold], name: str) -> list[str]:
-    """What is to be said where windows hold too few known frauds to tell good from bad."""
-    few = sum(
-        int((data.fraud & (data.micros >= fold.test_from) & (data.micros < fold.test_until)).sum()) < FEW
-        for fold in folds
-    )
-    if not few:
-        return []
-    return [
-        f"{few} of {len(folds)} {name} windows hold fewer than {FEW} known frauds: what they say is mostly chance."
-    ]
+    """What is to be said where windows hold too few known frauds to tell good from bad, or nothing else that is known."""
+    windows = [(data.micros >= fold.test_from) & (data.micros < fold.test_until) for fold in folds]
+    frauds = [int((data.fraud & window).sum()) for window in windows]
+    judged = [int((data.judged & window).sum()) for window in windows]
+    few = sum(count < FEW for count in frauds)
+    only = sum(0 < count == known for count, known in zip(frauds, judged, strict=True))
+    said = []
+    if few:
+        said.append(
+            f"{few} of {len(folds)} {name} windows hold fewer than {FEW} known frauds: what they say is mostly chance."
+        )
+    if only:
+        said.append(
+            f"Only frauds are labelled in {only} of {len(folds)} {name} windows: precision cannot be said."
+        )
+    return said
 
 
 def _calibration(data: Dataset, own: Judged) -> list[dict[str, float | int]]:
-    """For each tenth of the range of risk: the mean risk of the judged rows in it, and the share that was fraud."""
+    """For each tenth of the range of risk: the mean risk of the judged rows in it, and the share that was fraud.
+
+    None where only frauds are judged: that all of them were fraud says nothing of the risk.
+    """
     known = [data.judged[window.rows] for window in own.scored]
     risk = np.concatenate([window.risk[k] for window, k in zip(own.scored, known, strict=True)])
     fraud = np.concatenate([data.fraud[window.rows[k]] for window, k in zip(own.scored, known, strict=True)])
+    if fraud.all():
+        return []
     tenth = np.minimum((risk * TENTHS).astype(np.int64), TENTHS - 1)
     return [
         {
@@ -117,7 +128,7 @@ def curves(data: Dataset, results: Mapping[str, Judged]) -> "dict[str, NDArray[n
         for window in judged.scored:
             known = data.judged[window.rows]
             fraud = data.fraud[window.rows[known]]
-            if not fraud.any():
+            if not fraud.any() or fraud.all():
                 continue
             recall, precision = metrics.Ranking.of(window.risk[known], fraud).curve(np.ones(len(fraud)))
             best = np.maximum.accumulate(precision[::-1])[::-1]

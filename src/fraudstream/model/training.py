@@ -111,11 +111,8 @@ def train(
         "validation": validation,
         "notes": notes,
     }
-    curve = (
-        draw(reporting.curves(data, results), f"{chosen.algorithm}, {len(folds.test)} test windows")
-        if results
-        else None
-    )
+    lines = reporting.curves(data, results)
+    curve = draw(lines, f"{chosen.algorithm}, {len(folds.test)} test windows") if lines else None
     ensemble = estimator.ensemble() if isinstance(estimator, TreeEstimator) else None
     return Trained(artifact.files_of(manifest, estimator, ensemble, curve), manifest, tuple(notes))
 
@@ -205,8 +202,8 @@ def _choose(
     said = {name: precision for name, precision in reached.items() if precision is not None}
     if not said:
         notes.append(
-            f"No candidate could be judged: the validation windows hold no known fraud. {found[0].name} was taken"
-            " unproven."
+            f"No candidate could be judged: the validation windows hold no known fraud beside known legitimate"
+            f" transactions. {found[0].name} was taken unproven."
         )
         return found[0], reached
     return max(found, key=lambda c: said.get(c.name, -1.0)), reached
