@@ -243,6 +243,17 @@ def test_where_nothing_speaks_against_the_payment_the_model_is_still_told() -> N
     assert [reason["feature"] for reason in found] == ["location_switch"]
 
 
+def test_a_payment_without_a_merchant_is_not_told_of_one() -> None:
+    """Where merchants are all that raised the risk, that there was none is the one reason."""
+    merchants = (("merchant_fraud_30d", 3.0, 4.0, 0.0), ("user_merchant_share", 0.1, 3.0, 0.0))
+    alone, beside = ensemble(*merchants), ensemble(*merchants, ("amount_to_user_mean", 5.0, 0.0, 1.0))
+    nowhere = decision(merchant_id=None)
+    (found,) = Explainer("m-1", beside).reasons([nowhere], {})
+    assert [reason["feature"] for reason in found] == ["amount_to_user_mean"]
+    (found,) = Explainer("m-1", alone).reasons([nowhere], {})
+    assert [reason["sentence"] for reason in found] == ["paid without a merchant"]
+
+
 def test_rules_come_first_in_the_operators_words() -> None:
     """A rule that the file does not have any more keeps its name; hostile ones are shown as data."""
     rule = Rule("pace", "user_count_10m > 5", "{user_count_10m:.0f} payments in ten minutes", "high")

@@ -10,6 +10,7 @@ from typing import Final
 from fraudstream.features import notable
 from fraudstream.features.amounts import AMOUNTS
 from fraudstream.features.catalogue import DAY
+from fraudstream.features.definitions import FEATURES
 from fraudstream.features.operations import NEVER_SECONDS
 from fraudstream.features.payment import Payment
 from fraudstream.features.phrases import duration, named, percent, rate, shown, times, whole
@@ -205,8 +206,15 @@ SENTENCES: Final[dict[str, Sentence]] = {
 """A sentence for every feature of `definitions.FEATURES`; a test sees that none is missing."""
 
 
+def lacks_merchant(feature: str, payment: Payment) -> bool:
+    """Whether this feature speaks of a merchant that the payment does not name: its counters are those of nobody."""
+    return not payment.merchant_id and "merchant_id" in FEATURES[feature].needs
+
+
 def say(feature: str, payment: Payment) -> str:
     """The sentence of a feature of this payment. Never raises, for any finite values and any texts."""
+    if lacks_merchant(feature, payment):
+        return "paid without a merchant"
     return SENTENCES[feature].tell(payment.features[feature], payment)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from fraudstream.decision import CONTEXT
 from fraudstream.features.payment import Payment
 from fraudstream.features.phrases import shown
-from fraudstream.features.sentences import SENTENCES, is_notable, say
+from fraudstream.features.sentences import SENTENCES, is_notable, lacks_merchant, say
 from fraudstream.model import explain
 from fraudstream.model.trees import Ensemble
 from fraudstream.rules import Rule, render
@@ -95,6 +95,8 @@ class Explainer:
         )
         names, limit = self.ensemble.features, WEAK * max(raised.max(initial=0.0), 0.0)
         strong = [names[j] for j in np.argsort(-raised, kind="stable") if raised[j] > limit]
+        # Of a payment without a merchant nothing but that is told of merchants, and only where there is nothing else.
+        strong = [name for name in strong if not lacks_merchant(name, payment)] or strong[:1]
         chosen: dict[str, str] = {}
         for name in [name for name in strong if is_notable(name, payment)] or strong:
             chosen.setdefault(SENTENCES[name].theme, name)
