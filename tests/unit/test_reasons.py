@@ -120,6 +120,21 @@ def test_what_speaks_for_the_payment_is_not_notable() -> None:
     assert is_notable("user_device_share", Payment(20.0, USUAL | {"user_device_share": 0.01}))
 
 
+@pytest.mark.parametrize("entity", ["merchant", "user", "device"])
+def test_a_share_of_fraud_is_no_reason_where_no_payment_was_judged(entity: str) -> None:
+    """Without a judged payment the share is the overall one, of which 1 % is assumed before anything is known."""
+    name = f"{entity}_risk_30d"
+    assert not is_notable(name, Payment(20.0, {name: 0.01}, merchant_id="m-1", fraud_share=0.005))
+    assert is_notable(name, Payment(20.0, {name: 0.12}, merchant_id="m-1", fraud_share=0.005))
+
+
+def test_a_share_of_fraud_is_a_reason_where_frauds_are_known() -> None:
+    for known, told in ((0.0, False), (0.9, True)):
+        features = {"merchant_risk_30d": 0.012, "merchant_fraud_30d": known}
+        payment = Payment(20.0, features, merchant_id="m-1", fraud_share=0.005)
+        assert is_notable("merchant_risk_30d", payment) is told
+
+
 @pytest.mark.parametrize(
     ("feature", "dull", "striking"),
     [

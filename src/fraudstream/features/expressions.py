@@ -12,7 +12,7 @@ _PRIOR: Final = 1.0
 # It also keeps the deviation of a customer who always pays the same away from zero.
 _PRIOR_SPREAD: Final = 0.5
 # Fraud rate before any label is known, and the labels that it weighs.
-_PRIOR_RATE: Final = 0.01
+PRIOR_RATE: Final = 0.01
 _PRIOR_LABELS: Final = 1.0
 
 
@@ -59,7 +59,7 @@ def switch(row: Row, ops: Ops, pair: str) -> Value:
 
 def risk(row: Row, entity: str, label: str) -> Value:
     """Fraud rate among known labels, leaning on the overall rate while they are few."""
-    overall = (row.state("total", "fraud_30d") + _PRIOR_LABELS * _PRIOR_RATE) / (
+    overall = (row.state("total", "fraud_30d") + _PRIOR_LABELS * PRIOR_RATE) / (
         row.state("total", "labelled_30d") + _PRIOR_LABELS
     )
     fraud, labelled = row.state(entity, f"fraud_{label}"), row.state(entity, f"labelled_{label}")

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Final
 
 from fraudstream.features.catalogue import DAY, HALF_LIVES, HOUR
-from fraudstream.features.payment import Payment
+from fraudstream.features.expressions import PRIOR_RATE
+from fraudstream.features.payment import NEVER, Payment
 from fraudstream.features.phrases import whole
 
 Notable = Callable[[float, Payment], bool]
@@ -89,9 +90,19 @@ def rare(value: float, p: Payment) -> bool:
     return share is None or share < RARE
 
 
-def risky(value: float, p: Payment) -> bool:
-    """More fraud than usual."""
-    return p.fraud_share is None or value > p.fraud_share
+def risky(entity: str) -> Notable:
+    """More fraud than usual, and not merely what is assumed of an entity of which no payment was judged.
+
+    That is the share of fraud overall, which moves, so where no feature counts the known frauds it takes a clear excess.
+    """
+
+    def notable(value: float, p: Payment) -> bool:
+        known = p.features.get(f"{entity}_fraud_30d")
+        if known is None:
+            return value > FAR * max(p.fraud_share or 0.0, PRIOR_RATE)
+        return known >= NEVER and (p.fraud_share is None or value > p.fraud_share)
+
+    return notable
 
 
 def away(_: float, p: Payment) -> bool:

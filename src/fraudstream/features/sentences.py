@@ -189,7 +189,7 @@ def _frauds_known() -> dict[str, Sentence]:
     for entity, subject in _SUBJECTS.items():
         theme = f"{entity} fraud"
         for label in ("7d", "30d"):
-            found[f"{entity}_risk_{label}"] = Sentence(theme, _judged(subject, label), notable.risky)
+            found[f"{entity}_risk_{label}"] = Sentence(theme, _judged(subject, label), notable.risky(entity))
         if entity != "device":
             found[f"{entity}_fraud_30d"] = Sentence(theme, _frauds(subject), notable.several)
     return found
