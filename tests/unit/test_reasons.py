@@ -120,6 +120,17 @@ def test_what_speaks_for_the_payment_is_not_notable() -> None:
     assert is_notable("user_device_share", Payment(20.0, USUAL | {"user_device_share": 0.01}))
 
 
+def test_a_device_that_everybody_has_is_no_reason_against_a_new_customer() -> None:
+    """Its share is one of all payments, and says the same of a customer without any."""
+    for count in (0.0, 0.05, 43.0):
+        assert not is_notable(
+            "device_freq", Payment(20.0, USUAL | {"user_count_30d": count, "device_freq": 0.6})
+        )
+        assert is_notable(
+            "device_freq", Payment(20.0, USUAL | {"user_count_30d": count, "device_freq": 0.01})
+        )
+
+
 @pytest.mark.parametrize("entity", ["merchant", "user", "device"])
 def test_a_share_of_fraud_is_no_reason_where_no_payment_was_judged(entity: str) -> None:
     """Without a judged payment the share is the overall one, of which 1 % is assumed before anything is known."""

@@ -90,6 +90,11 @@ def rare(value: float, p: Payment) -> bool:
     return share is None or share < RARE
 
 
+def scarce(value: float, _: Payment) -> bool:
+    """A share of everybody's payments that is small: what many use speaks against nobody."""
+    return value < RARE
+
+
 def risky(entity: str) -> Notable:
     """More fraud than usual, and not merely what is assumed of an entity of which no payment was judged.
 

@@ -174,7 +174,7 @@ def _habits() -> dict[str, Sentence]:
     return {
         "user_device_share": Sentence("device", _device, notable.rare),
         "device_switch": Sentence("device", device, notable.true),
-        "device_freq": Sentence("device", _everybody, notable.rare),
+        "device_freq": Sentence("device", _everybody, notable.scarce),
         "user_location_share": Sentence("place", _location, notable.rare),
         "location_change": Sentence(
             "place", lambda _, p: _location(p.features.get("user_location_share"), p), notable.away
