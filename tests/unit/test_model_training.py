@@ -441,6 +441,20 @@ def test_a_model_is_judged_only_on_later_rows_than_it_learnt_from(model: Path, t
     assert later["metrics"]["average_precision"] > later["baselines"]["random"]["average_precision"]
 
 
+def test_baselines_without_history_before_the_windows_have_no_threshold(model: Path, tmp_path: Path) -> None:
+    """A file of later days alone: of the baselines it is not said that they flag nothing and find nothing."""
+    from fraudstream.model.judging import judge_model
+
+    frame = history(days=60)
+    later = frame[frame["timestamp"] >= (START + timedelta(days=53)).isoformat()]
+    report = judge_model(artifact.read(model), read_transactions(written(later, tmp_path)).rows)
+    assert report["metrics"]["recall_at_budget"] is not None
+    for figures in report["baselines"].values():
+        assert figures["average_precision"] is not None
+        assert (figures["recall_at_budget"], figures["alert_rate"]) == (None, None)
+    assert any("baselines need history before the windows" in note for note in report["notes"])
+
+
 def test_a_straggler_makes_no_window_of_its_own(model: Path, tmp_path: Path) -> None:
     from fraudstream.model.judging import judge_model
 

@@ -228,7 +228,8 @@ def _show(report: dict[str, Any], *, as_json: bool) -> None:
     for note in report["notes"]:
         log.warning("%s", note)
     version = f"model {report['version']}: " if report["version"] else ""
-    typer.echo(f"{version}{report['algorithm']}, flags risk ≥ {report['threshold']:.4f}")
+    threshold = "-" if report["threshold"] is None else f"{report['threshold']:.4f}"
+    typer.echo(f"{version}{report['algorithm']}, flags risk ≥ {threshold}")
 
 
 def _judgement(report: dict[str, Any]) -> None:

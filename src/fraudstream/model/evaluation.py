@@ -36,7 +36,8 @@ class Scored:
     fold: Fold
     rows: "Integers"
     risk: "Floats"
-    threshold: float
+    threshold: float | None
+    """None where no row lies before the window to set it by."""
 
 
 @dataclass(frozen=True)
@@ -124,8 +125,7 @@ def score_baseline(name: str, data: Dataset, folds: Sequence[Fold], alert_rate: 
 def _window(data: Dataset, fold: Fold, risk: "Callable[[Integers], Floats]", alert_rate: float) -> Scored:
     gap = np.flatnonzero((data.micros >= fold.train_until) & (data.micros < fold.test_from))
     rows = np.flatnonzero((data.micros >= fold.test_from) & (data.micros < fold.test_until))
-    inside = risk(gap) if len(gap) else np.empty(0)
-    threshold = metrics.threshold_for(inside, alert_rate) if len(gap) else np.inf
+    threshold = metrics.threshold_for(risk(gap), alert_rate) if len(gap) else None
     return Scored(fold, rows, risk(rows) if len(rows) else np.empty(0), threshold)
 
 
@@ -149,6 +149,7 @@ def _figures(data: Dataset, window: Scored) -> dict[str, float | None]:
     rows, risk = window.rows[known], window.risk[known]
     fraud = data.fraud[rows]
     unblocked = ~blocked(data, window.fold, rows)
+    threshold = window.threshold
     return {
         "average_precision": metrics.average_precision(risk, fraud),
         "roc_auc": metrics.roc_auc(risk, fraud),
@@ -158,8 +159,10 @@ def _figures(data: Dataset, window: Scored) -> dict[str, float | None]:
             data.micros[rows][unblocked] // DAY,
             data.customer[rows][unblocked],
         ),
-        "recall_at_budget": metrics.recall_at(risk, fraud, window.threshold),
-        "alert_rate": float((window.risk >= window.threshold).mean()) if len(window.risk) else None,
+        "recall_at_budget": metrics.recall_at(risk, fraud, threshold) if threshold is not None else None,
+        "alert_rate": (
+            float((window.risk >= threshold).mean()) if len(window.risk) and threshold is not None else None
+        ),
     }
 
 
@@ -177,7 +180,7 @@ def by_scenario(data: Dataset, scored: Sequence[Scored]) -> dict[str, dict[str, 
     found: dict[str, list[bool]] = {}
     for window in scored:
         for name, risk in zip(data.scenario[window.rows], window.risk, strict=True):
-            if name is not None:
+            if name is not None and window.threshold is not None:
                 found.setdefault(str(name), []).append(bool(risk >= window.threshold))
     return {
         name: {"frauds": len(flags), "recall_at_budget": float(np.mean(flags))}

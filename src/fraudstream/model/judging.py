@@ -1,6 +1,6 @@
 """The same evaluation for what exists already: a trained model, or a file of scores."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -94,7 +94,7 @@ def _document(  # noqa: PLR0913, PLR0917 - what is judged, and how it is called
             data, evaluation.score_baseline(baseline, data, folds, alert_rate)
         )
     report = reporting.document(data, name, results, {name: tier})
-    said = [*notes, *reporting.gaps(data)]
+    said = [*notes, *reporting.gaps(data), *_without_history(results)]
     if not data.judged.any():
         said.append("No transaction says whether it was fraud: nothing can be said about detection.")
     elif not any(fold["frauds"] for fold in report["folds"]):
@@ -104,3 +104,13 @@ def _document(  # noqa: PLR0913, PLR0917 - what is judged, and how it is called
     else:
         said += reporting.thin(data, folds, "test")
     return {**report, "validation": {}, "notes": said}
+
+
+def _without_history(results: Mapping[str, evaluation.Judged]) -> list[str]:
+    """What is to be said where a file begins with its windows, so that no threshold could be set before them."""
+    windows = results[reporting.BASELINES[0]].scored
+    bare = sum(window.threshold is None for window in windows)
+    if not bare:
+        return []
+    where = f"No transactions lie before {bare} of {len(windows)} windows to set a threshold by"
+    return [f"{where}: recall and alerts of the baselines need history before the windows."]
