@@ -27,7 +27,7 @@ from fraudstream.store.slices import store_slice
 from fraudstream.store.targets import select
 from http_get import get, served_at
 from model_world import ensemble, packed
-from profile_world import SOURCE, messages
+from profile_world import SOURCE, messages, store
 from samples import decision, message
 from waiting import wait_until
 
@@ -219,6 +219,19 @@ def test_the_demo_counts_what_was_sent_since_it_began(postgres: PostgresSettings
     assert found.p99_ms == pytest.approx(20.0)
     shown = feedback.alerts(postgres, since=began, sent_since=began)
     assert [alert.transaction_id for alert in shown] == ["own"]
+
+
+def test_the_demo_counts_no_more_frauds_found_than_there_are(postgres: PostgresSettings) -> None:
+    """People have the later word, of frauds that were found and of those that were not."""
+    began = now() - timedelta(minutes=1)
+    frauds = [message(transaction_id=name, is_fraud=1) for name in ("caught", "cleared", "missed")]
+    store(postgres, [messages(frauds)])
+    decide(postgres, *(scored(name, risk=0.9, flagged=True) for name in ("caught", "cleared", "called")))
+    decide(postgres, *(scored(name) for name in ("missed", "quiet", "reported")), first=3)
+    for name, is_fraud in (("cleared", False), ("called", False), ("called", True), ("reported", True)):
+        feedback.label(postgres, name, is_fraud=is_fraud)
+    found = glance(postgres, began)
+    assert (found.right, found.wrong, found.frauds) == (2, 1, 4)
 
 
 def test_health_is_served_to_prometheus_until_it_is_stopped(

@@ -25,7 +25,7 @@ class Glance:
     wrong: int
     """Alerts of transactions that are known to be legitimate."""
     frauds: int
-    """Decided transactions that are known to be fraud, flagged or not."""
+    """Decided transactions that are known to be fraud, by people or else by their message, flagged or not."""
 
 
 _GLANCE = """
@@ -35,6 +35,9 @@ with decided as materialized (
 ), known as (
   select coalesce(verdict, truth) as fraud from shop.alert_reviews
   where scored_at >= %(since)s and sent_at >= %(since)s
+), said as (
+  select distinct on (transaction_id) transaction_id, is_fraud from decided join shop.labels using (transaction_id)
+  order by transaction_id, labelled_at desc, label_id desc
 )
 select
   (select count(*) from decided) as decisions,
@@ -45,7 +48,8 @@ select
    where scored_at > (select max(scored_at) from decided) - interval '30 s') as p99_lately_ms,
   (select count(*) from known where fraud) as "right",
   (select count(*) from known where not fraud) as wrong,
-  (select count(*) from decided join shop.fraud_transactions using (transaction_id)) as frauds"""
+  (select count(*) from decided left join said using (transaction_id)
+   left join shop.fraud_transactions as f using (transaction_id) where coalesce(said.is_fraud, f.is_fraud)) as frauds"""
 
 
 def glance(postgres: PostgresSettings, since: datetime) -> Glance:
