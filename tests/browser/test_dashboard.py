@@ -139,6 +139,39 @@ def test_an_alert_has_an_address_and_filters_find_it(
     visit.see("No other alert fits these filters.")
 
 
+def test_a_queue_of_more_than_a_hundred_alerts_can_be_seen_to_its_end(
+    dashboard: str, seeded: PostgresSettings, visit: Visit
+) -> None:
+    """Of a customer with 101 alerts the oldest comes by a button; after that nothing is said to follow."""
+    with connect(seeded) as connection:
+        connection.execute(
+            """
+            insert into shop.alerts (transaction_id, user_id, timestamp, amount, risk, rules, model_version, scored_at,
+              reasons, features)
+            select 'busy-' || n, 'busy', now(), 5, 0.8, '{}', 'm', now() - make_interval(days => 1, secs => n), '[]', '{}'
+            from generate_series(1, 101) as n"""
+        )
+    try:
+        visit.go(f"{dashboard}/alerts", "What the customer did around it")
+        visit.page.get_by_role("radio", name="All", exact=True).click()
+        box = visit.page.get_by_label("Customer or transaction")
+        box.fill("busy")
+        box.press("Enter")
+        visit.see("The first 100; more follow.")
+        visit.settled()
+        lines = visit.page.locator(".st-key-queue [data-testid=stRadioCaption]")
+        assert lines.count() == 100
+        visit.page.get_by_role("button", name="Show 100 more").click()
+        visit.page.get_by_text("more follow").wait_for(state="detached")
+        visit.settled()
+        assert lines.count() == 101
+        lines.last.click(force=True)
+        visit.see("busy-101")
+    finally:
+        with connect(seeded) as connection:
+            connection.execute("delete from shop.alerts where user_id = 'busy'")
+
+
 def test_the_model_page_draws_how_it_was_judged_and_how_it_does(
     dashboard: str, seeded: PostgresSettings, visit: Visit
 ) -> None:

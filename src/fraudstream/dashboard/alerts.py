@@ -15,7 +15,7 @@ from fraudstream.store import feedback, review
 from fraudstream.store.review import Order, Queued, State, Wanted
 
 LIMIT = 100
-"""Lines of the queue; those beyond move up as verdicts are given."""
+"""Lines of the queue, at first and again with each wish for more."""
 STATES: dict[State, str] = {"waiting": "To review", "reviewed": "Reviewed", "all": "All"}
 ORDERS: dict[Order, str] = {
     "newest": "Newest first",
@@ -25,8 +25,8 @@ ORDERS: dict[Order, str] = {
 SPANS = {"24 hours": 1, "7 days": 7, "30 days": 30, "Any time": None}
 CHOSEN = "alert"
 """Key of the session: the id of the alert that is open."""
-PICKED, NAME = "picked", "reviewer's name"
-"""Keys of the list and of the field."""
+PICKED, NAME, LINES = "picked", "reviewer's name", "lines"
+"""Keys of the list, of the field, and of how long the list may be."""
 
 
 def page() -> None:
@@ -39,14 +39,17 @@ def _body(postgres: PostgresSettings) -> None:
     wanted = _filters()
     _tally(review.tally(postgres, wanted.since))
     _said()
-    found = review.queue(postgres, wanted, LIMIT)
+    limit: int = st.session_state.get(LINES, LIMIT)
+    # One more than is shown tells whether there are more.
+    found = review.queue(postgres, wanted, limit + 1)
+    found, more = found[:limit], len(found) > limit
     chosen = _chosen(found)
     if chosen is None:
         _nothing(wanted)
         return
     left, right = st.columns([3, 8], gap="medium")
     with left:
-        _queue(found)
+        _queue(found, more=more)
     with right:
         case = feedback.alert(postgres, chosen)
         if case is None:
@@ -110,8 +113,8 @@ def _chosen(found: Sequence[Queued]) -> str | None:
     return chosen
 
 
-def _queue(found: Sequence[Queued]) -> None:
-    """The list. Arrow keys move in it; its labels hold nothing that a stranger wrote."""
+def _queue(found: Sequence[Queued], *, more: bool) -> None:
+    """The list, and a button where there are more. Arrow keys move in it; its labels hold nothing that a stranger wrote."""
     by_id = lines(found)
     chosen = st.session_state.get(CHOSEN)
     # Set rather than given as `index`: that would make it another list, and the keyboard would fall out of it.
@@ -130,8 +133,15 @@ def _queue(found: Sequence[Queued]) -> None:
             label_visibility="collapsed",
             on_change=lambda: _open(st.session_state[PICKED]),
         )
-        if len(found) == LIMIT:
-            st.caption(f"The first {LIMIT}; more follow.")
+        if more:
+            st.caption(f"The first {len(found):,}; more follow.")
+            st.button(
+                f"Show {LIMIT} more", key="more", type="tertiary", on_click=_lengthen, args=(len(found),)
+            )
+
+
+def _lengthen(shown: int) -> None:
+    st.session_state[LINES] = shown + LIMIT
 
 
 def lines(found: Sequence[Queued]) -> dict[str, str]:
