@@ -75,6 +75,28 @@ def test_alerts_are_those_that_the_features_just_before_give(
     assert "learnt from some of these days" in " ".join(found["notes"])
 
 
+def test_a_stray_transaction_and_a_pause_leave_the_days_on_which_something_happened(
+    spark: SparkSession,
+) -> None:
+    """One payment comes half a year after the others, of which five days are missing."""
+    rows = world(8_000, seed=3)
+    last = rows["timestamp"][-1].as_py()
+    ago = pc.subtract(pa.scalar(last, rows["timestamp"].type), rows["timestamp"])
+    days = pc.divide(ago.cast(pa.int64()), 86_400_000_000).to_numpy()
+    paused = rows.filter(pa.array((days < 5) | (days >= 10)))
+    stray = rows.slice(0, 1)
+    later = pa.array([last + timedelta(days=180)], rows["timestamp"].type)
+    stray = stray.set_column(rows.column_names.index("timestamp"), "timestamp", later)
+    whole = pa.concat_tables([paused, stray])
+    found = backtest(RuleSet(spark, RULES), whole, model=None, days=20, label_delay_days=7)
+    assert found["until"] == last.isoformat()
+    assert found["transactions"] == ((days < 5) | (days >= 10) & (days < 20)).sum()
+    assert found["days"] == pytest.approx(15, abs=1)
+    line = found["rules"][2]
+    assert line["alerts_per_day"] == pytest.approx(line["alerts"] / found["days"])
+    assert "next to nothing happened on" in found["notes"][0]
+
+
 def test_without_a_model_and_without_labels_the_alerts_are_still_counted(spark: SparkSession) -> None:
     rows = world(300, seed=4).drop_columns(["is_fraud", "labelled_at"])
     rows = rows.append_column("is_fraud", pa.nulls(300, pa.bool_()))

@@ -94,7 +94,7 @@ def _document(  # noqa: PLR0913, PLR0917 - what is judged, and how it is called
             data, evaluation.score_baseline(baseline, data, folds, alert_rate)
         )
     report = reporting.document(data, name, results, {name: tier})
-    said = [*notes, *reporting.gaps(data), *_without_history(results)]
+    said = [*notes, *reporting.gaps(data.micros), *_without_history(results)]
     if not data.judged.any():
         said.append("No transaction says whether it was fraud: nothing can be said about detection.")
     elif not any(fold["frauds"] for fold in report["folds"]):

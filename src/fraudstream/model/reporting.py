@@ -50,13 +50,15 @@ def document(
     }
 
 
-def gaps(data: Dataset) -> list[str]:
-    """What is to be said where windows leave days out."""
-    first, last = data.span
-    days, busy = 1 + last // DAY - first // DAY, len(busy_days(data.micros))
+def gaps(
+    micros: "NDArray[np.int64]", since: int | None = None, so: str = "the windows are made of the others"
+) -> list[str]:
+    """What is to be said where days are left out (from `since` on, else of the whole history), and what that means."""
+    first, last = int(micros[0]) if since is None else since, int(micros[-1])
+    days, busy = 1 + last // DAY - first // DAY, int((busy_days(micros) >= first // DAY * DAY).sum())
     if busy == days:
         return []
-    quiet = f"next to nothing happened on {days - busy:,}: the windows are made of the others."
+    quiet = f"next to nothing happened on {days - busy:,}: {so}."
     return [f"Of the {days:,} days from {iso(first)[:10]} to {iso(last)[:10]}, {quiet}"]
 
 

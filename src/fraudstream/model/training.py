@@ -135,7 +135,7 @@ def _prepared(rows: pa.Table, request: Request) -> tuple[Dataset, list[str]]:
                 hint="Leave these features out, or name the columns with --map.",
             )
     data = dataset(rows, request.label_delay_days, names)
-    notes += reporting.gaps(data)
+    notes += reporting.gaps(data.micros)
     unjudged = int((~data.judged).sum())
     if data.judged.any() and unjudged:
         notes.append(

@@ -1,17 +1,18 @@
 """Rules on stored history: the features as they stood just before each transaction, the conditions as they run live."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own custom
 
 from fraudstream.errors import InputError
 from fraudstream.features import training
+from fraudstream.model import reporting
 from fraudstream.model.artifact import Model
 from fraudstream.model.dataset import until_now
+from fraudstream.model.folds import DAY, days_between, end_of
 from fraudstream.rules import features_read
 from fraudstream.rules.backtest import Past, report
 from fraudstream.rules.columns import columns
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 CHUNK: Final = 250_000
 """Transactions that Spark holds at once."""
-DAY: Final = timedelta(days=1)
 SHORTEST: Final = 1 / 86_400
 """Days of a history, at least: one of a single transaction has no length."""
 
@@ -38,20 +38,22 @@ def backtest(
 ) -> dict[str, Any]:
     """What the rules would have raised in the last `days` days of `transactions` (as `queries.transactions`).
 
-    Everything before feeds the features. Raises InputError where there is no transaction, or where a feature
+    Everything before feeds the features. Quiet days, as training knows them, are none: a stray timestamp does not end
+    the history. Raises InputError where there is no transaction, or where a feature
     cannot be worked out.
     """
     rules = ruleset.rules
     rows = _until_now(transactions).sort_by("timestamp").combine_chunks()
     names = tuple(dict.fromkeys([*features_read(rules), *(model.features if model else ())]))
     view = training.view(rows, label_delay_days, names)
-    until = rows["timestamp"][-1].as_py()
-    since = max(until - days * DAY, rows["timestamp"][0].as_py())
-    window = pc.greater_equal(rows["timestamp"], pa.scalar(since, rows["timestamp"].type)).to_numpy()
+    micros = rows["timestamp"].cast(pa.int64()).to_numpy()
+    until = end_of(micros) - 1
+    since = max(until - round(days * DAY), int(micros[0]))
+    window = (micros >= since) & (micros <= until)
     rows, values = rows.filter(pa.array(window)), view.values[window]
     risk = None if model is None else model.risk(values[:, [names.index(name) for name in model.features]])
     past = Past(
-        days=max((until - since) / DAY, SHORTEST),
+        days=max(days_between(micros, since, until), SHORTEST),
         fraud=rows["is_fraud"].fill_null(False).to_numpy(),
         judged=rows["is_fraud"].is_valid().to_numpy(),
         flagged=None if model is None or risk is None else risk >= model.threshold,
@@ -59,11 +61,19 @@ def backtest(
     known = dict(zip(names, values.T, strict=True))
     hits = held(ruleset, rows, {name: known[name] for name in features_read(rules)})
     return {
-        "since": since.isoformat(),
-        "until": until.isoformat(),
+        "since": _instant(since).isoformat(),
+        "until": _instant(until).isoformat(),
         **report(rules, hits, past),
-        "notes": _notes(model, past, since),
+        "notes": [
+            *reporting.gaps(micros, since, "alerts a day are those of the others"),
+            *_notes(model, past, _instant(since)),
+        ],
     }
+
+
+def _instant(micros: int) -> datetime:
+    """To the microsecond, which a float of seconds would lose."""
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)
 
 
 def _until_now(transactions: pa.Table) -> pa.Table:
