@@ -9,8 +9,11 @@ import pytest
 from fraudstream.settings import Settings
 from fraudstream.spark.keeper import Keeper, load_champion
 from fraudstream.spark.scoring import Scoring
+from fraudstream.store import registry
+from fraudstream.store.connection import connect
 from fraudstream.store.migrate import migrate
 from live_scorer import promote
+from model_world import ensemble, packed
 from waiting import wait_until
 
 if TYPE_CHECKING:
@@ -46,3 +49,25 @@ def test_profiles_that_no_query_uses_any_more_are_let_go(spark: "SparkSession", 
         keeper.close()
     assert first
     assert not any(frame() for frame in first)
+
+
+def test_profiles_stay_new_though_the_champion_was_altered(spark: "SparkSession", settings: Settings) -> None:
+    """Its bytes are damaged, PostgreSQL is not away: the model goes on, with the profiles of the moment."""
+    migrate(settings.postgres)
+    promote(settings.postgres, "sound")
+    keeper = Keeper(settings.postgres, lambda model: Scoring(spark, model), load_champion(settings.postgres))
+    try:
+        registry.register(settings.postgres, *packed("damaged", ensemble(("amount", 100.0, -3.0, 3.0))))
+        with connect(settings.postgres) as connection:
+            connection.execute(
+                "update shop.models set artifact = set_byte(artifact, 3, 255) where version = 'damaged'"
+            )
+        registry.promote(settings.postgres, "damaged")
+        before = keeper.basis.profiles
+        keeper.ask()
+        wait_until(lambda: not keeper.is_asked, "newer profiles")
+        assert keeper.basis.profiles is not before
+        assert keeper.basis.scoring.model.version == "sound"
+        assert not keeper.is_away
+    finally:
+        keeper.close()

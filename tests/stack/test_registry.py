@@ -120,6 +120,22 @@ def test_promote_and_rollback_go_back_and_forth(postgres: PostgresSettings) -> N
     assert registry.rollback(postgres).version == "1"
 
 
+def test_nobody_goes_back_to_a_model_that_was_altered(postgres: PostgresSettings) -> None:
+    """The champion stays, and stays what can be gone back from when the bytes are back."""
+    add(postgres, "1", "2")
+    for version in "12":
+        registry.promote(postgres, version)
+    with connect(postgres) as connection:
+        kept = connection.execute("select artifact from shop.models where version = '1'").fetchone()
+        connection.execute("update shop.models set artifact = set_byte(artifact, 3, 255) where version = '1'")
+    with pytest.raises(DatabaseError, match="The artifact of model 1 was altered"):
+        registry.rollback(postgres)
+    assert champions(postgres) == ["2"]
+    with connect(postgres) as connection:
+        connection.execute("update shop.models set artifact = %s where version = '1'", kept)
+    assert registry.rollback(postgres).version == "1"
+
+
 def test_an_unknown_version_is_a_sentence_and_changes_nothing(postgres: PostgresSettings) -> None:
     with pytest.raises(InputError, match="There is no model '9'") as caught:
         registry.promote(postgres, "9")
@@ -217,13 +233,15 @@ def test_the_program_says_in_a_sentence_what_cannot_be_done(
     assert "model odd is no packed model" in run("models", "promote", "odd").stderr
     with connect(settings.postgres) as connection:
         connection.execute("update shop.models set artifact = set_byte(artifact, 99, 0) where version = '1'")
-    for arguments in (("promote", "1"), ("export", "1", "--output", str(tmp_path / "model"))):
+    for version in ("1", "odd"):
+        registry.promote(settings.postgres, version)
+    for arguments in (("promote", "1"), ("rollback",), ("export", "1", "--output", str(tmp_path / "model"))):
         refused = run("models", *arguments)
         assert refused.returncode == 1
         assert "was altered" in refused.stderr
         assert "Traceback" not in refused.stderr
     assert not (tmp_path / "model").exists()
-    assert champions(settings.postgres) == []
+    assert champions(settings.postgres) == ["odd"]
 
 
 def test_an_archive_that_would_write_elsewhere_is_not_opened() -> None:

@@ -65,13 +65,10 @@ def show(version: Champion = None, as_json: Json = False) -> None:
 @group.command()
 def promote(version: Version, as_json: Json = False) -> None:
     """Make a model the champion, the one that scores; the one before can be rolled back to."""
-    from fraudstream.model import packing
     from fraudstream.store import registry
 
     postgres = inputs.database()
-    # One that was altered, or that this program cannot use, must not reach the stream.
-    model, packed = registry.load(postgres, version)
-    packing.unpack(packed, f"model {model.version}")
+    _usable(*registry.load(postgres, version))
     _report(registry.promote(postgres, version), as_json=as_json)
 
 
@@ -80,7 +77,7 @@ def rollback(as_json: Json = False) -> None:
     """Make the champion before this one champion again."""
     from fraudstream.store import registry
 
-    _report(registry.rollback(inputs.database()), as_json=as_json)
+    _report(registry.rollback(inputs.database(), _usable), as_json=as_json)
 
 
 @group.command()
@@ -100,6 +97,13 @@ def export(
         print_document(_summary(model) | {"output": str(output), "files": sorted(files)})
     else:
         typer.echo(f"model {model.version} written to {output}: {', '.join(sorted(files))}")
+
+
+def _usable(model: "Registered", packed: bytes) -> None:
+    """Raise InputError for one that this program cannot use: it must not reach the stream."""
+    from fraudstream.model import packing
+
+    packing.unpack(packed, f"model {model.version}")
 
 
 def _report(model: "Registered", *, as_json: bool) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from fraudstream.errors import DatabaseError, FraudstreamError, InputError
+from fraudstream.errors import DatabaseError, DatabaseUnreachable, FraudstreamError, InputError
 from fraudstream.kafka import Topic
 from fraudstream.logs import get_logger
 from fraudstream.model import packing
@@ -167,7 +167,12 @@ class Keeper:
             try:
                 scoring = self._ready(load_champion(self._postgres))
                 log.info("model %s was promoted", champion)
-            except InputError as error:
+            except DatabaseUnreachable:
+                raise
+            except (
+                InputError,
+                DatabaseError,
+            ) as error:  # an altered artifact, too, is no reason to keep old profiles
                 self._refused = champion
                 log.warning("Model %s goes on: %s", scoring.model.version, error.message)
         if newer or scoring is not self.basis.scoring:

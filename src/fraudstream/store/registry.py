@@ -7,7 +7,7 @@ At most one model is champion, the one that scores; a partial unique index sees 
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -195,13 +195,20 @@ def promote(postgres: PostgresSettings, version: str) -> Registered:
     return _model(found)
 
 
-def rollback(postgres: PostgresSettings) -> Registered:
+def rollback(
+    postgres: PostgresSettings, check: Callable[[Registered, bytes], object] | None = None
+) -> Registered:
     """Make the champion before this one champion again; once more goes back one further.
 
-    Raises InputError where there was none before.
+    Nothing is changed where its artifact is not what was registered, or where `check` of it raises: who goes back is in
+    trouble enough. Raises InputError where there was none before, DatabaseError where the artifact was altered.
     """
     with translated(postgres), connect(postgres) as connection:
         found = _changed(connection, _ROLLBACK, {})
+        if found is not None:
+            before = load_on(connection, _model(found).version)
+            if check is not None:
+                check(*before)
     if found is None:
         raise InputError(
             "There is no model to go back to: none was champion before this one.",
