@@ -531,6 +531,17 @@ def test_a_neural_network_of_the_users_own_trains_saves_and_scores(rows: pa.Tabl
     assert (model.risk(features(rows, model.features)) >= 0).all()
 
 
+def test_a_feature_of_labels_is_refused_for_the_label_free_forest_also_where_nothing_is_labelled(
+    rows: pa.Table,
+) -> None:
+    """To map a column of labels, as the other sentence advises, would not help."""
+    bare = rows.drop_columns(["is_fraud", "merchant_id"])
+    with pytest.raises(InputError, match="label-free and cannot take merchant_risk_30d"):
+        train(bare, Request("isolation_forest", ("amount", "merchant_risk_30d"), 3))
+    with pytest.raises(InputError, match="lack what merchant_risk_30d needs"):
+        train(bare, Request("random_forest", ("amount", "merchant_risk_30d"), 3))
+
+
 def test_an_unknown_algorithm_is_refused_with_the_list_of_those_that_exist(rows: pa.Table) -> None:
     with pytest.raises(InputError, match="no algorithm oracle") as refused:
         train(rows, Request("oracle", label_delay_days=3))

@@ -127,9 +127,8 @@ def _prepared(rows: pa.Table, request: Request) -> tuple[Dataset, list[str]]:
     elif names is not None and rows.num_rows:
         missing = [name for name in names if name not in available(rows)]
         if missing:
-            candidates.candidates(
-                "isolation_forest", names
-            ) if request.algorithm == "isolation_forest" else None
+            if request.algorithm == "isolation_forest":  # what it takes from no data at all is said first
+                candidates.candidates("isolation_forest", names, chosen=True)
             raise InputError(
                 f"The transactions lack what {', '.join(missing)} need{'s' if len(missing) == 1 else ''}.",
                 hint="Leave these features out, or name the columns with --map.",
