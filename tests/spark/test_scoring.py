@@ -3,6 +3,8 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -10,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import sklearn
+from pyspark.errors.exceptions.captured import PythonException
 from pyspark.sql import DataFrame, SparkSession
 
 from feature_world import replay, world
@@ -276,6 +279,19 @@ def test_an_estimator_without_trees_scores_in_python(
     ):
         expected = estimator.risk(np.array([[np.log1p(amount), 10.0]]))
         assert decision(answer).risk == pytest.approx(expected[0], abs=1e-9)
+    (refused_message,) = decide(BAD["not JSON"][0], scoring=scoring, profiles=profiles)
+    assert msgspec.json.decode(refused_message[1], type=Refusal).rejected
+
+
+def test_an_estimator_that_gives_no_risk_decides_nothing(spark: SparkSession, decide: Decide) -> None:
+    """A sum of features is no number from 0 to 1; it ends the query with its model's name."""
+    names = ("amount_log", "hour")
+    estimator = SimpleNamespace(fit=np.add, risk=partial(np.sum, axis=1))
+    manifest = packed("odd", None, names, versions={"scikit-learn": sklearn.__version__})[0]
+    scoring = Scoring(spark, opened(files_of(manifest, estimator, None), "odd"), python=True)
+    profiles = scoring.profiles(tables(scoring, None), NOW)
+    with pytest.raises(PythonException, match="Model odd gave what is no risk"):
+        decide(message(amount=5.0), scoring=scoring, profiles=profiles)
 
 
 def test_warming_up_leaves_no_trace(scoring: Scoring, profiles: Profiles) -> None:

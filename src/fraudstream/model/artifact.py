@@ -21,16 +21,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fraudstream.errors import InputError
 from fraudstream.features.definitions import FEATURES
 from fraudstream.model.algorithms import Estimator
+from fraudstream.model.risk import checked_risk
 from fraudstream.model.trees import Ensemble
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
@@ -112,8 +113,8 @@ class Model:
         return self.trees() or self.estimator()
 
     def risk(self, x: "Floats") -> "Floats":
-        """Risk (n,) of rows (n, features), from the trees where there are some."""
-        return np.asarray(self.scorer().risk(x), dtype=np.float64)
+        """Risk (n,) of rows (n, features), from the trees where there are some. Raises InputError where it is none."""
+        return checked_risk(self.scorer(), x, f"Model {self.version}")
 
 
 def files_of(

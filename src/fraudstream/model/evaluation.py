@@ -14,6 +14,7 @@ from fraudstream.model.algorithms import Estimator
 from fraudstream.model.candidates import Candidate
 from fraudstream.model.dataset import Dataset
 from fraudstream.model.folds import DAY, Fold
+from fraudstream.model.risk import checked_risk
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -84,17 +85,6 @@ def fit(candidate: Candidate, data: Dataset, until: int, as_of: int) -> Estimato
     return estimator
 
 
-def risk_of(estimator: Estimator, x: "Floats") -> "Floats":
-    """The estimator's risks of rows. Raises InputError where they are no numbers in [0, 1], one for each row."""
-    risk = np.asarray(estimator.risk(x), dtype=np.float64)
-    if risk.shape != (len(x),) or not ((risk >= 0) & (risk <= 1)).all():
-        raise InputError(
-            f"{type(estimator).__name__}.risk gave {risk.shape} values that are not all in [0, 1] for {len(x)} rows.",
-            hint="risk(X) must give one probability-like number for each row.",
-        )
-    return risk
-
-
 def score_folds(
     candidate: Candidate, data: Dataset, folds: Sequence[Fold], alert_rate: float
 ) -> list[Scored]:
@@ -104,7 +94,7 @@ def score_folds(
         estimator = fit(candidate, data, fold.train_until, fold.test_from)
 
         def risk(rows: "Integers", estimator: Estimator = estimator) -> "Floats":
-            return risk_of(estimator, data.columns(candidate.features, rows))
+            return checked_risk(estimator, data.columns(candidate.features, rows), candidate.name)
 
         scored.append(_window(data, fold, risk, alert_rate))
         log.debug("%s on %s: done", candidate.name, day(fold.test_from))

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 
-def checked_risk(judge: "Estimator | Ensemble", values: "Floats", version: str) -> "Floats":
-    """Risk (n,) of rows (n, features) by the judge of model `version`. Raises InputError where it is no risk."""
+def checked_risk(judge: "Estimator | Ensemble", values: "Floats", name: str) -> "Floats":
+    """Risk (n,) of rows (n, features) by a judge, called `name` where it gives no risk. Raises InputError then."""
     if not len(values):
         return np.zeros(0)
     risk = np.asarray(judge.risk(values), dtype=np.float64)
     if risk.shape != (len(values),) or not ((risk >= 0) & (risk <= 1)).all():
         raise InputError(
-            f"The estimator of model {version} gave what is no risk: one number from 0 to 1 a row.",
-            hint="Mend its method `risk`, then train it again.",
+            f"{name} gave what is no risk: one number from 0 to 1 a row.",
+            hint="Mend the method `risk` of its estimator, then train it again.",
         )
     return risk

@@ -117,7 +117,7 @@ class Scorer:
         return True
 
     def _decisions(self, rows: pa.Table, values: "Floats") -> list[Decision]:
-        risk = checked_risk(self._judge, values, self.model.version)
+        risk = checked_risk(self._judge, values, f"Model {self.model.version}")
         texts = [
             rows[name].to_pylist() if name in rows.column_names else [None] * rows.num_rows
             for name in _COPIED

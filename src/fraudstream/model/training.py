@@ -21,6 +21,7 @@ from fraudstream.model.dataset import Dataset, dataset, until_now
 from fraudstream.model.evaluation import Judged
 from fraudstream.model.folds import DAY, Plan, days_between, end_of, learn_until, plan
 from fraudstream.model.insight import insight, reference
+from fraudstream.model.risk import checked_risk
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -254,9 +255,11 @@ def _final(
     estimator = evaluation.fit(chosen, data, until, as_of)
     late = data.micros >= until
     seen = data.columns(chosen.features, late)
-    risk = evaluation.risk_of(estimator, seen)
+    risk = checked_risk(estimator, seen, chosen.name)
     threshold = metrics.threshold_for(risk, request.alert_rate)
-    looks_at = insight(lambda rows: evaluation.risk_of(estimator, rows), seen, threshold, chosen.features)
+    looks_at = insight(
+        lambda rows: checked_risk(estimator, rows, chosen.name), seen, threshold, chosen.features
+    )
     return estimator, threshold, {"score_reference": reference(risk), **looks_at}, until
 
 

@@ -106,7 +106,8 @@ def judged(asked: Lookup, batch: pa.RecordBatch) -> pa.Table:
     """
     decoded = Decoder(decision.TRANSACTION_FIELDS).decode(batch.column("value").to_pylist())
     values = _features(asked, Events(decoded.rows))
-    risk = checked_risk(_judge(asked), values[:, : len(asked.model.features)], asked.model.version)
+    known = values[:, : len(asked.model.features)]
+    risk = checked_risk(_judge(asked), known, f"Model {asked.model.version}")
     found = {name: decoded.rows[name] for name in decoded.rows.column_names}
     found |= {PAID: decoded.rows["amount"], RISK: pa.array(risk)}
     found |= {name: pa.array(values[:, place]) for place, name in enumerate(asked.names)}
