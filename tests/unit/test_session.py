@@ -1,5 +1,6 @@
 """What Spark is told for one machine and for a cluster, without starting it."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -69,6 +70,39 @@ except StreamError as error:
     )
     assert words in done.stdout, done.stderr
     assert "FRAUDSTREAM_SPARK__DRIVER_MEMORY" in done.stdout
+
+
+def test_on_one_machine_nothing_of_spark_listens_beyond_it_not_even_its_web_page(tmp_path: Path) -> None:
+    """In a process of its own, with a variable that names every address."""
+    program = f"""
+from pathlib import Path
+import psutil
+from fraudstream.local.java import find_java
+from fraudstream.settings import SparkSettings
+from fraudstream.spark import session
+
+spark = session.start(SparkSettings(ui=True), name="x", java_home=find_java().home, jars=[],
+                      log_file=Path({str(tmp_path / "spark.log")!r}))
+print(spark.sparkContext.uiWebUrl)
+for child in psutil.Process().children(recursive=True):
+    for socket in child.net_connections("tcp"):
+        if socket.status == psutil.CONN_LISTEN:
+            print("listens", socket.laddr.ip.removeprefix("::ffff:"), socket.laddr.port)
+session.stop(spark)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"SPARK_LOCAL_IP": "0.0.0.0"},  # noqa: S104 - what must not win
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    page, *sockets = done.stdout.splitlines()
+    listens = [line.split()[1:] for line in sockets]
+    assert page.rpartition(":")[2] in {port for _, port in listens}, "the page is among them"
+    assert {address for address, _ in listens} == {"127.0.0.1"}
 
 
 def test_a_home_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:

@@ -193,7 +193,12 @@ class SparkSettings(Section):
     trigger_seconds: Seconds = Field(0.0, ge=0)
     """Pause between micro-batches; 0 starts the next one as soon as there is something to read."""
     ui: bool = False
-    """Spark's own web page, on 127.0.0.1:4040."""
+    """Spark's own web page, on 127.0.0.1:4040; with a cluster at every address, or the one that SPARK_LOCAL_IP names."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether all of Spark is threads of one process on this machine."""
+        return self.master.startswith("local")
 
 
 class ModelSettings(Section):

@@ -285,7 +285,7 @@ def with_threads(settings: Settings, partitions: int) -> Settings:
     >>> with_threads(Settings(_env_file=None), 4).spark.master
     'local[64]'
     """
-    if not settings.spark.master.startswith("local"):
+    if not settings.spark.is_local:
         return settings
     master = f"local[{max(LOCAL_THREADS, 3 * partitions)}]"
     return settings.model_copy(update={"spark": settings.spark.model_copy(update={"master": master})})

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 log = get_logger("spark")
 
+LOOPBACK = "127.0.0.1"
+
 LOG_CONFIG = Path(__file__).with_name("log4j2.properties")
 
 CHECKPOINTS = "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
@@ -63,6 +65,9 @@ def start(  # noqa: PLR0913 - what a session is made of
     # Workers must run this very interpreter, where our dependencies are; a cluster has its own.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     os.environ.setdefault("PYSPARK_DRIVER_PYTHON", sys.executable)
+    if spark.is_local:
+        # The only word that Spark's web page takes on where to listen; without it, at every address of the machine.
+        os.environ["SPARK_LOCAL_IP"] = LOOPBACK
     builder = SparkSession.builder.appName(f"fraudstream {name}").master(spark.master)
     for key, value in (_conf(spark, jars, java_options) | dict(conf)).items():
         builder = builder.config(key, value)
@@ -159,7 +164,7 @@ def _leave_signals_to_us(session: "SparkSession") -> None:
 
 def _conf(spark: SparkSettings, jars: Sequence[Path], java_options: Sequence[str]) -> dict[str, str]:
     options = (f"-Dlog4j2.configurationFile={LOG_CONFIG.as_uri()}", COMPILE_ALL, *java_options)
-    conf = {
+    return {
         "spark.jars": ",".join(map(str, jars)),
         "spark.driver.memory": spark.driver_memory,
         **_place(spark),
@@ -179,9 +184,6 @@ def _conf(spark: SparkSettings, jars: Sequence[Path], java_options: Sequence[str
         "spark.redaction.regex": REDACT,
         "spark.sql.redaction.options.regex": REDACT,
     }
-    if spark.ui:
-        conf["spark.ui.host"] = "127.0.0.1"
-    return conf
 
 
 def _quoted(option: str) -> str:
@@ -198,11 +200,11 @@ def own_jars() -> list[Path]:
 
 def _place(spark: SparkSettings) -> dict[str, str]:
     """Where the driver is found, and what a cluster gives to this command."""
-    if spark.master.startswith("local"):
+    if spark.is_local:
         return {
             # Not every machine's name resolves; on one machine the loopback address always works.
-            "spark.driver.host": "127.0.0.1",
-            "spark.driver.bindAddress": "127.0.0.1",
+            "spark.driver.host": LOOPBACK,
+            "spark.driver.bindAddress": LOOPBACK,
             # Not on a cluster: a daemon starts before Spark has shipped our module to its machine.
             "spark.python.daemon.module": "fraudstream.spark.daemon",
         }
