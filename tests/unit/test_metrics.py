@@ -106,6 +106,16 @@ def test_a_driver_that_hangs_is_noticed_though_it_says_nothing(monitor: Monitor,
     assert "has not said for 61 s where it stands" in monitor.health().sentence
 
 
+def test_a_stream_that_began_and_never_got_to_its_first_batch_is_not_well(
+    monitor: Monitor, clock: Clock
+) -> None:
+    monitor.begun("consume")
+    clock.now += PATIENCE - 1
+    assert monitor.health().ok
+    clock.now += 2
+    assert "has not said for 61 s where it stands" in monitor.health().sentence
+
+
 def test_what_two_streams_miss_is_said_once_until_it_answers_again(monitor: Monitor) -> None:
     for stream in ("consume", "consume scores"):
         monitor.begun(stream)

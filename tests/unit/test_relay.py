@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+import time
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -23,12 +24,14 @@ class Query:
         self.status = {"message": "Waiting for data to arrive"}
         self.lastProgress: Any = None
 
-    def ends_at(self, *offsets: int) -> None:
+    def ends_at(self, *offsets: int, batch: int | None = None) -> None:
         """A batch ended, which answered everything below these offsets of each partition."""
         ends = json.dumps({"t": {str(p): offset for p, offset in enumerate(offsets)}})
-        batch = 0 if self.lastProgress is None else self.lastProgress.batchId + 1
+        if batch is None:
+            batch = 0 if self.lastProgress is None else self.lastProgress.batchId + 1
         source = SimpleNamespace(endOffset=ends, latestOffset=ends)
-        self.lastProgress = SimpleNamespace(batchId=batch, sources=[source])
+        began = str(time.monotonic_ns())
+        self.lastProgress = SimpleNamespace(batchId=batch, timestamp=began, sources=[source])
 
     def stop(self) -> None:
         """By the relay, which was told that another one answers."""
@@ -82,6 +85,21 @@ def test_a_hand_over_takes_nothing_back(relay: Relay) -> None:
     second.ends_at(170, 70)
     assert relay.look()
     assert relay.reached == {0: 170, 1: 70}
+    relay.stop()
+
+
+def test_a_scorer_without_messages_says_where_it_stands_and_counts_the_first_that_come(relay: Relay) -> None:
+    """Spark gives what an empty trigger found the number of the batch that comes next."""
+    query = Query()
+    relay._current = runner(query, 7)
+    query.ends_at(7, batch=0)
+    assert relay.look()
+    query.ends_at(7, batch=0)
+    assert relay.look(), "or the scorer would pass for one that hangs"
+    assert not relay.look()
+    query.ends_at(9, batch=0)
+    assert relay.look()
+    assert relay.reached == {0: 9}
     relay.stop()
 
 

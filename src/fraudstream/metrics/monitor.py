@@ -43,7 +43,7 @@ class _Stream:
     moved_at: float
     """When it last got on, or had nothing to do."""
     seen_at: float
-    """When somebody last looked where it stands."""
+    """When somebody last looked where it stands; before the first look, when it began."""
     positions: Mapping[int, Position] = field(default_factory=dict)
     trouble: str | None = None
     """Why it cannot get on."""
@@ -165,7 +165,7 @@ class Monitor:
     def _trouble(self, known: _Stream, now: float) -> str | None:
         if known.trouble:
             return known.trouble
-        if known.positions and now - known.seen_at > self._patience:
+        if now - known.seen_at > self._patience:
             return f"has not said for {now - known.seen_at:.0f} s where it stands."
         if known.lag and now - known.moved_at > self._patience:
             return f"has not got on for {now - known.moved_at:.0f} s; {known.lag:,} messages wait."

@@ -76,9 +76,7 @@ class Relay:
 
     def __init__(self, spark: "SparkSession", settings: Settings, mode: Mode, topic: Topic) -> None:
         self._spark = spark
-        self._settings = settings
-        self._mode = mode
-        self._topic = topic
+        self._settings, self._mode, self._topic = settings, mode, topic
         self._admin = kafka_clients.admin(settings.kafka)
         self._stopping = ThreadPoolExecutor(1, "stop")
         self.ends: dict[int, int] = {}

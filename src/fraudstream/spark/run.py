@@ -84,12 +84,21 @@ def stop_on_signals() -> Iterator[threading.Event]:
         yield stop
 
 
+def patience(settings: Settings) -> float:
+    """Seconds after which `consume` counts as stalled: a pause and a long batch are no fault of a healthy one.
+
+    >>> patience(Settings(_env_file=None, spark={"trigger_seconds": 60}))
+    150.0
+    """
+    return settings.metrics.stalled_seconds + settings.spark.trigger_seconds + settings.spark.batch_seconds
+
+
 def run_consumer(
     targets: tuple[str, ...], flags: Mapping[str, dict[str, Any]], *, once: bool, accept_loss: bool
 ) -> Summary:
     """Consume with the settings in force; see `consume`."""
     settings = load(**flags)
-    monitor = Storing(settings.metrics.stalled_seconds)
+    monitor = Storing(patience(settings))
     with (
         served(settings.metrics, monitor.health, monitor.registry),
         spark_session(settings, "consume", brief=once) as spark,

@@ -49,9 +49,8 @@ class Runner:
         self.began = time.monotonic()
         self._ready_at: float | None = None
         self._moved_at: float | None = None
-        self._spark = spark
-        self._query = query
-        self._checkpoint = checkpoint
+        self._spark, self._query, self._checkpoint = spark, query, checkpoint
+        self._seen = ""  # when the last batch that was looked at began, as Spark says
 
     @property
     def age(self) -> float:
@@ -59,16 +58,18 @@ class Runner:
         return time.monotonic() - self.began
 
     def look(self) -> bool:
-        """Take note of a batch that ended; returns whether one did. Raises what stopped the query."""
+        """Take note of a batch that ended, or found no message; returns whether one did. Raises what stopped the query."""
         if not self._query.isActive:
             raise failure_of(self._query) or QueryStopped("Spark stopped the query.")
         if self._ready_at is None and self._runs():
             self._ready_at = time.monotonic()
             log.debug("query %s runs after %.2f s", self._query.name, self._ready_at - self.began)
         progress = self._query.lastProgress
-        if progress is None or progress.batchId < self.batches:
+        # Not by its number: while nothing comes, Spark says every 10 s what the next batch, of that number, found.
+        if progress is None or progress.timestamp == self._seen:
             return False
-        self.batches, self._moved_at = progress.batchId + 1, time.monotonic()
+        self._seen, self._moved_at = progress.timestamp, time.monotonic()
+        self.batches = progress.batchId + 1
         source = progress.sources[0]
         self.reached |= offsets_in(source.endOffset)
         self.ends |= offsets_in(source.latestOffset)
