@@ -18,7 +18,7 @@ from fraudstream import kafka
 from fraudstream.settings import PostgresSettings, Settings
 from fraudstream.store import feedback, progress, registry
 from fraudstream.store.connection import connect
-from fraudstream.store.findings import findings, streams
+from fraudstream.store.findings import Finding, findings, streams
 from fraudstream.store.glance import glance
 from fraudstream.store.health import snapshot
 from fraudstream.store.migrate import migrate
@@ -195,6 +195,41 @@ def test_the_end_of_a_topic_that_was_deleted_counts_for_nobody(postgres: Postgre
     _hours_pass(postgres, "score")
     progress.record(postgres, "consume", "t", {0: 30}, {0: 30}, 9.0)
     assert [(s.name, s.lag) for s in streams(snapshot(postgres).streams)] == [("consume", 0), ("score", 30)]
+
+
+def test_a_stream_that_speaks_and_gets_on_nowhere_is_told_until_it_does(postgres: PostgresSettings) -> None:
+    """Its driver says every five seconds that it stands at 40 of 2,000; what it waited for before does not count."""
+
+    def says(done: int, end: int) -> Finding:
+        progress.record(postgres, "consume", "t", {0: done, 1: 5}, {0: end, 1: 5}, 0.0, 70.0)
+        return next(f for f in findings(snapshot(postgres)) if f.name == "stream consume")
+
+    def minutes_pass() -> None:
+        with connect(postgres) as connection:
+            connection.execute("update shop.stream_progress set moved_at = moved_at - interval '90 s'")
+
+    says(40, 40)
+    minutes_pass()
+    assert says(40, 40).ok, "with nothing to do it is not stuck"
+    assert says(40, 2_000).ok, "messages have only come"
+    minutes_pass()
+    stuck = says(40, 2_000)
+    assert not stuck.ok
+    assert "has not got on for 90 s, and 1,960 messages wait" in stuck.sentence
+    assert says(41, 2_000).ok
+    minutes_pass()
+    _hours_pass(postgres, "consume")
+    assert says(41, 2_000).ok, "one that was started again has all its time before it"
+
+
+def test_streams_are_shown_from_a_database_that_is_not_upgraded_yet(postgres: PostgresSettings) -> None:
+    """As a reader of the new version on the tables of the old one, where nobody said when a stream got on."""
+    progress.record(postgres, "consume", "t", {0: 40}, {0: 2_000}, 9.0)
+    with connect(postgres) as connection:
+        connection.execute(
+            "alter table shop.stream_progress drop column moved_at, drop column patience_seconds"
+        )
+    assert [(s.lag, s.stuck) for s in streams(snapshot(postgres).streams)] == [(1_960, False)]
 
 
 def _hours_pass(postgres: PostgresSettings, stream: str) -> None:

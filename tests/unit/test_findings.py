@@ -70,6 +70,26 @@ def test_a_stream_that_fell_silent_is_a_matter_where_messages_wait(
     assert ("`fraudstream consume scores`" in found.hint) is not ok
 
 
+@pytest.mark.parametrize(
+    ("still", "patience", "lag", "stuck"),
+    [(95.0, 90.0, 7, True), (85.0, 90.0, 7, False), (95.0, 90.0, 0, False), (None, None, 7, False)],
+)
+def test_a_stream_that_speaks_and_gets_on_nowhere_is_stuck(
+    still: float | None, patience: float | None, lag: int, *, stuck: bool
+) -> None:
+    """It says every five seconds where it stands; another partition that has nothing to do is no excuse."""
+    speaks = [
+        Progress("consume scores", "topic", 0, 10, 10 + lag, 0.0, DAY, 3.0, still, patience),
+        Progress("consume scores", "topic", 1, 10, 10, 0.0, DAY, 3.0, 2.0, 90.0),
+    ]
+    found = of(replace(WELL, streams=speaks), "stream consume scores")
+    assert found is not None
+    assert found.ok is not stuck
+    if stuck:
+        assert "has not got on for 95 s, and 7 messages wait" in found.sentence
+        assert "logs/spark-consume.log" in found.hint
+
+
 def test_a_topic_that_was_made_anew_waits_whole_for_a_stream_that_ended() -> None:
     """Its offsets begin at zero again, below where the stream stood; one that runs is merely ahead of what was seen."""
     ended, running = (Progress("score", "topic", 0, 1_000, 40, 0.0, DAY, age) for age in (7200.0, 3.0))

@@ -77,6 +77,11 @@ class Monitor:
         )
         self._gauge("healthy", "What /healthz says: 1 is well.").set_function(lambda: float(self.health().ok))
 
+    @property
+    def patience(self) -> float:
+        """Seconds without getting on after which a stream is stalled."""
+        return self._patience
+
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
         return Counter(f"fraudstream_{name}", meaning, labels, registry=self.registry)
 

@@ -61,9 +61,19 @@ def load_champion(postgres: PostgresSettings) -> Model:
 class Keeper:
     """Reads and writes in the background; `basis` is the newest that there is."""
 
-    def __init__(self, postgres: PostgresSettings, ready: Callable[[Model], Scoring], model: Model) -> None:
-        """Reads the first profiles at once. Raises DatabaseError, InputError."""
+    def __init__(
+        self,
+        postgres: PostgresSettings,
+        ready: Callable[[Model], Scoring],
+        model: Model,
+        patience_seconds: float = 60.0,
+    ) -> None:
+        """Reads the first profiles at once. Raises DatabaseError, InputError.
+
+        A stream that gets on nowhere for `patience_seconds` is said to be stuck.
+        """
         self._postgres = postgres
+        self._patience_seconds = patience_seconds
         self._ready = ready
         self._refused: str | None = None
         """A champion that cannot be used, said once."""
@@ -152,6 +162,7 @@ class Keeper:
                 standing.reached,
                 standing.ends,
                 standing.rows_per_second,
+                self._patience_seconds,
             )
         except DatabaseError:
             with self._lock:

@@ -62,7 +62,8 @@ class Progress:
                 p: bound.end
                 for p, bound in kafka_clients.bounds(self._kafka, self._topic, self._admin).items()
             }
-            progress.record(self._postgres, self._stream, self._topic.name, positions, ends, pace)
+            patience = self._monitor.patience
+            progress.record(self._postgres, self._stream, self._topic.name, positions, ends, pace, patience)
             stands = {p: Position(offset, ends.get(p, offset)) for p, offset in positions.items()}
             self._monitor.stands(self._stream, self._topic.name, stands, pace)
             self._away = False

@@ -108,7 +108,7 @@ class Scorer:
         )
         summary = Summary(self._mode, self._model.version, len(topic.partitions))
         start = self._begin(topic, accept_loss=accept_loss, from_beginning=from_beginning)
-        keeper = Keeper(self._settings.postgres, self._ready, self._model)
+        keeper = Keeper(self._settings.postgres, self._ready, self._model, self._monitor.patience)
         keeper.basis.scoring.warm_up(keeper.basis.profiles)
         answers = Answers(self._settings.kafka, scored)
         self._monitor.begun(TARGET)

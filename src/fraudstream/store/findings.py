@@ -47,6 +47,10 @@ class Stream:
     """Since it said where it stands."""
     runs: bool
     """Whether it said so lately."""
+    still_seconds: float
+    """Since it last got on, or had nothing to do, where messages wait."""
+    stuck: bool
+    """Whether it says so and gets on nowhere."""
 
 
 def streams(progress: list[Progress]) -> list[Stream]:
@@ -54,6 +58,7 @@ def streams(progress: list[Progress]) -> list[Stream]:
     found = []
     for (name, topic), group in groupby(progress, lambda p: (p.stream, p.topic)):
         partitions = list(group)
+        behind = [p for p in partitions if p.lag]
         found.append(
             Stream(
                 name,
@@ -63,6 +68,8 @@ def streams(progress: list[Progress]) -> list[Stream]:
                 partitions[0].rows_per_second,
                 min(p.age_seconds for p in partitions),
                 any(p.runs for p in partitions),
+                min((p.still_seconds or 0.0 for p in behind), default=0.0),
+                bool(behind) and all(p.is_stuck for p in behind),
             )
         )
     return found
@@ -84,6 +91,14 @@ def findings(found: Snapshot) -> list[Finding]:
 def _stream(stream: Stream) -> Finding:
     name = f"stream {stream.name}"
     said = f"{stream.name} on {stream.topic}"
+    if stream.stuck:
+        return Finding(
+            name,
+            ok=False,
+            sentence=f"{said} has not got on for {duration(stream.still_seconds)}, and {stream.lag:,} messages wait.",
+            hint=f"Its log and logs/spark-{stream.name.split()[0]}.log below FRAUDSTREAM_HOME say why; then start it"
+            f" again: `fraudstream {stream.name}`. It goes on where it stood.",
+        )
     if stream.runs:
         pace = f"{stream.messages_per_second:,.0f} messages a second"
         return Finding(name, ok=True, sentence=f"{said}: {pace}, {stream.lag:,} wait.")
@@ -229,6 +244,9 @@ def figures(found: Snapshot) -> Iterator[Figure]:
         yield Figure("messages_per_second", "Pace of a stream.", stream.messages_per_second, labels)
     for labels, stream in running:
         yield Figure("said_age_seconds", "Since a stream said where it stands.", stream.age_seconds, labels)
+    for labels, stream in running:
+        meaning = "Since a stream last got on, or had nothing to do."
+        yield Figure("progress_age_seconds", meaning, stream.still_seconds, labels)
 
 
 def wilson(hits: int, count: int, z: float = 1.96) -> tuple[float, float]:

@@ -30,11 +30,21 @@ class Progress:
     updated_at: datetime
     age_seconds: float
     """Since then, by the clock of the database."""
+    still_seconds: float | None = None
+    """Since it last got on, or had nothing to do; None where a version wrote it that did not say."""
+    patience_seconds: float | None = None
+    """How long it may take before it is stuck, as the stream says itself: pauses are its own."""
 
     @property
     def runs(self) -> bool:
         """Whether it spoke lately."""
         return self.age_seconds <= SILENT_SECONDS
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether it speaks, messages wait, and it has not got on for longer than it may."""
+        still, patience = self.still_seconds, self.patience_seconds
+        return self.runs and self.lag > 0 and still is not None and patience is not None and still > patience
 
     @property
     def lag(self) -> int:
@@ -94,13 +104,16 @@ class Pipeline:
 
 
 # The furthest end that was said within a minute of the last word about a partition: ends of before may be those of
-# a topic that was deleted since.
+# a topic that was deleted since. Through JSON, as a database that is not upgraded yet lacks the last two columns.
 PROGRESS = """
 select stream, topic, partition, next_offset,
   max(end_offset) filter (where updated_at >= last - interval '60 s') over same as end_offset,
-  rows_per_second, updated_at, extract(epoch from now() - updated_at)::float8 as age_seconds
+  rows_per_second, updated_at, extract(epoch from now() - updated_at)::float8 as age_seconds,
+  extract(epoch from now() - (all_of_it ->> 'moved_at')::timestamptz)::float8 as still_seconds,
+  (all_of_it ->> 'patience_seconds')::float8 as patience_seconds
 from (
-  select *, max(updated_at) over (partition by topic, partition) as last from shop.stream_progress
+  select *, max(updated_at) over (partition by topic, partition) as last, to_jsonb(p) as all_of_it
+  from shop.stream_progress as p
 ) as progress
 window same as (partition by topic, partition)
 order by stream, topic, partition"""

@@ -6,11 +6,17 @@ from fraudstream.settings import PostgresSettings
 from fraudstream.store.rows import connected
 
 _RECORD = """
-insert into shop.stream_progress as p (stream, topic, partition, next_offset, end_offset, rows_per_second)
-select %(stream)s, %(topic)s, partition, next_offset, end_offset, %(rows_per_second)s
+insert into shop.stream_progress as p
+  (stream, topic, partition, next_offset, end_offset, rows_per_second, moved_at, patience_seconds)
+select %(stream)s, %(topic)s, partition, next_offset, end_offset, %(rows_per_second)s, now(), %(patience_seconds)s
 from unnest(%(partitions)s::int[], %(positions)s::bigint[], %(ends)s::bigint[]) as n (partition, next_offset, end_offset)
 on conflict (stream, topic, partition) do update set next_offset = excluded.next_offset,
-  end_offset = excluded.end_offset, rows_per_second = excluded.rows_per_second, updated_at = now()"""
+  end_offset = excluded.end_offset, rows_per_second = excluded.rows_per_second, updated_at = now(),
+  patience_seconds = excluded.patience_seconds, moved_at = case
+    when p.next_offset = excluded.next_offset and excluded.end_offset > excluded.next_offset
+      and p.updated_at > now() - interval '60 s' then coalesce(p.moved_at, now())
+    -- one that was silent begins again, and has all its time before it
+    else now() end"""
 _FORGET = """
 delete from shop.stream_progress
 where stream = %(stream)s and topic = %(topic)s and partition <> all (%(partitions)s::int[])"""
@@ -23,8 +29,11 @@ def record(  # noqa: PLR0913, PLR0917 - a row of the table
     positions: Mapping[int, int],
     ends: Mapping[int, int],
     rows_per_second: float,
+    patience_seconds: float = 60.0,
 ) -> None:
     """Write down the next offset and the end of each partition; what is not in `positions` is forgotten.
+
+    A stream that speaks, and for `patience_seconds` gets on in no partition where messages wait, is stuck.
 
     Raises DatabaseUnreachable, DatabaseError.
     """
@@ -33,6 +42,7 @@ def record(  # noqa: PLR0913, PLR0917 - a row of the table
         "stream": stream,
         "topic": topic,
         "rows_per_second": rows_per_second,
+        "patience_seconds": patience_seconds,
         "partitions": partitions,
         "positions": [positions[partition] for partition in partitions],
         # The end was asked for a moment ago, and may have been passed since.

@@ -288,5 +288,7 @@ stream_progress = Table(
     Column("end_offset", BigInteger, nullable=False, comment="Of the partition; lag is the difference."),
     Column("rows_per_second", Double, nullable=False, comment="Of the whole stream."),
     _instant("updated_at", nullable=False, server_default=func.now()),
+    _instant("moved_at", comment="When next_offset last changed, or nothing waited."),
+    Column("patience_seconds", Double, comment="So long after moved_at it is stuck, if messages wait."),
 )
 """Where each running stream stands, as it said last."""
