@@ -3,18 +3,21 @@
 import json
 import secrets
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
 
+import psutil
 import pytest
 
 from fraudstream.settings import Settings
 from fraudstream.spark.session import COMPILE_ALL
 from fraudstream.store.connection import connect
 from fraudstream.store.migrate import migrate
-from live_scorer import Topics, promote, scorer
+from live_scorer import Topics, kill, promote, scorer
 from spark_cluster import Cluster, cluster
+from waiting import wait_until
 
 Run = Callable[..., "CompletedProcess[str]"]
 
@@ -84,6 +87,31 @@ def test_a_cluster_scores_every_message_and_hands_over_between_its_executors(
     live.close()
     assert json.loads(log.with_suffix(".json").read_text())["handovers"] >= 1
     assert len({executor.parent.parent.name for executor in set(spark_cluster.executors()) - before}) == 2
+
+
+def test_a_scorer_that_a_cluster_gives_no_slot_is_ended_by_a_signal_and_spark_says_what_it_waits_for(
+    settings: Settings, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """A master without workers: the first job waits for ever, and SIGTERM ends the command in order all the same."""
+    migrate(settings.postgres)
+    promote(settings.postgres, "waiting")
+    log, home = tmp_path / "log", tmp_path / "home"
+    with cluster(tmp_path, workers=0) as empty, log.open("wb") as errors:
+        there = environment | {"FRAUDSTREAM_SPARK__MASTER": empty.master, "FRAUDSTREAM_HOME": str(home)}
+        command = [sys.executable, "-m", "fraudstream", "score"]
+        process = psutil.Popen(command, env=there, cwd=tmp_path, stdout=errors, stderr=errors)
+        try:
+            said = home / "logs" / "spark-score.log"
+            wait_until(
+                lambda: said.exists() and "Initial job has not accepted any resources" in said.read_text(),
+                "a word of Spark",
+                log,
+            )
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(120) == 130, log.read_text()
+        finally:
+            kill(process)
+    assert "Traceback" not in log.read_text()
 
 
 def test_a_master_that_does_not_answer_is_named(run: Run, environment: dict[str, str]) -> None:

@@ -21,6 +21,7 @@ from fraudstream.spark.answers import Answers, Tally
 from fraudstream.spark.judge import trees_of
 from fraudstream.spark.keeper import TARGET, Keeper, Standing, load_champion
 from fraudstream.spark.recovery import CURABLE, STEADY_SECONDS, Patience, existing_topic
+from fraudstream.spark.rehearsal import rehearse
 from fraudstream.spark.relay import Mode, Relay
 from fraudstream.spark.run import spark_session, stop_on_signals
 from fraudstream.spark.scoring import Scoring
@@ -109,7 +110,8 @@ class Scorer:
         summary = Summary(self._mode, self._model.version, len(topic.partitions))
         start = self._begin(topic, accept_loss=accept_loss, from_beginning=from_beginning)
         keeper = Keeper(self._settings.postgres, self._ready, self._model, self._monitor.patience)
-        keeper.basis.scoring.warm_up(keeper.basis.profiles)
+        warm_up = partial(keeper.basis.scoring.warm_up, keeper.basis.profiles)
+        rehearse(warm_up, self._spark.sparkContext.cancelAllJobs, stop)
         answers = Answers(self._settings.kafka, scored)
         self._monitor.begun(TARGET)
         try:
