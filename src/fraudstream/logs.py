@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+import threading
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cache
@@ -79,13 +80,32 @@ def is_structured() -> bool:
 def configure(*, debug: bool = False, quiet: bool = False, log_format: LogFormat = LogFormat.TEXT) -> None:
     """Send the program's narration to stderr: plain on a pipe, coloured on a terminal, or as JSON.
 
-    `quiet` keeps warnings and errors only.
+    `quiet` keeps warnings and errors only. What libraries, Python's warnings and threads that failed have to say takes
+    the same way: a machine that reads objects meets no other line.
     """
     logger = logging.getLogger(ROOT)
     logger.handlers.clear()
     logger.propagate = False
     logger.setLevel(logging.DEBUG if debug else logging.WARNING if quiet else logging.INFO)
     logger.addHandler(_handler(log_format, debug=debug))
+    root = logging.getLogger()
+    # Not all of them: whoever runs us as a library may listen, too.
+    for before in [h for h in root.handlers if isinstance(h.formatter, (_Line, _Object))]:
+        root.removeHandler(before)
+    others = _handler(log_format, debug=debug)
+    others.setLevel(logging.WARNING)
+    root.addHandler(others)
+    logging.captureWarnings(capture=True)
+    threading.excepthook = _tell_of_thread
+
+
+def _tell_of_thread(failure: threading.ExceptHookArgs) -> None:
+    """A thread ended by an error that nobody waits for. Python's own hook writes it as lines without an end."""
+    if failure.exc_type is SystemExit or failure.exc_value is None:
+        return
+    name = failure.thread.name if failure.thread else "?"
+    cause = (failure.exc_type, failure.exc_value, failure.exc_traceback)
+    get_logger("threads").error("thread %s failed: %s", name, failure.exc_value, exc_info=cause)
 
 
 def _handler(log_format: LogFormat, *, debug: bool) -> logging.Handler:

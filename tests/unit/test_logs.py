@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -14,10 +15,13 @@ from fraudstream import logs
 
 @pytest.fixture(autouse=True)
 def _put_back() -> Iterator[None]:
-    logger = logging.getLogger(logs.ROOT)
-    before = logger.handlers[:], logger.level, logger.propagate
+    logger, root = logging.getLogger(logs.ROOT), logging.getLogger()
+    before = logger.handlers[:], logger.level, logger.propagate, root.handlers[:], threading.excepthook
     yield
-    logger.handlers[:], logger.level, logger.propagate = before
+    (
+        logger.handlers[:], logger.level, logger.propagate, root.handlers[:], threading.excepthook
+    ) = before  # fmt: skip
+    logging.captureWarnings(capture=False)
 
 
 def test_a_line_of_text_stays_one_line_and_moves_no_cursor(capsys: pytest.CaptureFixture[str]) -> None:
@@ -55,6 +59,45 @@ def test_an_exception_stands_in_fields_of_its_own(capsys: pytest.CaptureFixture[
     assert "test_logs.py" in document["error"]["traceback"]
 
 
+OTHERS_SPEAK = """
+import logging, threading, warnings
+from fraudstream import logs
+logs.configure(quiet=True, log_format=logs.LogFormat(FORMAT))
+logging.getLogger("psycopg").warning("error ignored in rollback")
+logging.getLogger("psycopg").info("no news")
+warnings.warn("too old")
+thread = threading.Thread(target=lambda: {}["gone"], name="keeper")
+thread.start()
+thread.join()
+"""
+
+
+def test_what_libraries_warnings_and_threads_have_to_say_is_an_object_on_a_line_too() -> None:
+    """Whoever collects the lines parses each; a traceback in between would stop that."""
+    done = others_speak("json")
+    told = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [(one["logger"], one["level"]) for one in told] == [
+        ("psycopg", "warning"), ("py.warnings", "warning"), ("fraudstream.threads", "error"),
+    ]  # fmt: skip
+    assert told[0]["message"] == "error ignored in rollback"
+    assert "too old" in told[1]["message"]
+    assert told[2]["message"] == "thread keeper failed: 'gone'"
+    assert told[2]["error"]["type"] == "KeyError"
+
+
+def test_what_others_have_to_say_is_text_where_text_was_asked_for() -> None:
+    said = others_speak("text").stderr
+    assert "WARNING psycopg: error ignored in rollback" in said
+    assert said.count("too old") == said.count("Traceback") == 1
+
+
+def others_speak(log_format: str) -> "subprocess.CompletedProcess[str]":
+    script = OTHERS_SPEAK.replace("FORMAT", repr(log_format))
+    return subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+    )
+
+
 def program(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     clean = {name: value for name, value in os.environ.items() if not name.startswith("FRAUDSTREAM_")}
     return subprocess.run(
@@ -83,6 +126,16 @@ def test_an_error_of_a_command_is_an_object_with_its_hint_and_code(by_option: bo
     assert "fraudstream up" in document["error"]["hint"]
     assert document["message"] == document["error"]["message"]
     assert "hush-hush" not in done.stderr
+
+
+def test_the_traceback_of_debug_is_an_object_too(tmp_path: str) -> None:
+    environment = {"FRAUDSTREAM_HOME": str(tmp_path), "FRAUDSTREAM_POSTGRES__HOST": "127.0.0.1"}
+    done = program(
+        "--debug", "--log-format", "json", "alerts", "list", FRAUDSTREAM_POSTGRES__PORT="9", **environment
+    )
+    *before, last = [json.loads(line) for line in done.stderr.splitlines()]
+    assert "Traceback" in before[-1]["error"]["traceback"]
+    assert last["error"]["code"] == "database_unreachable"
 
 
 def test_a_format_that_does_not_exist_is_wrong_use() -> None:

@@ -96,11 +96,18 @@ def run(arguments: list[str]) -> ExitCode | int:
         return ExitCode.INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last one who can say what happened
         if "--debug" in arguments:
-            traceback.print_exc()
+            _tell_in_full(error)
         ours = _as_ours(error)
         output.print_error(ours, as_json="--json" in arguments)
         return ours.exit_code
     return code
+
+
+def _tell_in_full(error: Exception) -> None:
+    if logs.is_structured():
+        logs.get_logger("cli").debug("what led to the error", exc_info=error)
+    else:
+        traceback.print_exception(error)
 
 
 def _obey(arguments: list[str]) -> ExitCode | int:
