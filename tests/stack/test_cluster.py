@@ -86,7 +86,14 @@ def test_a_cluster_scores_every_message_and_hands_over_between_its_executors(
         assert process.wait(120) == 130, log.read_text()
     live.close()
     assert json.loads(log.with_suffix(".json").read_text())["handovers"] >= 1
-    assert len({executor.parent.parent.name for executor in set(spark_cluster.executors()) - before}) == 2
+    ran = set(spark_cluster.executors()) - before
+    assert len({executor.parent.parent.name for executor in ran}) == 2
+    said = "".join((executor / "stderr").read_text() for executor in ran)
+    assert " INFO " not in said
+    assert "Job 0 cancelled" not in said, (
+        "a relieved query is no news: a page of it every few seconds filled disks"
+    )
+    assert "Aborting commit" not in said
 
 
 def test_a_scorer_that_a_cluster_gives_no_slot_is_ended_by_a_signal_and_spark_says_what_it_waits_for(

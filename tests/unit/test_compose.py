@@ -47,6 +47,17 @@ def test_every_setting_in_the_files_is_one_of_the_program() -> None:
     assert ours <= described().keys()
 
 
+def test_what_services_leave_behind_has_an_end() -> None:
+    """Docker keeps every line, a tmpfs takes half of the memory, and a Spark worker a week of what applications left."""
+    for name, service in SERVICES.items():
+        assert {"max-size", "max-file"} <= service["logging"]["options"].keys(), name
+    for name, service in OURS.items():
+        assert all("size=" in place for place in service["tmpfs"]), name
+    told = environment("spark-worker")["SPARK_WORKER_OPTS"].split()
+    assert "-Dspark.worker.cleanup.appDataTtl=3600" in told
+    assert "-Dspark.executor.logs.rolling.maxRetainedFiles=2" in told
+
+
 def test_every_service_of_ours_runs_a_command_that_the_program_takes() -> None:
     """Name, options and arguments are parsed by the program itself."""
     for name, service in OURS.items():

@@ -163,14 +163,16 @@ def _leave_signals_to_us(session: "SparkSession") -> None:
 
 
 def _conf(spark: SparkSettings, jars: Sequence[Path], java_options: Sequence[str]) -> dict[str, str]:
-    options = (f"-Dlog4j2.configurationFile={LOG_CONFIG.as_uri()}", COMPILE_ALL, *java_options)
+    # Executors, too: of their own accord they write a page for every query that is relieved, as long as a stream lives.
+    # Where fraudstream is installed at another path on their machine, Spark's own settings of the log hold.
+    everywhere = (f"-Dlog4j2.configurationFile={LOG_CONFIG.as_uri()}", COMPILE_ALL)
     return {
         "spark.jars": ",".join(map(str, jars)),
         "spark.driver.memory": spark.driver_memory,
         **_place(spark),
-        "spark.driver.extraJavaOptions": " ".join(map(_quoted, options)),
+        "spark.driver.extraJavaOptions": " ".join(map(_quoted, (*everywhere, *java_options))),
         # Not `extraJavaOptions`, which a cluster's own spark-defaults.conf may set: these stand before those.
-        "spark.executor.defaultJavaOptions": COMPILE_ALL,
+        "spark.executor.defaultJavaOptions": " ".join(map(_quoted, everywhere)),
         "spark.ui.enabled": str(spark.ui).lower(),
         "spark.ui.showConsoleProgress": "false",
         "spark.sql.session.timeZone": "UTC",
