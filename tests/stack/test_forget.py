@@ -1,10 +1,12 @@
 """Personal data: where it is, where it never goes, and how it goes away."""
 
 import json
+import re
 import subprocess
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -25,6 +27,7 @@ from samples import decision, message
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 OLD, NEW = datetime(2024, 1, 5, tzinfo=UTC), datetime(2025, 3, 5, tzinfo=UTC)
+DOCS = Path(__file__).parents[2] / "docs"
 LIMIT = datetime(2025, 1, 1, tzinfo=UTC)
 
 
@@ -184,6 +187,43 @@ def test_a_customer_whose_name_is_full_of_signs_is_forgotten_alone(postgres: Pos
     forget.forget(postgres, forget.of_user('it\'s "u\\1"%'), removed)
     assert removed["transactions"] + removed["fraud_transactions"] == 4
     assert query(postgres, "select count(distinct user_id) from shop.scores") == [(2,)]
+
+
+PARTITIONED = """
+drop table shop.transactions cascade;
+create table shop.transactions (transaction_id text, user_id text not null, timestamp timestamptz not null, {columns},
+  primary key (transaction_id, timestamp)) partition by range (timestamp);
+create table shop.transactions_2024_01 partition of shop.transactions for values from ('2024-01-01') to ('2024-02-01');
+create table shop.transactions_2025_03 partition of shop.transactions for values from ('2025-03-01') to ('2025-04-01')"""
+
+
+def test_what_is_old_is_forgotten_whole_from_a_table_that_is_partitioned_by_month(
+    postgres: PostgresSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what docs/scaling.md asks for, a month to come and a place for odd dates: a message of the year 1 is stored, and forgotten."""
+    kept = ("transaction_id", "user_id", "timestamp")
+    columns = query(
+        postgres,
+        "select string_agg(column_name || ' ' || data_type, ', ' order by ordinal_position)"
+        " from information_schema.columns"
+        " where table_schema = 'shop' and table_name = 'transactions' and column_name <> all (%s)",
+        [*kept],
+    )[0][0]
+    with connect(postgres) as connection:
+        for statement in PARTITIONED.format(columns=columns).split(";"):
+            connection.execute(statement.encode())
+        (as_documented,) = re.findall(r"```sql\n(.*?)```", (DOCS / "scaling.md").read_text(), re.DOTALL)
+        connection.execute(as_documented.encode())
+    assert len(query(postgres, "select from pg_partition_tree('shop.transactions') where isleaf")) == 4
+    monkeypatch.setattr(forget, "PAGES", 1)
+    odd = datetime(1, 1, 2, tzinfo=UTC)
+    times = [OLD] * 400 + [NEW] * 50 + [odd] * 300
+    values = [message(**sent("u", f"t{n}", at, is_fraud=0)) for n, at in enumerate(times)]
+    assert store(postgres, *values)["transactions"] == 750
+    removed: Counter[str] = Counter()
+    forget.forget(postgres, forget.before(LIMIT), removed)
+    assert removed["transactions"] == 700
+    assert query(postgres, "select count(*), min(timestamp) from shop.transactions") == [(50, NEW)]
 
 
 def test_what_is_older_than_a_day_is_forgotten_and_the_stream_goes_on(

@@ -161,13 +161,14 @@ def forget(postgres: PostgresSettings, scope: Scope, removed: Counter[str]) -> N
             with connection.transaction(), connection.cursor() as cursor:
                 gone: Counter[str] = Counter()
                 for table in scope.conditions:
-                    gone += _delete(cursor, table, scope, sql.SQL("true"))
+                    whole = sql.Identifier(SCHEMA, table)
+                    gone += _delete(cursor, table, scope, whole, sql.SQL("true"))
             removed.update(gone)
         else:
             for table in scope.conditions:
-                for stretch in _stretches(connection, table):
+                for part, stretch in _stretches(connection, table):
                     with connection.transaction(), connection.cursor() as cursor:
-                        gone = _delete(cursor, table, scope, stretch)
+                        gone = _delete(cursor, table, scope, part, stretch)
                     removed.update(gone)
                 log.info("%s: %s rows forgotten", table, f"{removed[table]:,}")
         for table in +removed:
@@ -175,27 +176,39 @@ def forget(postgres: PostgresSettings, scope: Scope, removed: Counter[str]) -> N
             connection.execute(sql.SQL("vacuum {}").format(sql.Identifier(SCHEMA, table)))
 
 
-def _stretches(connection: "psycopg.Connection[tuple[Any, ...]]", table: str) -> Iterator[sql.Composable]:
-    """A table's pages, some at a time: each row is looked at once, however many others were deleted before."""
-    row = connection.execute(
-        "select pg_relation_size(%s::regclass) / current_setting('block_size')::int", (f"shop.{table}",)
-    ).fetchone()
-    assert row is not None, "a select without a table has one row"  # noqa: S101 - narrows the type
-    for first in range(0, row[0] + 1, PAGES):
-        yield sql.SQL("ctid >= {} and ctid < {}").format(
-            sql.Literal(f"({first},0)"), sql.Literal(f"({first + PAGES},0)")
-        )
+_PARTS = """
+select n.nspname, c.relname, pg_relation_size(c.oid) / current_setting('block_size')::int
+from pg_class as c join pg_namespace as n on n.oid = c.relnamespace where c.relkind = 'r'
+  and (c.oid = %(table)s::regclass or c.oid in (select relid from pg_partition_tree(%(table)s::regclass)))
+order by 1, 2"""
+"""Where a table's rows are, and how many pages: a table by itself, or each of its partitions, of which it has none itself."""
 
 
-def _delete(cursor: Cursor, table: str, scope: Scope, stretch: sql.Composable) -> Counter[str]:
-    """Delete what the scope means in a stretch of a table, and the labels of it; returns rows by table."""
-    condition = sql.SQL(scope.conditions[table])
-    if table == "profiles":
-        query = sql.SQL(_PROFILES).format(stretch, condition)
-    elif table in _HAVE_LABELS:
-        query = sql.SQL(_LABELLED).format(sql.Identifier(SCHEMA, table), stretch, condition)
-    else:
-        query = sql.SQL(_PLAIN).format(sql.Identifier(SCHEMA, table), stretch, condition)
+def _stretches(
+    connection: "psycopg.Connection[tuple[Any, ...]]", table: str
+) -> Iterator[tuple[sql.Composable, sql.Composable]]:
+    """A table's pages, some at a time, each with the partition that has them.
+
+    Each row is looked at once, however many others were deleted before.
+    """
+    for schema, part, pages in connection.execute(_PARTS, {"table": f"{SCHEMA}.{table}"}).fetchall():
+        for first in range(0, pages + 1, PAGES):
+            yield (
+                sql.Identifier(schema, part),
+                sql.SQL("ctid >= {} and ctid < {}").format(
+                    sql.Literal(f"({first},0)"), sql.Literal(f"({first + PAGES},0)")
+                ),
+            )
+
+
+def _delete(
+    cursor: Cursor, table: str, scope: Scope, part: sql.Composable, stretch: sql.Composable
+) -> Counter[str]:
+    """Delete what the scope means in a stretch of a table, or of a partition of it; returns rows by table, labels too."""
+    shape = _PROFILES if table == "profiles" else _LABELLED if table in _HAVE_LABELS else _PLAIN
+    query = sql.SQL(shape).format(
+        part=part, table=sql.Identifier(table), stretch=stretch, condition=sql.SQL(scope.conditions[table])
+    )
     cursor.execute(query, {**scope.values, "order": list(MERGE_ORDER)})
     row = cursor.fetchone()
     assert row is not None, "counts are one row"  # noqa: S101 - narrows the type
@@ -205,15 +218,15 @@ def _delete(cursor: Cursor, table: str, scope: Scope, stretch: sql.Composable) -
 
 
 _PLAIN = """
-with gone as (delete from {} where {} and ({}) returning 1) select count(*), 0 from gone"""
+with gone as (delete from {part} as {table} where {stretch} and ({condition}) returning 1) select count(*), 0 from gone"""
 _LABELLED = """
-with gone as (delete from {} where {} and ({}) returning transaction_id),
+with gone as (delete from {part} as {table} where {stretch} and ({condition}) returning transaction_id),
   unsaid as (delete from shop.labels where transaction_id in (select transaction_id from gone) returning 1)
 select (select count(*) from gone), (select count(*) from unsaid)"""
 _PROFILES = """
 -- locked in the order in which slices lock them, so that neither waits for the other in a circle
 with meant as (
-  select entity, key from shop.profiles where {} and ({})
+  select entity, key from {part} as {table} where {stretch} and ({condition})
   order by array_position(%(order)s, entity), key collate "C" for update
-), gone as (delete from shop.profiles as p using meant as m where p.entity = m.entity and p.key = m.key returning 1)
+), gone as (delete from {part} as p using meant as m where p.entity = m.entity and p.key = m.key returning 1)
 select count(*), 0 from gone"""
