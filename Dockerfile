@@ -27,7 +27,8 @@ RUN FRAUDSTREAM_HOME=/tmp/home FRAUDSTREAM_JARS=/opt/fraudstream/jars /opt/fraud
 
 FROM java
 # A number that no person on the host has.
-RUN useradd --system --uid 10001 --home-dir /var/lib/fraudstream --create-home fraudstream
+RUN useradd --system --uid 10001 --home-dir /var/lib/fraudstream --create-home fraudstream \
+ && install -d -o fraudstream -m 0700 /var/lib/spark-recovery
 COPY --from=build /opt/fraudstream /opt/fraudstream
 ENV PATH=/opt/fraudstream/bin:$PATH \
     FRAUDSTREAM_HOME=/var/lib/fraudstream \

@@ -24,6 +24,8 @@ class Cluster:
 
     master: str
     work: Path
+    restart_master: Callable[[], None]
+    """Kill it, and start it again where it was."""
 
     def executors(self) -> list[Path]:
         """The directories of executors that ran, over all workers."""
@@ -35,11 +37,19 @@ def cluster(home: Path, *, workers: int = 2, cores: int = 2) -> Iterator[Cluster
     """Start it, wait until every worker is registered, and end it by the numbers of its own processes."""
     port = _free_port()
     master = f"spark://{LOOPBACK}:{port}"
-    started = [
-        _start(home, "master", "master.Master", "--host", LOOPBACK, "--port", str(port), "--webui-port", "0")
-    ]
+    arguments = ("master.Master", "--host", LOOPBACK, "--port", str(port), "--webui-port", "0")
+    log = home / "master.log"
+    started = [_start(home, "master", *arguments)]
+
+    def restart_master() -> None:
+        started[0].kill()
+        started[0].wait(60)
+        # The first one's word stays in the file: the second one's has to follow it.
+        begun = _text(log).count("Starting Spark master")
+        started[0] = _start(home, "master", *arguments)
+        _until(lambda: _text(log).count("Starting Spark master") > begun, "master", started[0])
+
     try:
-        log = home / "master.log"
         _until(lambda: "Starting Spark master" in _text(log), "master", started[0])
         started += [
             _start(
@@ -49,7 +59,7 @@ def cluster(home: Path, *, workers: int = 2, cores: int = 2) -> Iterator[Cluster
             for number in range(workers)
         ]  # fmt: skip
         _until(lambda: len(re.findall("Registering worker", _text(log))) == workers, "workers", started[0])
-        yield Cluster(master, home)
+        yield Cluster(master, home, restart_master)
     finally:
         for process in reversed(started):
             process.terminate()
@@ -66,8 +76,11 @@ def _start(home: Path, name: str, kind: str, *arguments: str) -> "subprocess.Pop
         # Executors run this interpreter, where fraudstream is installed: what our image is for elsewhere.
         "PYSPARK_PYTHON": sys.executable,
         "SPARK_DAEMON_MEMORY": "256m",
+        # As in compose.yaml.
+        "SPARK_MASTER_OPTS": "-Dspark.deploy.recoveryMode=FILESYSTEM"
+        f" -Dspark.deploy.recoveryDirectory={home / 'recovery'}",
     }
-    with (home / f"{name}.log").open("wb") as log:
+    with (home / f"{name}.log").open("ab") as log:
         return subprocess.Popen(
             [str(package / "bin" / "spark-class"), f"org.apache.spark.deploy.{kind}", *arguments],
             stdin=subprocess.DEVNULL,

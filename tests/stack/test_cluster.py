@@ -96,6 +96,39 @@ def test_a_cluster_scores_every_message_and_hands_over_between_its_executors(
     assert "Aborting commit" not in said
 
 
+def test_a_stream_goes_on_when_the_master_of_its_cluster_was_killed_and_started_again(
+    spark_cluster: Cluster, settings: Settings, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """The master finds driver and workers again by what it wrote down; else the driver would wait for executors for ever."""
+    migrate(settings.postgres)
+    live, log = Topics(settings), tmp_path / "log"
+    there = environment | {"FRAUDSTREAM_SPARK__MASTER": spark_cluster.master}
+    command = [sys.executable, "-m", "fraudstream", "consume", "transactions"]
+    with log.open("wb") as errors:
+        process = psutil.Popen(command, env=there, cwd=tmp_path, stdout=errors, stderr=errors)
+    try:
+        live.send(50)
+        wait_until(lambda: stored(settings) == 50, "row", log)
+        ran = len(spark_cluster.executors())
+        spark_cluster.restart_master()
+        master = spark_cluster.work / "master.log"
+        wait_until(lambda: "Recovery complete" in master.read_text(), "recovery", log)
+        live.send(50)
+        wait_until(lambda: stored(settings) == 100, "row", log)
+        assert len(spark_cluster.executors()) == ran, "by the executors that it had"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(120) == 130, log.read_text()
+    finally:
+        kill(process)
+        live.close()
+
+
+def stored(settings: Settings) -> int:
+    """Transactions that are stored."""
+    with connect(settings.postgres) as connection:
+        return int(connection.execute("select count(*) from shop.transactions").fetchall()[0][0])
+
+
 def test_a_scorer_that_a_cluster_gives_no_slot_is_ended_by_a_signal_and_spark_says_what_it_waits_for(
     settings: Settings, environment: dict[str, str], tmp_path: Path
 ) -> None:

@@ -58,6 +58,16 @@ def test_what_services_leave_behind_has_an_end() -> None:
     assert "-Dspark.executor.logs.rolling.maxRetainedFiles=2" in told
 
 
+def test_what_sparks_master_knows_survives_its_container() -> None:
+    told = environment("spark-master")["SPARK_MASTER_OPTS"].split()
+    (place,) = (one.partition("recoveryDirectory=")[2] for one in told if "recoveryDirectory" in one)
+    directory, _, version = place.rpartition("/")
+    assert version == pyspark.__version__, "another Spark may not be able to read it"
+    assert f"spark-recovery:{directory}" in SERVICES["spark-master"]["volumes"]
+    assert "spark-recovery" in COMPOSE["volumes"]
+    assert f"install -d -o fraudstream -m 0700 {directory}" in DOCKERFILE, "a volume takes the owner it finds"
+
+
 def test_every_service_of_ours_runs_a_command_that_the_program_takes() -> None:
     """Name, options and arguments are parsed by the program itself."""
     for name, service in OURS.items():
@@ -188,10 +198,11 @@ def test_services_come_back_and_those_that_end_do_not() -> None:
 
 
 def test_our_containers_can_write_nowhere_but_in_memory_and_have_no_rights() -> None:
+    """But for Spark's master, which keeps what it knows."""
     for name, service in OURS.items():
         assert service["read_only"], name
         assert service["cap_drop"] == ["ALL"], name
-        assert "volumes" not in service, name
+        assert name == "spark-master" or "volumes" not in service, name
     assert all("no-new-privileges:true" in service["security_opt"] for service in SERVICES.values())
     assert "USER fraudstream" in DOCKERFILE
 
