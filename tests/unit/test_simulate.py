@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fraudstream.decode import Decoder
-from fraudstream.errors import InputError
+from fraudstream.errors import InputError, UsageError
 from fraudstream.simulate import DAY, SCENARIOS, SECOND, Encoder, Events, Stream, World
 from fraudstream.simulate.events import HOUR, chance
 from fraudstream.simulate.places import DEVICES, PHONES, distances
@@ -298,6 +298,6 @@ def test_a_world_that_cannot_be_is_refused(arguments: tuple[int, int], word: str
 
 
 def test_a_scenario_that_is_none_is_refused_with_the_names(world: World) -> None:
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(UsageError) as caught:
         Stream(world, START, 0.01, "teleport")
     assert "card_testing" in caught.value.hint
