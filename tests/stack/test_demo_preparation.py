@@ -69,19 +69,19 @@ def test_a_demo_that_is_interrupted_while_it_prepares_goes_on_with_the_next_run(
 
     (again,) = seen(spark, settings, STORE)
     assert again.startswith(STORE), "one day is sent and none is stored"
-    assert registry.champion(settings.postgres) is None
+    assert registry.find(settings.postgres) is None
 
     stored, lacking, stored_too, learnt = seen(spark, settings, LEARN)
     assert stored.startswith(STORE)
     assert lacking == "300 customers live 13 days"
     assert stored_too.startswith(STORE)
     assert learnt.startswith(LEARN)
-    champion = registry.champion(settings.postgres)
+    champion = registry.find(settings.postgres)
     assert champion is not None
 
     (rest,) = seen(spark, settings, None)
     assert rest.startswith(STORE)
-    assert registry.champion(settings.postgres) == champion
+    assert registry.find(settings.postgres) == champion
     with connect(settings.postgres) as connection:
         days = connection.execute(
             "select width_bucket(extract(epoch from timestamp - (select min(timestamp) from shop.transactions)), 0, 14 * 86400, 14),"

@@ -110,14 +110,10 @@ def _path(file: Path | None, settings: "Settings") -> Path:
 
 
 def _champion(postgres: "PostgresSettings") -> "Model | None":
-    from fraudstream.model import packing
     from fraudstream.store import registry
 
-    champion = registry.champion(postgres)
-    if champion is None:
-        return None
-    _, packed = registry.load(postgres, champion.version)
-    return packing.unpack(packed, f"model {champion.version} in the registry")
+    champion = registry.find(postgres)
+    return inputs.open_model(champion.version) if champion else None
 
 
 def _show(document: dict[str, Any], rules: "tuple[Rule, ...]") -> None:

@@ -105,7 +105,7 @@ def _register(trained: "Trained") -> None:
 
     postgres = load().postgres
     model = registry.register(postgres, trained.report, packing.pack(trained.files))
-    if registry.champion(postgres) is None:
+    if registry.find(postgres) is None:
         registry.promote(postgres, model.version)
         log.info("model %s is registered and, as the first one, champion", model.version)
     else:

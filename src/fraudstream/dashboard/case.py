@@ -9,7 +9,6 @@ import streamlit as st
 
 from fraudstream.dashboard import charts, figures, shell, tables
 from fraudstream.dashboard.figures import escaped
-from fraudstream.errors import InputError
 from fraudstream.features.payment import Payment
 from fraudstream.settings import PostgresSettings
 from fraudstream.store import feedback, registry, review
@@ -39,10 +38,8 @@ def show(postgres: PostgresSettings, case: Alert, verdict: Callable[[], None]) -
 
 
 def _manifest(postgres: PostgresSettings, version: str) -> Mapping[str, Any]:
-    try:
-        return registry.get(postgres, version).manifest
-    except InputError:
-        return {}  # It scored from a directory, or is in another registry: the alert stands for itself.
+    found = registry.find(postgres, version)
+    return found.manifest if found else {}  # It scored from a directory: the alert stands for itself.
 
 
 def _head(case: Alert, threshold: float | None) -> None:

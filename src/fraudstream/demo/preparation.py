@@ -95,7 +95,7 @@ def _store(spark: "SparkSession", settings: Settings, watcher: Watcher, stop: th
 
 def _learn(settings: Settings, watcher: Watcher) -> "Registered":
     """The champion; where there is none, one that learns from the history."""
-    champion = registry.champion(settings.postgres)
+    champion = registry.find(settings.postgres)
     if champion is not None:
         return champion
     with watcher.step("A model learns, and is judged on later days than it learnt from", 15):

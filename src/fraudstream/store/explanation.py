@@ -64,6 +64,6 @@ def explain(
 
 def _threshold(postgres: PostgresSettings, version: str) -> float | None:
     """The model may be in another registry, or in a directory: then nobody here knows."""
-    found = next((model for model in registry.models(postgres) if model.version == version), None)
+    found = registry.find(postgres, version)
     threshold = found.manifest.get("threshold") if found else None
     return float(threshold) if isinstance(threshold, (int, float)) else None

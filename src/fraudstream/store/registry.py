@@ -151,9 +151,11 @@ def get(postgres: PostgresSettings, version: str | None = None) -> Registered:
     return _model(found)
 
 
-def champion(postgres: PostgresSettings) -> Registered | None:
-    """The model that scores, or None where none was promoted yet."""
-    return next((model for model in models(postgres) if model.status is Status.CHAMPION), None)
+def find(postgres: PostgresSettings, version: str | None = None) -> Registered | None:
+    """The same for whom it is no mistake that there is none: None then."""
+    with translated(postgres), connect(postgres) as connection:
+        found = _row(connection, _COLUMNS, version)
+    return None if found is None else _model(found)
 
 
 def champion_version(postgres: PostgresSettings) -> str | None:
@@ -225,12 +227,18 @@ def _changed(
     return connection.execute(statement.encode(), parameters).fetchone()
 
 
+def _row(
+    connection: "psycopg.Connection[tuple[Any, ...]]", columns: str, version: str | None
+) -> tuple[Any, ...] | None:
+    where, parameters = ("status = 'champion'", ()) if version is None else ("version = %s", (version,))
+    query = f"select {columns} from shop.models where {where}"  # noqa: S608 - constants of this module
+    return connection.execute(query.encode(), parameters, binary=True).fetchone()
+
+
 def _one(
     connection: "psycopg.Connection[tuple[Any, ...]]", columns: str, version: str | None
 ) -> tuple[Any, ...]:
-    where, parameters = ("status = 'champion'", ()) if version is None else ("version = %s", (version,))
-    query = f"select {columns} from shop.models where {where}"  # noqa: S608 - constants of this module
-    found = connection.execute(query.encode(), parameters, binary=True).fetchone()
+    found = _row(connection, columns, version)
     if found is not None:
         return found
     if version is None:
