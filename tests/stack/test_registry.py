@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import threading
 import zipfile
 from collections.abc import Callable
@@ -179,6 +180,27 @@ def test_the_table_itself_refuses_a_second_champion(postgres: PostgresSettings) 
     add(postgres, "1", "2")
     with pytest.raises(psycopg.errors.UniqueViolation), connect(postgres) as connection:
         connection.execute("update shop.models set status = 'champion'")
+
+
+def test_the_page_of_operations_deletes_old_models_and_none_that_is_needed(
+    postgres: PostgresSettings,
+) -> None:
+    """Six are old: of four champions one after another the last two stay, and one that decided lately."""
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    (statement,) = re.findall(r"```sql\n(.*?)```", page.partition("\n## Retention\n")[2], re.DOTALL)
+    add(postgres, "1", "2", "3", "4", "old", "tried lately")
+    for version in "1234":
+        registry.promote(postgres, version)
+    with connect(postgres) as connection:
+        connection.execute("update shop.models set created_at = now() - interval '100 days'")
+        connection.execute(
+            "insert into shop.risk_bins values ('tried lately', now() - interval '9 days', 0, 1)"
+        )
+    add(postgres, "new")
+    with connect(postgres) as connection:
+        connection.execute(statement.encode())
+    assert {model.version for model in registry.models(postgres)} == {"3", "4", "tried lately", "new"}
+    assert registry.rollback(postgres).version == "3"
 
 
 def packed(version: str) -> tuple[dict[str, Any], bytes]:
