@@ -42,7 +42,7 @@ class Settings(BaseSettings):
     )
 
     home: Place = Field(default_factory=lambda: Path(platformdirs.user_data_dir("fraudstream")))
-    """Where the embedded services keep their data, logs and jars."""
+    """Where the embedded services keep their data and logs."""
     jars: Place | None = None
     """Where the jars of Kafka and of Spark's connector are kept; unset means the user's cache, or `jars` below a moved home."""
     ivy_settings: Place | None = None
