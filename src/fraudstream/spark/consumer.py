@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fraudstream import kafka as kafka_clients
@@ -197,7 +198,7 @@ class Consumer:
             query = (
                 messages.writeStream.queryName(f"consume {' '.join(summary.targets)}")
                 .foreachBatch(partial(self._store, topic, summary))
-                .option("checkpointLocation", checkpoint)
+                .option("checkpointLocation", Path(checkpoint).as_uri())
                 .trigger(**trigger)
                 .start()
             )

@@ -15,6 +15,7 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from fraudstream import kafka as kafka_clients
@@ -212,7 +213,8 @@ class Relay:
             basis.scoring.decide(messages, basis.profiles)
             .writeStream.queryName(f"score {time.time_ns()}")
             .format("kafka")
-            .options(**properties, topic=kafka.scored_topic, checkpointLocation=checkpoint.name)
+            .options(**properties, topic=kafka.scored_topic)
+            .option("checkpointLocation", Path(checkpoint.name).as_uri())
             .outputMode("update")
             .trigger(**({"realTime": f"{seconds} seconds"} if realtime else {"processingTime": "0 seconds"}))
             .start()
