@@ -3,7 +3,6 @@
 The checkpoint is scratch: every start begins at the offsets that PostgreSQL holds.
 """
 
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -25,7 +24,7 @@ from fraudstream.spark import markers, recovery, sink
 from fraudstream.spark.batches import BatchSize, Resized
 from fraudstream.spark.progress import Progress
 from fraudstream.spark.recovery import CURABLE, STEADY_SECONDS, Patience, TopicReplaced, existing_topic
-from fraudstream.spark.source import read_messages
+from fraudstream.spark.source import new_checkpoint, read_messages
 from fraudstream.store.labels import fold_known
 from fraudstream.store.migrate import migrate
 from fraudstream.store.slices import Outcome
@@ -192,9 +191,7 @@ class Consumer:
         progress = Progress(
             self._kafka, self._postgres, self._admin, self._monitor, summary.stream, topic, summary.rows
         )
-        with tempfile.TemporaryDirectory(
-            prefix="fraudstream-checkpoint-", ignore_cleanup_errors=True
-        ) as checkpoint:
+        with new_checkpoint(self._spark) as checkpoint:
             query = (
                 messages.writeStream.queryName(f"consume {' '.join(summary.targets)}")
                 .foreachBatch(partial(self._store, topic, summary))

@@ -10,7 +10,6 @@ keep the first answer.
     query 2                                       start ├──────────── one batch ────────────┤
 """
 
-import tempfile
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +24,7 @@ from fraudstream.logs import get_logger
 from fraudstream.settings import Settings
 from fraudstream.spark.recovery import QueryStopped, TopicReplaced, existing_topic
 from fraudstream.spark.runner import Basis, Runner
-from fraudstream.spark.source import read_messages
+from fraudstream.spark.source import new_checkpoint, read_messages
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -208,7 +207,7 @@ class Relay:
         # A decision is on every replica before its message counts as answered.
         producer = java_config(kafka) | {"acks": "all"} | _PRODUCER[self._mode]
         properties = {f"kafka.{name}": value for name, value in producer.items()}
-        checkpoint = tempfile.TemporaryDirectory(prefix="fraudstream-checkpoint-", ignore_cleanup_errors=True)
+        checkpoint = new_checkpoint(self._spark)
         query = (
             basis.scoring.decide(messages, basis.profiles)
             .writeStream.queryName(f"score {time.time_ns()}")

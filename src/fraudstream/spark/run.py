@@ -44,33 +44,36 @@ def spark_session(
     from fraudstream.local import classes
     from fraudstream.local.jars import spark_jars
     from fraudstream.local.java import find_java
+    from fraudstream.local.scratch import scratch
     from fraudstream.spark import session
 
     java = find_java()
     jars = spark_jars(settings)
     log.info("starting Spark at %s", settings.spark.master)
     log_file = settings.home / "logs" / f"spark-{name}.log"
-    spark = session.start(
-        settings.spark,
-        name=name,
-        java_home=java.home,
-        jars=jars,
-        log_file=log_file,
-        conf=conf,
-        java_options=classes.options(settings.jar_cache, java.binary, session.own_jars(), write=brief),
-    )
-    try:
-        yield spark
-    except (Py4JError, ConnectionError, StreamError) as error:
-        if not session.ended(spark, JVM_SECONDS):
-            raise
-        raise StreamError(
-            "Spark's Java process is gone: somebody killed it, or it ran out of memory.",
-            hint=f"Start the command again, it goes on where it stood; {log_file} may say more."
-            " FRAUDSTREAM_SPARK__DRIVER_MEMORY gives it more memory.",
-        ) from error
-    finally:
-        session.stop(spark)
+    archive = classes.options(settings.jar_cache, java.binary, session.own_jars(), write=brief)
+    with scratch() as place:
+        spark = session.start(
+            settings.spark,
+            name=name,
+            java_home=java.home,
+            jars=jars,
+            log_file=log_file,
+            conf=conf,
+            java_options=(f"-Djava.io.tmpdir={place}", *archive),
+        )
+        try:
+            yield spark
+        except (Py4JError, ConnectionError, StreamError) as error:
+            if not session.ended(spark, JVM_SECONDS):
+                raise
+            raise StreamError(
+                "Spark's Java process is gone: somebody killed it, or it ran out of memory.",
+                hint=f"Start the command again, it goes on where it stood; {log_file} may say more."
+                " FRAUDSTREAM_SPARK__DRIVER_MEMORY gives it more memory.",
+            ) from error
+        finally:
+            session.stop(spark)
 
 
 @contextmanager

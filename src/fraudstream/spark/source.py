@@ -1,6 +1,7 @@
 """Kafka as a stream of raw messages."""
 
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -65,3 +66,14 @@ def offsets_in(document: str | None) -> dict[int, int]:
     """
     (partitions,) = json.loads(document or "{}").values() or ({},)
     return {int(partition): offset for partition, offset in partitions.items()}
+
+
+def new_checkpoint(spark: "SparkSession") -> "tempfile.TemporaryDirectory[str]":
+    """A directory for how far one query came: scratch, as every start begins at the offsets that are stored.
+
+    Among Spark's own, which go even when the command is killed.
+    """
+    place = spark.sparkContext._jvm.java.lang.System.getProperty("java.io.tmpdir")  # type: ignore[union-attr]  # noqa: SLF001 - the way to the JVM
+    return tempfile.TemporaryDirectory(
+        prefix="fraudstream-checkpoint-", dir=str(place), ignore_cleanup_errors=True
+    )

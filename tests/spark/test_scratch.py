@@ -1,0 +1,63 @@
+"""What Spark keeps on disk while a command runs is gone with it, also where it was killed."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import platformdirs
+import pytest
+
+from fraudstream.local.scratch import scratch
+
+PROGRAM = """
+import os, signal, sys
+from pathlib import Path
+import psutil
+from fraudstream.settings import Settings
+from fraudstream.spark.run import spark_session
+from fraudstream.spark.source import new_checkpoint
+
+settings = Settings(_env_file=None, home=Path(sys.argv[1]), jars=Path(sys.argv[2]))
+with spark_session(settings, "scratch") as spark, new_checkpoint(spark) as checkpoint:
+    spark.range(10).repartition(2).collect()
+    if sys.argv[3] == "killed":
+        for one in [*psutil.Process().children(recursive=True), psutil.Process()]:
+            one.kill()
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The system's temporary directory."""
+    found = tmp_path / "tmp"
+    found.mkdir()
+    monkeypatch.setenv("TMPDIR", str(found))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    return found
+
+
+def test_a_command_that_was_killed_leaves_one_directory_which_the_next_one_takes_away(
+    place: Path, tmp_path: Path
+) -> None:
+    """With Spark's jars, its blocks and the checkpoint in it; 10 MB stayed for ever each time."""
+    cache = Path(platformdirs.user_cache_dir("fraudstream")) / "jars"
+    jars = os.environ.get("FRAUDSTREAM_JARS") or str(cache)
+
+    def run(end: str) -> int:
+        command = [sys.executable, "-c", PROGRAM, str(tmp_path / "home"), jars, end]
+        return subprocess.run(command, timeout=300, check=False, capture_output=True).returncode
+
+    assert run("killed") == -9
+    (left,) = place.iterdir()
+    assert list(left.glob("blockmgr-*"))
+    assert list(left.glob("fraudstream-checkpoint-*"))
+    assert run("in order") == 0
+    assert list(place.iterdir()) == []
+
+
+def test_what_another_command_uses_stays(place: Path) -> None:
+    with scratch() as first, scratch() as second:
+        assert first.is_dir()
+        assert sorted(place.iterdir()) == sorted((first, second))
+    assert list(place.iterdir()) == []
