@@ -2,7 +2,8 @@
 
 import multiprocessing
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from random import Random
 from typing import Any
 
@@ -101,50 +102,42 @@ def test_a_database_of_a_newer_version_is_left_alone(settings: Settings) -> None
     assert current_revision(settings.postgres) == "9999"
 
 
+@contextmanager
+def encoded(settings: Settings, encoding: str) -> Iterator[Settings]:
+    """A database of this encoding, in the locale C, as an `initdb` in a bare container makes them."""
+    name = f"{encoding.lower()}_{secrets.token_hex(4)}"
+    make = "create database {} template template0 encoding {} locale_provider libc locale 'C'"
+    with connect(settings.postgres, autocommit=True) as connection:
+        _administer(connection, make, name, encoding)
+        try:
+            yield settings.model_copy(
+                update={"postgres": settings.postgres.model_copy(update={"database": name})}
+            )
+        finally:
+            _administer(connection, "drop database {} with (force)", name)
+
+
 def test_a_database_that_was_made_without_a_language_takes_names_of_every_language(
     settings: Settings,
 ) -> None:
-    """`initdb` in the locale C, as in a bare container, gives databases that know bytes and no characters."""
-    name = f"ascii_{secrets.token_hex(4)}"
-    with connect(settings.postgres, autocommit=True) as connection:
-        _administer(
-            connection,
-            "create database {} template template0 encoding 'SQL_ASCII' locale_provider libc locale 'C'",
-            name,
-        )
-        try:
-            plain = settings.postgres.model_copy(update={"database": name})
-            migrate(plain)
-            with connect(plain) as other:
-                other.execute(
-                    "insert into shop.labels (transaction_id, is_fraud, note) values ('t', true, 'Żółć')"
-                )
-                assert other.execute("select note from shop.labels").fetchone() == ("Żółć",)
-        finally:
-            _administer(connection, "drop database {} with (force)", name)
+    with encoded(settings, "SQL_ASCII") as plain:
+        migrate(plain.postgres)
+        with connect(plain.postgres) as other:
+            other.execute(
+                "insert into shop.labels (transaction_id, is_fraud, note) values ('t', true, 'Żółć')"
+            )
+            assert other.execute("select note from shop.labels").fetchone() == ("Żółć",)
 
 
 def test_a_database_that_lacks_characters_is_refused_before_the_first_table(settings: Settings) -> None:
     """The first emoji would stop the stream for good; `doctor` says the same."""
-    name = f"latin_{secrets.token_hex(4)}"
-    with connect(settings.postgres, autocommit=True) as connection:
-        _administer(
-            connection,
-            "create database {} template template0 encoding 'LATIN1' locale_provider libc locale 'C'",
-            name,
-        )
-        try:
-            latin = settings.model_copy(
-                update={"postgres": settings.postgres.model_copy(update={"database": name})}
-            )
-            with pytest.raises(DatabaseError, match="encoding LATIN1") as caught:
-                migrate(latin.postgres)
-            assert "encoding 'UTF8'" in caught.value.hint
-            (check,) = (check for check in examine(latin) if check.name == "postgres")
-            assert not check.ok
-            assert (check.detail, check.hint) == (caught.value.message, caught.value.hint)
-        finally:
-            _administer(connection, "drop database {} with (force)", name)
+    with encoded(settings, "LATIN1") as latin:
+        with pytest.raises(DatabaseError, match="encoding LATIN1") as caught:
+            migrate(latin.postgres)
+        assert "encoding 'UTF8'" in caught.value.hint
+        (check,) = (check for check in examine(latin) if check.name == "postgres")
+        assert not check.ok
+        assert (check.detail, check.hint) == (caught.value.message, caught.value.hint)
 
 
 def test_a_user_without_the_right_to_make_tables_works_on_a_schema_that_is_up_to_date(

@@ -1,6 +1,5 @@
 """How a model was judged when it was trained, from its manifest: detection, features, calibration."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import streamlit as st
 
 from fraudstream.dashboard import charts, figures, shell
 from fraudstream.features.definitions import FEATURES
+from fraudstream.store.findings import wilson
 from fraudstream.store.watch import Reviewed
 
 OTHERS = {"amount": charts.AMBER, "random": charts.GREY}
@@ -17,8 +17,6 @@ OTHERS = {"amount": charts.AMBER, "random": charts.GREY}
 MOST_IMPORTANT = 15
 WIDE = 100.0
 """Largest value over a usual one from which on a feature is drawn on a logarithmic scale."""
-Z = 1.96
-"""Of the 95 % interval."""
 
 
 def detection(manifest: Mapping[str, Any]) -> None:
@@ -252,10 +250,8 @@ def calibration(manifest: Mapping[str, Any], reviewed: Sequence[Reviewed]) -> No
 
 def _judged(where: str, risk: float, fraud: float, transactions: int) -> dict[str, object]:
     """With Wilson's interval, which holds for shares near 0 and 1, too."""
-    n = max(transactions, 1)
-    middle = (fraud + Z**2 / (2 * n)) / (1 + Z**2 / n)
-    half = Z / (1 + Z**2 / n) * math.sqrt(fraud * (1 - fraud) / n + Z**2 / (4 * n**2))
+    count = max(transactions, 1)
+    low, high = wilson(fraud * count, count)
     return {
-        "where": where, "risk": risk, "fraud": fraud, "transactions": transactions,
-        "low": max(middle - half, 0.0), "high": min(middle + half, 1.0),
+        "where": where, "risk": risk, "fraud": fraud, "transactions": transactions, "low": low, "high": high,
     }  # fmt: skip

@@ -249,8 +249,9 @@ def figures(found: Snapshot) -> Iterator[Figure]:
         yield Figure("progress_age_seconds", meaning, stream.still_seconds, labels)
 
 
-def wilson(hits: int, count: int, z: float = 1.96) -> tuple[float, float]:
+def wilson(hits: float, count: int) -> tuple[float, float]:
     """The interval in which a share lies, seen `hits` of `count` times; 95 %, Wilson (1927)."""
+    z = 1.96
     share, spread = hits / count, z * z / count
     middle = (share + spread / 2) / (1 + spread)
     half = z / (1 + spread) * math.sqrt(share * (1 - share) / count + spread / (4 * count))
