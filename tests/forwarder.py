@@ -35,10 +35,11 @@ class Forwarder:
                 far = socket.create_connection(("127.0.0.1", self._target))
                 self._open |= {near, far}
                 for source, sink in ((near, far), (far, near)):
-                    threading.Thread(target=_pass_on, args=(source, sink), daemon=True).start()
+                    threading.Thread(target=pass_on, args=(source, sink), daemon=True).start()
 
 
-def _pass_on(source: socket.socket, sink: socket.socket) -> None:
+def pass_on(source: socket.socket, sink: socket.socket) -> None:
+    """Until either side ends."""
     with contextlib.suppress(OSError):
         while data := source.recv(65_536):
             sink.sendall(data)

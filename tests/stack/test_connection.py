@@ -1,7 +1,12 @@
 """What a connection is like, whatever the server, the database or the role defaults to."""
 
+import re
 import secrets
+import socket
+import struct
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from random import Random
 
@@ -9,6 +14,7 @@ import pytest
 from psycopg import sql
 from pydantic import SecretStr
 
+from forwarder import pass_on
 from fraudstream.errors import DatabaseError, DatabaseUnreachable
 from fraudstream.settings import PostgresSettings, Settings
 from fraudstream.store.connection import SESSION, connect
@@ -37,9 +43,21 @@ def test_a_database_with_habits_of_its_own_is_read_and_written_as_any_other(sett
     assert stored_profiles(settings.postgres).num_rows
     with connect(settings.postgres) as connection:
         found = {name: connection.execute(f"show {name}".encode()).fetchone() for name in SESSION}
+        assert connection.execute("show transaction_isolation").fetchone() == ("read committed",)
+        assert connection.execute("select 0.1::float8 + 0.2::float8").fetchone() == (0.1 + 0.2,)
         read = connection.execute("select timestamptz '2025-03-01 00:00+09', interval '1 day 2 hours'")
         assert read.fetchone() == (datetime(2025, 2, 28, 15, tzinfo=UTC), timedelta(days=1, hours=2))
     assert {name: value[0].partition(",")[0] for name, value in found.items() if value} == SESSION
+
+
+def test_a_pooler_that_passes_on_only_what_it_knows_is_asked_for_no_more(settings: Settings) -> None:
+    """PgBouncer ends a login that sets anything else. Between it and the server are sockets of its own."""
+    with (
+        pooled(settings.postgres.port) as port,
+        connect(settings.postgres.model_copy(update={"port": port})) as connection,
+    ):
+        assert connection.execute("show timezone").fetchone() == ("UTC",)
+        assert connection.execute("show transaction_isolation").fetchone() == ("read committed",)
 
 
 def test_locks_of_a_machine_that_vanished_are_free_within_a_minute(settings: Settings) -> None:
@@ -105,6 +123,39 @@ def test_a_server_that_has_no_room_is_waited_for_and_not_asked_to_be_started(
     with pytest.raises(DatabaseUnreachable, match=r"lets nobody in.*too many connections") as caught:
         connect(login)
     assert "It is there" in caught.value.hint
+
+
+@contextmanager
+def pooled(port: int) -> Iterator[int]:
+    """A port before the server at `port` that knows what PgBouncer 1.20 knows, and answers as it does."""
+    known = {"timezone", "datestyle", "intervalstyle"}
+    with socket.create_server(("127.0.0.1", 0)) as listener, suppress(OSError):
+
+        def serve() -> None:
+            with suppress(OSError):  # the listener is closed
+                while True:
+                    near, _ = listener.accept()
+                    begin(near)
+
+        def begin(near: socket.socket) -> None:
+            hello = near.recv(65_536)
+            while len(hello) == 8:  # TLS, or an encrypted login: not here
+                near.sendall(b"N")
+                hello = near.recv(65_536)
+            names = re.findall(rb"-c (\w+)=", hello)
+            foreign = [name for name in names if name.decode() not in known]
+            if foreign:
+                words = b"SFATAL\0C08P01\0Munsupported startup parameter in options: " + foreign[0] + b"\0\0"
+                near.sendall(b"E" + struct.pack("!i", len(words) + 4) + words)
+                near.close()
+                return
+            far = socket.create_connection(("127.0.0.1", port))
+            far.sendall(hello)
+            for source, sink in ((near, far), (far, near)):
+                threading.Thread(target=pass_on, args=(source, sink), daemon=True).start()
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield listener.getsockname()[1]
 
 
 @pytest.fixture

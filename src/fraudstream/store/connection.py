@@ -25,6 +25,7 @@ RETRYABLE = (
 """SQLSTATE prefixes after which the same transaction is worth another try."""
 
 
+REFUSED_BY_POOLER = "unsupported startup parameter"
 FINAL = (
     "authentication failed",
     "does not exist",
@@ -35,7 +36,7 @@ FINAL = (
     "pg_hba.conf rejects",
     "is not permitted to log in",
     "permission denied for database",
-    "unsupported startup parameter",
+    REFUSED_BY_POOLER,
     "unrecognized configuration parameter",
     "weak sslmode",
 )
@@ -48,14 +49,7 @@ _SERVER_SPEAKS = re.compile(r"failed: [^\s:]+:  ")
 """Before what a server says of a login stands its severity, in its language, with two spaces; libpq's own words have one."""
 
 
-SESSION = {
-    "timezone": "UTC",
-    "datestyle": "ISO",
-    "intervalstyle": "postgres",
-    "extra_float_digits": "1",
-    # A snapshot that is older than the lock waited for would miss what the one who held it wrote.
-    "default_transaction_isolation": "read committed",
-}
+SESSION = {"timezone": "UTC", "datestyle": "ISO", "intervalstyle": "postgres"}
 """What a session has whatever its database, role or server defaults to: the program reads values in these forms."""
 
 
@@ -72,6 +66,10 @@ is sent again for a quarter of an hour, unless `tcp_user_timeout` (milliseconds)
 transaction of a lost executor keeps its locks. Not shorter: it also bounds how long the other side may leave a full
 buffer unread, and a COPY may wait that long for a row that another one holds. Sockets of one machine have none of it.
 """
+SERVER = {"extra_float_digits": "1"} | {
+    f"tcp_{name.removeprefix('tcp_')}": str(n) for name, n in PEER.items()
+}
+"""What a session asks of the server besides. A pooler before it knows nothing of these, and has sockets of its own."""
 
 
 def connect(postgres: PostgresSettings, *, autocommit: bool = False) -> psycopg.Connection[tuple[Any, ...]]:
@@ -81,35 +79,38 @@ def connect(postgres: PostgresSettings, *, autocommit: bool = False) -> psycopg.
             "No PostgreSQL is set, and the embedded one is not running.",
             hint="Start it with `fraudstream up`, or set FRAUDSTREAM_POSTGRES__HOST.",
         )
-    secret = postgres.secret()
     with translated(postgres):
-        return psycopg.connect(
-            host=postgres.host,
-            port=postgres.port,
-            user=postgres.user,
-            password=secret.get_secret_value() if secret else None,
-            dbname=postgres.database,
-            sslmode=postgres.sslmode.value,
-            sslrootcert=str(postgres.sslrootcert) if postgres.sslrootcert else None,
-            connect_timeout=postgres.connect_timeout_seconds,
-            **PEER,
-            application_name="fraudstream",
-            # A database that was made without an encoding would answer with bytes where we expect text.
-            client_encoding="utf8",
-            options=_options(
-                SESSION | {f"tcp_{name.removeprefix('tcp_')}": str(n) for name, n in PEER.items()}
-            ),
-            autocommit=autocommit,
-        )
+        try:
+            connection = _connect(postgres, SESSION | SERVER, autocommit=autocommit)
+        except psycopg.OperationalError as error:
+            if REFUSED_BY_POOLER not in str(error):
+                raise
+            connection = _connect(postgres, SESSION, autocommit=autocommit)
+        # A snapshot that is older than the lock waited for would miss what the one who held it wrote.
+        connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+        return connection
 
 
-def _options(settings: Mapping[str, str]) -> str:
-    r"""Settings of a session, as a server takes them at its start.
-
-    >>> _options({"timezone": "UTC", "default_transaction_isolation": "read committed"})
-    '-c timezone=UTC -c default_transaction_isolation=read\\ committed'
-    """
-    return " ".join(f"-c {name}=" + value.replace(" ", r"\ ") for name, value in settings.items())
+def _connect(
+    postgres: PostgresSettings, session: Mapping[str, str], *, autocommit: bool
+) -> psycopg.Connection[tuple[Any, ...]]:
+    secret = postgres.secret()
+    return psycopg.connect(
+        host=postgres.host,
+        port=postgres.port,
+        user=postgres.user,
+        password=secret.get_secret_value() if secret else None,
+        dbname=postgres.database,
+        sslmode=postgres.sslmode.value,
+        sslrootcert=str(postgres.sslrootcert) if postgres.sslrootcert else None,
+        connect_timeout=postgres.connect_timeout_seconds,
+        **PEER,
+        application_name="fraudstream",
+        # A database that was made without an encoding would answer with bytes where we expect text.
+        client_encoding="utf8",
+        options=" ".join(f"-c {name}={value}" for name, value in session.items()),
+        autocommit=autocommit,
+    )
 
 
 @contextmanager
@@ -160,7 +161,7 @@ _HINTS = {
     "no password": "Check FRAUDSTREAM_POSTGRES__USER and __PASSWORD (or __PASSWORD_FILE).",
     "not permitted to log in": "This role is a right and no login: `create role NAME login password '…' in role …`.",
     "permission denied for database": "Let an owner give the right: `grant connect on database … to …`.",
-    "unsupported startup parameter": "A pooler does not pass on what our sessions set: connect to PostgreSQL itself.",
+    REFUSED_BY_POOLER: "A pooler does not pass on what our sessions set: PgBouncer 1.20 or newer does, and PostgreSQL itself.",
     "unrecognized configuration parameter": "PostgreSQL 12 or newer is needed.",
     "weak sslmode": "Set FRAUDSTREAM_POSTGRES__SSLMODE=verify-full, as the system's certificates are to be trusted.",
     "does not match host name": "Use the name that the certificate is for in FRAUDSTREAM_POSTGRES__HOST.",
