@@ -3,6 +3,7 @@
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -194,6 +195,8 @@ def test_messages_that_wait_for_a_stream_that_ended_are_told_apart() -> None:
     assert pipeline.waiting_for([running, dead]) == "106 of them for score, silent"
     assert pipeline.waiting_for([running, stands("score", 0, 7200.0)]) == "keeping up"
     assert pipeline.waiting_for([stands("score", 0, 7200.0)]) == "nothing reads now"
+    stuck = replace(running, still_seconds=300.0, patience_seconds=60.0)
+    assert pipeline.waiting_for([stuck]) == "consume gets on nowhere"
 
 
 def test_wrong_passwords_are_looked_at_ever_more_slowly() -> None:

@@ -99,6 +99,8 @@ def waiting_for(found: Sequence[store.Progress]) -> str:
         return f"{figures.short(left)} of them for {', '.join(silent)}, silent"
     if not running:
         return "nothing reads now"
+    if stuck := sorted({p.stream for p in found if p.is_stuck}):
+        return f"{', '.join(stuck)} gets on nowhere"
     return "behind" if sum(p.lag for p in found) > BEHIND else "keeping up"
 
 
@@ -133,6 +135,8 @@ def _progress(found: Sequence[store.Progress]) -> None:
 
 
 def _heard(progress: store.Progress) -> str:
+    if progress.is_stuck:
+        return f"stuck for {figures.ago(progress.still_seconds or 0.0)}"
     ago = figures.ago(progress.age_seconds)
     return f"{ago} ago" if progress.runs else f"silent for {ago}"
 
