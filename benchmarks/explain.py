@@ -18,9 +18,9 @@ from measure import alone, beside, in_turns, options, report
 from fraudstream.features.definitions import FEATURES
 from fraudstream.model.algorithms import TreeEstimator
 from fraudstream.model.candidates import candidates
-from fraudstream.model.explain import contributions
-from fraudstream.model.reasons import Explainer
 from fraudstream.model.trees import Ensemble
+from fraudstream.reasons.contributions import contributions
+from fraudstream.reasons.explainer import Explainer
 
 TREES = 100
 

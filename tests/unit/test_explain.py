@@ -8,9 +8,9 @@ from scipy.stats import spearmanr
 from sklearn.ensemble import HistGradientBoostingClassifier, IsolationForest, RandomForestClassifier
 
 from fraudstream.errors import InputError
-from fraudstream.model.explain import contributions, raised
 from fraudstream.model.extract import from_gradient_boosting, from_isolation_forest, from_random_forest
 from fraudstream.model.trees import Ensemble
+from fraudstream.reasons.contributions import contributions, raised
 
 FEATURES = ("amount", "share", "flag", "a", "b", "c")
 ALGORITHMS = ("isolation_forest", "random_forest", "gradient_boosting")

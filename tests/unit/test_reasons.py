@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from fraudstream.features.definitions import FEATURES
 from fraudstream.features.operations import NEVER_SECONDS
-from fraudstream.features.payment import Payment
-from fraudstream.features.phrases import shown
-from fraudstream.features.sentences import SENTENCES, is_notable, say
-from fraudstream.model.reasons import MOST, Explainer
+from fraudstream.reasons.explainer import MOST, Explainer
+from fraudstream.reasons.payment import Payment
+from fraudstream.reasons.phrases import shown
+from fraudstream.reasons.sentences import SENTENCES, is_notable, say
 from fraudstream.rules import Rule
 from model_world import ensemble
 

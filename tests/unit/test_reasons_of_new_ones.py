@@ -2,8 +2,8 @@
 
 import pytest
 
-from fraudstream.features.payment import Payment
-from fraudstream.features.sentences import is_notable, say
+from fraudstream.reasons.payment import Payment
+from fraudstream.reasons.sentences import is_notable, say
 
 NEW_CUSTOMER = {
     "user_count_1d": 0.0, "user_count_7d": 0.0, "user_count_30d": 0.0, "user_amount_mean": 80.0, "amount_to_user_mean": 40.05,

@@ -9,7 +9,7 @@ import streamlit as st
 
 from fraudstream.dashboard import charts, figures, shell, tables
 from fraudstream.dashboard.figures import escaped
-from fraudstream.features.payment import Payment
+from fraudstream.reasons.payment import Payment
 from fraudstream.settings import PostgresSettings
 from fraudstream.store import feedback, registry, review
 from fraudstream.store.feedback import Alert, Label, Past

@@ -9,5 +9,6 @@ expressions    formulas that several features share
 definitions    every feature, defined once
 training       the point-in-time view that models learn from
 memory         the same for transactions as they come, with profiles in memory
+joined         the features of rows beside stored profiles, in numpy
 serving        the same features as Spark columns
 """

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from fraudstream.features.catalogue import DAY
-from fraudstream.features.payment import Payment
-from fraudstream.features.phrases import duration, named, shown
+from fraudstream.reasons.payment import Payment
+from fraudstream.reasons.phrases import duration, named, shown
 from fraudstream.store.feedback import Alert, Past
 
 SEEN: Final = 60

@@ -10,7 +10,7 @@ import psycopg
 
 from fraudstream.errors import DatabaseError, InputError
 from fraudstream.model import artifact, packing
-from fraudstream.model.reasons import Explainer
+from fraudstream.reasons.explainer import Explainer
 from fraudstream.store import registry
 
 if TYPE_CHECKING:

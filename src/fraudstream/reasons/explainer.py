@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fraudstream.decision import CONTEXT
-from fraudstream.features.payment import Payment
-from fraudstream.features.phrases import shown
-from fraudstream.features.sentences import SENTENCES, is_notable, lacks_merchant, say
-from fraudstream.model import explain
 from fraudstream.model.trees import Ensemble
+from fraudstream.reasons.contributions import raised
+from fraudstream.reasons.payment import Payment
+from fraudstream.reasons.phrases import shown
+from fraudstream.reasons.sentences import SENTENCES, is_notable, lacks_merchant, say
 from fraudstream.rules import Rule, render
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Explainer:
                 if not lacks
             ]
         ).reshape(-1, len(names))
-        raised = iter(explain.raised(self.ensemble, x))
+        shares = iter(raised(self.ensemble, x))
         for decision, lacks in zip(decisions, missing, strict=True):
             if lacks:
                 yield [
@@ -82,9 +82,9 @@ class Explainer:
                     }
                 ]
             else:
-                yield self._strongest(decision, next(raised))
+                yield self._strongest(decision, next(shares))
 
-    def _strongest(self, decision: Decision, raised: "Floats") -> list[Reason]:
+    def _strongest(self, decision: Decision, shares: "Floats") -> list[Reason]:
         """The features that raised the risk most, one of each theme; those that speak against the payment first."""
         assert self.ensemble is not None, "asked only where there are trees"  # noqa: S101 - narrows the type
         payment = Payment(
@@ -93,14 +93,14 @@ class Explainer:
             fraud_share=self.fraud_share,
             **{name: decision[name] for name in CONTEXT},
         )
-        names, limit = self.ensemble.features, WEAK * max(raised.max(initial=0.0), 0.0)
-        strong = [names[j] for j in np.argsort(-raised, kind="stable") if raised[j] > limit]
+        names, limit = self.ensemble.features, WEAK * max(shares.max(initial=0.0), 0.0)
+        strong = [names[j] for j in np.argsort(-shares, kind="stable") if shares[j] > limit]
         # Of a payment without a merchant nothing but that is told of merchants, and only where there is nothing else.
         strong = [name for name in strong if not lacks_merchant(name, payment)] or strong[:1]
         chosen: dict[str, str] = {}
         for name in [name for name in strong if is_notable(name, payment)] or strong:
             chosen.setdefault(SENTENCES[name].theme, name)
-        contribution = dict(zip(names, raised.tolist(), strict=True))
+        contribution = dict(zip(names, shares.tolist(), strict=True))
         return [
             {
                 "feature": name,

@@ -9,8 +9,8 @@ from typing import Final
 
 from fraudstream.features.catalogue import DAY, HALF_LIVES, HOUR
 from fraudstream.features.expressions import PRIOR_RATE
-from fraudstream.features.payment import NEVER, Payment
-from fraudstream.features.phrases import whole
+from fraudstream.reasons.payment import NEVER, Payment
+from fraudstream.reasons.phrases import whole
 
 Notable = Callable[[float, Payment], bool]
 

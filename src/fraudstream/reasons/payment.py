@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from fraudstream.features.phrases import money, named, shown
+from fraudstream.reasons.phrases import money, named, shown
 
 NEVER: Final = 0.01
 """A counter below this stands for nothing: with 30 days one event fades to it in 200."""

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from fraudstream.features.notable import Notable, always
-from fraudstream.features.payment import Payment
+from fraudstream.reasons.notable import Notable, always
+from fraudstream.reasons.payment import Payment
 
 SPANS: Final = {"10m": "10 minutes", "1h": "hour", "1d": "day", "7d": "7 days", "30d": "30 days"}
 Tell = Callable[[float, Payment], str]
