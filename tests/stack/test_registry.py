@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from fraudstream.errors import DatabaseError, InputError
-from fraudstream.model import artifact, packing
+from fraudstream.model import artifact, folder, packing
 from fraudstream.model.algorithms import TreeEstimator
 from fraudstream.model.candidates import candidates
 from fraudstream.settings import PostgresSettings, Settings
@@ -235,7 +235,7 @@ def test_the_program_lists_promotes_rolls_back_and_exports(
     assert (shown["version"], shown["manifest"]["features"]) == ("1", ["amount"])
     exported = json.loads(run("models", "export", "--output", str(tmp_path / "model"), "--json").stdout)
     assert exported["files"] == sorted(path.name for path in (tmp_path / "model").iterdir())
-    model = artifact.read(tmp_path / "model")
+    model = folder.read(tmp_path / "model")
     assert (
         packing.pack({**model.files, artifact.SUMS: (tmp_path / "model" / artifact.SUMS).read_bytes()})
         == (registry.load(settings.postgres, "1")[1])

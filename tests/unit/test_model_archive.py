@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fraudstream.errors import FraudstreamError, InputError
-from fraudstream.model import artifact, packing
+from fraudstream.model import artifact, folder, packing
 from model_world import ensemble, packed
 
 TREES = ensemble(("amount_to_user_mean", 5.0, -1.0, 3.0), ("user_count_10m", 3.0, 0.0, 1.0))
@@ -79,15 +79,15 @@ def test_a_link_in_a_directory_leads_to_a_file_or_to_nothing(tmp_path: Path) -> 
     for name, data in files().items():
         (tmp_path / f"real-{name}").write_bytes(data)
         (tmp_path / name).symlink_to(tmp_path / f"real-{name}")
-    assert artifact.read(tmp_path).version == "m-1"
+    assert folder.read(tmp_path).version == "m-1"
     (tmp_path / artifact.TREES).unlink()
     (tmp_path / artifact.TREES).symlink_to("/dev/zero")
     with pytest.raises(InputError, match=r"lacks trees.parquet"):
-        artifact.read(tmp_path)
+        folder.read(tmp_path)
     (tmp_path / artifact.TREES).unlink()
     os.mkfifo(tmp_path / artifact.TREES)
     with pytest.raises(InputError, match=r"lacks trees.parquet"):
-        artifact.read(tmp_path)
+        folder.read(tmp_path)
 
 
 def test_the_same_name_twice_is_refused() -> None:

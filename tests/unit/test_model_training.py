@@ -17,7 +17,7 @@ import pytest
 from fraudstream.cli.main import run
 from fraudstream.errors import ExitCode, InputError
 from fraudstream.features.training import view
-from fraudstream.model import artifact, candidates, packing
+from fraudstream.model import artifact, candidates, folder, packing
 from fraudstream.model.folds import plan
 from fraudstream.model.tables import read_transactions
 from fraudstream.model.training import Request, train
@@ -83,7 +83,7 @@ def written(frame: pd.DataFrame, directory: Path) -> Path:
 def model(rows: pa.Table, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A gradient boosting model on disk."""
     path = tmp_path_factory.mktemp("models") / "model"
-    artifact.write(train(rows, Request("gradient_boosting", label_delay_days=3)).files, path)
+    folder.write(train(rows, Request("gradient_boosting", label_delay_days=3)).files, path)
     return path
 
 
@@ -323,7 +323,7 @@ def test_bad_data_is_refused_and_the_model_that_is_there_stays(
 ) -> None:
     data, output = written(altered(history(days=20), kind), tmp_path), tmp_path / "model"
     output.mkdir()
-    artifact.write(
+    folder.write(
         {
             artifact.SUMS: b"",
         },
@@ -372,9 +372,9 @@ def test_one_altered_byte_anywhere_is_noticed_before_anything_is_read(
     content = bytearray(copied[name])
     content[len(content) // 3] ^= 1
     other = tmp_path / "model"
-    artifact.write({**copied, name: bytes(content)}, other)
+    folder.write({**copied, name: bytes(content)}, other)
     with pytest.raises(InputError, match=r"altered|lacks|not covered"):
-        artifact.read(other)
+        folder.read(other)
 
 
 def resealed(model: Path, **changes: Any) -> dict[str, bytes]:
@@ -392,11 +392,11 @@ def test_a_model_of_another_scikit_learn_is_refused(
 ) -> None:
     """By the command; the plain trees do not depend on it and still open."""
     other = tmp_path / "model"
-    artifact.write(resealed(model, versions={"scikit-learn": "0.24.2"}), other)
+    folder.write(resealed(model, versions={"scikit-learn": "0.24.2"}), other)
     code = run(["evaluate", "--model", str(other), "--data", "absent.csv", "--json"])
     assert code == ExitCode.FAILED
     assert "scikit-learn 0.24.2" in json.loads(capsys.readouterr().out)["error"]["message"]
-    opened = artifact.read(other)
+    opened = folder.read(other)
     assert opened.trees() is not None
     with pytest.raises(InputError, match=r"scikit-learn 0\.24\.2"):
         opened.estimator()
@@ -413,17 +413,17 @@ def test_a_packed_model_opens_as_the_same_model(model: Path) -> None:
     files = {path.name: path.read_bytes() for path in model.iterdir()}
     packed = packing.pack(files)
     assert packed == packing.pack(dict(reversed(files.items())))
-    assert packing.unpack(packed, "registry").manifest == artifact.read(model).manifest
+    assert packing.unpack(packed, "registry").manifest == folder.read(model).manifest
     with pytest.raises(InputError, match="no packed model"):
         packing.unpack(packed[:100], "registry")
 
 
 def test_a_new_model_replaces_the_old_one_whole(model: Path, rows: pa.Table, tmp_path: Path) -> None:
     target = tmp_path / "model"
-    artifact.write({path.name: path.read_bytes() for path in model.iterdir()}, target)
+    folder.write({path.name: path.read_bytes() for path in model.iterdir()}, target)
     trained = train(rows, Request("isolation_forest", label_delay_days=3))
-    artifact.write(trained.files, target)
-    assert artifact.read(target).manifest["algorithm"] == "isolation_forest"
+    folder.write(trained.files, target)
+    assert folder.read(target).manifest["algorithm"] == "isolation_forest"
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
@@ -433,7 +433,7 @@ def test_a_new_model_replaces_the_old_one_whole(model: Path, rows: pa.Table, tmp
 def test_a_model_is_judged_only_on_later_rows_than_it_learnt_from(model: Path, tmp_path: Path) -> None:
     from fraudstream.model.judging import judge_model
 
-    opened = artifact.read(model)
+    opened = folder.read(model)
     with pytest.raises(InputError, match="learnt until"):
         judge_model(opened, read_transactions(written(history(days=30), tmp_path)).rows)
     later = judge_model(opened, read_transactions(written(history(days=60), tmp_path)).rows)
@@ -447,7 +447,7 @@ def test_baselines_without_history_before_the_windows_have_no_threshold(model: P
 
     frame = history(days=60)
     later = frame[frame["timestamp"] >= (START + timedelta(days=53)).isoformat()]
-    report = judge_model(artifact.read(model), read_transactions(written(later, tmp_path)).rows)
+    report = judge_model(folder.read(model), read_transactions(written(later, tmp_path)).rows)
     assert report["metrics"]["recall_at_budget"] is not None
     for figures in report["baselines"].values():
         assert figures["average_precision"] is not None
@@ -458,7 +458,7 @@ def test_baselines_without_history_before_the_windows_have_no_threshold(model: P
 def test_a_straggler_makes_no_window_of_its_own(model: Path, tmp_path: Path) -> None:
     from fraudstream.model.judging import judge_model
 
-    opened = artifact.read(model)
+    opened = folder.read(model)
     later = read_transactions(written(history(days=60), tmp_path)).rows
     alone = judge_model(opened, later)
     beside = judge_model(opened, moved(later, slice(7, 8), START + timedelta(days=300)))
@@ -525,8 +525,8 @@ def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_a_neural_network_of_the_users_own_trains_saves_and_scores(rows: pa.Table, tmp_path: Path) -> None:
     trained = train(rows, Request("network", ("amount", "amount_to_user_mean", "merchant_risk_7d"), 3))
     assert trained.report["metrics"]["average_precision"] > 0.2
-    artifact.write(trained.files, tmp_path / "model")
-    model = artifact.read(tmp_path / "model")
+    folder.write(trained.files, tmp_path / "model")
+    model = folder.read(tmp_path / "model")
     assert model.trees() is None
     assert (model.risk(features(rows, model.features)) >= 0).all()
 
@@ -551,8 +551,8 @@ def test_an_unknown_algorithm_is_refused_with_the_list_of_those_that_exist(rows:
 def test_opening_a_model_loads_no_scikit_learn(model: Path) -> None:
     """The stream reads trees and scores without it."""
     code = (
-        "import sys, pathlib, numpy; from fraudstream.model import artifact;"
-        f"m = artifact.read(pathlib.Path({str(model)!r})); m.risk(numpy.zeros((2, len(m.features))));"
+        "import sys, pathlib, numpy; from fraudstream.model import folder;"
+        f"m = folder.read(pathlib.Path({str(model)!r})); m.risk(numpy.zeros((2, len(m.features))));"
         "assert not {'sklearn', 'joblib', 'pyspark'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

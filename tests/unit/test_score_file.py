@@ -23,7 +23,7 @@ from feature_world import world
 from fraudstream.cli.main import run
 from fraudstream.decision import FIELDS, DecisionDecoder
 from fraudstream.errors import ExitCode
-from fraudstream.model import artifact, packing
+from fraudstream.model import artifact, folder, packing
 from fraudstream.model.dataset import dataset
 from fraudstream.model.tables import read_transactions
 from model_world import ensemble, packed
@@ -49,7 +49,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def written(directory: Path, manifest: dict[str, Any], archive: bytes) -> Path:
-    artifact.write(packing.unpack_files(archive, str(manifest["version"])), directory)
+    folder.write(packing.unpack_files(archive, str(manifest["version"])), directory)
     return directory
 
 
@@ -74,7 +74,7 @@ def risks(documents: list[dict[str, Any]]) -> "dict[str, float]":
 
 def judged(path: Path, directory: Path, *, truth: bool) -> "dict[str, float]":
     """The risks that `evaluate` works with."""
-    rows, opened = read_transactions(path, with_truth=truth).rows, artifact.read(directory)
+    rows, opened = read_transactions(path, with_truth=truth).rows, folder.read(directory)
     found = dataset(rows, 7, opened.features)
     values = opened.risk(found.columns(opened.features, np.arange(len(found))))
     return dict(zip(rows["transaction_id"].to_pylist(), values.tolist(), strict=True))

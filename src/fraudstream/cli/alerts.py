@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from fraudstream.cli import inputs, note
+from fraudstream.cli.alert_document import alert_document, explanation_document
 from fraudstream.cli.output import Json, print_document
 from fraudstream.errors import DatabaseUnreachable
 from fraudstream.logs import get_logger
@@ -63,7 +64,7 @@ def list_alerts(
         inputs.database(), limit=limit, since=since, unreviewed=unreviewed, user_id=user, min_risk=min_risk
     )
     if as_json:
-        print_document({"alerts": [note.document(alert) for alert in found]})
+        print_document({"alerts": [alert_document(alert) for alert in found]})
     elif found:
         note.show_list(found)
     else:
@@ -123,7 +124,7 @@ def explain(
 
     found = explanation.explain(inputs.database(), transaction_id)
     if as_json:
-        print_document(note.explanation_document(found))
+        print_document(explanation_document(found))
     else:
         note.show(found)
 

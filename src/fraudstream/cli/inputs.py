@@ -29,10 +29,10 @@ def database() -> "PostgresSettings":
 
 def open_model(model: str | None) -> "Model":
     """A model from a directory, or from the registry by its version; None is the champion."""
-    from fraudstream.model import artifact, packing
+    from fraudstream.model import folder, packing
 
     if model is not None and (Path(model).is_dir() or os.sep in model):
-        return artifact.read(Path(model))
+        return folder.read(Path(model))
     from fraudstream.store import registry
 
     found, packed = registry.load(database(), model)

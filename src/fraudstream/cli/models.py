@@ -87,12 +87,12 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write a model as files: manifest, tree tables, estimator and their checksums."""
-    from fraudstream.model import artifact, packing
+    from fraudstream.model import folder, packing
     from fraudstream.store import registry
 
     model, packed = registry.load(inputs.database(), version)
     files = packing.unpack_files(packed, f"model {model.version}")
-    artifact.write(files, output)
+    folder.write(files, output)
     if as_json:
         print_document(_summary(model) | {"output": str(output), "files": sorted(files)})
     else:

@@ -5,9 +5,9 @@ import shlex
 import sys
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from fraudstream.cli.label import document as label_document
+from fraudstream.cli.alert_document import alert_document
 from fraudstream.cli.label import word
 from fraudstream.logs import printable
 
@@ -24,74 +24,6 @@ ID = 16
 """Signs of a merchant's id that stay on one line beside places and devices, which have words to break between."""
 SHORT = 3
 """Reasons that a list shows of an alert: the strongest say most of it."""
-
-
-def document(alert: "Alert") -> dict[str, Any]:
-    """An alert for `--json`."""
-    return {
-        "transaction_id": alert.transaction_id,
-        "user_id": alert.user_id,
-        "timestamp": alert.timestamp.isoformat(),
-        "amount": alert.amount,
-        "currency": alert.currency,
-        "device": alert.device,
-        "location": alert.location,
-        "transaction_location": alert.transaction_location,
-        "merchant_id": alert.merchant_id,
-        "risk": alert.risk,
-        "reasons": alert.reasons,
-        "rules": alert.rules,
-        "model_version": alert.model_version,
-        "scored_at": alert.scored_at.isoformat(),
-        "stored_at": alert.stored_at.isoformat(),
-        "verdict": alert.verdict,
-        "reviewed_at": alert.reviewed_at.isoformat() if alert.reviewed_at else None,
-        "reviewed_by": alert.reviewed_by,
-        "note": alert.note,
-    }
-
-
-def explanation_document(found: "Explanation") -> dict[str, Any]:
-    """An explanation for `--json`: as an alert, with nulls where nothing was decided, and what surrounds it."""
-    decision = found.decision
-    decided: dict[str, Any] = {
-        "transaction_id": found.subject.transaction_id,
-        "user_id": found.subject.user_id,
-        "timestamp": found.subject.timestamp.isoformat(),
-        "amount": found.subject.amount,
-        "risk": decision.risk if decision else None,
-        "reasons": [],
-        "rules": decision.rules if decision else [],
-        "model_version": decision.model_version if decision else None,
-        "scored_at": decision.scored_at.isoformat() if decision else None,
-        "verdict": found.labels[-1].is_fraud if found.labels else None,
-    }
-    if found.alert:
-        decided |= document(found.alert) | {"features": found.alert.features}
-    return decided | {
-        "stored": found.transaction is not None,
-        "scored": decision is not None,
-        "flagged": found.alert is not None,
-        "threshold": found.threshold,
-        "hindsight": found.hindsight,
-        "labels": [label_document(said) for said in found.labels],
-        "history": [_past_document(past) for past in found.history],
-    }
-
-
-def _past_document(past: "Past") -> dict[str, Any]:
-    return {
-        "transaction_id": past.transaction_id,
-        "timestamp": past.timestamp.isoformat(),
-        "amount": past.amount,
-        "currency": past.currency,
-        "device": past.device,
-        "transaction_location": past.transaction_location,
-        "merchant_id": past.merchant_id,
-        "risk": past.risk,
-        "flagged": past.flagged,
-        "verdict": past.verdict,
-    }
 
 
 def money(amount: float, currency: str | None) -> str:
@@ -287,7 +219,7 @@ def show_list(alerts: Sequence["Alert"]) -> None:
 def show_line(alert: "Alert", *, as_json: bool) -> None:
     """Print one alert of a stream at once, though nobody waits for the end."""
     if as_json:
-        sys.stdout.write(json.dumps(document(alert), default=str, allow_nan=False) + "\n")
+        sys.stdout.write(json.dumps(alert_document(alert), default=str, allow_nan=False) + "\n")
         sys.stdout.flush()
         return
     from rich.console import Console

@@ -71,7 +71,7 @@ def replay(as_json: Json = False) -> None:
     Use it after a mend: a newer version that reads what this one refused. What Kafka refuses, as it is too large for
     its topic, stays, too, and is told.
     """
-    from fraudstream.redelivery import replay_rejected
+    from fraudstream.producer.redelivery import replay_rejected
     from fraudstream.settings import load
 
     done = replay_rejected(load().kafka, inputs.database())

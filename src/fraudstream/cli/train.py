@@ -79,10 +79,10 @@ def train(
     scores at once and later ones wait for `models promote`; with --output it goes to files and needs no database.
     Payments of the last label delay give the threshold and are not learnt from, whatever is said of them.
     """
-    from fraudstream.model import artifact, training
+    from fraudstream.model import artifact, folder, training
 
     if output is not None:
-        artifact.check_target(output)
+        folder.check_target(output)
     delay = _delay(label_delay_days)
     rows, source = inputs.transactions(data, mapping)
     names, algorithm = _features(features, algorithm)
@@ -91,7 +91,7 @@ def train(
     if curve is not None:
         _write_curve(curve, trained.files.get(artifact.CURVE))
     if output is not None:
-        artifact.write(trained.files, output)
+        folder.write(trained.files, output)
         log.info("model %s written to %s", trained.report["version"], output)
     else:
         _register(trained)

@@ -13,12 +13,8 @@ import hashlib
 import io
 import json
 import math
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -167,18 +163,18 @@ def opened(files: Mapping[str, bytes], source: str) -> Model:
                 f"{name} of {source} was altered: its sha256 is not the one recorded.",
                 hint="Copy the model again from where it came, or train it again; it was not loaded.",
             )
-    covered = _covered(files[SUMS])
-    stray = sorted(set(files) - covered - {SUMS})
+    named = covered(files[SUMS])
+    stray = sorted(set(files) - named - {SUMS})
     if stray:
         raise InputError(
             f"{', '.join(stray)} of {source} is not covered by its checksums.", hint="Train the model again."
         )
     manifest = _manifest(files[MANIFEST], source)
     check_features(manifest)
-    return Model(manifest, {name: files[name] for name in covered})
+    return Model(manifest, {name: files[name] for name in named})
 
 
-def _covered(sums: bytes) -> set[str]:
+def covered(sums: bytes) -> set[str]:
     """The names in a list of checksums."""
     return {line.partition("  ")[2] for line in sums.decode(errors="replace").splitlines()}
 
@@ -240,76 +236,3 @@ def _minor(version: str) -> str:
 
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def check_target(directory: Path) -> None:
-    """Raise InputError where `directory` is something that is not ours to replace."""
-    if directory.is_symlink() or (directory.exists() and not directory.is_dir()):
-        raise InputError(f"{directory} is not a directory.", hint="Give another --output.")
-    found = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
-    covered = _covered((directory / SUMS).read_bytes()) if SUMS in found else set()
-    foreign = sorted(found - covered - {SUMS})
-    if foreign:
-        raise InputError(
-            f"{directory} holds what is no part of a model ({', '.join(foreign[:3])}); nothing was written.",
-            hint="Give an empty or new directory as --output.",
-        )
-
-
-def write(files: Mapping[str, bytes], directory: Path) -> None:
-    """Put the files at `directory`, replacing an earlier model there; it holds the old or the new, never a mixture.
-
-    Raises InputError where the directory is foreign or cannot be written.
-    """
-    check_target(directory)
-    directory = directory.absolute()
-    try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
-    except OSError as error:
-        raise InputError(f"{directory} cannot be written: {error}.", hint="Give another --output.") from None
-    try:
-        fresh.chmod(0o755)  # mkdtemp gives 0700; other users' scorers read models
-        for name, content in files.items():
-            with (fresh / name).open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        _swap(fresh, directory)
-    except OSError as error:
-        raise InputError(f"{directory} cannot be written: {error}.", hint="Give another --output.") from None
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-
-
-def _swap(fresh: Path, directory: Path) -> None:
-    """Rename `fresh` to `directory`; what was there goes aside first and comes back if that fails."""
-    if not directory.exists() or not any(directory.iterdir()):
-        fresh.rename(directory)  # POSIX: over an empty directory as well
-        return
-    aside = fresh.with_name(fresh.name + "-old")
-    directory.rename(aside)
-    try:
-        fresh.rename(directory)
-    except OSError:
-        aside.rename(directory)
-        raise
-    shutil.rmtree(aside)
-
-
-def read(directory: Path) -> Model:
-    """The model at `directory`. Raises InputError where it is none, altered, or not for this program."""
-    try:
-        covered = (
-            _covered((directory / SUMS).read_bytes()) | {SUMS} if (directory / SUMS).is_file() else set()
-        )
-        # A link may lead to a file, as mounted volumes have them; a device or a pipe may never end.
-        found = [path for path in directory.iterdir() if path.name in covered and path.is_file()]
-        if sum(path.stat().st_size for path in found) > MOST_BYTES:
-            raise InputError(f"{directory} is larger than any model.")
-        files = {path.name: path.read_bytes() for path in found}
-    except FileNotFoundError:
-        raise InputError(f"There is no model at {directory}.", hint="Check the path.") from None
-    except OSError as error:
-        raise InputError(f"{directory} cannot be read: {error}.", hint="Check the path.") from None
-    return opened(files, str(directory))

@@ -1,0 +1,81 @@
+"""A model's files in a directory: replaced whole or not at all, and never where something else lies."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from fraudstream.errors import InputError
+from fraudstream.model.artifact import MOST_BYTES, SUMS, Model, covered, opened
+
+
+def check_target(directory: Path) -> None:
+    """Raise InputError where `directory` is something that is not ours to replace."""
+    if directory.is_symlink() or (directory.exists() and not directory.is_dir()):
+        raise InputError(f"{directory} is not a directory.", hint="Give another --output.")
+    found = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
+    named = covered((directory / SUMS).read_bytes()) if SUMS in found else set()
+    foreign = sorted(found - named - {SUMS})
+    if foreign:
+        raise InputError(
+            f"{directory} holds what is no part of a model ({', '.join(foreign[:3])}); nothing was written.",
+            hint="Give an empty or new directory as --output.",
+        )
+
+
+def write(files: Mapping[str, bytes], directory: Path) -> None:
+    """Put the files at `directory`, replacing an earlier model there; it holds the old or the new, never a mixture.
+
+    Raises InputError where the directory is foreign or cannot be written.
+    """
+    check_target(directory)
+    directory = directory.absolute()
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+    except OSError as error:
+        raise InputError(f"{directory} cannot be written: {error}.", hint="Give another --output.") from None
+    try:
+        fresh.chmod(0o755)  # mkdtemp gives 0700; other users' scorers read models
+        for name, content in files.items():
+            with (fresh / name).open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        _swap(fresh, directory)
+    except OSError as error:
+        raise InputError(f"{directory} cannot be written: {error}.", hint="Give another --output.") from None
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _swap(fresh: Path, directory: Path) -> None:
+    """Rename `fresh` to `directory`; what was there goes aside first and comes back if that fails."""
+    if not directory.exists() or not any(directory.iterdir()):
+        fresh.rename(directory)  # POSIX: over an empty directory as well
+        return
+    aside = fresh.with_name(fresh.name + "-old")
+    directory.rename(aside)
+    try:
+        fresh.rename(directory)
+    except OSError:
+        aside.rename(directory)
+        raise
+    shutil.rmtree(aside)
+
+
+def read(directory: Path) -> Model:
+    """The model at `directory`. Raises InputError where it is none, altered, or not for this program."""
+    try:
+        named = covered((directory / SUMS).read_bytes()) | {SUMS} if (directory / SUMS).is_file() else set()
+        # A link may lead to a file, as mounted volumes have them; a device or a pipe may never end.
+        found = [path for path in directory.iterdir() if path.name in named and path.is_file()]
+        if sum(path.stat().st_size for path in found) > MOST_BYTES:
+            raise InputError(f"{directory} is larger than any model.")
+        files = {path.name: path.read_bytes() for path in found}
+    except FileNotFoundError:
+        raise InputError(f"There is no model at {directory}.", hint="Check the path.") from None
+    except OSError as error:
+        raise InputError(f"{directory} cannot be read: {error}.", hint="Check the path.") from None
+    return opened(files, str(directory))
