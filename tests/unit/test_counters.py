@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fraudstream.arrays import Floats, Integers
 from fraudstream.features import counters
 
 FIRST, LAST = -62_135_596_800_000_000, 253_402_300_799_999_999  # years 1 and 9999 in microseconds
@@ -19,7 +20,7 @@ MOMENTS = st.one_of(st.integers(0, YEAR), st.integers(0, 3_600 * 10**6), st.inte
 EVENTS = st.lists(st.tuples(MOMENTS, st.floats(0.01, 1e12)), min_size=1, max_size=40)
 
 Events = list[tuple[int, float]]
-State = tuple[counters.Integers, counters.Floats]
+State = tuple[Integers, Floats]
 
 
 def state(events: Events, half_life: float) -> State:

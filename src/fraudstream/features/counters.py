@@ -9,10 +9,8 @@ no exponent is ever positive, so nothing overflows, whatever the timestamps are.
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
+from fraudstream.arrays import Floats, Integers
 
 NEVER: Final = np.iinfo(np.int64).min // 2
 """The time of an empty state. Half the range, so that a difference to any instant still fits."""

@@ -11,9 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fraudstream.arrays import Floats
 from fraudstream.features import definitions
 from fraudstream.features.catalogue import ENTITIES
-from fraudstream.features.counters import NEVER, Floats
+from fraudstream.features.counters import NEVER
 from fraudstream.features.feature import LAST_AT
 from fraudstream.features.operations import JoinedRow, NumpyOps
 from fraudstream.features.profiles import Events, instants

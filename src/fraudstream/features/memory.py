@@ -7,22 +7,18 @@ with the weight of its time (`counters`), so how the transactions are cut into b
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
+from fraudstream.arrays import Floats, Integers, Truths
 from fraudstream.features import counters, definitions
 from fraudstream.features.catalogue import COUNTERS, ENTITIES, NEGLIGIBLE, Counter
-from fraudstream.features.counters import NEVER, Floats, Integers
+from fraudstream.features.counters import NEVER
 from fraudstream.features.feature import LAST_AT
 from fraudstream.features.operations import NEVER_SECONDS, NumpyOps
 from fraudstream.features.profiles import Events, additions, instants
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Truths = NDArray[np.bool_]
 
 FIRST_ROOM: Final = 1024
 """Profiles of an entity that have room at first; it doubles when it is full."""

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fraudstream.arrays import Floats, Integers
 from fraudstream.errors import InputError
 from fraudstream.features import counters
 from fraudstream.features.catalogue import (
@@ -27,7 +28,6 @@ from fraudstream.features.catalogue import (
     Counter,
     Source,
 )
-from fraudstream.features.counters import Floats, Integers
 
 INSTANT = pa.timestamp("us", "UTC")
 TYPES = {"text": pa.string(), "instant": INSTANT, "float": pa.float64()}

@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from fraudstream.arrays import Floats, Integers
 from fraudstream.errors import InputError
 from fraudstream.features import counters, definitions
 from fraudstream.features.catalogue import COUNTERS, DAY, ENTITIES, Counter
-from fraudstream.features.counters import Floats, Integers
 from fraudstream.features.operations import NEVER_SECONDS, NumpyOps
 from fraudstream.features.profiles import Events, additions, instants
 

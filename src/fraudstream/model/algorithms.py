@@ -15,10 +15,7 @@ from fraudstream.model.extract import Side, from_gradient_boosting, from_isolati
 from fraudstream.model.trees import Ensemble, checked
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
-    Integers = NDArray[np.int64]
+    from fraudstream.arrays import Floats, Integers
 
 MOST_LEGITIMATE = 300_000
 """Of legitimate rows a labelled algorithm looks at this many, weighted to stand for all, and at every fraud.

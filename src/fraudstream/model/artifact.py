@@ -27,10 +27,7 @@ from fraudstream.model.risk import checked_risk
 from fraudstream.model.trees import Ensemble
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
+    from fraudstream.arrays import Floats
 
 MANIFEST, TREES, ESTIMATOR, SUMS = "manifest.json", "trees.parquet", "estimator.joblib", "SHA256SUMS"
 CURVE = "curve.png"

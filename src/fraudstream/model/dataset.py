@@ -17,9 +17,7 @@ from fraudstream.model.folds import DAY
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Floats = NDArray[np.float64]
-    Integers = NDArray[np.int64]
-    Truths = NDArray[np.bool_]
+    from fraudstream.arrays import Floats, Integers, Truths
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,7 @@ from fraudstream.model.folds import DAY, Fold
 from fraudstream.model.risk import checked_risk
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
-    Integers = NDArray[np.int64]
-    Truths = NDArray[np.bool_]
+    from fraudstream.arrays import Floats, Integers, Truths
 
 log = get_logger("model.evaluation")
 

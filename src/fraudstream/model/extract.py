@@ -18,8 +18,7 @@ from fraudstream.model.trees import NODES, Ensemble, Link
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Floats = NDArray[np.float64]
-    Integers = NDArray[np.int64]
+    from fraudstream.arrays import Floats, Integers
 
 
 def double_threshold(threshold: "Floats") -> "Floats":

@@ -18,9 +18,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Integers = NDArray[np.int64]
+    from fraudstream.arrays import Integers
 
 DAY: Final = 86_400_000_000
 """Microseconds."""

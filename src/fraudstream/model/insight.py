@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
+    from fraudstream.arrays import Floats
 
 FLAGGED, USUAL = 64, 128
 """Transactions asked about. A mean of 64 changes has a standard error of an eighth of their spread."""

@@ -10,11 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
-    Integers = NDArray[np.int64]
-    Truths = NDArray[np.bool_]
+    from fraudstream.arrays import Floats, Integers, Truths
 
 REPLICATES = 200
 """Bootstrap replicates: the 2.5 % and 97.5 % points then rest on five values beyond each; more changes the third digit."""

@@ -8,11 +8,8 @@ from fraudstream.errors import InputError
 from fraudstream.model.trees import Ensemble
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
+    from fraudstream.arrays import Floats
     from fraudstream.model.algorithms import Estimator
-
-    Floats = NDArray[np.float64]
 
 
 def checked_risk(judge: "Estimator | Ensemble", values: "Floats", name: str) -> "Floats":

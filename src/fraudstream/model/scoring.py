@@ -30,10 +30,7 @@ from fraudstream.model.artifact import Model
 from fraudstream.model.risk import checked_risk
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
-    Truths = NDArray[np.bool_]
+    from fraudstream.arrays import Floats
 
 CHUNK: Final = 16_384
 """Transactions of a file that are worked on together: memory stays the same however long it is."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version as installed
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,11 +22,6 @@ from fraudstream.model.evaluation import Judged
 from fraudstream.model.folds import DAY, Plan, days_between, end_of, learn_until, plan
 from fraudstream.model.insight import insight, reference
 from fraudstream.model.risk import checked_risk
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
 
 log = get_logger("model.training")
 

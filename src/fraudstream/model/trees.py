@@ -18,8 +18,8 @@ from fraudstream.errors import InputError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Floats = NDArray[np.float64]
-    Integers = NDArray[np.int64]
+    from fraudstream.arrays import Floats, Integers
+
     NodeNumbers = NDArray[np.int32]
 
 NODES = pa.schema(

@@ -16,9 +16,7 @@ import numpy as np
 from fraudstream.model.trees import Ensemble
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
+    from fraudstream.arrays import Floats
 
 CHUNK = 512
 """Rows at once: with 100 trees, the arrays of a step (5 of 0.4 MB) stay in the cache."""

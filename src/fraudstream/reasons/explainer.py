@@ -20,9 +20,7 @@ from fraudstream.reasons.sentences import SENTENCES, is_notable, lacks_merchant,
 from fraudstream.rules import Rule, render
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
+    from fraudstream.arrays import Floats
 
 Reason = dict[str, Any]
 Decision = Mapping[str, Any]

@@ -9,9 +9,7 @@ import numpy as np
 from fraudstream.rules.rule import Rule
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Truths = NDArray[np.bool_]
+    from fraudstream.arrays import Truths
 
 
 @dataclass(frozen=True)
