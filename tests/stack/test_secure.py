@@ -212,7 +212,7 @@ def test_a_password_that_was_changed_in_its_file_lets_a_stream_begin_again(
     consumer = Consumer(spark, kafka, reach(locked), SparkSettings())
     file.write_text(locked.password)
     ensure_topic(kafka, "rotated", 1)
-    producer = Producer(client_config(kafka))
+    producer = Producer(client_config(kafka) | {"log_level": "0"})
     producer.produce("rotated", message(transaction_id="t"))
     assert producer.flush(30) == 0
     summary = consumer.run(("transactions",), once=True, stop=threading.Event())
