@@ -155,10 +155,10 @@ def test_a_scorer_that_a_cluster_gives_no_slot_is_ended_by_a_signal_and_spark_sa
 
 
 def test_a_master_that_does_not_answer_is_named(run: Run, environment: dict[str, str]) -> None:
-    """A wrong port: one sentence with the setting to check, within the time that Spark takes to give up."""
+    """A wrong port: one sentence with the setting to check, and none of the minute that Spark takes to give up."""
     there = environment | {"FRAUDSTREAM_SPARK__MASTER": "spark://127.0.0.1:9"}
     result = run("consume", "--once", "--json", env=there)
     assert result.returncode == 1
     error = json.loads(result.stdout)["error"]
-    assert "spark://127.0.0.1:9" in error["message"]
+    assert error["message"] == "No Spark master answers at spark://127.0.0.1:9."
     assert "FRAUDSTREAM_SPARK__MASTER" in error["hint"]

@@ -40,6 +40,8 @@ PORT = 55433
 USER = DATABASE = "fraudstream"
 START_SECONDS = 120.0
 """0.3 s as a rule; after a kill -9 up to max_wal_size is replayed first."""
+ASKED = 12
+"""Times that a server is asked to stop within STOP_SECONDS."""
 STOP_SECONDS = 60.0
 """A fast stop writes a checkpoint: all of shared_buffers at most."""
 
@@ -142,12 +144,12 @@ class EmbeddedPostgres:
         if process is None:
             self.home.pid("postgres").unlink(missing_ok=True)
             return False
-        process.send(signal.SIGINT)
-        for stronger in (signal.SIGQUIT, signal.SIGKILL):
-            if process.wait(STOP_SECONDS):
-                break
-            log.warning("PostgreSQL did not stop within %g s; sending %s.", STOP_SECONDS, stronger.name)
-            process.send(stronger)
+        if not _ask_to_stop(process):
+            for stronger in (signal.SIGQUIT, signal.SIGKILL):
+                log.warning("PostgreSQL did not stop within %g s; sending %s.", STOP_SECONDS, stronger.name)
+                process.send(stronger)
+                if process.wait(STOP_SECONDS):
+                    break
         process.wait(STOP_SECONDS)
         self.home.pid("postgres").unlink(missing_ok=True)
         return True
@@ -307,3 +309,12 @@ class EmbeddedPostgres:
         except psycopg.Error as error:
             self.stop()
             raise trouble.explain(NAME, str(error), self.log, self.data) from None
+
+
+def _ask_to_stop(process: Process) -> bool:
+    """Whether the server stopped. Asked several times: one that has just begun lets the first signal go by."""
+    for _ in range(ASKED):
+        process.send(signal.SIGINT)
+        if process.wait(STOP_SECONDS / ASKED):
+            return True
+    return False

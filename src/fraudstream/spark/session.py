@@ -2,10 +2,11 @@
 
 import logging
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 log = get_logger("spark")
 
 LOOPBACK = "127.0.0.1"
+MASTER_SECONDS = 10.0
+"""A master that does not take a connection within this is not there."""
 
 LOG_CONFIG = Path(__file__).with_name("log4j2.properties")
 
@@ -68,6 +71,7 @@ def start(  # noqa: PLR0913 - what a session is made of
     if spark.is_local:
         # The only word that Spark's web page takes on where to listen; without it, at every address of the machine.
         os.environ["SPARK_LOCAL_IP"] = LOOPBACK
+    _look_for_master(spark.master)
     builder = SparkSession.builder.appName(f"fraudstream {name}").master(spark.master)
     for key, value in (_conf(spark, jars, java_options) | dict(conf)).items():
         builder = builder.config(key, value)
@@ -84,6 +88,21 @@ def start(  # noqa: PLR0913 - what a session is made of
         _hush_accumulators(session)
     _leave_signals_to_us(session)
     return session
+
+
+def _look_for_master(master: str) -> None:
+    """Raise StreamError where nobody listens at a standalone master: Spark itself tries for a minute, and says less."""
+    if not master.startswith("spark://"):
+        return
+    for address in master.removeprefix("spark://").split(","):
+        host, _, port = address.rpartition(":")
+        with suppress(OSError, ValueError):
+            socket.create_connection((host.strip("[]"), int(port)), MASTER_SECONDS).close()
+            return
+    raise StreamError(
+        f"No Spark master answers at {master}.",
+        hint="Check FRAUDSTREAM_SPARK__MASTER, and that the master runs and this machine reaches it.",
+    )
 
 
 def _no_java(spark: SparkSettings, log_file: Path, written: str) -> StreamError:
