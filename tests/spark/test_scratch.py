@@ -8,7 +8,7 @@ from pathlib import Path
 import platformdirs
 import pytest
 
-from fraudstream.local.scratch import scratch
+from fraudstream.spark.scratch import scratch
 
 PROGRAM = """
 import os, signal, sys

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fraudstream.cli.output import Json, MetricsPort, print_document
+from fraudstream.cli import options
+from fraudstream.cli.options import MetricsPort
+from fraudstream.cli.output import Json, print_document
 from fraudstream.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -28,10 +30,8 @@ Once = Annotated[
 Topic = Annotated[
     str | None, typer.Option(help="The topic to read; with `all`, the one of the transactions.")
 ]
-Servers = Annotated[str | None, typer.Option(help="Kafka's bootstrap servers, host:port with commas.")]
-AcceptLoss = Annotated[
-    bool, typer.Option("--accept-loss", help="Go on where Kafka deleted messages before they were read.")
-]
+Servers = Annotated[str | None, options.servers()]
+AcceptLoss = Annotated[bool, options.accept_loss()]
 
 
 def consume(

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from fraudstream.cli.output import Json, MetricsPort, print_document
+from fraudstream.cli.options import MetricsPort
+from fraudstream.cli.output import Json, print_document
 from fraudstream.errors import DatabaseError, ExitCode, FraudstreamError
 from fraudstream.logs import printable
 

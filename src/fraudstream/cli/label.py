@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fraudstream.cli import inputs
+from fraudstream.cli import inputs, options
 from fraudstream.cli.output import Json, print_document
 from fraudstream.logs import get_logger, printable
 
@@ -36,12 +36,7 @@ def label(
             rich_help_panel=FILE,
         ),
     ] = None,
-    mapping: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--map", metavar="THEIRS=OURS", help="Their column for our field.", rich_help_panel=FILE
-        ),
-    ] = None,
+    mapping: Annotated[list[str] | None, options.mapping(FILE)] = None,
     by: Annotated[str | None, typer.Option(help="Who says so; without it, the user who runs this.")] = None,
     as_json: Json = False,
 ) -> None:

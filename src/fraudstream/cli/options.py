@@ -1,16 +1,41 @@
 """Options that several commands take, and a word where some were given that do not go together."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from fraudstream.errors import UsageError
 
-Map = Annotated[
-    list[str] | None,
-    typer.Option("--map", metavar="THEIRS=OURS", help="A column of the file for our field; may be repeated."),
-]
-"""Of commands that read a file of somebody else's."""
+
+def mapping(panel: str | None = None) -> Any:
+    """`--map`, of commands that read a file of somebody else's; in this panel of the help, as are the others."""
+    return typer.Option(
+        "--map",
+        metavar="THEIRS=OURS",
+        help="Their column for our field; may be repeated.",
+        rich_help_panel=panel,
+    )
+
+
+def servers(panel: str | None = None) -> Any:
+    """`--bootstrap-servers`, of commands that reach Kafka."""
+    return typer.Option(help="Kafka's bootstrap servers, host:port with commas.", rich_help_panel=panel)
+
+
+def accept_loss(panel: str | None = None) -> Any:
+    """`--accept-loss`, of streams."""
+    text = "Go on where Kafka deleted messages before they were read."
+    return typer.Option("--accept-loss", help=text, rich_help_panel=panel)
+
+
+def metrics_port(panel: str | None = None) -> Any:
+    """`--metrics-port`, of every command that runs long."""
+    text = "Serve /metrics and /healthz while it runs; 0 takes any free port."
+    return typer.Option(min=0, max=65535, help=text, rich_help_panel=panel)
+
+
+Map = Annotated[list[str] | None, mapping()]
+MetricsPort = Annotated[int | None, metrics_port()]
 
 
 def refuse(context: typer.Context, panel: str, why: str) -> None:

@@ -14,10 +14,6 @@ from fraudstream.logs import get_logger, is_structured, printable
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 """The option of every command that reports."""
 
-METRICS = "Serve /metrics and /healthz while it runs; 0 takes any free port."
-MetricsPort = Annotated[int | None, typer.Option(min=0, max=65535, help=METRICS)]
-"""The option of every command that runs long."""
-
 
 def print_document(document: dict[str, Any]) -> None:
     """One JSON document, for scripts."""

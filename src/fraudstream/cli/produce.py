@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fraudstream.cli import options
-from fraudstream.cli.output import Json, MetricsPort, print_document, print_table
+from fraudstream.cli.options import MetricsPort
+from fraudstream.cli.output import Json, print_document, print_table
 from fraudstream.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -97,12 +98,7 @@ From = Annotated[
     Path | None,
     typer.Option("--from", metavar="FILE", help="Replay CSV, Parquet or NDJSON.", rich_help_panel=REPLAYED),
 ]
-Map = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--map", metavar="THEIRS=OURS", help="Their column for our field.", rich_help_panel=REPLAYED
-    ),
-]
+Map = Annotated[list[str] | None, options.mapping(REPLAYED)]
 Fill = Annotated[
     list[str] | None,
     typer.Option(
@@ -110,9 +106,7 @@ Fill = Annotated[
     ),
 ]
 Topic = Annotated[str | None, typer.Option(help="The topic to write to.", rich_help_panel=WHERE)]
-Servers = Annotated[
-    str | None, typer.Option(help="Bootstrap servers, host:port with commas.", rich_help_panel=WHERE)
-]
+Servers = Annotated[str | None, options.servers(WHERE)]
 Partitions = Annotated[
     int | None, typer.Option(min=1, help="Of the topic, if it is made now.", rich_help_panel=WHERE)
 ]

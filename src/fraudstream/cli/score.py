@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fraudstream.cli import options
-from fraudstream.cli.output import METRICS, Json, print_document
+from fraudstream.cli.output import Json, print_document
 from fraudstream.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -35,10 +35,7 @@ Data = Annotated[
         rich_help_panel=_FILE,
     ),
 ]
-FileMap = Annotated[
-    list[str] | None,
-    typer.Option("--map", metavar="THEIRS=OURS", help="Their column for our field.", rich_help_panel=_FILE),
-]
+FileMap = Annotated[list[str] | None, options.mapping(_FILE)]
 FileModel = Annotated[
     str | None,
     typer.Option(
@@ -81,8 +78,7 @@ def score(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="The operator's rules, YAML.",
-            show_default="FRAUDSTREAM_SCORE__RULES",
+            help="The operator's rules, YAML; without it, those of FRAUDSTREAM_SCORE__RULES.",
             rich_help_panel=_STREAM,
         ),
     ] = None,
@@ -94,25 +90,13 @@ def score(
             rich_help_panel=_STREAM,
         ),
     ] = False,
-    accept_loss: Annotated[
-        bool,
-        typer.Option(
-            "--accept-loss",
-            help="Go on where Kafka deleted messages before they were read.",
-            rich_help_panel=_STREAM,
-        ),
-    ] = False,
+    accept_loss: Annotated[bool, options.accept_loss(_STREAM)] = False,
     topic: Annotated[str | None, typer.Option(help="The topic to read.", rich_help_panel=_KAFKA)] = None,
     scored_topic: Annotated[
         str | None, typer.Option(help="The topic for decisions.", rich_help_panel=_KAFKA)
     ] = None,
-    bootstrap_servers: Annotated[
-        str | None, typer.Option(help="Bootstrap servers, host:port with commas.", rich_help_panel=_KAFKA)
-    ] = None,
-    metrics_port: Annotated[
-        int | None,
-        typer.Option(min=0, max=65535, help=METRICS, rich_help_panel=_STREAM),
-    ] = None,
+    bootstrap_servers: Annotated[str | None, options.servers(_KAFKA)] = None,
+    metrics_port: Annotated[int | None, options.metrics_port(_STREAM)] = None,
     data: Data = None,
     mapping: FileMap = None,
     model: FileModel = None,

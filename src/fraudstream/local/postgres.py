@@ -150,7 +150,6 @@ class EmbeddedPostgres:
                 process.send(stronger)
                 if process.wait(STOP_SECONDS):
                     break
-        process.wait(STOP_SECONDS)
         self.home.pid("postgres").unlink(missing_ok=True)
         return True
 

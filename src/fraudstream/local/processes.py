@@ -176,6 +176,7 @@ def as_user(user: pwd.struct_passwd | None) -> Who:
 
 def environment() -> dict[str, str]:
     """What services inherit: nothing of ours, as they outlive us and an environment may hold passwords."""
+    # Besides what finds files and time: what whoever runs this machine tells every Java, and loads into every program.
     kept = ("PATH", "HOME", "TMPDIR", "TZ", "JAVA_TOOL_OPTIONS", "LD_PRELOAD")
     return {name: os.environ[name] for name in kept if name in os.environ} | {"LC_ALL": "C.UTF-8"}
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fraudstream import kafka as kafka_clients
@@ -24,7 +23,7 @@ from fraudstream.spark import markers, recovery, sink
 from fraudstream.spark.batches import BatchSize, Resized
 from fraudstream.spark.progress import Progress
 from fraudstream.spark.recovery import CURABLE, STEADY_SECONDS, Patience, TopicReplaced, existing_topic
-from fraudstream.spark.source import new_checkpoint, read_messages
+from fraudstream.spark.source import location, new_checkpoint, read_messages
 from fraudstream.store.labels import fold_known
 from fraudstream.store.migrate import migrate
 from fraudstream.store.slices import Outcome
@@ -191,11 +190,12 @@ class Consumer:
         progress = Progress(
             self._kafka, self._postgres, self._admin, self._monitor, summary.stream, topic, summary.rows
         )
-        with new_checkpoint(self._spark) as checkpoint:
+        checkpoint = new_checkpoint(self._spark)
+        with checkpoint:
             query = (
                 messages.writeStream.queryName(f"consume {' '.join(summary.targets)}")
                 .foreachBatch(partial(self._store, topic, summary))
-                .option("checkpointLocation", Path(checkpoint).as_uri())
+                .option("checkpointLocation", location(checkpoint))
                 .trigger(**trigger)
                 .start()
             )

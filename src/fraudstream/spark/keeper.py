@@ -180,10 +180,8 @@ class Keeper:
                 log.info("model %s was promoted", champion)
             except DatabaseUnreachable:
                 raise
-            except (
-                InputError,
-                DatabaseError,
-            ) as error:  # an altered artifact, too, is no reason to keep old profiles
+            except (InputError, DatabaseError) as error:
+                # An altered artifact, too, is no reason to keep old profiles.
                 self._refused = champion
                 log.warning("Model %s goes on: %s", scoring.model.version, error.message)
         if newer or scoring is not self.basis.scoring:

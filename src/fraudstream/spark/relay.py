@@ -14,7 +14,6 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from fraudstream import kafka as kafka_clients
@@ -24,7 +23,7 @@ from fraudstream.logs import get_logger
 from fraudstream.settings import Settings
 from fraudstream.spark.recovery import QueryStopped, TopicReplaced, existing_topic
 from fraudstream.spark.runner import Basis, Runner
-from fraudstream.spark.source import new_checkpoint, read_messages
+from fraudstream.spark.source import location, new_checkpoint, read_messages
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -213,7 +212,7 @@ class Relay:
             .writeStream.queryName(f"score {time.time_ns()}")
             .format("kafka")
             .options(**properties, topic=kafka.scored_topic)
-            .option("checkpointLocation", Path(checkpoint.name).as_uri())
+            .option("checkpointLocation", location(checkpoint))
             .outputMode("update")
             .trigger(**({"realTime": f"{seconds} seconds"} if realtime else {"processingTime": "0 seconds"}))
             .start()

@@ -44,8 +44,8 @@ def spark_session(
     from fraudstream.local import classes
     from fraudstream.local.jars import spark_jars
     from fraudstream.local.java import find_java
-    from fraudstream.local.scratch import scratch
     from fraudstream.spark import session
+    from fraudstream.spark.scratch import scratch
 
     java = find_java()
     jars = spark_jars(settings)

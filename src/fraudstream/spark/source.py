@@ -3,6 +3,7 @@
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from fraudstream.kafka import Topic, java_config
@@ -77,3 +78,8 @@ def new_checkpoint(spark: "SparkSession") -> "tempfile.TemporaryDirectory[str]":
     return tempfile.TemporaryDirectory(
         prefix="fraudstream-checkpoint-", dir=str(place), ignore_cleanup_errors=True
     )
+
+
+def location(checkpoint: "tempfile.TemporaryDirectory[str]") -> str:
+    """As Spark is told: it takes a bare path for one of its own file system, which on Hadoop is another one."""
+    return Path(checkpoint.name).as_uri()
