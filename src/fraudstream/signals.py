@@ -8,6 +8,14 @@ from contextlib import contextmanager
 from types import FrameType
 
 
+class Interrupt(KeyboardInterrupt):
+    """What a handler raises to end a command.
+
+    A class of its own, as Python notes a bare KeyboardInterrupt that leaves `exec` of a text, which dataclasses and
+    Pydantic call while a module loads, and then dies of SIGINT at its very end, even if the exception was caught.
+    """
+
+
 def ask(stop: threading.Event) -> None:
     """Set `stop` from within a handler.
 

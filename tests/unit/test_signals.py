@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -35,3 +36,19 @@ def test_a_signal_ends_a_command_that_looks_at_its_event_at_that_moment(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.stdout == "ended\n", done.stderr
+
+
+WHILE_IT_IMPORTS = """
+from fraudstream.cli import main
+
+# What `import dataclasses` does for every class: text becomes code.
+main._obey = lambda _: exec("import os, signal, time; os.kill(os.getpid(), signal.SIGTERM); time.sleep(10)")
+main.main()
+"""
+
+
+def test_a_signal_while_a_command_loads_its_modules_is_exit_code_130(tmp_path: Path) -> None:
+    """And not a death by SIGINT, which the interpreter would die where text that became code was interrupted."""
+    (tmp_path / "program.py").write_text(WHILE_IT_IMPORTS)
+    done = subprocess.run([sys.executable, "-m", "program"], cwd=tmp_path, timeout=60, check=False)
+    assert done.returncode == 130

@@ -80,7 +80,7 @@ def options(
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
+    raise signals.Interrupt
 
 
 def run(arguments: list[str]) -> ExitCode | int:

@@ -170,12 +170,12 @@ def _unhurried(descriptor: int) -> Iterator[Callable[[int], bytes]]:
         nonlocal stopped
         stopped = True
         if waiting:
-            raise KeyboardInterrupt
+            raise signals.Interrupt
 
     def read(size: int) -> bytes:
         nonlocal waiting
         if stopped:
-            raise KeyboardInterrupt
+            raise signals.Interrupt
         waiting = True
         try:
             return os.read(descriptor, size)

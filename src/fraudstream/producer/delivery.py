@@ -140,7 +140,7 @@ def stopping(stop: threading.Event) -> Iterator[None]:
     def asked(_signal: int, _frame: FrameType | None) -> None:
         nonlocal heard
         if heard or stop.is_set():
-            raise KeyboardInterrupt
+            raise signals.Interrupt
         heard = True
         signals.ask(stop)
 
