@@ -181,7 +181,7 @@ class _Live:
             scoring = pool.submit(scorer.run, self._stop)
             threads: list[Future[Any]] = [scoring]
             try:
-                with watcher.step("The scorer loads the model and everybody's habits", 10):
+                with watcher.step("The scorer loads the model and everybody's habits", 25):
                     while not scorer.ready.wait(LOOK_SECONDS) and not scoring.done():
                         pass
                 heed(self._stop)

@@ -31,9 +31,9 @@ class Candidate:
 
     @property
     def name(self) -> str:
-        """Algorithm and parameters, for reports."""
+        """Algorithm and parameters, for reports; the algorithm alone where nothing was chosen."""
         inside = ", ".join(f"{name}={value}" for name, value in self.parameters.items())
-        return f"{self.algorithm}({inside})"
+        return f"{self.algorithm}({inside})" if inside else self.algorithm
 
 
 GRID: dict[str, tuple[dict[str, Any], ...]] = {

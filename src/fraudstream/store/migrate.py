@@ -104,4 +104,7 @@ def migrate(postgres: PostgresSettings) -> None:
             connection.execute(sa.text(f"create schema {SCHEMA}"))
         command.upgrade(_config(connection), "head")
         connection.commit()
-        log.info("database schema: %s -> %s", found or "empty", head)
+        if found is None:
+            log.info("Made the tables in schema %s.", SCHEMA)
+        else:
+            log.info("Brought the tables in schema %s from revision %s to %s.", SCHEMA, found, head)
