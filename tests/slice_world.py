@@ -7,7 +7,7 @@ import pytest
 from hypothesis import strategies as st
 
 from fraudstream.settings import PostgresSettings
-from fraudstream.store import positions
+from fraudstream.store import offsets
 from fraudstream.store.offsets import Source
 from fraudstream.store.slices import Messages, Outcome, store_slice
 from fraudstream.store.targets import select
@@ -79,7 +79,7 @@ def run_history(
     """
     outcomes = []
     for step in history:
-        at = positions.begin(postgres, step.targets, SOURCE.topic, SOURCE.topic_id, {0: 0})
+        at = offsets.begin(postgres, step.targets, SOURCE.topic, SOURCE.topic_id, {0: 0})
         begin = min(step.begin, *at.values())
         batches = [
             topic.messages(first, min(first + step.batch, begin + step.length), make)

@@ -12,9 +12,8 @@ from dashboard_browser import Server
 from fraudstream.errors import DatabaseError
 from fraudstream.settings import PostgresSettings
 from fraudstream.store import feedback, history, overview, pipeline, registry, review, roles, watch
-from fraudstream.store.connection import connect
+from fraudstream.store.connection import connect, connected
 from fraudstream.store.migrate import migrate
-from fraudstream.store.rows import connected
 
 DAY = timedelta(days=1)
 

@@ -118,7 +118,7 @@ def unanswered(road: Road) -> int:
     if topic is None:
         return 0
     with connect(settings.postgres) as connection:
-        stood = dict(
+        stood: dict[int, int] = dict(
             connection.execute(
                 "select partition, next_offset from shop.stream_offsets where target = 'score' and topic_id = %s",
                 (topic.topic_id,),

@@ -21,7 +21,7 @@ from fraudstream.local.home import Home
 from fraudstream.local.kafka import EmbeddedKafka
 from fraudstream.local.postgres import EmbeddedPostgres
 from fraudstream.settings import Settings
-from fraudstream.store.connection import connect, translated
+from fraudstream.store.connection import connect, connected
 from hours import counted_hours, hourly
 from live_scorer import kill
 from samples import decision, message
@@ -120,7 +120,7 @@ class Scorer(Sender):
 
 
 def query(settings: Settings, sql: str) -> list[tuple[Any, ...]]:
-    with translated(settings.postgres), connect(settings.postgres) as connection:
+    with connected(settings.postgres) as connection:
         return connection.execute(sql).fetchall()
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from fraudstream.features.catalogue import COUNTERS
 from fraudstream.features.profiles import fold
 from fraudstream.settings import PostgresSettings, Settings
-from fraudstream.store import positions
+from fraudstream.store import offsets
 from fraudstream.store.connection import connect
 from fraudstream.store.migrate import migrate
 from fraudstream.store.offsets import Source
@@ -123,7 +123,7 @@ def replay(postgres: PostgresSettings, values: list[bytes], history: list[Step])
             "truncate shop.transactions, shop.fraud_transactions, shop.stream_offsets, shop.profiles"
         )
     for step in [*history, Step(ALL, 0, len(values), 3, dies=False)]:
-        at = positions.begin(postgres, step.targets, "topic", "topic-uuid", {0: 0})
+        at = offsets.begin(postgres, step.targets, "topic", "topic-uuid", {0: 0})
         begin = min(step.begin, *at.values())
         batches = [
             messages(values[first : min(first + step.batch, begin + step.length)], first)

@@ -42,13 +42,13 @@ def expected(postgres: PostgresSettings, now: datetime) -> pa.Table:
     """Everything folded at once: transactions, and what the latest known word about each is at `now`."""
     rows = transactions(postgres)
     with connect(postgres) as connection:
-        truth = dict(
+        truth: dict[str, bool] = dict(
             connection.execute(
                 "select transaction_id, is_fraud from shop.transactions union all"
                 " select transaction_id, is_fraud from shop.fraud_transactions"
             ).fetchall()
         )
-        said = dict(
+        said: dict[str, bool] = dict(
             connection.execute(
                 "select transaction_id, is_fraud from shop.labels where labelled_at <= %s order by labelled_at, label_id",
                 (now,),

@@ -10,7 +10,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from fraudstream.settings import PostgresSettings, Settings
-from fraudstream.store import positions
+from fraudstream.store import offsets
 from fraudstream.store.connection import connect
 from fraudstream.store.migrate import migrate
 from fraudstream.store.offsets import Source
@@ -63,7 +63,7 @@ def test_a_slice_is_stored_with_its_offset_and_its_rejects(postgres: PostgresSet
     assert query(postgres, 'select topic, topic_id, partition, "offset", key, value from shop.rejected') == [
         ("topic", "topic-uuid", 0, 8, b"key", b"poison")
     ]
-    assert positions.begin(postgres, BOTH, "topic", "topic-uuid", {}) == {
+    assert offsets.begin(postgres, BOTH, "topic", "topic-uuid", {}) == {
         ("transactions", 0): 10,
         ("fraud", 0): 10,
     }

@@ -20,7 +20,7 @@ from fraudstream.model.artifact import Model
 from fraudstream.settings import PostgresSettings
 from fraudstream.spark.runner import Basis
 from fraudstream.spark.scoring import Scoring
-from fraudstream.store import positions, progress, registry, snapshot
+from fraudstream.store import offsets, progress, registry, snapshot
 
 log = get_logger("score")
 
@@ -154,7 +154,7 @@ class Keeper:
         if standing is None:
             return False
         try:
-            positions.reach(self._postgres, TARGET, standing.topic, standing.reached)
+            offsets.reach(self._postgres, TARGET, standing.topic, standing.reached)
             progress.record(
                 self._postgres,
                 TARGET,

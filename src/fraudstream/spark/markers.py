@@ -12,7 +12,7 @@ from fraudstream.errors import DatabaseUnreachable
 from fraudstream.kafka import Topic
 from fraudstream.settings import PostgresSettings
 from fraudstream.spark.source import offsets_in
-from fraudstream.store import positions
+from fraudstream.store import offsets
 
 if TYPE_CHECKING:
     from pyspark.sql.streaming.query import StreamingQuery
@@ -32,7 +32,7 @@ def pass_over(
     for partition, end in offsets_in(progress.sources[0].endOffset).items():
         by_target = seen.get(partition, {})
         try:
-            moved = positions.pass_gap(postgres, topic, partition, by_target, end)
+            moved = offsets.pass_gap(postgres, topic, partition, by_target, end)
         except DatabaseUnreachable:
             return
         for target in moved:

@@ -18,7 +18,7 @@ from fraudstream.errors import (
 from fraudstream.kafka import Topic
 from fraudstream.logs import get_logger
 from fraudstream.settings import KafkaSettings, PostgresSettings
-from fraudstream.store import positions
+from fraudstream.store import offsets
 from fraudstream.store.slices import OffsetHole
 
 if TYPE_CHECKING:
@@ -176,9 +176,9 @@ def begin(  # noqa: PLR0913 - what a start depends on
     first = {partition: bound.first for partition, bound in bounds.items()}
     if new == "end":
         ends = {partition: bound.end for partition, bound in bounds.items()}
-        strangers = [t for t in targets if not positions.known(postgres, t, topic.name)]
-        positions.begin(postgres, strangers, topic.name, topic.topic_id, ends)
-    stored = positions.begin(postgres, targets, topic.name, topic.topic_id, first)
+        strangers = [t for t in targets if not offsets.known(postgres, t, topic.name)]
+        offsets.begin(postgres, strangers, topic.name, topic.topic_id, ends)
+    stored = offsets.begin(postgres, targets, topic.name, topic.topic_id, first)
     outside = {
         (target, partition): bounds[partition]
         for (target, partition), offset in stored.items()
@@ -198,6 +198,6 @@ def begin(  # noqa: PLR0913 - what a start depends on
         offset = stored[target, partition]
         where = min(max(offset, bound.first), bound.end)
         log.warning("%s: offsets %s to %s of partition %s are lost", target, offset, where, partition)
-        positions.move(postgres, target, topic.topic_id, partition, where)
+        offsets.move(postgres, target, topic.topic_id, partition, where)
         stored[target, partition] = where
     return stored

@@ -3,8 +3,9 @@
 from datetime import datetime, timedelta
 
 from fraudstream.settings import PostgresSettings
+from fraudstream.store.connection import connected
 from fraudstream.store.feedback import ALERTS, Alert
-from fraudstream.store.rows import connected, rows
+from fraudstream.store.rows import rows
 
 OVERLAP = timedelta(minutes=5)
 """An alert carries the time at which its transaction began, and is seen when it commits: this is how long a slice may

@@ -11,6 +11,9 @@ import sqlalchemy as sa
 from fraudstream.errors import DatabaseError, DatabaseUnreachable, SettingsError
 from fraudstream.settings import PostgresSettings
 
+Connection = psycopg.Connection[tuple[Any, ...]]
+Cursor = psycopg.Cursor[tuple[Any, ...]]
+
 READ_ONLY = "25006"
 """SQLSTATE of a write that met a server or a session which takes none."""
 
@@ -72,7 +75,7 @@ SERVER = {"extra_float_digits": "1"} | {
 """What a session asks of the server besides. A pooler before it knows nothing of these, and has sockets of its own."""
 
 
-def connect(postgres: PostgresSettings, *, autocommit: bool = False) -> psycopg.Connection[tuple[Any, ...]]:
+def connect(postgres: PostgresSettings, *, autocommit: bool = False) -> Connection:
     """A connection in UTC. Raises SettingsError, DatabaseUnreachable, DatabaseError."""
     if postgres.host is None:
         raise SettingsError(
@@ -91,9 +94,7 @@ def connect(postgres: PostgresSettings, *, autocommit: bool = False) -> psycopg.
         return connection
 
 
-def _connect(
-    postgres: PostgresSettings, session: Mapping[str, str], *, autocommit: bool
-) -> psycopg.Connection[tuple[Any, ...]]:
+def _connect(postgres: PostgresSettings, session: Mapping[str, str], *, autocommit: bool) -> Connection:
     secret = postgres.secret()
     return psycopg.connect(
         host=postgres.host,
@@ -111,6 +112,21 @@ def _connect(
         options=" ".join(f"-c {name}={value}" for name, value in session.items()),
         autocommit=autocommit,
     )
+
+
+@contextmanager
+def connected(
+    postgres: PostgresSettings, *, autocommit: bool = False, snapshot: bool = False
+) -> Iterator[Connection]:
+    """A connection whose transaction is committed at the end. Raises DatabaseError for all that goes wrong in it.
+
+    With `snapshot` every query in it sees one moment, and none may write.
+    """
+    with translated(postgres), connect(postgres, autocommit=autocommit) as connection:
+        if snapshot:
+            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            connection.read_only = True
+        yield connection
 
 
 @contextmanager

@@ -9,15 +9,14 @@ from pgpq.encoders import StringEncoderBuilder
 from pgpq.schema import Jsonb
 from psycopg import sql
 
+from fraudstream.store.connection import Cursor
 from fraudstream.store.tables import SCHEMA
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    Cursor = psycopg.Cursor[tuple[Any, ...]]
 
-
-def copy_rows(cursor: "Cursor", table: sql.Composable, rows: "pa.Table") -> None:
+def copy_rows(cursor: Cursor, table: sql.Composable, rows: "pa.Table") -> None:
     """Binary COPY of `rows` into the columns of the same names. Raises what PostgreSQL says."""
     encoder = _encoder(rows.schema)
     columns = sql.SQL(", ").join(map(sql.Identifier, rows.schema.names))
@@ -41,7 +40,7 @@ def _encoder(schema: "pa.Schema") -> pgpq.ArrowToPostgresBinaryEncoder:
 
 
 def insert_new(  # noqa: PLR0913 - what, where, and how often it is there
-    cursor: "Cursor",
+    cursor: Cursor,
     table: str,
     rows: "pa.Table",
     key: str,
@@ -70,7 +69,7 @@ def insert_new(  # noqa: PLR0913 - what, where, and how often it is there
     return rows
 
 
-def _unknown(cursor: "Cursor", table: str, rows: "pa.Table", key: str) -> "pa.Table":
+def _unknown(cursor: Cursor, table: str, rows: "pa.Table", key: str) -> "pa.Table":
     """The first row of each key that the table does not have yet."""
     import pyarrow as pa
 
@@ -89,7 +88,7 @@ def _first_places(rows: "pa.Table", key: str) -> dict[object, int]:
     return {value: place for place, value in reversed(list(enumerate(rows[key].to_pylist())))}
 
 
-def _insert_around_duplicates(cursor: "Cursor", table: str, rows: "pa.Table", key: str) -> "pa.Array":
+def _insert_around_duplicates(cursor: Cursor, table: str, rows: "pa.Table", key: str) -> "pa.Array":
     """Store what is new of `rows`; returns its places among them, in order."""
     import pyarrow as pa
 
@@ -117,7 +116,7 @@ BLOCK_BYTES = 4 << 20
 
 
 def read_rows(
-    cursor: "Cursor", query: sql.Composable, schema: "pa.Schema", parameters: Mapping[str, Any] | None = None
+    cursor: Cursor, query: sql.Composable, schema: "pa.Schema", parameters: Mapping[str, Any] | None = None
 ) -> "pa.Table":
     """What `query` selects, as a table of `schema`: texts, float64, bool and instants in microseconds of UTC.
 

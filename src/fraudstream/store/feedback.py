@@ -14,8 +14,9 @@ from typing import Any
 from fraudstream.errors import InputError
 from fraudstream.schema import ID_LENGTH, TEXT_LENGTH
 from fraudstream.settings import PostgresSettings
+from fraudstream.store.connection import Connection, connected
 from fraudstream.store.history import Past, history, transaction
-from fraudstream.store.rows import Connection, columns, connected, row, rows
+from fraudstream.store.rows import columns, row, rows
 
 __all__ = [
     "Alert",

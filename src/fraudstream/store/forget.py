@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import psycopg
 from psycopg import sql
 
 from fraudstream.errors import InputError
@@ -23,7 +22,7 @@ from fraudstream.features.catalogue import ENTITIES, MERGE_ORDER
 from fraudstream.logs import get_logger
 from fraudstream.schema import ID_LENGTH
 from fraudstream.settings import PostgresSettings
-from fraudstream.store.connection import connect, translated
+from fraudstream.store.connection import Connection, Cursor, connected
 from fraudstream.store.feedback import unfit
 from fraudstream.store.tables import SCHEMA
 
@@ -31,8 +30,6 @@ log = get_logger("forget")
 
 PAGES = 8_192
 """Of a table, in one transaction: 64 MB, some 250,000 transactions, half a second."""
-
-Cursor = psycopg.Cursor[tuple[Any, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +130,7 @@ _HAVE_LABELS = ("transactions", "fraud_transactions", "scores", "alerts")
 def count(postgres: PostgresSettings, scope: Scope) -> Counter[str]:
     """How many rows of each table `forget` would delete. Raises DatabaseError."""
     found: Counter[str] = Counter()
-    with translated(postgres), connect(postgres) as connection, connection.cursor() as cursor:
+    with connected(postgres) as connection, connection.cursor() as cursor:
         ids = " union all ".join(
             f"select transaction_id from shop.{table} where {scope.conditions[table]}"  # noqa: S608 - constants
             for table in _HAVE_LABELS
@@ -156,7 +153,7 @@ def forget(postgres: PostgresSettings, scope: Scope, removed: Counter[str]) -> N
 
     Raises DatabaseError; the user must own the tables.
     """
-    with translated(postgres), connect(postgres, autocommit=True) as connection:
+    with connected(postgres, autocommit=True) as connection:
         if not scope.in_stretches:
             with connection.transaction(), connection.cursor() as cursor:
                 gone: Counter[str] = Counter()
@@ -184,9 +181,7 @@ order by 1, 2"""
 """Where a table's rows are, and how many pages: a table by itself, or each of its partitions, of which it has none itself."""
 
 
-def _stretches(
-    connection: "psycopg.Connection[tuple[Any, ...]]", table: str
-) -> Iterator[tuple[sql.Composable, sql.Composable]]:
+def _stretches(connection: Connection, table: str) -> Iterator[tuple[sql.Composable, sql.Composable]]:
     """A table's pages, some at a time, each with the partition that has them.
 
     Each row is looked at once, however many others were deleted before.

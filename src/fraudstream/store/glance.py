@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from psycopg.rows import class_row
-
 from fraudstream.settings import PostgresSettings
-from fraudstream.store.connection import connect, translated
+from fraudstream.store.connection import connected
+from fraudstream.store.rows import row
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +56,14 @@ def glance(postgres: PostgresSettings, since: datetime) -> Glance:
 
     Meant for minutes of a stream: it reads every decision. Raises DatabaseError.
     """
-    with (
-        translated(postgres),
-        connect(postgres) as connection,
-        connection.cursor(row_factory=class_row(Glance)) as cursor,
-    ):
-        found = cursor.execute(_GLANCE, {"since": since}).fetchone()
+    with connected(postgres) as connection:
+        found = row(connection, Glance, _GLANCE, {"since": since})
     assert found is not None, "a select without a table has one row"  # noqa: S101 - narrows the type
     return found
 
 
 def payments_span(postgres: PostgresSettings) -> tuple[datetime, datetime] | None:
     """When the first and the latest stored transactions were paid; None where none is. Raises DatabaseError."""
-    with translated(postgres), connect(postgres) as connection:
+    with connected(postgres) as connection:
         found = connection.execute("select min(timestamp), max(timestamp) from shop.transactions").fetchone()
     return None if found is None or found[0] is None else (found[0], found[1])

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 from fraudstream.settings import PostgresSettings
+from fraudstream.store.connection import Connection, connected
 from fraudstream.store.drift import Drift
 from fraudstream.store.pipeline import PROGRESS, Progress
-from fraudstream.store.rows import Connection, Row, connected, row, rows
+from fraudstream.store.rows import Row, row, rows
 
 REVIEW_DAYS = 30
 """Alerts of so many days tell how good alerts are."""
@@ -123,8 +124,7 @@ _REJECTED = "select count(*) from shop.rejected where replayed_at is null"
 
 def snapshot(postgres: PostgresSettings) -> Snapshot:
     """The figures of this moment. Raises DatabaseError."""
-    with connected(postgres) as connection:
-        connection.execute("set transaction isolation level repeatable read, read only")
+    with connected(postgres, snapshot=True) as connection:
         champion = row(connection, Champion, _CHAMPION)
         return Snapshot(
             champion=champion,

@@ -1,16 +1,14 @@
 """One connection for each process and database, held between the tasks of a worker: a new login costs 10 ms, a tenth of a small batch."""
 
-from typing import Any
-
 import psycopg
 
 from fraudstream.settings import PostgresSettings
-from fraudstream.store.connection import connect
+from fraudstream.store.connection import Connection, connect
 
-_held: dict[PostgresSettings, psycopg.Connection[tuple[Any, ...]]] = {}
+_held: dict[PostgresSettings, Connection] = {}
 
 
-def connection(postgres: PostgresSettings) -> psycopg.Connection[tuple[Any, ...]]:
+def connection(postgres: PostgresSettings) -> Connection:
     """This process's connection, in autocommit, found alive before anything hangs on it. Raises what `connect` does."""
     held = _held.get(postgres)
     if held is not None:

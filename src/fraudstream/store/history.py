@@ -5,7 +5,8 @@ from datetime import datetime, timedelta
 
 from fraudstream.schema import FIRST_INSTANT, LAST_INSTANT
 from fraudstream.settings import PostgresSettings
-from fraudstream.store.rows import Connection, connected, row, rows
+from fraudstream.store.connection import Connection, connected
+from fraudstream.store.rows import row, rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,18 +5,17 @@ hour belongs to every partition, so it is locked last, for the shortest time, an
 """
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import psycopg
 
 from fraudstream.features.catalogue import LARGEST_AMOUNT
+from fraudstream.store.connection import Cursor
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-Cursor = psycopg.Cursor[tuple[Any, ...]]
 Kind = Literal["transactions", "fraud", "scores", "alerts"]
 
 HOUR = timedelta(hours=1)

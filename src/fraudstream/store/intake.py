@@ -1,10 +1,9 @@
 """What a topic's messages become in one slice: how they are decoded, stored by each target, and added up at the end."""
 
-from typing import TYPE_CHECKING, Any, Protocol
-
-import psycopg
+from typing import TYPE_CHECKING, Protocol
 
 from fraudstream.decode import Decoded, Decoder
+from fraudstream.store.connection import Cursor
 from fraudstream.store.copy import insert_new
 from fraudstream.store.hourly import Hourly, Kind
 from fraudstream.store.profiles import Folding
@@ -13,8 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pyarrow as pa
-
-Cursor = psycopg.Cursor[tuple[Any, ...]]
 
 
 class Intake(Protocol):

@@ -6,17 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import psycopg
 
 from fraudstream.errors import DatabaseError, InputError
 from fraudstream.model import artifact, packing
 from fraudstream.reasons.explainer import Explainer
 from fraudstream.store import registry
+from fraudstream.store.connection import Cursor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Cursor = psycopg.Cursor[tuple[Any, ...]]
 
 KEPT = 8
 """Versions that a process keeps: a stream has one, for a while two. A hundred deep trees take some megabytes."""

@@ -20,9 +20,9 @@ from fraudstream.features.catalogue import horizon
 from fraudstream.features.profiles import correct_labels, fold_labels
 from fraudstream.schema import arrow_schema
 from fraudstream.settings import PostgresSettings
-from fraudstream.store.connection import connect, translated
+from fraudstream.store.connection import Cursor, connected
 from fraudstream.store.copy import read_rows
-from fraudstream.store.profiles import FOLDED, LABEL_LOCK, Cursor, merge, truth_watermark
+from fraudstream.store.profiles import FOLDED, LABEL_LOCK, merge, truth_watermark
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -58,7 +58,7 @@ def fold_known(
     Raises DatabaseError.
     """
     truths = labels = 0
-    with translated(postgres), connect(postgres, autocommit=True) as connection:
+    with connected(postgres, autocommit=True) as connection:
         going_on = True
         while going_on and go_on():
             with connection.transaction(), connection.cursor() as cursor:

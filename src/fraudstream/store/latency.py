@@ -6,11 +6,11 @@ rows, however many million decisions it had (from those themselves: 3 s for a mi
 
 from collections import Counter
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import psycopg
 
+from fraudstream.store.connection import Cursor
 from fraudstream.store.hourly import EPOCH
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ on conflict (minute, bin) do update set count = b.count + excluded.count"""
 class Latency:
     """What one slice adds to `shop.latency_bins`."""
 
-    def __init__(self, cursor: psycopg.Cursor[tuple[Any, ...]]) -> None:
+    def __init__(self, cursor: Cursor) -> None:
         self._cursor = cursor
         self._counts: Counter[tuple[int, int]] = Counter()
 

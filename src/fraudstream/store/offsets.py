@@ -5,13 +5,12 @@ above it. The topic is named by the broker's UUID, so one that was deleted and m
 the same name starts at its own zero.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import psycopg
-
-Cursor = psycopg.Cursor[tuple[Any, ...]]
+from fraudstream.kafka import Topic
+from fraudstream.settings import PostgresSettings
+from fraudstream.store.connection import Cursor, connected
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,51 +47,88 @@ def advance(cursor: Cursor, target: str, source: Source, next_offset: int) -> No
     )
 
 
-def read(cursor: Cursor, targets: Iterable[str], topic_id: str) -> dict[tuple[str, int], int]:
-    """`next_offset` of every target and partition that has one."""
-    cursor.execute(
-        "select target, partition, next_offset from shop.stream_offsets where topic_id = %s and target = any(%s)",
-        (topic_id, list(targets)),
-    )
-    return {(target, partition): next_offset for target, partition, next_offset in cursor.fetchall()}
+# What the driver of a stream asks and tells, each in a transaction of its own.
 
 
 def begin(
-    cursor: Cursor, targets: Iterable[str], topic: str, topic_id: str, first: Mapping[int, int]
+    postgres: PostgresSettings, targets: Sequence[str], topic: str, topic_id: str, first: Mapping[int, int]
 ) -> dict[tuple[str, int], int]:
-    """Write the first offset of each partition where a target has none yet, and return all of them.
+    """`next_offset` by target and partition; a target that is new to a partition starts at `first[partition]`."""
+    with connected(postgres) as connection, connection.cursor() as cursor:
+        _begin(cursor, targets, topic, topic_id, first)
+        cursor.execute(
+            "select target, partition, next_offset from shop.stream_offsets where topic_id = %s and target = any(%s)",
+            (topic_id, list(targets)),
+        )
+        return {(target, partition): next_offset for target, partition, next_offset in cursor.fetchall()}
 
-    `first` holds the first offset that the broker still has, by partition.
-    """
-    names = list(targets)
+
+def _begin(
+    cursor: Cursor, targets: Sequence[str], topic: str, topic_id: str, first: Mapping[int, int]
+) -> None:
     cursor.executemany(
         "insert into shop.stream_offsets (target, topic, topic_id, partition, next_offset) values (%s, %s, %s, %s, %s)"
         " on conflict do nothing",
         [
             (target, topic, topic_id, partition, offset)
-            for target in names
+            for target in targets
             for partition, offset in first.items()
         ],
     )
-    return read(cursor, names, topic_id)
 
 
-def skip_to(cursor: Cursor, target: str, topic_id: str, partition: int, offset: int) -> None:
-    """Continue at `offset` or later; a place that is further on stays."""
-    cursor.execute(
-        "update shop.stream_offsets set next_offset = %s, updated_at = now()"
-        " where target = %s and topic_id = %s and partition = %s and next_offset < %s",
-        (offset, target, topic_id, partition, offset),
-    )
+def known(postgres: PostgresSettings, target: str, topic: str) -> bool:
+    """Whether the target has read a topic of this name before, be it one that was deleted since."""
+    with connected(postgres) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "select from shop.stream_offsets where target = %s and topic = %s limit 1", (target, topic)
+        )
+        return cursor.fetchone() is not None
 
 
-def pass_gap(cursor: Cursor, target: str, source: Source, seen: int, end: int) -> bool:
-    """Continue at `end` where the place is the one that was `seen`; a row that a task holds is that task's to move."""
-    cursor.execute(
-        "update shop.stream_offsets o set next_offset = %s, updated_at = now() from (select target, topic_id, partition"
-        " from shop.stream_offsets where target = %s and topic_id = %s and partition = %s and next_offset = %s"
-        " for update skip locked) as found where (o.target, o.topic_id, o.partition)"
-        " = (found.target, found.topic_id, found.partition)",
-        (end, target, source.topic_id, source.partition, seen),
-    )
-    return cursor.rowcount > 0
+def move(postgres: PostgresSettings, target: str, topic_id: str, partition: int, offset: int) -> None:
+    """Continue at `offset`, without what lies between. Only where the operator accepted the loss."""
+    source = Source("", topic_id, partition)
+    with connected(postgres) as connection, connection.cursor() as cursor:
+        lock(cursor, target, source)
+        advance(cursor, target, source, offset)
+
+
+def reach(postgres: PostgresSettings, target: str, topic: Topic, reached: Mapping[int, int]) -> None:
+    """Every message below these offsets is answered: the next start begins there. Never moves back."""
+    with connected(postgres) as connection, connection.cursor() as cursor:
+        _begin(cursor, (target,), topic.name, topic.topic_id, reached)
+        cursor.executemany(
+            "update shop.stream_offsets set next_offset = %(offset)s, updated_at = now() where target = %(target)s"
+            " and topic_id = %(topic_id)s and partition = %(partition)s and next_offset < %(offset)s",
+            [
+                {"offset": offset, "target": target, "topic_id": topic.topic_id, "partition": partition}
+                for partition, offset in reached.items()
+            ],
+        )
+
+
+def pass_gap(
+    postgres: PostgresSettings, topic: Topic, partition: int, seen: Mapping[str, int], end: int
+) -> list[str]:
+    """Continue at `end`, as no message lies between: which targets did, of those that stand below.
+
+    One that stands elsewhere than it was seen stays: a task is about to move it, which then holds its row, or the
+    database was taken back.
+    """
+    below = {target: offset for target, offset in seen.items() if offset < end}
+    if not below:
+        return []
+    moved = []
+    with connected(postgres) as connection, connection.cursor() as cursor:
+        for target, offset in sorted(below.items()):
+            cursor.execute(
+                "update shop.stream_offsets o set next_offset = %s, updated_at = now()"
+                " from (select target, topic_id, partition from shop.stream_offsets"
+                " where target = %s and topic_id = %s and partition = %s and next_offset = %s for update skip locked)"
+                " as found where (o.target, o.topic_id, o.partition) = (found.target, found.topic_id, found.partition)",
+                (end, target, topic.topic_id, partition, offset),
+            )
+            if cursor.rowcount > 0:
+                moved.append(target)
+    return moved

@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from fraudstream.settings import PostgresSettings
+from fraudstream.store.connection import Connection, connected
 from fraudstream.store.review import SAID
-from fraudstream.store.rows import Connection, connected, row, rows
+from fraudstream.store.rows import row, rows
 
 Step = Literal["hour", "day"]
 KINDS = ("transactions", "fraud", "scores", "alerts")
@@ -107,8 +108,7 @@ def overview(postgres: PostgresSettings, length: timedelta, step: Step) -> Overv
 
     It ends with the newest hour that holds anything, so that a replayed file of last year is seen, too.
     """
-    with connected(postgres) as connection:
-        connection.execute("set transaction isolation level repeatable read, read only")
+    with connected(postgres, snapshot=True) as connection:
         (newest,) = connection.execute(_NEWEST, (list(KINDS),)).fetchone() or (None,)
         if newest is None:
             return None

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from fraudstream.settings import PostgresSettings
-from fraudstream.store.rows import Connection, connected, rows
+from fraudstream.store.connection import Connection, connected
+from fraudstream.store.rows import rows
 
 COUNTED = 10_000
 """Newest rejected messages whose reasons are counted; a flood of millions must not hold up the page."""
@@ -134,8 +135,7 @@ from shop.rejected order by rejected_at desc, topic, partition, "offset" desc li
 
 def pipeline(postgres: PostgresSettings) -> Pipeline:
     """The state of the streams, the last hour's latency and the newest rejected messages. Raises DatabaseError."""
-    with connected(postgres) as connection:
-        connection.execute("set transaction isolation level repeatable read, read only")
+    with connected(postgres, snapshot=True) as connection:
         may_read = _may_read_messages(connection)
         looks = (
             ("octet_length(value)", "substring(value from 1 for %(shown)s)")

@@ -11,18 +11,17 @@ the time of transactions; a row that is stored behind that watermark is folded h
 
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import psycopg
 from psycopg import sql
 
 from fraudstream.features.catalogue import ENTITIES, horizon, merge_sql
+from fraudstream.store.connection import Cursor
 from fraudstream.store.copy import copy_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Cursor = psycopg.Cursor[tuple[Any, ...]]
 
 FOLDED = tuple(dict.fromkeys(["timestamp", "amount", *(f for e in ENTITIES.values() for f in e.fields)]))
 """The fields that a fold reads."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from fraudstream.settings import PostgresSettings
-from fraudstream.store.rows import connected
+from fraudstream.store.connection import connected
 
 _RECORD = """
 insert into shop.stream_progress as p

@@ -7,7 +7,7 @@ from psycopg import sql
 
 from fraudstream.schema import PERSONAL, arrow_schema
 from fraudstream.settings import PostgresSettings
-from fraudstream.store.connection import connect, translated
+from fraudstream.store.connection import connected
 from fraudstream.store.copy import read_rows
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def transactions(
     # Named one by one: who trains need not have the right to read names and addresses.
     public = sql.SQL(", ").join(sql.Identifier(name) for name in schema.names if name != LABELLED_AT)
     said_schema = pa.schema([schema.field(name) for name in ("transaction_id", "is_fraud", LABELLED_AT)])
-    with translated(postgres), connect(postgres) as connection, connection.cursor() as cursor:
+    with connected(postgres) as connection, connection.cursor() as cursor:
         # One look at all tables; and rows of one instant stay in the order of arrival, which is that of
         # a scan by a single process from the table's start. So nothing is joined or sorted there.
         cursor.execute("set transaction isolation level repeatable read, read only")

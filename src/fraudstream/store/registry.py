@@ -18,7 +18,7 @@ from psycopg.types.json import Jsonb
 
 from fraudstream.errors import DatabaseError, InputError
 from fraudstream.settings import PostgresSettings
-from fraudstream.store.connection import connect, translated
+from fraudstream.store.connection import Connection, connected
 from fraudstream.store.migrate import migrate
 
 
@@ -84,7 +84,7 @@ def register(postgres: PostgresSettings, manifest: Mapping[str, Any], artifact: 
     """
     _check(manifest, artifact)
     migrate(postgres)
-    with translated(postgres), connect(postgres) as connection:
+    with connected(postgres) as connection:
         try:
             found = connection.execute(
                 _REGISTER.encode(),
@@ -137,7 +137,7 @@ def _is_json(value: object) -> bool:
 
 def models(postgres: PostgresSettings) -> list[Registered]:
     """Every model, the newest first."""
-    with translated(postgres), connect(postgres) as connection:
+    with connected(postgres) as connection:
         found = connection.execute(
             f"select {_COLUMNS} from shop.models order by created_at desc, version desc"  # noqa: S608
         ).fetchall()
@@ -146,21 +146,21 @@ def models(postgres: PostgresSettings) -> list[Registered]:
 
 def get(postgres: PostgresSettings, version: str | None = None) -> Registered:
     """One model; without a version the champion. Raises InputError where there is none."""
-    with translated(postgres), connect(postgres) as connection:
+    with connected(postgres) as connection:
         found = _one(connection, _COLUMNS, version)
     return _model(found)
 
 
 def find(postgres: PostgresSettings, version: str | None = None) -> Registered | None:
     """The same for whom it is no mistake that there is none: None then."""
-    with translated(postgres), connect(postgres) as connection:
+    with connected(postgres) as connection:
         found = _row(connection, _COLUMNS, version)
     return None if found is None else _model(found)
 
 
 def champion_version(postgres: PostgresSettings) -> str | None:
     """Which model scores, for those who ask every few seconds; None where none was promoted yet."""
-    with translated(postgres), connect(postgres) as connection:
+    with connected(postgres) as connection:
         found = connection.execute("select version from shop.models where status = 'champion'").fetchone()
     return None if found is None else str(found[0])
 
@@ -170,13 +170,11 @@ def load(postgres: PostgresSettings, version: str | None = None) -> tuple[Regist
 
     Raises InputError where there is none, DatabaseError where the bytes are not those that were registered.
     """
-    with translated(postgres), connect(postgres) as connection:
+    with connected(postgres) as connection:
         return load_on(connection, version)
 
 
-def load_on(
-    connection: "psycopg.Connection[tuple[Any, ...]]", version: str | None = None
-) -> tuple[Registered, bytes]:
+def load_on(connection: Connection, version: str | None = None) -> tuple[Registered, bytes]:
     """The same on a connection that the caller holds."""
     *columns, artifact = _one(connection, f"{_COLUMNS}, artifact", version)
     model, packed = _model(tuple(columns)), bytes(artifact)
@@ -190,7 +188,7 @@ def load_on(
 
 def promote(postgres: PostgresSettings, version: str) -> Registered:
     """Make this model the champion and retire the one that was. Raises InputError for an unknown version."""
-    with translated(postgres), connect(postgres) as connection:
+    with connected(postgres) as connection:
         found = _changed(connection, _PROMOTE, {"version": version})
         if found is None:
             raise _unknown(connection, version)
@@ -205,7 +203,7 @@ def rollback(
     Nothing is changed where its artifact is not what was registered, or where `check` of it raises: who goes back is in
     trouble enough. Raises InputError where there was none before, DatabaseError where the artifact was altered.
     """
-    with translated(postgres), connect(postgres) as connection:
+    with connected(postgres) as connection:
         found = _changed(connection, _ROLLBACK, {})
         if found is not None:
             before = load_on(connection, _model(found).version)
@@ -219,25 +217,19 @@ def rollback(
     return _model(found)
 
 
-def _changed(
-    connection: "psycopg.Connection[tuple[Any, ...]]", statement: str, parameters: Mapping[str, Any]
-) -> tuple[Any, ...] | None:
+def _changed(connection: Connection, statement: str, parameters: Mapping[str, Any]) -> tuple[Any, ...] | None:
     """Run the one statement, one process at a time: two at once would each step in for the same champion."""
     connection.execute("lock table shop.models in share row exclusive mode")
     return connection.execute(statement.encode(), parameters).fetchone()
 
 
-def _row(
-    connection: "psycopg.Connection[tuple[Any, ...]]", columns: str, version: str | None
-) -> tuple[Any, ...] | None:
+def _row(connection: Connection, columns: str, version: str | None) -> tuple[Any, ...] | None:
     where, parameters = ("status = 'champion'", ()) if version is None else ("version = %s", (version,))
     query = f"select {columns} from shop.models where {where}"  # noqa: S608 - constants of this module
     return connection.execute(query.encode(), parameters, binary=True).fetchone()
 
 
-def _one(
-    connection: "psycopg.Connection[tuple[Any, ...]]", columns: str, version: str | None
-) -> tuple[Any, ...]:
+def _one(connection: Connection, columns: str, version: str | None) -> tuple[Any, ...]:
     found = _row(connection, columns, version)
     if found is not None:
         return found
@@ -249,7 +241,7 @@ def _one(
     raise _unknown(connection, version)
 
 
-def _unknown(connection: "psycopg.Connection[tuple[Any, ...]]", version: str) -> InputError:
+def _unknown(connection: Connection, version: str) -> InputError:
     found = connection.execute("select version from shop.models order by created_at desc limit 5").fetchall()
     known = ", ".join(name for (name,) in found)
     return InputError(

@@ -5,7 +5,8 @@ from datetime import datetime
 from typing import Literal
 
 from fraudstream.settings import PostgresSettings
-from fraudstream.store.rows import connected, row, rows
+from fraudstream.store.connection import connected
+from fraudstream.store.rows import row, rows
 
 State = Literal["waiting", "reviewed", "all"]
 Order = Literal["newest", "risk", "amount"]

@@ -18,7 +18,7 @@ from sqlalchemy import Table
 
 from fraudstream.schema import PERSONAL
 from fraudstream.settings import PostgresSettings
-from fraudstream.store.connection import connect, translated
+from fraudstream.store.connection import connected
 from fraudstream.store.migrate import migrate
 from fraudstream.store.tables import SCHEMA, metadata
 
@@ -150,7 +150,7 @@ def apply(postgres: PostgresSettings) -> tuple[Role, ...]:
     Raises DatabaseError where the user does not own the tables or may not create roles.
     """
     migrate(postgres)
-    with translated(postgres), connect(postgres) as connection:
+    with connected(postgres) as connection:
         for statement in statements(postgres.database):
             connection.execute(statement.encode())
     return ROLES

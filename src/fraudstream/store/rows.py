@@ -1,26 +1,15 @@
 """Rows as objects: the columns of a query are the fields of a dataclass."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any, TypeVar
 
-import psycopg
 from psycopg.rows import class_row
 
-from fraudstream.settings import PostgresSettings
-from fraudstream.store.connection import connect, translated
+from fraudstream.store.connection import Connection
 
 Row = TypeVar("Row")
-Connection = psycopg.Connection[tuple[Any, ...]]
 Values = Mapping[str, Any] | Sequence[Any]
-
-
-@contextmanager
-def connected(postgres: PostgresSettings) -> Iterator[Connection]:
-    """A connection whose transaction is committed at the end. Raises DatabaseError for all that goes wrong in it."""
-    with translated(postgres), connect(postgres) as connection:
-        yield connection
 
 
 def columns(kind: type[Any]) -> str:

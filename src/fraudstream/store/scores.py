@@ -7,15 +7,15 @@ the rows that `shop.scores` took.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
-import psycopg
 
 from fraudstream.decision import FIELDS, JSON_COLUMN, DecisionDecoder
 from fraudstream.decode import Decoded
 from fraudstream.rules import Rule
+from fraudstream.store.connection import Cursor
 from fraudstream.store.copy import insert_new
 from fraudstream.store.hourly import Hourly, hours, instant
 from fraudstream.store.known_models import KnownModel, known_model
@@ -25,7 +25,6 @@ from fraudstream.store.tables import alerts, scores
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Cursor = psycopg.Cursor[tuple[Any, ...]]
 
 SCORES = tuple(name for name in FIELDS if name in scores.columns)
 ALERTS = (*(name for name in FIELDS if name in alerts.columns), "reasons")

@@ -23,6 +23,7 @@ from fraudstream.errors import StreamError
 from fraudstream.settings import PostgresSettings
 from fraudstream.store import connection as connections
 from fraudstream.store import held, offsets
+from fraudstream.store.connection import Cursor
 from fraudstream.store.copy import insert_new
 from fraudstream.store.intake import Intake
 from fraudstream.store.offsets import Source
@@ -101,7 +102,7 @@ def store_slice(  # noqa: PLR0913 - what one task is told
 
 
 def _lock(
-    cursor: offsets.Cursor, source: Source, targets: Sequence[Target], expected: Mapping[str, int]
+    cursor: Cursor, source: Source, targets: Sequence[Target], expected: Mapping[str, int]
 ) -> dict[str, int]:
     """Where each target stands; none moves until the transaction ends. Raises OffsetHole."""
     # Every transaction locks its offset rows in the order of their names, so two never wait for each other.

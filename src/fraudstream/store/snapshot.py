@@ -1,20 +1,18 @@
 """Profiles as of one moment, read by one COPY for each entity: of everybody, or of those that a batch has to know."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from psycopg import sql
 
 from fraudstream.features.catalogue import COLUMNS
 from fraudstream.settings import PostgresSettings
-from fraudstream.store.connection import connect, translated
+from fraudstream.store.connection import Connection, connected
 from fraudstream.store.copy import read_rows
 
 if TYPE_CHECKING:
-    import psycopg
     import pyarrow as pa
 
-    Connection = psycopg.Connection[tuple[Any, ...]]
 
 Wanted = Mapping[str, Sequence[str]]
 """Columns of `shop.profiles` by entity, as `features.definitions.profile_columns` gives them."""
@@ -29,7 +27,7 @@ _ASKED: Final = sql.SQL(
 
 def profiles(postgres: PostgresSettings, wanted: Wanted) -> "dict[str, pa.Table]":
     """`key` and the wanted columns of every profile, by entity. Raises DatabaseUnreachable, DatabaseError."""
-    with translated(postgres), connect(postgres, autocommit=True) as connection:
+    with connected(postgres, autocommit=True) as connection:
         return _read(connection, wanted, _ALL, {})
 
 

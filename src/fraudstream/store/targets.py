@@ -2,15 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from fraudstream.errors import InputError
 from fraudstream.settings import KafkaSettings
 
 if TYPE_CHECKING:
-    import psycopg
-
     from fraudstream.rules import Rule
+    from fraudstream.store.connection import Cursor
     from fraudstream.store.intake import Intake
 
 TopicSetting = Literal["transactions_topic", "scored_topic"]
@@ -55,9 +54,7 @@ def by_topic(kafka: KafkaSettings, names: Sequence[str]) -> dict[str, tuple[str,
     return found
 
 
-def open_intake(
-    targets: Sequence[Target], cursor: "psycopg.Cursor[tuple[Any, ...]]", rules: Mapping[str, "Rule"]
-) -> "Intake":
+def open_intake(targets: Sequence[Target], cursor: "Cursor", rules: Mapping[str, "Rule"]) -> "Intake":
     """How the messages of these targets' topic are taken in. Raises InputError where they read several.
 
     `rules` are the operator's by name, for the reasons of alerts.

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from fraudstream.settings import PostgresSettings
+from fraudstream.store.connection import connected
 from fraudstream.store.drift import Drift
 from fraudstream.store.review import NEWEST_REVIEWED, REMEMBERED, SAID
-from fraudstream.store.rows import connected, rows
+from fraudstream.store.rows import rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +84,7 @@ from {NEWEST_REVIEWED.format(which="a.model_version = %(version)s")} as r group 
 def at_work(postgres: PostgresSettings, version: str, days: int = 30) -> AtWork:
     """The last `days` of one model; empty lists where it has decided nothing. Raises DatabaseError."""
     values = {"version": version, "days": days, "remembered": REMEMBERED}
-    with connected(postgres) as connection:
-        connection.execute("set transaction isolation level repeatable read, read only")
+    with connected(postgres, snapshot=True) as connection:
         return AtWork(
             rows(connection, Drift, _DRIFT, values)[::-1],
             rows(connection, Bin, _BINS, values),

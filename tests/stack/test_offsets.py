@@ -7,7 +7,7 @@ import pytest
 from fraudstream.errors import DatabaseUnreachable
 from fraudstream.kafka import Topic
 from fraudstream.settings import PostgresSettings, Settings
-from fraudstream.store import positions, progress
+from fraudstream.store import offsets, progress
 from fraudstream.store.connection import connect
 from fraudstream.store.migrate import migrate
 
@@ -20,7 +20,7 @@ create constraint trigger die after insert on shop.{} deferrable initially defer
 
 
 def _reach(postgres: PostgresSettings) -> None:
-    positions.reach(postgres, "score", TOPIC, {0: 1})
+    offsets.reach(postgres, "score", TOPIC, {0: 1})
 
 
 def _record(postgres: PostgresSettings) -> None:
@@ -43,11 +43,9 @@ def test_a_database_that_goes_away_at_the_commit_is_waited_for_and_no_defect(
 def test_a_gap_is_passed_only_from_where_the_target_was_seen(settings: Settings) -> None:
     """A database that was taken back since, or another consumer that got further, keeps its own place."""
     migrate(settings.postgres)
-    positions.begin(
-        settings.postgres, ["fraud", "scores", "transactions"], TOPIC.name, TOPIC.topic_id, {0: 7}
-    )
+    offsets.begin(settings.postgres, ["fraud", "scores", "transactions"], TOPIC.name, TOPIC.topic_id, {0: 7})
     seen = {"fraud": 7, "scores": 9, "transactions": 5}
-    assert positions.pass_gap(settings.postgres, TOPIC, 0, seen, 8) == ["fraud"]
-    assert positions.pass_gap(settings.postgres, TOPIC, 0, {"fraud": 8}, 8) == []
-    found = positions.begin(settings.postgres, [*seen], TOPIC.name, TOPIC.topic_id, {0: 0})
+    assert offsets.pass_gap(settings.postgres, TOPIC, 0, seen, 8) == ["fraud"]
+    assert offsets.pass_gap(settings.postgres, TOPIC, 0, {"fraud": 8}, 8) == []
+    found = offsets.begin(settings.postgres, [*seen], TOPIC.name, TOPIC.topic_id, {0: 0})
     assert found == {("fraud", 0): 8, ("scores", 0): 7, ("transactions", 0): 7}
