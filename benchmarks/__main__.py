@@ -48,10 +48,16 @@ def run(name: str, environment: dict[str, str], *, quick: bool) -> dict[str, Any
     """The document of one benchmark, in a process of its own; what it says on stderr goes to ours."""
     command = [sys.executable, str(HERE / f"{name}.py"), "--json", *(["--quick"] if quick else [])]
     print(f"{name} …", file=sys.stderr, flush=True)
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode:
-        return {"benchmark": name, "failed": done.returncode, "lines": []}
-    document: dict[str, Any] = json.loads(done.stdout)
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as child:
+        try:
+            printed, _ = child.communicate()
+        except KeyboardInterrupt:
+            child.terminate()  # and not a kill: the streams that it started would go on without it
+            child.wait()
+            raise
+    if child.returncode:
+        return {"benchmark": name, "failed": child.returncode, "lines": []}
+    document: dict[str, Any] = json.loads(printed)
     return document
 
 
