@@ -73,7 +73,7 @@ BAD: dict[str, tuple[bytes | None, str]] = {
     "array": (b"[1]", "expected a JSON object, got an array"),
     "null": (b"null", "expected a JSON object, got null"),
     "number": (b"5", "expected a JSON object, got a number"),
-    "text": (b'"x"', "expected a JSON object, got a text"),
+    "text": (b'"x"', "expected a JSON object, got a string"),
     "empty object": (b"{}", "transaction_id: Field required"),
     "1e999": (message(amount="AMOUNT").replace(b'"AMOUNT"', b"1e999"), "a number"),
     "huge integer": (message(amount="AMOUNT").replace(b'"AMOUNT"', b"9" * 400), "amount"),

@@ -252,7 +252,7 @@ def reasons(error: ValidationError) -> str:
 
 
 def _json_name(document: object) -> str:
-    names = {list: "an array", str: "a text", bool: "a truth", type(None): "null"}
+    names = {list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
     return names.get(type(document), "a number")
 
 

@@ -70,7 +70,7 @@ def test_a_click_is_a_label_and_the_next_alert_comes(
     visit.page.get_by_label("Reviewed by").fill("Grace")
     visit.page.get_by_label("Your verdict: a note, if you like").fill("phoned: never was there")
     visit.page.get_by_role("button", name="Confirm fraud").click()
-    visit.see(re.compile("is fraud, says Grace"))
+    visit.see(re.compile("labelled fraud by Grace"))
     visit.see(second)
     assert query(
         seeded, "select is_fraud, labelled_by, note from shop.labels where transaction_id = %s", first
@@ -107,7 +107,7 @@ def test_the_queue_is_worked_through_with_the_keyboard(
     assert query(seeded, "select count(*) from shop.labels where transaction_id = %s", first) == [(0,)]
     visit.page.locator("h1").click()
     visit.page.keyboard.press("d")
-    visit.see(re.compile("is legitimate, says"))
+    visit.see(re.compile("labelled legitimate by"))
     visit.see(second)
     assert query(seeded, "select is_fraud, note from shop.labels where transaction_id = %s", first) == [
         (False, "dddnf")
@@ -331,7 +331,7 @@ def test_strangers_texts_are_data(
         assert visit.page.evaluate("window.hacked") is None
     visit.go(f"{dashboard}/alerts?alert={quote(last)}", last)
     visit.page.get_by_role("button", name="Confirm fraud").click()
-    visit.see(re.compile("is fraud, says"))
+    visit.see(re.compile("labelled fraud by"))
     assert query(seeded, "select is_fraud from shop.labels where transaction_id = %s", last) == [(True,)]
 
 

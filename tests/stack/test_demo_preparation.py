@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 CROWD = Crowd(users=300)
-LIVE, STORE, LEARN = "customers live", "Spark stores", "A model learns"
+LIVE, STORE, LEARN = "simulating", "Storing", "Training"
 
 
 class Impatient:
@@ -65,7 +65,7 @@ def test_a_demo_that_is_interrupted_while_it_prepares_goes_on_with_the_next_run(
     migrate(settings.postgres)
     kafka.ensure_topic(settings.kafka, settings.kafka.transactions_topic)
     (first,) = seen(spark, settings, LIVE)
-    assert first == "300 customers live 14 days"
+    assert first == "300 customers: simulating 14 days of payments"
 
     (again,) = seen(spark, settings, STORE)
     assert again.startswith(STORE), "one day is sent and none is stored"
@@ -73,7 +73,7 @@ def test_a_demo_that_is_interrupted_while_it_prepares_goes_on_with_the_next_run(
 
     stored, lacking, stored_too, learnt = seen(spark, settings, LEARN)
     assert stored.startswith(STORE)
-    assert lacking == "300 customers live 13 days"
+    assert lacking == "300 customers: simulating 13 days of payments"
     assert stored_too.startswith(STORE)
     assert learnt.startswith(LEARN)
     champion = registry.find(settings.postgres)

@@ -197,7 +197,7 @@ def test_the_latest_of_contradicting_labels_counts_and_all_are_kept(
     found = feedback.alert(postgres, "t")
     assert found is not None
     assert (found.verdict, found.reviewed_by) == (False, "bob")
-    assert "No such transaction is stored yet" in run("label", "typo", "--fraud").stdout
+    assert "This transaction is not stored yet" in run("label", "typo", "--fraud").stdout
 
 
 @pytest.mark.parametrize(

@@ -196,7 +196,7 @@ def test_messages_that_wait_for_a_stream_that_ended_are_told_apart() -> None:
     assert pipeline.waiting_for([running, stands("score", 0, 7200.0)]) == "keeping up"
     assert pipeline.waiting_for([stands("score", 0, 7200.0)]) == "nothing reads now"
     stuck = replace(running, still_seconds=300.0, patience_seconds=60.0)
-    assert pipeline.waiting_for([stuck]) == "consume gets on nowhere"
+    assert pipeline.waiting_for([stuck]) == "consume stuck"
 
 
 def test_wrong_passwords_are_looked_at_ever_more_slowly() -> None:

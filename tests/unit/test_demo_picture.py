@@ -19,7 +19,7 @@ from fraudstream.store.glance import Glance
 
 logs.configure()
 terminal = Terminal(logs.console())
-with terminal.step("Kafka and PostgreSQL start", 15):
+with terminal.step("Starting Kafka and PostgreSQL", 15):
     logs.get_logger("local").info("word of the services")
 with terminal.watching():
     for n in range(1, 6):
@@ -59,6 +59,6 @@ def test_narration_stands_above_the_live_picture_and_does_not_tear_it() -> None:
     assert "word of the services" in text
     assert [n for n in range(1, 6) if f"stored {n} rows" in text] == [1, 2, 3, 4, 5]
     assert "decisions  5 (1.0 a second)" in text
-    assert "half within 5 ms, 99 % within 2,000 ms, and of the last half minute within 40 ms" in text
+    assert "p50 5 ms, p99 2,000 ms (in the last 30 s: 40 ms)" in text
     top = next(n for n, line in enumerate(shown) if "fraudstream demo" in line)
     assert all("stored" not in line for line in shown[top:])

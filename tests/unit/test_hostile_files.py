@@ -56,7 +56,7 @@ def test_a_number_that_is_none_is_no_customer(
     """Tables with holes hold NaN in a column of ids: nobody is called `nan`."""
     path, rejects = written(tmp_path, name, pa.array([17.0, bad, 18.5], kind)), Rejects()
     sent = [json.loads(value)[name] for batch in replay(path, Shape(), rejects) for value in batch.values]
-    assert (sent, rejects.first) == (["17", "18.5"], [(2, f"{name}: not a text but {bad}")])
+    assert (sent, rejects.first) == (["17", "18.5"], [(2, f"{name}: not a string but {bad}")])
     loaded = read_transactions(path)
     assert sorted(loaded.rows[name].to_pylist()) == ["17", "18.5"]
     assert [(row.row, row.reason.split(",")[:2]) for row in loaded.bad] == [
@@ -72,7 +72,7 @@ def test_a_number_that_is_none_is_no_merchant(tmp_path: Path) -> None:
     rejects = Rejects()
     assert sum(len(batch.values) for batch in replay(tmp_path / "rows.parquet", Shape(), rejects)) == 1
     assert [reason for _, reason in rejects.first] == [
-        f"merchant_id: not a text but {n}" for n in ("nan", "inf")
+        f"merchant_id: not a string but {n}" for n in ("nan", "inf")
     ]
     loaded = read_transactions(tmp_path / "rows.parquet")
     assert loaded.rows["merchant_id"].to_pylist() == ["17", None]

@@ -49,10 +49,10 @@ def test_a_label_needs_an_id_and_a_verdict(fields: dict[str, Any], label: tuple[
         ({"transaction_id": "x" * 129}, "transaction_id: longer than 128 characters"),
         ({"transaction_id": "a\0b"}, "transaction_id: contains a NUL character"),
         ({"transaction_id": "a\udcffb"}, "transaction_id: not UTF-8"),
-        ({"transaction_id": {"id": 1}}, "transaction_id: not a text"),
-        ({"transaction_id": True}, "transaction_id: not a text"),
-        ({"transaction_id": float("nan")}, "transaction_id: not a text"),
-        ({"transaction_id": float("inf")}, "transaction_id: not a text"),
+        ({"transaction_id": {"id": 1}}, "transaction_id: not a string"),
+        ({"transaction_id": True}, "transaction_id: not a string"),
+        ({"transaction_id": float("nan")}, "transaction_id: not a string"),
+        ({"transaction_id": float("inf")}, "transaction_id: not a string"),
         ({"is_fraud": None}, "is_fraud: missing"),
         ({"is_fraud": "perhaps"}, "is_fraud: not 0 or 1"),
         ({"is_fraud": 2}, "is_fraud: not 0 or 1"),
@@ -62,7 +62,7 @@ def test_a_label_needs_an_id_and_a_verdict(fields: dict[str, Any], label: tuple[
         ({"labelled_at": NOW + SKEW + timedelta(seconds=1)}, "labelled_at: lies in the future"),
         ({"labelled_by": "x" * 257}, "labelled_by: longer than 256 characters"),
         ({"note": "x" * (NOTE_LENGTH + 1)}, "note: longer than 2,000 characters"),
-        ({"note": ["list"]}, "note: not a text"),
+        ({"note": ["list"]}, "note: not a string"),
     ],
 )
 def test_what_is_no_label_says_why(changes: dict[str, Any], reason: str) -> None:

@@ -86,19 +86,19 @@ def _tell(ending: "Ending", settings: "Settings") -> None:
     glance = ending.glance
     typer.echo(f"{glance.decisions:,} payments decided, {glance.alerts:,} alerts: {result(glance)}.")
     if glance.decisions:
-        typer.echo(f"Decided: {latency(glance)}.")
+        typer.echo(f"Latency: {latency(glance)}.")
     if ending.first_alert is not None:
         alert = ending.first_alert
         typer.echo(f"The first alert came {ending.seconds_to_first_alert:.0f} s after the start:")
         typer.echo(f"  {headline(alert)}")
         for sentence in sentences(alert):
             typer.echo(f"  - {sentence}")
-        typer.echo(f"Read it whole: fraudstream alerts explain {alert.transaction_id}")
-        typer.echo(f"Say what it was: fraudstream label {alert.transaction_id} --fraud (or --legit)")
-    typer.echo("Look around: fraudstream dashboard. Stop the services: fraudstream down.")
+        typer.echo(f"Full explanation: fraudstream alerts explain {alert.transaction_id}")
+        typer.echo(f"Label it: fraudstream label {alert.transaction_id} --fraud (or --legit)")
+    typer.echo("Dashboard: fraudstream dashboard. Stop the services: fraudstream down.")
     if names := _misleading(settings):
         typer.echo(
-            f"But first unset {', '.join(names)}, here or in .env: they lead these commands to"
+            f"But first unset {', '.join(names)}, here or in .env: they point these commands at"
             f" {settings.postgres.address}, where the demo was not."
         )
 

@@ -92,7 +92,7 @@ def _report(done: "Labelled", *, as_json: bool) -> None:
         return
     typer.echo(
         printable(
-            f"{done.label.transaction_id} is {word(done.label.is_fraud)}, says {done.label.labelled_by or 'somebody'}."
+            f"{done.label.transaction_id} labelled {word(done.label.is_fraud)} by {done.label.labelled_by or 'somebody'}."
         )
     )
     before = done.before
@@ -100,12 +100,12 @@ def _report(done: "Labelled", *, as_json: bool) -> None:
         who = before.labelled_by or "somebody"
         typer.echo(
             printable(
-                f"Until now it was {word(before.is_fraud)}, as {who} said on {before.labelled_at:%Y-%m-%d at %H:%M} UTC."
+                f"Previously labelled {word(before.is_fraud)} by {who} on {before.labelled_at:%Y-%m-%d at %H:%M} UTC."
             )
         )
     if not done.stored:
         typer.echo(
-            "No such transaction is stored yet: the label waits for it. Check the id if you expected it here."
+            "This transaction is not stored yet: the label waits for it. Check the id if you expected it to be here."
         )
 
 
@@ -127,7 +127,7 @@ def document(said: "Label") -> dict[str, Any]:
 
 def _report_file(done: "Imported", *, as_json: bool) -> None:
     for number, reason in done.rejects.first:
-        log.warning("row %d is no label: %s", number, reason)
+        log.warning("row %d rejected: %s", number, reason)
     if done.rejects.count > len(done.rejects.first):
         log.warning("… and %s more", f"{done.rejects.count - len(done.rejects.first):,}")
     if as_json:
@@ -144,14 +144,16 @@ def _report_file(done: "Imported", *, as_json: bool) -> None:
         return
     if done.read_before is not None:
         typer.echo(
-            f"This very file was read on {done.read_before:%Y-%m-%d at %H:%M} UTC: of it only labels are news that lay in the future then."
+            f"This file was already imported on {done.read_before:%Y-%m-%d at %H:%M} UTC: only labels that were still in the future then are added."
         )
     typer.echo(
-        f"{done.added:,} labels added, {done.present:,} say nothing new,"
-        f" {done.rejects.count:,} of {done.read:,} rows are no labels"
+        f"{done.added:,} labels added, {done.present:,} already known,"
+        f" {done.rejects.count:,} of {done.read:,} rows rejected"
     )
     if done.unknown:
-        typer.echo(f"{done.unknown:,} of them wait for transactions that are not stored yet.")
+        typer.echo(
+            f"{done.unknown:,} of them belong to transactions that are not stored yet, and wait for them."
+        )
 
 
 def register(app: typer.Typer) -> None:

@@ -68,8 +68,8 @@ def _preview(message: "Rejected") -> str:
 def replay(as_json: Json = False) -> None:
     """Send the messages that can be read by now through their topic again; the others stay.
 
-    Use it after a mend: a newer version that reads what this one refused. What Kafka refuses, as it is too large for
-    its topic, stays, too, and is told.
+    Use it after a fix, such as a newer version that reads what this one refused. What Kafka refuses, because it is too
+    large for its topic, stays as well and is reported.
     """
     from fraudstream.producer.redelivery import replay_rejected
     from fraudstream.settings import load
@@ -83,7 +83,7 @@ def replay(as_json: Json = False) -> None:
     if as_json:
         print_document(asdict(done))
     else:
-        typer.echo(f"{done.replayed:,} sent through again, {done.still_rejected:,} still wait")
+        typer.echo(f"{done.replayed:,} replayed, {done.still_rejected:,} still waiting")
 
 
 def register(app: typer.Typer) -> None:

@@ -236,7 +236,9 @@ def _say(postgres: PostgresSettings, case: feedback.Alert, is_fraud: bool, *, or
     except FraudstreamError as error:
         st.session_state["said"] = case.transaction_id, f"{what}: {error.message} {error.hint}", True
         return
-    words = f"{what} is {'fraud' if is_fraud else 'legitimate'}, says {said.label.labelled_by or 'somebody'}."
+    words = (
+        f"{what} labelled {'fraud' if is_fraud else 'legitimate'} by {said.label.labelled_by or 'somebody'}."
+    )
     if said.before is not None:
         earlier = "fraud" if said.before.is_fraud else "legitimate"
         words += f" Before, {said.before.labelled_by or 'somebody'} called it {earlier}."

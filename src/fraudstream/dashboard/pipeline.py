@@ -100,7 +100,7 @@ def waiting_for(found: Sequence[store.Progress]) -> str:
     if not running:
         return "nothing reads now"
     if stuck := sorted({p.stream for p in found if p.is_stuck}):
-        return f"{', '.join(stuck)} gets on nowhere"
+        return f"{', '.join(stuck)} stuck"
     return "behind" if sum(p.lag for p in found) > BEHIND else "keeping up"
 
 

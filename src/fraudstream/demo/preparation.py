@@ -78,7 +78,9 @@ def _is_used(kafka: KafkaSettings) -> bool:
 
 def _live_through(settings: Settings, stage: Stage, watcher: Watcher, stop: threading.Event) -> None:
     """Send the history."""
-    with watcher.step(f"{stage.crowd.users:,} customers live {stage.history_days} days", 8):
+    with watcher.step(
+        f"{stage.crowd.users:,} customers: simulating {stage.history_days} days of payments", 8
+    ):
         sink = Sender(settings.kafka, settings.kafka.transactions_topic, stop, linger_ms=LINGER_FAST_MS)
         check(deliver(stage.history(), sink, stop))
     heed(stop)
@@ -88,7 +90,7 @@ def _store(spark: "SparkSession", settings: Settings, watcher: Watcher, stop: th
     """Everything that was sent, into the tables."""
     from fraudstream.spark.run import consume
 
-    with watcher.step("Spark stores what they paid, and remembers everybody's habits", 20):
+    with watcher.step("Storing the payments and building every customer's profile", 20):
         consume(spark, settings, tuple(TARGETS), once=True, stop=stop)
     heed(stop)
 
@@ -98,7 +100,7 @@ def _learn(settings: Settings, watcher: Watcher) -> "Registered":
     champion = registry.find(settings.postgres)
     if champion is not None:
         return champion
-    with watcher.step("A model learns, and is judged on later days than it learnt from", 15):
+    with watcher.step("Training a model, and evaluating it on later days", 15):
         from fraudstream.model import packing, training
 
         rows = queries.transactions(settings.postgres)

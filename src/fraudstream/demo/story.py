@@ -120,12 +120,12 @@ def run(
 
     began = time.monotonic()
     _fetch(settings, watcher)
-    with watcher.step("Kafka and PostgreSQL start", 15):
+    with watcher.step("Starting Kafka and PostgreSQL", 15):
         settings = embedded(settings)
         topic = ensure_topic(settings.kafka, settings.kafka.transactions_topic)
     migrate(settings.postgres)
     with ExitStack() as stack:
-        with watcher.step("Spark starts", 10):
+        with watcher.step("Starting Spark", 10):
             spark = stack.enter_context(
                 spark_session(with_threads(settings, len(topic.partitions)), "demo", CONF, brief=True)
             )
@@ -152,7 +152,7 @@ def _fetch(settings: Settings, watcher: Watcher) -> None:
     from fraudstream.local import jars
 
     if not jars.are_cached(settings):
-        with watcher.step("Kafka, and what connects Spark to it, are fetched, once", 40):
+        with watcher.step("Downloading Kafka and Spark's connector (once)", 40):
             jars.kafka_jars(settings)
             jars.spark_jars(settings)
 
@@ -181,7 +181,7 @@ class _Live:
             scoring = pool.submit(scorer.run, self._stop)
             threads: list[Future[Any]] = [scoring]
             try:
-                with watcher.step("The scorer loads the model and everybody's habits", 25):
+                with watcher.step("Loading the model and the profiles into the scorer", 25):
                     while not scorer.ready.wait(LOOK_SECONDS) and not scoring.done():
                         pass
                 heed(self._stop)

@@ -52,7 +52,7 @@ def result(glance: Glance) -> str:
     """How good the alerts have been, in a sentence."""
     judged = glance.right + glance.wrong
     if not judged:
-        return "no alert has been judged yet"
+        return "no alert has been labelled yet"
     return (
         f"{glance.right} of {judged} alerts were fraud; {glance.right} of {glance.frauds} frauds were found"
     )
@@ -62,9 +62,9 @@ def latency(glance: Glance) -> str:
     """How long decisions took. Those of the first seconds waited for Spark to compile, so the latest stand apart."""
     if glance.p50_ms is None:
         return "-"
-    whole = f"half within {glance.p50_ms:,.0f} ms, 99 % within {glance.p99_ms:,.0f} ms"
+    whole = f"p50 {glance.p50_ms:,.0f} ms, p99 {glance.p99_ms:,.0f} ms"
     lately = glance.p99_lately_ms
-    return whole if lately is None else f"{whole}, and of the last half minute within {lately:,.0f} ms"
+    return whole if lately is None else f"{whole} (in the last 30 s: {lately:,.0f} ms)"
 
 
 def figures(scene: Scene) -> list[tuple[str, str]]:
@@ -77,7 +77,7 @@ def figures(scene: Scene) -> list[tuple[str, str]]:
         ("alerts", f"{glance.alerts:,}"),
         ("so far", result(glance)),
         ("model", scene.model),
-        ("clock", f"{scene.speed:,.0f} times as fast as yours"),
+        ("clock", f"{scene.speed:,.0f} times real time"),
     ]
 
 
@@ -111,7 +111,7 @@ def picture(scene: Scene) -> "RenderableType":
         for sentence in sentences(alert):
             said.append(f"\n  {sentence}")  # Text: what a stranger sent is never markup
         alerts.add_row(f"{alert.timestamp:%b %d %H:%M}", said)
-    waiting = Text("The first one comes with the first strange payment …", style="dim")
+    waiting = Text("Waiting for the first alert …", style="dim")
     parts: list[RenderableType] = [
         Panel(stream, title="fraudstream demo", title_align="left"),
         Panel(alerts if scene.newest else waiting, title="newest alerts", title_align="left"),
@@ -122,7 +122,7 @@ def picture(scene: Scene) -> "RenderableType":
 
 def footer(scene: Scene) -> str:
     """What to do next."""
-    pages = f"Look closer and judge: {scene.dashboard}   " if scene.dashboard else ""
+    pages = f"Review alerts: {scene.dashboard}   " if scene.dashboard else ""
     return f"{pages}Ctrl-C ends it."
 
 

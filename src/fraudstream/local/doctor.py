@@ -105,7 +105,7 @@ def _port(name: str, port: int) -> str:
 def _kafka(kafka: KafkaSettings) -> Check:
     if kafka.bootstrap_servers is None:
         return Check(
-            "kafka", ok=False, detail="the embedded broker does not run", hint="Run `fraudstream up`."
+            "kafka", ok=False, detail="the embedded broker is not running", hint="Run `fraudstream up`."
         )
     from confluent_kafka import KafkaException
 
@@ -122,7 +122,7 @@ def _kafka(kafka: KafkaSettings) -> Check:
 def _postgres(postgres: PostgresSettings) -> Check:
     if postgres.host is None:
         return Check(
-            "postgres", ok=False, detail="the embedded server does not run", hint="Run `fraudstream up`."
+            "postgres", ok=False, detail="the embedded server is not running", hint="Run `fraudstream up`."
         )
     from fraudstream.store.connection import connect
     from fraudstream.store.migrate import UNICODE_DATABASE, encoding_complaint

@@ -129,7 +129,7 @@ def _document(row: Mapping[str, Any], wanted: Shape) -> dict[str, Any]:
 def _text(value: Any) -> Any:
     text = as_text(value)
     if isinstance(text, float):  # JSON would have null for it, which passes where a field may be missing
-        raise ValueError(f"not a text but {text}")  # noqa: TRY004 - the caller counts it
+        raise ValueError(f"not a string but {text}")  # noqa: TRY004 - the caller counts it
     return text
 
 

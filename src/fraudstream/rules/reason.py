@@ -35,11 +35,13 @@ def mistakes(text: str) -> list[tuple[int, str]]:
             continue
         at, slot = part.start(), _SLOT.fullmatch(part[1]) if part[1] is not None else None
         if slot is None:
-            found.append((at, f"{part[0]} is no {{name}} or {{name:.2f}}; a brace itself is written twice"))
+            found.append(
+                (at, f"{part[0]} is neither {{name}} nor {{name:.2f}}; a brace itself is written twice")
+            )
         elif slot["name"] not in columns():
             found.append((at + 1, refusal(slot["name"])))
         elif slot["form"] and columns()[slot["name"]] != "float":
-            found.append((at + 1, f"{slot['name']} is no number, so :{slot['form']} cannot be applied"))
+            found.append((at + 1, f"{slot['name']} is not a number, so :{slot['form']} cannot be applied"))
     return found
 
 

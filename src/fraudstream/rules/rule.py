@@ -180,7 +180,7 @@ class _Reader:
         name = texts["name"].value if "name" in texts else None
         for key, value in fields.items():
             if key not in texts:
-                self._wrong(f"{key} is not a text", value.start_mark.index, name)
+                self._wrong(f"{key} is not a string", value.start_mark.index, name)
         for missing in LONGEST.keys() - fields.keys():
             self._wrong(f"{missing} is missing", node.start_mark.index, name)
         for key, text in texts.items():
@@ -205,7 +205,7 @@ class _Reader:
             if name not in LONGEST:
                 close = difflib.get_close_matches(name, LONGEST, n=1)
                 known = f"did you mean {close[0]}?" if close else f"the keys are {', '.join(LONGEST)}"
-                self._wrong(f"{name[:40]!r} is no key of a rule; {known}", key.start_mark.index)
+                self._wrong(f"{name[:40]!r} is not a key of a rule; {known}", key.start_mark.index)
                 name = close[0] if close else name
             elif name in found:
                 self._wrong(f"{name} stands twice", key.start_mark.index)

@@ -62,7 +62,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         "card_testing",
         "5 to 12 purchases of 0.50 to 4.00 on the web within minutes, from one strange device; "
-        "then, half the time, a dear one.",
+        "then, half the time, an expensive one.",
         "episode",
         0.15,
         (0.5, 4.0),
@@ -80,7 +80,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     Scenario(
         "account_takeover",
-        "3 to 8 purchases within two hours on the web, from one new device, mostly far away, each dearer than the last.",
+        "3 to 8 purchases within two hours on the web, from one new device, mostly far away, each larger than the last.",
         "episode",
         0.12,
         (1.2, 6.0),

@@ -180,7 +180,7 @@ def _fault(node: Any) -> Fault | None:
         pattern = node.right()
         if _kind(pattern) != "Literal" or pattern.toString().count("%") > MOST_WILDCARDS:
             return Fault(
-                _index(node), f"a pattern is a text with at most {MOST_WILDCARDS} `%`; `contains` may do"
+                _index(node), f"a pattern is a string with at most {MOST_WILDCARDS} `%`; `contains` may do"
             )
     return None
 
@@ -233,12 +233,12 @@ def _silent_cast(node: Any, bare: dict[str, int]) -> Fault | None:
     if child.dataType().simpleString() != "string" or target == "string":
         return None
     if _kind(child) == "Literal" and node.eval(None) is None:
-        return Fault(_index(child), f"{child.toString()!r:.40} is no {target}, so this never holds")
+        return Fault(_index(child), f"{child.toString()!r:.40} is not a {target}, so this never holds")
     if _kind(child) == "AttributeReference" and child.name() in bare:
         name = child.name()
         return Fault(
             bare[name],
-            f"{name} is a text and is read as {target} here; write cast({name} as {target}) if you mean it",
+            f"{name} is a string and is read as {target} here; write cast({name} as {target}) if you mean it",
         )
     return None
 

@@ -70,7 +70,7 @@ class Keeper:
     ) -> None:
         """Reads the first profiles at once. Raises DatabaseError, InputError.
 
-        A stream that gets on nowhere for `patience_seconds` is said to be stuck.
+        A stream that stuck for `patience_seconds` is said to be stuck.
         """
         self._postgres = postgres
         self._patience_seconds = patience_seconds

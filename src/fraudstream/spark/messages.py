@@ -137,7 +137,7 @@ def _problem(name: str) -> Column:
             sound = F.length(value).between(shortest, longest) & ~F.contains(value, F.lit("\0"))
             if name not in schema.REQUIRED:
                 sound = sound | value.isNull()
-            return _unless(sound, f"{name}: expected a text of {shortest} to {longest} characters")
+            return _unless(sound, f"{name}: expected a string of {shortest} to {longest} characters")
 
 
 def _unless(sound: Column, problem: str) -> Column:

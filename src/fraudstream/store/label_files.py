@@ -220,7 +220,7 @@ def parse(fields: Mapping[str, Any], by: str | None, now: datetime, latest: date
 def _text(name: str, value: Any, length: int) -> str:
     text = as_text(value)
     if not isinstance(text, str):
-        raise ValueError(f"{name}: not a text")  # noqa: TRY004 - the caller counts it
+        raise ValueError(f"{name}: not a string")  # noqa: TRY004 - the caller counts it
     if reason := unfit(text, length):
         raise ValueError(f"{name}: {reason}")
     return text
