@@ -114,9 +114,7 @@ def test_it_begins_where_a_fold_ended() -> None:
     past, now = table.slice(0, 1_000), table.slice(1_000).drop_columns(["is_fraud", "labelled_at"])
     names = ("user_count_1d", "merchant_count_30d", "amount_to_user_max", "user_idle", "device_freq")
     memory = Memory(names)
-    assert memory.size == 0
     memory.remember(tables(fold(past), memory))
-    assert memory.size == sum(entity in memory.reads for entity in fold(past)["entity"].to_pylist())
     whole = table.drop_columns(["is_fraud", "labelled_at"])
     expected = view(whole, names=names).values[1_000:]
     np.testing.assert_allclose(memory.features(now), expected, rtol=1e-9, atol=1e-9)

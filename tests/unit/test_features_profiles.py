@@ -88,16 +88,6 @@ def test_nothing_folds_to_nothing() -> None:
         assert empty.schema == profiles.SCHEMA
 
 
-def test_a_message_of_the_year_9999_cannot_empty_everybodys_profile() -> None:
-    table = world(100)
-    mad = table.slice(0, 1).set_column(
-        2, "timestamp", pa.array([datetime(9999, 12, 31, tzinfo=UTC)], profiles.INSTANT)
-    )
-    limit = datetime(2024, 4, 1, tzinfo=UTC)
-    assert_same(fold(pa.concat_tables([table, mad]), not_after=limit), fold(table))
-    assert fold_labels(mad, not_after=limit).num_rows == 0
-
-
 def test_an_absurd_amount_leaves_every_counter_finite() -> None:
     table = world(3).set_column(3, "amount", pa.array([1.7e308, 1e200, 5.0]))
     for name in COUNTERS:

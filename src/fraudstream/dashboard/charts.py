@@ -38,12 +38,12 @@ def y_axis(field: str, title: str, form: str = "~s", **scale: Any) -> alt.Y:
     )
 
 
-def named(field: str, colours: dict[str, str], title: str | None = None) -> alt.Color:
+def named(field: str, colours: dict[str, str]) -> alt.Color:
     """One colour for each name, in this order, with a legend above."""
     return alt.Color(
         f"{field}:N",
         scale=alt.Scale(domain=list(colours), range=list(colours.values())),
-        legend=alt.Legend(title=title, orient="top", direction="horizontal"),
+        legend=alt.Legend(title=None, orient="top", direction="horizontal"),
     )
 
 

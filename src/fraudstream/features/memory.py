@@ -42,11 +42,6 @@ class Memory:
         for entity, kept in self._kept.items():
             kept.fill(profiles[entity])
 
-    @property
-    def size(self) -> int:
-        """How many profiles are held."""
-        return sum(len(kept.place) for kept in self._kept.values())
-
     def features(self, transactions: pa.Table, folds: "Truths | None" = None) -> Floats:
         """Features (rows, names) of each transaction just before it, in order of arrival; folds them in.
 

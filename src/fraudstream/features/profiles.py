@@ -7,7 +7,6 @@ of the latest transaction, and a fold, a merge and a replay give the same profil
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cached_property
 from typing import Any
 
@@ -183,19 +182,17 @@ def additions(events: Events, source: Source) -> Floats | None:
     return None
 
 
-def fold(transactions: pa.Table, *, not_after: datetime | None = None) -> pa.Table:
+def fold(transactions: pa.Table) -> pa.Table:
     """One row (SCHEMA) for each entity and key in `transactions`: the state of just these, to be merged.
 
-    Rows are sorted by (entity, key). Labels are left out; `fold_labels` folds them when they
-    are known. Transactions later than `not_after` are left out: one crafted message of the
-    year 9999 would otherwise decay every counter of its device or merchant to nothing.
+    Rows are sorted by (entity, key). Labels are left out; `fold_labels` folds them when they are known. The caller
+    leaves out what is dated in the future: one message of the year 9999 would decay every counter of its device or
+    merchant to nothing.
     """
-    if not_after is not None:
-        transactions = transactions.filter(pc.field("timestamp") <= pa.scalar(not_after, INSTANT))
     return _fold(transactions, of_labels=False)
 
 
-def fold_labels(transactions: pa.Table, *, not_after: datetime | None = None) -> pa.Table:
+def fold_labels(transactions: pa.Table) -> pa.Table:
     """The same for the labels of `transactions` that have become known (`is_fraud` is not null).
 
     Call it once for each transaction, when its label becomes known; the fields that name the
@@ -204,8 +201,6 @@ def fold_labels(transactions: pa.Table, *, not_after: datetime | None = None) ->
     if "is_fraud" not in transactions.column_names:
         return SCHEMA.empty_table()
     known = transactions.filter(pc.is_valid(transactions["is_fraud"]))
-    if not_after is not None:
-        known = known.filter(pc.field("timestamp") <= pa.scalar(not_after, INSTANT))
     return _fold(known, of_labels=True)
 
 

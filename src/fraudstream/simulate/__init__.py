@@ -5,15 +5,12 @@
 
 from fraudstream.simulate.encode import Encoder
 from fraudstream.simulate.events import DAY, SECOND, Events
-from fraudstream.simulate.scenarios import DEFAULT_FRAUD_RATE, SCENARIOS, Scenario
+from fraudstream.simulate.scenarios import SCENARIOS, Scenario
 from fraudstream.simulate.stream import Stream
-from fraudstream.simulate.world import DEFAULT_SEED, DEFAULT_USERS, World
+from fraudstream.simulate.world import World
 
 __all__ = [
     "DAY",
-    "DEFAULT_FRAUD_RATE",
-    "DEFAULT_SEED",
-    "DEFAULT_USERS",
     "SCENARIOS",
     "SECOND",
     "Encoder",
