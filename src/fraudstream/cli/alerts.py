@@ -15,7 +15,7 @@ from fraudstream.logs import get_logger
 
 log = get_logger("alerts")
 
-group = typer.Typer(help="What was flagged, and why, in plain words.", no_args_is_help=True)
+group = typer.Typer(help="What was flagged, and why.", no_args_is_help=True)
 
 POLL_SECONDS = 1.0
 """How often `tail` looks."""
@@ -36,16 +36,16 @@ def _since(text: str) -> datetime:
         raise typer.BadParameter("an ISO 8601 date and time, or how long ago: 30m, 2h, 7d") from None
 
 
-Limit = Annotated[int, typer.Option(min=1, help="Show at most so many.")]
+Limit = Annotated[int, typer.Option(min=1, help="Show at most this many.")]
 Since = Annotated[
     datetime | None,
     typer.Option(
-        parser=_since, metavar="WHEN", help="Decided since then: ISO 8601, or how long ago, as 30m, 2h or 7d."
+        parser=_since, metavar="WHEN", help="Decided since: ISO 8601, or an age such as 30m, 2h or 7d."
     ),
 ]
-Unreviewed = Annotated[bool, typer.Option("--unreviewed", help="Only those that nobody has judged yet.")]
-User = Annotated[str | None, typer.Option(help="Only those of this customer.")]
-MinRisk = Annotated[float, typer.Option(min=0, max=1, help="Only those with this risk or a higher one.")]
+Unreviewed = Annotated[bool, typer.Option("--unreviewed", help="Only those without a label.")]
+User = Annotated[str | None, typer.Option(help="Only this customer's.")]
+MinRisk = Annotated[float, typer.Option(min=0, max=1, help="Only those of at least this risk.")]
 
 
 @group.command("list")
@@ -57,7 +57,7 @@ def list_alerts(
     min_risk: MinRisk = 0.0,
     as_json: Json = False,
 ) -> None:
-    """Show what was flagged, the newest decision first."""
+    """List what was flagged, the newest decision first."""
     from fraudstream.store import feedback
 
     found = feedback.alerts(
@@ -76,10 +76,10 @@ def tail(
     user: User = None,
     min_risk: MinRisk = 0.0,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document on a line for each alert.")
+        bool, typer.Option("--json", help="Print one JSON document per alert, each on a line.")
     ] = False,
 ) -> None:
-    """Show new alerts as they are stored, until Ctrl-C. A PostgreSQL that goes away is waited for."""
+    """Follow new alerts as they are stored, until Ctrl-C. Waits for a PostgreSQL that goes away."""
     from fraudstream.store.alert_feed import Feed
 
     postgres = inputs.database()
@@ -116,10 +116,10 @@ def _lost(error: DatabaseUnreachable, since: float | None, patience: float) -> f
 
 @group.command()
 def explain(
-    transaction_id: Annotated[str, typer.Argument(metavar="ID", help="Of the transaction.")],
+    transaction_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the transaction.")],
     as_json: Json = False,
 ) -> None:
-    """Say why a transaction was flagged, or why not: reasons, rules, and what the customer did around it."""
+    """Explain why a transaction was flagged or not: reasons, rules, and the customer's payments around it."""
     from fraudstream.store import explanation
 
     found = explanation.explain(inputs.database(), transaction_id)

@@ -28,11 +28,15 @@ class NoBenchmarks(FraudstreamError):
 
 
 def bench(
-    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Which; else all.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="A tenth of the work: does everything run?")] = False,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help="Which benchmarks; default: all.")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A tenth of the work, to see whether everything runs.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Measure this program beside what else one would use, on this machine."""
+    """Run the benchmarks: this program beside its alternatives, on this machine."""
     folder = CHECKOUT / "benchmarks"
     if not (folder / "__main__.py").is_file():
         raise NoBenchmarks(folder)

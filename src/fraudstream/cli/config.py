@@ -13,7 +13,7 @@ Kafka and PostgreSQL are the embedded ones that `fraudstream up` starts. `frauds
 force, with secrets masked; `fraudstream config document` prints this page.
 """
 
-group = typer.Typer(help="The settings in force.", no_args_is_help=True)
+group = typer.Typer(help="Show the settings in force.", no_args_is_help=True)
 
 
 @group.command()

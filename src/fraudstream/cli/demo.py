@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def demo(
     duration: Annotated[
         float | None,
-        typer.Option(min=1, metavar="SECONDS", help="End after so many seconds of live stream."),
+        typer.Option(min=1, metavar="SECONDS", help="Stop after this many seconds of live stream."),
     ] = None,
     rate: Annotated[float, typer.Option(min=1, max=200, help="Live payments a second.")] = 12.0,
     seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same customers.")] = 42,
@@ -28,7 +28,7 @@ def demo(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """See it all work: services, customers, a model, live decisions and alerts with their reasons.
+    """Run everything at once: services, simulated customers, a model, live decisions, and alerts with their reasons.
 
     Needs Java 17 to 21 and nothing else: no Docker, no account, no settings. Everything it makes is in the embedded
     services, where `alerts`, `label` and `dashboard` find it afterwards; `reset` deletes it.

@@ -37,11 +37,13 @@ def forget(
     older_than: Annotated[
         datetime | None,
         typer.Option(
-            parser=_day, metavar="DAYS|DATE", help="Everything that happened longer ago, or before that day."
+            parser=_day,
+            metavar="DAYS|DATE",
+            help="Everything older than this many days, or before this date.",
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would be deleted.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     as_json: Json = False,
 ) -> None:
     """Delete personal data: transactions, decisions, alerts, labels, rejected messages and profiles.

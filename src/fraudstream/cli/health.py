@@ -23,9 +23,9 @@ REMEMBERED_SECONDS = 5.0
 
 
 def health(metrics_port: MetricsPort = None, as_json: Json = False) -> None:
-    """Say how the model and the streams are: alerts and what became of them, drift, latency, lag.
+    """Check streams, lag, latency, alerts, precision and drift.
 
-    Exit code 1 where something is not well, with what to do. With --metrics-port it stays, and serves the same
+    Exits with 1 where something is wrong, and says what to do. With --metrics-port it stays, and serves the same
     figures to Prometheus until Ctrl-C.
     """
     from fraudstream.settings import load

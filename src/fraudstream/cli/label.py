@@ -20,12 +20,12 @@ FILE = "Many, from a file"
 
 
 def label(
-    transaction_id: Annotated[str | None, typer.Argument(metavar="ID", help="Of the transaction.")] = None,
+    transaction_id: Annotated[str | None, typer.Argument(metavar="ID", help="Id of the transaction.")] = None,
     is_fraud: Annotated[
-        bool | None, typer.Option("--fraud/--legit", help="What it was.", rich_help_panel=ONE)
+        bool | None, typer.Option("--fraud/--legit", help="What the transaction was.", rich_help_panel=ONE)
     ] = None,
     note: Annotated[
-        str | None, typer.Option(help="Why, for those who read it later.", rich_help_panel=ONE)
+        str | None, typer.Option(help="A note for those who read the label later.", rich_help_panel=ONE)
     ] = None,
     from_file: Annotated[
         Path | None,
@@ -37,10 +37,12 @@ def label(
         ),
     ] = None,
     mapping: Annotated[list[str] | None, options.mapping(FILE)] = None,
-    by: Annotated[str | None, typer.Option(help="Who says so; without it, the user who runs this.")] = None,
+    by: Annotated[
+        str | None, typer.Option(help="Who says so; default: the user who runs the command.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Say what a transaction turned out to be: `label ID --fraud`, `label ID --legit`, or `label --from FILE`.
+    """Record what a transaction turned out to be: `label ID --fraud`, `label ID --legit`, or `label --from FILE`.
 
     Labels are added and never changed: of several the latest counts. Merchant, device and customer risk follow
     within a minute where `consume` keeps profiles, and the next `train` learns from them, but for

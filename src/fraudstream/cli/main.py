@@ -40,10 +40,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 PANELS = {
-    "See it": (demo, dashboard, alerts, label),
-    "Move it": (produce, consume, rejected),
-    "Judge it": (train, models, score, rules, health),
-    "Run it": (services, roles, forget, config, bench),
+    "Explore": (demo, dashboard, alerts, label),
+    "Stream": (produce, consume, rejected),
+    "Model": (train, models, score, rules, health),
+    "Operate": (services, roles, forget, config, bench),
 }
 """The commands of `--help`, by what they are for."""
 
@@ -65,11 +65,11 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and what goes on inside.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but warnings.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug messages.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings on stderr.")] = False,
     log_format: Annotated[
         logs.LogFormat,
-        typer.Option(envvar="FRAUDSTREAM_LOG_FORMAT", help="How narration on stderr is written."),
+        typer.Option(envvar="FRAUDSTREAM_LOG_FORMAT", help="Format of the log on stderr."),
     ] = logs.LogFormat.TEXT,
     version: Annotated[  # noqa: ARG001 - the callback answers
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")

@@ -11,12 +11,12 @@ from fraudstream.cli.output import Json, print_document, print_table
 if TYPE_CHECKING:
     from fraudstream.store.registry import Registered
 
-group = typer.Typer(
-    help="The registry of models: which there are, and which one scores.", no_args_is_help=True
-)
+group = typer.Typer(help="The model registry: what is there, and which one scores.", no_args_is_help=True)
 
-Version = Annotated[str, typer.Argument(help="As `fraudstream models list` shows it.")]
-Champion = Annotated[str | None, typer.Argument(help="As `models list` shows it; without one the champion.")]
+Version = Annotated[str, typer.Argument(help="Version, as listed by `fraudstream models list`.")]
+Champion = Annotated[
+    str | None, typer.Argument(help="Version, as listed by `models list`; default: the champion.")
+]
 
 FIGURES = {"AP": "average_precision", "AUC": "roc_auc", "CP@100": "card_precision_100"}
 """What the list shows of how a model was judged, by its heading."""

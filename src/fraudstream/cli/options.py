@@ -12,14 +12,16 @@ def mapping(panel: str | None = None) -> Any:
     return typer.Option(
         "--map",
         metavar="THEIRS=OURS",
-        help="Their column for our field; may be repeated.",
+        help="Which column of the file is which field; may be repeated.",
         rich_help_panel=panel,
     )
 
 
 def servers(panel: str | None = None) -> Any:
     """`--bootstrap-servers`, of commands that reach Kafka."""
-    return typer.Option(help="Kafka's bootstrap servers, host:port with commas.", rich_help_panel=panel)
+    return typer.Option(
+        help="Kafka bootstrap servers: host:port, separated by commas.", rich_help_panel=panel
+    )
 
 
 def accept_loss(panel: str | None = None) -> Any:

@@ -54,15 +54,18 @@ Rate = Annotated[
         show_default="100; max for a file and for a dry run",
     ),
 ]
-Count = Annotated[int | None, typer.Option(min=0, help="Stop after so many messages.")]
+Count = Annotated[int | None, typer.Option(min=0, help="Stop after this many messages.")]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Print the messages, one on a line, and send nothing.")
+    bool, typer.Option("--dry-run", help="Print the messages, one per line, and send nothing.")
 ]
 Seed = Annotated[
     int, typer.Option(min=0, help="The same seed makes the same world.", rich_help_panel=SIMULATED)
 ]
-Users = Annotated[int, typer.Option(min=1, help="Customers of the world.", rich_help_panel=SIMULATED)]
-FraudRate = Annotated[float, typer.Option(min=0, max=0.5, help="Share of fraud.", rich_help_panel=SIMULATED)]
+Users = Annotated[int, typer.Option(min=1, help="Number of simulated customers.", rich_help_panel=SIMULATED)]
+FraudRate = Annotated[
+    float,
+    typer.Option(min=0, max=0.5, help="Share of transactions that are fraud.", rich_help_panel=SIMULATED),
+]
 Scenario = Annotated[
     str | None,
     typer.Option(
@@ -74,14 +77,14 @@ Days = Annotated[
     typer.Option(
         min=0.001,
         max=36_500,
-        help="First write the last N days, as fast as it goes.",
+        help="First write the last N days, as fast as possible.",
         rich_help_panel=SIMULATED,
     ),
 ]
 HistoryOnly = Annotated[
     bool,
     typer.Option(
-        "--history-only", help="End when the history of --days is written.", rich_help_panel=SIMULATED
+        "--history-only", help="Stop once the history of --days is written.", rich_help_panel=SIMULATED
     ),
 ]
 Start = Annotated[
@@ -89,26 +92,32 @@ Start = Annotated[
     typer.Option(
         parser=_instant,
         metavar="ISO 8601",
-        help="When the first day begins.",
+        help="Start of the first day.",
         show_default="now, less --days; in a dry run 2025-01-01",
         rich_help_panel=SIMULATED,
     ),
 ]
 From = Annotated[
     Path | None,
-    typer.Option("--from", metavar="FILE", help="Replay CSV, Parquet or NDJSON.", rich_help_panel=REPLAYED),
+    typer.Option(
+        "--from", metavar="FILE", help="Replay a CSV, Parquet or NDJSON file.", rich_help_panel=REPLAYED
+    ),
 ]
 Map = Annotated[list[str] | None, options.mapping(REPLAYED)]
 Fill = Annotated[
     list[str] | None,
     typer.Option(
-        "--fill", metavar="OURS=VALUE", help="Value where the file has none.", rich_help_panel=REPLAYED
+        "--fill",
+        metavar="OURS=VALUE",
+        help="Value for a field that the file lacks; may be repeated.",
+        rich_help_panel=REPLAYED,
     ),
 ]
 Topic = Annotated[str | None, typer.Option(help="The topic to write to.", rich_help_panel=WHERE)]
 Servers = Annotated[str | None, options.servers(WHERE)]
 Partitions = Annotated[
-    int | None, typer.Option(min=1, help="Of the topic, if it is made now.", rich_help_panel=WHERE)
+    int | None,
+    typer.Option(min=1, help="Partitions of the topic, if it does not exist yet.", rich_help_panel=WHERE),
 ]
 
 
@@ -133,7 +142,7 @@ def produce(
     metrics_port: MetricsPort = None,
     as_json: Json = False,
 ) -> None:
-    """Send transactions to Kafka: a simulated world, or a file.
+    """Send transactions to Kafka, simulated or from a file.
 
     Keyed by user, idempotent, acknowledged by all replicas. Runs until Ctrl-C unless --count,
     --history-only or --from bounds it.

@@ -23,7 +23,7 @@ PREVIEW = 60
 
 @group.command("list")
 def list_rejected(
-    limit: Annotated[int, typer.Option(min=1, help="Show at most so many.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="Show at most this many.")] = 50,
     as_json: Json = False,
 ) -> None:
     """Show the messages that wait, with the reason for each."""

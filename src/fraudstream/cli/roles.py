@@ -4,7 +4,9 @@ import typer
 
 from fraudstream.cli.output import Json, print_document, print_table
 
-group = typer.Typer(help="Roles in PostgreSQL: who may look, review, train and store.", no_args_is_help=True)
+group = typer.Typer(
+    help="PostgreSQL roles for those who read, review, train and write.", no_args_is_help=True
+)
 
 
 @group.command()

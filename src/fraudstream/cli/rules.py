@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from fraudstream.settings import PostgresSettings, Settings
 
 log = get_logger("rules")
-group = typer.Typer(help="The operator's own rules, beside the model.", no_args_is_help=True)
+group = typer.Typer(
+    help="Your own rules beside the model: check them, and try them on history.", no_args_is_help=True
+)
 
 File = Annotated[
     Path | None,
@@ -28,7 +30,7 @@ EXAMPLE = "example.yaml"
 
 @group.command()
 def check(file: File = None, as_json: Json = False) -> None:
-    """Say whether the rules may run, and where each mistake stands: line and column.
+    """Check the rules; each mistake is shown with its line and column.
 
     Spark parses the conditions, so this needs Java 17 to 21 and takes some seconds; it reads and changes nothing else.
     """
@@ -89,7 +91,7 @@ def backtest(
 
 @group.command()
 def example() -> None:
-    """Print a commented file of rules to begin with."""
+    """Print a commented example file to start from."""
     typer.echo(_example().read_text(encoding="utf-8"), nl=False)
 
 

@@ -52,7 +52,9 @@ Output = Annotated[
 StoredProfiles = Annotated[
     bool,
     typer.Option(
-        "--profiles", help="Begin with the profiles of PostgreSQL, not with nothing.", rich_help_panel=_FILE
+        "--profiles",
+        help="Start from the profiles in PostgreSQL instead of empty ones.",
+        rich_help_panel=_FILE,
     ),
 ]
 Verdicts = Annotated[
@@ -78,7 +80,7 @@ def score(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="The operator's rules, YAML; without it, those of FRAUDSTREAM_SCORE__RULES.",
+            help="YAML file of rules; default: that of FRAUDSTREAM_SCORE__RULES.",
             rich_help_panel=_STREAM,
         ),
     ] = None,
@@ -86,7 +88,7 @@ def score(
         bool,
         typer.Option(
             "--from-beginning",
-            help="A first start scores what is in the topic, not only what comes.",
+            help="On the first start, also score what is already in the topic.",
             rich_help_panel=_STREAM,
         ),
     ] = False,
@@ -105,13 +107,13 @@ def score(
     with_verdicts: Verdicts = False,
     as_json: Json = False,
 ) -> None:
-    """Judge every transaction as it comes: Kafka to Kafka, by the champion model.
+    """Score every transaction as it arrives, Kafka to Kafka, with the champion model.
 
     Each message of the transactions topic gets a decision in the scored topic (or a refusal that says
     why it is no transaction), at least once; readers keep the first. Runs until Ctrl-C. The next start
     goes on where this one ended; the very first one begins with the next message.
 
-    With --data it judges a file or a pipe, with no Spark and no Kafka, and with --model DIR no PostgreSQL.
+    With --data it scores a file or a pipe, with no Spark and no Kafka, and with --model DIR no PostgreSQL.
     """
     if data is not None:
         options.refuse(context, _STREAM, "is for the stream, not for --data")

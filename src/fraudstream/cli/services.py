@@ -55,7 +55,8 @@ def down(as_json: Json = False) -> None:
 
 
 def reset(
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False, as_json: Json = False
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Stop Kafka and PostgreSQL and delete all their data."""
     from fraudstream.local import services
@@ -68,7 +69,7 @@ def reset(
 
 
 def doctor(as_json: Json = False) -> None:
-    """Check everything that a first run needs, and say what to do where something is missing."""
+    """Check everything a first run needs, and say how to fix what is missing."""
     from fraudstream.local.doctor import examine
     from fraudstream.settings import load
 

@@ -30,7 +30,7 @@ Delay = Annotated[
         min=0.04,
         max=365,
         show_default="FRAUDSTREAM_MODEL__LABEL_DELAY_DAYS, else 7",
-        help="Days until it is known what was fraud.",
+        help="Days until it is known whether a payment was fraud.",
     ),
 ]
 ALERT_RATE = 0.005
@@ -42,7 +42,7 @@ Rate = Annotated[
         min=0.000001,
         max=1.0,
         show_default=str(ALERT_RATE),
-        help="Share of transactions that may be flagged.",
+        help="Alert budget: share of transactions that may be flagged.",
     ),
 ]
 
@@ -58,13 +58,15 @@ def train(
     ] = "auto",
     features: Annotated[
         str | None,
-        typer.Option(help="Names with commas, or `seed` for amount, device_freq and location_change."),
+        typer.Option(
+            help="Feature names separated by commas, or `seed` for amount, device_freq and location_change."
+        ),
     ] = None,
     label_delay_days: Delay = None,
     alert_rate: Rate = None,
     alerts_per_day: Annotated[
         float | None,
-        typer.Option(min=0.001, help="The alert budget as a number a day; wins over --alert-rate."),
+        typer.Option(min=0.001, help="Alert budget as alerts a day; overrides --alert-rate."),
     ] = None,
     output: Annotated[
         Path | None,
@@ -73,11 +75,11 @@ def train(
     curve: Annotated[Path | None, typer.Option("--curve", help="PNG of precision against recall.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Train a model and judge it honestly: on later transactions, beside two baselines.
+    """Train a model, and evaluate it on later transactions beside two baselines.
 
     Learns from what is stored in PostgreSQL, or from --data. Adds the model to the registry, where the first one
     scores at once and later ones wait for `models promote`; with --output it goes to files and needs no database.
-    Payments of the last label delay give the threshold and are not learnt from, whatever is said of them.
+    Payments of the last label delay give the threshold and are not learned from, whatever their labels say.
     """
     from fraudstream.model import artifact, folder, training
 
@@ -134,7 +136,7 @@ def evaluate(
     alert_rate: Rate = None,
     as_json: Json = False,
 ) -> None:
-    """Judge a model on later transactions than it learnt from, or the column `risk` of a file of scores.
+    """Evaluate a model on transactions later than its training data, or the column `risk` of a file.
 
     Without --model: the file's scores, or the champion on what is stored in PostgreSQL. A model is judged with the
     label delay and the alert rate that it was trained with; --label-delay-days and --alert-rate are for scores.
