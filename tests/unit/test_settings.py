@@ -10,6 +10,7 @@ from fraudstream.errors import SettingsError
 from fraudstream.kafka import client_config, java_config
 from fraudstream.settings import (
     ENDPOINTS,
+    DashboardSettings,
     KafkaSettings,
     PostgresSettings,
     described,
@@ -255,9 +256,41 @@ def test_a_misspelt_variable_is_refused_with_the_right_one(
 ) -> None:
     """Ignored in silence, it would send the stream to the wrong Kafka."""
     monkeypatch.setenv(wrong, "1")
-    with pytest.raises(SettingsError, match=f"No setting of fraudstream: {wrong}") as caught:
+    with pytest.raises(SettingsError, match=f"Unknown setting: {wrong}") as caught:
         load()
     assert right in caught.value.hint
+
+
+SERVICE_LINKS = {
+    "FRAUDSTREAM_PORT": "tcp://10.96.7.7:8501",
+    "FRAUDSTREAM_DNS_PORT": "udp://10.96.7.8:53",
+    "FRAUDSTREAM_DASHBOARD_SERVICE_HOST": "10.96.7.7",
+    "FRAUDSTREAM_DASHBOARD_SERVICE_PORT": "8501",
+    "FRAUDSTREAM_DASHBOARD_SERVICE_PORT_HTTP": "8501",
+    "FRAUDSTREAM_DASHBOARD_PORT": "tcp://10.96.7.7:8501",
+    "FRAUDSTREAM_DASHBOARD_PORT_8501_TCP": "tcp://10.96.7.7:8501",
+    "FRAUDSTREAM_DASHBOARD_PORT_8501_TCP_PROTO": "tcp",
+    "FRAUDSTREAM_DASHBOARD_PORT_8501_TCP_PORT": "8501",
+    "FRAUDSTREAM_DASHBOARD_PORT_8501_TCP_ADDR": "10.96.7.7",
+}
+"""What Kubernetes puts into every later pod of the namespace for a Service called `fraudstream` or `fraudstream-…`."""
+
+
+def test_what_kubernetes_says_of_services_of_our_name_is_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SERVICE_LINKS.items():
+        monkeypatch.setenv(name, value)
+    assert load().dashboard.port == DashboardSettings().port
+
+
+@pytest.mark.parametrize(
+    "name", ["FRAUDSTREAM_DASHBOARD_PORT", "FRAUDSTREAM_POSTGRES_PORT", "FRAUDSTREAM_KAFKA__SERVICE_HOST"]
+)
+def test_a_setting_that_only_resembles_a_service_link_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "8501")
+    with pytest.raises(SettingsError, match=f"Unknown setting: {name}"):
+        load()
 
 
 @pytest.mark.parametrize(
@@ -267,9 +300,7 @@ def test_a_misspelt_name_in_the_env_file_is_refused_as_one_in_the_environment(
     tmp_path: Path, name: str
 ) -> None:
     (tmp_path / ".env").write_text(f"COMPOSE_PROJECT_NAME=x\nKAFKA_CLUSTER_ID=y\n{name}=garbage\n")
-    with pytest.raises(
-        SettingsError, match=f"No setting of fraudstream: {name.upper()} in \\.env\\."
-    ) as caught:
+    with pytest.raises(SettingsError, match=f"Unknown setting: {name.upper()} in \\.env\\.") as caught:
         load()
     assert "FRAUDSTREAM_KAFKA__" in caught.value.hint
 

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,9 +19,19 @@ ENDPOINTS = "endpoints.json"
 """Where `up` leaves the addresses of the embedded services, below `home`."""
 
 
+_SERVICE_LINK = re.compile(
+    r"\w+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)=|\w+_PORT=(tcp|udp|sctp)://"
+)
+
+
+def _is_service_link(name: str, value: str) -> bool:
+    """Whether Kubernetes set it: each pod gets such names for the namespace's Services, `fraudstream-…` among them."""
+    return "__" not in name and _SERVICE_LINK.match(f"{name}={value}") is not None
+
+
 def _refuse_unknown_names() -> None:
     """Raise SettingsError for a misspelt variable, which would else be ignored in silence."""
-    _refuse_unknown(os.environ, "")
+    _refuse_unknown((name for name, value in os.environ.items() if not _is_service_link(name, value)), "")
     try:
         ours = DotEnvSettingsSource(Settings).env_vars
     except (OSError, UnicodeDecodeError) as error:
@@ -36,7 +47,7 @@ def _refuse_unknown(names: Iterable[str], where: str) -> None:
     if unknown:
         close = [match for name in unknown for match in _closest(name.upper(), known)]
         raise SettingsError(
-            f"No setting of fraudstream: {', '.join(unknown)}{where}.",
+            f"Unknown setting: {', '.join(unknown)}{where}.",
             hint=f"Did you mean {', '.join(close)}?" if close else "docs/settings.md lists every setting.",
         )
 
