@@ -1,8 +1,11 @@
 """The PEM files of Kafka's clients: certificates and keys, as Java wants them."""
 
+import re
 from pathlib import Path
 
 from fraudstream.errors import SettingsError
+
+_BLOCK = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
 
 
 def opened(key: str, password: str) -> str:
@@ -25,14 +28,16 @@ def opened(key: str, password: str) -> str:
 
 
 def read_pem(path: Path) -> str:
-    """A PEM file. Raises SettingsError where it is none."""
+    """The blocks of a PEM file, without what stands between them. Raises SettingsError where there is none."""
     try:
-        text = path.read_text(encoding="ascii")
-        if "-----BEGIN " not in text:
+        # Bundles name authorities in comments, in whatever encoding; the blocks themselves are ASCII.
+        text = path.read_text(encoding="utf-8", errors="replace")
+        blocks = [f"{block[0]}\n" for block in _BLOCK.finditer(text)]
+        if not blocks:
             raise ValueError("it holds no PEM block")  # noqa: TRY301 - one sentence for all that may be wrong
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise SettingsError(
             f"{path} cannot be read as PEM: {reason}.", hint="Check FRAUDSTREAM_KAFKA__SSL_…_FILE."
         ) from None
-    return text
+    return "".join(blocks)

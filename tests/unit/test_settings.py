@@ -356,7 +356,7 @@ def test_sasl_without_its_parts_says_what_is_missing() -> None:
 )
 def test_one_setting_serves_both_kafka_clients(mechanism: str, module: str, tmp_path: Path) -> None:
     """A quote or a backslash in a password stays inside the JAAS string."""
-    (tmp_path / "ca.pem").write_text("-----BEGIN CERTIFICATE-----\n")
+    (tmp_path / "ca.pem").write_text("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n")
     kafka = KafkaSettings.model_validate(
         {
             "bootstrap_servers": "kafka:9093",
