@@ -23,9 +23,9 @@ class Forwarder:
 
     def cut(self) -> None:
         """Break every connection, and refuse new ones."""
-        _close(self._listener)
+        close(self._listener)
         for end in [*self._open]:
-            _close(end)
+            close(end)
         self._open.clear()
 
     def _accept(self, listener: socket.socket) -> None:
@@ -43,10 +43,11 @@ def pass_on(source: socket.socket, sink: socket.socket) -> None:
     with contextlib.suppress(OSError):
         while data := source.recv(65_536):
             sink.sendall(data)
-    _close(sink)
+    close(sink)
 
 
-def _close(end: socket.socket) -> None:
+def close(end: socket.socket) -> None:
+    """Also for a thread that reads from it."""
     with contextlib.suppress(OSError):
         end.shutdown(socket.SHUT_RDWR)
     end.close()

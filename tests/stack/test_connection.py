@@ -1,12 +1,14 @@
 """What a connection is like, whatever the server, the database or the role defaults to."""
 
+import os
 import re
 import secrets
 import socket
 import struct
 import threading
+from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from random import Random
 
@@ -14,9 +16,10 @@ import pytest
 from psycopg import sql
 from pydantic import SecretStr
 
-from forwarder import pass_on
+from forwarder import close
 from fraudstream.errors import DatabaseError, DatabaseUnreachable
 from fraudstream.settings import PostgresSettings, Settings
+from fraudstream.store import held
 from fraudstream.store.connection import SESSION, connect
 from fraudstream.store.migrate import migrate
 from profile_world import messages, store, stored_profiles, transaction
@@ -52,12 +55,22 @@ def test_a_database_with_habits_of_its_own_is_read_and_written_as_any_other(sett
 
 def test_a_pooler_that_passes_on_only_what_it_knows_is_asked_for_no_more(settings: Settings) -> None:
     """PgBouncer ends a login that sets anything else. Between it and the server are sockets of its own."""
-    with (
-        pooled(settings.postgres.port) as port,
-        connect(settings.postgres.model_copy(update={"port": port})) as connection,
-    ):
+    with pooled(settings.postgres) as postgres, connect(postgres) as connection:
         assert connection.execute("show timezone").fetchone() == ("UTC",)
         assert connection.execute("show transaction_isolation").fetchone() == ("read committed",)
+
+
+def test_slices_are_stored_by_way_of_a_pooler_that_has_another_backend_for_each_transaction(
+    settings: Settings,
+) -> None:
+    """What one backend prepared, or set, another one does not know: PgBouncer as it comes does not prepare it there."""
+    migrate(settings.postgres)
+    with pooled(settings.postgres) as postgres:
+        for n in range(10):
+            stored = store(postgres, [messages([transaction(f"t{n}", Random(n))], n)]).stored
+            assert stored["profiles"] == 1
+        held.close(postgres)
+    assert stored_profiles(settings.postgres).num_rows
 
 
 def test_locks_of_a_machine_that_vanished_are_free_within_a_minute(settings: Settings) -> None:
@@ -126,10 +139,10 @@ def test_a_server_that_has_no_room_is_waited_for_and_not_asked_to_be_started(
 
 
 @contextmanager
-def pooled(port: int) -> Iterator[int]:
-    """A port before the server at `port` that knows what PgBouncer 1.20 knows, and answers as it does."""
+def pooled(postgres: PostgresSettings) -> Iterator[PostgresSettings]:
+    """The server behind what knows what PgBouncer 1.20 knows, answers as it does, and has another backend for each transaction."""
     known = {"timezone", "datestyle", "intervalstyle"}
-    with socket.create_server(("127.0.0.1", 0)) as listener, suppress(OSError):
+    with socket.create_server(("127.0.0.1", 0)) as listener, ExitStack() as backends, suppress(OSError):
 
         def serve() -> None:
             with suppress(OSError):  # the listener is closed
@@ -149,13 +162,46 @@ def pooled(port: int) -> Iterator[int]:
                 near.sendall(b"E" + struct.pack("!i", len(words) + 4) + words)
                 near.close()
                 return
-            far = socket.create_connection(("127.0.0.1", port))
-            far.sendall(hello)
-            for source, sink in ((near, far), (far, near)):
-                threading.Thread(target=pass_on, args=(source, sink), daemon=True).start()
+            first = socket.create_connection(("127.0.0.1", postgres.port))
+            first.sendall(hello)
+            # An odd number: of two, the slices had one, and the question before each whether the line is alive the other.
+            others = [backends.enter_context(connect(postgres)) for _ in range(2)]
+            pool = deque([first, *(socket.socket(fileno=os.dup(other.fileno())) for other in others)])
+            idle = threading.Event()
+            for backend in pool:
+                backend.setblocking(True)
+                threading.Thread(target=answer, args=(backend, near, idle), daemon=True).start()
+            threading.Thread(target=ask, args=(near, pool, idle), daemon=True).start()
 
         threading.Thread(target=serve, daemon=True).start()
-        yield listener.getsockname()[1]
+        yield postgres.model_copy(update={"port": listener.getsockname()[1]})
+
+
+def ask(near: socket.socket, pool: deque[socket.socket], idle: threading.Event) -> None:
+    """Each transaction of the client to the next backend of the pool."""
+    for message in protocol_messages(near):
+        if idle.is_set():
+            idle.clear()
+            pool.rotate()
+        pool[0].sendall(message)
+    for end in (near, *pool):
+        close(end)
+
+
+def answer(backend: socket.socket, near: socket.socket, idle: threading.Event) -> None:
+    """What a backend says to the client; `idle` once a transaction is over."""
+    with suppress(OSError):
+        for message in protocol_messages(backend):
+            if message == b"Z\0\0\0\5I":
+                idle.set()
+            near.sendall(message)
+
+
+def protocol_messages(source: socket.socket) -> Iterator[bytes]:
+    """Until that side ends."""
+    with suppress(OSError), source.makefile("rb") as file:
+        while len(head := file.read(5)) == 5:
+            yield head + file.read(int.from_bytes(head[1:]) - 4)
 
 
 @pytest.fixture

@@ -111,6 +111,8 @@ def _connect(postgres: PostgresSettings, session: Mapping[str, str], *, autocomm
         client_encoding="utf8",
         options=" ".join(f"-c {name}={value}" for name, value in session.items()),
         autocommit=autocommit,
+        # A pooler has another backend for the next transaction, which does not know what was prepared in this one.
+        prepare_threshold=None,
     )
 
 
