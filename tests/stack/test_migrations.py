@@ -140,6 +140,21 @@ def test_a_database_that_lacks_characters_is_refused_before_the_first_table(sett
         assert (check.detail, check.hint) == (caught.value.message, caught.value.hint)
 
 
+def test_a_server_that_is_too_old_for_the_tables_is_refused_before_the_first_one(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half an upgrade would end in the words of an operator class; no older server is at hand than the embedded one."""
+    monkeypatch.setattr("fraudstream.store.migrate.OLDEST", 99)
+    with pytest.raises(
+        DatabaseError, match=r"The server is PostgreSQL \d+, but the tables need 99"
+    ) as caught:
+        migrate(settings.postgres)
+    assert current_revision(settings.postgres) is None
+    (check,) = (check for check in examine(settings) if check.name == "postgres")
+    assert not check.ok
+    assert (check.detail, check.hint) == (caught.value.message, caught.value.hint)
+
+
 def test_a_user_without_the_right_to_make_tables_works_on_a_schema_that_is_up_to_date(
     settings: Settings,
 ) -> None:

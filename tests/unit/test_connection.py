@@ -23,7 +23,7 @@ def told(words: str) -> DatabaseError:
         ('FATAL:  pg_hba.conf rejects connection for host "10.0.0.9", user "u", database "d"', "pg_hba.conf"),
         ("FATAL:  unsupported startup parameter: options", "pooler"),
         ("FATAL:  unsupported startup parameter in options: extra_float_digits", "pooler"),
-        ('FATAL:  unrecognized configuration parameter "tcp_user_timeout"', "PostgreSQL 12"),
+        ('FATAL:  unrecognized configuration parameter "tcp_user_timeout"', "PostgreSQL 14"),
     ],
 )
 def test_a_refusal_that_stays_is_not_waited_for(words: str, hint: str) -> None:

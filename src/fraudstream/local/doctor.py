@@ -125,13 +125,28 @@ def _postgres(postgres: PostgresSettings) -> Check:
             "postgres", ok=False, detail="the embedded server is not running", hint="Run `fraudstream up`."
         )
     from fraudstream.store.connection import connect
-    from fraudstream.store.migrate import UNICODE_DATABASE, encoding_complaint
 
     with connect(postgres) as connection:
-        version, encoding = map(connection.info.parameter_status, ("server_version", "server_encoding"))
-    if complaint := encoding_complaint(encoding or ""):
+        info = connection.info
+        number, encoding = info.server_version, info.parameter_status("server_encoding") or ""
+        found = f"version {info.parameter_status('server_version')} at {postgres.host}:{postgres.port}"
+    return _server(found, number, encoding)
+
+
+def _server(found: str, version: int, encoding: str) -> Check:
+    """Whether a server of this `server_version_num` and a database of this encoding will do."""
+    from fraudstream.store.migrate import (
+        NEWER_SERVER,
+        UNICODE_DATABASE,
+        encoding_complaint,
+        version_complaint,
+    )
+
+    if complaint := version_complaint(version):
+        return Check("postgres", ok=False, detail=complaint, hint=NEWER_SERVER)
+    if complaint := encoding_complaint(encoding):
         return Check("postgres", ok=False, detail=complaint, hint=f"Make another one: {UNICODE_DATABASE}")
-    return Check("postgres", ok=True, detail=f"version {version} at {postgres.host}:{postgres.port}")
+    return Check("postgres", ok=True, detail=found)
 
 
 def _schema(postgres: PostgresSettings) -> Check:

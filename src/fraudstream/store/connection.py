@@ -180,7 +180,7 @@ _HINTS = {
     "not permitted to log in": "This role is a right and no login: `create role NAME login password '…' in role …`.",
     "permission denied for database": "Let an owner give the right: `grant connect on database … to …`.",
     REFUSED_BY_POOLER: "A pooler does not pass on what our sessions set: PgBouncer 1.20 or newer does, and PostgreSQL itself.",
-    "unrecognized configuration parameter": "PostgreSQL 12 or newer is needed.",
+    "unrecognized configuration parameter": "PostgreSQL 14 or newer is needed.",
     "weak sslmode": "Set FRAUDSTREAM_POSTGRES__SSLMODE=verify-full, as the system's certificates are to be trusted.",
     "does not match host name": "Use the name that the certificate is for in FRAUDSTREAM_POSTGRES__HOST.",
     "certificate": "Check FRAUDSTREAM_POSTGRES__SSLMODE and __SSLROOTCERT.",

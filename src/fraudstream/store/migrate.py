@@ -15,6 +15,11 @@ log = get_logger("store.migrate")
 
 LOCK = 0x66726175  # "frau": any number will do, as long as all versions of the program agree on it
 
+OLDEST = 14
+"""The first PostgreSQL whose BRIN indexes can be Bloom filters (`text_bloom_ops`), as ours of customers are."""
+NEWER_SERVER = (
+    f"Upgrade the server to PostgreSQL {OLDEST} or newer, or set FRAUDSTREAM_POSTGRES__HOST to one."
+)
 UNICODE_DATABASE = "`create database … encoding 'UTF8' template template0`."
 """How a database is made that holds every character."""
 
@@ -52,6 +57,18 @@ def current_revision(postgres: PostgresSettings) -> str | None:
         return _revision(connection)
 
 
+def version_complaint(number: int) -> str | None:
+    """Why a server with this `server_version_num` will not do, or None where it is new enough.
+
+    >>> version_complaint(140000)
+    >>> version_complaint(130021)
+    'The server is PostgreSQL 13, but the tables need 14 or newer.'
+    """
+    if number >= OLDEST * 10_000:
+        return None
+    return f"The server is PostgreSQL {number // 10_000}, but the tables need {OLDEST} or newer."
+
+
 def encoding_complaint(encoding: str) -> str | None:
     """Why a database of this encoding will not do, or None where it holds every character.
 
@@ -67,6 +84,12 @@ def encoding_complaint(encoding: str) -> str | None:
     )
 
 
+def _refuse_version(connection: sa.Connection) -> None:
+    """Raises DatabaseError where the server is too old for the tables."""
+    if complaint := version_complaint(int(connection.scalar(sa.text("show server_version_num")) or 0)):
+        raise DatabaseError(complaint, hint=NEWER_SERVER)
+
+
 def _refuse_encoding(connection: sa.Connection) -> None:
     """Raises DatabaseError where the tables would be made in a database that does not hold every character."""
     if complaint := encoding_complaint(str(connection.scalar(sa.text("show server_encoding")))):
@@ -76,8 +99,8 @@ def _refuse_encoding(connection: sa.Connection) -> None:
 def migrate(postgres: PostgresSettings) -> None:
     """Create or upgrade the tables. Does nothing, and needs no rights, where they are up to date.
 
-    Raises DatabaseError where the database is newer than this program, where new tables would not hold every
-    character, or where the user may not.
+    Raises DatabaseError where the database is newer than this program, where the server is too old, where new tables
+    would not hold every character, or where the user may not.
     """
     from alembic import command
     from alembic.script import ScriptDirectory
@@ -97,6 +120,7 @@ def migrate(postgres: PostgresSettings) -> None:
                 f"The database has schema revision {found}, which this version of fraudstream does not know.",
                 hint="It was written by a newer version: upgrade fraudstream here, too.",
             )
+        _refuse_version(connection)
         if found is None:
             _refuse_encoding(connection)
         # Asked first: `if not exists` wants the right to make schemas also where there is nothing to make.
