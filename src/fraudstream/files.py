@@ -9,6 +9,7 @@ from decimal import Decimal
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
@@ -105,8 +106,8 @@ def check_columns(path: Path, renamed: Mapping[str, str], have: Sequence[str]) -
 
 
 def as_text(value: Any) -> Any:
-    """An identifier or a name: a whole number is its digits; anything else that is no text stays as it is."""
-    if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
+    """An identifier or a name: a whole number is its digits; anything else that is no string stays as it is."""
+    if isinstance(value, (int, Decimal, UUID)) and not isinstance(value, bool):
         return str(value)
     if isinstance(value, float) and math.isfinite(value):
         # Readers of tables make floats of whole numbers where one is missing.
@@ -200,10 +201,14 @@ def _values(name: str, column: Any, spoilt: dict[int, str]) -> list[Any]:
     if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
         column = column.cast(pa.timestamp("us", column.type.tz), safe=False)
     try:
-        values: list[Any] = column.to_pylist()
+        return [_decoded(value) for value in column.to_pylist()]
     except _UNHELD:
-        values = [_value(name, place, scalar, spoilt) for place, scalar in enumerate(column)]
-    return values
+        return [_value(name, place, scalar, spoilt) for place, scalar in enumerate(column)]
+
+
+def _decoded(value: Any) -> Any:
+    """Strings as strings: writers without a type for them, such as Hive's and Impala's, leave their bytes."""
+    return value.decode() if isinstance(value, bytes) else value
 
 
 _UNHELD = (ValueError, ArithmeticError, LookupError)
@@ -212,7 +217,7 @@ _UNHELD = (ValueError, ArithmeticError, LookupError)
 
 def _value(name: str, place: int, scalar: Any, spoilt: dict[int, str]) -> Any:
     try:
-        return scalar.as_py()
+        return _decoded(scalar.as_py())
     except _UNHELD as error:
         spoilt.setdefault(place, f"{name}: {error}")
         return None

@@ -1,6 +1,8 @@
 """Parquet files that hold what Python cannot: the row is told, its neighbours are read, and nothing crashes."""
 
 import json
+import uuid
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,9 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from fraudstream.errors import InputError
-from fraudstream.files import Rejects
+from fraudstream.files import Rejects, read
 from fraudstream.model.tables import read_transactions
 from fraudstream.producer.replay import Shape, replay
+from fraudstream.store.label_files import parse
 from samples import GOOD
 
 NO_TEXT = pa.Array.from_buffers(
@@ -89,6 +92,75 @@ def test_a_text_that_is_no_utf_8_spoils_its_own_row_of_a_replay(tmp_path: Path) 
 def test_a_training_file_with_texts_that_are_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"cannot be read as CSV, Parquet or NDJSON: .*UTF8"):
         read_transactions(written(tmp_path, "device", NO_TEXT))
+
+
+BYTES = (
+    pa.binary(),
+    pa.large_binary(),
+    pa.binary(2),
+    pa.binary_view(),
+    pa.dictionary(pa.int32(), pa.binary()),
+)
+"""How writers without a type for strings, such as Hive's, leave them."""
+
+
+@pytest.mark.parametrize("kind", BYTES, ids=str)
+def test_strings_that_a_table_holds_as_bytes_are_strings(kind: pa.DataType, tmp_path: Path) -> None:
+    """And no base64, with a customer of another name for who learns from the same file."""
+    found = []
+    for column in (pa.array(["u1", "u2", "u3"]), pa.array([b"u1", b"u2", b"u3"], pa.binary()).cast(kind)):
+        path, rejects = written(tmp_path, "user_id", column), Rejects()
+        (batch,) = replay(path, Shape(), rejects)
+        found.append((batch.keys, batch.values, rejects.count, read_transactions(path).rows))
+    assert found[0] == found[1]
+    assert found[1][0] == [b"u1", b"u2", b"u3"]
+
+
+@pytest.mark.parametrize("kind", BYTES, ids=str)
+def test_a_label_whose_id_is_bytes_is_one(kind: pa.DataType, tmp_path: Path) -> None:
+    ids = pa.array([b"t1", b"t2"], pa.binary()).cast(kind)
+    pq.write_table(pa.table({"transaction_id": ids, "is_fraud": [1, 0]}), tmp_path / "labels.parquet")
+    rows = [row for _, row in read(tmp_path / "labels.parquet", lambda columns: columns)]
+    now = datetime.now(UTC)
+    assert [parse(row, "ann", now)[0] for row in rows if not isinstance(row, str)] == ["t1", "t2"]
+
+
+def test_bytes_that_are_no_utf_8_spoil_their_own_row_of_a_replay(tmp_path: Path) -> None:
+    path, rejects = written(tmp_path, "user_id", pa.array([b"u1", b"\xff", b"u3"])), Rejects()
+    assert [key for batch in replay(path, Shape(), rejects) for key in batch.keys] == [b"u1", b"u3"]
+    assert [number for number, _ in rejects.first] == [2]
+    assert "user_id: 'utf-8' codec" in rejects.first[0][1]
+
+
+def test_bytes_that_are_no_utf_8_are_refused_in_a_training_file(tmp_path: Path) -> None:
+    """As other strings that are none; else every customer of the file would be called `b'…'`."""
+    with pytest.raises(InputError, match=r"cannot be read as CSV, Parquet or NDJSON: .*UTF8"):
+        read_transactions(written(tmp_path, "user_id", pa.array([b"u1", b"\xff", b"u3"])))
+
+
+def test_an_id_that_is_a_uuid_is_the_same_string_everywhere(tmp_path: Path) -> None:
+    names = [uuid.UUID(int=n + 2**127) for n in range(3)]
+    path = written(tmp_path, "user_id", pa.array([name.bytes for name in names], pa.uuid()))
+    (batch,) = replay(path, Shape(), Rejects())
+    assert [json.loads(value)["user_id"] for value in batch.values] == [str(name) for name in names]
+    assert read_transactions(path).rows["user_id"].to_pylist() == [str(name) for name in names]
+
+
+@pytest.mark.parametrize(
+    ("column", "kind"),
+    [
+        (pa.array([1, 2, 3], pa.duration("s")), "timedelta"),
+        (pa.array([1, 2, 3], pa.date32()), "date"),
+        (pa.array([["a"], ["b"], ["c"]]), "list"),
+        (pa.array([True, False, True]), "bool"),
+    ],
+    ids=["duration", "date", "list", "bool"],
+)
+def test_what_is_no_string_is_no_customer(column: pa.Array, kind: str, tmp_path: Path) -> None:
+    """JSON has a spelling for some of it, which would pass."""
+    path, rejects = written(tmp_path, "user_id", column), Rejects()
+    assert not any(batch.values for batch in replay(path, Shape(), rejects))
+    assert (rejects.count, rejects.first[0][1]) == (3, f"user_id: not a string but {kind}")
 
 
 def test_a_training_file_in_another_encoding_is_told_at_its_line(tmp_path: Path) -> None:

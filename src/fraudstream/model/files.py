@@ -4,7 +4,7 @@ import gzip
 import io
 import json
 from codecs import getincrementaldecoder
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -56,7 +56,7 @@ def read_file(path: Path, wanted: Iterable[str]) -> Raw:
         with path.open("rb") as file:
             magic = file.read(4)
         if magic == _PARQUET:
-            return _parquet(path)
+            return _parquet(path, frozenset(wanted))
         with _opened(path, magic) as file:
             beginning = file.read(256).removeprefix(b"\xef\xbb\xbf").lstrip()
         if not beginning:
@@ -76,11 +76,28 @@ def _opened(path: Path, magic: bytes) -> IO[bytes]:
     return cast("IO[bytes]", gzip.open(path, "rb")) if magic[:2] == _GZIP else path.open("rb")
 
 
-def _parquet(path: Path) -> Raw:
+def _parquet(path: Path, wanted: Collection[str]) -> Raw:
     table = pq.read_table(path)
     # Texts that are none would be found out wherever somebody looks at them first: here it is an error with a sentence.
     table.validate(full=True)
+    for place, field in enumerate(table.schema):
+        if field.name in wanted and _is_bytes(field.type):
+            table = table.set_column(place, field.name, table[place].cast(pa.string()))
     return Raw(table.rename_columns(table.column_names), None, [])
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    """How writers without a type for strings, such as Hive's and Impala's, leave them."""
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return any(
+        is_kind(kind)
+        for is_kind in (
+            pa.types.is_binary,
+            pa.types.is_large_binary,
+            pa.types.is_binary_view,
+            pa.types.is_fixed_size_binary,
+        )
+    )
 
 
 def _csv(path: Path, magic: bytes) -> Raw:

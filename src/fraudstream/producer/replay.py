@@ -126,10 +126,12 @@ def _document(row: Mapping[str, Any], wanted: Shape) -> dict[str, Any]:
     return document
 
 
-def _text(value: Any) -> Any:
+def _text(value: Any) -> str:
     text = as_text(value)
-    if isinstance(text, float):  # JSON would have null for it, which passes where a field may be missing
-        raise ValueError(f"not a string but {text}")  # noqa: TRY004 - the caller counts it
+    # JSON has null for NaN, which passes where a field may be missing, and strings of its own making for bytes and durations.
+    if not isinstance(text, str):
+        kind = text if isinstance(text, float) else type(text).__name__
+        raise ValueError(f"not a string but {kind}")  # noqa: TRY004 - the caller counts it
     return text
 
 
