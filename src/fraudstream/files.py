@@ -1,14 +1,18 @@
 """Rows of files, CSV, TSV, Parquet and NDJSON, one by one and in their order; one that cannot be read spoils itself only."""
 
+import gzip
+import io
 import math
+import zlib
 from codecs import BOM_UTF8
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 from uuid import UUID
 
 import msgspec
@@ -27,6 +31,9 @@ LONGEST_LINE = 1_048_576
 """Bytes of a line: more is no row, and a file without line ends must not fill the memory."""
 DAMAGED = "The file is damaged, or of another kind than its name says: make or fetch it again."
 ONE_ON_A_LINE = "Write one object on a line: `jq -c '.[]' FILE` makes that of an array, `jq -c . FILE` of objects over several lines."
+UNREADABLE = (OSError, EOFError, zlib.error)
+"""What is raised where a file cannot be read on, packed or not."""
+_GZIP = b"\x1f\x8b"
 TRUTHS = {"1": 1, "true": 1, "t": 1, "yes": 1, "y": 1, "0": 0, "false": 0, "f": 0, "no": 0, "n": 0}
 """How files write what is true, whatever the case."""
 
@@ -59,19 +66,40 @@ class Rejects:
 
 def read(path: Path, choose: Choose) -> Iterator[Row]:
     """The rows of a file, by the kind that its name ends with. Raises InputError where it cannot be read at all."""
-    reader = _READERS.get(path.suffix.lower())
+    reader = _READERS.get(_kind(path))
     if reader is None:
         raise InputError(
-            f"{path} is of a kind that cannot be read row by row.", hint=f"Kinds are {', '.join(_READERS)}."
+            f"{path} is of a kind that cannot be read row by row.",
+            hint=f"Kinds are {', '.join(_READERS)}, all but Parquet also with gzip (.csv.gz).",
         )
     try:
         yield from reader(path, choose)
-    except OSError as error:
+    except UNREADABLE as error:
         reason = " ".join(str(error).split()).rstrip(".")
-        # What the system says has a number; what Arrow says of a file's content has none.
-        raise InputError(
-            f"{path} cannot be read: {reason}.", hint="Check the path." if error.errno else DAMAGED
-        ) from None
+        # What the system says has a number; what Arrow and gzip say of a file's content has none.
+        hint = "Check the path." if isinstance(error, OSError) and error.errno else DAMAGED
+        raise InputError(f"{path} cannot be read: {reason}.", hint=hint) from None
+
+
+def _kind(path: Path) -> str:
+    """What its name ends with, packed or not."""
+    return Path(path.name.lower().removesuffix(".gz")).suffix
+
+
+def delimiter(path: Path) -> str:
+    """What stands between the cells of a file that is neither Parquet nor NDJSON."""
+    return "\t" if _kind(path) == ".tsv" else ","
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[IO[bytes]]:
+    """The bytes of a file, unpacked where it begins as gzip does, whatever its name says."""
+    with path.open("rb") as file:
+        if file.peek(len(_GZIP)).startswith(_GZIP):
+            with gzip.open(file, "rb") as unpacked:
+                yield cast("IO[bytes]", unpacked)
+        else:
+            yield file
 
 
 def renames(texts: Iterable[str], ours: Collection[str]) -> dict[str, str]:
@@ -96,13 +124,24 @@ def malformed(option: str, text: str, form: str, ours: Iterable[str]) -> InputEr
     )
 
 
-def check_columns(path: Path, renamed: Mapping[str, str], have: Sequence[str]) -> str:
-    """Raises InputError where a column that --map names does not exist; returns the columns as a hint shows them."""
+def check_columns(path: Path, ours: Iterable[str], renamed: Mapping[str, str], have: Sequence[str]) -> str:
+    """Raises InputError where a column that --map names does not exist, or one of our fields has two.
+
+    Returns the columns as a hint shows them.
+    """
     unknown = [theirs for theirs in renamed.values() if theirs not in have]
     shown = ", ".join(have[:30]) or "none"
     if unknown:
         raise InputError(f"{path} has no column {', '.join(unknown)}.", hint=f"Its columns are {shown}.")
+    refuse_repeated(path, have, {renamed.get(name, name) for name in ours})
     return shown
+
+
+def refuse_repeated(path: Path, have: Sequence[str], read: Iterable[str]) -> None:
+    """Raises InputError where one of the columns that are `read` is there twice: either may be meant."""
+    twice = sorted(name for name in set(read) if have.count(name) > 1)
+    if twice:
+        raise InputError(f"{path} has two columns called {', '.join(twice)}.", hint="Rename one of them.")
 
 
 def as_text(value: Any) -> Any:
@@ -133,8 +172,11 @@ def as_instant(value: Any) -> datetime:
 def _csv(path: Path, choose: Choose) -> Iterator[Row]:
     """Rows of CSV by the standard library's reader: it goes on after a bad row, which Arrow's does not."""
     # Bytes that are no UTF-8 come through as lone surrogates and spoil their own row only.
-    with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-        found = records(file, "\t" if path.suffix.lower() == ".tsv" else ",")
+    with (
+        opened(path) as raw,
+        io.TextIOWrapper(raw, "utf-8-sig", "surrogateescape", newline="") as file,
+    ):
+        found = records(file, delimiter(path))
         header = header_of(found, path)
         choose(header)
         for number, cells in enumerate(found, 1):
@@ -142,8 +184,8 @@ def _csv(path: Path, choose: Choose) -> Iterator[Row]:
 
 
 def _ndjson(path: Path, choose: Choose) -> Iterator[Row]:
-    with path.open("rb") as file:
-        rows = _lines(iter(lambda: file.readline(LONGEST_LINE + 1), b""))
+    with opened(path) as file:
+        rows = ndjson(file)
         first = list(islice(rows, LOOKED_AT))
         objects = [row for _, row in first if not isinstance(row, str)]
         if first and not objects:
@@ -154,16 +196,16 @@ def _ndjson(path: Path, choose: Choose) -> Iterator[Row]:
         yield from chain(first, rows)
 
 
-def _lines(lines: Iterator[bytes]) -> Iterator[Row]:
-    for number, line in enumerate(lines, 1):
-        if number == 1:
-            line = line.removeprefix(BOM_UTF8)  # noqa: PLW2901 - as some editors and shells begin a file
+def ndjson(file: IO[bytes]) -> Iterator[Row]:
+    """The lines of a file, each as an object or why it is none; empty ones are counted and left out."""
+    for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE + 1), b""), 1):
         if len(line) > LONGEST_LINE:
             while line and not line.endswith(b"\n"):
-                line = next(lines, b"")  # noqa: PLW2901 - the rest of the same line
+                line = file.readline(LONGEST_LINE)  # noqa: PLW2901 - the rest of the same line
             yield number, f"a line of more than {LONGEST_LINE:,} bytes"
-        elif line.strip():
-            yield number, _object(line)
+        # As some editors and shells begin a file, of which several may stand in one.
+        elif text := line.removeprefix(BOM_UTF8).strip():
+            yield number, _object(text)
 
 
 def _object(line: bytes) -> Mapping[str, Any] | str:

@@ -1,12 +1,22 @@
-"""NDJSON as people have it: arrays, objects over several lines, byte order marks."""
+"""Files as people have them: arrays, objects over several lines, byte order marks, two columns of one name, gzip, tabs."""
 
+import csv
+import gzip
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from fraudstream.errors import InputError
-from fraudstream.files import read
+from fraudstream.files import LONGEST_LINE, Rejects, read
+from fraudstream.model.files import read_file
+from fraudstream.model.tables import read_transactions
+from fraudstream.producer.replay import Shape, replay, shape
+from fraudstream.store.label_files import Imported, _portions
+from samples import GOOD
 
 ROW = {"transaction_id": "t1", "amount": 12.5}
 
@@ -25,3 +35,105 @@ def test_ndjson_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     path = tmp_path / "rows.ndjson"
     path.write_bytes(b"\xef\xbb\xbf" + json.dumps(ROW).encode() + b"\n")
     assert list(read(path, lambda columns: columns)) == [(1, ROW)]
+
+
+def test_ndjson_has_the_same_bad_rows_for_who_learns_from_it_and_who_sends_it(tmp_path: Path) -> None:
+    """Two files with byte order marks in one, a line that is only a mark, lines that are too long, and no JSON."""
+    good = json.dumps(GOOD).encode() + b"\n"
+    marked = b"\xef\xbb\xbf" + good
+    parts = [marked, b"\n", good, b"[1]\n", marked, b"x" * (2 * LONGEST_LINE + 7) + b"\n", b"\xef\xbb\xbf\n"]
+    parts += [
+        b"{nonsense\n",
+        b"\xff\n",
+        b"\xef\xbb\xbf" + b" " * LONGEST_LINE + b"\n",
+        b"[" * 50_000 + b"\n",
+        good[:-1],
+    ]
+    path = tmp_path / "rows.ndjson"
+    path.write_bytes(b"".join(parts))
+    rows = list(read(path, lambda columns: columns))
+    learned = read_file(path, GOOD)
+    assert [(number, row) for number, row in rows if isinstance(row, str)] == [
+        (bad.row, bad.reason) for bad in learned.broken
+    ]
+    assert [number for number, row in rows if not isinstance(row, str)] == learned.numbers == [1, 3, 5, 12]
+    assert [bad.row for bad in learned.broken] == [4, 6, 8, 9, 10, 11]
+
+
+def repeated(tmp_path: Path, kind: str, twice: str) -> Path:
+    """A file with two columns of that name, the second of which is empty."""
+    names, cells = [*GOOD, twice], [*map(str, GOOD.values()), ""]
+    path = tmp_path / f"rows.{kind}"
+    if kind == "parquet":
+        pq.write_table(pa.table([[cell] for cell in cells], names), path)
+    else:
+        path.write_text(f"{','.join(names)}\n{','.join(cells)}\n")
+    return path
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_two_columns_of_one_name_are_refused_by_whatever_reads_them(kind: str, tmp_path: Path) -> None:
+    """Else the last one wins, in silence."""
+    path = repeated(tmp_path, kind, "location")
+    for attempt in (lambda: list(replay(path, Shape(), Rejects())), lambda: read_transactions(path)):
+        with pytest.raises(InputError, match="has two columns called location"):
+            attempt()
+    path = repeated(tmp_path, kind, "is_fraud")
+    with pytest.raises(InputError, match="has two columns called is_fraud"):
+        list(_portions(path, {}, "ann", datetime.now(UTC), Imported()))
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_two_columns_of_one_name_that_nobody_reads_do_no_harm(kind: str, tmp_path: Path) -> None:
+    """As the empty names of a table with an index, or one that another column stands for."""
+    path, rejects = repeated(tmp_path, kind, "location"), Rejects()
+    (batch,) = replay(path, shape(["device=location"], []), rejects)
+    assert (len(batch.values), rejects.count) == (1, 0)
+
+
+def test_gzip_and_tabs_are_read_by_whatever_reads_a_file(tmp_path: Path) -> None:
+    """By `produce --from` and `label --from` as by `train` and `score`."""
+    rows = [GOOD | {"transaction_id": f"t{n}", "location": 'a, "b"\tc'} for n in range(5)]
+    found = []
+    for kind, delimiter in (("csv", ","), ("tsv", "\t")):
+        path = tmp_path / f"rows.{kind}"
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(GOOD), delimiter=delimiter)
+            writer.writeheader()
+            writer.writerows(rows)
+            file.write("short\r\n")
+        packed = tmp_path / f"rows.{kind.upper()}.gz"
+        packed.write_bytes(gzip.compress(path.read_bytes()))
+        for one in (path, packed):
+            rejects, done = Rejects(), Imported()
+            (batch,) = replay(one, Shape(), rejects)
+            (labels,) = _portions(one, {}, "ann", datetime.now(UTC), done)
+            loaded = read_transactions(one)
+            found.append((batch.keys, batch.values, rejects, labels, done.rejects, loaded.rows, loaded.bad))
+    assert all(one == found[0] for one in found)
+    assert [len(part) for part in (found[0][1], found[0][3], found[0][5], found[0][6])] == [5, 5, 5, 1]
+
+
+def test_packed_ndjson_is_read_as_the_same_lines(tmp_path: Path) -> None:
+    path = tmp_path / "rows.ndjson.gz"
+    path.write_bytes(gzip.compress(json.dumps(ROW).encode()))
+    assert list(read(path, lambda columns: columns)) == [(1, ROW)]
+
+
+@pytest.mark.parametrize("damage", ["cut", "altered"])
+def test_a_damaged_gzip_is_a_sentence(damage: str, tmp_path: Path) -> None:
+    lines = [",".join(GOOD), *(",".join(map(str, GOOD.values())) + str(n * 7919) for n in range(20_000))]
+    packed = bytearray(gzip.compress("\n".join(lines).encode()))
+    packed[len(packed) // 2 :] = b"" if damage == "cut" else b"\xff" * (len(packed) // 2)
+    path = tmp_path / "rows.csv.gz"
+    path.write_bytes(packed)
+    for attempt in (lambda: list(replay(path, Shape(), Rejects())), lambda: read_transactions(path)):
+        with pytest.raises(InputError, match="cannot be read"):
+            attempt()
+
+
+def test_a_file_of_another_kind_is_told_which_kinds_there_are(tmp_path: Path) -> None:
+    for name in ("rows.xlsx", "rows.gz", "rows.parquet.zip"):
+        with pytest.raises(InputError, match="cannot be read row by row") as caught:
+            list(read(tmp_path / name, lambda columns: columns))
+        assert "gzip" in caught.value.hint

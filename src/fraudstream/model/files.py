@@ -1,27 +1,25 @@
-"""Raw columns of a file: CSV, Parquet or NDJSON, told apart by how it begins, gzip or not."""
+"""Raw columns of a file: CSV, TSV, Parquet or NDJSON, told apart by how it begins, gzip or not."""
 
-import gzip
 import io
 import json
-from codecs import getincrementaldecoder
+from codecs import BOM_UTF8, getincrementaldecoder
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, Final, cast
+from typing import IO, Any, Final
 
-import msgspec
 import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from fraudstream.delimited import header_of, records
 from fraudstream.errors import InputError
-from fraudstream.files import LONGEST_LINE
+from fraudstream.files import UNREADABLE, delimiter, ndjson, opened
 
 PORTION: Final = 8_192
 """Rows that are lists of Python before they are columns of Arrow, which take a tenth of the memory."""
-_PARQUET, _GZIP = b"PAR1", b"\x1f\x8b"
+_PARQUET = b"PAR1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +51,16 @@ def read_file(path: Path, wanted: Iterable[str]) -> Raw:
     Raises InputError where the file cannot be read as a whole.
     """
     try:
-        with path.open("rb") as file:
-            magic = file.read(4)
-        if magic == _PARQUET:
+        with opened(path) as file:
+            beginning = file.read(256).removeprefix(BOM_UTF8).lstrip()
+        if beginning.startswith(_PARQUET):
             return _parquet(path, frozenset(wanted))
-        with _opened(path, magic) as file:
-            beginning = file.read(256).removeprefix(b"\xef\xbb\xbf").lstrip()
         if not beginning:
             raise InputError(f"{path} is empty.", hint="Give a CSV, Parquet or NDJSON file with rows.")
-        return _ndjson(path, magic, wanted) if beginning.startswith(b"{") else _csv(path, magic)
+        return _ndjson(path, wanted) if beginning.startswith(b"{") else _csv(path)
     except FileNotFoundError:
         raise InputError(f"There is no file {path}.", hint="Check the path after --data.") from None
-    except (OSError, EOFError, UnicodeError, pa.ArrowException) as error:
+    except (*UNREADABLE, UnicodeError, pa.ArrowException) as error:
         detail = str(error).splitlines()[0]
         raise InputError(
             f"{path} cannot be read as CSV, Parquet or NDJSON: {detail}",
@@ -72,12 +68,9 @@ def read_file(path: Path, wanted: Iterable[str]) -> Raw:
         ) from None
 
 
-def _opened(path: Path, magic: bytes) -> IO[bytes]:
-    return cast("IO[bytes]", gzip.open(path, "rb")) if magic[:2] == _GZIP else path.open("rb")
-
-
 def _parquet(path: Path, wanted: Collection[str]) -> Raw:
-    table = pq.read_table(path)
+    with pq.ParquetFile(path) as file:
+        table = file.read()  # and not `read_table`, which has words of its own for two columns of one name
     # Texts that are none would be found out wherever somebody looks at them first: here it is an error with a sentence.
     table.validate(full=True)
     for place, field in enumerate(table.schema):
@@ -100,7 +93,7 @@ def _is_bytes(kind: pa.DataType) -> bool:
     )
 
 
-def _csv(path: Path, magic: bytes) -> Raw:
+def _csv(path: Path) -> Raw:
     broken: list[BadRow] = []
 
     def skip(row: Any) -> str:
@@ -110,42 +103,42 @@ def _csv(path: Path, magic: bytes) -> Raw:
         )
         return "skip"
 
-    header = _header(path, magic)
-    with _opened(path, magic) as file:
+    header = _header(path)
+    with opened(path) as file:
         checked = _Utf8(file, path)
         try:
-            table = _table(pa.PythonFile(checked, mode="r"), header, skip)
+            table = _table(pa.PythonFile(checked, mode="r"), delimiter(path), header, skip)
         except pa.ArrowInvalid:  # a record longer than what Arrow reads at once
-            return _row_by_row(path, magic, header)
+            return _row_by_row(path, header)
     if checked.lines > 1 + table.num_rows + len(broken):
         # Cells of several lines, or a stray quote: Arrow takes either as it comes, and would lose rows by the second.
-        return _row_by_row(path, magic, header)
+        return _row_by_row(path, header)
     skipped = {bad.row for bad in broken}
     rows = range(1, table.num_rows + len(broken) + 1)
     return Raw(table, [row for row in rows if row not in skipped] if skipped else None, broken)
 
 
-def _header(path: Path, magic: bytes) -> list[str]:
+def _header(path: Path) -> list[str]:
     """The names of the columns. Raises InputError where the first line does not hold them."""
     # Bytes that are no text are told with their line later on.
     with (
-        _opened(path, magic) as raw,
+        opened(path) as raw,
         io.TextIOWrapper(raw, "utf-8-sig", "surrogateescape", newline="") as file,
     ):
-        header = header_of(records(file), path)
+        header = header_of(records(file, delimiter(path)), path)
     if not header:
         raise InputError(f"{path} is empty.", hint="Give a CSV with a header and rows.")
     return header
 
 
-def _row_by_row(path: Path, magic: bytes, header: Sequence[str]) -> Raw:
+def _row_by_row(path: Path, header: Sequence[str]) -> Raw:
     """As Arrow reads it, at 6 us a row instead of 0.3, but a line that is no row costs no other one."""
     schema = pa.schema([pa.field(name, pa.string()) for name in header])
     batches: list[pa.RecordBatch] = []
     numbers: list[int] = []
     broken: list[BadRow] = []
-    with _opened(path, magic) as raw, io.TextIOWrapper(raw, "utf-8-sig", newline="") as file:
-        numbered = islice(enumerate(records(file)), 1, None)  # after the header
+    with opened(path) as raw, io.TextIOWrapper(raw, "utf-8-sig", newline="") as file:
+        numbered = islice(enumerate(records(file, delimiter(path))), 1, None)  # after the header
         while some := list(islice(numbered, PORTION)):
             broken += [BadRow(number, cells) for number, cells in some if isinstance(cells, str)]
             numbers += [number for number, cells in some if not isinstance(cells, str)]
@@ -156,12 +149,14 @@ def _row_by_row(path: Path, magic: bytes, header: Sequence[str]) -> Raw:
     return Raw(pa.Table.from_batches(batches, schema), numbers, broken)
 
 
-def _table(file: pa.NativeFile, header: Sequence[str], skip: Callable[[Any], str]) -> pa.Table:
+def _table(file: pa.NativeFile, between: str, header: Sequence[str], skip: Callable[[Any], str]) -> pa.Table:
     return pacsv.read_csv(
         file,
         # With several threads Arrow does not say which row was skipped.
         read_options=pacsv.ReadOptions(use_threads=False),
-        parse_options=pacsv.ParseOptions(invalid_row_handler=skip, newlines_in_values=True),
+        parse_options=pacsv.ParseOptions(
+            delimiter=between, invalid_row_handler=skip, newlines_in_values=True
+        ),
         convert_options=pacsv.ConvertOptions(
             column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=True, null_values=[""]
         ),
@@ -203,18 +198,17 @@ class _Utf8:
         """Arrow calls this; the file belongs to the caller."""
 
 
-def _ndjson(path: Path, magic: bytes, wanted: Iterable[str]) -> Raw:
+def _ndjson(path: Path, wanted: Iterable[str]) -> Raw:
     names = tuple(dict.fromkeys(wanted))
     columns: dict[str, list[str | None]] = {name: [] for name in names}
     numbers: list[int] = []
     broken: list[BadRow] = []
     seen: dict[str, None] = {}
-    with _opened(path, magic) as file:
-        for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE + 1), b""), 1):
-            document = _object(line, file)
+    with opened(path) as file:
+        for number, document in ndjson(file):
             if isinstance(document, str):
                 broken.append(BadRow(number, document))
-            elif document is not None:
+            else:
                 numbers.append(number)
                 seen.update(dict.fromkeys(document))
                 for name in names:
@@ -224,21 +218,6 @@ def _ndjson(path: Path, magic: bytes, wanted: Iterable[str]) -> Raw:
     others = {name: pa.nulls(len(numbers), pa.string()) for name in list(seen)[:30] if name not in columns}
     table = pa.table({name: pa.array(columns[name], pa.string()) for name in found} | others)
     return Raw(table, numbers, broken)
-
-
-def _object(line: bytes, file: IO[bytes]) -> "dict[str, Any] | str | None":
-    """The object of a line, why there is none, or nothing for an empty line."""
-    if len(line) > LONGEST_LINE:
-        while line and not line.endswith(b"\n"):
-            line = file.readline(LONGEST_LINE)
-        return f"a line of more than {LONGEST_LINE:,} bytes"
-    if not line.strip():
-        return None
-    try:
-        document = msgspec.json.decode(line.removeprefix(b"\xef\xbb\xbf"))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return f"not JSON: {error}"
-    return document if isinstance(document, dict) else "not a JSON object"
 
 
 def _text(value: Any) -> str | None:

@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 
 from fraudstream.errors import InputError
-from fraudstream.files import renames
+from fraudstream.files import refuse_repeated, renames
 from fraudstream.model.columns import RISK, converted
 from fraudstream.model.files import BadRow, read_file
 from fraudstream.schema import (
@@ -133,9 +133,7 @@ def _columns(
     found: Sequence[str], mapping: dict[str, str], path: Path, wanted: Sequence[str], needed: Sequence[str]
 ) -> dict[str, str]:
     """{ours: theirs} for every field that the file has. Raises InputError for what is missing or named twice."""
-    twice = sorted({name for name in found if found.count(name) > 1})
-    if twice:
-        raise InputError(f"{path} has two columns called {', '.join(twice)}.", hint="Rename one of them.")
+    refuse_repeated(path, found, found)
     absent = sorted(theirs for theirs in mapping.values() if theirs not in found)
     if absent:
         raise InputError(

@@ -75,7 +75,7 @@ def replay(path: Path, wanted: Shape, rejects: Rejects) -> Iterator[Batch]:
 
 def _chosen(path: Path, wanted: Shape, have: Sequence[str]) -> list[str]:
     """The columns to read. Raises InputError where a mapped one does not exist or a required field has none."""
-    shown = check_columns(path, wanted.renamed, have)
+    shown = check_columns(path, FIELDS, wanted.renamed, have)
     missing = wanted.missing(have)
     if missing:
         raise InputError(

@@ -183,7 +183,7 @@ def _portions(
 
 def _chosen(path: Path, columns: Mapping[str, str], have: Sequence[str]) -> list[str]:
     """The columns to read. Raises InputError where a mapped one does not exist or a required field has none."""
-    shown = check_columns(path, columns, have)
+    shown = check_columns(path, FIELDS, columns, have)
     missing = [name for name in REQUIRED if columns.get(name, name) not in have]
     if missing:
         raise InputError(
