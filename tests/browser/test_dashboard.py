@@ -50,7 +50,7 @@ def test_an_alert_says_how_much_how_sure_and_why(
     """With the customer's history, and not with the truth that came with the message: it would be the verdict."""
     first = feedback.alert(seeded, waiting(seeded)[0])
     assert first is not None
-    visit.go(f"{dashboard}/alerts", "What the customer did around it")
+    visit.go(f"{dashboard}/alerts", "The customer's payments around it")
     visit.charts(1)
     for reason in first.reasons:
         sentence = reason["sentence"]
@@ -68,7 +68,7 @@ def test_a_click_is_a_label_and_the_next_alert_comes(
     first, second, *_ = waiting(seeded)
     visit.go(f"{dashboard}/alerts", first)
     visit.page.get_by_label("Reviewed by").fill("Grace")
-    visit.page.get_by_label("Your verdict: a note, if you like").fill("phoned: never was there")
+    visit.page.get_by_label("Your verdict: note (optional)").fill("phoned: never was there")
     visit.page.get_by_role("button", name="Confirm fraud").click()
     visit.see(re.compile("labelled fraud by Grace"))
     visit.see(second)
@@ -77,7 +77,7 @@ def test_a_click_is_a_label_and_the_next_alert_comes(
     ) == [(True, "Grace", "phoned: never was there")]
     assert first not in waiting(seeded)
     visit.page.get_by_role("button", name="Back to it").click()
-    visit.see("Change the verdict: a note, if you like")
+    visit.see("Change the verdict: note (optional)")
     visit.see(re.compile("Grace called it fraud: “phoned: never was there”"))
     visit.see("the message itself says")
     line = visit.page.locator(".st-key-queue [data-testid=stRadioCaption]").nth(1)
@@ -99,7 +99,7 @@ def test_the_queue_is_worked_through_with_the_keyboard(
     visit.page.keyboard.press("p")
     visit.see(first)
     visit.settled()
-    note = visit.page.get_by_label("Your verdict: a note, if you like")
+    note = visit.page.get_by_label("Your verdict: note (optional)")
     note.fill("")
     note.press_sequentially("dddnf")
     visit.page.keyboard.press("Tab")
@@ -126,7 +126,7 @@ def test_an_alert_has_an_address_and_filters_find_it(
         "select transaction_id, user_id from shop.alert_reviews where verdict order by scored_at limit 1",
     )
     visit.go(f"{dashboard}/alerts?alert={name}", name)
-    visit.see("Change the verdict: a note, if you like")
+    visit.see("Change the verdict: note (optional)")
     visit.page.get_by_role("radio", name="Reviewed").click()
     box = visit.page.get_by_label("Customer or transaction")
     box.fill(customer)
@@ -152,7 +152,7 @@ def test_a_queue_of_more_than_a_hundred_alerts_can_be_seen_to_its_end(
             from generate_series(1, 101) as n"""
         )
     try:
-        visit.go(f"{dashboard}/alerts", "What the customer did around it")
+        visit.go(f"{dashboard}/alerts", "The customer's payments around it")
         visit.page.get_by_role("radio", name="All", exact=True).click()
         box = visit.page.get_by_label("Customer or transaction")
         box.fill("busy")
@@ -188,7 +188,7 @@ def test_the_model_page_draws_how_it_was_judged_and_how_it_does(
     for tab, sign, charts in (
         ("Features", "How risk depends on", 2),
         ("Calibration", "its risk is an order, not a probability", 1),
-        ("At work", "What became of the alerts", 3),
+        ("At work", "Alerts by verdict", 3),
         ("Detection", "Test windows", 2),
     ):
         visit.page.get_by_role("tab", name=tab).click()
@@ -243,7 +243,7 @@ def test_light_and_dark_follow_the_browser(
     dashboard: str, visit: Visit, request: pytest.FixtureRequest
 ) -> None:
     """In both, the text stands out from its background, in our own HTML, too."""
-    visit.go(f"{dashboard}/alerts", "What the customer did around it")
+    visit.go(f"{dashboard}/alerts", "The customer's payments around it")
     visit.page.locator(".fs-reason").first.wait_for()
     bright = visit.page.evaluate(
         """() => [['[data-testid=stApp]', 'backgroundColor'], ['.fs-lead', 'color'], ['.fs-reason', 'color']].map(([name, key]) =>

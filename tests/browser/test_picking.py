@@ -51,7 +51,7 @@ def test_a_click_on_the_overview_opens_what_stood_there_though_a_newer_alert_cam
     table.scroll_into_view_if_needed()
     arrive("came while somebody looked at the list")
     table.click(position={"x": MARGIN, "y": HEADER + MARGIN})
-    visit.see("What the customer did around it")
+    visit.see("The customer's payments around it")
     visit.see(first)
     assert "came while somebody looked at the list" not in visit.text
 

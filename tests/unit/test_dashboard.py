@@ -34,7 +34,11 @@ def test_large_numbers_are_short(number: float, shown: str) -> None:
 
 @pytest.mark.parametrize(
     ("now", "shown"),
-    [(112, "+12 % on the time before"), (88, "-12 % on the time before"), (99.9, "as in the time before")],
+    [
+        (112, "+12 % on the period before"),
+        (88, "-12 % on the period before"),
+        (99.9, "as in the period before"),
+    ],
 )
 def test_a_change_of_nothing_has_no_sign(now: float, shown: str) -> None:
     assert figures.change(now, 100) == shown

@@ -86,7 +86,7 @@ def test_a_flagged_transaction_reads_like_a_note(printed: Printed) -> None:
         "",
         "On 1 Mar 13:05:01 UTC, model m1 gave it a risk of 0.934, and flags from 0.710 on.",
         "",
-        "What the customer did around it",
+        "The customer's payments around it",
         "  when (UTC)            amount where device    merchant risk",
         "   1 Mar 12:05:00    20.00 EUR Lyon  iPhone 15 m-5      -    legitimate",
         ">  1 Mar 13:05:00 3,204.00 EUR Lyon  iPhone 15 m-5      0.93 flagged",

@@ -132,7 +132,7 @@ def show(found: "Explanation") -> None:
             console.print(_text(said))
     console.print(_text(f"\n{decided(found)}"))
     if found.history:
-        console.print(_text("\nWhat the customer did around it", "bold"))
+        console.print(_text("\nThe customer's payments around it", "bold"))
         console.print(_around(found))
     console.print(_text(f"\n{verdict(found)}"))
     console.print(_text("Next, if that was wrong:" if found.labels else "Next, one of:"))

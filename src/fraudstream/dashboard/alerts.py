@@ -20,7 +20,7 @@ STATES: dict[State, str] = {"waiting": "To review", "reviewed": "Reviewed", "all
 ORDERS: dict[Order, str] = {
     "newest": "Newest first",
     "risk": "Highest risk first",
-    "amount": "Most money first",
+    "amount": "Largest amount first",
 }
 SPANS = {"24 hours": 1, "7 days": 7, "30 days": 30, "Any time": None}
 CHOSEN = "alert"
@@ -31,7 +31,7 @@ PICKED, NAME, LINES = "picked", "reviewer's name", "lines"
 
 def page() -> None:
     """The whole page."""
-    shell.title("Alerts", "Flagged transactions, and what they turned out to be. Times are UTC.")
+    shell.title("Alerts", "Flagged transactions to review. Times are UTC.")
     shell.guarded(_body)()
 
 
@@ -190,7 +190,7 @@ def _verdict(postgres: PostgresSettings, case: feedback.Alert, order: Sequence[s
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="bottom"):
             st.text_input(
-                f"{asked}: a note, if you like",
+                f"{asked}: note (optional)",
                 key=f"note {case.transaction_id}",
                 max_chars=feedback.NOTE_LENGTH,
             )

@@ -73,7 +73,7 @@ def _how_sure(postgres: PostgresSettings, case: Alert, manifest: Mapping[str, An
     judged = next((b for b in manifest.get("calibration", ()) if min(int(b["risk"] * 10), 9) == tenth), None)
     if judged and judged["transactions"] >= ENOUGH:
         return (
-            f"When the model was judged, <b>{figures.share(judged['fraud'], 0)}</b> of"
+            f"In the model's evaluation, <b>{figures.share(judged['fraud'], 0)}</b> of"
             f" {figures.count(judged['transactions'])} transactions with a risk of {tenth * 10} to {tenth * 10 + 10} % were fraud."
         )
     return "Too few alerts like this one were reviewed to say how often they are fraud."
@@ -133,7 +133,7 @@ def _facts(case: Alert, labels: Sequence[Label]) -> None:
 
 
 def _history(past: Sequence[Past], case: Alert) -> None:
-    st.subheader("What the customer did around it", anchor=False)
+    st.subheader("The customer's payments around it", anchor=False)
     if not past:
         shell.empty(
             "The customer's transactions are not stored yet.",

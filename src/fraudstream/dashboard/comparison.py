@@ -49,7 +49,7 @@ def at_work(work: AtWork, manifest: Mapping[str, Any]) -> None:
 def _drift(work: AtWork) -> None:
     if not work.drift:
         shell.empty(
-            "Drift cannot be said.", "The model has no reference of its risks, or decided nothing lately."
+            "Drift cannot be computed.", "The model has no reference of its risks, or decided nothing lately."
         )
         return
     data = pd.DataFrame(
@@ -82,7 +82,7 @@ def _drift(work: AtWork) -> None:
         charts.finished(drawn, "How far each day's risks are from those of training", 240),
     )
     st.caption(
-        f"Against the risks of training; the last day: {_drifted(work.drift[-1])}. Below the dotted line it is scatter."
+        f"Compared with the risks in training; the last day: {_drifted(work.drift[-1])}. Below the dotted line it is chance."
     )
 
 
@@ -134,10 +134,10 @@ def _spread(work: AtWork, reference: Mapping[str, Any]) -> None:
         )
     )
     shell.chart(
-        "Where the risks lie",
+        "Distribution of the risks",
         charts.finished(chart, "Share of the decisions in each part of the risks of training", 240),
     )
-    st.caption("Bars of one height mean that the model sees what it saw in training.")
+    st.caption("Bars of equal height mean that the model sees what it saw in training.")
 
 
 def week(found: Sequence[Quality]) -> list[Quality]:
@@ -181,14 +181,14 @@ def _quality(work: AtWork) -> None:
             ],
         )
     )
-    shell.chart("What became of the alerts", charts.finished(chart, "Alerts of each day by verdict", 220))
+    shell.chart("Alerts by verdict", charts.finished(chart, "Alerts of each day by verdict", 220))
     alerts, known = (sum(day.alerts for day in work.quality), sum(day.known_fraud for day in work.quality))
     confirmed = sum(day.confirmed for day in work.quality)
     reviewed = confirmed + sum(day.dismissed for day in work.quality)
     said = (
         f"{figures.share(confirmed / reviewed)} of {figures.count(reviewed)} reviewed alerts were fraud"
         if reviewed
-        else "No alert was reviewed yet"
+        else "No alert has been reviewed yet"
     )
     st.caption(
         f"{said}; by verdicts and messages together, {figures.share(known / alerts)} of all {figures.count(alerts)}"
@@ -242,9 +242,9 @@ def _against(chosen: Registered, champion: Registered) -> None:
         )
     a, b = own.get("average_precision"), best.get("average_precision")
     if a is None or b is None:
-        said = "One of the two could not be judged, so they cannot be compared."
+        said = "One of the two could not be evaluated, so they cannot be compared."
     elif a > b:
-        said = "It found fraud better than the champion, each judged on its own test windows."
+        said = "It found fraud better than the champion, each evaluated on its own test windows."
     else:
         said = "It did not find fraud better than the champion."
     _promote(chosen, said)

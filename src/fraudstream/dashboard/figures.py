@@ -46,11 +46,11 @@ def figure(value: float | None) -> str:
 
 
 def change(now: float, before: float) -> str | None:
-    """Against as long a time before: +12 % on the time before; None where there was nothing."""
+    """Against as long a time before: +12 % on the period before; None where there was nothing."""
     if not before:
         return None
     percent = round((now - before) / before * 100)
-    return f"{percent:+,} % on the time before" if percent else "as in the time before"
+    return f"{percent:+,} % on the period before" if percent else "as in the period before"
 
 
 def instant(moment: datetime, *, seconds: bool = True) -> str:

@@ -23,7 +23,7 @@ def detection(manifest: Mapping[str, Any]) -> None:
     """The precision-recall curve, kinds of fraud and test windows."""
     if not manifest.get("folds"):
         shell.empty(
-            "This model could not be judged.",
+            "This model could not be evaluated.",
             "Its history was too short, or no transaction in it was known to be fraud. Train on a longer history.",
         )
         return
@@ -39,7 +39,8 @@ def _curve(manifest: Mapping[str, Any]) -> None:
     curves = manifest.get("curves") or {}
     if not curves:
         shell.empty(
-            "There is no curve.", "It takes test windows with known fraud and known legitimate transactions."
+            "No precision-recall curve.",
+            "It takes test windows with known fraud and known legitimate transactions.",
         )
         return
     own = str(manifest.get("algorithm"))
@@ -89,7 +90,7 @@ def _scenarios(scenarios: Mapping[str, Mapping[str, Any]]) -> None:
         x=alt.X("recall:Q", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(title="share found within the alert budget", format="%", tickCount=5))
     )  # fmt: skip
     about = "Share of the frauds of each kind that the alert budget finds"
-    shell.chart("Found, by kind of fraud", charts.finished(bars, about, 340))
+    shell.chart("Recall by kind of fraud", charts.finished(bars, about, 340))
 
 
 def _windows(folds: Sequence[Mapping[str, Any]]) -> None:
@@ -117,8 +118,8 @@ def features(manifest: Mapping[str, Any]) -> None:
     importance, dependence = manifest.get("importance") or {}, manifest.get("dependence") or {}
     if not importance:
         shell.empty(
-            "What this model looks at was not kept.",
-            "Models trained with this version of fraudstream keep it.",
+            "Feature importances were not stored with this model.",
+            "Models trained with this version of fraudstream have them.",
         )
         return
     left, right = st.columns([2, 3], gap="medium")

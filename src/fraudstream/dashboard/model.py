@@ -22,9 +22,7 @@ MEANINGS = {
 
 def page() -> None:
     """The whole page."""
-    shell.title(
-        "Model", "How each model was judged on later transactions than it learned from, and how it does now."
-    )
+    shell.title("Model", "How each model was evaluated on later transactions, and how it performs now.")
     shell.guarded(_body)()
 
 
