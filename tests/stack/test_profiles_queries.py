@@ -83,10 +83,18 @@ def test_since_and_until_bound_the_time(postgres: PostgresSettings) -> None:
     assert found["transaction_id"].to_pylist() == ["t1", "t2"]
 
 
-def test_rows_of_one_instant_stay_in_the_order_of_arrival(postgres: PostgresSettings) -> None:
-    names = [f"t{i}" for i in Random(1).sample(range(500), 500)]
-    store(postgres, [messages([message(transaction_id=name) for name in names])])
-    assert transactions(postgres)["transaction_id"].to_pylist() == names
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_order_within_one_instant_does_not_tell_what_is_fraud(
+    postgres: PostgresSettings, *, turned: bool
+) -> None:
+    """Fraud has a table of its own: read first, it would stand first, and every counter of the instant would know."""
+    names = [f"t{i:02}" for i in Random(1).sample(range(100), 100)]
+    frauds = set(names[::3])
+    store(
+        postgres,
+        [messages([message(transaction_id=n, is_fraud=int((n in frauds) is not turned)) for n in names])],
+    )
+    assert transactions(postgres)["transaction_id"].to_pylist() == sorted(names)
 
 
 def test_the_latest_word_of_people_replaces_the_truth(postgres: PostgresSettings) -> None:
