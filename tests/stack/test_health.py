@@ -104,6 +104,20 @@ def test_one_alert_and_labels_that_contradict_each_other(postgres: PostgresSetti
     assert found.label_delay_seconds == pytest.approx(7200, abs=600)
 
 
+def test_a_label_that_confirms_a_verdict_makes_it_no_later(postgres: PostgresSettings) -> None:
+    """After a hasty word a reviewer saw the fraud within a day; the chargebacks of that month say the same again."""
+    decide(postgres, scored("t", risk=0.9, flagged=True, at=now() - timedelta(days=20)))
+    with connect(postgres) as connection:
+        for is_fraud, at in ((False, 19.99), (True, 19), (True, 1)):
+            connection.execute(
+                "insert into shop.labels (transaction_id, is_fraud, labelled_at) values ('t', %s, %s)",
+                (is_fraud, now() - timedelta(days=at)),
+            )
+    (quality,) = rows(postgres, "alert_quality")
+    assert quality["label_delay_seconds"] == pytest.approx(86_400, abs=600)
+    assert snapshot(postgres).reviews.label_delay_seconds == pytest.approx(86_400, abs=600)
+
+
 def test_drift_is_the_stability_index_of_a_day_against_the_reference(postgres: PostgresSettings) -> None:
     """As numpy has it, an empty bin included; a model without a reference has none and hides nobody else's."""
     registry.register(postgres, *packed("m-1", ensemble(("amount", 5.0, -1.0, 3.0))))

@@ -6,6 +6,8 @@ from random import Random
 import pyarrow as pa
 import pytest
 
+from fraudstream.features.training import view
+from fraudstream.model.dataset import dataset
 from fraudstream.schema import PERSONAL, arrow_schema
 from fraudstream.settings import PostgresSettings, Settings
 from fraudstream.store.connection import connect
@@ -114,9 +116,41 @@ def test_the_latest_word_of_people_replaces_the_truth(postgres: PostgresSettings
     assert (found["b"]["is_fraud"], found["b"]["labelled_at"]) == (True, None)
 
 
-def test_the_training_view_takes_it_as_it_is(postgres: PostgresSettings) -> None:
-    from fraudstream.features.training import view
+@pytest.mark.parametrize(
+    ("truth", "said", "known"),
+    [
+        (None, [(1, True), (40, True)], 1),  # a chargeback confirms what a reviewer saw
+        (None, [(1, False), (20, True), (40, True)], 20),
+        (True, [(40, True)], 7),  # the message told it after the delay
+        (True, [(1, True), (40, True)], 1),
+        (False, [(40, True)], 40),
+        (True, [(10, False), (40, True)], 40),  # until then people said the opposite
+    ],
+)
+def test_a_label_that_agrees_with_what_was_known_makes_it_known_no_later(
+    postgres: PostgresSettings, truth: bool | None, said: list[tuple[int, bool]], known: int
+) -> None:
+    """To the training view, as to the live profiles, it is news of that day and of no later one."""
+    days = (0, known - 0.01, known + 0.01, 41)
+    values = [
+        message(transaction_id=f"t{day}", timestamp=(START + timedelta(days=day)).isoformat(), merchant_id="m",
+                user_id=f"u{day}", amount=10.0 + day, is_fraud=None if day or truth is None else int(truth))
+        for day in days
+    ]  # fmt: skip
+    store(postgres, [messages(values)])
+    with connect(postgres) as connection:
+        for day, is_fraud in said:
+            connection.execute(
+                "insert into shop.labels (transaction_id, is_fraud, labelled_at) values ('t0', %s, %s)",
+                (is_fraud, START + timedelta(days=day)),
+            )
+    rows = transactions(postgres)
+    frauds = view(rows, 7, ("merchant_fraud_30d",)).values[:, 0]
+    assert (frauds > 0).tolist() == [False, False, True, True]
+    assert dataset(rows, 7).known_at[0] == round((START + timedelta(days=known)).timestamp() * 1e6)
 
+
+def test_the_training_view_takes_it_as_it_is(postgres: PostgresSettings) -> None:
     chance = Random(5)
     store(postgres, [messages([transaction(f"t{i}", chance) for i in range(200)])])
     assert view(transactions(postgres)).values.shape[0] == 200
@@ -124,5 +158,5 @@ def test_the_training_view_takes_it_as_it_is(postgres: PostgresSettings) -> None
 
 def test_the_columns_follow_the_schema_of_transactions() -> None:
     public = [field for field in arrow_schema() if field.name not in PERSONAL]
-    assert list(transactions_schema())[:-1] == public
-    assert transactions_schema()[-1].type == pa.timestamp("us", "UTC")
+    assert list(transactions_schema())[:-2] == public
+    assert transactions_schema().types[-2:] == [pa.timestamp("us", "UTC"), pa.bool_()]

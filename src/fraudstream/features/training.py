@@ -20,7 +20,9 @@ from fraudstream.features.operations import NEVER_SECONDS, NumpyOps
 from fraudstream.features.profiles import Events, additions, instants
 
 KNOWN_AT = "labelled_at"
-"""Optional column: when the row's label became known. Null or missing: its time plus the delay."""
+"""Optional column: when somebody said what the row's label says. Null or missing: nobody did, it is known after the delay."""
+MESSAGE_AGREES = "message_agrees"
+"""Optional column: whether the message itself said the same, which makes the label known after the delay at the latest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,9 +181,9 @@ class History:
         if entity in self._labels:
             return self._labels[entity]
         timeline, rows = self._timeline(entity), np.arange(len(self.order))
-        known_at = self._known_at()
+        known = known_at(self._events.table, self._events.micros, self._label_delay_days)[self.order]
         # A label is visible from the first row that is strictly later than the moment it became known.
-        visible = np.searchsorted(self.micros, known_at, side="right")
+        visible = np.searchsorted(self.micros, known, side="right")
         code = np.full(len(rows), -1)
         code[timeline.sort] = timeline.code
         judged = np.flatnonzero(~np.isnan(self._events.fraud[self.order]) & (code >= 0))
@@ -197,15 +199,18 @@ class History:
         )
         return self._labels[entity]
 
-    def _known_at(self) -> Integers:
-        """When each label became known; never before its transaction."""
-        known_at = self.micros + round(self._label_delay_days * DAY * 1e6)
-        table = self._events.table
-        if KNOWN_AT in table.column_names:
-            recorded = table[KNOWN_AT].combine_chunks()
-            given = recorded.is_valid().to_numpy(zero_copy_only=False)[self.order]
-            known_at = np.where(given, instants(recorded.fill_null(0))[self.order], known_at)
-        return np.maximum(known_at, self.micros)
+
+def known_at(transactions: pa.Table, micros: Integers, label_delay_days: float) -> Integers:
+    """When each row's label became known, microseconds since 1970; never before its transaction."""
+    known = micros + round(label_delay_days * DAY * 1e6)
+    if KNOWN_AT in transactions.column_names:
+        recorded = transactions[KNOWN_AT].combine_chunks()
+        said = instants(recorded.fill_null(0))
+        if MESSAGE_AGREES in transactions.column_names:
+            agrees = transactions[MESSAGE_AGREES].fill_null(False).to_numpy()
+            said = np.where(agrees, np.minimum(said, known), said)
+        known = np.where(recorded.is_valid().to_numpy(zero_copy_only=False), said, known)
+    return np.maximum(known, micros)
 
 
 def _begins(code: Integers) -> NDArray[np.bool_]:

@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 from fraudstream.errors import InputError
 from fraudstream.features import training
 from fraudstream.features.catalogue import horizon
-from fraudstream.model.folds import DAY
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,7 +31,7 @@ class Dataset:
     judged: "Truths"
     """Whether it is known if the row is fraud; `fraud` is False where it is not."""
     known_at: "Integers"
-    """When that became known: `labelled_at`, else the transaction's time and the label delay."""
+    """When that became known, as `training.known_at` has it."""
     scenario: "NDArray[np.object_]"
     """Name of the fraud's kind where the file tells, else None. For reports only."""
     names: tuple[str, ...]
@@ -103,21 +102,12 @@ def dataset(rows: pa.Table, delay_days: float, names: Sequence[str] | None = Non
         customer=customer,
         fraud=fraud & judged,
         judged=judged,
-        known_at=_known_at(rows, micros, delay_days),
+        known_at=training.known_at(rows, micros, delay_days),
         scenario=_scenario(rows, fraud),
         names=view.names,
         values=view.values,
         delay_days=delay_days,
     )
-
-
-def _known_at(rows: pa.Table, micros: "Integers", delay_days: float) -> "Integers":
-    assumed = micros + int(delay_days * DAY)
-    if training.KNOWN_AT not in rows.column_names:
-        return assumed
-    recorded = rows[training.KNOWN_AT].cast(pa.int64())
-    given = recorded.is_valid().to_numpy()
-    return np.where(given, np.maximum(recorded.fill_null(0).to_numpy(), micros), assumed)
 
 
 def _scenario(rows: pa.Table, fraud: "Truths") -> "NDArray[np.object_]":

@@ -37,7 +37,7 @@ class Reviews:
     dismissed: int
     waiting: int
     label_delay_seconds: float | None
-    """Median, from the decision to the last word about it."""
+    """Median, from the decision to the label since which its verdict stands."""
 
     @property
     def precision(self) -> float | None:
@@ -93,7 +93,7 @@ from shop.models where status = 'champion'"""
 _REVIEWS = """
 select count(*) as alerts, count(*) filter (where verdict) as confirmed, count(*) filter (where not verdict) as dismissed,
   count(*) filter (where verdict is null) as waiting,
-  percentile_cont(0.5) within group (order by date_part('epoch', reviewed_at - scored_at)) as label_delay_seconds
+  percentile_cont(0.5) within group (order by date_part('epoch', judged_at - scored_at)) as label_delay_seconds
 from shop.alert_reviews where scored_at > now() - make_interval(days => %s)"""
 
 _PACE = """

@@ -14,25 +14,33 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 LABELLED_AT = "labelled_at"
-"""When somebody said what the row's `is_fraud` says; null where it came with the message itself."""
+"""Since when people say what the row's `is_fraud` says; null where it came with the message itself."""
+MESSAGE_AGREES = "message_agrees"
+"""Whether the message itself said the same, and nobody ever anything else; null where nobody said anything."""
+_OF_LABELS = (LABELLED_AT, MESSAGE_AGREES)
 
 
 def transactions_schema() -> "pa.Schema":
-    """The columns of `transactions`: those of `schema.arrow_schema()` but personal ones, and LABELLED_AT."""
+    """The columns of `transactions`: those of `schema.arrow_schema()` but personal ones, LABELLED_AT and MESSAGE_AGREES."""
     import pyarrow as pa
 
     public = [field for field in arrow_schema() if field.name not in PERSONAL]
-    return pa.schema([*public, pa.field(LABELLED_AT, pa.timestamp("us", "UTC"))])
+    said = [pa.field(LABELLED_AT, pa.timestamp("us", "UTC")), pa.field(MESSAGE_AGREES, pa.bool_())]
+    return pa.schema([*public, *said])
 
 
 _ROWS = """
-select {}, null::timestamptz as labelled_at from shop.{}
+select {}, null::timestamptz as labelled_at, null::boolean as message_agrees from shop.{}
 where timestamp >= coalesce(%(since)s, '-infinity'::timestamptz) and timestamp < coalesce(%(until)s, 'infinity'::timestamptz)
 """
 _SAID = """
-select distinct on (transaction_id) transaction_id, is_fraud, labelled_at
-from shop.labels order by transaction_id, labelled_at desc, label_id desc
+select distinct on (transaction_id) transaction_id, is_fraud, labelled_at, before is null as message_agrees
+from (
+  select transaction_id, is_fraud, labelled_at, label_id,
+    lag(is_fraud) over (partition by transaction_id order by labelled_at, label_id) as before from shop.labels
+) as l where is_fraud is distinct from before order by transaction_id, labelled_at desc, label_id desc
 """
+"""The label with which the latest verdict began: one that says it again makes it known no later."""
 
 
 def transactions(
@@ -42,7 +50,8 @@ def transactions(
 
     Those of one instant stand in the order of their ids, which knows nothing of fraud: two tables do not record
     who came first, and one table before the other would tell every counter of a busy instant which is which.
-    Of what people said (`shop.labels`) the latest replaces the truth that came with the message. An id
+    Of what people said (`shop.labels`) the latest replaces the truth that came with the message, and it is known
+    since the first label from which on all say the same. An id
     that came both as fraud and as legitimate stands once, as fraud. Columns: `transactions_schema()`.
     """
     import pyarrow as pa
@@ -50,8 +59,8 @@ def transactions(
 
     schema, bounds = transactions_schema(), {"since": since, "until": until}
     # Named one by one: who trains need not have the right to read names and addresses.
-    public = sql.SQL(", ").join(sql.Identifier(name) for name in schema.names if name != LABELLED_AT)
-    said_schema = pa.schema([schema.field(name) for name in ("transaction_id", "is_fraud", LABELLED_AT)])
+    public = sql.SQL(", ").join(sql.Identifier(name) for name in schema.names if name not in _OF_LABELS)
+    said_schema = pa.schema([schema.field(name) for name in ("transaction_id", "is_fraud", *_OF_LABELS)])
     with connected(postgres) as connection, connection.cursor() as cursor:
         cursor.execute("set transaction isolation level repeatable read, read only")  # one look at all tables
         fraud, legitimate = (
@@ -72,7 +81,10 @@ def _with_labels(rows: "pa.Table", said: "pa.Table") -> "pa.Table":
     if not said.num_rows:
         return rows
     place = pc.index_in(rows["transaction_id"], value_set=said["transaction_id"].combine_chunks())
-    for name in ("is_fraud", LABELLED_AT):
+    found = {name: said[name].take(place) for name in ("is_fraud", *_OF_LABELS)}
+    same = pc.fill_null(pc.equal(found["is_fraud"], rows["is_fraud"]), False)
+    found[MESSAGE_AGREES] = pc.and_(found[MESSAGE_AGREES], same)
+    for name, column in found.items():
         at = rows.schema.get_field_index(name)
-        rows = rows.set_column(at, rows.schema.field(at), pc.coalesce(said[name].take(place), rows[name]))
+        rows = rows.set_column(at, rows.schema.field(at), pc.coalesce(column, rows[name]))
     return rows
