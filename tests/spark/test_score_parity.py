@@ -15,6 +15,7 @@ from feature_world import world
 from fraudstream.features.definitions import FEATURES
 from fraudstream.features.profiles import combine, fold, fold_labels
 from fraudstream.model import artifact, packing
+from fraudstream.model.algorithms import LABEL_FREE
 from fraudstream.model.dataset import dataset
 from fraudstream.model.scoring import Scorer
 from fraudstream.rules import Rule
@@ -73,6 +74,15 @@ def test_live_and_in_a_file_the_risk_is_the_same(
         for name in ("user_id", "amount", "device", "location", "transaction_location", "flagged"):
             assert getattr(found, name) == expected[name], name
     assert len({d["risk"] for d in live.values()}) > NOW / 2
+
+
+def test_live_and_in_a_file_a_label_free_model_tells_the_counts_that_it_leans_on(
+    spark: SparkSession, rows: pa.Table
+) -> None:
+    model = packing.unpack(packed("v", ensemble(*((n, 1.0, -0.1, 0.2) for n in LABEL_FREE)))[1], "v")
+    (live,) = decided(spark, model, rows.slice(0, PAST), rows.slice(PAST, 1))
+    assert tuple(live["features"]) == Scorer(model).features
+    assert {"user_count_30d", "merchant_count_30d"} <= live["features"].keys()
 
 
 def decided(

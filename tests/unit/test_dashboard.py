@@ -118,6 +118,7 @@ def test_the_usual_amount_is_drawn_only_of_a_customer_with_payments() -> None:
     """Of a new one it is everybody's."""
     assert "usual amount" in drawn(user_count_30d=12.0)
     assert "usual amount" not in drawn(user_count_30d=0.0)
+    assert "usual amount" not in drawn()  # decided by an earlier version, which did not say
 
 
 def drawn(**features: float) -> str:

@@ -1,9 +1,17 @@
 """Of a customer or a merchant without payments no reason tells a habit: the means that a decision saw are everybody's."""
 
+from datetime import UTC, datetime, timedelta
+
+import pyarrow as pa
 import pytest
 
+from fraudstream.features.profiles import INSTANT
+from fraudstream.model import packing
+from fraudstream.model.algorithms import LABEL_FREE
+from fraudstream.model.scoring import Scorer
 from fraudstream.reasons.payment import Payment
 from fraudstream.reasons.sentences import is_notable, say
+from model_world import ensemble, packed
 
 NEW_CUSTOMER = {
     "user_count_1d": 0.0, "user_count_7d": 0.0, "user_count_30d": 0.0, "user_amount_mean": 80.0, "amount_to_user_mean": 40.05,
@@ -70,3 +78,28 @@ def test_a_time_of_which_no_payment_is_remembered_is_not_told_as_one_of_unusual_
         "no payment of this customer is remembered of about the last day"
     )
     assert not is_notable("user_mean_shift_1d", Payment(20.0, SILENT | {"user_mean_shift_1d": 4.0}))
+
+
+@pytest.mark.parametrize(
+    ("customer", "said"),
+    [
+        ("newcomer", "41 times what is usual for everybody, 78.10"),
+        ("old", "41 times this customer's usual 78.10"),
+    ],
+)
+def test_a_label_free_model_tells_a_new_customer_from_one_with_habits(customer: str, said: str) -> None:
+    """Its features are means and shares; the counts that they lean on come behind them in the decision."""
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    paid = [("old", start + timedelta(hours=hour), 78.10) for hour in range(200)]
+    users, times, amounts = zip(*paid, (customer, start + timedelta(days=9), 3204.0), strict=True)
+    rows = pa.table({
+        "transaction_id": [f"t{place}" for place in range(len(users))], "user_id": users,
+        "timestamp": pa.array(times, INSTANT), "amount": amounts, "device": ["pc"] * len(users),
+        "location": ["home"] * len(users), "transaction_location": ["home"] * len(users),
+        "merchant_id": ["m-17"] * len(users),
+    })  # fmt: skip
+    model = packing.unpack(packed("v1", ensemble(*((name, 1.0, -1.0, 1.0) for name in LABEL_FREE)))[1], "v1")
+    decision = [d for some in Scorer(model).score_file(rows) for d in some][-1]
+    payment = Payment(decision.amount, decision.features, merchant_id="m-17")
+    for feature in ("amount", "amount_to_user_mean"):
+        assert say(feature, payment) == f"amount 3,204.00 is {said}"

@@ -119,7 +119,7 @@ def _output(request: Request, scorer: "Scorer") -> "AbstractContextManager[Write
 
     if request.output is None:
         return nullcontext(decisions.to_stream(sys.stdout.buffer))
-    return decisions.to_file(request.output, scorer.model.features)
+    return decisions.to_file(request.output, scorer.features)
 
 
 def _from_file(request: Request, scorer: "Scorer") -> "Iterator[Sequence[Answer]]":

@@ -184,9 +184,9 @@ def history_chart(past: Sequence[Past], case: Alert) -> Any:
 
 
 def _usual(case: Alert) -> float | None:
-    """The customer's usual amount; None where it is that of everybody, for want of payments."""
+    """The customer's usual amount; None where it is that of everybody, for want of payments, or where nobody can tell."""
     payment = Payment(case.amount, case.features)
-    return payment.usual if payment.remembers("user") else None
+    return payment.usual if payment.before is not None and payment.remembers("user") else None
 
 
 def _mark(past: Past, case: Alert) -> str:

@@ -245,6 +245,16 @@ def select(names: Sequence[str]) -> tuple[Feature, ...]:
     return tuple(FEATURES[name] for name in names)
 
 
+def with_counts(names: Sequence[str]) -> tuple[str, ...]:
+    """`names`, and behind them the counts that they look at: a habit can be told from everybody's by these alone.
+
+    >>> with_counts(("amount", "amount_to_user_mean"))
+    ('amount', 'amount_to_user_mean', 'user_count_30d')
+    """
+    read = (f"{entity}_{column}" for chosen in select(names) for entity, column in chosen.reads)
+    return tuple(dict.fromkeys([*names, *(name for name in read if name in FEATURES and "_count_" in name)]))
+
+
 def profile_columns(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """For each entity that these features look at the columns of `shop.profiles` that they read."""
     found: dict[str, dict[str, None]] = {}

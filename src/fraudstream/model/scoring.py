@@ -62,7 +62,9 @@ class Scorer:
         """Raises InputError where the model cannot be read, or wants a package that is not there."""
         self.model = model
         self._judge = model.scorer()
-        self._memory = Memory(model.features)
+        self.features = definitions.with_counts(model.features)
+        """Of a decision, as the live scorer has them."""
+        self._memory = Memory(self.features)
         self._ids: OrderedDict[str, None] = OrderedDict()
         self.newest: datetime | None = None
         """The latest transaction that was remembered to begin with; None where there was none."""
@@ -100,7 +102,7 @@ class Scorer:
         A verdict is known after the label delay that the model was trained with. Nothing may be remembered before.
         """
         delay = float(self.model.manifest["label_delay_days"])
-        values = training.view(rows, delay, self.model.features).values
+        values = training.view(rows, delay, self.features).values
         for start in range(0, rows.num_rows, CHUNK):
             yield self._decisions(rows.slice(start, CHUNK), values[start : start + CHUNK])
 
@@ -114,12 +116,12 @@ class Scorer:
         return True
 
     def _decisions(self, rows: pa.Table, values: "Floats") -> list[Decision]:
-        risk = checked_risk(self._judge, values, f"Model {self.model.version}")
+        risk = checked_risk(self._judge, values[:, : len(self.model.features)], f"Model {self.model.version}")
         texts = [
             rows[name].to_pylist() if name in rows.column_names else [None] * rows.num_rows
             for name in _COPIED
         ]
-        names, threshold, version = self.model.features, self.model.threshold, self.model.version
+        names, threshold, version = self.features, self.model.threshold, self.model.version
         now = datetime.now(UTC)
         return [
             Decision(
