@@ -83,7 +83,7 @@ SAID = {
 
 @pytest.mark.parametrize(("feature", "value"), SAID, ids=str)
 def test_a_sentence_has_the_customers_own_numbers(feature: str, value: float) -> None:
-    assert told(feature, value) == SAID[feature, value]
+    assert told(feature, value, features={"merchant_fraud_30d": 2.0}) == SAID[feature, value]
 
 
 def test_a_model_that_knows_less_says_less() -> None:
@@ -165,7 +165,7 @@ def test_a_share_of_fraud_is_a_reason_where_frauds_are_known() -> None:
 )
 def test_only_what_is_far_from_usual_is_notable(feature: str, dull: float, striking: float) -> None:
     """Against this customer's habit of one payment a day."""
-    features = USUAL | {"user_count_30d": 43.0}
+    features = USUAL | {"amount_to_overall_mean": 64.08}
     assert not is_notable(feature, Payment(3204.0, features | {feature: dull}))
     assert is_notable(feature, Payment(3204.0, features | {feature: striking}))
 
@@ -242,6 +242,7 @@ def test_reasons_are_the_strongest_of_each_theme_and_only_what_raised_the_risk()
         "user_device_share": 0.5 / 44,
         "merchant_risk_7d": 0.12,
         "user_mean_shift_1d": 3.0,
+        "amount_to_overall_mean": 64.08,
     }
     (found,) = Explainer("m-1", TREES, 0.5, 0.005).reasons([decision(features=features)], {})
     assert [reason["feature"] for reason in found] == [

@@ -72,7 +72,7 @@ def test_a_new_merchant_has_no_usual_pace() -> None:
 def test_a_time_of_which_no_payment_is_remembered_is_not_told_as_one_of_unusual_amounts() -> None:
     """Of such a time the mean is everybody's, which may be far from what this customer usually pays."""
     assert told("amount_to_user_mean_7d", 40.05, SILENT) == (
-        "amount 3,204.00 is 40 times what is usual for everybody, 80.00"
+        "amount 3,204.00 is 160 times this customer's usual 20.00"
     )
     assert told("user_mean_shift_1d", 4.0, SILENT) == (
         "no payment of this customer is remembered of about the last day"

@@ -17,6 +17,11 @@ def _known(entity: str, tell: Tell, otherwise: Tell, label: str = "30d") -> Tell
     return lambda value, p: (tell if p.remembers(entity, label) else otherwise)(value, p)
 
 
+def _week(value: float, p: Payment) -> str:
+    usual = p.own("7d") or (p.amount / value if value > 0 else None)
+    return _against(p, "this customer's usual of the last 7 days,", usual)
+
+
 def _against(p: Payment, whose: str, usual: float | None) -> str:
     if not usual or usual < 0:
         return p.sum
@@ -77,20 +82,24 @@ def _spent(label: str) -> Tell:
 def _shift(label: str) -> Tell:
     return _known(
         "user",
-        lambda value, _: f"amounts of the last {SPANS[label]} are {times(value)} this customer's usual",
+        lambda value, p: (
+            f"amounts of the last {SPANS[label]} are {times(p.shift(label) or value)} this customer's usual"
+        ),
         lambda _, __: f"no payment of this customer is remembered of about the last {SPANS[label]}",
         label,
     )
 
 
 def _own() -> dict[str, Sentence]:
-    amount = Sentence("amount", _known("user", _amount, _new_customer), notable.unusual_amount)
+    usual = _known("user", _amount, _new_customer)
+    amount = Sentence("amount", usual, notable.unusual_amount)
     names = ("amount", "amount_log", "user_amount_mean", "user_amount_deviation", "amount_to_user_mean")
-    week = _multiple(lambda _: "this customer's usual of the last 7 days,")
     everybody = _multiple(lambda _: _EVERYBODYS)
     return {
         **dict.fromkeys(names, amount),
-        "amount_to_user_mean_7d": Sentence("amount", _known("user", week, everybody, "7d"), notable.far),
+        "amount_to_user_mean_7d": Sentence(
+            "amount", _known("user", _week, usual, "7d"), notable.far_from_week
+        ),
         "amount_to_overall_mean": Sentence("amount", everybody, notable.far),
         "user_amount_z": Sentence("amount", _known("user", _user_z, _new_customer), notable.deviating),
         "amount_to_user_max": Sentence("amount", _to_max, notable.large),

@@ -9,7 +9,7 @@ from typing import Final
 
 from fraudstream.features.catalogue import DAY, HALF_LIVES, HOUR
 from fraudstream.features.expressions import PRIOR_RATE
-from fraudstream.reasons.payment import NEVER, Payment
+from fraudstream.reasons.payment import NEVER, PRESENT, Payment
 from fraudstream.reasons.phrases import whole
 
 Notable = Callable[[float, Payment], bool]
@@ -48,8 +48,13 @@ def far(value: float, _: Payment) -> bool:
 
 
 def shifted(label: str) -> Notable:
-    """Payments of this span far from the customer's usual; without any, the shift is that of everybody's mean."""
-    return lambda value, p: far(value, p) and p.remembers("user", label)
+    """Payments of this span far from the customer's usual, and not merely the mean of everybody, on which both lean."""
+    return lambda _, p: (shift := p.shift(label)) is not None and far(shift, p)
+
+
+def far_from_week(_: float, p: Payment) -> bool:
+    """An amount far from the customer's own mean of the last 7 days."""
+    return (usual := p.own("7d")) is not None and far(p.amount / usual, p)
 
 
 def deviating(value: float, _: Payment) -> bool:
@@ -95,7 +100,13 @@ def scarce(value: float, _: Payment) -> bool:
     return value < RARE
 
 
-def risky(entity: str) -> Notable:
+def stale(entity: str, label: str, p: Payment) -> bool:
+    """Whether the known frauds are too old for this span: what faded so far in 30 days is nothing of the last 7."""
+    known = p.features.get(f"{entity}_fraud_30d")
+    return known is not None and known < PRESENT ** (HALF_LIVES[label] / HALF_LIVES["30d"])
+
+
+def risky(entity: str, label: str) -> Notable:
     """More fraud than usual, and not merely what is assumed of an entity of which no payment was judged.
 
     That is the share of fraud overall, which moves, so where no feature counts the known frauds it takes a clear excess.
@@ -103,6 +114,8 @@ def risky(entity: str) -> Notable:
 
     def notable(value: float, p: Payment) -> bool:
         known = p.features.get(f"{entity}_fraud_30d")
+        if label != "30d" and stale(entity, label, p):
+            value = p.features.get(f"{entity}_risk_30d", 0.0)  # which is told in its place
         if known is None:
             return value > FAR * max(p.fraud_share or 0.0, PRIOR_RATE)
         return known >= NEVER and (p.fraud_share is None or value > p.fraud_share)

@@ -5,10 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from fraudstream.features.catalogue import HALF_LIVES
 from fraudstream.reasons.phrases import money, named, shown
 
 NEVER: Final = 0.01
 """A counter below this stands for nothing: with 30 days one event fades to it in 200."""
+PRESENT: Final = 0.5
+"""A counter below this holds no event of its own span: one fades to it in exactly that time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +67,40 @@ class Payment:
     def remembers(self, entity: str, label: str = "30d") -> bool:
         """Whether payments of the customer, or at the merchant, are remembered of this time, as far as the features tell.
 
-        Where none are, the mean of it is everybody's, on which it leans.
+        Where none are, the mean of it is everybody's, on which it leans. What is left of an older time is a memory
+        of 30 days, and none of a shorter span: that takes a payment within it.
         """
         count = self.features.get(f"{entity}_count_{label}", self.features.get(f"{entity}_count_30d"))
-        return count is None or count >= NEVER
+        if count is None or label == "30d":
+            return count is None or count >= NEVER
+        return (
+            count >= PRESENT and self.idle_seconds(self.features.get("user_idle", 0.0)) <= HALF_LIVES[label]
+        )
+
+    def own(self, label: str) -> float | None:
+        """The customer's own mean amount of a span; None where nothing is remembered of it, or the features do not tell.
+
+        Their means lean on everybody's with the weight of one payment, which is much beside a few of a day.
+        """
+        count, mean = self.features.get(f"user_count_{label}", 0.0), self._mean_of(label)
+        against_all = self.features.get("amount_to_overall_mean", 0.0)
+        if mean is None or count <= 0 or against_all <= 0 or not self.remembers("user", label):
+            return None
+        found = (mean * (count + 1) - self.amount / against_all) / count
+        return found if found > 0 else None
+
+    def _mean_of(self, label: str) -> float | None:
+        if label == "30d" or self.usual is None:
+            return self.usual
+        if (shift := self.features.get(f"user_mean_shift_{label}")) is not None:
+            return shift * self.usual
+        ratio = self.features.get(f"amount_to_user_mean_{label}", 0.0)
+        return self.amount / ratio if ratio > 0 else None
+
+    def shift(self, label: str) -> float | None:
+        """The customer's own mean of a span as a multiple of that of 30 days; None as for `own`."""
+        span, month = self.own(label), self.own("30d")
+        return span / month if span is not None and month is not None else None
 
     @staticmethod
     def idle_seconds(value: float) -> float:

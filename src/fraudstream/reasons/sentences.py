@@ -117,8 +117,14 @@ def _switch(subject: Callable[[Payment], str], changed: str, same: str) -> Tell:
     )
 
 
-def _judged(subject: Callable[[Payment], str], label: str) -> Tell:
+def _judged(entity: str, label: str) -> Tell:
+    subject = _SUBJECTS[entity]
+
     def tell(value: float, p: Payment) -> str:
+        if label != "30d" and notable.stale(entity, label, p):
+            month = p.features.get(f"{entity}_risk_30d")
+            known = p.features[f"{entity}_fraud_30d"]
+            return _frauds(subject)(known, p) if month is None else _judged(entity, "30d")(month, p)
         against = f", against {percent(p.fraud_share)} overall" if p.fraud_share else ""
         return f"{subject(p)}: {percent(value)} of the judged payments of about the last {SPANS[label]} were fraud{against}"
 
@@ -189,7 +195,9 @@ def _frauds_known() -> dict[str, Sentence]:
     for entity, subject in _SUBJECTS.items():
         theme = f"{entity} fraud"
         for label in ("7d", "30d"):
-            found[f"{entity}_risk_{label}"] = Sentence(theme, _judged(subject, label), notable.risky(entity))
+            found[f"{entity}_risk_{label}"] = Sentence(
+                theme, _judged(entity, label), notable.risky(entity, label)
+            )
         if entity != "device":
             found[f"{entity}_fraud_30d"] = Sentence(theme, _frauds(subject), notable.several)
     return found

@@ -1,0 +1,94 @@
+"""Of a time in which nothing happened no reason tells amounts or shares: features lean on everybody's there."""
+
+from datetime import UTC, datetime, timedelta
+from functools import cache
+
+import pyarrow as pa
+import pytest
+
+from fraudstream.features.definitions import FEATURES
+from fraudstream.features.profiles import INSTANT
+from fraudstream.features.training import view
+from fraudstream.reasons.payment import Payment
+from fraudstream.reasons.sentences import is_notable, say
+
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+SHIFTS = ("user_mean_shift_1d", "user_mean_shift_7d")
+OF_SPANS = (*SHIFTS, "amount_to_user_mean_7d")
+
+
+@cache
+def payment(days_ago: float, amount: float = 12.0, last: float = 10.0) -> Payment:
+    """Of a customer who paid 10.00 once a day until `days_ago`, the last time `last`; everybody's mean is about 100.
+
+    At its merchant one fraud of 60 days ago is known, and nothing was judged since; elsewhere 1.5 % is fraud.
+    """
+    own = [(days_ago + day, "c", last if not day else 10.0, "quiet", None) for day in range(120)]
+    others = [(n / 16, f"u{n % 50}", 100.0, f"m{n % 7}", n % 67 == 0) for n in range(160, 4_000)]
+    merchant = [
+        (60.0, "u1", 50.0, "quiet", True),
+        *((n / 2, "u2", 50.0, "quiet", None) for n in range(1, 100)),
+    ]
+    rows = sorted([*own, *others, *merchant, (0.0, "c", amount, "quiet", None)], key=lambda row: -row[0])
+    days, users, amounts, merchants, frauds = zip(*rows, strict=True)
+    table = pa.table({
+        "timestamp": pa.array([NOW - timedelta(days=day) for day in days], INSTANT), "user_id": users,
+        "amount": amounts, "merchant_id": merchants, "is_fraud": pa.array(frauds, pa.bool_()),
+        **dict.fromkeys(("device", "location", "transaction_location"), pa.array(["x"] * len(rows))),
+    })  # fmt: skip
+    found = view(table, 7, tuple(FEATURES))
+    return Payment(
+        amount,
+        dict(zip(found.names, found.values[-1].tolist(), strict=True)),
+        merchant_id="quiet",
+        fraud_share=0.005,
+    )
+
+
+@pytest.mark.parametrize("days_ago", [0.5, 4.0, 30.0])
+def test_a_customer_who_always_pays_the_same_is_never_told_to_pay_otherwise_lately(days_ago: float) -> None:
+    """The features say 3.9, 7.3 and 6.8 times: everybody's mean, with the weight of one payment."""
+    found = payment(days_ago)
+    assert found.features["user_mean_shift_1d"] > 3
+    assert not any(is_notable(name, found) for name in OF_SPANS)
+
+
+@pytest.mark.parametrize("days_ago", [4.0, 30.0])
+def test_a_day_without_a_payment_is_told_as_one(days_ago: float) -> None:
+    assert say("user_mean_shift_1d", payment(days_ago)) == (
+        "no payment of this customer is remembered of about the last day"
+    )
+
+
+def test_what_is_told_of_a_span_is_the_customers_own() -> None:
+    found = payment(0.5)
+    assert say("user_mean_shift_1d", found) == "amounts of the last day are about this customer's usual"
+    assert say("amount_to_user_mean_7d", payment(0.5, 40.0)) == (
+        "amount 40.00 is 4.0 times this customer's usual of the last 7 days, 10.00"
+    )
+    assert is_notable("amount_to_user_mean_7d", payment(0.5, 40.0))
+
+
+def test_a_week_without_a_payment_has_no_usual_of_its_own() -> None:
+    assert "of the last 7 days" not in say("amount_to_user_mean_7d", payment(30.0, 400.0))
+
+
+def test_a_day_of_unusual_amounts_is_still_told() -> None:
+    found = payment(0.5, last=90.0)
+    assert is_notable("user_mean_shift_1d", found)
+    assert say("user_mean_shift_1d", found).startswith("amounts of the last day are 4.")
+
+
+def test_frauds_of_two_months_ago_are_no_share_of_the_last_7_days() -> None:
+    found = payment(0.5)
+    assert found.features["merchant_risk_7d"] > 0.005
+    assert "7 days" not in say("merchant_risk_7d", found)
+    assert say("merchant_risk_7d", found) == say("merchant_risk_30d", found)
+
+
+def test_without_the_share_of_30_days_old_frauds_are_counted() -> None:
+    found = Payment(
+        20.0, {"merchant_risk_7d": 0.018, "merchant_fraud_30d": 0.25}, merchant_id="m-1", fraud_share=0.005
+    )
+    assert say("merchant_risk_7d", found) == "merchant m-1: hardly any known fraud in about the last 30 days"
+    assert not is_notable("merchant_risk_7d", found)
