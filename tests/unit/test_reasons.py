@@ -57,7 +57,8 @@ SAID = {
     ("amount_to_user_max", 0.6): "amount 3,204.00 is 60 % of the largest remembered of this customer, 5,340.00",
     ("user_count_10m", 5.2): "6 payments of this customer in about the last 10 minutes; usual is one a day",
     ("user_count_30d", 2.1): "3 payments of this customer in about the last 30 days",
-    ("user_burst_1h", 5.4): "the pace of the last hour is 5.4 times this customer's usual",
+    ("user_burst_1h", 5.4): "5 payments of this customer in about the last hour; usual is one a day",
+    ("merchant_burst_1d", 2.4): "71 payments at merchant m-17 in about the last day; usual is about 21 a day",
     ("user_idle", math.log1p(14)): "only 14 seconds after this customer's last payment",
     ("user_idle", 0.0): "no later than the last payment remembered of this customer: it came late, or in the same moment",
     ("user_idle", math.log1p(0.2)): "less than a second after this customer's last payment",
@@ -83,7 +84,8 @@ SAID = {
 
 @pytest.mark.parametrize(("feature", "value"), SAID, ids=str)
 def test_a_sentence_has_the_customers_own_numbers(feature: str, value: float) -> None:
-    assert told(feature, value, features={"merchant_fraud_30d": 2.0}) == SAID[feature, value]
+    recent = {"user_count_1h": 4.4, "merchant_count_1d": 70.3, "merchant_fraud_30d": 2.0}
+    assert told(feature, value, features=recent) == SAID[feature, value]
 
 
 def test_a_model_that_knows_less_says_less() -> None:
@@ -92,6 +94,10 @@ def test_a_model_that_knows_less_says_less() -> None:
         sentence = say(feature, Payment(20.0, {feature: 0.4}))
         assert sentence
         assert "None" not in sentence
+    for value, far in ((1.2, "not far above"), (5.4, "far above")):
+        assert say("user_burst_1h", Payment(20.0, {"user_burst_1h": value})) == (
+            f"the pace of the last hour is {far} this customer's usual"
+        )
     bare = Payment(20.0, {"user_device_share": 0.031})
     assert (
         say("user_device_share", bare)

@@ -92,3 +92,19 @@ def test_without_the_share_of_30_days_old_frauds_are_counted() -> None:
     )
     assert say("merchant_risk_7d", found) == "merchant m-1: hardly any known fraud in about the last 30 days"
     assert not is_notable("merchant_risk_7d", found)
+
+
+def test_a_burst_is_told_by_the_counters_and_not_by_their_smoothed_ratio() -> None:
+    """Five payments within the hour, of a customer of one a day: the feature, with one payment added to both, says 4.9."""
+    days = [*(1.0 + day for day in range(120)), *(minute / 1_440 for minute in (25, 20, 15, 10, 5)), 0.0]
+    table = pa.table({
+        "timestamp": pa.array([NOW - timedelta(days=day) for day in days], INSTANT), "user_id": ["c"] * len(days),
+        "amount": [10.0] * len(days),
+    })  # fmt: skip
+    names = ("user_count_1h", "user_burst_1h", "user_count_30d")
+    found = dict(zip(names, view(table, 7, names).values[-1].tolist(), strict=True))
+    counted = found["user_count_1h"] / (found["user_count_30d"] / 720)
+    assert counted > 10 * found["user_burst_1h"]
+    assert say("user_burst_1h", Payment(10.0, found)) == (
+        f"{round(found['user_count_1h']) + 1} payments of this customer in about the last hour; usual is one a day"
+    )

@@ -13,7 +13,7 @@ from fraudstream.features.operations import NEVER_SECONDS
 from fraudstream.reasons import notable
 from fraudstream.reasons.amounts import AMOUNTS
 from fraudstream.reasons.payment import Payment
-from fraudstream.reasons.phrases import duration, named, percent, rate, shown, times, whole
+from fraudstream.reasons.phrases import duration, named, percent, rate, shown, whole
 from fraudstream.reasons.telling import SPANS, Sentence, Tell
 
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
@@ -24,10 +24,10 @@ def _count(label: str, who: str) -> Tell:
     def tell(value: float, p: Payment) -> str:
         count = whole(value) + 1  # with this one
         said = f"{count:,} payments" if count > 1 else "no other payment"
-        if who == "merchant":
-            return f"{said} at {p.merchant} in about the last {SPANS[label]}"
-        usual = f"; usual is {rate(p.before)}" if label != "30d" and p.before and p.remembers("user") else ""
-        return f"{said} of this customer in about the last {SPANS[label]}{usual}"
+        before = p.features.get(f"{who}_count_30d")
+        usual = f"; usual is {rate(before)}" if label != "30d" and before and p.remembers(who) else ""
+        whose = f"at {p.merchant}" if who == "merchant" else "of this customer"
+        return f"{said} {whose} in about the last {SPANS[label]}{usual}"
 
     return tell
 
@@ -39,7 +39,11 @@ def _burst(label: str, who: str) -> Tell:
             whose, of = f"usual at {p.merchant}", f"at {p.merchant}"
         if not p.remembers(who):
             return f"no recent payment {of} is remembered"
-        return f"the pace of the last {SPANS[label]} is {times(value)} {whose}"
+        if (count := p.features.get(f"{who}_count_{label}")) is not None:
+            return _count(label, who)(count, p)
+        # Not the value: one payment is added to both paces, which makes little of a burst after a quiet time.
+        far = "far above" if value >= notable.FAR else "not far above"
+        return f"the pace of the last {SPANS[label]} is {far} {whose}"
 
     return tell
 
