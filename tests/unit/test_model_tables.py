@@ -1,7 +1,7 @@
 """Training files: what is read, what is left out, and what is refused, each with a sentence."""
 
 import gzip
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fraudstream.errors import InputError
+from fraudstream.features.training import view
 from fraudstream.model.tables import parse_map, read_transactions
 
 HEADER = "transaction_id,user_id,timestamp,amount,is_fraud\n"
@@ -264,6 +265,54 @@ def test_a_mapped_parquet_of_numbers_and_naive_times_is_read(tmp_path: Path) -> 
     assert rows["user_id"].to_pylist() == ["7", "8", "7"]
     assert rows["is_fraud"].to_pylist() == [False, True, False]
     assert rows["timestamp"][0].as_py() == datetime(2018, 4, 1, 0, 0, 31, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(("column", "given"), [("labelled_at", []), ("when", ["when=labelled_at"])])
+def test_a_label_counts_from_the_time_that_the_file_gives(
+    tmp_path: Path, column: str, given: list[str]
+) -> None:
+    """Sixty days later than the delay would have it, the same rows have other shares of fraud."""
+    start = datetime(2024, 1, 1, tzinfo=UTC)
+
+    def risks(after: timedelta | None) -> list[float]:
+        lines = [f"user_id,timestamp,amount,merchant_id,is_fraud,{column}\n"]
+        for day in range(80):
+            at = start + timedelta(days=day)
+            label = (at + after).isoformat() if after and day % 2 == 0 else ""
+            lines.append(f"u,{at.isoformat()},10.0,m,{int(day % 4 == 0)},{label}\n")
+        rows = read_transactions(file(tmp_path, "".join(lines)), parse_map(given)).rows
+        values = view(rows, 7, ("merchant_risk_30d",)).values  # noqa: PD011 - not of pandas
+        return [float(value) for value in values[:, 0]]
+
+    assert risks(timedelta(days=7)) == risks(None)
+    assert risks(timedelta(days=60)) != risks(None)
+
+
+def test_a_label_of_the_future_or_of_no_time_costs_its_row(tmp_path: Path) -> None:
+    """As in a file of labels; where nothing looks at truth, nothing looks at its time."""
+    text = "user_id,timestamp,amount,is_fraud,labelled_at\n" + "".join(
+        f"u{i},2024-05-01T12:00:{i:02d}Z,10.5,1,{label}\n"
+        for i, label in enumerate(["2024-06-01", "", " ", "2999-01-01T00:00:00Z", "soon"])
+    )
+    loaded = read_transactions(file(tmp_path, text))
+    assert loaded.rows["labelled_at"].to_pylist() == [datetime(2024, 6, 1, tzinfo=UTC), None, None]
+    assert {bad.row: bad.reason for bad in loaded.bad} == dict.fromkeys(
+        (4, 5), "labelled_at: not an ISO 8601 date and time, or in the future"
+    )
+    blind = read_transactions(file(tmp_path, text), with_truth=False)
+    assert (blind.rows.num_rows, "labelled_at" in blind.rows.column_names) == (5, False)
+
+
+@pytest.mark.parametrize("kind", [pa.timestamp("ns", "UTC"), pa.date32(), pa.string()])
+def test_times_of_labels_are_read_from_every_kind_of_column(tmp_path: Path, kind: pa.DataType) -> None:
+    at = datetime(2024, 6, 1, tzinfo=UTC)
+    given = at.isoformat() if kind == pa.string() else at.date() if kind == pa.date32() else at
+    values = pa.array([given, None], kind)
+    path = tmp_path / "labels.parquet"
+    pq.write_table(pa.table({
+        "user_id": ["a", "b"], "timestamp": [at, at], "amount": [1.0, 2.0], "is_fraud": [True, None], "labelled_at": values,
+    }), path)  # fmt: skip
+    assert read_transactions(path).rows["labelled_at"].to_pylist() == [at, None]
 
 
 @pytest.mark.parametrize("pair", ["amount", "=amount", "x=nothing", "x=email"])

@@ -1,12 +1,14 @@
 """One column of a file in the type of our field: the values, which rows are bad, and why. Nothing is raised."""
 
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fraudstream import files
+from fraudstream.features.training import KNOWN_AT
 from fraudstream.schema import (
     FIRST_INSTANT,
     ID_LENGTH,
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 IDENTIFIERS = ("transaction_id", "user_id", "merchant_id")
 RISK = "risk"
 """Of a file of scores, beside the fields of the schema."""
+SKEW: Final = timedelta(minutes=5)
+"""How far ahead of the clock a label may be, as in a file of labels: clocks differ."""
 ZONE = r"(Z|z|[+-]\d{2}(:?\d{2})?)$"
 PLAIN_INSTANT = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}(:?\d{2})?)?$"
 """What Arrow reads in bulk; other forms of ISO 8601 go one by one through `parse_instant`."""
@@ -35,6 +39,8 @@ def converted(ours: str, values: pa.ChunkedArray) -> tuple[Any, "NDArray[np.bool
     if ours == RISK:
         risk = _numbers(values)
         return pa.array(np.nan_to_num(risk)), ~((risk >= 0) & (risk <= 1)), "not a number from 0 to 1"
+    if ours == KNOWN_AT:
+        return _label_times(values)
     match KINDS[ours]:
         case "float":
             return _amounts(values)
@@ -135,6 +141,19 @@ def _instants(values: pa.ChunkedArray) -> tuple[Any, "NDArray[np.bool_]", str]:
     for i in np.flatnonzero(~plain):
         out[i] = _instant(text[i].as_py())
     return pa.array(out).cast(kind), np.isnat(out), why
+
+
+def _label_times(values: pa.ChunkedArray) -> tuple[Any, "NDArray[np.bool_]", str]:
+    """Instants up to now, null where there is none."""
+    instants, bad, why = _instants(values)
+    absent = pc.equal(pc.utf8_trim_whitespace(_strings(values)), "").fill_null(True)
+    ahead = pc.greater(instants, pa.scalar(datetime.now(UTC) + SKEW, instants.type)).fill_null(False)
+    bad = (bad & ~_flags(absent)) | _flags(ahead)
+    return instants, bad, f"{why}, or in the future"
+
+
+def _flags(column: "pa.Array | pa.ChunkedArray") -> "NDArray[np.bool_]":
+    return np.asarray(column, dtype=np.bool_)
 
 
 def _within_years(instants: pa.ChunkedArray) -> pa.ChunkedArray:

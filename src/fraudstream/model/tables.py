@@ -14,6 +14,8 @@ import pandas as pd
 import pyarrow as pa
 
 from fraudstream.errors import InputError
+from fraudstream.features.profiles import INSTANT
+from fraudstream.features.training import KNOWN_AT
 from fraudstream.files import refuse_repeated, renames
 from fraudstream.model.columns import RISK, converted
 from fraudstream.model.files import BadRow, read_file
@@ -28,8 +30,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NEEDED = ("user_id", "timestamp", "amount")
-WANTED = tuple(name for name in KINDS if name not in PERSONAL)
+WANTED = (*(name for name in KINDS if name not in PERSONAL), KNOWN_AT)
 """Names and e-mail addresses are no input of a model and are not even read."""
+OF_TRUTH = (*TRUTH, KNOWN_AT)
 LISTED = 10
 """Bad rows told one by one; the rest only counted."""
 MOST_BAD = 0.5
@@ -82,13 +85,13 @@ def read_transactions(
 ) -> Loaded:
     """The transactions of a CSV, Parquet or NDJSON file; `with_risk` also wants a column `risk` in [0, 1].
 
-    Without `with_truth` nothing looks at `is_fraud` and `fraud_scenario`, not even to refuse a row.
+    Without `with_truth` nothing looks at `is_fraud`, `fraud_scenario` and `labelled_at`, not even to refuse a row.
 
     Instants end in UTC whatever zones the file mixes; no zone means UTC. A repeated transaction_id is kept
     once, the first time. Raises InputError where the file cannot be read, lacks a needed column, is
     empty, is mostly unreadable, or holds labels that contradict each other.
     """
-    wanted = tuple(name for name in WANTED if with_truth or name not in TRUTH) + (RISK,) * with_risk
+    wanted = tuple(name for name in WANTED if with_truth or name not in OF_TRUTH) + (RISK,) * with_risk
     needed = (*NEEDED, RISK) if with_risk else NEEDED
     file = read_file(path, [*wanted, *(mapping or {}).values()])
     raw, broken = file.columns, file.broken
@@ -115,9 +118,9 @@ def read_transactions(
     read = raw.num_rows + len(broken)
     if len(bad_rows) > MOST_BAD * read:
         raise _mostly_bad(path, bad_rows, read)
-    schema = arrow_schema().append(pa.field(RISK, pa.float64()))
+    types = {**{f.name: f.type for f in arrow_schema()}, RISK: pa.float64(), KNOWN_AT: INSTANT}
     names = [name for name in wanted if name in columns]
-    rows = pa.table({n: columns[n].cast(schema.field(n).type) for n in names}).filter(pa.array(good))
+    rows = pa.table({n: columns[n].cast(types[n]) for n in names}).filter(pa.array(good))
     kept, duplicates = _without_duplicates(rows)
     return Loaded(kept.sort_by("timestamp"), read, tuple(bad_rows), duplicates, tuple(notes))
 
