@@ -40,6 +40,17 @@ class Half:
         return np.where(x[:, 1] > 100, 1.0, 0.0)
 
 
+class OfRisk(Half):
+    """One that is sure of every merchant with frauds."""
+
+    features = ("merchant_risk_30d",)  # type: ignore[assignment]
+    manifest: dict[str, Any] = Half.manifest | {"label_delay_days": 1.0}
+
+    def risk(self, x: "np.ndarray[Any, np.dtype[np.float64]]") -> "np.ndarray[Any, np.dtype[np.float64]]":
+        """Of rows (n, features)."""
+        return np.where(x[:, 0] > 0.05, 1.0, 0.0)
+
+
 def test_alerts_are_those_that_the_features_just_before_give(
     spark: SparkSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -73,6 +84,21 @@ def test_alerts_are_those_that_the_features_just_before_give(
     assert found["rules"][2]["frauds"] > 5
     assert found["model"]["alerts"] == ((amount > 100) & recent).sum()
     assert "learnt from some of these days" in " ".join(found["notes"])
+
+
+def test_the_model_meets_labels_by_the_delay_that_it_learned_with(spark: SparkSession) -> None:
+    """And the rules by the one that is set: as they do live."""
+    rows = world(4_000, seed=3)
+    model: Model = OfRisk()  # type: ignore[assignment]
+    found = backtest(RuleSet(spark, RULES), rows, model=model, days=10, label_delay_days=30)
+    last = rows["timestamp"][-1].as_py()
+    since = pa.scalar(last - timedelta(days=10), rows["timestamp"].type)
+    recent = pc.greater_equal(rows["timestamp"], since).to_numpy()
+    alerts = {
+        delay: int(((view(rows, delay, OfRisk.features).values[:, 0] > 0.05) & recent).sum())
+        for delay in (1, 30)
+    }
+    assert found["model"]["alerts"] == alerts[1] != alerts[30]
 
 
 def test_a_stray_transaction_and_a_pause_leave_the_days_on_which_something_happened(

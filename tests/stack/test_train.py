@@ -5,6 +5,10 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow.parquet as pq
+
+from feature_world import world
+
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -57,3 +61,15 @@ def test_an_empty_database_trains_nothing_and_says_how_to_fill_it(run: Run) -> N
     assert error["message"] == "PostgreSQL holds no transactions yet."
     assert "fraudstream produce" in error["hint"]
     assert json.loads(run("models", "list", "--json").stdout) == {"models": []}
+
+
+def test_a_model_of_another_label_delay_than_the_live_one_is_told_when_it_is_registered(
+    run: Run, tmp_path: Path
+) -> None:
+    history = tmp_path / "history.parquet"
+    pq.write_table(world(3_000, seed=3, days=40), history)
+    train = ("train", "--data", str(history), "--algorithm", "gradient_boosting", "--features")
+    told = run(*train, "amount,merchant_risk_30d", "--label-delay-days", "1")
+    assert told.returncode == 0, told.stderr
+    assert told.stderr.count("FRAUDSTREAM_MODEL__LABEL_DELAY_DAYS") == 1
+    assert "LABEL_DELAY_DAYS" not in run(*train, "amount,merchant_risk_30d").stderr

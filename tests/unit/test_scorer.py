@@ -8,12 +8,14 @@ from typing import Any, cast
 import pytest
 
 from fraudstream.kafka import Topic
+from fraudstream.model import packing
 from fraudstream.settings import Settings
 from fraudstream.spark import scorer
 from fraudstream.spark.answers import Tally
 from fraudstream.spark.keeper import Standing
 from fraudstream.spark.relay import Mode
 from fraudstream.spark.scorer import Scorer
+from model_world import ensemble, packed
 
 
 class Notes:
@@ -30,6 +32,20 @@ class Notes:
         self.said.append(standing)
         if len(self.said) >= self._enough:
             self._stop.set()
+
+
+@pytest.mark.parametrize(("feature", "warns"), [("merchant_risk_30d", True), ("amount", False)])
+def test_a_model_that_learned_labels_by_another_delay_is_told_when_it_begins_to_score(
+    feature: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, *, warns: bool
+) -> None:
+    """Labels reach live profiles after the 7 days that are set; one without features of labels does not care."""
+    monkeypatch.setattr(scorer, "Scoring", lambda *_, **__: None)
+    manifest, archive = packed("m-1", ensemble((feature, 0.1, -1.0, 1.0)), label_delay_days=1)
+    model = packing.unpack(archive, manifest["version"])
+    Scorer(cast("Any", None), Settings(_env_file=None), Mode.REALTIME, model)._ready(model)
+    found = [message for message in caplog.messages if "FRAUDSTREAM_MODEL__LABEL_DELAY_DAYS" in message]
+    assert len(found) == warns
+    assert all("a label delay of 1 days" in message and "after 7" in message for message in found)
 
 
 def test_a_scorer_in_a_long_batch_goes_on_saying_where_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,8 +107,12 @@ def _look(request: Request, scorer: "Scorer") -> None:
 
 
 def _remember(scorer: "Scorer") -> None:
+    from fraudstream.model.scoring import other_delay
+    from fraudstream.settings import load_model_settings
     from fraudstream.store import snapshot
 
+    if warning := other_delay(scorer.model.manifest, load_model_settings().label_delay_days):
+        log.warning("%s", warning)
     profiles = snapshot.profiles(inputs.database(), scorer.reads)
     scorer.remember(profiles)
     log.info("begins with %s stored profiles", f"{sum(table.num_rows for table in profiles.values()):,}")

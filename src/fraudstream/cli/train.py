@@ -102,10 +102,14 @@ def train(
 
 def _register(trained: "Trained") -> None:
     from fraudstream.model import packing
+    from fraudstream.model.scoring import other_delay
     from fraudstream.settings import load
     from fraudstream.store import registry
 
-    postgres = load().postgres
+    settings = load()
+    postgres = settings.postgres
+    if warning := other_delay(trained.report, settings.model.label_delay_days):
+        log.warning("%s", warning)
     model = registry.register(postgres, trained.report, packing.pack(trained.files))
     if registry.find(postgres) is None:
         registry.promote(postgres, model.version)

@@ -12,7 +12,7 @@ The state that a transaction meets is defined like this, and the same risk as li
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import numpy as np
@@ -164,3 +164,15 @@ def needed_fields(model: Model) -> frozenset[str]:
 def looks_at_verdicts(model: Model) -> Sequence[str]:
     """The model's features that are made of verdicts on past transactions."""
     return [feature.name for feature in definitions.select(model.features) if feature.uses_labels]
+
+
+def other_delay(manifest: Mapping[str, Any], delay_days: float) -> str | None:
+    """What to say where live profiles learn verdicts after another delay than this model did; None where it is all the same."""
+    learnt = manifest.get("label_delay_days", delay_days)
+    if learnt == delay_days or not any(f.uses_labels for f in definitions.select(manifest["features"])):
+        return None
+    return (
+        f"model {manifest['version']} was trained with a label delay of {learnt:g} days, and labels reach live profiles"
+        f" after {delay_days:g} (FRAUDSTREAM_MODEL__LABEL_DELAY_DAYS): live it meets other shares of fraud than it"
+        f" learned from; train it with --label-delay-days {delay_days:g}, or change the setting"
+    )

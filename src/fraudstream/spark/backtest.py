@@ -38,20 +38,24 @@ def backtest(
 ) -> dict[str, Any]:
     """What the rules would have raised in the last `days` days of `transactions` (as `queries.transactions`).
 
+    Labels reach the rules after `label_delay_days`, as they do live, and the model after the delay that it learnt with.
     Everything before feeds the features. Quiet days, as training knows them, are none: a stray timestamp does not end
     the history. Raises InputError where there is no transaction, or where a feature
     cannot be worked out.
     """
     rules = ruleset.rules
     rows = _until_now(transactions).sort_by("timestamp").combine_chunks()
-    names = tuple(dict.fromkeys([*features_read(rules), *(model.features if model else ())]))
-    view = training.view(rows, label_delay_days, names)
+    names = features_read(rules)
+    values = training.view(rows, label_delay_days, names).values
     micros = rows["timestamp"].cast(pa.int64()).to_numpy()
     until = end_of(micros) - 1
     since = max(until - round(days * DAY), int(micros[0]))
     window = (micros >= since) & (micros <= until)
-    rows, values = rows.filter(pa.array(window)), view.values[window]
-    risk = None if model is None else model.risk(values[:, [names.index(name) for name in model.features]])
+    risk = None
+    if model is not None:
+        delay = float(model.manifest.get("label_delay_days", label_delay_days))
+        risk = model.risk(training.view(rows, delay, model.features).values[window])
+    rows, values = rows.filter(pa.array(window)), values[window]
     past = Past(
         days=max(days_between(micros, since, until), SHORTEST),
         fraud=rows["is_fraud"].fill_null(False).to_numpy(),
@@ -59,7 +63,7 @@ def backtest(
         flagged=None if model is None or risk is None else risk >= model.threshold,
     )
     known = dict(zip(names, values.T, strict=True))
-    hits = held(ruleset, rows, {name: known[name] for name in features_read(rules)})
+    hits = held(ruleset, rows, known)
     return {
         "since": _instant(since).isoformat(),
         "until": _instant(until).isoformat(),

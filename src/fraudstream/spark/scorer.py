@@ -14,6 +14,7 @@ from fraudstream.kafka import Topic
 from fraudstream.logs import get_logger
 from fraudstream.metrics import Judging, Position, served
 from fraudstream.model.artifact import Model
+from fraudstream.model.scoring import other_delay
 from fraudstream.rules import Rule, load_rules
 from fraudstream.settings import ProfilesBy, Settings, load
 from fraudstream.spark import recovery
@@ -127,6 +128,8 @@ class Scorer:
         return summary
 
     def _ready(self, model: Model) -> Scoring:
+        if warning := other_delay(model.manifest, self._settings.model.label_delay_days):
+            log.warning("%s", warning)
         ask = self._settings.postgres if self._settings.score.profiles is ProfilesBy.LOOKUP else None
         return Scoring(self._spark, model, self._rules, python=self._mode is Mode.MICROBATCH, ask=ask)
 
