@@ -12,11 +12,14 @@ from pyspark.sql import SparkSession
 from feature_world import world
 from fraudstream.cli.rules import EXAMPLE
 from fraudstream.errors import InputError
+from fraudstream.features import joined
+from fraudstream.features.definitions import profile_columns
+from fraudstream.features.profiles import INSTANT, Events, fold
 from fraudstream.features.training import view
 from fraudstream.model.artifact import Model
-from fraudstream.rules import Rule, load_rules
+from fraudstream.rules import Rule, features_read, load_rules
 from fraudstream.spark import backtest as module
-from fraudstream.spark.backtest import backtest
+from fraudstream.spark.backtest import backtest, held
 from fraudstream.spark.conditions import no_rows
 from fraudstream.spark.rules import RuleSet, check
 
@@ -162,6 +165,32 @@ def test_the_example_speaks_of_no_habit_of_a_customer_without_payments(spark: Sp
         [],
         ["far-above-habit"],
     ]
+
+
+def test_the_example_does_not_call_a_late_payment_one_right_after_another(spark: SparkSession) -> None:
+    """Live, one that is older than its customer's profile meets it as it is: no time has passed since the newest."""
+    rules = example()
+    names = tuple(dict.fromkeys([*features_read(rules), "user_idle"]))
+    newest = datetime(2026, 1, 9, tzinfo=UTC)
+
+    def paid(*at: datetime, place: str) -> pa.Table:
+        return pa.table({
+            "transaction_id": [f"t{n}" for n in range(len(at))], "user_id": ["u"] * len(at), "amount": [20.0] * len(at),
+            "timestamp": pa.array(at, INSTANT), "device": ["pc"] * len(at), "location": ["Paris"] * len(at),
+            "transaction_location": [place] * len(at), "merchant_id": ["m"] * len(at),
+        })  # fmt: skip
+
+    profiles = fold(paid(*(newest - timedelta(hours=hour) for hour in range(200)), place="Paris"))
+    stored = {
+        entity: profiles.filter(pc.equal(profiles["entity"], entity)).select(["key", *columns])
+        for entity, columns in profile_columns(names).items()
+    }
+    rows = paid(newest - timedelta(hours=5), newest + timedelta(minutes=9), place="Lagos")
+    values = joined.features(Events(rows), stored, names)
+    assert values[:, names.index("user_idle")].tolist() == [0.0, pytest.approx(np.log(541))]
+    found = held(RuleSet(spark, rules), rows, dict(zip(names, values.T, strict=True)))
+    raised = [[rule.name for rule, hit in zip(rules, found[:, row], strict=True) if hit] for row in (0, 1)]
+    assert raised == [[], ["impossible-travel"]]
 
 
 def test_the_example_may_run(spark: SparkSession) -> None:
