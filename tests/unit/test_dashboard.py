@@ -114,6 +114,11 @@ def test_reasons_are_sentences_and_what_strangers_wrote_in_them_is_text() -> Non
     assert shown.index("width:100%") < shown.index("width:50%")
 
 
+def test_the_interval_of_a_figure_is_the_models_own_and_not_the_baselines() -> None:
+    assert model.beside((0.314, 0.362), 0.263) == "0.31 to 0.36 (95 %); amount alone 0.263"
+    assert model.beside(None, 0.263) == "amount alone 0.263"
+
+
 def test_the_usual_amount_is_drawn_only_of_a_customer_with_payments() -> None:
     """Of a new one it is everybody's."""
     assert "usual amount" in drawn(user_count_30d=12.0)

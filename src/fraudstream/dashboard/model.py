@@ -1,6 +1,6 @@
 """Model: how well it finds fraud, what it looks at, whether its risks mean what they say, and whether they still do."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -103,11 +103,15 @@ def _figures(manifest: Mapping[str, Any]) -> None:
             shell.Number(
                 called,
                 figures.figure(own.get(name)),
-                f"amount alone {figures.figure(amount.get(name))}"
-                + (f"; 95 % {interval[0]:.2f} to {interval[1]:.2f}" if interval else ""),
+                beside(own.get(f"{name}_interval"), amount.get(name)),
                 MEANINGS[name],
             )
             for name, called in comparison.FIGURES.items()
-            for interval in [own.get(f"{name}_interval")]
         ]
     )
+
+
+def beside(interval: Sequence[float] | None, amount: float | None) -> str:
+    """What stands below a figure of the model: its own interval first, which is not that of the baseline."""
+    own = f"{interval[0]:.2f} to {interval[1]:.2f} (95 %); " if interval else ""
+    return f"{own}amount alone {figures.figure(amount)}"

@@ -206,7 +206,7 @@ def _sound(manifest: Any) -> bool:
 
 
 def check_features(manifest: dict[str, Any]) -> None:
-    """Raise InputError where a feature of the model does not exist here, or means something else."""
+    """Raise InputError where a feature of the model does not exist here, by its name; what it means is not compared."""
     unknown = [name for name in manifest["features"] if name not in FEATURES]
     if unknown:
         raise InputError(
