@@ -5,17 +5,21 @@ what was stored, and would stay below the end of the topic for good: messages th
 once retention took the rest, to be lost.
 """
 
+import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from fraudstream.errors import DatabaseUnreachable
-from fraudstream.kafka import Topic
-from fraudstream.settings import PostgresSettings
+from fraudstream.kafka import Topic, client_config
+from fraudstream.settings import KafkaSettings, PostgresSettings
 from fraudstream.spark.source import offsets_in
 from fraudstream.store import offsets
 
 if TYPE_CHECKING:
     from pyspark.sql.streaming.query import StreamingQuery
+
+LOOK_SECONDS: Final = 2.0
+"""What a look has not found out by then, it leaves to the next one: the driver waits for it."""
 
 
 def pass_over(
@@ -37,3 +41,41 @@ def pass_over(
             return
         for target in moved:
             by_target[target] = max(by_target[target], end)
+
+
+def silent_until(kafka: KafkaSettings, topic: Topic, places: Mapping[int, int]) -> dict[int, int]:
+    """Where reading from these offsets meets the end of the partition, of those in which it meets no message before.
+
+    A real-time batch says where its last message was, and nothing of markers behind it. Partitions of which the broker
+    says nothing in time are missing, as are those with a message.
+    """
+    from confluent_kafka import Consumer, KafkaError, TopicPartition
+
+    options: dict[str, Any] = {
+        **client_config(kafka),
+        "group.id": "fraudstream-score-markers",
+        "isolation.level": "read_committed",
+        "enable.partition.eof": True,
+        "enable.auto.commit": False,
+        "auto.offset.reset": "error",
+        "fetch.wait.max.ms": 10,  # the end is said when a fetch has waited in vain
+        "queued.min.messages": 1,  # one message is enough to know
+        "log_level": "0",
+        "error_cb": lambda _: None,  # a broker that is away is the stream's news
+    }
+    ends, open_, deadline = dict[int, int](), set(places), time.monotonic() + LOOK_SECONDS
+    consumer = Consumer(options)
+    try:
+        consumer.assign([TopicPartition(topic.name, *place) for place in places.items()])
+        while open_ and (left := deadline - time.monotonic()) > 0:
+            if (met := consumer.poll(left)) is None:
+                break
+            partition, end, error = met.partition(), met.offset(), met.error()
+            if partition is None or partition not in open_:
+                continue
+            open_.remove(partition)
+            if end is not None and error is not None and error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - librdkafka's spelling
+                ends[partition] = end
+    finally:
+        consumer.close()
+    return ends

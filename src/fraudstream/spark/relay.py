@@ -21,6 +21,7 @@ from fraudstream.errors import BrokerUnreachable
 from fraudstream.kafka import Topic, java_config
 from fraudstream.logs import get_logger
 from fraudstream.settings import Settings
+from fraudstream.spark import markers
 from fraudstream.spark.recovery import QueryStopped, TopicReplaced, existing_topic
 from fraudstream.spark.runner import Basis, Runner
 from fraudstream.spark.source import location, new_checkpoint, read_messages
@@ -62,6 +63,15 @@ _PRODUCER: Final = {
 """How Kafka's client sends decisions, by mode."""
 
 
+def furthest(one: Mapping[int, int], other: Mapping[int, int]) -> dict[int, int]:
+    """The higher offset of each partition.
+
+    >>> furthest({0: 7, 1: 4}, {1: 3, 2: 0})
+    {0: 7, 1: 4, 2: 0}
+    """
+    return {**one, **{p: max(offset, one.get(p, offset)) for p, offset in other.items()}}
+
+
 def _stop(relieved: Runner) -> None:
     """End a query in the background. Nobody waits for it, so what goes wrong is told here or never."""
     try:
@@ -82,7 +92,7 @@ class Relay:
         """Where the partitions ended when the newest query started, or a micro-batch was planned."""
         self.handovers = 0
         self._answered: dict[int, int] = {}
-        """Below which the queries that were relieved have answered everything."""
+        """Below which the queries that were relieved have answered everything, and what follows is no message."""
         self._current: Runner | None = None
         self._next: Runner | None = None
         self._told = False
@@ -101,8 +111,7 @@ class Relay:
         A successor begins behind what the query before has answered by the hand-over, and repeats the rest: what
         both cover reaches as far as the one that is further on.
         """
-        now = self._current.reached if self._current is not None else {}
-        return now | {p: max(offset, now.get(p, offset)) for p, offset in self._answered.items()}
+        return furthest(self._current.reached if self._current is not None else {}, self._answered)
 
     def begin(self, basis: Basis, start: Mapping[int, int]) -> None:
         """Start the first query, at these offsets."""
@@ -114,10 +123,11 @@ class Relay:
         moved = self.current.look()
         self._check_pace()
         if moved:
-            self.ends |= self.current.ends
+            self.ends = furthest(self.ends, self.current.ends)
+            self._pass_markers()
         if self._next is not None:
             self._next.look()
-            if self._next.answers and self.current.covers(self._next):
+            if self._next.answers and self._covers(self._next.start):
                 log.debug("handing over after %.2f s", self.current.age)
                 self._stopping.submit(_stop, self.current)
                 self._relieve(self._next)
@@ -130,6 +140,22 @@ class Relay:
                     self._next.age,
                 )
         return moved
+
+    def _pass_markers(self) -> None:
+        """Reach the end of partitions in which nothing is left but markers, by which Kafka ends a transaction.
+
+        A real-time batch ends behind its last message; a successor begins behind the markers that follow, and would
+        wait for the next message of every partition. A micro-batch reads up to where it was planned.
+        """
+        if self._mode is Mode.REALTIME:
+            stands = self.reached.items()
+            if behind := {p: offset for p, offset in stands if offset < self.ends.get(p, offset)}:
+                silent = markers.silent_until(self._settings.kafka, self._topic, behind)
+                self._answered = furthest(self._answered, silent)
+
+    def _covers(self, start: Mapping[int, int]) -> bool:
+        """Whether everything before these offsets is answered."""
+        return all(self.reached.get(partition, offset) >= offset for partition, offset in start.items())
 
     def _check_pace(self) -> None:
         """Raise QueryStopped where a real-time batch goes on for long after its time.

@@ -106,10 +106,6 @@ class Runner:
         """Whether there is no message to plan a batch for."""
         return bool(self._query.status["message"].startswith("Waiting for data"))
 
-    def covers(self, other: "Runner") -> bool:
-        """Whether everything before the start of `other` is answered."""
-        return all(self.reached.get(partition, offset) >= offset for partition, offset in other.start.items())
-
     def stop(self) -> None:
         """End the query; what it answered since its last batch is answered by its successor, too."""
         self._query.stop()

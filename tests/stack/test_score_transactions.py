@@ -1,0 +1,79 @@
+"""The live scorer reads a topic whose producer sends in Kafka's transactions: markers, and what is not decided yet."""
+
+import contextlib
+import secrets
+import signal
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer, TopicPartition
+
+from fraudstream import kafka
+from fraudstream.settings import Settings
+from fraudstream.store.connection import connect
+from fraudstream.store.migrate import migrate
+from live_scorer import Topics, promote, scorer
+from samples import message
+from waiting import wait_until
+
+Rows = list[tuple[int, int]]
+
+
+@pytest.fixture
+def live(settings: Settings) -> Iterator[Topics]:
+    """A topic of one partition, and a model."""
+    kafka.ensure_topic(settings.kafka, settings.kafka.transactions_topic, 1)
+    migrate(settings.postgres)
+    promote(settings.postgres, "first")
+    topics = Topics(settings)
+    yield topics
+    topics.close()
+
+
+@contextlib.contextmanager
+def transaction(settings: Settings, names: Sequence[str]) -> Iterator[Sequence[str]]:
+    """A transaction of these messages: the broker has them, and readers may not see them before it ends."""
+    config = kafka.client_config(settings.kafka)
+    producer = Producer(
+        config | {"transactional.id": secrets.token_hex(4), "transaction.timeout.ms": 300_000}
+    )
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    for name in names:
+        producer.produce(settings.kafka.transactions_topic, message(transaction_id=name), partition=0)
+    assert producer.flush(30) == 0
+    yield names
+    producer.commit_transaction(30)
+
+
+def stands(settings: Settings) -> Rows:
+    """Next and end offset of the scorer, as dashboards and `health` read them."""
+    with connect(settings.postgres) as connection:
+        query = "select next_offset, end_offset from shop.stream_progress where stream = 'score'"
+        return connection.execute(query).fetchall()
+
+
+def test_one_committed_transaction_and_then_silence_hold_up_nothing(
+    live: Topics, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """Its marker takes an offset that nobody sees: promotions still take effect, nothing seems to wait or is lost."""
+    log, settings = tmp_path / "log", live.settings
+    there = environment | {"FRAUDSTREAM_SCORE__TRIGGER_SECONDS": "5"}
+    with scorer(there, log) as process:
+        with transaction(settings, ["one"]) as names:
+            pass
+        live.await_answers(names, log)
+        wait_until(lambda: stands(settings) == [(2, 2)], "place behind the marker", log, seconds=60)
+        promote(settings.postgres, "second")
+        wait_until(lambda: "model second decides from here on" in log.read_text(), "promotion", log)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(120) == 130, log.read_text()
+    place = TopicPartition(settings.kafka.transactions_topic, 0, 2)
+    admin = kafka.admin(settings.kafka)
+    for deleted in admin.delete_records([place]).values():
+        deleted.result(30)
+    with scorer(there, log):
+        with transaction(settings, ["two"]) as names:
+            pass
+        live.await_answers(names, log)
