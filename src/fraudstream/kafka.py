@@ -201,7 +201,10 @@ def _await_topic(kafka: KafkaSettings, name: str, client: "AdminClient") -> Topi
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The offsets that a partition holds now: from `first` up to, not including, `end`."""
+    """The offsets that a partition holds now: from `first` up to, not including, `end`.
+
+    What belongs to a transaction that is still open, and what follows it, lies behind `end`: readers do not get it yet.
+    """
 
     first: int
     end: int
@@ -209,7 +212,7 @@ class Bounds:
 
 def bounds(kafka: KafkaSettings, topic: Topic, client: "AdminClient | None" = None) -> Mapping[int, Bounds]:
     """First and end offset of every partition. Raises BrokerUnreachable, LeaderMissing where one stays without."""
-    from confluent_kafka import TopicPartition
+    from confluent_kafka import IsolationLevel, TopicPartition
     from confluent_kafka import admin as admin_module
 
     client = client or admin(kafka)
@@ -217,7 +220,12 @@ def bounds(kafka: KafkaSettings, topic: Topic, client: "AdminClient | None" = No
 
     def ask(spec: Any) -> dict[int, int]:
         request = {TopicPartition(topic.name, partition): spec for partition in topic.partitions}
-        futures = client.list_offsets(request, request_timeout=kafka.timeout_seconds)
+        # As Spark reads: a stream that began behind its own end would take that for lost messages.
+        futures = client.list_offsets(
+            request,
+            isolation_level=IsolationLevel.READ_COMMITTED,
+            request_timeout=kafka.timeout_seconds,
+        )
         return {
             where.partition: _answer(kafka, future, partition=f"{topic.name}/{where.partition}").offset
             for where, future in futures.items()

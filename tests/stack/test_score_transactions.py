@@ -1,6 +1,7 @@
 """The live scorer reads a topic whose producer sends in Kafka's transactions: markers, and what is not decided yet."""
 
 import contextlib
+import json
 import secrets
 import signal
 from collections.abc import Iterator, Sequence
@@ -77,3 +78,33 @@ def test_one_committed_transaction_and_then_silence_hold_up_nothing(
         with transaction(settings, ["two"]) as names:
             pass
         live.await_answers(names, log)
+
+
+def test_an_open_transaction_stops_no_query_and_is_scored_once_it_is_committed(
+    live: Topics, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """Micro-batches, whose first query and whose hand-overs begin while the transaction is open."""
+    log, settings = tmp_path / "log", live.settings
+    with (
+        transaction(settings, ["open"]) as names,
+        scorer(environment, log, "--mode", "microbatch") as process,
+    ):
+        for version in ("second", "third"):
+            promote(settings.postgres, version)
+            word = f"model {version} decides from here on"
+            wait_until(lambda word=word: word in log.read_text(), "hand-over", log, seconds=90)  # type: ignore[misc]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(120) == 130, log.read_text()
+    summary = json.loads(log.with_suffix(".json").read_text())
+    assert (summary["restarts"], summary["decisions"]) == (0, 0)
+    with scorer(environment, log, "--mode", "microbatch"):
+        live.await_answers(names, log)
+
+
+def test_a_topic_ends_before_what_is_not_committed_yet(live: Topics) -> None:
+    """As for Spark, which reads nothing beyond; a producer's pause in a transaction is no lag of ours."""
+    topic = kafka.ensure_topic(live.settings.kafka, live.settings.kafka.transactions_topic)
+    with transaction(live.settings, ["open"]):
+        assert kafka.bounds(live.settings.kafka, topic) == {0: kafka.Bounds(0, 0)}
+    # The broker says that it is committed before it has written the marker.
+    wait_until(lambda: kafka.bounds(live.settings.kafka, topic) == {0: kafka.Bounds(0, 2)}, "marker")
