@@ -169,15 +169,22 @@ def _described(found: Any) -> Topic:
     return Topic(found.name, str(found.topic_id), tuple(sorted(p.id for p in found.partitions)))
 
 
-def ensure_topic(kafka: KafkaSettings, name: str, partitions: int | None = None) -> Topic:
-    """The topic, created where it is missing. Raises BrokerUnreachable, TopicError."""
+def ensure_topic(
+    kafka: KafkaSettings, name: str, partitions: int | None = None, *, like: str | None = None
+) -> Topic:
+    """The topic, created where it is missing, with as many partitions as topic `like` where that exists.
+
+    Raises BrokerUnreachable, TopicError.
+    """
     from confluent_kafka import KafkaError
     from confluent_kafka.cimpl import NewTopic
 
     client = admin(kafka)
     found = find_topic(kafka, name, client)
     if found is None:
-        new = NewTopic(name, partitions or kafka.partitions, kafka.replication_factor)
+        pattern = find_topic(kafka, like, client) if like else None
+        wanted = (len(pattern.partitions) if pattern else partitions) or kafka.partitions
+        new = NewTopic(name, wanted, kafka.replication_factor)
         future = client.create_topics([new], request_timeout=kafka.timeout_seconds)[name]
         # Another process may create it in the same moment: then it is there, which is all we want.
         _answer(kafka, future, missing=KafkaError.TOPIC_ALREADY_EXISTS)

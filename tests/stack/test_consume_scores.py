@@ -45,6 +45,17 @@ def send(settings: Settings, topic: str, values: Iterable[bytes]) -> None:
     assert producer.flush(30) == 0
 
 
+def test_decisions_get_as_many_partitions_as_transactions_whoever_makes_their_topic(
+    spark: "SparkSession", settings: Settings
+) -> None:
+    """`consume` is started before `score`, on a topic of the company's own: four would keep 64 tasks waiting."""
+    kafka.ensure_topic(settings.kafka, settings.kafka.transactions_topic, 6)
+    consume(spark, settings, ALL, once=True, stop=threading.Event())
+    scored = kafka.find_topic(settings.kafka, settings.kafka.scored_topic)
+    assert scored is not None
+    assert len(scored.partitions) == 6
+
+
 def query(settings: Settings, sql: str) -> list[tuple[Any, ...]]:
     with connect(settings.postgres) as connection:
         return connection.execute(sql).fetchall()

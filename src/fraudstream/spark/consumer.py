@@ -117,7 +117,8 @@ class Consumer:
         summary = Summary(targets)
         migrate(self._postgres)
         (name,) = by_topic(self._kafka, targets)
-        topic = kafka_clients.ensure_topic(self._kafka, name)
+        # Decisions stay in step with the transactions that they answer, be it `score` or `consume` that comes first.
+        topic = kafka_clients.ensure_topic(self._kafka, name, like=self._kafka.transactions_topic)
         found: tuple[Topic, dict[int, int]] | None = (
             topic,
             self._position(topic, targets, accept_loss=accept_loss),
