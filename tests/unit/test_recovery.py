@@ -98,6 +98,19 @@ def test_a_mistake_of_ours_is_not() -> None:
         assert not isinstance(found, CURABLE)
 
 
+def test_a_python_that_executors_do_not_have_is_named_with_the_variable_that_names_another() -> None:
+    """Spark's own setting for it, in spark-defaults.conf, is read by nobody here."""
+    missing = 'java.io.IOException: Cannot run program "/home/ann/.venv/bin/python": error=2, No such file or directory'
+    found = failure(
+        f"{ABORTED}{missing}\n\tat java.base/java.lang.ProcessBuilder.start(ProcessBuilder.java:1143)"
+    )
+    assert isinstance(found, StreamError)
+    assert found.message == (
+        "Spark's tasks cannot run Python at /home/ann/.venv/bin/python: error=2, No such file or directory."
+    )
+    assert "PYSPARK_PYTHON" in found.hint
+
+
 def test_a_reason_is_told_without_the_way_that_it_took() -> None:
     found = failure(
         f"{WAY}org.apache.spark.SparkException: Out of leaves.\n\tat org.apache.spark.Tree.grow(Tree.scala:1)"

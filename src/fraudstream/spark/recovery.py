@@ -56,6 +56,8 @@ WORKER_SPOKE: Final = "Error from python worker:"
 """Behind this stands what the daemon wrote before it ended, such as a module that is missing: a mistake, not a kill."""
 KILL_9: Final = "terminated with code: 137"
 """Then it was killed whatever it had written before."""
+NO_PYTHON: Final = re.compile(r'Cannot run program "([^"\n]*python[^"\n]*)"[^:\n]*: ([^\n]+)')
+"""What Spark says where tasks find no Python at the path that the command gave them."""
 JAVA_REASON: Final = re.compile(r"^: ([\w.$]+(?:Exception|Error)\b[^\n]*)", re.MULTILINE)
 """Where the reason stands when it went from Java through Python and back: the first line tells of the way alone."""
 
@@ -147,6 +149,16 @@ def failure_of(query: "StreamingQuery") -> FraudstreamError | None:
         return QueryStopped(f"Spark stopped reading Kafka: {summary}")
     if WORKER_DIED.search(reason) and (KILL_9 in reason or WORKER_SPOKE not in reason):
         return QueryStopped("A Python worker of Spark was killed, perhaps for want of memory.")
+    return _mistake(reason, summary)
+
+
+def _mistake(reason: str, summary: str) -> StreamError:
+    """What no new start cures."""
+    if missing := NO_PYTHON.search(reason):
+        return StreamError(
+            f"Spark's tasks cannot run Python at {missing[1]}: {missing[2].rstrip('.')}.",
+            hint="Set PYSPARK_PYTHON to where the executors' machines have Python with fraudstream (docs/scaling.md).",
+        )
     if (raised := WORKER_RAISED.search(reason)) and (lines := RAISED.findall(raised[1])):
         return StreamError(
             f"Spark's task stopped: {lines[-1]}", hint="`fraudstream --debug …` prints the traceback."

@@ -65,7 +65,8 @@ def start(  # noqa: PLR0913 - what a session is made of
     if not log.isEnabledFor(logging.DEBUG):
         _hush_py4j()
     os.environ["JAVA_HOME"] = str(java_home)
-    # Workers must run this very interpreter, where our dependencies are; a cluster has its own.
+    # Workers must run this very interpreter, where our dependencies are. Where a cluster has its own at another path, only
+    # the variable says so: PySpark does not look at spark.pyspark.python.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     os.environ.setdefault("PYSPARK_DRIVER_PYTHON", sys.executable)
     if spark.is_local:
