@@ -25,7 +25,7 @@ import psycopg
 from fraudstream.local.home import Home
 from fraudstream.local.postgres import DATABASE, USER, EmbeddedPostgres
 from fraudstream.settings import PostgresSettings
-from fraudstream.store import feedback, history, overview, pipeline, registry, review, watch
+from fraudstream.store import alerts, history, model_quality, overview, pipeline, registry, review
 from fraudstream.store import rows as store_rows
 from fraudstream.store.connection import connect
 from fraudstream.store.migrate import migrate
@@ -157,7 +157,7 @@ def calls(postgres: PostgresSettings) -> Mapping[str, Callable[[], object]]:
             review.queue, postgres, review.Wanted("all", text=alert.user_id)
         ),
         "alerts: tally, 30 days": partial(review.tally, postgres, month),
-        "alert: itself": partial(feedback.alert, postgres, alert.transaction_id),
+        "alert: itself": partial(alerts.alert, postgres, alert.transaction_id),
         "alert: the customer's history": partial(
             history.history, postgres, alert.user_id, alert.timestamp, before=60, after=20
         ),
@@ -165,7 +165,7 @@ def calls(postgres: PostgresSettings) -> Mapping[str, Callable[[], object]]:
             review.alike, postgres, alert.transaction_id, "1", alert.risk
         ),
         "model: versions": partial(registry.models, postgres),
-        "model: at work": partial(watch.at_work, postgres, "1"),
+        "model: at work": partial(model_quality.at_work, postgres, "1"),
         "pipeline": partial(pipeline.pipeline, postgres),
     }  # fmt: skip
 

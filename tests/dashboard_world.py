@@ -16,7 +16,7 @@ from fraudstream.model.training import Request, train
 from fraudstream.producer.simulated import Plan, simulated
 from fraudstream.settings import PostgresSettings
 from fraudstream.simulate import SECOND, World
-from fraudstream.store import feedback, queries, registry
+from fraudstream.store import alerts, labels, queries, registry
 from fraudstream.store.connection import connect
 from fraudstream.store.migrate import migrate
 from fraudstream.store.offsets import Source
@@ -102,10 +102,10 @@ def decision(row: dict[str, Any], risk: float, model: Model, features: dict[str,
 
 def _review(postgres: PostgresSettings) -> None:
     """Half of the older alerts were looked at; now and then somebody was wrong."""
-    for place, alert in enumerate(feedback.alerts(postgres, limit=1000)[8:]):
+    for place, alert in enumerate(alerts.alerts(postgres, limit=1000)[8:]):
         if place % 2 == 0:
             said = bool(alert.truth) if place % 14 else not alert.truth
-            feedback.label(
+            labels.label(
                 postgres, alert.transaction_id, said, "ana", "called the customer" if place % 6 == 0 else None
             )
 

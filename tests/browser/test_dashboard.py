@@ -13,7 +13,7 @@ import pytest
 
 from dashboard_browser import Server, Start, Visit, launched
 from fraudstream.settings import PostgresSettings
-from fraudstream.store import feedback, registry, review
+from fraudstream.store import alerts, registry, review
 from fraudstream.store.connection import connect
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def test_an_alert_says_how_much_how_sure_and_why(
     dashboard: str, seeded: PostgresSettings, visit: Visit
 ) -> None:
     """With the customer's history, and not with the truth that came with the message: it would be the verdict."""
-    first = feedback.alert(seeded, waiting(seeded)[0])
+    first = alerts.alert(seeded, waiting(seeded)[0])
     assert first is not None
     visit.go(f"{dashboard}/alerts", "The customer's payments around it")
     visit.charts(1)

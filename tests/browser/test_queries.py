@@ -11,7 +11,17 @@ from pydantic import SecretStr
 from dashboard_browser import Server
 from fraudstream.errors import DatabaseError
 from fraudstream.settings import PostgresSettings
-from fraudstream.store import feedback, history, overview, pipeline, registry, review, roles, watch
+from fraudstream.store import (
+    alerts,
+    history,
+    labels,
+    model_quality,
+    overview,
+    pipeline,
+    registry,
+    review,
+    roles,
+)
 from fraudstream.store.connection import connect, connected
 from fraudstream.store.migrate import migrate
 
@@ -37,18 +47,18 @@ def test_a_reviewer_may_see_every_page_and_label_but_reads_no_message(reviewer: 
     migrate(reviewer)
     assert overview.overview(reviewer, 7 * DAY, "hour") is not None
     first, *_ = review.queue(reviewer, review.Wanted("all"))
-    case = feedback.alert(reviewer, first.transaction_id)
+    case = alerts.alert(reviewer, first.transaction_id)
     assert case is not None
     assert history.history(reviewer, case.user_id, case.timestamp)
     review.alike(reviewer, case.transaction_id, case.model_version, case.risk)
     model, *_ = registry.models(reviewer)
-    watch.at_work(reviewer, model.version)
+    model_quality.at_work(reviewer, model.version)
     found = pipeline.pipeline(reviewer)
     assert found.refused
     assert not found.may_read_messages
     assert all(message.start is None for message in found.refused)
     before = review.tally(reviewer)
-    feedback.label(reviewer, first.transaction_id, is_fraud=True, by="Ada")
+    labels.label(reviewer, first.transaction_id, is_fraud=True, by="Ada")
     after = review.tally(reviewer)
     assert (
         after.confirmed + after.dismissed + after.waiting
@@ -113,8 +123,8 @@ def test_history_that_was_never_scored_is_no_missed_fraud(server: Server) -> Non
 def test_the_latest_of_several_verdicts_counts_everywhere(seeded: PostgresSettings) -> None:
     alert = review.queue(seeded, review.Wanted("waiting", "risk"), 1)[0]
     before = review.tally(seeded)
-    feedback.label(seeded, alert.transaction_id, is_fraud=False)
-    feedback.label(seeded, alert.transaction_id, is_fraud=True)
+    labels.label(seeded, alert.transaction_id, is_fraud=False)
+    labels.label(seeded, alert.transaction_id, is_fraud=True)
     after = review.tally(seeded)
     assert (after.waiting, after.confirmed, after.dismissed) == (
         before.waiting - 1, before.confirmed + 1, before.dismissed,
@@ -163,7 +173,7 @@ def test_verdicts_of_reviewers_are_not_displaced_by_a_file_of_chargebacks(server
         )
     assert review.alike(postgres, "a0", "m", 0.8) == review.Outcome(60, 30)
     assert review.alike(postgres, "a0", "m", 0.2) == review.Outcome(0, 0)
-    (tenth,) = watch.at_work(postgres, "m").reviewed
+    (tenth,) = model_quality.at_work(postgres, "m").reviewed
     assert (tenth.tenth, tenth.reviewed, tenth.fraud) == (8, 60, 30)
-    feedback.label(postgres, "a1", is_fraud=False)
+    labels.label(postgres, "a1", is_fraud=False)
     assert review.alike(postgres, "a0", "m", 0.8) == review.Outcome(60, 29)

@@ -17,7 +17,7 @@ from fraudstream.features.catalogue import COUNTERS
 from fraudstream.features.profiles import combine, fold, fold_labels
 from fraudstream.settings import Settings
 from fraudstream.store.connection import connect
-from fraudstream.store.labels import fold_known
+from fraudstream.store.label_folding import fold_known
 from fraudstream.store.queries import transactions
 from profile_world import stored_profiles
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from fraudstream.settings import Settings
-from fraudstream.store import feedback
+from fraudstream.store import alerts, labels
 from fraudstream.store.connection import connect
 from fraudstream.store.migrate import migrate
 
@@ -24,7 +24,7 @@ def test_a_dump_brings_back_what_was_lost(
     settings: Settings, environment: dict[str, str], tmp_path: Path
 ) -> None:
     migrate(settings.postgres)
-    feedback.label(settings.postgres, "t-1", is_fraud=True, by="ada")
+    labels.label(settings.postgres, "t-1", is_fraud=True, by="ada")
     dump, embedded = blocks("Backup and restore")
     server = settings.postgres
     preparation = embedded.replace("$(embedded database)", str(server.database))
@@ -41,5 +41,5 @@ def test_a_dump_brings_back_what_was_lost(
         connection.execute("delete from shop.labels")
         connection.execute("drop view shop.alert_reviews cascade")
     type_in(restoring)
-    assert [(said.is_fraud, said.labelled_by) for said in feedback.said(server, "t-1")] == [(True, "ada")]
-    assert feedback.alerts(server) == []
+    assert [(said.is_fraud, said.labelled_by) for said in labels.said(server, "t-1")] == [(True, "ada")]
+    assert alerts.alerts(server) == []

@@ -21,11 +21,11 @@ from fraudstream.errors import InputError
 from fraudstream.features.training import view
 from fraudstream.model.dataset import dataset
 from fraudstream.settings import PostgresSettings, Settings
-from fraudstream.store import feedback, label_files, registry
+from fraudstream.store import alerts, label_files, labels, registry
 from fraudstream.store.connection import connect
 from fraudstream.store.explanation import explain
 from fraudstream.store.label_files import Imported
-from fraudstream.store.labels import Known, fold_known
+from fraudstream.store.label_folding import Known, fold_known
 from fraudstream.store.migrate import migrate
 from fraudstream.store.queries import transactions
 from fraudstream.store.slices import store_slice
@@ -63,7 +63,7 @@ def at(seconds: float) -> str:
 
 
 def said(postgres: PostgresSettings, name: str) -> list[tuple[bool, str | None, str | None]]:
-    return [(label.is_fraud, label.labelled_by, label.note) for label in feedback.said(postgres, name)]
+    return [(label.is_fraud, label.labelled_by, label.note) for label in labels.said(postgres, name)]
 
 
 def test_alerts_are_listed_the_newest_first_and_narrowed(postgres: PostgresSettings, run: Run) -> None:
@@ -101,7 +101,7 @@ def test_a_list_continues_where_it_ended(postgres: PostgresSettings) -> None:
     decide(postgres, *(alert(f"t{n}", scored_at=at(-60 - n // 2)) for n in range(5)))
     found: list[str] = []
     last = None
-    while page := feedback.alerts(postgres, limit=2, before=last):
+    while page := alerts.alerts(postgres, limit=2, before=last):
         found += [one.transaction_id for one in page]
         last = (page[-1].scored_at, page[-1].transaction_id)
     assert found == ["t1", "t0", "t3", "t2", "t4"]
@@ -134,7 +134,7 @@ def test_a_transaction_is_explained_whatever_is_known_of_it(postgres: PostgresSe
         decision(transaction_id="before", user_id="u"),
         alert("ahead", user_id="u", timestamp=START.isoformat()),
     )
-    feedback.label(postgres, "before", is_fraud=False, by="bob")
+    labels.label(postgres, "before", is_fraud=False, by="bob")
 
     flagged = json.loads(run("alerts", "explain", "it", "--json").stdout)
     assert [past["transaction_id"] for past in flagged["history"]] == ["before", "it", "after", "after too"]
@@ -194,7 +194,7 @@ def test_the_latest_of_contradicting_labels_counts_and_all_are_kept(
         (True, "card stolen"),
         (False, None),
     ]
-    found = feedback.alert(postgres, "t")
+    found = alerts.alert(postgres, "t")
     assert found is not None
     assert (found.verdict, found.reviewed_by) == (False, "bob")
     assert "This transaction is not stored yet" in run("label", "typo", "--fraud").stdout
@@ -256,7 +256,7 @@ def test_a_file_of_labels_is_taken_once_whatever_is_said_in_between(
     assert said(postgres, "a") == [(True, "ann", None), (False, "ann", None)]
     assert said(postgres, "b") == [(False, "ann", "holiday")]
 
-    feedback.label(postgres, "later", is_fraud=False, by="ann")
+    labels.label(postgres, "later", is_fraud=False, by="ann")
     again = label_files.labels_from_file(postgres, path, {}, "bob")
     assert (again.added, again.present, again.unknown) == (0, 4, 1)
     assert again.read_before is not None
@@ -276,7 +276,7 @@ def test_a_label_that_lay_in_the_future_is_taken_when_its_time_has_come(
         connection.execute("update shop.label_files set read_at = read_at - interval '2 hours'")
     assert (done.added, done.rejects.count) == (1, 2)
     assert "lies in the future" in done.rejects.first[0][1]
-    feedback.label(postgres, "a", is_fraud=False, by="ann")
+    labels.label(postgres, "a", is_fraud=False, by="ann")
     for added, present in ((1, 1), (0, 2)):
         again = label_files.labels_from_file(postgres, path, {}, "ann")
         assert (again.added, again.present, again.rejects.count) == (added, present, 1)
@@ -296,7 +296,7 @@ def test_an_export_that_grows_adds_what_is_new_and_overturns_nobody(
         return done.added, done.present
 
     assert read("monday", "transaction_id,is_fraud\na,1\n") == (1, 0)
-    feedback.label(postgres, "a", is_fraud=False, by="ann")
+    labels.label(postgres, "a", is_fraud=False, by="ann")
     assert read("tuesday", "transaction_id,is_fraud\na,1\nb,0\n") == (1, 1)
     assert said(postgres, "a")[-1] == (False, "ann", None)
     assert read("wednesday", "transaction_id,is_fraud\na,0\nb,0\n") == (1, 1)
@@ -399,8 +399,6 @@ def test_folding_stops_between_two_chunks_and_goes_on_later(
     postgres: PostgresSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ten million truths take minutes: who stops the consumer does not wait for them."""
-    from fraudstream.store import labels
-
     monkeypatch.setattr(labels, "CHUNK", 2)
     values = [
         message(transaction_id=f"t{n}", timestamp=(START + timedelta(seconds=n)).isoformat(), is_fraud=0)

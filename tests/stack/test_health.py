@@ -16,7 +16,7 @@ from confluent_kafka import Producer
 from forwarder import forwarded
 from fraudstream import kafka
 from fraudstream.settings import PostgresSettings, Settings
-from fraudstream.store import feedback, progress, registry
+from fraudstream.store import alerts, labels, progress, registry
 from fraudstream.store.connection import connect
 from fraudstream.store.findings import Finding, findings, streams
 from fraudstream.store.glance import glance
@@ -93,12 +93,12 @@ def test_one_alert_and_labels_that_contradict_each_other(postgres: PostgresSetti
     decide(postgres, scored("t", risk=0.9, flagged=True, at=now() - timedelta(hours=2)))
     (quality,) = rows(postgres, "alert_quality")
     assert (quality["alerts"], quality["waiting"], quality["precision"]) == (1, 1, None)
-    feedback.label(postgres, "t", is_fraud=False)
-    feedback.label(postgres, "stranger", is_fraud=True)
+    labels.label(postgres, "t", is_fraud=False)
+    labels.label(postgres, "stranger", is_fraud=True)
     (quality,) = rows(postgres, "alert_quality")
     assert (quality["confirmed"], quality["dismissed"], quality["waiting"]) == (0, 1, 0)
     assert quality["precision"] == 0
-    feedback.label(postgres, "t", is_fraud=True)
+    labels.label(postgres, "t", is_fraud=True)
     found = snapshot(postgres).reviews
     assert (found.confirmed, found.dismissed, found.precision) == (1, 0, 1.0)
     assert found.label_delay_seconds == pytest.approx(7200, abs=600)
@@ -266,7 +266,7 @@ def test_the_demo_counts_what_was_sent_since_it_began(postgres: PostgresSettings
     found = glance(postgres, began)
     assert (found.decisions, found.alerts) == (2, 1)
     assert found.p99_ms == pytest.approx(20.0)
-    shown = feedback.alerts(postgres, since=began, sent_since=began)
+    shown = alerts.alerts(postgres, since=began, sent_since=began)
     assert [alert.transaction_id for alert in shown] == ["own"]
 
 
@@ -278,7 +278,7 @@ def test_the_demo_counts_no_more_frauds_found_than_there_are(postgres: PostgresS
     decide(postgres, *(scored(name, risk=0.9, flagged=True) for name in ("caught", "cleared", "called")))
     decide(postgres, *(scored(name) for name in ("missed", "quiet", "reported")), first=3)
     for name, is_fraud in (("cleared", False), ("called", False), ("called", True), ("reported", True)):
-        feedback.label(postgres, name, is_fraud=is_fraud)
+        labels.label(postgres, name, is_fraud=is_fraud)
     found = glance(postgres, began)
     assert (found.right, found.wrong, found.frauds) == (2, 1, 4)
 
@@ -288,7 +288,7 @@ def test_health_is_served_to_prometheus_until_it_is_stopped(
 ) -> None:
     """The same figures as in --json, and a sentence where something is wrong."""
     decide(postgres, scored("t", risk=0.9, flagged=True))
-    feedback.label(postgres, "t", is_fraud=True)
+    labels.label(postgres, "t", is_fraud=True)
     command = [sys.executable, "-m", "fraudstream", "health", "--metrics-port", "0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
         try:

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from fraudstream.features.catalogue import COUNTERS
 from fraudstream.features.profiles import combine, fold, fold_labels
 from fraudstream.settings import PostgresSettings, Settings
-from fraudstream.store import labels
+from fraudstream.store import label_folding
 from fraudstream.store.connection import connect
-from fraudstream.store.labels import Known, fold_known
+from fraudstream.store.label_folding import Known, fold_known
 from fraudstream.store.migrate import migrate
 from fraudstream.store.queries import transactions
 from profile_world import START, messages, store, stored_profiles, transaction
@@ -173,7 +173,7 @@ def test_any_order_of_transactions_labels_and_folds_ends_the_same(
     chance, now, stored = Random(seed), START, 0
     values = [transaction(f"t{i}", chance) for i in range(15)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(labels, "CHUNK", 3)
+        patch.setattr(label_folding, "CHUNK", 3)
         for action, number in [*history, ("store", 15), ("fold", 200)]:
             if action == "store":
                 store(postgres, [messages(values[stored : stored + number], stored)])
@@ -186,7 +186,7 @@ def test_any_order_of_transactions_labels_and_folds_ends_the_same(
                 fold_known(postgres, now, DELAY)
             else:
                 with patch.context() as broken:
-                    broken.setattr(labels, "merge", _dies)
+                    broken.setattr(label_folding, "merge", _dies)
                     with pytest.raises(ConnectionResetError):
                         fold_known(postgres, now + timedelta(days=number), DELAY)
         assert fold_known(postgres, now, DELAY) == Known()

@@ -17,11 +17,13 @@ from psycopg.errors import CheckViolation, InsufficientPrivilege
 from fraudstream.schema import PERSONAL
 from fraudstream.settings import PostgresSettings, Settings
 from fraudstream.store import (
+    alerts,
     explanation,
-    feedback,
     glance,
     held,
     history,
+    labels,
+    model_quality,
     overview,
     pipeline,
     progress,
@@ -29,10 +31,9 @@ from fraudstream.store import (
     registry,
     review,
     roles,
-    watch,
 )
 from fraudstream.store.connection import connect
-from fraudstream.store.labels import fold_known
+from fraudstream.store.label_folding import fold_known
 from fraudstream.store.review import Wanted
 from fraudstream.store.slices import store_slice
 from fraudstream.store.tables import metadata
@@ -209,7 +210,7 @@ def test_a_label_is_corrected_by_a_later_one_and_names_its_login_whatever_it_say
     with pytest.raises(CheckViolation, match="labels_not_of_the_future"):
         reviewer.adds("values ('t', false, '2999-01-01', 'the.boss')")
     assert run("label", "t", "--fraud", "--by", "me").returncode == 0
-    said = feedback.said(settings.postgres, "t")
+    said = labels.said(settings.postgres, "t")
     assert [(label.is_fraud, label.labelled_by) for label in said] == [(False, "the.boss"), (True, "me")]
     assert reviewer.rows("select recorded_by from shop.labels order by labelled_at") == [
         (reviewer.postgres.user,),
@@ -274,7 +275,7 @@ def test_each_role_does_its_whole_work(
     assert explanation.explain(reviewer, "a").alert is not None
     assert overview.overview(reviewer, timedelta(days=1), "hour") is not None
     pipeline.pipeline(reviewer)
-    watch.at_work(reviewer, "m-1")
+    model_quality.at_work(reviewer, "m-1")
     glance.glance(reviewer, now - timedelta(days=1))
 
     as_reviewer = {"env": environment | Member(reviewer).environment}
@@ -290,6 +291,6 @@ def test_each_role_does_its_whole_work(
         done = run(*command, **as_reviewer)
         assert "permission denied" not in done.stdout + done.stderr, command
         assert done.returncode == 0 or command[0] == "health", done.stdout
-    alerts = {alert.transaction_id: alert.verdict for alert in feedback.alerts(reviewer)}
-    assert alerts == {"a": True, "b": False}
+    verdicts = {alert.transaction_id: alert.verdict for alert in alerts.alerts(reviewer)}
+    assert verdicts == {"a": True, "b": False}
     assert fold_known(writer, datetime.now(UTC), timedelta(days=7)).labels == 1

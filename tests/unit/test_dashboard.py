@@ -15,10 +15,11 @@ from pydantic import SecretStr
 from fraudstream.dashboard import alerts, case, comparison, figures, gate, launch, model, pipeline, shell
 from fraudstream.errors import ServiceError, SettingsError
 from fraudstream.settings import DashboardSettings
-from fraudstream.store.feedback import Alert, Past
+from fraudstream.store.alerts import Alert
+from fraudstream.store.history import Past
+from fraudstream.store.model_quality import Quality
 from fraudstream.store.pipeline import Progress
 from fraudstream.store.review import Queued
-from fraudstream.store.watch import Quality
 
 HOSTILE = "<img src=x onerror=alert(1)> **b** ![i](http://evil/x.png) [l](http://evil) `c` $x^2$ :smile: :red[r] #h |t| ~s~"
 

@@ -6,8 +6,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from fraudstream.store.feedback import Alert, Past
+from fraudstream.store.alerts import Alert
 from fraudstream.store.hindsight import hindsight
+from fraudstream.store.history import Past
 
 AT = datetime(2026, 3, 1, 13, 5, tzinfo=UTC)
 NONE_OF_18 = 0.5 / 19

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from fraudstream.errors import InputError
-from fraudstream.store.feedback import NOTE_LENGTH
 from fraudstream.store.label_files import SKEW, parse, renamed
+from fraudstream.store.labels import NOTE_LENGTH
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

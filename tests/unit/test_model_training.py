@@ -431,23 +431,23 @@ def test_a_new_model_replaces_the_old_one_whole(model: Path, rows: pa.Table, tmp
 
 
 def test_a_model_is_judged_only_on_later_rows_than_it_learnt_from(model: Path, tmp_path: Path) -> None:
-    from fraudstream.model.judging import judge_model
+    from fraudstream.model.evaluate import evaluate_model
 
     opened = folder.read(model)
     with pytest.raises(InputError, match="learnt until"):
-        judge_model(opened, read_transactions(written(history(days=30), tmp_path)).rows)
-    later = judge_model(opened, read_transactions(written(history(days=60), tmp_path)).rows)
+        evaluate_model(opened, read_transactions(written(history(days=30), tmp_path)).rows)
+    later = evaluate_model(opened, read_transactions(written(history(days=60), tmp_path)).rows)
     assert later["folds"][0]["test_from"] > opened.manifest["training"]["until"]
     assert later["metrics"]["average_precision"] > later["baselines"]["random"]["average_precision"]
 
 
 def test_baselines_without_history_before_the_windows_have_no_threshold(model: Path, tmp_path: Path) -> None:
     """A file of later days alone: of the baselines it is not said that they flag nothing and find nothing."""
-    from fraudstream.model.judging import judge_model
+    from fraudstream.model.evaluate import evaluate_model
 
     frame = history(days=60)
     later = frame[frame["timestamp"] >= (START + timedelta(days=53)).isoformat()]
-    report = judge_model(folder.read(model), read_transactions(written(later, tmp_path)).rows)
+    report = evaluate_model(folder.read(model), read_transactions(written(later, tmp_path)).rows)
     assert report["metrics"]["recall_at_budget"] is not None
     for figures in report["baselines"].values():
         assert figures["average_precision"] is not None
@@ -456,12 +456,12 @@ def test_baselines_without_history_before_the_windows_have_no_threshold(model: P
 
 
 def test_a_straggler_makes_no_window_of_its_own(model: Path, tmp_path: Path) -> None:
-    from fraudstream.model.judging import judge_model
+    from fraudstream.model.evaluate import evaluate_model
 
     opened = folder.read(model)
     later = read_transactions(written(history(days=60), tmp_path)).rows
-    alone = judge_model(opened, later)
-    beside = judge_model(opened, moved(later, slice(7, 8), START + timedelta(days=300)))
+    alone = evaluate_model(opened, later)
+    beside = evaluate_model(opened, moved(later, slice(7, 8), START + timedelta(days=300)))
     assert beside["folds"] == alone["folds"]
     assert any("next to nothing happened on 241" in note for note in beside["notes"])
 

@@ -9,8 +9,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from fraudstream.cli import note
+from fraudstream.store.alerts import Alert, Score
 from fraudstream.store.explanation import Explanation
-from fraudstream.store.feedback import Alert, Label, Past, Score
+from fraudstream.store.history import Past
+from fraudstream.store.labels import Label
 
 AT = datetime(2026, 3, 1, 13, 5, tzinfo=UTC)
 ALERT = Alert(

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 from fraudstream.cli.label import document as label_document
 
 if TYPE_CHECKING:
+    from fraudstream.store.alerts import Alert
     from fraudstream.store.explanation import Explanation
-    from fraudstream.store.feedback import Alert, Past
+    from fraudstream.store.history import Past
 
 
 def alert_document(alert: "Alert") -> dict[str, Any]:

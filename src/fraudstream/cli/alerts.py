@@ -58,9 +58,9 @@ def list_alerts(
     as_json: Json = False,
 ) -> None:
     """List what was flagged, the newest decision first."""
-    from fraudstream.store import feedback
+    from fraudstream.store import alerts
 
-    found = feedback.alerts(
+    found = alerts.alerts(
         inputs.database(), limit=limit, since=since, unreviewed=unreviewed, user_id=user, min_risk=min_risk
     )
     if as_json:

@@ -10,8 +10,8 @@ from fraudstream.cli.output import Json, print_document
 from fraudstream.logs import get_logger, printable
 
 if TYPE_CHECKING:
-    from fraudstream.store.feedback import Label, Labelled
     from fraudstream.store.label_files import Imported
+    from fraudstream.store.labels import Label, Labelled
 
 log = get_logger("label")
 
@@ -50,15 +50,15 @@ def label(
     yet is taken, too: its label waits for it. The same file twice adds nothing, but for
     labels that lay in the future when it was read first.
     """
-    from fraudstream.store import feedback, label_files
+    from fraudstream.store import label_files, labels
 
     _check(transaction_id, is_fraud, note, from_file, mapping)
     renamed = label_files.renamed(mapping or ())
-    postgres, who = inputs.database(), by or feedback.current_user()
+    postgres, who = inputs.database(), by or labels.current_user()
     if from_file is not None:
         _report_file(label_files.labels_from_file(postgres, from_file, renamed, who), as_json=as_json)
     elif transaction_id is not None and is_fraud is not None:
-        _report(feedback.label(postgres, transaction_id, is_fraud, who, note), as_json=as_json)
+        _report(labels.label(postgres, transaction_id, is_fraud, who, note), as_json=as_json)
 
 
 def _check(

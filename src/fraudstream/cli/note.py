@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+    from fraudstream.store.alerts import Alert
     from fraudstream.store.explanation import Explanation
-    from fraudstream.store.feedback import Alert, Past
+    from fraudstream.store.history import Past
 
 RISKY = 0.8
 """Drawn in red from here on."""

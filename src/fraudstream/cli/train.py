@@ -145,17 +145,17 @@ def evaluate(
     Without --model: the file's scores, or the champion on what is stored in PostgreSQL. A model is judged with the
     label delay and the alert rate that it was trained with; --label-delay-days and --alert-rate are for scores.
     """
-    from fraudstream.model import artifact, judging
+    from fraudstream.model import artifact, evaluate
 
     if model is None and data is not None:
         delay = _delay(label_delay_days)
         loaded = inputs.load_file(data, mapping, with_risk=True)
-        report = judging.judge_scores(loaded.rows, delay, alert_rate or ALERT_RATE)
+        report = evaluate.evaluate_scores(loaded.rows, delay, alert_rate or ALERT_RATE)
     else:
         _only_for_scores({"--label-delay-days": label_delay_days, "--alert-rate": alert_rate})
         opened = inputs.open_model(model)
         artifact.check_scikit_learn(opened.manifest)
-        report = judging.judge_model(opened, inputs.transactions(data, mapping)[0])
+        report = evaluate.evaluate_model(opened, inputs.transactions(data, mapping)[0])
     _show(report, as_json=as_json)
 
 
@@ -195,7 +195,7 @@ def _features(text: str | None, algorithm: str) -> tuple[tuple[str, ...] | None,
 
 def _write_curve(path: Path, png: bytes | None) -> None:
     if png is None:
-        log.warning("no curve was drawn: there is no judgement to draw")
+        log.warning("no curve was drawn: there is no evaluation to draw")
         return
     try:
         path.write_bytes(png)
@@ -219,7 +219,7 @@ def _show(report: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_document(report)
         return
-    _judgement(report)
+    _evaluation(report)
     if report["scenarios"]:
         rows = [
             (name, found["frauds"], f"{found['recall_at_budget']:.1%}")
@@ -238,7 +238,7 @@ def _show(report: dict[str, Any], *, as_json: bool) -> None:
     typer.echo(f"{version}{report['algorithm']}, flags risk ≥ {threshold}")
 
 
-def _judgement(report: dict[str, Any]) -> None:
+def _evaluation(report: dict[str, Any]) -> None:
     """The figures: label-free and labelled tiers apart, baselines beside them."""
     ways = [(found["algorithm"], found) for found in report["tiers"].values()]
     ways += [(name, figures) for name, figures in report["baselines"].items()]

@@ -11,7 +11,7 @@ from fraudstream.dashboard import figures, shell
 from fraudstream.dashboard.case import show
 from fraudstream.errors import FraudstreamError
 from fraudstream.settings import PostgresSettings
-from fraudstream.store import feedback, review
+from fraudstream.store import alerts, labels, review
 from fraudstream.store.review import Order, Queued, State, Wanted
 
 LIMIT = 100
@@ -51,7 +51,7 @@ def _body(postgres: PostgresSettings) -> None:
     with left:
         _queue(found, more=more)
     with right:
-        case = feedback.alert(postgres, chosen)
+        case = alerts.alert(postgres, chosen)
         if case is None:
             shell.empty("This alert is no longer stored.", "Choose another one from the list.")
             return
@@ -184,7 +184,7 @@ def _open(transaction_id: str) -> None:
     st.session_state[CHOSEN] = transaction_id
 
 
-def _verdict(postgres: PostgresSettings, case: feedback.Alert, order: Sequence[str]) -> None:
+def _verdict(postgres: PostgresSettings, case: alerts.Alert, order: Sequence[str]) -> None:
     """The buttons. Keys work wherever the cursor is not in a text."""
     asked = "Change the verdict" if case.verdict is not None else "Your verdict"
     with st.container(border=True):
@@ -192,7 +192,7 @@ def _verdict(postgres: PostgresSettings, case: feedback.Alert, order: Sequence[s
             st.text_input(
                 f"{asked}: note (optional)",
                 key=f"note {case.transaction_id}",
-                max_chars=feedback.NOTE_LENGTH,
+                max_chars=labels.NOTE_LENGTH,
             )
             st.text_input(
                 "Reviewed by",
@@ -214,7 +214,7 @@ def _verdict(postgres: PostgresSettings, case: feedback.Alert, order: Sequence[s
             st.button("Next", key="next", shortcut="N", on_click=_open, args=(_beside(case, order, 1),))
 
 
-def _beside(case: feedback.Alert, order: Sequence[str], step: int) -> str:
+def _beside(case: alerts.Alert, order: Sequence[str], step: int) -> str:
     """The alert after (or before) this one in the queue; at its end, and where it is not in it, this or the first one."""
     if case.transaction_id not in order:
         return order[0] if order else case.transaction_id
@@ -227,12 +227,12 @@ def _remember_name() -> None:
     st.session_state["reviewer"] = st.session_state[NAME]
 
 
-def _say(postgres: PostgresSettings, case: feedback.Alert, is_fraud: bool, *, order: Sequence[str]) -> None:
+def _say(postgres: PostgresSettings, case: alerts.Alert, is_fraud: bool, *, order: Sequence[str]) -> None:
     """Write the label and open the next alert."""
     note = " ".join(str(st.session_state.get(f"note {case.transaction_id}") or "").split())
     what = f"{figures.amount(case.amount, case.currency)} of {case.user_id}"
     try:
-        said = feedback.label(postgres, case.transaction_id, is_fraud, shell.reviewer(), note or None)
+        said = labels.label(postgres, case.transaction_id, is_fraud, shell.reviewer(), note or None)
     except FraudstreamError as error:
         st.session_state["said"] = case.transaction_id, f"{what}: {error.message} {error.hint}", True
         return

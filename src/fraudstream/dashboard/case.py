@@ -11,9 +11,11 @@ from fraudstream.dashboard import charts, figures, shell, tables
 from fraudstream.dashboard.figures import escaped
 from fraudstream.reasons.payment import Payment
 from fraudstream.settings import PostgresSettings
-from fraudstream.store import feedback, registry, review
-from fraudstream.store.feedback import Alert, Label, Past
+from fraudstream.store import history, labels, registry, review
+from fraudstream.store.alerts import Alert
 from fraudstream.store.hindsight import hindsight
+from fraudstream.store.history import Past
+from fraudstream.store.labels import Label
 
 BEFORE, AFTER = 60, 20
 """Of the customer's transactions around the alert: a few weeks of a busy one."""
@@ -27,13 +29,13 @@ MARKS = {"this one": charts.ORANGE, "called fraud": "#a03a78", "flagged": charts
 def show(postgres: PostgresSettings, case: Alert, verdict: Callable[[], None]) -> None:
     """Everything about one alert; `verdict` draws the buttons in their place."""
     manifest = _manifest(postgres, case.model_version)
-    labels = feedback.said(postgres, case.transaction_id)
+    said = labels.said(postgres, case.transaction_id)
     _head(case, manifest.get("threshold"))
     shell.html(f"<div>{_how_sure(postgres, case, manifest)}</div>")
-    past = feedback.history(postgres, case.user_id, case.timestamp, before=BEFORE, after=AFTER)
+    past = history.history(postgres, case.user_id, case.timestamp, before=BEFORE, after=AFTER)
     shell.html(reasons(case.reasons) + _known_since(hindsight(case, past)))
     verdict()
-    _facts(case, labels)
+    _facts(case, said)
     _history(past, case)
 
 
@@ -102,7 +104,7 @@ def _known_since(said: Sequence[str]) -> str:
     return "".join(f'<div class="fs-quiet fs-text">{escaped(sentence)}</div>' for sentence in said)
 
 
-def _facts(case: Alert, labels: Sequence[Label]) -> None:
+def _facts(case: Alert, said: Sequence[Label]) -> None:
     facts = {
         "customer": case.user_id,
         "time (UTC)": figures.instant(case.timestamp),
@@ -123,12 +125,12 @@ def _facts(case: Alert, labels: Sequence[Label]) -> None:
         if value is not None
     )
     shell.html(f'<div class="fs-facts">{items}</div>')
-    for label in reversed(labels):
-        said = "fraud" if label.is_fraud else "legitimate"
+    for label in reversed(said):
+        verdict = "fraud" if label.is_fraud else "legitimate"
         note = f": “{escaped(label.note)}”" if label.note else "."
         shell.html(
             f'<div class="fs-quiet fs-text">{figures.instant(label.labelled_at)}'
-            f" {escaped(label.labelled_by or 'somebody')} called it {said}{note}</div>"
+            f" {escaped(label.labelled_by or 'somebody')} called it {verdict}{note}</div>"
         )
 
 

@@ -11,8 +11,8 @@ import streamlit as st
 from fraudstream.dashboard import charts, figures, shell
 from fraudstream.dashboard.figures import escaped
 from fraudstream.store.drift import ELSEWHERE, SHIFTED, Drift, Moved
+from fraudstream.store.model_quality import AtWork, Quality
 from fraudstream.store.registry import Registered, Status
-from fraudstream.store.watch import AtWork, Quality
 
 WORDS = {
     Moved.NOT: "nothing moved",

@@ -6,10 +6,10 @@ from typing import Any
 
 import streamlit as st
 
-from fraudstream.dashboard import comparison, figures, judgement, shell
+from fraudstream.dashboard import comparison, evaluation, figures, shell
 from fraudstream.dashboard.figures import escaped
 from fraudstream.settings import PostgresSettings
-from fraudstream.store import registry, watch
+from fraudstream.store import model_quality, registry
 from fraudstream.store.registry import Registered, Status
 
 MEANINGS = {
@@ -41,13 +41,13 @@ def _body(postgres: PostgresSettings) -> None:
     detection, features, calibration, now, versions = st.tabs(
         ["Detection", "Features", "Calibration", "At work", "Versions"]
     )
-    work = watch.at_work(postgres, model.version)
+    work = model_quality.at_work(postgres, model.version)
     with detection:
-        judgement.detection(manifest)
+        evaluation.detection(manifest)
     with features:
-        judgement.features(manifest)
+        evaluation.features(manifest)
     with calibration:
-        judgement.calibration(manifest, work.reviewed)
+        evaluation.calibration(manifest, work.reviewed)
     with now:
         comparison.at_work(work, manifest)
     with versions:

@@ -12,7 +12,7 @@ from fraudstream.dashboard.figures import escaped
 from fraudstream.dashboard.launch import EMBEDDED
 from fraudstream.errors import DatabaseUnreachable, FraudstreamError
 from fraudstream.settings import PostgresSettings, Settings, load, load_bare, on_embedded
-from fraudstream.store.feedback import current_user
+from fraudstream.store.labels import current_user
 from fraudstream.store.migrate import migrate
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from fraudstream.kafka import ensure_topic
 from fraudstream.logs import get_logger
 from fraudstream.producer.sender import LINGER_MS, Sender
 from fraudstream.settings import Settings, on_embedded
-from fraudstream.store import feedback
+from fraudstream.store import alerts
 from fraudstream.store.glance import Glance, glance
 from fraudstream.store.migrate import migrate
 from fraudstream.store.targets import TARGETS
@@ -52,7 +52,7 @@ class Ending:
     glance: Glance
     seconds_to_first_alert: float | None
     """Since the command began; null where there was none."""
-    first_alert: feedback.Alert | None
+    first_alert: alerts.Alert | None
     model: "Registered"
     seconds: float
     interrupted: bool
@@ -205,12 +205,12 @@ class _Live:
 
     def watch(
         self, watcher: Watcher, model: "Registered", pages: Callable[[], str | None], duration: float | None
-    ) -> tuple[feedback.Alert, float] | None:
+    ) -> tuple[alerts.Alert, float] | None:
         """Show the stream until it is stopped; returns the first alert and the moment it was there."""
         postgres, first, address, opened = self._settings.postgres, None, None, False
         until = None if duration is None else time.monotonic() + duration
         while not self._stop.wait(LOOK_SECONDS) and (until is None or time.monotonic() < until):
-            newest = feedback.alerts(postgres, limit=NEWEST, since=self._since, sent_since=self._since)
+            newest = alerts.alerts(postgres, limit=NEWEST, since=self._since, sent_since=self._since)
             if newest and first is None:
                 first = newest[-1], time.monotonic()
             watcher.show(self._scene(model, newest, address))
@@ -219,7 +219,7 @@ class _Live:
                 address, opened = pages(), True
         return first
 
-    def _scene(self, model: "Registered", newest: Sequence[feedback.Alert], address: str | None) -> Scene:
+    def _scene(self, model: "Registered", newest: Sequence[alerts.Alert], address: str | None) -> Scene:
         seconds = (datetime.now(UTC) - self._since).total_seconds()
         found = self.glance()
         return Scene(found, newest, seconds, self._stage.speed, _described(model), address)

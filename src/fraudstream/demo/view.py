@@ -7,7 +7,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
 from fraudstream.logs import get_logger
-from fraudstream.store.feedback import Alert
+from fraudstream.store.alerts import Alert
 from fraudstream.store.glance import Glance
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""An honest judgement: earlier rows teach, later ones judge, and two baselines stand beside every figure."""
+"""An honest evaluation: earlier rows teach, later ones test, and two baselines stand beside every figure."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 BASELINES = ("amount", "random")
 FIGURES = ("average_precision", "roc_auc", "card_precision_100", "recall_at_budget", "alert_rate")
 NO_FIGURES: dict[str, float | None] = dict.fromkeys(FIGURES)
-"""A report without a judgement still has its keys."""
+"""A report without an evaluation still has its keys."""
 RECALLS = np.linspace(0.0, 1.0, 101)
 TENTHS = 10
 FEW = 5

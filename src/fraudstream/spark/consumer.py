@@ -24,7 +24,7 @@ from fraudstream.spark.batches import BatchSize, Resized
 from fraudstream.spark.progress import Progress
 from fraudstream.spark.recovery import CURABLE, STEADY_SECONDS, Patience, TopicReplaced, existing_topic
 from fraudstream.spark.source import location, new_checkpoint, read_messages
-from fraudstream.store.labels import fold_known
+from fraudstream.store.label_folding import fold_known
 from fraudstream.store.migrate import migrate
 from fraudstream.store.slices import Outcome
 from fraudstream.store.targets import by_topic

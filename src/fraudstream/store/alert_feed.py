@@ -3,8 +3,8 @@
 from datetime import datetime, timedelta
 
 from fraudstream.settings import PostgresSettings
+from fraudstream.store.alerts import ALERTS, Alert
 from fraudstream.store.connection import connected
-from fraudstream.store.feedback import ALERTS, Alert
 from fraudstream.store.rows import rows
 
 OVERLAP = timedelta(minutes=5)

@@ -4,9 +4,11 @@ from dataclasses import dataclass, field
 
 from fraudstream.errors import InputError
 from fraudstream.settings import PostgresSettings
-from fraudstream.store import feedback, registry
-from fraudstream.store.feedback import Alert, Label, Past, Score
+from fraudstream.store import alerts, history, labels, registry
+from fraudstream.store.alerts import Alert, Score
 from fraudstream.store.hindsight import SEEN, hindsight
+from fraudstream.store.history import Past
+from fraudstream.store.labels import Label
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +43,13 @@ def explain(
 
     Raises InputError where nothing is known, DatabaseError.
     """
-    alert = feedback.alert(postgres, transaction_id)
-    score = feedback.score(postgres, transaction_id)
-    stored = feedback.transaction(postgres, transaction_id)
-    labels = feedback.said(postgres, transaction_id)
+    alert = alerts.alert(postgres, transaction_id)
+    score = alerts.score(postgres, transaction_id)
+    stored = history.transaction(postgres, transaction_id)
+    said = labels.said(postgres, transaction_id)
     one = alert or score or stored
     if one is None:
-        waiting = " A label waits for it." if labels else ""
+        waiting = " A label waits for it." if said else ""
         raise InputError(
             f"Nothing is known of transaction {transaction_id}: it is neither stored nor scored.{waiting}",
             hint="Check the id; `fraudstream alerts list` shows those that were flagged, `fraudstream health` how far"
@@ -55,11 +57,11 @@ def explain(
         )
     decision = alert or score
     threshold = _threshold(postgres, decision.model_version) if decision else None
-    history = feedback.history(postgres, one.user_id, one.timestamp, before=max(before, SEEN), after=after)
-    later = sum(past.timestamp > one.timestamp for past in history)
-    better = hindsight(alert, history) if alert else []
-    shown = history[max(len(history) - later - before, 0) :]
-    return Explanation(one, alert, score, stored, threshold, labels, shown, better)
+    around = history.history(postgres, one.user_id, one.timestamp, before=max(before, SEEN), after=after)
+    later = sum(past.timestamp > one.timestamp for past in around)
+    better = hindsight(alert, around) if alert else []
+    shown = around[max(len(around) - later - before, 0) :]
+    return Explanation(one, alert, score, stored, threshold, said, shown, better)
 
 
 def _threshold(postgres: PostgresSettings, version: str) -> float | None:

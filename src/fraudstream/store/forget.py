@@ -23,7 +23,7 @@ from fraudstream.logs import get_logger
 from fraudstream.schema import ID_LENGTH
 from fraudstream.settings import PostgresSettings
 from fraudstream.store.connection import Connection, Cursor, connected
-from fraudstream.store.feedback import unfit
+from fraudstream.store.labels import unfit
 from fraudstream.store.tables import SCHEMA
 
 log = get_logger("forget")

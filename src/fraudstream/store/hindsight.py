@@ -11,7 +11,8 @@ from typing import Final
 from fraudstream.features.catalogue import DAY
 from fraudstream.reasons.payment import Payment
 from fraudstream.reasons.phrases import duration, named, shown
-from fraudstream.store.feedback import Alert, Past
+from fraudstream.store.alerts import Alert
+from fraudstream.store.history import Past
 
 SEEN: Final = 60
 """Earlier payments that are looked at; those of the minutes before are the newest ones."""

@@ -25,7 +25,7 @@ from fraudstream.files import ROWS, Rejects, as_instant, as_text, as_truth, chec
 from fraudstream.schema import ID_LENGTH, TEXT_LENGTH
 from fraudstream.settings import PostgresSettings
 from fraudstream.store.connection import Connection, connected
-from fraudstream.store.feedback import NOTE_LENGTH, unfit
+from fraudstream.store.labels import NOTE_LENGTH, unfit
 
 FIELDS = ("transaction_id", "is_fraud", "labelled_at", "labelled_by", "note")
 REQUIRED = FIELDS[:2]

@@ -5,7 +5,7 @@ shares are locked last and for the shortest time, and no transaction locks them 
 waits for another in a circle.
 
 Label counters belong to the two tables, not to the target `profiles`: the truth of each stored row
-counts once. `labels.fold_known` folds it when it becomes known and moves a watermark in
+counts once. `label_folding.fold_known` folds it when it becomes known and moves a watermark in
 the time of transactions; a row that is stored behind that watermark is folded here, at once.
 """
 

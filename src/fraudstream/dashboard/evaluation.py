@@ -10,7 +10,7 @@ import streamlit as st
 from fraudstream.dashboard import charts, figures, shell
 from fraudstream.features.definitions import FEATURES
 from fraudstream.store.findings import wilson
-from fraudstream.store.watch import Reviewed
+from fraudstream.store.model_quality import Reviewed
 
 OTHERS = {"amount": charts.AMBER, "random": charts.GREY}
 """The baselines of every report."""

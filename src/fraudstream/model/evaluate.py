@@ -15,7 +15,7 @@ from fraudstream.model.dataset import Dataset, dataset, until_now
 from fraudstream.model.folds import DAY, Fold, end_of, plan, weeks
 
 
-def judge_model(model: Model, rows: pa.Table) -> dict[str, Any]:
+def evaluate_model(model: Model, rows: pa.Table) -> dict[str, Any]:
     """Judge a model on transactions that are later than those it learnt from, by the label delay at least.
 
     `rows` should reach back further: history before the windows feeds the features. Raises InputError where
@@ -52,7 +52,7 @@ def judge_model(model: Model, rows: pa.Table) -> dict[str, Any]:
     }
 
 
-def judge_scores(rows: pa.Table, delay_days: float, alert_rate: float) -> dict[str, Any]:
+def evaluate_scores(rows: pa.Table, delay_days: float, alert_rate: float) -> dict[str, Any]:
     """Judge the column `risk` of scored transactions; the threshold of each window is set in the gap before it.
 
     Raises InputError where the file is too short for a window after the label delay.

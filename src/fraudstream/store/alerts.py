@@ -1,0 +1,115 @@
+"""What was decided of transactions: the flagged ones with their reasons and what people said of them, and the others."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from fraudstream.settings import PostgresSettings
+from fraudstream.store.connection import connected
+from fraudstream.store.rows import columns, row, rows
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """A flagged transaction, why it was flagged, and what people said of it since."""
+
+    transaction_id: str
+    user_id: str
+    timestamp: datetime
+    """Of the transaction."""
+    amount: float
+    device: str | None
+    location: str | None
+    transaction_location: str | None
+    merchant_id: str | None
+    currency: str | None
+    risk: float
+    rules: list[str]
+    """Names of the operator's rules that matched."""
+    model_version: str
+    scored_at: datetime
+    sent_at: datetime | None
+    stored_at: datetime
+    reasons: list[dict[str, Any]]
+    """Strongest first: `sentence`, with `feature`, `contribution`, `value`, or with `rule`, `severity`."""
+    features: dict[str, float]
+    """As the decision saw them."""
+    verdict: bool | None
+    """What people said last: fraud, legitimate, or nothing yet."""
+    reviewed_at: datetime | None
+    reviewed_by: str | None
+    note: str | None
+    truth: bool | None
+    """What came with the message itself, where a simulator or a replayed file knew; null as long as it is not stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """The decision on one transaction, flagged or not."""
+
+    transaction_id: str
+    user_id: str
+    timestamp: datetime
+    amount: float
+    risk: float
+    flagged: bool
+    rules: list[str]
+    model_version: str
+    scored_at: datetime
+
+
+def alerts(  # noqa: PLR0913 - one for each filter of a list
+    postgres: PostgresSettings,
+    *,
+    limit: int = 50,
+    since: datetime | None = None,
+    sent_since: datetime | None = None,
+    unreviewed: bool = False,
+    user_id: str | None = None,
+    min_risk: float = 0.0,
+    before: tuple[datetime, str] | None = None,
+) -> list[Alert]:
+    """Alerts, the newest decision first: at most `limit`, scored at `since` or later, with `risk` at `min_risk` or above.
+
+    `sent_since` takes those alone whose message entered Kafka then or later.
+    `before` continues a list where it ended: (scored_at, transaction_id) of its last alert. Raises DatabaseError.
+    """
+    wanted = [
+        (since is not None, "scored_at >= %(since)s"),
+        (sent_since is not None, "sent_at >= %(sent_since)s"),
+        # As an anti-join, which follows the index from the newest on and stops; `verdict is null` reads every alert.
+        (unreviewed, "not exists (select from shop.labels as l where l.transaction_id = a.transaction_id)"),
+        (user_id is not None, "user_id = %(user_id)s"),
+        (min_risk > 0, "risk >= %(min_risk)s"),
+        (before is not None, "(scored_at, transaction_id) < (%(before_at)s, %(before_id)s)"),
+    ]
+    conditions = [condition for is_wanted, condition in wanted if is_wanted]
+    before_at, before_id = before or (None, None)
+    values = {
+        "since": since, "sent_since": sent_since, "user_id": user_id, "min_risk": min_risk, "limit": limit,
+        "before_at": before_at, "before_id": before_id,
+    }  # fmt: skip
+    where = f"where {' and '.join(conditions)}" if conditions else ""
+    with connected(postgres) as connection:
+        return rows(
+            connection,
+            Alert,
+            f"{ALERTS} as a {where} order by scored_at desc, transaction_id desc limit %(limit)s",
+            values,
+        )
+
+
+def alert(postgres: PostgresSettings, transaction_id: str) -> Alert | None:
+    """The alert of a transaction, or None where there is none. Raises DatabaseError."""
+    with connected(postgres) as connection:
+        return row(connection, Alert, f"{ALERTS} where transaction_id = %s", (transaction_id,))
+
+
+def score(postgres: PostgresSettings, transaction_id: str) -> Score | None:
+    """The decision on a transaction, or None where there is none. Raises DatabaseError."""
+    with connected(postgres) as connection:
+        return row(connection, Score, f"{_SCORES} where transaction_id = %s", (transaction_id,))
+
+
+ALERTS = f"select {columns(Alert)} from shop.alert_reviews"  # noqa: S608 - columns of a class of this module
+_SCORES = f"select {columns(Score)} from shop.scores"  # noqa: S608
