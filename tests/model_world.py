@@ -24,7 +24,7 @@ def ensemble(*splits: tuple[str, float, float, float]) -> Ensemble:
 
 
 class Still:
-    """An estimator that has learnt nothing."""
+    """An estimator that has learned nothing."""
 
     def fit(self, _x: Any, _y: Any) -> "Still":
         """Nothing."""

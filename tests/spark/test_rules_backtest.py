@@ -86,7 +86,7 @@ def test_alerts_are_those_that_the_features_just_before_give(
     assert found["rules"][0]["alerts"] > 10
     assert found["rules"][2]["frauds"] > 5
     assert found["model"]["alerts"] == ((amount > 100) & recent).sum()
-    assert "learnt from some of these days" in " ".join(found["notes"])
+    assert "learned from some of these days" in " ".join(found["notes"])
 
 
 def test_the_model_meets_labels_by_the_delay_that_it_learned_with(spark: SparkSession) -> None:

@@ -48,7 +48,7 @@ def test_a_history_becomes_a_model_that_beats_both_baselines(run: Run, tmp_path:
     assert run("models", "rollback").returncode == 0
     assert json.loads(run("models", "show", "--json").stdout)["version"] == report["version"]
 
-    # Nothing later than what it learnt from is stored: judging it on that would flatter it, and is refused.
+    # Nothing later than what it learned from is stored: judging it on that would flatter it, and is refused.
     judged = run("evaluate", "--json")
     assert judged.returncode == 1
     assert "is left to judge it on" in json.loads(judged.stdout)["error"]["message"]

@@ -59,14 +59,14 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
 
 
 def features(rows: pa.Table, names: tuple[str, ...]) -> Any:
-    """Feature values (rows, names) as the model learnt them."""
+    """Feature values (rows, names) as the model learned them."""
     table = view(rows, 3, names)
     return table.values  # noqa: PD011 - no pandas
 
 
 @pytest.fixture(scope="module", autouse=True)
 def small_grids() -> Iterator[None]:
-    """The same algorithms with fewer trees: these tests ask what is learnt from, not how well."""
+    """The same algorithms with fewer trees: these tests ask what is learned from, not how well."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(candidates.GRID, "gradient_boosting", ({"max_iter": 40}, {"max_iter": 60}))
         patch.setitem(candidates.GRID, "random_forest", ({"n_estimators": 20}, {"n_estimators": 30}))
@@ -434,7 +434,7 @@ def test_a_model_is_judged_only_on_later_rows_than_it_learnt_from(model: Path, t
     from fraudstream.model.evaluate import evaluate_model
 
     opened = folder.read(model)
-    with pytest.raises(InputError, match="learnt until"):
+    with pytest.raises(InputError, match="learned until"):
         evaluate_model(opened, read_transactions(written(history(days=30), tmp_path)).rows)
     later = evaluate_model(opened, read_transactions(written(history(days=60), tmp_path)).rows)
     assert later["folds"][0]["test_from"] > opened.manifest["training"]["until"]

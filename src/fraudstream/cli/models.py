@@ -46,7 +46,7 @@ def list_models(as_json: Json = False) -> None:
 
 @group.command()
 def show(version: Champion = None, as_json: Json = False) -> None:
-    """Show what a model is, what it learnt from and how it was judged."""
+    """Show what a model is, what it learned from and how it was judged."""
     from fraudstream.store import registry
 
     model = registry.get(inputs.database(), version)

@@ -247,12 +247,12 @@ def _evaluation(report: dict[str, Any]) -> None:
     if not folds:
         return
     title = (
-        f"Judged on {len(folds)} later windows, {folds[0]['test_from'][:10]} to {folds[-1]['test_until'][:10]},"
+        f"Evaluated on {len(folds)} later windows, {folds[0]['test_from'][:10]} to {folds[-1]['test_until'][:10]},"
         f" {sum(f['frauds'] for f in folds):,} frauds in {sum(f['transactions'] for f in folds):,} transactions"
     )
     print_table(title, ("scored by", *FIGURES.values()), rows)
     for tier, found in report["tiers"].items():
-        typer.echo(f"{found['algorithm']} learnt {TIERS[tier]}.")
+        typer.echo(f"{found['algorithm']} learned {TIERS[tier]}.")
 
 
 def _cell(figures: dict[str, Any], figure: str) -> str:

@@ -224,7 +224,7 @@ def versions(found: Sequence[Registered], chosen: Registered) -> None:
 
 
 def _counted(model: Registered, what: str) -> str:
-    """Transactions of the history that a model learnt from; models of before do not know each number."""
+    """Transactions of the history that a model learned from; models of before do not know each number."""
     number = model.manifest.get("training", {}).get(what)
     return figures.NOTHING if number is None else figures.count(number)
 

@@ -1,4 +1,4 @@
-"""What the demo needs before its stream: weeks of history in the tables, and a model that learnt from it.
+"""What the demo needs before its stream: weeks of history in the tables, and a model that learned from it.
 
 It may be interrupted anywhere: the next run finds what is there and goes on from it.
 """

@@ -77,7 +77,7 @@ LABEL_FREE = (*HIGH_IS_WORSE, *BURSTS, *HABITS, *EXTREMES)
 class IsolationForestEstimator:
     """Isolation forest on the suspicious sides of a few features; `y` is never looked at.
 
-    `sides` is learnt in `fit`: quantiles of the training rows. Larger samples than the 256 of Liu, Ting and
+    `sides` is learned in `fit`: quantiles of the training rows. Larger samples than the 256 of Liu, Ting and
     Zhou (2008) tell degrees of strangeness apart in a tail of a few rows in a thousand.
     """
 

@@ -16,7 +16,7 @@ from fraudstream.model.folds import DAY, Fold, end_of, plan, weeks
 
 
 def evaluate_model(model: Model, rows: pa.Table) -> dict[str, Any]:
-    """Judge a model on transactions that are later than those it learnt from, by the label delay at least.
+    """Judge a model on transactions that are later than those it learned from, by the label delay at least.
 
     `rows` should reach back further: history before the windows feeds the features. Raises InputError where
     no row is late enough or where the model's features need columns that are missing.
@@ -28,7 +28,7 @@ def evaluate_model(model: Model, rows: pa.Table) -> dict[str, Any]:
     folds = [Fold(learnt, start, end) for start, end in weeks(data.micros, learnt + int(delay * DAY))]
     if not folds:
         raise InputError(
-            f"Model {model.version} learnt until {reporting.iso(learnt)}; with a label delay of {delay:g} days"
+            f"Model {model.version} learned until {reporting.iso(learnt)}; with a label delay of {delay:g} days"
             f" no whole day of these transactions, which end {reporting.iso(end_of(data.micros))}, is left to judge it on.",
             hint="Give later transactions. On rows that it has seen, a model only looks good.",
         )

@@ -4,7 +4,7 @@
   ──────────────────────────┤·······················├───────────────────┤
   first                  train_until            test_from           test_until
 
-In the gap no label is known yet when the test begins, so nothing there can be learnt from. It serves to set the
+In the gap no label is known yet when the test begins, so nothing there can be learned from. It serves to set the
 threshold: an alert budget needs risks of rows that the model has not seen, and no labels.
 
 Windows are made of busy days. One stray timestamp, or a stream that paused, would else leave them empty: nothing

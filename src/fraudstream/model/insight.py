@@ -27,7 +27,7 @@ REFERENCE_BINS = 20
 def insight(
     risk: "Callable[[Floats], Floats]", x: "Floats", threshold: float, names: Sequence[str], seed: int = 0
 ) -> dict[str, Any]:
-    """Importance and dependence, from rows `x` (n, features) that the model has not learnt from.
+    """Importance and dependence, from rows `x` (n, features) that the model has not learned from.
 
     - `importance`, largest first: by how much the risk of a flagged transaction changes (mean of the absolute change)
       when this feature alone takes the value of a usual transaction. Where none is flagged, the riskiest stand in.

@@ -58,7 +58,7 @@ class Trained:
 def train(
     rows: pa.Table, request: Request, source: dict[str, Any] | None = None, now: datetime | None = None
 ) -> Trained:
-    """Train on transactions and judge the way of training on later rows than it learnt from.
+    """Train on transactions and judge the way of training on later rows than it learned from.
 
     `source` goes into the manifest: where the rows came from. Hyperparameters and algorithm are chosen on validation
     windows, the figures come from later test windows, and the model itself then learns from
@@ -176,7 +176,7 @@ def _teachable(data: Dataset, folds: Plan, notes: list[str]) -> Sequence[str]:
         return BUILT_IN[:1]
     if frauds == known.sum():
         notes.append(
-            f"auto took isolation_forest: {where} only frauds are labelled, and from frauds alone nothing can be learnt."
+            f"auto took isolation_forest: {where} only frauds are labelled, and from frauds alone nothing can be learned."
         )
         return BUILT_IN[:1]
     return BUILT_IN
@@ -229,7 +229,7 @@ def _judged(data: Dataset, folds: Plan, chosen: Candidate, request: Request) -> 
 def _final(
     chosen: Candidate, data: Dataset, request: Request, as_of: int, notes: list[str]
 ) -> tuple[Estimator, float, dict[str, Any], int]:
-    """The model itself, its threshold, its score reference and what it looks at, and up to when it learnt.
+    """The model itself, its threshold, its score reference and what it looks at, and up to when it learned.
 
     It learns until the label delay before the end, by the labels that are known at `as_of`; the rows since then, which
     it has not seen, give the threshold.
@@ -240,7 +240,7 @@ def _final(
     if (data.micros < until).mean() < 0.5:  # noqa: PLR2004 - more rows to learn from than to calibrate on
         until = int(data.micros[int(len(data) * 0.8)])
         notes.append(
-            "The history is short: the model learnt from its first 80 %, the rest gave the threshold."
+            "The history is short: the model learned from its first 80 %, the rest gave the threshold."
         )
     elif until < assumed:
         notes.append(

@@ -41,7 +41,7 @@ class Explainer:
     threshold: float = 0.0
     """Risk from which the model itself flags."""
     fraud_share: float | None = None
-    """Of the judged payments in the history that it learnt from."""
+    """Of the judged payments in the history that it learned from."""
     trouble: str = field(default="")
     """Why the model gives no reasons, in a sentence, where it gives none."""
 

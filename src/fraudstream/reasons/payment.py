@@ -26,7 +26,7 @@ class Payment:
     merchant_id: str | None = None
     currency: str | None = None
     fraud_share: float | None = None
-    """Of the judged payments in the history that the model learnt from."""
+    """Of the judged payments in the history that the model learned from."""
 
     @property
     def money(self) -> str:

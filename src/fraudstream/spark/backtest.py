@@ -38,7 +38,7 @@ def backtest(
 ) -> dict[str, Any]:
     """What the rules would have raised in the last `days` days of `transactions` (as `queries.transactions`).
 
-    Labels reach the rules after `label_delay_days`, as they do live, and the model after the delay that it learnt with.
+    Labels reach the rules after `label_delay_days`, as they do live, and the model after the delay that it learned with.
     Everything before feeds the features. Quiet days, as training knows them, are none: a stray timestamp does not end
     the history. Raises InputError where there is no transaction, or where a feature
     cannot be worked out.
@@ -114,7 +114,7 @@ def _notes(model: Model | None, past: Past, since: datetime) -> list[str]:
         notes.append("No model is champion yet: what the rules would add to it cannot be told.")
     elif datetime.fromisoformat(model.manifest["training"]["until"]) > since:
         notes.append(
-            f"Model {model.version} learnt from some of these days, where it looks better than it is:"
+            f"Model {model.version} learned from some of these days, where it looks better than it is:"
             " what the rules add to it is at least this much."
         )
     return notes
