@@ -1,4 +1,4 @@
-"""librdkafka's own mock broker, whose partitions lose their leader, and which refuses messages, when a test says so."""
+"""librdkafka's own mock broker, whose partitions lose their leader, and which refuses requests, when a test says so."""
 
 import ctypes
 from collections.abc import Iterator
@@ -13,6 +13,8 @@ NOBODY = -1
 BROKER = 1
 _PRODUCE = 0
 """Kafka's number of the request that writes messages."""
+_LIST_OFFSETS = 2
+"""And of the one that asks where partitions begin and end."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,15 @@ class MockBroker:
 
     def refuse_messages(self, code: int, requests: int) -> None:
         """Answer so many requests to write messages with this error."""
+        self._refuse(_PRODUCE, code, requests)
+
+    def refuse_offsets(self, code: int, requests: int) -> None:
+        """Answer so many requests for the offsets of partitions with this error."""
+        self._refuse(_LIST_OFFSETS, code, requests)
+
+    def _refuse(self, kind: int, code: int, requests: int) -> None:
         errors = (ctypes.c_int * requests)(*[code] * requests)
-        self.library.rd_kafka_mock_push_request_errors_array(self.cluster, _PRODUCE, requests, errors)
+        self.library.rd_kafka_mock_push_request_errors_array(self.cluster, kind, requests, errors)
 
 
 def _library() -> ctypes.CDLL:

@@ -7,7 +7,7 @@ FraudstreamError
 │   ├── JavaMissing            no Java 17 to 21
 │   └── JarsMissing            the jars are neither cached nor downloadable
 ├── BrokerUnreachable          no Kafka broker answered
-│   ├── BrokerRefused          one did, and did not let us in: a login, a certificate
+│   ├── BrokerRefused          one did, and did not let us in: a login, a certificate, a right
 │   └── LeaderMissing          one did, and knows nobody who leads the partition
 ├── TopicError                 a topic is missing, or cannot be created
 ├── DatabaseError              PostgreSQL refused, or is away
@@ -101,7 +101,7 @@ class BrokerUnreachable(FraudstreamError):
 
 
 class BrokerRefused(BrokerUnreachable):
-    """A broker answered and did not let us in. A running stream tries again: whoever checks logins may be away."""
+    """A broker answered and did not let us in, or not do it. A running stream tries again: logins and rights are mended."""
 
     code = "broker_refused"
 

@@ -6,7 +6,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fraudstream.errors import BrokerUnreachable, LeaderMissing, SettingsError, TopicError
+from fraudstream.errors import BrokerRefused, BrokerUnreachable, LeaderMissing, SettingsError, TopicError
 from fraudstream.kafka_keys import opened, read_pem
 from fraudstream.logs import get_logger
 from fraudstream.settings import KafkaSettings, SaslMechanism, SecurityProtocol
@@ -145,7 +145,7 @@ class Topic:
 
 
 def find_topic(kafka: KafkaSettings, name: str, client: "AdminClient | None" = None) -> Topic | None:
-    """The topic, or None where there is none. Raises BrokerUnreachable, TopicError."""
+    """The topic, or None where there is none. Raises BrokerUnreachable (BrokerRefused without the right), TopicError."""
     from confluent_kafka import KafkaError, TopicCollection
 
     client = client or admin(kafka)
@@ -262,6 +262,7 @@ def _answer(
         KafkaError._TIMED_OUT,  # noqa: SLF001
         KafkaError._RESOLVE,  # noqa: SLF001
         KafkaError.REQUEST_TIMED_OUT,
+        KafkaError.NETWORK_EXCEPTION,
     }
     try:
         return future.result(kafka.timeout_seconds + 5)
@@ -278,10 +279,17 @@ def _answer(
             KafkaError.UNKNOWN_LEADER_EPOCH,
             KafkaError.FENCED_LEADER_EPOCH,
             KafkaError.UNKNOWN_TOPIC_OR_PART,
+            # For seconds after a failover: the new leader does not know yet how far the old one had come,
+            # or the replica that is asked has lost its disk and another takes over.
+            KafkaError.OFFSET_NOT_AVAILABLE,
+            KafkaError.KAFKA_STORAGE_ERROR,
+            KafkaError.REPLICA_NOT_AVAILABLE,
         }
         if cause.code() in leaderless:
             raise LeaderMissing(partition, f"{cause.str()} ({cause.name()})") from None
-        raise TopicError(
+        unauthorized = {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED}
+        refused = BrokerRefused if cause.code() in unauthorized else TopicError
+        raise refused(
             f"Kafka refused: {cause.str()} ({cause.name()}).",
             hint="Check the topic's name and what this user may do with it.",
         ) from None

@@ -8,7 +8,13 @@ from confluent_kafka import KafkaError, KafkaException, Uuid
 from confluent_kafka.admin._topic import TopicDescription
 
 from fraudstream import kafka
-from fraudstream.errors import BrokerUnreachable, FraudstreamError, LeaderMissing, TopicError
+from fraudstream.errors import (
+    BrokerRefused,
+    BrokerUnreachable,
+    FraudstreamError,
+    LeaderMissing,
+    TopicError,
+)
 from fraudstream.settings import KafkaSettings
 from mock_broker import BROKER, NOBODY, mock_broker
 
@@ -18,7 +24,7 @@ def refusal(code: int) -> FraudstreamError:
     answer: Future[Any] = Future()
     answer.set_exception(KafkaException(KafkaError(code)))
     with pytest.raises(FraudstreamError) as caught:
-        kafka._answer(KafkaSettings(), answer)
+        kafka._answer(KafkaSettings(bootstrap_servers="127.0.0.1:1"), answer)
     return caught.value
 
 
@@ -36,8 +42,22 @@ def test_a_broker_that_learns_of_a_new_leader_is_asked_again(code: int) -> None:
     assert isinstance(refusal(code), LeaderMissing)
 
 
-def test_a_right_that_is_missing_is_told_at_once() -> None:
-    assert type(refusal(KafkaError.TOPIC_AUTHORIZATION_FAILED)) is TopicError
+def test_a_broker_that_lost_its_own_connection_is_away() -> None:
+    assert type(refusal(KafkaError.NETWORK_EXCEPTION)) is BrokerUnreachable
+
+
+@pytest.mark.parametrize(
+    "code", [KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED]
+)
+def test_a_right_that_is_missing_is_a_refusal_as_a_login_is(code: int) -> None:
+    """Told at once where a command starts, waited for where one runs: whoever manages rights mends them meanwhile."""
+    refused = refusal(code)
+    assert isinstance(refused, BrokerRefused)
+    assert "what this user may do" in refused.hint
+
+
+def test_what_no_wait_can_cure_is_told_at_once() -> None:
+    assert type(refusal(KafkaError.TOPIC_EXCEPTION)) is TopicError
 
 
 def test_a_broker_that_gives_topics_no_id_is_refused_instead_of_mixing_up_their_offsets() -> None:
@@ -60,3 +80,22 @@ def test_a_partition_without_a_leader_is_waited_for_and_said_by_name() -> None:
         broker.lead("payments", 1, BROKER)
         patient = settings.model_copy(update={"timeout_seconds": 30})  # a second is short on a busy machine
         assert kafka.bounds(patient, topic) == dict.fromkeys((0, 1), kafka.Bounds(0, 0))
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.OFFSET_NOT_AVAILABLE,
+        KafkaError.KAFKA_STORAGE_ERROR,
+        KafkaError.REPLICA_NOT_AVAILABLE,
+    ],
+)
+def test_a_new_leader_that_is_not_ready_is_asked_again(code: int) -> None:
+    """In the seconds after a broker of a cluster failed, the one that leads now cannot say yet where its partitions end."""
+    topic = kafka.Topic("payments", "id", (0,))
+    with mock_broker() as broker:
+        broker.create("payments", 1)
+        settings = KafkaSettings(bootstrap_servers=broker.servers, timeout_seconds=30)
+        broker.refuse_offsets(code, requests=1)
+        assert kafka.bounds(settings, topic) == {0: kafka.Bounds(0, 0)}
