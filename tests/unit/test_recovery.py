@@ -45,6 +45,12 @@ def failure(words: str | None) -> Exception | None:
         "org.apache.kafka.common.errors.TimeoutException: Timeout of 60000ms expired before the position could be determined",
         # A clock that was set forward, or a broker that answers and gives nothing.
         "java.util.concurrent.TimeoutException: Cannot fetch record for offset 13652 in 120000 milliseconds",
+        # A name that no server resolves for a while, as that of a container that was stopped: in the driver, and in a task.
+        "Failed to create new KafkaAdminClient\n=== Streaming Query ===\nIdentifier: [id = 230d0120]",
+        (
+            "org.apache.kafka.common.KafkaException: Failed to construct kafka consumer\n"
+            "Caused by: org.apache.kafka.common.config.ConfigException: No resolvable bootstrap urls given in bootstrap.servers"
+        ),
         # A partition that was added while a query began.
         "java.lang.AssertionError: assertion failed: If startingOffsets contains specific offsets, you must specify all TopicPartitions.",
         "org.apache.spark.SparkException: Python worker exited unexpectedly (crashed).",
@@ -81,6 +87,19 @@ def test_a_refusal_is_waited_for_by_a_stream_that_runs_and_not_by_one_that_start
         patience.until(lambda: "found", refused, threading.Event())
     patience.reward()
     assert patience.until(lambda: "found", refused, threading.Event()) == "found"
+
+
+def test_a_right_that_was_taken_away_is_waited_for_until_it_is_given_back() -> None:
+    """The stream that Spark stopped asks for the topic itself, and is refused as well."""
+    patience, refused = Patience(60), [BrokerRefused("Kafka refused: topic.", hint="")]
+
+    def find() -> str:
+        if refused:
+            raise refused.pop()
+        return "found"
+
+    patience.reward()
+    assert patience.until(find, BrokerRefused("Spark's client.", hint=""), threading.Event()) == "found"
 
 
 def test_a_mistake_of_ours_is_not() -> None:

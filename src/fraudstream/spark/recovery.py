@@ -38,9 +38,11 @@ KAFKA_WENT_AWAY: Final = re.compile(
     r"|BrokerNotAvailable|CoordinatorNotAvailable|OffsetOutOfRange|InvalidMetadata)"
     r"|kafka\.clients\.consumer\.(LogTruncation|OffsetOutOfRange|NoOffsetForPartition)"
     r"|you must specify all TopicPartitions|Cannot fetch record for offset \d+ in"
+    r"|No resolvable bootstrap urls|Failed to create new KafkaAdminClient"
 )
 """What Spark says when the broker or the topic changed under it, by a partition, too. The next start finds out what is
-true: a topic made anew is read from its start, lost messages are an error. Refused logins and rights are not among these."""
+true: a topic made anew is read from its start, lost messages are an error. Refused logins and rights are not among these.
+A name that no server resolves for a while is; of the driver's client Spark tells no more than that it failed."""
 KAFKA_REFUSED: Final = re.compile(
     r"kafka\.common\.errors\.\w*(?:Authentication|Authorization)Exception: ([^\n]*)"
 )
