@@ -47,6 +47,19 @@ def test_every_setting_in_the_files_is_one_of_the_program() -> None:
     assert ours <= described().keys()
 
 
+def test_the_example_of_an_override_gives_the_rules_to_whoever_reads_them() -> None:
+    """`score` flags by them, and `consume` works out the reasons: without the file an alert names no rule's reason."""
+    page = (ROOT / "docs/containers.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    services = yaml.safe_load(example)["services"]
+    assert services.keys() <= SERVICES.keys()
+    for name in ("score", "consume"):
+        settings = services[name]["environment"]
+        assert settings.keys() <= described().keys()
+        (mounted,) = services[name]["volumes"]
+        assert mounted == f"./rules.yaml:{settings['FRAUDSTREAM_SCORE__RULES']}:ro"
+
+
 def test_what_services_leave_behind_has_an_end() -> None:
     """Docker keeps every line, a tmpfs takes half of the memory, and a Spark worker a week of what applications left."""
     for name, service in SERVICES.items():
