@@ -1,6 +1,7 @@
 """What a long command tells over HTTP: figures, and whether it is well."""
 
 import http.client
+import math
 import socket
 import struct
 import threading
@@ -142,6 +143,14 @@ def test_a_restart_is_counted_and_is_no_health_before_the_stream_stands_again(mo
     assert value(monitor, "fraudstream_messages_per_second", stream="consume") == 7
 
 
+def test_a_stream_that_cannot_get_on_has_no_pace(monitor: Monitor) -> None:
+    """Its last one stood as long as the outage, and a panel showed a healthy stream."""
+    monitor.begun("consume")
+    monitor.stands("consume", "topic", {0: Position(1, 9)}, 5000)
+    monitor.restarted("consume", "PostgreSQL does not answer.")
+    assert value(monitor, "fraudstream_messages_per_second", stream="consume") == 0
+
+
 def test_a_consumer_counts_what_it_stored() -> None:
     monitor = Storing()
     monitor.stored({"transactions": 5}, {"transactions": 1}, 2)
@@ -168,6 +177,13 @@ def test_a_scorer_that_decides_by_old_profiles_is_well_and_says_so() -> None:
     assert value(monitor, "fraudstream_decisions_flagged_total") == 1
     assert value(monitor, "fraudstream_decisions_refused_total") == 2
     assert value(monitor, "fraudstream_decision_latency_seconds", quantile="0.5") == 0.012
+
+
+def test_the_profiles_of_a_scorer_that_has_told_of_none_yet_are_of_no_time() -> None:
+    """At 0 they were of 1970, which the alarm for old profiles took for an outage at every start."""
+    profiles_at = value(Judging(), "fraudstream_profiles_timestamp_seconds")
+    assert profiles_at is not None
+    assert math.isnan(profiles_at)
 
 
 def test_a_producer_whose_messages_nobody_acknowledges_is_stalled(clock: Clock) -> None:

@@ -131,6 +131,7 @@ class Monitor:
         """A stream cannot get on: PostgreSQL or Kafka is away. Until it is told where it stands again."""
         with self._known(stream) as known:
             known.trouble = reason
+        self._rate.labels(stream).set(0)
 
     def restarted(self, stream: str, reason: str) -> None:
         """A stream failed, and begins again."""
@@ -210,6 +211,7 @@ class Judging(Monitor):
         self._profiles_at = self._gauge(
             "profiles_timestamp_seconds", "The moment whose profiles decisions are made by."
         )
+        self._profiles_at.set(math.nan)  # no decision was made yet
 
     def answered(
         self,

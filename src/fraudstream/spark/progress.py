@@ -63,9 +63,13 @@ class Progress:
                 for p, bound in kafka_clients.bounds(self._kafka, self._topic, self._admin).items()
             }
             patience = self._monitor.patience
-            progress.record(self._postgres, self._stream, self._topic.name, positions, ends, pace, patience)
-            stands = {p: Position(offset, ends.get(p, offset)) for p, offset in positions.items()}
-            self._monitor.stands(self._stream, self._topic.name, stands, pace)
+            try:
+                progress.record(
+                    self._postgres, self._stream, self._topic.name, positions, ends, pace, patience
+                )
+            finally:  # what waits in Kafka is known, be PostgreSQL away or not
+                stands = {p: Position(offset, ends.get(p, offset)) for p, offset in positions.items()}
+                self._monitor.stands(self._stream, self._topic.name, stands, pace)
             self._away = False
         except (DatabaseUnreachable, BrokerUnreachable, TopicError) as error:
             self._monitor.lost(self._stream, error.message)
