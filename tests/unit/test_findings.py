@@ -24,6 +24,8 @@ WELL = Snapshot(
     0,
 )
 
+RESTART = "`fraudstream consume`, or `fraudstream consume scores` where it runs on its own"
+
 
 def of(found: Snapshot, name: str) -> Finding | None:
     return next((finding for finding in findings(found) if finding.name == name), None)
@@ -88,6 +90,36 @@ def test_a_stream_that_speaks_and_gets_on_nowhere_is_stuck(
     if stuck:
         assert "has not got on for 95 s, and 7 messages wait" in found.sentence
         assert "logs/spark-consume.log" in found.hint
+        assert RESTART in found.hint
+
+
+def test_a_hint_starts_no_second_process_beside_the_one_that_runs_a_stream() -> None:
+    """`consume` runs the stream `consume scores` as well; every other one has a command of its own."""
+    for name, command in (
+        ("consume scores", RESTART),
+        ("consume", "it: `fraudstream consume`."),
+        ("consume fraud", "it: `fraudstream consume fraud`."),
+        ("score", "it: `fraudstream score`."),
+    ):
+        for age in (3.0, 7200.0):  # stuck, and ended
+            progress = Progress(name, "topic", 0, 10, 17, 50.0, DAY, age, 95.0, 90.0)
+            found = of(replace(WELL, streams=[progress]), f"stream {name}")
+            assert found is not None
+            assert command in found.hint
+
+
+def test_a_stream_that_does_not_run_has_no_pace() -> None:
+    """What it wrote down last is the pace of back then."""
+    two = [
+        Progress(name, "topic", 0, 1, 1, 50.0, DAY, age)
+        for name, age in (("consume", 3.0), ("score", 7200.0))
+    ]
+    paces = {
+        figure.labels["stream"]: figure.value
+        for figure in figures(replace(WELL, streams=two))
+        if figure.name == "messages_per_second"
+    }
+    assert paces == {"consume": 50.0, "score": 0.0}
 
 
 def test_a_topic_that_was_made_anew_waits_whole_for_a_stream_that_ended() -> None:
@@ -159,7 +191,7 @@ def test_figures_of_one_name_follow_each_other_and_unmeasured_ones_are_left_out(
     names = [figure.name for figure in figures(replace(WELL, streams=two))]
     runs = [name for place, name in enumerate(names) if place == 0 or names[place - 1] != name]
     assert len(runs) == len(set(runs))
-    assert {"alert_precision", "score_drift_psi", "lag_messages", "said_age_seconds"} <= set(names)
+    assert {"alert_precision", "score_drift_psi", "lag_messages", "heartbeat_age_seconds"} <= set(names)
     left = {figure.name: figure.value for figure in figures(NOTHING)}
     assert left == {"recent_alerts": 0, "rejected_waiting": 0}
 

@@ -43,6 +43,7 @@ class Stream:
     lag: int
     """Messages that wait for it."""
     messages_per_second: float
+    """0 where it does not run."""
     age_seconds: float
     """Since it said where it stands."""
     runs: bool
@@ -59,15 +60,16 @@ def streams(progress: list[Progress]) -> list[Stream]:
     for (name, topic), group in groupby(progress, lambda p: (p.stream, p.topic)):
         partitions = list(group)
         behind = [p for p in partitions if p.lag]
+        runs = any(p.runs for p in partitions)
         found.append(
             Stream(
                 name,
                 topic,
                 len(partitions),
                 sum(p.lag for p in partitions),
-                partitions[0].rows_per_second,
+                partitions[0].rows_per_second if runs else 0.0,
                 min(p.age_seconds for p in partitions),
-                any(p.runs for p in partitions),
+                runs,
                 min((p.still_seconds or 0.0 for p in behind), default=0.0),
                 bool(behind) and all(p.is_stuck for p in behind),
             )
@@ -96,8 +98,8 @@ def _stream(stream: Stream) -> Finding:
             name,
             ok=False,
             sentence=f"{said} has not got on for {duration(stream.still_seconds)}, and {stream.lag:,} messages wait.",
-            hint=f"Its log and logs/spark-{stream.name.split()[0]}.log below FRAUDSTREAM_HOME say why; then start it"
-            f" again: `fraudstream {stream.name}`. It goes on where it stood.",
+            hint=f"Its log and logs/spark-{stream.name.split()[0]}.log below FRAUDSTREAM_HOME say why; then restart"
+            f" it: {_command(stream)}. It goes on where it stood.",
         )
     if stream.runs:
         pace = f"{stream.messages_per_second:,.0f} messages a second"
@@ -108,9 +110,19 @@ def _stream(stream: Stream) -> Finding:
             name,
             ok=False,
             sentence=f"{said} does not run, and {stream.lag:,} messages wait. {ago}.",
-            hint=f"Start it: `fraudstream {stream.name}`. It goes on where it stood.",
+            hint=f"Start it: {_command(stream)}. It goes on where it stood.",
         )
     return Finding(name, ok=True, sentence=f"{said} does not run. {ago}, with nothing left to do.")
+
+
+def _command(stream: Stream) -> str:
+    """What runs a stream: that of the scores belongs to `consume`, or to a command of its own."""
+    own = f"`fraudstream {stream.name}`"
+    return (
+        f"`fraudstream consume`, or {own} where it runs on its own"
+        if stream.name == "consume scores"
+        else own
+    )
 
 
 def _latency(latency: Latency) -> Iterator[Finding]:
@@ -243,7 +255,9 @@ def figures(found: Snapshot) -> Iterator[Figure]:
     for labels, stream in running:
         yield Figure("messages_per_second", "Pace of a stream.", stream.messages_per_second, labels)
     for labels, stream in running:
-        yield Figure("said_age_seconds", "Since a stream said where it stands.", stream.age_seconds, labels)
+        yield Figure(
+            "heartbeat_age_seconds", "Since a stream said where it stands.", stream.age_seconds, labels
+        )
     for labels, stream in running:
         meaning = "Since a stream last got on, or had nothing to do."
         yield Figure("progress_age_seconds", meaning, stream.still_seconds, labels)
