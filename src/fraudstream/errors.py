@@ -8,6 +8,7 @@ FraudstreamError
 │   └── JarsMissing            the jars are neither cached nor downloadable
 ├── BrokerUnreachable          no Kafka broker answered
 │   ├── BrokerRefused          one did, and did not let us in: a login, a certificate, a right
+│   │   └── CredentialsUnreadable  what we would show it cannot be read: a password, a certificate, a key
 │   └── LeaderMissing          one did, and knows nobody who leads the partition
 ├── TopicError                 a topic is missing, or cannot be created
 ├── DatabaseError              PostgreSQL refused, or is away
@@ -107,6 +108,13 @@ class BrokerRefused(BrokerUnreachable):
 
     def __init__(self, message: str, *, hint: str) -> None:
         FraudstreamError.__init__(self, message, hint=hint)
+
+
+class CredentialsUnreadable(BrokerRefused):
+    """A file with a password, a certificate or a key cannot be used: a setting is wrong, or it is being replaced just now."""
+
+    code = "settings"
+    exit_code = ExitCode.USAGE
 
 
 class LeaderMissing(BrokerUnreachable):

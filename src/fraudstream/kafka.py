@@ -6,8 +6,15 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fraudstream.errors import BrokerRefused, BrokerUnreachable, LeaderMissing, SettingsError, TopicError
-from fraudstream.kafka_keys import opened, read_pem
+from fraudstream.errors import (
+    BrokerRefused,
+    BrokerUnreachable,
+    CredentialsUnreadable,
+    LeaderMissing,
+    SettingsError,
+    TopicError,
+)
+from fraudstream.kafka_keys import opened, passwords, read_pem
 from fraudstream.logs import get_logger
 from fraudstream.settings import KafkaSettings, SaslMechanism, SecurityProtocol
 
@@ -31,15 +38,15 @@ def servers(kafka: KafkaSettings) -> str:
 
 
 def client_config(kafka: KafkaSettings) -> dict[str, str]:
-    """Properties of librdkafka clients (confluent-kafka)."""
-    password, key_password = kafka.password(), kafka.key_password()
+    """Properties of librdkafka clients (confluent-kafka). Raises SettingsError, CredentialsUnreadable."""
+    password, key_password = passwords(kafka)
     wanted: dict[str, str | None] = {
         "bootstrap.servers": servers(kafka),
         "security.protocol": kafka.security_protocol.value,
         "sasl.mechanism": kafka.sasl_mechanism.value if kafka.sasl_mechanism else None,
         "sasl.username": kafka.sasl_username,
-        "sasl.password": password.get_secret_value() if password else None,
-        "ssl.key.password": key_password.get_secret_value() if key_password else None,
+        "sasl.password": password,
+        "ssl.key.password": key_password,
     }
     files = {
         "ssl.ca.location": kafka.ssl_ca_file,
@@ -71,15 +78,13 @@ def java_config(kafka: KafkaSettings) -> dict[str, str]:
     """Properties of Java clients, for example Spark's source (each then with the prefix `kafka.`).
 
     Java takes PEM key stores since Kafka 2.7, so the same files serve both clients; its client key
-    store is one file with the chain and the key, hence the inline form.
+    store is one file with the chain and the key, hence the inline form. Raises SettingsError, CredentialsUnreadable.
     """
     config = {"bootstrap.servers": servers(kafka), "security.protocol": kafka.security_protocol.value}
-    password, key_password = kafka.password(), kafka.key_password()
+    password, key_password = passwords(kafka)
     if kafka.security_protocol is SecurityProtocol.SASL_SSL and kafka.sasl_mechanism and password:
         config["sasl.mechanism"] = kafka.sasl_mechanism.value
-        config["sasl.jaas.config"] = _jaas(
-            kafka.sasl_mechanism, kafka.sasl_username or "", password.get_secret_value()
-        )
+        config["sasl.jaas.config"] = _jaas(kafka.sasl_mechanism, kafka.sasl_username or "", password)
     if kafka.ssl_ca_file:
         config |= {"ssl.truststore.type": "PEM", "ssl.truststore.certificates": read_pem(kafka.ssl_ca_file)}
     if kafka.ssl_certificate_file and kafka.ssl_key_file:
@@ -87,7 +92,7 @@ def java_config(kafka: KafkaSettings) -> dict[str, str]:
         config |= {
             "ssl.keystore.type": "PEM",
             "ssl.keystore.certificate.chain": read_pem(kafka.ssl_certificate_file),
-            "ssl.keystore.key": opened(key, key_password.get_secret_value()) if key_password else key,
+            "ssl.keystore.key": opened(key, key_password) if key_password else key,
         }
     return config
 
@@ -108,7 +113,7 @@ def _quoted(text: str) -> str:
 def admin(kafka: KafkaSettings) -> "AdminClient":
     """An admin client. librdkafka's own complaints are dropped: what matters comes back as an error.
 
-    Raises SettingsError where librdkafka cannot use the certificate or the key.
+    Raises SettingsError, CredentialsUnreadable where librdkafka cannot use the certificate or the key.
     """
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import AdminClient
@@ -118,7 +123,7 @@ def admin(kafka: KafkaSettings) -> "AdminClient":
         return AdminClient(config)
     except KafkaException as error:
         reason = error.args[0].str().removeprefix("Failed to create admin client: ")
-        raise SettingsError(
+        raise CredentialsUnreadable(
             f"Kafka's client does not take these settings: {reason}.",
             hint="Check FRAUDSTREAM_KAFKA__SSL_CERTIFICATE_FILE, __SSL_KEY_FILE and __SSL_KEY_PASSWORD.",
         ) from None

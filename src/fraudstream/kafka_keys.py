@@ -1,24 +1,40 @@
-"""The PEM files of Kafka's clients: certificates and keys, as Java wants them."""
+"""What Kafka's clients show a broker: passwords, and PEM files of certificates and keys, as Java wants them."""
 
 import re
 from pathlib import Path
 
-from fraudstream.errors import SettingsError
+from fraudstream.errors import CredentialsUnreadable
+from fraudstream.settings import KafkaSettings
 
 _BLOCK = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
+
+
+def passwords(kafka: KafkaSettings) -> tuple[str | None, str | None]:
+    """Of the login and of the key, as they are now. Raises CredentialsUnreadable."""
+    try:
+        password, key_password = kafka.password(), kafka.key_password()
+    except ValueError as error:
+        raise CredentialsUnreadable(
+            f"{error}.",
+            hint="Check FRAUDSTREAM_KAFKA__SASL_PASSWORD_FILE and __SSL_KEY_PASSWORD_FILE.",
+        ) from None
+    return (
+        password.get_secret_value() if password else None,
+        key_password.get_secret_value() if key_password else None,
+    )
 
 
 def opened(key: str, password: str) -> str:
     """A client's key without its password: Java 17 cannot open what OpenSSL has written since 2016 (PBES2).
 
-    Raises SettingsError where the password is another one.
+    Raises CredentialsUnreadable where the password is another one.
     """
     from cryptography.hazmat.primitives import serialization
 
     try:
         private = serialization.load_pem_private_key(key.encode(), password.encode())
     except (ValueError, TypeError):
-        raise SettingsError(
+        raise CredentialsUnreadable(
             "The client's key cannot be opened with its password.",
             hint="Check FRAUDSTREAM_KAFKA__SSL_KEY_FILE and __SSL_KEY_PASSWORD (or __SSL_KEY_PASSWORD_FILE).",
         ) from None
@@ -28,7 +44,7 @@ def opened(key: str, password: str) -> str:
 
 
 def read_pem(path: Path) -> str:
-    """The blocks of a PEM file, without what stands between them. Raises SettingsError where there is none."""
+    """The blocks of a PEM file, without what stands between them. Raises CredentialsUnreadable where there is none."""
     try:
         # Bundles name authorities in comments, in whatever encoding; the blocks themselves are ASCII.
         text = path.read_text(encoding="utf-8", errors="replace")
@@ -37,7 +53,7 @@ def read_pem(path: Path) -> str:
             raise ValueError("it holds no PEM block")  # noqa: TRY301 - one sentence for all that may be wrong
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise SettingsError(
+        raise CredentialsUnreadable(
             f"{path} cannot be read as PEM: {reason}.", hint="Check FRAUDSTREAM_KAFKA__SSL_…_FILE."
         ) from None
     return "".join(blocks)

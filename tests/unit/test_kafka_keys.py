@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from certificates import Authority
-from fraudstream.errors import SettingsError
+from fraudstream.errors import CredentialsUnreadable
 from fraudstream.kafka import client_config, java_config
 from fraudstream.kafka_keys import read_pem
 from fraudstream.settings import KafkaSettings
@@ -31,5 +31,5 @@ def test_a_bundle_with_comments_in_any_language_is_read_as_its_certificates_alon
 def test_a_file_without_a_whole_block_is_a_sentence(text: str, tmp_path: Path) -> None:
     path = tmp_path / "ca.pem"
     path.write_text(text)
-    with pytest.raises(SettingsError, match=r"ca\.pem cannot be read as PEM: it holds no PEM block"):
+    with pytest.raises(CredentialsUnreadable, match=r"ca\.pem cannot be read as PEM: it holds no PEM block"):
         read_pem(path)

@@ -1,12 +1,14 @@
 """Where a setting comes from, and what never leaves it."""
 
 import json
+from collections.abc import Callable
 from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from fraudstream.errors import SettingsError
+from fraudstream.errors import BrokerRefused, SettingsError
 from fraudstream.kafka import client_config, java_config
 from fraudstream.settings import (
     ENDPOINTS,
@@ -381,6 +383,36 @@ def test_one_setting_serves_both_kafka_clients(mechanism: str, module: str, tmp_
     )
     assert java["ssl.truststore.certificates"].startswith("-----BEGIN")
     assert 'a"b' not in repr(kafka)
+
+
+@pytest.mark.parametrize("config", [client_config, java_config])
+def test_a_secret_file_that_cannot_be_read_for_a_moment_is_waited_for_by_what_runs(
+    config: Callable[[KafkaSettings], Any], tmp_path: Path
+) -> None:
+    """It is written anew, or its mount is away: at a start the settings are wrong (2), later it is a refusal like others."""
+    password, authority = tmp_path / "password", tmp_path / "ca.pem"
+    password.write_text("secret")
+    authority.write_text("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n")
+    kafka = KafkaSettings.model_validate(
+        {
+            "bootstrap_servers": "kafka:9093",
+            "security_protocol": "SASL_SSL",
+            "sasl_mechanism": "PLAIN",
+            "sasl_username": "ann",
+            "sasl_password_file": password,
+            "ssl_ca_file": authority,
+        }
+    )
+    before = config(kafka)
+    for file, name in ((password, "SASL_PASSWORD_FILE"), (authority, "SSL_")):
+        content = file.read_text()
+        file.write_text("")
+        with pytest.raises(BrokerRefused, match=str(file)) as caught:
+            config(kafka)
+        assert caught.value.exit_code == 2
+        assert name in caught.value.hint
+        file.write_text(content)
+    assert config(kafka) == before
 
 
 def test_no_kafka_at_all_says_what_to_do() -> None:

@@ -95,7 +95,15 @@ def connect(postgres: PostgresSettings, *, autocommit: bool = False) -> Connecti
 
 
 def _connect(postgres: PostgresSettings, session: Mapping[str, str], *, autocommit: bool) -> Connection:
-    secret = postgres.secret()
+    try:
+        secret = postgres.secret()
+    except (
+        ValueError
+    ) as error:  # it could be read when the command began: it is being replaced, or its mount is away
+        raise DatabaseUnreachable(
+            f"PostgreSQL at {postgres.address} cannot be asked: {error}.",
+            hint="Check FRAUDSTREAM_POSTGRES__PASSWORD_FILE.",
+        ) from None
     return psycopg.connect(
         host=postgres.host,
         port=postgres.port,
