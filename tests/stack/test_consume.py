@@ -73,6 +73,25 @@ def test_the_program_moves_a_topic_into_its_tables(settings: Settings, run: Run)
     assert len(ids(settings, "fraud_transactions")) == 25
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("POSTGRES__PORT", "1", "PostgreSQL at 127.0.0.1:1/"),
+        ("KAFKA__BOOTSTRAP_SERVERS", "127.0.0.1:1", "No Kafka broker answered"),
+        ("SCORE__RULES", "none.yaml", "none.yaml"),
+    ],
+)
+def test_what_is_away_or_wrong_is_said_before_spark_starts(
+    environment: dict[str, str], run: Run, name: str, value: str, sentence: str
+) -> None:
+    """A supervisor starts it again and again while a service is away: each time that would be a whole Spark."""
+    changed = environment | {f"FRAUDSTREAM_{name}": value, "FRAUDSTREAM_KAFKA__TIMEOUT_SECONDS": "2"}
+    ended = run("consume", "--json", env=changed)
+    assert ended.returncode == 1
+    assert sentence in json.loads(ended.stdout)["error"]["message"]
+    assert "starting Spark" not in ended.stderr
+
+
 def test_bad_messages_are_kept_and_their_neighbours_stored(spark: "SparkSession", settings: Settings) -> None:
     """Poison first, poison between, poison last; every bad message is kept byte for byte and the offset moves on."""
     bad = [(value, n % 4) for n, (value, _) in enumerate(BAD.values())]

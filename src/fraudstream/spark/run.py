@@ -2,19 +2,21 @@
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from fraudstream import kafka as kafka_clients
 from fraudstream import signals
 from fraudstream.errors import StreamError
 from fraudstream.logs import get_logger
 from fraudstream.metrics import Storing, served
-from fraudstream.rules import load_rules
+from fraudstream.rules import Rule, load_rules
 from fraudstream.settings import Settings, load
 from fraudstream.spark.consumer import Consumer, Summary
+from fraudstream.store.migrate import migrate
 from fraudstream.store.targets import by_topic
 
 if TYPE_CHECKING:
@@ -99,8 +101,12 @@ def patience(settings: Settings) -> float:
 def run_consumer(
     targets: tuple[str, ...], flags: Mapping[str, dict[str, Any]], *, once: bool, accept_loss: bool
 ) -> Summary:
-    """Consume with the settings in force; see `consume`."""
+    """Consume with the settings in force; see `consume`. What can be wrong is found before Spark starts."""
     settings = load(**flags)
+    rules = load_rules(settings.score.rules) if settings.score.rules and "scores" in targets else ()
+    migrate(settings.postgres)
+    for topic in by_topic(settings.kafka, targets):
+        kafka_clients.ensure_topic(settings.kafka, topic, like=settings.kafka.transactions_topic)
     monitor = Storing(patience(settings))
     with (
         served(settings.metrics, monitor.health, monitor.registry),
@@ -108,7 +114,14 @@ def run_consumer(
         stop_on_signals() as stop,
     ):
         return consume(
-            spark, settings, targets, once=once, stop=stop, accept_loss=accept_loss, monitor=monitor
+            spark,
+            settings,
+            targets,
+            once=once,
+            stop=stop,
+            accept_loss=accept_loss,
+            rules=rules,
+            monitor=monitor,
         )
 
 
@@ -120,6 +133,7 @@ def consume(  # noqa: PLR0913 - what a command line says
     once: bool,
     stop: threading.Event,
     accept_loss: bool = False,
+    rules: Sequence[Rule] = (),
     monitor: Storing | None = None,
 ) -> Summary:
     """Store targets of any topics: a query for each topic, side by side; see `Consumer.run`.
@@ -127,9 +141,6 @@ def consume(  # noqa: PLR0913 - what a command line says
     Where one fails the others are stopped (`stop` is set), and its error is raised.
     """
     began = time.monotonic()
-
-    # A mistake in the rules' file is found before anything starts, not in the reasons of an alert.
-    rules = load_rules(settings.score.rules) if settings.score.rules and "scores" in targets else ()
 
     def run(names: tuple[str, ...]) -> Summary:
         consumer = Consumer(
