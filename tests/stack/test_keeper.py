@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fraudstream.settings import Settings
+from fraudstream.spark import keeper as keepers
 from fraudstream.spark.keeper import Keeper, load_champion
 from fraudstream.spark.scoring import Scoring
 from fraudstream.store import registry
@@ -71,3 +72,23 @@ def test_profiles_stay_new_though_the_champion_was_altered(spark: "SparkSession"
         assert not keeper.is_away
     finally:
         keeper.close()
+
+
+def test_a_keeper_whose_database_hangs_is_left_behind(
+    spark: "SparkSession",
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It reads profiles for as long as that takes; a stop does not wait for it."""
+    monkeypatch.setattr(keepers, "_CLOSING_SECONDS", 1.0)
+    migrate(settings.postgres)
+    promote(settings.postgres, "first")
+    keeper = Keeper(settings.postgres, lambda model: Scoring(spark, model), load_champion(settings.postgres))
+    with connect(settings.postgres) as holder:
+        holder.execute("lock table shop.profiles")
+        keeper.ask()
+        waiting = "select from pg_locks where not granted and relation = 'shop.profiles'::regclass"
+        wait_until(lambda: bool(holder.execute(waiting).fetchall()), "reader that waits for the lock")
+        keeper.close()
+    assert "PostgreSQL does not answer" in caplog.text

@@ -50,6 +50,17 @@ def test_a_server_that_takes_nobody_now_is_waited_for_whatever_language_it_speak
     assert "fraudstream up" not in error.hint
 
 
+@pytest.mark.parametrize("given_up", [psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled])
+def test_a_statement_that_took_too_long_is_worth_another_try_and_no_server_that_is_to_be_started(
+    given_up: type[psycopg.Error],
+) -> None:
+    """Somebody holds a lock, or the server is overloaded: both pass."""
+    said = "took too long: canceling statement"
+    with pytest.raises(DatabaseUnreachable, match=said) as caught, translated(POSTGRES):
+        raise given_up("canceling statement due to lock timeout")
+    assert "pg_stat_activity" in caught.value.hint
+
+
 def test_a_server_that_is_not_there_is_to_be_started() -> None:
     error = told("Connection refused\n\tIs the server running on that host?")
     assert isinstance(error, DatabaseUnreachable)

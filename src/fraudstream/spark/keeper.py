@@ -30,6 +30,11 @@ CHAMPION_SECONDS: Final = 3.0
 """How often it asks who is champion: a promotion is in force a few seconds later."""
 _TURN_SECONDS: Final = 0.2
 _RETRY_SECONDS: Final = 1.0
+_CLOSING_SECONDS: Final = 15.0
+"""More than the last word takes where PostgreSQL answers, and less than a supervisor waits before it kills."""
+_UNWRITTEN: Final = (
+    "How far it came could not be written down; the next start answers some messages again. %s"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +116,11 @@ class Keeper:
             self._standing = standing
 
     def close(self) -> None:
-        """Write down what is left, and end. Waits for a database that is away no longer than a connection takes."""
+        """Write down what is left, and end. A database that hangs is left behind: a stop must not wait for it."""
         self._closing.set()
-        self._thread.join()
+        self._thread.join(_CLOSING_SECONDS)
+        if self._thread.is_alive():
+            log.warning(_UNWRITTEN, "PostgreSQL does not answer.")
 
     def _check(self) -> None:
         if self._failure is not None:
@@ -142,10 +149,7 @@ class Keeper:
         try:
             self._write()
         except DatabaseError as error:
-            log.warning(
-                "How far it came could not be written down; the next start answers some messages again. %s",
-                error.message,
-            )
+            log.warning(_UNWRITTEN, error.message)
 
     def _write(self) -> bool:
         """Write down what is to be written; returns whether there was anything. Raises DatabaseError."""

@@ -17,12 +17,15 @@ Cursor = psycopg.Cursor[tuple[Any, ...]]
 READ_ONLY = "25006"
 """SQLSTATE of a write that met a server or a session which takes none."""
 
+TOO_LONG = ("55P03", "57014")
+"""SQLSTATE of a statement that was given up: it waited too long for a lock, or took too long."""
+
 RETRYABLE = (
     "08",  # connection exceptions
     "57P",  # the server is shutting down, crashed, or not up yet
     "40",  # serialisation failure, deadlock: the other one won, and is done now
     "53300",  # too many connections
-    "55P03",  # lock not available
+    *TOO_LONG,
     READ_ONLY,  # a standby: after a failover the name points at it until it is promoted
 )
 """SQLSTATE prefixes after which the same transaction is worth another try."""
@@ -54,6 +57,10 @@ _SERVER_SPEAKS = re.compile(r"failed: [^\s:]+:  ")
 
 SESSION = {"timezone": "UTC", "datestyle": "ISO", "intervalstyle": "postgres"}
 """What a session has whatever its database, role or server defaults to: the program reads values in these forms."""
+
+
+BRIEF = "set local lock_timeout = '3s'; set local statement_timeout = '10s'"
+"""For what a stream's driver writes down beside its work: it must hear a stop, whoever holds a lock on the table."""
 
 
 PEER: Mapping[str, Any] = {
@@ -97,9 +104,8 @@ def connect(postgres: PostgresSettings, *, autocommit: bool = False) -> Connecti
 def _connect(postgres: PostgresSettings, session: Mapping[str, str], *, autocommit: bool) -> Connection:
     try:
         secret = postgres.secret()
-    except (
-        ValueError
-    ) as error:  # it could be read when the command began: it is being replaced, or its mount is away
+    except ValueError as error:
+        # It could be read when the command began: it is being replaced, or its mount is away.
         raise DatabaseUnreachable(
             f"PostgreSQL at {postgres.address} cannot be asked: {error}.",
             hint="Check FRAUDSTREAM_POSTGRES__PASSWORD_FILE.",
@@ -126,16 +132,18 @@ def _connect(postgres: PostgresSettings, session: Mapping[str, str], *, autocomm
 
 @contextmanager
 def connected(
-    postgres: PostgresSettings, *, autocommit: bool = False, snapshot: bool = False
+    postgres: PostgresSettings, *, autocommit: bool = False, snapshot: bool = False, brief: bool = False
 ) -> Iterator[Connection]:
     """A connection whose transaction is committed at the end. Raises DatabaseError for all that goes wrong in it.
 
-    With `snapshot` every query in it sees one moment, and none may write.
+    With `snapshot` every query in it sees one moment, and none may write. With `brief` none takes longer than seconds.
     """
     with translated(postgres), connect(postgres, autocommit=autocommit) as connection:
         if snapshot:
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             connection.read_only = True
+        if brief:
+            connection.execute(BRIEF)
         yield connection
 
 
@@ -158,6 +166,11 @@ def _ours(postgres: PostgresSettings, error: psycopg.Error) -> DatabaseError:
         return DatabaseUnreachable(
             f"PostgreSQL at {where} takes no writes: {detail}",
             hint="This server is a standby, or was made read-only: see FRAUDSTREAM_POSTGRES__HOST for the primary.",
+        )
+    if error.sqlstate in TOO_LONG:
+        return DatabaseUnreachable(
+            f"PostgreSQL at {where} took too long: {detail}",
+            hint="Another session holds a lock, or the server is overloaded: `select * from pg_stat_activity` says which.",
         )
     if is_retryable(error) and _SERVER_SPEAKS.search(str(error)):
         return DatabaseUnreachable(

@@ -96,7 +96,7 @@ def move(postgres: PostgresSettings, target: str, topic_id: str, partition: int,
 
 def reach(postgres: PostgresSettings, target: str, topic: Topic, reached: Mapping[int, int]) -> None:
     """Every message below these offsets is answered: the next start begins there. Never moves back."""
-    with connected(postgres) as connection, connection.cursor() as cursor:
+    with connected(postgres, brief=True) as connection, connection.cursor() as cursor:
         _begin(cursor, (target,), topic.name, topic.topic_id, reached)
         cursor.executemany(
             "update shop.stream_offsets set next_offset = %(offset)s, updated_at = now() where target = %(target)s"
@@ -120,7 +120,7 @@ def pass_gap(
     if not below:
         return []
     moved = []
-    with connected(postgres) as connection, connection.cursor() as cursor:
+    with connected(postgres, brief=True) as connection, connection.cursor() as cursor:
         for target, offset in sorted(below.items()):
             cursor.execute(
                 "update shop.stream_offsets o set next_offset = %s, updated_at = now()"

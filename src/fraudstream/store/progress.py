@@ -48,6 +48,6 @@ def record(  # noqa: PLR0913, PLR0917 - a row of the table
         # The end was asked for a moment ago, and may have been passed since.
         "ends": [max(ends.get(partition, 0), positions[partition]) for partition in partitions],
     }
-    with connected(postgres) as connection:
+    with connected(postgres, brief=True) as connection:
         connection.execute(_RECORD, values)
         connection.execute(_FORGET, values)
