@@ -23,7 +23,7 @@ from stage import spark_session
 
 from fraudstream.features.definitions import FEATURES
 from fraudstream.settings import load
-from fraudstream.spark.judge import Judge, judge_of_trees
+from fraudstream.spark.risk import RiskStep, risk_step_of_trees
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -34,7 +34,7 @@ SMALL = 100
 TOLERANCE = 1e-9
 
 
-def in_python(estimator: Any) -> Judge:
+def in_python(estimator: Any) -> RiskStep:
     """The textbook's way: whole batches of rows go to Python, a column of risks comes back."""
 
     def risks(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -53,19 +53,19 @@ def held(spark: "SparkSession", x: Any) -> "DataFrame":
     return rows
 
 
-def seconds(judge: Judge, rows: "DataFrame") -> float:
+def seconds(judge: RiskStep, rows: "DataFrame") -> float:
     """Until every row has its risk."""
     began = time.perf_counter()
     judge(rows).select("risk").write.format("noop").mode("overwrite").save()
     return time.perf_counter() - began
 
 
-def rate(judge: Judge, rows: "DataFrame", count: int) -> float:
+def rate(judge: RiskStep, rows: "DataFrame", count: int) -> float:
     """Rows a second, of `count`."""
     return count / seconds(judge, rows)
 
 
-def same(judges: dict[str, Judge], rows: "DataFrame") -> None:
+def same(judges: dict[str, RiskStep], rows: "DataFrame") -> None:
     """Raise where the two ways differ."""
     jvm, python = (
         sorted(row.risk for row in judge(rows).select("risk").collect()) for judge in judges.values()
@@ -78,7 +78,7 @@ def main() -> None:
     estimator, x = grown()
     many = np.tile(x, (-(-chosen.count // len(x)), 1))[: chosen.count]
     with spark_session(load()) as spark:
-        judges = {"JVM": judge_of_trees(spark, estimator.ensemble()), "Python": in_python(estimator)}
+        judges = {"JVM": risk_step_of_trees(spark, estimator.ensemble()), "Python": in_python(estimator)}
         whole, small = held(spark, many), held(spark, x[:SMALL])
         same(judges, small)
         for judge in judges.values():  # compiled, and Python workers started

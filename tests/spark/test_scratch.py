@@ -15,7 +15,7 @@ import os, signal, sys
 from pathlib import Path
 import psutil
 from fraudstream.settings import Settings
-from fraudstream.spark.run import spark_session
+from fraudstream.spark.command import spark_session
 from fraudstream.spark.source import new_checkpoint
 
 settings = Settings(_env_file=None, home=Path(sys.argv[1]), jars=Path(sys.argv[2]))

@@ -10,11 +10,11 @@ from confluent_kafka import Producer, TopicPartition
 from fraudstream import kafka
 from fraudstream.errors import InputError, MessagesLost
 from fraudstream.kafka import Topic
-from fraudstream.metrics import Storing
+from fraudstream.metrics import ConsumeMonitor
 from fraudstream.settings import ScoreSettings, Settings
+from fraudstream.spark.consume import consume
 from fraudstream.spark.consumer import Summary
 from fraudstream.spark.progress import Progress
-from fraudstream.spark.run import consume
 from fraudstream.store import registry
 from fraudstream.store.connection import connect
 from fraudstream.store.targets import TARGETS
@@ -135,8 +135,8 @@ def test_what_cannot_be_written_down_is_said_and_stops_nothing(
     nobody = settings.postgres.model_copy(update={"port": 1})
     gone = Topic(f"{topic.name}-gone", "uuid", (0,))
     away = [
-        Progress(settings.kafka, nobody, admin, Storing(60), "consume", topic),
-        Progress(settings.kafka, settings.postgres, admin, Storing(60), "consume", gone),
+        Progress(settings.kafka, nobody, admin, ConsumeMonitor(60), "consume", topic),
+        Progress(settings.kafka, settings.postgres, admin, ConsumeMonitor(60), "consume", gone),
     ]
     for progress, reason in zip(away, ("does not answer", "has no leader"), strict=True):
         caplog.clear()

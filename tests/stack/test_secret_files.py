@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka import Producer
 
 from fraudstream import kafka
-from fraudstream.metrics import Storing
+from fraudstream.metrics import ConsumeMonitor
 from fraudstream.settings import PostgresSettings, Settings
 from fraudstream.spark.consumer import Consumer
 from fraudstream.spark.keeper import Keeper, load_champion
@@ -69,7 +69,7 @@ def test_a_consumer_goes_on_while_the_password_file_is_empty(
     """It waits as for a PostgreSQL that is away, and stores what came meanwhile."""
     topic = kafka.ensure_topic(settings.kafka, settings.kafka.transactions_topic, 1)
     producer = Producer(kafka.client_config(settings.kafka) | {"log_level": "0"})
-    secret, monitor, stop = password.read_text(), Storing(), threading.Event()
+    secret, monitor, stop = password.read_text(), ConsumeMonitor(), threading.Event()
     consumer = Consumer(spark, settings.kafka, postgres, settings.spark, monitor=monitor)
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(consumer.run, ("transactions",), once=False, stop=stop)

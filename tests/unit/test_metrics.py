@@ -14,15 +14,15 @@ import pytest
 
 from fraudstream.errors import SettingsError
 from fraudstream.metrics import (
+    ConsumeMonitor,
     Figure,
     Figures,
     Health,
-    Judging,
     Monitor,
     Position,
-    Sending,
+    ProduceMonitor,
+    ScoreMonitor,
     Sent,
-    Storing,
     served,
 )
 from fraudstream.settings import MetricsSettings
@@ -152,7 +152,7 @@ def test_a_stream_that_cannot_get_on_has_no_pace(monitor: Monitor) -> None:
 
 
 def test_a_consumer_counts_what_it_stored() -> None:
-    monitor = Storing()
+    monitor = ConsumeMonitor()
     monitor.stored({"transactions": 5}, {"transactions": 1}, 2)
     monitor.stored({"transactions": 5, "fraud": 1}, {}, 0)
     assert value(monitor, "fraudstream_rows_stored_total", target="transactions") == 10
@@ -162,7 +162,7 @@ def test_a_consumer_counts_what_it_stored() -> None:
 
 
 def test_a_scorer_that_decides_by_old_profiles_is_well_and_says_so() -> None:
-    monitor = Judging()
+    monitor = ScoreMonitor()
     monitor.begun("score")
     monitor.restarted("score", "No Kafka broker answered.")
     monitor.answered("score", 10, 1, 2, {0.5: 12.0, 0.99: None})
@@ -181,14 +181,14 @@ def test_a_scorer_that_decides_by_old_profiles_is_well_and_says_so() -> None:
 
 def test_the_profiles_of_a_scorer_that_has_told_of_none_yet_are_of_no_time() -> None:
     """At 0 they were of 1970, which the alarm for old profiles took for an outage at every start."""
-    profiles_at = value(Judging(), "fraudstream_profiles_timestamp_seconds")
+    profiles_at = value(ScoreMonitor(), "fraudstream_profiles_timestamp_seconds")
     assert profiles_at is not None
     assert math.isnan(profiles_at)
 
 
 def test_a_producer_whose_messages_nobody_acknowledges_is_stalled(clock: Clock) -> None:
     sent = Sent(0, 0, 0)
-    monitor = Sending(PATIENCE, clock)
+    monitor = ProduceMonitor(PATIENCE, clock)
     monitor.follow("topic", lambda: sent)
     assert monitor.health().ok
     sent = Sent(taken=100, waiting=20, failed=5)
@@ -204,7 +204,7 @@ def test_a_producer_whose_messages_nobody_acknowledges_is_stalled(clock: Clock) 
 def test_a_producer_whose_messages_are_all_refused_is_not_well_until_one_is_taken(clock: Clock) -> None:
     """Nothing waits, and nothing arrives. Two looks in one moment, as `/metrics` after `/healthz`, say the same."""
     sent = Sent(0, 0, 0)
-    monitor = Sending(PATIENCE, clock)
+    monitor = ProduceMonitor(PATIENCE, clock)
     monitor.follow("topic", lambda: sent)
     for number in range(1, 14):
         sent = Sent(taken=10 * number, waiting=0, failed=10 * number)
@@ -218,7 +218,7 @@ def test_a_producer_whose_messages_are_all_refused_is_not_well_until_one_is_take
 def test_a_look_while_a_batch_is_being_queued_counts_no_message_twice(clock: Clock) -> None:
     """For a moment its messages wait and are not yet taken."""
     sent = Sent(taken=100, waiting=0, failed=0)
-    monitor = Sending(PATIENCE, clock)
+    monitor = ProduceMonitor(PATIENCE, clock)
     monitor.follow("topic", lambda: sent)
     monitor.health()
     sent = Sent(taken=100, waiting=50, failed=0)

@@ -3,7 +3,7 @@
 from confluent_kafka import Producer
 
 from fraudstream import kafka
-from fraudstream.metrics import Storing
+from fraudstream.metrics import ConsumeMonitor
 from fraudstream.settings import KafkaSettings, PostgresSettings
 from fraudstream.spark.progress import Progress
 from mock_broker import mock_broker
@@ -16,7 +16,7 @@ def test_what_waits_in_kafka_is_counted_on_while_postgresql_is_away() -> None:
         broker.create("payments", 1)
         settings = KafkaSettings(bootstrap_servers=broker.servers)
         producer = Producer(kafka.client_config(settings) | {"log_level": "0"})
-        monitor, topic = Storing(), kafka.Topic("payments", "id", (0,))
+        monitor, topic = ConsumeMonitor(), kafka.Topic("payments", "id", (0,))
         monitor.begun("consume")
         progress = Progress(settings, away, kafka.admin(settings), monitor, "consume", topic)
         for waiting in (5, 10):

@@ -11,9 +11,9 @@ import pytest
 from fraudstream.kafka import Topic
 from fraudstream.settings import Settings
 from fraudstream.spark import relay as module
+from fraudstream.spark.live_query import GRACE_SECONDS, Basis, LiveQuery
 from fraudstream.spark.recovery import QueryStopped
 from fraudstream.spark.relay import Mode, Relay
-from fraudstream.spark.runner import GRACE_SECONDS, Basis, Runner
 
 
 class Query:
@@ -46,10 +46,10 @@ class Stubborn(Query):
         raise TimeoutError("Spark does not answer")
 
 
-def runner(query: Query, *start: int) -> Runner:
+def runner(query: Query, *start: int) -> LiveQuery:
     """One that has run for long enough to answer."""
     basis = cast("Basis", SimpleNamespace(scoring=SimpleNamespace(model=SimpleNamespace(version="m"))))
-    made = Runner(
+    made = LiveQuery(
         cast("Any", None), cast("Any", query), dict(enumerate(start)), basis, tempfile.TemporaryDirectory()
     )
     made._ready_at = made.began - GRACE_SECONDS

@@ -23,7 +23,7 @@ print("ended")
 @pytest.mark.parametrize(
     ("module", "name", "prepare", "call"),
     [
-        ("fraudstream.spark.run", "stop_on_signals", "stop = None", "heard()"),
+        ("fraudstream.spark.command", "stop_on_signals", "stop = None", "heard()"),
         ("fraudstream.producer.delivery", "stopping", "stop = threading.Event()", "heard(stop)"),
     ],
 )

@@ -51,7 +51,7 @@ def consume(
     decisions of `fraudstream score`, and `shop.alerts` the flagged ones with their reasons. Runs until
     Ctrl-C, or with --once until it has caught up.
     """
-    from fraudstream.spark.run import run_consumer
+    from fraudstream.spark.consume import run_consumer
 
     read = "scored_topic" if targets is Targets.SCORES else "transactions_topic"
     flags: dict[str, dict[str, Any]] = {

@@ -151,7 +151,7 @@ def produce(
         _explain(as_json=as_json)
         return
     from fraudstream import producer
-    from fraudstream.metrics import Sending, served
+    from fraudstream.metrics import ProduceMonitor, served
     from fraudstream.settings import load
 
     if dry_run and as_json:
@@ -170,7 +170,7 @@ def produce(
         report, rejects = producer.produce(source, None, rate=rate, count=count)
     else:
         settings = load(kafka=flags, metrics={"port": metrics_port})
-        monitor = Sending(settings.metrics.stalled_seconds)
+        monitor = ProduceMonitor(settings.metrics.stalled_seconds)
         progress = _progress if sys.stderr.isatty() else None
         with served(settings.metrics, monitor.health, monitor.registry):
             report, rejects = producer.produce(

@@ -37,7 +37,7 @@ def check(file: File = None, as_json: Json = False) -> None:
     from fraudstream.rules import features_read, load_rules
     from fraudstream.settings import load
     from fraudstream.spark import rules as conditions
-    from fraudstream.spark.run import spark_session
+    from fraudstream.spark.command import spark_session
 
     settings = load()
     path = _path(file, settings)
@@ -70,7 +70,7 @@ def backtest(
     from fraudstream.settings import load
     from fraudstream.spark import rules as conditions
     from fraudstream.spark.backtest import backtest as run
-    from fraudstream.spark.run import spark_session
+    from fraudstream.spark.command import spark_session
 
     settings = load()
     path = file or settings.score.rules or _example()

@@ -88,7 +88,7 @@ def _live_through(settings: Settings, stage: Stage, watcher: Watcher, stop: thre
 
 def _store(spark: "SparkSession", settings: Settings, watcher: Watcher, stop: threading.Event) -> None:
     """Everything that was sent, into the tables."""
-    from fraudstream.spark.run import consume
+    from fraudstream.spark.consume import consume
 
     with watcher.step("Storing the payments and building every customer's profile", 20):
         consume(spark, settings, tuple(TARGETS), once=True, stop=stop)

@@ -115,7 +115,7 @@ def run(
 
     Raises what any of its steps raises.
     """
-    from fraudstream.spark.run import spark_session, stop_on_signals
+    from fraudstream.spark.command import spark_session, stop_on_signals
     from fraudstream.spark.scorer import CONF, with_threads
 
     began = time.monotonic()
@@ -170,9 +170,9 @@ class _Live:
     @contextmanager
     def running(self, watcher: Watcher) -> Iterator[None]:
         """Everything runs inside; one that fails stops the others, and its error is raised at the end."""
+        from fraudstream.spark.consume import consume
         from fraudstream.spark.keeper import load_champion
         from fraudstream.spark.relay import Mode
-        from fraudstream.spark.run import consume
         from fraudstream.spark.scorer import Scorer
 
         model = load_champion(self._settings.postgres)

@@ -1,18 +1,26 @@
 """What a long command tells of itself while it runs: figures for Prometheus, and whether it is well."""
 
 from fraudstream.metrics.figures import Figure, Figures
-from fraudstream.metrics.monitor import Health, Judging, Monitor, Position, Sending, Sent, Storing
+from fraudstream.metrics.monitor import (
+    ConsumeMonitor,
+    Health,
+    Monitor,
+    Position,
+    ProduceMonitor,
+    ScoreMonitor,
+    Sent,
+)
 from fraudstream.metrics.server import served
 
 __all__ = [
+    "ConsumeMonitor",
     "Figure",
     "Figures",
     "Health",
-    "Judging",
     "Monitor",
     "Position",
-    "Sending",
+    "ProduceMonitor",
+    "ScoreMonitor",
     "Sent",
-    "Storing",
     "served",
 ]

@@ -178,7 +178,7 @@ class Monitor:
         return None
 
 
-class Storing(Monitor):
+class ConsumeMonitor(Monitor):
     """`consume`: what it stored."""
 
     def __init__(self, stalled_seconds: float = 60.0) -> None:
@@ -195,7 +195,7 @@ class Storing(Monitor):
         self._rejected.inc(rejected)
 
 
-class Judging(Monitor):
+class ScoreMonitor(Monitor):
     """`score`: what it decided, how soon, and by which profiles."""
 
     def __init__(self, stalled_seconds: float = 60.0) -> None:
@@ -253,7 +253,7 @@ class Sent:
         return self.taken - self.waiting - self.failed
 
 
-class Sending(Monitor):
+class ProduceMonitor(Monitor):
     """`produce`: what it gave to Kafka. It is asked when somebody asks: a producer knows at any time."""
 
     STREAM = "produce"

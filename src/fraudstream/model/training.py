@@ -216,7 +216,7 @@ def _judged(data: Dataset, folds: Plan, chosen: Candidate, request: Request) -> 
     results = {}
     for name, candidate in judged.items():
         log.info(
-            "Judging %s on %d later spans of %d days.", candidate.name, len(folds.test), folds.window_days
+            "Evaluating %s on %d later spans of %d days.", candidate.name, len(folds.test), folds.window_days
         )
         scored = evaluation.score_folds(candidate, data, folds.test, request.alert_rate)
         results[name] = evaluation.judge(data, scored, with_interval=True)

@@ -13,7 +13,7 @@ from fraudstream.errors import InputError, UsageError
 from fraudstream.files import Rejects
 from fraudstream.kafka import ensure_topic
 from fraudstream.logs import get_logger
-from fraudstream.metrics import Sending
+from fraudstream.metrics import ProduceMonitor
 from fraudstream.producer.delivery import Batch, HalfSent, Report, Sink, deliver, limited, stopping
 from fraudstream.producer.pace import FASTEST, Pace
 from fraudstream.producer.replay import Shape, replay
@@ -81,7 +81,7 @@ def produce(  # noqa: PLR0913 - what a command line says
     rate: float | None = None,
     count: int | None = None,
     progress: Progress | None = None,
-    monitor: Sending | None = None,
+    monitor: ProduceMonitor | None = None,
 ) -> tuple[Report, Rejects]:
     """Send a simulation or a file to Kafka, or print it where `kafka` is None.
 

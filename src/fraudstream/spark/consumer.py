@@ -16,7 +16,7 @@ from fraudstream import kafka as kafka_clients
 from fraudstream.errors import FraudstreamError
 from fraudstream.kafka import Topic
 from fraudstream.logs import get_logger
-from fraudstream.metrics import Storing
+from fraudstream.metrics import ConsumeMonitor
 from fraudstream.rules import Rule
 from fraudstream.settings import KafkaSettings, ModelSettings, PostgresSettings, SparkSettings
 from fraudstream.spark import markers, recovery, sink
@@ -90,14 +90,14 @@ class Consumer:
         model: ModelSettings | None = None,
         *,
         rules: Sequence[Rule] = (),
-        monitor: Storing | None = None,
+        monitor: ConsumeMonitor | None = None,
     ) -> None:
         self._spark = spark
         self._kafka = kafka
         self._postgres = postgres
         self._settings = settings
         self._rules = {rule.name: rule for rule in rules}
-        self._monitor = monitor or Storing()
+        self._monitor = monitor or ConsumeMonitor()
         self._label_delay = timedelta(days=(model or ModelSettings()).label_delay_days)
         self._admin = kafka_clients.admin(kafka)
         self._failure: FraudstreamError | None = None

@@ -18,7 +18,7 @@ from fraudstream.logs import get_logger
 from fraudstream.model import packing
 from fraudstream.model.artifact import Model
 from fraudstream.settings import PostgresSettings
-from fraudstream.spark.runner import Basis
+from fraudstream.spark.live_query import Basis
 from fraudstream.spark.scoring import Scoring
 from fraudstream.store import offsets, progress, registry, snapshot
 

@@ -22,8 +22,8 @@ from fraudstream.kafka import Topic, java_config
 from fraudstream.logs import get_logger
 from fraudstream.settings import Settings
 from fraudstream.spark import markers
+from fraudstream.spark.live_query import Basis, LiveQuery
 from fraudstream.spark.recovery import QueryStopped, TopicReplaced, existing_topic
-from fraudstream.spark.runner import Basis, Runner
 from fraudstream.spark.source import location, new_checkpoint, read_messages
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def furthest(one: Mapping[int, int], other: Mapping[int, int]) -> dict[int, int]
     return {**one, **{p: max(offset, one.get(p, offset)) for p, offset in other.items()}}
 
 
-def _stop(relieved: Runner) -> None:
+def _stop(relieved: LiveQuery) -> None:
     """End a query in the background. Nobody waits for it, so what goes wrong is told here or never."""
     try:
         relieved.stop()
@@ -93,12 +93,12 @@ class Relay:
         self.handovers = 0
         self._answered: dict[int, int] = {}
         """Below which the queries that were relieved have answered everything, and what follows is no message."""
-        self._current: Runner | None = None
-        self._next: Runner | None = None
+        self._current: LiveQuery | None = None
+        self._next: LiveQuery | None = None
         self._told = False
 
     @property
-    def current(self) -> Runner:
+    def current(self) -> LiveQuery:
         """The query that the stream relies on."""
         if self._current is None:
             raise RuntimeError("no query was started yet")
@@ -214,7 +214,7 @@ class Relay:
         self._stopping.shutdown()
         self._spark.streams.resetTerminated()
 
-    def _relieve(self, successor: Runner) -> None:
+    def _relieve(self, successor: LiveQuery) -> None:
         """Rely on this query from now on."""
         before, now = (runner.basis.scoring.model.version for runner in (self.current, successor))
         if now != before:
@@ -224,7 +224,7 @@ class Relay:
         self._current = successor
         self.handovers += 1
 
-    def _launch(self, basis: Basis, start: Mapping[int, int]) -> Runner:
+    def _launch(self, basis: Basis, start: Mapping[int, int]) -> LiveQuery:
         kafka, seconds = self._settings.kafka, self._settings.score.trigger_seconds
         realtime = self._mode is Mode.REALTIME
         limit = None if realtime else self._settings.spark.rows_per_batch
@@ -244,4 +244,4 @@ class Relay:
             .start()
         )
         self._spark.streams.resetTerminated()
-        return Runner(self._spark, query, start, basis, checkpoint)
+        return LiveQuery(self._spark, query, start, basis, checkpoint)

@@ -12,19 +12,19 @@ from fraudstream import kafka as kafka_clients
 from fraudstream.errors import BrokerUnreachable, SettingsError
 from fraudstream.kafka import Topic
 from fraudstream.logs import get_logger
-from fraudstream.metrics import Judging, Position, served
+from fraudstream.metrics import Position, ScoreMonitor, served
 from fraudstream.model.artifact import Model
 from fraudstream.model.scoring import other_delay
 from fraudstream.rules import Rule, load_rules
 from fraudstream.settings import ProfilesBy, Settings, load
 from fraudstream.spark import recovery
 from fraudstream.spark.answers import Answers, Tally
-from fraudstream.spark.judge import trees_of
+from fraudstream.spark.command import spark_session, stop_on_signals
+from fraudstream.spark.first_job import run_first_job
 from fraudstream.spark.keeper import TARGET, Keeper, Standing, load_champion
 from fraudstream.spark.recovery import CURABLE, STEADY_SECONDS, Patience, existing_topic
-from fraudstream.spark.rehearsal import rehearse
 from fraudstream.spark.relay import Mode, Relay
-from fraudstream.spark.run import spark_session, stop_on_signals
+from fraudstream.spark.risk import trees_of
 from fraudstream.spark.scoring import Scoring
 from fraudstream.store.migrate import migrate
 
@@ -81,14 +81,14 @@ class Scorer:
         mode: Mode,
         model: Model,
         rules: Sequence[Rule] = (),
-        monitor: Judging | None = None,
+        monitor: ScoreMonitor | None = None,
     ) -> None:
         self._spark = spark
         self._settings = settings
         self._mode = mode
         self._model = model
         self._rules = rules
-        self._monitor = monitor or Judging()
+        self._monitor = monitor or ScoreMonitor()
         self._patience = Patience(settings.postgres.retry_seconds)
         self.ready = threading.Event()
         """Set once the first query answers: what is sent from then on is decided in milliseconds."""
@@ -112,7 +112,7 @@ class Scorer:
         start = self._begin(topic, accept_loss=accept_loss, from_beginning=from_beginning)
         keeper = Keeper(self._settings.postgres, self._ready, self._model, self._monitor.patience)
         warm_up = partial(keeper.basis.scoring.warm_up, keeper.basis.profiles)
-        rehearse(warm_up, self._spark.sparkContext.cancelAllJobs, stop)
+        run_first_job(warm_up, self._spark.sparkContext.cancelAllJobs, stop)
         answers = Answers(self._settings.kafka, scored)
         self._monitor.begun(TARGET)
         try:
@@ -274,7 +274,7 @@ def run_scorer(
     trees_of(model, python=mode is Mode.MICROBATCH)
     topic = kafka_clients.ensure_topic(settings.kafka, settings.kafka.transactions_topic)
     # It says where it stands whenever a query relieves another.
-    monitor = Judging(settings.metrics.stalled_seconds + 2 * settings.score.trigger_seconds)
+    monitor = ScoreMonitor(settings.metrics.stalled_seconds + 2 * settings.score.trigger_seconds)
     with (
         served(settings.metrics, monitor.health, monitor.registry),
         spark_session(with_threads(settings, len(topic.partitions)), "score", CONF) as spark,

@@ -25,9 +25,9 @@ from fraudstream.features.serving import Serving, column_name, key_column
 from fraudstream.model.artifact import Model
 from fraudstream.rules import Rule, features_read
 from fraudstream.settings import PostgresSettings
-from fraudstream.spark.judge import Judge, judge_of
 from fraudstream.spark.lookup import PAID, Lookup
 from fraudstream.spark.messages import Messages
+from fraudstream.spark.risk import RiskStep, risk_step
 from fraudstream.spark.rules import RuleSet
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Scoring:
             self._output = _output(names, F.lit(model.threshold), F.lit(model.version))
         else:
             self.reads = {_CONTEXT: ("last_at",), **profile_columns(names)}
-            self._judge = _Expressions(names, judge_of(spark, model, python=python)).judge
+            self._judge = _Expressions(names, risk_step(spark, model, python=python)).judge
             context = (F.col(column_name(_CONTEXT, name)) for name in ("threshold", "model_version"))
             self._output = _output(names, *context)
 
@@ -147,7 +147,7 @@ class Scoring:
 class _Expressions:
     """The steps up to the risk as Spark's own expressions, with a broadcast of all profiles."""
 
-    def __init__(self, names: Sequence[str], judge: Judge) -> None:
+    def __init__(self, names: Sequence[str], judge: RiskStep) -> None:
         self._messages = Messages()
         self._features = Serving(names)
         self._judge = judge

@@ -15,7 +15,7 @@ PATIENCE_SECONDS: Final = 60.0
 """A first job takes seconds, on an overloaded machine half a minute."""
 
 
-def rehearse(
+def run_first_job(
     job: Callable[[], None],
     cancel: Callable[[], None],
     stop: threading.Event,
@@ -26,7 +26,7 @@ def rehearse(
     In a thread of its own: a call that waits for Spark hears no event, and the command could only be killed.
     """
     began, told = time.monotonic(), False
-    with ThreadPoolExecutor(1, "rehearsal") as pool:
+    with ThreadPoolExecutor(1, "first job") as pool:
         running = pool.submit(job)
         while not wait([running], POLL_SECONDS).done:
             if stop.is_set():

@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from fraudstream.spark import rehearsal
-from fraudstream.spark.rehearsal import rehearse
+from fraudstream.spark import first_job
+from fraudstream.spark.first_job import run_first_job
 
 
 def test_a_job_that_waits_is_told_once_and_ended_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,8 +20,8 @@ def test_a_job_that_waits_is_told_once_and_ended_when_asked(monkeypatch: pytest.
         ended.wait()
         raise RuntimeError("cancelled")
 
-    monkeypatch.setattr(rehearsal.log, "warning", warn)
-    rehearse(job, ended.set, stop, patience_seconds=0.0)
+    monkeypatch.setattr(first_job.log, "warning", warn)
+    run_first_job(job, ended.set, stop, patience_seconds=0.0)
     assert len(said) == 1
     assert "FRAUDSTREAM_SPARK__CORES_MAX" in said[0]
 
@@ -31,4 +31,4 @@ def test_what_a_job_raises_is_raised() -> None:
         raise ValueError("a mistake in the rules")
 
     with pytest.raises(ValueError, match="a mistake in the rules"):
-        rehearse(job, lambda: None, threading.Event())
+        run_first_job(job, lambda: None, threading.Event())

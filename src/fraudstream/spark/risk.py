@@ -16,7 +16,7 @@ from fraudstream.model.artifact import Model
 from fraudstream.model.export import load_spark
 from fraudstream.model.trees import Ensemble
 
-Judge = Callable[[DataFrame], DataFrame]
+RiskStep = Callable[[DataFrame], DataFrame]
 """Adds `risk` to rows that have the model's features."""
 
 _VECTOR: Final = "__features"
@@ -33,13 +33,13 @@ def trees_of(model: Model, *, python: bool) -> Ensemble | None:
     return ensemble
 
 
-def judge_of(spark: SparkSession, model: Model, *, python: bool) -> Judge:
+def risk_step(spark: SparkSession, model: Model, *, python: bool) -> RiskStep:
     """What adds the model's risk. Raises InputError as `trees_of` does, or where the estimator cannot be loaded."""
     ensemble = trees_of(model, python=python)
-    return _estimator(model) if ensemble is None else judge_of_trees(spark, ensemble)
+    return _estimator(model) if ensemble is None else risk_step_of_trees(spark, ensemble)
 
 
-def judge_of_trees(spark: SparkSession, ensemble: Ensemble) -> Judge:
+def risk_step_of_trees(spark: SparkSession, ensemble: Ensemble) -> RiskStep:
     """What adds the risk that these trees give, inside the JVM."""
     from pyspark.ml.functions import array_to_vector
 
@@ -57,7 +57,7 @@ def judge_of_trees(spark: SparkSession, ensemble: Ensemble) -> Judge:
     return judge
 
 
-def _estimator(model: Model) -> Judge:
+def _estimator(model: Model) -> RiskStep:
     from fraudstream.spark.estimator import risk_of
 
     risk = risk_of(model)

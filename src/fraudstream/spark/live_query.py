@@ -29,7 +29,7 @@ class Basis:
     profiles: Profiles
 
 
-class Runner:
+class LiveQuery:
     """One query: where it began, and below which offsets everything from there on is answered."""
 
     def __init__(

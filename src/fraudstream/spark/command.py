@@ -1,0 +1,81 @@
+"""What every command that runs Spark has around it: Java, jars, a session, and the signals that end it."""
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from fraudstream import signals
+from fraudstream.errors import StreamError
+from fraudstream.logs import get_logger
+from fraudstream.settings import Settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+log = get_logger("spark")
+
+JVM_SECONDS = 2.0
+"""A process that was killed closes its sockets a moment before it counts as ended."""
+
+
+@contextmanager
+def spark_session(
+    settings: Settings,
+    name: str,
+    conf: Mapping[str, str] = MappingProxyType({}),
+    *,
+    brief: bool = False,
+) -> Iterator["SparkSession"]:
+    """A session for one command, stopped at its end. Raises JavaMissing, JarsMissing, StreamError.
+
+    StreamError, too, where the JVM dies under what runs inside. A `brief` one ends by itself, and leaves to later ones
+    what they start quicker from.
+    """
+    from py4j.protocol import Py4JError
+
+    from fraudstream.local import classes
+    from fraudstream.local.jars import spark_jars
+    from fraudstream.local.java import find_java
+    from fraudstream.spark import session
+    from fraudstream.spark.scratch import scratch
+
+    java = find_java()
+    jars = spark_jars(settings)
+    log.info("starting Spark at %s", settings.spark.master)
+    log_file = settings.home / "logs" / f"spark-{name}.log"
+    archive = classes.options(settings.jar_cache, java.binary, session.own_jars(), write=brief)
+    with scratch() as place:
+        spark = session.start(
+            settings.spark,
+            name=name,
+            java_home=java.home,
+            jars=jars,
+            log_file=log_file,
+            conf=conf,
+            java_options=(f"-Djava.io.tmpdir={place}", *archive),
+        )
+        try:
+            yield spark
+        except (Py4JError, ConnectionError, StreamError) as error:
+            if not session.ended(spark, JVM_SECONDS):
+                raise
+            raise StreamError(
+                "Spark's Java process is gone: somebody killed it, or it ran out of memory.",
+                hint=f"Start the command again, it goes on where it stood; {log_file} may say more."
+                " FRAUDSTREAM_SPARK__DRIVER_MEMORY gives it more memory.",
+            ) from error
+        finally:
+            session.stop(spark)
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[threading.Event]:
+    """An event that Ctrl-C, SIGTERM and a closed terminal set, so that a stream ends between two steps and not in one.
+
+    Taken after Spark has started, as Spark installs a handler of its own that would cancel its jobs.
+    """
+    stop = threading.Event()
+    with signals.heard(lambda *_: signals.ask(stop)):
+        yield stop
