@@ -59,3 +59,14 @@ def test_every_command_of_a_page_and_all_its_options_exist(page: Path) -> None:
 
 def test_the_pages_do_say_what_to_type() -> None:
     assert sum(len(commands(page)) for page in PAGES) > 100
+
+
+@pytest.mark.parametrize(
+    "package", ["dashboard", "demo", "features", "kafka", "model", "reasons", "rules", "spark", "store"]
+)
+def test_every_module_stands_on_the_map_of_its_package(package: str) -> None:
+    """Whoever opens `__init__.py` finds the room by its name."""
+    folder = ROOT / "src" / "fraudstream" / package
+    plan = (folder / "__init__.py").read_text(encoding="utf-8").split('"""')[1]
+    modules = [path.stem for path in folder.glob("*.py") if path.stem != "__init__"]
+    assert [name for name in modules if not re.search(rf"\b{name}\b", plan)] == []

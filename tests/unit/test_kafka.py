@@ -15,6 +15,7 @@ from fraudstream.errors import (
     LeaderMissing,
     TopicError,
 )
+from fraudstream.kafka import topics
 from fraudstream.settings import KafkaSettings
 from mock_broker import BROKER, NOBODY, mock_broker
 
@@ -24,7 +25,7 @@ def refusal(code: int) -> FraudstreamError:
     answer: Future[Any] = Future()
     answer.set_exception(KafkaException(KafkaError(code)))
     with pytest.raises(FraudstreamError) as caught:
-        kafka._answer(KafkaSettings(bootstrap_servers="127.0.0.1:1"), answer)
+        topics._answer(KafkaSettings(bootstrap_servers="127.0.0.1:1"), answer)
     return caught.value
 
 
@@ -62,9 +63,9 @@ def test_what_no_wait_can_cure_is_told_at_once() -> None:
 
 def test_a_broker_that_gives_topics_no_id_is_refused_instead_of_mixing_up_their_offsets() -> None:
     """Kafka before 2.8: every topic has the same id, and what is stored of one would be skipped in the next."""
-    assert kafka._described(TopicDescription("new", Uuid(1, 2), False, [])).topic_id == str(Uuid(1, 2))
+    assert topics._described(TopicDescription("new", Uuid(1, 2), False, [])).topic_id == str(Uuid(1, 2))
     with pytest.raises(TopicError, match="gives topic old no id") as caught:
-        kafka._described(TopicDescription("old", Uuid(0, 0), False, []))
+        topics._described(TopicDescription("old", Uuid(0, 0), False, []))
     assert "2.8" in caught.value.hint
 
 

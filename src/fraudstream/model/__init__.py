@@ -1,0 +1,23 @@
+"""Models: trained offline, evaluated on later transactions, kept as files, scored anywhere alike.
+
+From transactions to a model
+  tables          transactions from a file; files reads raw columns, columns gives them types
+  dataset         transactions with features and truth, in order of time
+  folds           which rows a model learns from, and on which it is tested
+  candidates      the estimators to choose from; algorithms is how each learns
+  training        choose, evaluate, fit once more, set the threshold
+  evaluation      scores of later rows beside two baselines; evaluate does it for what exists already
+  metrics         the figures of the field
+  reporting       an evaluation as one document; curve draws it
+  insight         importance and dependence of features
+
+A model
+  artifact        as files with checksums; folder writes them, packing makes them one value
+  trees           ensembles as plain tables; extract makes them, export writes them for Spark
+  risk            what an estimator returned, checked
+
+Decisions without a stream
+  scoring         the trees in numpy, the profiles in memory
+  lines           NDJSON from a pipe
+  decisions       decisions written out
+"""

@@ -7,7 +7,7 @@ import pytest
 from certificates import Authority
 from fraudstream.errors import CredentialsUnreadable
 from fraudstream.kafka import client_config, java_config
-from fraudstream.kafka_keys import read_pem
+from fraudstream.kafka.pem import read_pem
 from fraudstream.settings import KafkaSettings
 
 
