@@ -7,8 +7,10 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -22,7 +24,7 @@ from fraudstream.kafka import bounds, client_config, ensure_topic, find_topic
 from fraudstream.local import services
 from fraudstream.local.home import Home
 from fraudstream.local.kafka import EmbeddedKafka
-from fraudstream.settings import KafkaSettings, PostgresSettings, Settings
+from fraudstream.settings import KafkaSettings, Settings
 from samples import GOOD
 
 if TYPE_CHECKING:
@@ -74,14 +76,14 @@ def wait_until_held(kafka: KafkaSettings, count: int) -> None:
 
 def test_what_was_sent_is_what_the_topic_holds(settings: Settings, run: "Run") -> None:
     """At full speed: every message there once, decodable, in its user's order, keys on one partition each."""
-    done = run("produce", "--rate", "max", "--count", "100000", "--json")
+    done = run("produce", "--rate", "max", "--count", "30000", "--json")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
-    assert (report["sent"], report["failed"]) == (100_000, 0)
+    assert (report["sent"], report["failed"]) == (30_000, 0)
     assert report["seconds"] > 0
     found = messages(settings.kafka)
     documents = [json.loads(value) for _, _, _, value in found]
-    assert len({d["transaction_id"] for d in documents}) == 100_000
+    assert len({d["transaction_id"] for d in documents}) == 30_000
     assert Decoder().decode([value for _, _, _, value in found]).rejects == []
     assert all(d["user_id"].encode() == key for d, (_, _, key, _) in zip(documents, found, strict=True))
     homes: dict[bytes, set[int]] = {}
@@ -117,30 +119,28 @@ def murmur2(data: bytes) -> int:
 
 
 def test_a_rate_is_not_exceeded(settings: Settings, run: "Run") -> None:
-    """Never faster than 100 a second from start to end, and no event time ahead of the broker's clock.
+    """Never faster than 200 a second from start to end, and no event time ahead of the broker's clock.
 
     A busy machine delays both sides, so how closely it holds, and that no tenth of a second sees a crowd, is
     `fraudstream bench produce`.
     """
-    began = time.monotonic()
-    done = run("produce", "--rate", "100", "--count", "1000", "--json")
-    assert json.loads(done.stdout)["sent"] == 1_000
-    assert time.monotonic() - began >= 9.9
+    report = json.loads(run("produce", "--rate", "200", "--count", "400", "--json").stdout)
+    assert report["sent"] == 400
+    assert report["seconds"] >= 1.9
     for _, at, _, value in messages(settings.kafka):
         assert datetime.fromisoformat(json.loads(value)["timestamp"]).timestamp() <= at / 1000 + 1.5
 
 
 def test_history_comes_first_and_the_present_after_it(settings: Settings, run: "Run") -> None:
-    """Two days of the past at once, then live."""
-    done = run("produce", "--days", "2", "--users", "300", "--rate", "50", "--count", "1300", "--json")
+    """Two days of the past at once, then live; on no day of the week do two days hold 2,000 payments of 300 people."""
+    began = datetime.now(UTC)
+    done = run("produce", "--days", "2", "--users", "300", "--rate", "300", "--count", "2000", "--json")
     report = json.loads(done.stdout)
-    assert report["sent"] == 1_300
-    stamps = sorted(json.loads(value)["timestamp"] for _, _, _, value in messages(settings.kafka))
-    now = time.strftime("%Y-%m-%dT", time.gmtime())
-    assert stamps[0] < now
-    assert stamps[-1] >= now
-    ids = {json.loads(value)["transaction_id"] for _, _, _, value in messages(settings.kafka)}
-    assert len(ids) == 1_300
+    assert report["sent"] == 2_000
+    documents = [json.loads(value) for _, _, _, value in messages(settings.kafka)]
+    stamps = sorted(datetime.fromisoformat(document["timestamp"]) for document in documents)
+    assert stamps[0] < began <= stamps[-1]
+    assert len({document["transaction_id"] for document in documents}) == 2_000
 
 
 def test_the_topic_is_made_with_the_partitions_that_were_asked_for(settings: Settings, run: "Run") -> None:
@@ -219,49 +219,59 @@ def test_a_file_that_breaks_half_way_says_what_was_sent(
     assert "row 8 left out" in done.stderr
 
 
-@pytest.fixture
-def own_broker(embedded: Settings, tmp_path: Path) -> Iterator[Settings]:
-    """Services of this test alone, to be killed."""
-    bare = Settings(
-        _env_file=None,
-        home=tmp_path / "home",
-        jars=embedded.jars,
-        kafka=KafkaSettings(),
-        postgres=PostgresSettings(),
-    )
+@dataclass(frozen=True)
+class Broker:
+    """A broker of this module's own, to be killed."""
+
+    settings: Settings
+
+    def start(self) -> None:
+        """Start it where it does not run."""
+        EmbeddedKafka(Home.of(self.settings)).start(self.settings, Event(), (0, 0))
+
+    def kill(self) -> None:
+        """Kill -9."""
+        found = EmbeddedKafka(Home.of(self.settings)).process()
+        assert found is not None
+        psutil.Process(found.pid).kill()
+
+    def kafka(self, topic: str) -> KafkaSettings:
+        """A topic of it, which is made here."""
+        servers = EmbeddedKafka(Home.of(self.settings)).servers
+        kafka = KafkaSettings(bootstrap_servers=servers, transactions_topic=topic, timeout_seconds=30.0)
+        ensure_topic(kafka, topic)
+        return kafka
+
+    def environment(self, topic: str) -> dict[str, str]:
+        """The environment in which the real program sends to this topic."""
+        return {
+            "PATH": "/usr/bin:/bin",
+            "FRAUDSTREAM_HOME": str(self.settings.home),
+            "FRAUDSTREAM_KAFKA__BOOTSTRAP_SERVERS": str(EmbeddedKafka(Home.of(self.settings)).servers),
+            "FRAUDSTREAM_KAFKA__TRANSACTIONS_TOPIC": topic,
+            "FRAUDSTREAM_KAFKA__TIMEOUT_SECONDS": "3",
+        }
+
+
+@pytest.fixture(scope="module")
+def broker(embedded: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    home = tmp_path_factory.mktemp("broker")
+    own = Broker(Settings(_env_file=None, home=home, jars=embedded.jars, kafka=KafkaSettings()))
+    Home.of(own.settings).prepare()
     try:
-        endpoints = services.up(bare, services.Ports(kafka=0, controller=0, postgres=0)).document()
-        yield bare.model_copy(
-            update={"kafka": KafkaSettings(**endpoints["kafka"]).model_copy(update={"timeout_seconds": 30.0})}
-        )
+        own.start()
+        yield own
     finally:
-        services.reset(bare)
+        services.reset(own.settings)
 
 
-def broker(settings: Settings) -> psutil.Process:
-    """The broker's process."""
-    found = EmbeddedKafka(Home.of(settings)).process()
-    assert found is not None
-    return psutil.Process(found.pid)
-
-
-def own_environment(settings: Settings) -> dict[str, str]:
-    return {
-        "PATH": "/usr/bin:/bin",
-        "FRAUDSTREAM_HOME": str(settings.home),
-        "FRAUDSTREAM_KAFKA__BOOTSTRAP_SERVERS": str(settings.kafka.bootstrap_servers),
-        "FRAUDSTREAM_KAFKA__TIMEOUT_SECONDS": "3",
-    }
-
-
-def test_a_broker_that_is_away_for_a_while_costs_nothing(own_broker: Settings, tmp_path: Path) -> None:
+def test_a_broker_that_is_away_for_a_while_costs_nothing(broker: Broker, tmp_path: Path) -> None:
     """Kill -9 of the broker in the middle, and a restart: all sent once, none failed."""
-    kafka = own_broker.kafka
-    ensure_topic(kafka, kafka.transactions_topic)
-    process = program(own_environment(own_broker), tmp_path, "--rate", "20000", "--count", "200000", "--json")
+    kafka = broker.kafka("away")
+    process = program(broker.environment("away"), tmp_path, "--rate", "20000", "--count", "200000", "--json")
     wait_until_held(kafka, 20_000)
-    broker(own_broker).kill()
-    services.up(own_broker)
+    broker.kill()
+    broker.start()
     out, narration = process.communicate(timeout=200)
     assert process.returncode == 0, out + narration
     report = json.loads(out)
@@ -271,23 +281,22 @@ def test_a_broker_that_is_away_for_a_while_costs_nothing(own_broker: Settings, t
     assert len(ids) == 200_000
 
 
-def test_a_broker_that_dies_for_good_is_counted_right(own_broker: Settings, tmp_path: Path) -> None:
+def test_a_broker_that_dies_for_good_is_counted_right(broker: Broker, tmp_path: Path) -> None:
     """After Ctrl-C what was not acknowledged is failed; what was acknowledged is in the topic."""
-    kafka = own_broker.kafka
-    ensure_topic(kafka, kafka.transactions_topic)
-    process = program(own_environment(own_broker), tmp_path, "--rate", "5000", "--json")
+    kafka = broker.kafka("dead")
+    process = program(broker.environment("dead"), tmp_path, "--rate", "5000", "--json")
     wait_until_held(kafka, 10_000)
-    broker(own_broker).kill()
-    time.sleep(2)
+    broker.kill()
+    assert process.stderr is not None
+    narration = next(line for line in process.stderr if "no Kafka broker answers" in line)
     process.send_signal(signal.SIGINT)
-    out, narration = process.communicate(timeout=60)
+    out, rest = process.communicate(timeout=60)
+    narration += rest
     assert process.returncode == 1, narration
     report = json.loads(out)
     assert report["error"]["code"] == "delivery"
-    assert "no Kafka broker answers" in narration
-    # Two seconds at 5,000 a second went nowhere.
-    assert report["failed"] > 5_000
-    services.up(own_broker)
+    assert report["failed"] > 0
+    broker.start()
     # A message that was under way when the broker died may be there although nobody was told.
     assert report["sent"] <= held(kafka) <= report["sent"] + report["failed"]
     numbers = {int(json.loads(v)["transaction_id"].rpartition("-")[2]) for _, _, _, v in messages(kafka)}

