@@ -22,7 +22,7 @@ from fraudstream.settings import PostgresSettings
 from fraudstream.store.connection import connect
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Locator, Page
 
 PATIENCE_MS = 120_000
 """A page takes a second; a machine with other work to do takes its time. Only a hang meets this."""
@@ -137,16 +137,33 @@ class Visit:
         self.page.get_by_text(text).first.wait_for()
 
     def settled(self) -> None:
-        """Until Streamlit has nothing left to run or to load."""
-        self.page.wait_for_timeout(300)
+        """Until Streamlit has nothing left to run or to load; for what can be waited for itself, see the others."""
+        self.page.wait_for_timeout(300)  # a key or a click goes to the server before a run begins
         self.page.wait_for_function(
-            "!document.querySelector('[data-testid=stStatusWidget], [data-stale=true], [data-testid=stSkeleton]')"
+            "document.querySelector('[data-test-script-state=notRunning]')"
+            " && !document.querySelector('[data-stale=true], [data-testid=stSkeleton]')"
         )
+
+    def count(self, found: "Locator", number: int) -> None:
+        """Wait until there are so many."""
+        from playwright.sync_api import expect
+
+        expect(found).to_have_count(number, timeout=PATIENCE_MS)
+
+    def read(self, text: str) -> None:
+        """Wait until this text stands on the page, wherever it is broken into elements."""
+        from playwright.sync_api import expect
+
+        expect(self._main).to_contain_text(text, use_inner_text=True, timeout=PATIENCE_MS)
 
     @property
     def text(self) -> str:
         """Everything that stands on the page."""
-        return self.page.locator("[data-testid=stMainBlockContainer]").inner_text()
+        return self._main.inner_text()
+
+    @property
+    def _main(self) -> "Locator":
+        return self.page.locator("[data-testid=stMainBlockContainer]")
 
     def charts(self, number: int) -> None:
         """Wait until so many charts are to be seen, each of them drawn."""
@@ -154,7 +171,7 @@ class Visit:
         for place in range(number):
             shown.nth(place).locator("canvas, svg.marks").first.wait_for(state="attached")
         self.settled()
-        assert shown.count() == number
+        self.count(shown, number)
 
 
 def open_visit(browser: "Browser", scheme: Literal["light", "dark"] = "light") -> Visit:

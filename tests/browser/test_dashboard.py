@@ -131,9 +131,8 @@ def test_an_alert_has_an_address_and_filters_find_it(
     box = visit.page.get_by_label("Customer or transaction")
     box.fill(customer)
     box.press("Enter")
-    visit.settled()
     lines = visit.page.locator(".st-key-queue input[type=radio]")
-    assert lines.count() == len(review.queue(seeded, review.Wanted("reviewed", text=customer)))
+    visit.count(lines, len(review.queue(seeded, review.Wanted("reviewed", text=customer))))
     box.fill("nobody")
     box.press("Enter")
     visit.see("No other alert fits these filters.")
@@ -158,13 +157,11 @@ def test_a_queue_of_more_than_a_hundred_alerts_can_be_seen_to_its_end(
         box.fill("busy")
         box.press("Enter")
         visit.see("The first 100; more follow.")
-        visit.settled()
         lines = visit.page.locator(".st-key-queue [data-testid=stRadioCaption]")
-        assert lines.count() == 100
+        visit.count(lines, 100)
         visit.page.get_by_role("button", name="Show 100 more").click()
         visit.page.get_by_text("more follow").wait_for(state="detached")
-        visit.settled()
-        assert lines.count() == 101
+        visit.count(lines, 101)
         lines.last.click(force=True)
         visit.see("busy-101")
     finally:
@@ -360,7 +357,7 @@ def test_an_empty_database_a_lost_one_and_a_password(
         ):  # fmt: skip
             visit.page.get_by_role("link", name=link).click()
             visit.see(sign)
-            assert "fraudstream " in visit.text, "the next step is a command"
+            visit.read("fraudstream ")  # the next step is a command
         other = new_visit()
         other.go(running.url, "Password")
         server.stop()

@@ -13,7 +13,6 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
-import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -233,7 +232,8 @@ class Broker:
         """Kill -9."""
         found = EmbeddedKafka(Home.of(self.settings)).process()
         assert found is not None
-        psutil.Process(found.pid).kill()
+        found.send(signal.SIGKILL)
+        assert found.wait(30)
 
     def kafka(self, topic: str) -> KafkaSettings:
         """A topic of it, which is made here."""

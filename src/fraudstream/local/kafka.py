@@ -62,6 +62,10 @@ share.coordinator.state.topic.min.isr=1
 share.coordinator.state.topic.num.partitions=1
 # A group of one consumer has nobody to wait for.
 group.initial.rebalance.delay.ms=0
+# A killed broker is still registered when it starts again, and the controller, which is the same process, refuses
+# the new one until that session has ended: 9 s by default.
+broker.session.timeout.ms=4000
+broker.heartbeat.interval.ms=1000
 # A week to consume what was produced. Age counts from arrival: replayed history carries old times, and by
 # those it would be deleted before anybody has read it.
 log.retention.hours=168
