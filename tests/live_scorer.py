@@ -39,7 +39,8 @@ class Topics:
     refusals: set[tuple[int, int]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        config = kafka.client_config(self.settings.kafka)
+        # Without the last, up to ten seconds pass after a broker's return.
+        config = kafka.client_config(self.settings.kafka) | {"reconnect.backoff.max.ms": 500}
         self._producer = Producer(config | {"log_level": 0, "message.max.bytes": 1_040_000})
         self._consumer = Consumer(config | {"group.id": secrets.token_hex(4), "log_level": 0})
         scored = kafka.ensure_topic(self.settings.kafka, self.settings.kafka.scored_topic, 2)
