@@ -13,14 +13,16 @@ from typing import Any
 
 import psycopg
 import pytest
+from pydantic import SecretStr
 
 from certificates import Authority, Pair
+from fraudstream.kafka import find_topic
 from fraudstream.local import binaries
 from fraudstream.local.home import Home
 from fraudstream.local.kafka import EmbeddedKafka
 from fraudstream.local.postgres import EmbeddedPostgres
 from fraudstream.local.processes import choose_port
-from fraudstream.settings import Settings
+from fraudstream.settings import KafkaSettings, SecurityProtocol, Settings
 
 USER = "stream"
 HOST = "localhost"
@@ -102,6 +104,32 @@ class Locked:
             "FRAUDSTREAM_POSTGRES__SSLROOTCERT": str(self.authority.certificate),
         }
 
+    def section(self, name: str) -> dict[str, Any]:
+        """One section of these settings, for this process: KAFKA or POSTGRES."""
+        prefix = f"FRAUDSTREAM_{name}__"
+        return {
+            variable.removeprefix(prefix).lower(): value
+            for variable, value in self.environment.items()
+            if variable.startswith(prefix)
+        }
+
+    @property
+    def by_certificate(self) -> KafkaSettings:
+        """The broker for a client that shows a certificate and has no login."""
+        return KafkaSettings(
+            bootstrap_servers=self.mutual,
+            security_protocol=SecurityProtocol.SSL,
+            ssl_ca_file=self.authority.certificate,
+            ssl_certificate_file=self.client.certificate,
+            ssl_key_file=self.client.key,
+            ssl_key_password=SecretStr(self.key_password),
+        )
+
+    def warm_up(self) -> None:
+        """Meet each listener once, with patience: the first handshake of a JVM takes seconds on a busy machine."""
+        for kafka in (KafkaSettings(**self.section("KAFKA")), self.by_certificate):
+            find_topic(kafka.model_copy(update={"timeout_seconds": 30.0}), "none")
+
 
 def tls_binaries() -> Path | None:
     """PostgreSQL programs that know TLS, which those of the embedded server do not; None where there are none."""
@@ -131,7 +159,7 @@ def start(settings: Settings) -> Locked:
     (home.root / "stream.password").write_text(password + "\n")
     assert database.port is not None
     client = authority.issue("client", password=key_password)
-    return Locked(
+    locked = Locked(
         settings,
         authority,
         client,
@@ -141,6 +169,8 @@ def start(settings: Settings) -> Locked:
         f"{HOST}:{mutual}",
         database.port,
     )
+    locked.warm_up()
+    return locked
 
 
 def _add_user(servers: str, password: str) -> None:

@@ -132,31 +132,14 @@ def stored(locked: Locked) -> int:
 
 def reach(locked: Locked) -> PostgresSettings:
     """The locked PostgreSQL, for this process."""
-    return PostgresSettings(**_section(locked, "POSTGRES"))
-
-
-def _section(locked: Locked, name: str) -> dict[str, Any]:
-    prefix = f"FRAUDSTREAM_{name}__"
-    return {
-        variable.removeprefix(prefix).lower(): value
-        for variable, value in locked.environment.items()
-        if variable.startswith(prefix)
-    }
+    return PostgresSettings(**locked.section("POSTGRES"))
 
 
 def test_client_certificates_let_both_kafka_clients_in(
     locked: Locked, tmp_path: Path, spark: "SparkSession"
 ) -> None:
     """`produce` by librdkafka and the stream by Java, with the same PEM files and a key that has a password."""
-    kafka = KafkaSettings(
-        bootstrap_servers=locked.mutual,
-        security_protocol="SSL",
-        ssl_ca_file=locked.authority.certificate,
-        ssl_certificate_file=locked.client.certificate,
-        ssl_key_file=locked.client.key,
-        ssl_key_password=locked.key_password,
-        transactions_topic="mutual",
-    )
+    kafka = locked.by_certificate.model_copy(update={"transactions_topic": "mutual"})
     flags = {
         f"KAFKA__{name.upper()}": value for name, value in kafka.model_dump(exclude_defaults=True).items()
     }
@@ -172,16 +155,16 @@ def test_the_stream_is_refused_with_the_same_sentences(
     locked: Locked, tmp_path: Path, spark: "SparkSession"
 ) -> None:
     """`consume` by librdkafka before it starts, and by Java where a password was changed since."""
-    prefix = "FRAUDSTREAM_KAFKA__"
-    known = {n.removeprefix(prefix).lower(): v for n, v in locked.environment.items() if n.startswith(prefix)}
-    good = KafkaSettings(**known, transactions_topic="refused", timeout_seconds=2)
+    good = KafkaSettings(**locked.section("KAFKA"), transactions_topic="refused")
+    # A refusal is looked for when the time is up.
+    quick = good.model_copy(update={"timeout_seconds": 2})
     stranger = Authority(tmp_path, "stranger").certificate
-    wrong = good.model_copy(update={"sasl_password": SecretStr("wrong"), "sasl_password_file": None})
+    wrong = quick.model_copy(update={"sasl_password": SecretStr("wrong"), "sasl_password_file": None})
     for kafka, sentence in (
         (wrong, "refused the login of stream"),
-        (good.model_copy(update={"ssl_ca_file": stranger}), "unable to get local issuer certificate"),
+        (quick.model_copy(update={"ssl_ca_file": stranger}), "unable to get local issuer certificate"),
         (
-            good.model_copy(update={"bootstrap_servers": locked.login.replace("localhost", "127.0.0.1")}),
+            quick.model_copy(update={"bootstrap_servers": locked.login.replace("localhost", "127.0.0.1")}),
             "not valid for '127.0.0.1'",
         ),
     ):
@@ -203,11 +186,12 @@ def test_a_password_that_was_changed_in_its_file_lets_a_stream_begin_again(
     locked: Locked, tmp_path: Path, spark: "SparkSession"
 ) -> None:
     """Without a new start of the command, whose first client keeps the password that it was made with."""
-    prefix, file = "FRAUDSTREAM_KAFKA__", tmp_path / "password"
-    known = {n.removeprefix(prefix).lower(): v for n, v in locked.environment.items() if n.startswith(prefix)}
+    file = tmp_path / "password"
     file.write_text("before")
     kafka = KafkaSettings(
-        **known | {"sasl_password_file": str(file)}, transactions_topic="rotated", timeout_seconds=3
+        **locked.section("KAFKA") | {"sasl_password_file": str(file)},
+        transactions_topic="rotated",
+        timeout_seconds=5,
     )
     consumer = Consumer(spark, kafka, reach(locked), SparkSettings())
     file.write_text(locked.password)
@@ -281,6 +265,7 @@ def test_the_road_runs_over_tls_and_leaves_no_secret_anywhere(locked: Locked, tm
     elsewhere: dict[str, Any] = {
         "POSTGRES__HOST": "127.0.0.1",
         "KAFKA__SSL_CA_FILE": Authority(tmp_path, "stranger").certificate,
+        "KAFKA__TIMEOUT_SECONDS": 2,
     }
     commands: list[tuple[tuple[str, ...], int, dict[str, Any]]] = [
         (("produce", "--count", "200", "--rate", "max"), 0, {}),
@@ -289,8 +274,9 @@ def test_the_road_runs_over_tls_and_leaves_no_secret_anywhere(locked: Locked, tm
         (("models", "list"), 1, elsewhere),  # with --debug, a traceback
         (("produce", "--count", "1"), 1, elsewhere),
     ]
-    for command, expected, changes in commands:
-        code, out, err = end(begin(locked, tmp_path, "--debug", *command, **options, **changes))
+    begun = [begin(locked, tmp_path, "--debug", *command, **options, **more) for command, _, more in commands]
+    for (_, expected, _), process in zip(commands, begun, strict=True):
+        code, out, err = end(process)
         assert code == expected, out + err
         said += [out, err]
     migrate(reach(locked))
@@ -304,9 +290,9 @@ def test_the_road_runs_over_tls_and_leaves_no_secret_anywhere(locked: Locked, tm
             assert consumer.poll() is None, consumer.communicate()
             assert time.monotonic() < deadline, "the rows did not arrive"
             time.sleep(0.2)
-        process = psutil.Process(consumer.pid)
-        page = web_page(process)
-        commands_seen, inherited = processes(process)
+        running = psutil.Process(consumer.pid)
+        page = web_page(running)
+        commands_seen, inherited = processes(running)
         left = list(files_below(scratch, home))
     finally:
         consumer.send_signal(signal.SIGTERM)
@@ -334,7 +320,7 @@ def test_the_road_runs_over_tls_and_leaves_no_secret_anywhere(locked: Locked, tm
 def test_the_live_scorer_answers_over_tls(locked: Locked, tmp_path: Path) -> None:
     """Both of Spark's Kafka clients, the driver's own and PostgreSQL: each with a login and a verified certificate."""
     names = {"transactions_topic": "secure-live", "scored_topic": "secure-live-scored", "partitions": 2}
-    kafka = KafkaSettings(**_section(locked, "KAFKA"), **names)
+    kafka = KafkaSettings(**locked.section("KAFKA"), **names)
     settings = Settings(_env_file=None, home=tmp_path, kafka=kafka, postgres=reach(locked))
     migrate(settings.postgres)
     promote(settings.postgres, "secure")
