@@ -21,9 +21,8 @@ from fraudstream.spark.source import new_checkpoint
 settings = Settings(_env_file=None, home=Path(sys.argv[1]), jars=Path(sys.argv[2]))
 with spark_session(settings, "scratch") as spark, new_checkpoint(spark) as checkpoint:
     spark.range(10).repartition(2).collect()
-    if sys.argv[3] == "killed":
-        for one in [*psutil.Process().children(recursive=True), psutil.Process()]:
-            one.kill()
+    for one in [*psutil.Process().children(recursive=True), psutil.Process()]:
+        one.kill()
 """
 
 
@@ -43,16 +42,13 @@ def test_a_command_that_was_killed_leaves_one_directory_which_the_next_one_takes
     """With Spark's jars, its blocks and the checkpoint in it; 10 MB stayed for ever each time."""
     cache = Path(platformdirs.user_cache_dir("fraudstream")) / "jars"
     jars = os.environ.get("FRAUDSTREAM_JARS") or str(cache)
-
-    def run(end: str) -> int:
-        command = [sys.executable, "-c", PROGRAM, str(tmp_path / "home"), jars, end]
-        return subprocess.run(command, timeout=300, check=False, capture_output=True).returncode
-
-    assert run("killed") == -9
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path / "home"), jars]
+    assert subprocess.run(command, timeout=300, check=False, capture_output=True).returncode == -9
     (left,) = place.iterdir()
     assert list(left.glob("blockmgr-*"))
     assert list(left.glob("fraudstream-checkpoint-*"))
-    assert run("in order") == 0
+    with scratch() as next_one:
+        assert list(place.iterdir()) == [next_one]
     assert list(place.iterdir()) == []
 
 

@@ -1,11 +1,8 @@
 """Profiles through real Kafka and Spark: several partitions at once, repeats, labels, and each target alone."""
 
-import json
 import threading
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from random import Random
-from subprocess import CompletedProcess
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,8 +19,6 @@ from profile_world import stored_profiles, transaction
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
-
-Run = Callable[..., "CompletedProcess[str]"]
 
 
 def send(settings: Settings, values: list[bytes]) -> None:
@@ -70,15 +65,12 @@ def test_consume_all_remembers_every_transaction_and_every_known_truth(
     assert_same(stored_profiles(settings.postgres), combine([fold(rows), fold_labels(known)]))
 
 
-def test_the_program_folds_profiles_alone(spark: "SparkSession", settings: Settings, run: Run) -> None:
+def test_profiles_are_folded_alone(spark: "SparkSession", settings: Settings) -> None:
     """`consume profiles`, then everything: what was folded is not folded again, and truth follows with the tables."""
     chance = Random(2)
     send(settings, [transaction(f"t{i}", chance, is_fraud=0) for i in range(200)])
-    first = run("consume", "profiles", "--once", "--json")
-    assert first.returncode == 0, first.stderr
-    document = json.loads(first.stdout)
-    assert document["targets"] == {"profiles": {"stored": 200, "duplicates": 0}}
-    assert document["from_future"] == 0
+    first = consume(spark, settings, "profiles")
+    assert (first.stored, first.duplicates, first.from_future) == ({"profiles": 200}, {"profiles": 0}, 0)
     summary = consume(spark, settings, "fraud", "profiles", "transactions")
     assert (summary.stored["transactions"], summary.stored["profiles"]) == (200, 0)
     rows = transactions(settings.postgres)

@@ -3,11 +3,12 @@
 import json
 import secrets
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
@@ -16,6 +17,7 @@ from psycopg.errors import CheckViolation, InsufficientPrivilege
 
 from fraudstream.schema import PERSONAL
 from fraudstream.settings import PostgresSettings, Settings
+from fraudstream.spark.run import consume
 from fraudstream.store import (
     alerts,
     explanation,
@@ -37,10 +39,13 @@ from fraudstream.store.label_folding import fold_known
 from fraudstream.store.review import Wanted
 from fraudstream.store.slices import store_slice
 from fraudstream.store.tables import metadata
-from fraudstream.store.targets import select
+from fraudstream.store.targets import TARGETS, select
 from model_world import ensemble, packed
 from profile_world import ALL, SOURCE, messages
 from samples import decision, message
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -92,11 +97,9 @@ class Member:
 
 
 @pytest.fixture
-def member(settings: Settings, run: Run, tmp_path: Path) -> Iterator[Callable[[str], Member]]:
-    """`member("reader")` is a new login with that role; the roles were made by the program itself."""
-    made = run("roles", "apply", "--json")
-    assert made.returncode == 0, made.stderr
-    assert json.loads(made.stdout)["roles"] == [role.name for role in roles.ROLES]
+def member(settings: Settings, tmp_path: Path) -> Iterator[Callable[[str], Member]]:
+    """`member("reader")` is a new login with that role."""
+    roles.apply(settings.postgres)
     logins: list[str] = []
     members: list[Member] = []
 
@@ -137,7 +140,7 @@ def store(settings: Settings, *values: bytes) -> None:
 
 
 def test_the_stream_is_stored_by_a_writer_and_read_by_a_reader_without_names(
-    settings: Settings, run: Run, environment: dict[str, str], member: Callable[[str], Member]
+    settings: Settings, spark: "SparkSession", member: Callable[[str], Member]
 ) -> None:
     """`consume` works as a member of `fraudstream_writer`, profiles, truths, duplicates and rejects included."""
     writer, reader = member("writer"), member("reader")
@@ -149,9 +152,9 @@ def test_the_stream_is_stored_by_a_writer_and_read_by_a_reader_without_names(
         message(transaction_id="f", is_fraud=1, full_name="Mallory"),
         b'{"first_name": "Ada',
     )
-    done = run("consume", "--once", "--json", env=environment | writer.environment)
-    assert done.returncode == 0, done.stdout
-    assert json.loads(done.stdout)["targets"]["transactions"] == {"stored": 1, "duplicates": 1}
+    as_writer = settings.model_copy(update={"postgres": writer.postgres})
+    done = consume(spark, as_writer, tuple(TARGETS), once=True, stop=threading.Event())
+    assert (done.stored["transactions"], done.duplicates["transactions"]) == (1, 1)
     assert writer.refused("delete from shop.transactions")
     assert writer.refused("update shop.transactions set amount = 1")
     assert writer.refused("insert into shop.models (version) values ('mine')")
@@ -225,7 +228,9 @@ def test_applying_the_roles_again_takes_away_what_was_given_by_hand(
     with connect(settings.postgres) as connection:
         connection.execute("grant select (email), delete on shop.transactions to fraudstream_reader")
     assert not reader.refused("select email from shop.transactions")
-    assert run("roles", "apply").returncode == 0
+    applied = run("roles", "apply", "--json")
+    assert applied.returncode == 0, applied.stderr
+    assert json.loads(applied.stdout)["roles"] == [role.name for role in roles.ROLES]
     assert reader.refused("select email from shop.transactions")
     assert reader.refused("delete from shop.transactions")
 
