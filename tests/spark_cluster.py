@@ -76,6 +76,8 @@ def _start(home: Path, name: str, kind: str, *arguments: str) -> "subprocess.Pop
         # Executors run this interpreter, where fraudstream is installed: what our image is for elsewhere.
         "PYSPARK_PYTHON": sys.executable,
         "SPARK_DAEMON_MEMORY": "256m",
+        # As in conftest.py; executors inherit it from their worker.
+        "JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1",
         # As in compose.yaml.
         "SPARK_MASTER_OPTS": "-Dspark.deploy.recoveryMode=FILESYSTEM"
         f" -Dspark.deploy.recoveryDirectory={home / 'recovery'}",

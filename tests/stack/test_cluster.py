@@ -1,6 +1,7 @@
 """The same program on a real Spark cluster: a master and two workers, reached by one setting."""
 
 import json
+import os
 import secrets
 import signal
 import sys
@@ -16,10 +17,16 @@ from fraudstream.spark.session import COMPILE_ALL
 from fraudstream.store.connection import connect
 from fraudstream.store.migrate import migrate
 from live_scorer import Topics, kill, promote, scorer
-from spark_cluster import Cluster, cluster
+from spark_cluster import LOOPBACK, Cluster, cluster
 from waiting import wait_until
 
 Run = Callable[..., "CompletedProcess[str]"]
+
+
+@pytest.fixture
+def environment(environment: dict[str, str]) -> dict[str, str]:
+    """The driver listens where master and workers do, whatever this machine's name means."""
+    return environment | {"SPARK_LOCAL_IP": LOOPBACK}
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +159,12 @@ def test_a_scorer_that_a_cluster_gives_no_slot_is_ended_by_a_signal_and_spark_sa
     promote(settings.postgres, "waiting")
     log, home = tmp_path / "log", tmp_path / "home"
     with cluster(tmp_path, workers=0) as empty, log.open("wb") as errors:
-        there = environment | {"FRAUDSTREAM_SPARK__MASTER": empty.master, "FRAUDSTREAM_HOME": str(home)}
+        there = environment | {
+            "FRAUDSTREAM_SPARK__MASTER": empty.master,
+            "FRAUDSTREAM_HOME": str(home),
+            # Spark says so after 15 s by itself.
+            "SPARK_SUBMIT_OPTS": f"{os.environ['SPARK_SUBMIT_OPTS']} -Dspark.starvation.timeout=1s",
+        }
         command = [sys.executable, "-m", "fraudstream", "score"]
         process = psutil.Popen(command, env=there, cwd=tmp_path, stdout=errors, stderr=errors)
         try:
