@@ -17,7 +17,7 @@ from psycopg.errors import CheckViolation, InsufficientPrivilege
 
 from fraudstream.schema import PERSONAL
 from fraudstream.settings import PostgresSettings, Settings
-from fraudstream.spark.run import consume
+from fraudstream.spark.consume import consume
 from fraudstream.store import (
     alerts,
     explanation,
