@@ -37,7 +37,7 @@ from measure import alone, beside, options, report
 from fraudstream import kafka as kafka_clients
 from fraudstream.kafka import client_config
 from fraudstream.settings import ProfilesBy, Settings
-from fraudstream.spark.relay import Mode
+from fraudstream.spark.mode import Mode
 from fraudstream.store.connection import connect
 
 

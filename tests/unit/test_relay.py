@@ -12,8 +12,9 @@ from fraudstream.kafka import Topic
 from fraudstream.settings import Settings
 from fraudstream.spark import relay as module
 from fraudstream.spark.live_query import GRACE_SECONDS, Basis, LiveQuery
+from fraudstream.spark.mode import Mode
 from fraudstream.spark.recovery import QueryStopped
-from fraudstream.spark.relay import Mode, Relay
+from fraudstream.spark.relay import Relay
 
 
 class Query:

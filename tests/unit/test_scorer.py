@@ -13,7 +13,7 @@ from fraudstream.settings import Settings
 from fraudstream.spark import scorer
 from fraudstream.spark.answers import Tally
 from fraudstream.spark.keeper import Standing
-from fraudstream.spark.relay import Mode
+from fraudstream.spark.mode import Mode
 from fraudstream.spark.scorer import Scorer
 from model_world import ensemble, packed
 

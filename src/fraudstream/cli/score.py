@@ -1,6 +1,5 @@
 """`fraudstream score`: a decision for every transaction, live."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,6 +8,7 @@ import typer
 from fraudstream.cli import options
 from fraudstream.cli.output import Json, print_document
 from fraudstream.errors import ExitCode
+from fraudstream.spark.mode import Mode
 
 if TYPE_CHECKING:
     from fraudstream.spark.scorer import Summary
@@ -17,15 +17,34 @@ _STREAM = "The stream"
 _KAFKA = "Kafka"
 
 
-class Mode(StrEnum):
-    """How Spark runs the stream."""
-
-    realtime = "realtime"
-    microbatch = "microbatch"
-
-
 _FILE = "A file instead of the stream"
 
+HowItRuns = Annotated[
+    Mode,
+    typer.Option(
+        "--mode",
+        help="realtime answers in milliseconds; microbatch also scores models in Python.",
+        rich_help_panel=_STREAM,
+    ),
+]
+Rules = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="YAML file of rules; default: that of FRAUDSTREAM_SCORE__RULES.",
+        rich_help_panel=_STREAM,
+    ),
+]
+FromBeginning = Annotated[
+    bool,
+    typer.Option(
+        "--from-beginning",
+        help="On the first start, also score what is already in the topic.",
+        rich_help_panel=_STREAM,
+    ),
+]
+Topic = Annotated[str | None, typer.Option(help="The topic to read.", rich_help_panel=_KAFKA)]
+ScoredTopic = Annotated[str | None, typer.Option(help="The topic for decisions.", rich_help_panel=_KAFKA)]
 Data = Annotated[
     Path | None,
     typer.Option(
@@ -69,34 +88,12 @@ Verdicts = Annotated[
 
 def score(
     context: typer.Context,
-    mode: Annotated[
-        Mode,
-        typer.Option(
-            help="realtime answers in milliseconds; microbatch also scores models in Python.",
-            rich_help_panel=_STREAM,
-        ),
-    ] = Mode.realtime,
-    rules: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="YAML file of rules; default: that of FRAUDSTREAM_SCORE__RULES.",
-            rich_help_panel=_STREAM,
-        ),
-    ] = None,
-    from_beginning: Annotated[
-        bool,
-        typer.Option(
-            "--from-beginning",
-            help="On the first start, also score what is already in the topic.",
-            rich_help_panel=_STREAM,
-        ),
-    ] = False,
+    mode: HowItRuns = Mode.REALTIME,
+    rules: Rules = None,
+    from_beginning: FromBeginning = False,
     accept_loss: Annotated[bool, options.accept_loss(_STREAM)] = False,
-    topic: Annotated[str | None, typer.Option(help="The topic to read.", rich_help_panel=_KAFKA)] = None,
-    scored_topic: Annotated[
-        str | None, typer.Option(help="The topic for decisions.", rich_help_panel=_KAFKA)
-    ] = None,
+    topic: Topic = None,
+    scored_topic: ScoredTopic = None,
     bootstrap_servers: Annotated[str | None, options.servers(_KAFKA)] = None,
     metrics_port: Annotated[int | None, options.metrics_port(_STREAM)] = None,
     data: Data = None,
@@ -124,7 +121,6 @@ def score(
         score_file.run(request, as_json=as_json)
         return
     options.refuse(context, _FILE, "is for --data")
-    from fraudstream.spark.relay import Mode as StreamMode
     from fraudstream.spark.scorer import run_scorer
 
     flags: dict[str, dict[str, Any]] = {
@@ -136,9 +132,7 @@ def score(
         "score": {"rules": rules},
         "metrics": {"port": metrics_port},
     }
-    summary = run_scorer(
-        StreamMode(mode.value), flags, accept_loss=accept_loss, from_beginning=from_beginning
-    )
+    summary = run_scorer(mode, flags, accept_loss=accept_loss, from_beginning=from_beginning)
     report(summary, as_json=as_json)
     if summary.interrupted:
         raise typer.Exit(ExitCode.INTERRUPTED)
@@ -156,7 +150,7 @@ def report(summary: "Summary", *, as_json: bool) -> None:
     )
     if document["decisions"]:
         latency = document["latency_ms"]
-        typer.echo(f"half of them within {latency['p50']} ms, 99 % within {latency['p99']} ms")
+        typer.echo(f"latency: p50 {latency['p50']} ms, p99 {latency['p99']} ms")
 
 
 def _document(summary: "Summary") -> dict[str, Any]:

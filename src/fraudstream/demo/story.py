@@ -172,7 +172,7 @@ class _Live:
         """Everything runs inside; one that fails stops the others, and its error is raised at the end."""
         from fraudstream.spark.consume import consume
         from fraudstream.spark.keeper import load_champion
-        from fraudstream.spark.relay import Mode
+        from fraudstream.spark.mode import Mode
         from fraudstream.spark.scorer import Scorer
 
         model = load_champion(self._settings.postgres)

@@ -16,6 +16,7 @@ The consumer
 The scorer
   scorer          the driver: starts queries, watches them, starts again
   relay           hands the stream from one query to the next; live_query is one
+  mode            real time or micro-batches
   keeper          the line to PostgreSQL: profiles, champion, offsets
   first_job       the first job of a session, told and ended while it waits for a slot
   answers         the scored topic as its readers see it

@@ -13,7 +13,6 @@ keep the first answer.
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from fraudstream import kafka as kafka_clients
@@ -23,6 +22,7 @@ from fraudstream.logs import get_logger
 from fraudstream.settings import Settings
 from fraudstream.spark import markers
 from fraudstream.spark.live_query import Basis, LiveQuery
+from fraudstream.spark.mode import Mode
 from fraudstream.spark.recovery import QueryStopped, TopicReplaced, existing_topic
 from fraudstream.spark.source import location, new_checkpoint, read_messages
 
@@ -36,15 +36,6 @@ OVERLAP_SECONDS: Final = 1.5
 PATIENCE_SECONDS: Final = 60.0
 """After this, a query whose tasks do not all run is said to lack slots."""
 COLUMNS: Final = ("key", "value", "topic", "partition", "offset", "timestamp")
-
-
-class Mode(StrEnum):
-    """How Spark runs the stream."""
-
-    REALTIME = "realtime"
-    """One long batch of tasks that answer each message as it comes."""
-    MICROBATCH = "microbatch"
-    """One short batch after the other: slower answers, more of them a second, and room for Python."""
 
 
 _PRODUCER: Final = {

@@ -22,8 +22,9 @@ from fraudstream.spark.answers import Answers, Tally
 from fraudstream.spark.command import spark_session, stop_on_signals
 from fraudstream.spark.first_job import run_first_job
 from fraudstream.spark.keeper import TARGET, Keeper, Standing, load_champion
+from fraudstream.spark.mode import Mode
 from fraudstream.spark.recovery import CURABLE, STEADY_SECONDS, Patience, existing_topic
-from fraudstream.spark.relay import Mode, Relay
+from fraudstream.spark.relay import Relay
 from fraudstream.spark.risk import trees_of
 from fraudstream.spark.scoring import Scoring
 from fraudstream.store.migrate import migrate
