@@ -288,7 +288,7 @@ def test_an_estimator_that_gives_no_risk_decides_nothing(spark: SparkSession, de
     manifest = packed("odd", None, names, versions={"scikit-learn": sklearn.__version__})[0]
     scoring = Scoring(spark, opened(files_of(manifest, estimator, None), "odd"), python=True)
     profiles = scoring.profiles(tables(scoring, None), NOW)
-    with pytest.raises(PythonException, match="Model odd gave what is no risk"):
+    with pytest.raises(PythonException, match="Model odd returned invalid risks"):
         decide(message(amount=5.0), scoring=scoring, profiles=profiles)
 
 

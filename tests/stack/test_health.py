@@ -197,7 +197,7 @@ def test_messages_that_another_stream_saw_wait_for_one_that_ended(postgres: Post
     said = {finding.name: finding for finding in findings(found)}
     assert said["stream consume"].ok
     assert not said["stream score"].ok
-    assert "score on t does not run, and 100 messages wait" in said["stream score"].sentence
+    assert "score on t is not running, and 100 messages wait" in said["stream score"].sentence
     assert [(p.stream, p.partition, p.lag) for p in pipeline(postgres).progress] == [
         ("consume", 0, 40), ("consume", 1, 0), ("score", 0, 100), ("score", 1, 0),
     ]  # fmt: skip
@@ -229,7 +229,7 @@ def test_a_stream_that_speaks_and_gets_on_nowhere_is_told_until_it_does(postgres
     minutes_pass()
     stuck = says(40, 2_000)
     assert not stuck.ok
-    assert "has not got on for 90 s, and 1,960 messages wait" in stuck.sentence
+    assert "has made no progress for 90 s, and 1,960 messages wait" in stuck.sentence
     assert says(41, 2_000).ok
     minutes_pass()
     _hours_pass(postgres, "consume")

@@ -111,7 +111,7 @@ def test_an_unreadable_certificate_is_one_sentence(locked: Locked, tmp_path: Pat
             {"KAFKA__SSL_CA_FILE": tmp_path / "text.pem"},
             "text.pem cannot be read as PEM: it holds no PEM block",
         ),
-        ({**own, "KAFKA__SSL_KEY_PASSWORD": "wrong"}, "Kafka's client does not take these settings"),
+        ({**own, "KAFKA__SSL_KEY_PASSWORD": "wrong"}, "Kafka's client rejects these settings"),
     ]
     begun = [begin(locked, tmp_path, "produce", "--count", "1", "--json", **changes) for changes, _ in cases]
     for (changes, sentence), process in zip(cases, begun, strict=True):

@@ -36,10 +36,10 @@ def test_a_system_that_is_well_says_so_in_figures() -> None:
     assert all(finding.ok and not finding.hint for finding in findings(WELL))
     assert said == {
         "stream consume": "consume on transactions: 50 messages a second, 1 wait.",
-        "latency": "30,000 decisions in 5 minutes: half within 9 ms, 95 % within 20 ms, 99 % within 45 ms.",
+        "latency": "30,000 decisions in 5 minutes: p50 9 ms, p95 20 ms, p99 45 ms.",
         "model": "m1 (isolation_forest), flags risk ≥ 0.710.",
         "alert rate": "520 of 100,000 decisions of 24 hours, 0.52%; the budget is 0.50%.",
-        "alerts": "500 in 30 days, 400 not judged; of those judged 30% were fraud (22% to 40%), judged after 2 hours.",
+        "alerts": "500 in 30 days, 400 not reviewed; of those reviewed 30% were fraud (22% to 40%), reviewed after 2 hours.",
         "drift": "2026-03-01: stability index 0.020 over 100,000 scores: as in training.",
     }
 
@@ -57,8 +57,8 @@ def test_an_empty_database_lacks_a_model_and_nothing_else() -> None:
 @pytest.mark.parametrize(
     ("stream", "lag", "ok", "words"),
     [
-        ("consume scores", 7, False, "does not run, and 7 messages wait. It last spoke 2 hours ago."),
-        ("consume scores", 0, True, "does not run. It last spoke 2 hours ago, with nothing left to do."),
+        ("consume scores", 7, False, "is not running, and 7 messages wait. Last heard from 2 hours ago."),
+        ("consume scores", 0, True, "is not running. Last heard from 2 hours ago, with nothing left to do."),
     ],
 )
 def test_a_stream_that_fell_silent_is_a_matter_where_messages_wait(
@@ -88,7 +88,7 @@ def test_a_stream_that_speaks_and_gets_on_nowhere_is_stuck(
     assert found is not None
     assert found.ok is not stuck
     if stuck:
-        assert "has not got on for 95 s, and 7 messages wait" in found.sentence
+        assert "has made no progress for 95 s, and 7 messages wait" in found.sentence
         assert "logs/spark-consume.log" in found.hint
         assert RESTART in found.hint
 

@@ -64,7 +64,7 @@ def test_what_no_wait_can_cure_is_told_at_once() -> None:
 def test_a_broker_that_gives_topics_no_id_is_refused_instead_of_mixing_up_their_offsets() -> None:
     """Kafka before 2.8: every topic has the same id, and what is stored of one would be skipped in the next."""
     assert topics._described(TopicDescription("new", Uuid(1, 2), False, [])).topic_id == str(Uuid(1, 2))
-    with pytest.raises(TopicError, match="gives topic old no id") as caught:
+    with pytest.raises(TopicError, match="reports no id for topic old") as caught:
         topics._described(TopicDescription("old", Uuid(0, 0), False, []))
     assert "2.8" in caught.value.hint
 

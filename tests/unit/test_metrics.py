@@ -92,7 +92,7 @@ def test_a_stream_that_does_not_get_on_though_messages_wait_is_stalled(
         stands(monitor, 10, 30)
         clock.now += 5
     assert monitor.health() == Health(
-        ok=False, sentence="consume: has not got on for 70 s; 20 messages wait."
+        ok=False, sentence="consume: has made no progress for 70 s; 20 messages wait."
     )
     assert value(monitor, "fraudstream_healthy") == 0
     assert value(monitor, "fraudstream_progress_age_seconds", stream="consume") == 70
@@ -104,7 +104,7 @@ def test_a_driver_that_hangs_is_noticed_though_it_says_nothing(monitor: Monitor,
     monitor.begun("consume")
     stands(monitor, 30, 30)
     clock.now += PATIENCE + 1
-    assert "has not said for 61 s where it stands" in monitor.health().sentence
+    assert "has not reported progress for 61 s" in monitor.health().sentence
 
 
 def test_a_stream_that_began_and_never_got_to_its_first_batch_is_not_well(
@@ -114,7 +114,7 @@ def test_a_stream_that_began_and_never_got_to_its_first_batch_is_not_well(
     clock.now += PATIENCE - 1
     assert monitor.health().ok
     clock.now += 2
-    assert "has not said for 61 s where it stands" in monitor.health().sentence
+    assert "has not reported progress for 61 s" in monitor.health().sentence
 
 
 def test_what_two_streams_miss_is_said_once_until_it_answers_again(monitor: Monitor) -> None:
@@ -198,7 +198,7 @@ def test_a_producer_whose_messages_nobody_acknowledges_is_stalled(clock: Clock) 
     for _ in range(14):
         clock.now += 5
         health = monitor.health()
-    assert health == Health(ok=False, sentence="produce: has not got on for 70 s; 20 messages wait.")
+    assert health == Health(ok=False, sentence="produce: has made no progress for 70 s; 20 messages wait.")
 
 
 def test_a_producer_whose_messages_are_all_refused_is_not_well_until_one_is_taken(clock: Clock) -> None:

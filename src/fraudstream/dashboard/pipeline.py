@@ -72,7 +72,7 @@ def _numbers(found: store.Pipeline) -> None:
             shell.Number(
                 "Decision, median",
                 f"{last.p50_ms:,.0f} ms" if last else figures.NOTHING,
-                f"99 % within {last.p99_ms:,.0f} ms" if last else "none in the last hour",
+                f"p99 {last.p99_ms:,.0f} ms" if last else "none in the last hour",
                 "From a transaction's entry into Kafka to its decision, in the last minute with decisions.",
             ),
             shell.Number(

@@ -107,7 +107,7 @@ def admin(kafka: KafkaSettings) -> "AdminClient":
     except KafkaException as error:
         reason = error.args[0].str().removeprefix("Failed to create admin client: ")
         raise CredentialsUnreadable(
-            f"Kafka's client does not take these settings: {reason}.",
+            f"Kafka's client rejects these settings: {reason}.",
             hint="Check FRAUDSTREAM_KAFKA__SSL_CERTIFICATE_FILE, __SSL_KEY_FILE and __SSL_KEY_PASSWORD.",
         ) from None
 

@@ -48,8 +48,8 @@ def _described(found: Any) -> Topic:
 
     if str(found.topic_id) == str(Uuid(0, 0)):
         raise TopicError(
-            f"This Kafka gives topic {found.name} no id, by which fraudstream keeps its offsets.",
-            hint="Kafka 2.8 or newer is needed, or a broker that does as it does (Metadata of version 10).",
+            f"This Kafka reports no id for topic {found.name}, which fraudstream needs to keep its offsets.",
+            hint="Kafka 2.8 or newer is needed, or a compatible broker (Metadata v10).",
         )
     return Topic(found.name, str(found.topic_id), tuple(sorted(p.id for p in found.partitions)))
 

@@ -172,9 +172,9 @@ class Monitor:
         if known.trouble:
             return known.trouble
         if now - known.seen_at > self._patience:
-            return f"has not said for {now - known.seen_at:.0f} s where it stands."
+            return f"has not reported progress for {now - known.seen_at:.0f} s."
         if known.lag and now - known.moved_at > self._patience:
-            return f"has not got on for {now - known.moved_at:.0f} s; {known.lag:,} messages wait."
+            return f"has made no progress for {now - known.moved_at:.0f} s; {known.lag:,} messages wait."
         return None
 
 

@@ -1,7 +1,7 @@
 """How good a ranking of transactions is, in the figures of the field.
 
 Every function takes `risk` (higher is worse) and `fraud` (0 or 1), arrays (n,), and returns None where the
-figure cannot be said: without a fraud, or without anything else, there is nothing to rank.
+figure is undefined: without a fraud, or without anything else, there is nothing to rank.
 """
 
 from dataclasses import dataclass

@@ -76,7 +76,7 @@ def thin(data: Dataset, folds: Sequence[Fold], name: str) -> list[str]:
         )
     if only:
         said.append(
-            f"Only frauds are labelled in {only} of {len(folds)} {name} windows: precision cannot be said."
+            f"Only frauds are labelled in {only} of {len(folds)} {name} windows: precision is undefined."
         )
     return said
 

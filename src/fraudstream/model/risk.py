@@ -19,7 +19,7 @@ def checked_risk(judge: "Estimator | Ensemble", values: "Floats", name: str) -> 
     risk = np.asarray(judge.risk(values), dtype=np.float64)
     if risk.shape != (len(values),) or not ((risk >= 0) & (risk <= 1)).all():
         raise InputError(
-            f"{name} gave what is no risk: one number from 0 to 1 a row.",
-            hint="Mend the method `risk` of its estimator, then train it again.",
+            f"{name} returned invalid risks: it takes one number from 0 to 1 per row.",
+            hint="Fix the method `risk` of its estimator, then train it again.",
         )
     return risk

@@ -111,7 +111,7 @@ def read_transactions(
         columns[ours] = values
     if "transaction_id" not in columns:
         columns["transaction_id"] = pa.array([f"row-{file.number(i)}" for i in range(raw.num_rows)])
-        notes.append("The file has no transaction_id: rows are numbered, and duplicates cannot be told.")
+        notes.append("The file has no transaction_id: rows are numbered, and duplicates cannot be found.")
     good = reasons == None  # noqa: E711
     bad_rows = [BadRow(file.number(int(i)), reasons[i]) for i in np.flatnonzero(~good)]
     bad_rows = sorted([*bad_rows, *broken], key=lambda bad: bad.row)

@@ -107,11 +107,11 @@ def _notes(model: Model | None, past: Past, since: datetime) -> list[str]:
     """What a reader has to know to take the figures for what they are."""
     notes = []
     if not past.judged.any():
-        notes.append("Nobody has said yet what was fraud: precision and recall cannot be told.")
+        notes.append("Nobody has said yet what was fraud: precision and recall cannot be computed.")
     elif not past.fraud.any():
-        notes.append("No fraud is known in these days: recall cannot be told.")
+        notes.append("No fraud is known in these days: recall cannot be computed.")
     if model is None:
-        notes.append("No model is champion yet: what the rules would add to it cannot be told.")
+        notes.append("No model is champion yet: what the rules would add to it cannot be computed.")
     elif datetime.fromisoformat(model.manifest["training"]["until"]) > since:
         notes.append(
             f"Model {model.version} learned from some of these days, where it looks better than it is:"

@@ -164,7 +164,7 @@ def _ours(postgres: PostgresSettings, error: psycopg.Error) -> DatabaseError:
     where = postgres.address
     if error.sqlstate == READ_ONLY:
         return DatabaseUnreachable(
-            f"PostgreSQL at {where} takes no writes: {detail}",
+            f"PostgreSQL at {where} is read-only: {detail}",
             hint="This server is a standby, or was made read-only: see FRAUDSTREAM_POSTGRES__HOST for the primary.",
         )
     if error.sqlstate in TOO_LONG:
@@ -174,7 +174,7 @@ def _ours(postgres: PostgresSettings, error: psycopg.Error) -> DatabaseError:
         )
     if is_retryable(error) and _SERVER_SPEAKS.search(str(error)):
         return DatabaseUnreachable(
-            f"PostgreSQL at {where} lets nobody in: {detail}",
+            f"PostgreSQL at {where} refused the connection: {detail}",
             hint="It is there, and says why: it starts or stops, has no room for another connection, or refuses this login.",
         )
     if is_retryable(error):
@@ -198,7 +198,7 @@ def is_retryable(error: psycopg.Error) -> bool:
 _HINTS = {
     "authentication failed": "Check FRAUDSTREAM_POSTGRES__USER and __PASSWORD (or __PASSWORD_FILE).",
     "no password": "Check FRAUDSTREAM_POSTGRES__USER and __PASSWORD (or __PASSWORD_FILE).",
-    "not permitted to log in": "This role is a right and no login: `create role NAME login password '…' in role …`.",
+    "not permitted to log in": "This role cannot log in: `create role NAME login password '…' in role …`.",
     "permission denied for database": "Let an owner give the right: `grant connect on database … to …`.",
     REFUSED_BY_POOLER: "A pooler does not pass on what our sessions set: PgBouncer 1.20 or newer does, and PostgreSQL itself.",
     "unrecognized configuration parameter": "PostgreSQL 14 or newer is needed.",

@@ -97,22 +97,22 @@ def _stream(stream: Stream) -> Finding:
         return Finding(
             name,
             ok=False,
-            sentence=f"{said} has not got on for {duration(stream.still_seconds)}, and {stream.lag:,} messages wait.",
+            sentence=f"{said} has made no progress for {duration(stream.still_seconds)}, and {stream.lag:,} messages wait.",
             hint=f"Its log and logs/spark-{stream.name.split()[0]}.log below FRAUDSTREAM_HOME say why; then restart"
             f" it: {_command(stream)}. It goes on where it stood.",
         )
     if stream.runs:
         pace = f"{stream.messages_per_second:,.0f} messages a second"
         return Finding(name, ok=True, sentence=f"{said}: {pace}, {stream.lag:,} wait.")
-    ago = f"It last spoke {duration(stream.age_seconds)} ago"
+    ago = f"Last heard from {duration(stream.age_seconds)} ago"
     if stream.lag:
         return Finding(
             name,
             ok=False,
-            sentence=f"{said} does not run, and {stream.lag:,} messages wait. {ago}.",
+            sentence=f"{said} is not running, and {stream.lag:,} messages wait. {ago}.",
             hint=f"Start it: {_command(stream)}. It goes on where it stood.",
         )
-    return Finding(name, ok=True, sentence=f"{said} does not run. {ago}, with nothing left to do.")
+    return Finding(name, ok=True, sentence=f"{said} is not running. {ago}, with nothing left to do.")
 
 
 def _command(stream: Stream) -> str:
@@ -130,8 +130,8 @@ def _latency(latency: Latency) -> Iterator[Finding]:
         yield Finding(
             "latency",
             ok=True,
-            sentence=f"{latency.decisions:,} decisions in {LATENCY_MINUTES} minutes: half within {latency.p50_ms:,.0f} ms,"
-            f" 95 % within {latency.p95_ms:,.0f} ms, 99 % within {latency.p99_ms:,.0f} ms.",
+            sentence=f"{latency.decisions:,} decisions in {LATENCY_MINUTES} minutes: p50 {latency.p50_ms:,.0f} ms,"
+            f" p95 {latency.p95_ms:,.0f} ms, p99 {latency.p99_ms:,.0f} ms.",
         )
 
 
@@ -186,13 +186,13 @@ def _far_more(pace: Pace, budget: float) -> bool:
 
 
 def _reviews(reviews: Reviews) -> Finding:
-    said = f"{reviews.alerts:,} in {REVIEW_DAYS} days, {reviews.waiting:,} not judged"
+    said = f"{reviews.alerts:,} in {REVIEW_DAYS} days, {reviews.waiting:,} not reviewed"
     if reviews.precision is None:
         return Finding("alerts", ok=True, sentence=f"{said}.")
     low, high = wilson(reviews.confirmed, reviews.confirmed + reviews.dismissed)
-    said += f"; of those judged {reviews.precision:.0%} were fraud ({low:.0%} to {high:.0%})"
+    said += f"; of those reviewed {reviews.precision:.0%} were fraud ({low:.0%} to {high:.0%})"
     if reviews.label_delay_seconds is not None:
-        said += f", judged after {duration(reviews.label_delay_seconds)}"
+        said += f", reviewed after {duration(reviews.label_delay_seconds)}"
     return Finding("alerts", ok=True, sentence=f"{said}.")
 
 

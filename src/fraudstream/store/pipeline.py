@@ -43,7 +43,7 @@ class Progress:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether it speaks, messages wait, and it has not got on for longer than it may."""
+        """Whether it speaks, messages wait, and it has made no progress for longer than it may."""
         still, patience = self.still_seconds, self.patience_seconds
         return self.runs and self.lag > 0 and still is not None and patience is not None and still > patience
 
