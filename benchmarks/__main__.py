@@ -48,11 +48,15 @@ def run(name: str, environment: dict[str, str], *, quick: bool) -> dict[str, Any
     """The document of one benchmark, in a process of its own; what it says on stderr goes to ours."""
     command = [sys.executable, str(HERE / f"{name}.py"), "--json", *(["--quick"] if quick else [])]
     print(f"{name} …", file=sys.stderr, flush=True)
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as child:
+    # In a session of its own: Ctrl-C would reach it beside our signal, and a second one would meet it while it takes away
+    # what it made. A signal and not a kill: the streams that it started would go on without it.
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as child:
         try:
             printed, _ = child.communicate()
         except KeyboardInterrupt:
-            child.terminate()  # and not a kill: the streams that it started would go on without it
+            child.terminate()
             child.wait()
             raise
     if child.returncode:

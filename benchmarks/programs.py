@@ -41,7 +41,12 @@ def steady(settings: Settings, sides: Sequence[str], count: int) -> float:
         )
         for side in sides
     ]
-    said = [program.communicate() for program in programs]
+    try:
+        said = [program.communicate() for program in programs]
+    finally:
+        for program in programs:
+            program.terminate()  # where this was interrupted; otherwise they have ended
+            program.wait()
     assert all(program.returncode == 0 for program in programs), said
     found = [json.loads(output) for output, _ in said]
     assert all(sum(rows for rows, _ in timed) == count for timed in found), f"not {count} messages: {found}"

@@ -142,7 +142,7 @@ def test_an_alert_whose_transaction_is_not_stored_yet_can_be_explained(printed: 
     note.show(replace(FLAGGED, transaction=None, history=[]))
     text = printed()
     assert "flagged, not stored yet" in text
-    assert "What the customer did" not in text
+    assert "The customer's payments around it" not in text
 
 
 def test_what_a_stranger_sent_is_shown_and_never_obeyed(printed: Printed) -> None:

@@ -45,11 +45,11 @@ def consume(
 ) -> None:
     """Store the stream in PostgreSQL, each message exactly once.
 
-    `shop.transactions` gets what is not known as fraud, `shop.fraud_transactions` what is,
-    `shop.profiles` what is remembered of users, devices, places and merchants (`stored` counts the
-    transactions that were folded), and `shop.rejected` what could not be read. `shop.scores` gets the
-    decisions of `fraudstream score`, and `shop.alerts` the flagged ones with their reasons. Runs until
-    Ctrl-C, or with --once until it has caught up.
+    `shop.transactions` gets legitimate and unlabelled transactions, `shop.fraud_transactions` known fraud,
+    `shop.profiles` the profiles of users, devices, places and merchants (there `stored` counts the
+    transactions that were folded), and `shop.rejected` the messages that could not be read. `shop.scores`
+    gets the decisions of `fraudstream score`, `shop.alerts` the flagged ones with their reasons. Runs
+    until Ctrl-C, or with --once until it has caught up.
     """
     from fraudstream.spark.consume import run_consumer
 

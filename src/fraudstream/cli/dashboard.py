@@ -11,7 +11,7 @@ def dashboard(
     ] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
 ) -> None:
-    """Open the web pages: overview, alert review, models, pipeline. Runs until Ctrl-C."""
+    """Serve the web pages: overview, alert review, models, pipeline. Runs until Ctrl-C."""
     from fraudstream.dashboard.launch import started
     from fraudstream.settings import load
 

@@ -49,8 +49,8 @@ def forget(
     """Delete personal data: transactions, decisions, alerts, labels, rejected messages and profiles.
 
     Counts by the hour, sums of merchants, models and the stream's offsets stay: what was forgotten is not stored
-    again. Kafka's topics keep their messages as long as their own retention says. What was interrupted goes
-    on at the next call.
+    again. Kafka's topics keep their messages as long as their own retention says. An interrupted run
+    resumes at the next call.
     """
     from fraudstream.store import forget as forgetting
 

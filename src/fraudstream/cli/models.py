@@ -46,7 +46,7 @@ def list_models(as_json: Json = False) -> None:
 
 @group.command()
 def show(version: Champion = None, as_json: Json = False) -> None:
-    """Show what a model is, what it learned from and how it was judged."""
+    """Show what a model is, what it learned from and how it was evaluated."""
     from fraudstream.store import registry
 
     model = registry.get(inputs.database(), version)
@@ -64,7 +64,7 @@ def show(version: Champion = None, as_json: Json = False) -> None:
 
 @group.command()
 def promote(version: Version, as_json: Json = False) -> None:
-    """Make a model the champion, the one that scores; the one before can be rolled back to."""
+    """Make a model the champion, the one that scores; `rollback` restores the previous one."""
     from fraudstream.store import registry
 
     postgres = inputs.database()
@@ -74,7 +74,7 @@ def promote(version: Version, as_json: Json = False) -> None:
 
 @group.command()
 def rollback(as_json: Json = False) -> None:
-    """Make the champion before this one champion again."""
+    """Restore the previous champion."""
     from fraudstream.store import registry
 
     _report(registry.rollback(inputs.database(), _usable), as_json=as_json)

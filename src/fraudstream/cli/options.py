@@ -26,7 +26,7 @@ def servers(panel: str | None = None) -> Any:
 
 def accept_loss(panel: str | None = None) -> Any:
     """`--accept-loss`, of streams."""
-    text = "Go on where Kafka deleted messages before they were read."
+    text = "Continue even though Kafka deleted messages before they were read."
     return typer.Option("--accept-loss", help=text, rich_help_panel=panel)
 
 

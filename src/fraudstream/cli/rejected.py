@@ -66,7 +66,7 @@ def _preview(message: "Rejected") -> str:
 
 @group.command()
 def replay(as_json: Json = False) -> None:
-    """Send the messages that can be read by now through their topic again; the others stay.
+    """Send the messages that this version can read to their topic again; the rest stay.
 
     Use it after a fix, such as a newer version that reads what this one refused. What Kafka refuses, because it is too
     large for its topic, stays as well and is reported.

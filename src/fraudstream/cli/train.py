@@ -20,7 +20,7 @@ Data = Annotated[
     Path | None,
     typer.Option(
         "--data",
-        help="CSV, Parquet or NDJSON with user_id, timestamp, amount; more fields, more features. Without it, what is stored in PostgreSQL.",
+        help="CSV, Parquet or NDJSON with user_id, timestamp, amount; further fields enable further features. Without it, what is stored in PostgreSQL.",
     ),
 ]
 Delay = Annotated[
@@ -79,7 +79,7 @@ def train(
 
     Learns from what is stored in PostgreSQL, or from --data. Adds the model to the registry, where the first one
     scores at once and later ones wait for `models promote`; with --output it goes to files and needs no database.
-    Payments of the last label delay give the threshold and are not learned from, whatever their labels say.
+    Payments within the last label delay set the threshold and are not used for training, whatever their labels say.
     """
     from fraudstream.model import artifact, folder, training
 

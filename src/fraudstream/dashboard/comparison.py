@@ -62,7 +62,7 @@ def _drift(work: AtWork) -> None:
         }
     )
     tips = [
-        charts.tip("when", "day"), charts.tip("psi", "index", ".3f"), charts.tip("scatter", "scatter up to", ".3f"),
+        charts.tip("when", "day"), charts.tip("psi", "index", ".3f"), charts.tip("scatter", "sampling noise up to", ".3f"),
         charts.tip("scores", "decisions", ",d"),
     ]  # fmt: skip
     base = alt.Chart(data).encode(x=charts.time_axis("day (UTC)"), tooltip=tips)
@@ -82,7 +82,7 @@ def _drift(work: AtWork) -> None:
         charts.finished(drawn, "How far each day's risks are from those of training", 240),
     )
     st.caption(
-        f"Compared with the risks in training; the last day: {_drifted(work.drift[-1])}. Below the dotted line it is chance."
+        f"Compared with the risks in training; the last day: {_drifted(work.drift[-1])}. Below the dotted line it is sampling noise."
     )
 
 

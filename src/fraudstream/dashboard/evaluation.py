@@ -40,7 +40,7 @@ def _curve(manifest: Mapping[str, Any]) -> None:
     if not curves:
         shell.empty(
             "No precision-recall curve.",
-            "It takes test windows with known fraud and known legitimate transactions.",
+            "Needs test windows with known fraud and known legitimate transactions.",
         )
         return
     own = str(manifest.get("algorithm"))
@@ -216,7 +216,7 @@ def calibration(manifest: Mapping[str, Any], reviewed: Sequence[Reviewed]) -> No
     if not rows:
         shell.empty(
             "Nothing to compare the risk with yet.",
-            "It takes transactions that are known to be fraud, or reviewed alerts.",
+            "Needs transactions that are known to be fraud, or reviewed alerts.",
         )
         return
     if manifest.get("tier") == "label_free":

@@ -187,7 +187,7 @@ def _rejected(found: store.Pipeline) -> None:
     with right:
         _message(found)
     shell.html(
-        '<p class="fs-quiet">After a mend, <code>fraudstream rejected replay</code> sends them through again.'
+        '<p class="fs-quiet">After a fix, <code>fraudstream rejected replay</code> replays them.'
         " <code>fraudstream rejected list</code> shows them in full, names and e-mail addresses included.</p>"
     )
 

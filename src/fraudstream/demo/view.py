@@ -52,7 +52,7 @@ def result(glance: Glance) -> str:
     """How good the alerts have been, in a sentence."""
     judged = glance.right + glance.wrong
     if not judged:
-        return "no alert has been labelled yet"
+        return "no outcome is known yet"
     return (
         f"{glance.right} of {judged} alerts were fraud; {glance.right} of {glance.frauds} frauds were found"
     )

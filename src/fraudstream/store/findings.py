@@ -214,7 +214,7 @@ def _rejected(count: int) -> Iterator[Finding]:
             "rejected",
             ok=True,
             sentence=f"{count:,} messages could not be read.",
-            hint="`fraudstream rejected list` says why; after a mend `fraudstream rejected replay`.",
+            hint="`fraudstream rejected list` says why; after a fix `fraudstream rejected replay`.",
         )
 
 

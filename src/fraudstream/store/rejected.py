@@ -1,4 +1,4 @@
-"""Messages that could not be read: kept byte for byte, shown, and sent through again."""
+"""Messages that could not be read: kept byte for byte, shown, and replayed."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
