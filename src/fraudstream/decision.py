@@ -45,8 +45,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     sent_at: datetime | None = None
     """When the transaction's message entered Kafka, as the broker has it; null for a file."""
     features: dict[_Id, float]
-    """The model's features, by name, as the decision saw them; behind them the counts that they look at, for the reasons,
-    and those that the rules read."""
+    """The model's features, by name, as the decision saw them; behind them what the reasons are told with, and those
+    that the rules read."""
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):

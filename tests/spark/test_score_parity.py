@@ -76,13 +76,20 @@ def test_live_and_in_a_file_the_risk_is_the_same(
     assert len({d["risk"] for d in live.values()}) > NOW / 2
 
 
-def test_live_and_in_a_file_a_label_free_model_tells_the_counts_that_it_leans_on(
-    spark: SparkSession, rows: pa.Table
+@pytest.mark.parametrize(
+    ("features", "beside"),
+    [
+        (LABEL_FREE, {"user_count_30d", "merchant_count_30d"}),
+        (("amount", "amount_to_user_mean_7d", "amount_to_user_max"), {"amount_to_overall_mean", "user_idle"}),
+    ],
+)
+def test_live_and_in_a_file_a_model_tells_what_its_reasons_are_told_with(
+    spark: SparkSession, rows: pa.Table, features: tuple[str, ...], beside: set[str]
 ) -> None:
-    model = packing.unpack(packed("v", ensemble(*((n, 1.0, -0.1, 0.2) for n in LABEL_FREE)))[1], "v")
+    model = packing.unpack(packed("v", ensemble(*((n, 1.0, -0.1, 0.2) for n in features)))[1], "v")
     (live,) = decided(spark, model, rows.slice(0, PAST), rows.slice(PAST, 1))
     assert tuple(live["features"]) == Scorer(model).features
-    assert {"user_count_30d", "merchant_count_30d"} <= live["features"].keys()
+    assert beside <= live["features"].keys()
 
 
 def decided(

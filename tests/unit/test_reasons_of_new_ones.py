@@ -1,10 +1,13 @@
 """Of a customer or a merchant without payments no reason tells a habit: the means that a decision saw are everybody's."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 import pytest
 
+from fraudstream.decision import Decision
+from fraudstream.features.definitions import FEATURES, select, with_context
 from fraudstream.features.profiles import INSTANT
 from fraudstream.model import packing
 from fraudstream.model.algorithms import LABEL_FREE
@@ -80,6 +83,30 @@ def test_a_time_of_which_no_payment_is_remembered_is_not_told_as_one_of_unusual_
     assert not is_notable("user_mean_shift_1d", Payment(20.0, SILENT | {"user_mean_shift_1d": 4.0}))
 
 
+Paid = tuple[str, float, float]
+"""Customer, days before now, amount."""
+NOW = datetime(2026, 1, 31, tzinfo=UTC)
+
+
+def decided(features: Sequence[str], *paid: Paid, away: bool = False) -> Decision:
+    """What a model of these features says of the last of these payments, made at home but for an `away` last one."""
+    users, days, amounts = zip(*paid, strict=True)
+    homes = ["Paris"] * len(paid)
+    rows = pa.table({
+        "transaction_id": [f"t{place}" for place in range(len(paid))], "user_id": users, "amount": amounts,
+        "timestamp": pa.array([NOW - timedelta(days=day) for day in days], INSTANT), "device": ["pc"] * len(paid),
+        "location": homes, "transaction_location": [*homes[1:], "Lagos" if away else "Paris"],
+        "merchant_id": ["m-17"] * len(paid),
+    })  # fmt: skip
+    model = packing.unpack(packed("v1", ensemble(*((name, 1.0, -1.0, 1.0) for name in features)))[1], "v1")
+    return [found for some in Scorer(model).score_file(rows) for found in some][-1]
+
+
+def told_of(feature: str, decision: Decision) -> str:
+    """What is said of this feature of a decision."""
+    return say(feature, Payment(decision.amount, decision.features, merchant_id="m-17"))
+
+
 @pytest.mark.parametrize(
     ("customer", "said"),
     [
@@ -89,17 +116,51 @@ def test_a_time_of_which_no_payment_is_remembered_is_not_told_as_one_of_unusual_
 )
 def test_a_label_free_model_tells_a_new_customer_from_one_with_habits(customer: str, said: str) -> None:
     """Its features are means and shares; the counts that they lean on come behind them in the decision."""
-    start = datetime(2026, 1, 1, tzinfo=UTC)
-    paid = [("old", start + timedelta(hours=hour), 78.10) for hour in range(200)]
-    users, times, amounts = zip(*paid, (customer, start + timedelta(days=9), 3204.0), strict=True)
-    rows = pa.table({
-        "transaction_id": [f"t{place}" for place in range(len(users))], "user_id": users,
-        "timestamp": pa.array(times, INSTANT), "amount": amounts, "device": ["pc"] * len(users),
-        "location": ["home"] * len(users), "transaction_location": ["home"] * len(users),
-        "merchant_id": ["m-17"] * len(users),
-    })  # fmt: skip
-    model = packing.unpack(packed("v1", ensemble(*((name, 1.0, -1.0, 1.0) for name in LABEL_FREE)))[1], "v1")
-    decision = [d for some in Scorer(model).score_file(rows) for d in some][-1]
-    payment = Payment(decision.amount, decision.features, merchant_id="m-17")
+    paid: list[Paid] = [("old", 9 - hour / 24, 78.10) for hour in range(200)]
+    decision = decided(LABEL_FREE, *paid, (customer, 0.0, 3204.0))
     for feature in ("amount", "amount_to_user_mean"):
-        assert say(feature, payment) == f"amount 3,204.00 is {said}"
+        assert told_of(feature, decision) == f"amount 3,204.00 is {said}"
+
+
+OTHERS: list[Paid] = [(f"u{hour % 40}", 24 - hour / 24, 100.0) for hour in range(200)]
+
+
+def test_a_new_customer_has_no_largest_amount_whatever_else_the_model_looks_at() -> None:
+    decision = decided(["amount_to_user_max"], *OTHERS, ("newcomer", 0.0, 3200.0))
+    assert told_of("amount_to_user_max", decision) == (
+        "amount 3,200.00 from a customer of whom no recent payment is remembered"
+    )
+
+
+def test_a_model_of_the_last_week_alone_tells_the_customers_own_usual() -> None:
+    """Everybody's 100.00, on which the feature leans, are taken out."""
+    own: list[Paid] = [("c", 15.0 - day, 50.0) for day in range(15)]
+    decision = decided(["amount_to_user_mean_7d"], *OTHERS, *own, ("c", 0.0, 300.0))
+    assert decision.amount / decision.features["amount_to_user_mean_7d"] > 53
+    assert told_of("amount_to_user_mean_7d", decision) == (
+        "amount 300.00 is 6.0 times this customer's usual of the last 7 days, 50.00"
+    )
+
+
+def test_a_model_of_the_last_week_alone_tells_no_week_in_which_nothing_was_paid() -> None:
+    """Of many payments before it the counter holds several still; only the time of the last one tells."""
+    own: list[Paid] = [("c", 15.0 - hour / 24, 50.0) for hour in range(6 * 24)]
+    decision = decided(["amount_to_user_mean_7d"], *OTHERS, *own, ("c", 0.0, 300.0))
+    assert told_of("amount_to_user_mean_7d", decision).startswith(
+        "amount 300.00 is 6.0 times this customer's usual 50."
+    )
+
+
+@pytest.mark.parametrize(
+    ("feature", "span"), [("user_mean_shift_1d", "day"), ("user_mean_shift_7d", "7 days")]
+)
+def test_a_model_of_a_shift_alone_knows_a_customer_who_always_pays_the_same(feature: str, span: str) -> None:
+    own: list[Paid] = [("c", 15.5 - day, 10.0) for day in range(16)]
+    decision = decided([feature], *OTHERS, *own, ("c", 0.0, 10.0))
+    assert decision.features[feature] > 1.2
+    assert told_of(feature, decision) == f"amounts of the last {span} are about this customer's usual"
+
+
+def test_what_a_reason_is_told_with_asks_for_no_further_field_of_a_transaction() -> None:
+    for name, feature in FEATURES.items():
+        assert {need for one in select(with_context([name])) for need in one.needs} == set(feature.needs)

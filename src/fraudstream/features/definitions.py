@@ -245,14 +245,28 @@ def select(names: Sequence[str]) -> tuple[Feature, ...]:
     return tuple(FEATURES[name] for name in names)
 
 
-def with_counts(names: Sequence[str]) -> tuple[str, ...]:
-    """`names`, and behind them the counts that they look at: a habit can be told from everybody's by these alone.
+_TOLD_WITH: Final = {
+    # Everybody's mean is taken out of the customer's, and a span without a payment is known by the last one.
+    **dict.fromkeys(
+        ("amount_to_user_mean_7d", "user_mean_shift_1d", "user_mean_shift_7d"),
+        ("amount_to_overall_mean", "amount_to_user_mean", "user_idle"),
+    ),
+    # The largest amount itself does not tell a customer of whom nothing is remembered.
+    "amount_to_user_max": ("user_count_30d",),
+}
+"""What a feature's reason needs beyond the feature, and beyond the counts that these look at."""
 
-    >>> with_counts(("amount", "amount_to_user_mean"))
+
+def with_context(names: Sequence[str]) -> tuple[str, ...]:
+    """`names`, and behind them what their reasons are told with: counts above all, which tell a habit from everybody's.
+
+    >>> with_context(("amount", "amount_to_user_mean"))
     ('amount', 'amount_to_user_mean', 'user_count_30d')
     """
-    read = (f"{entity}_{column}" for chosen in select(names) for entity, column in chosen.reads)
-    return tuple(dict.fromkeys([*names, *(name for name in read if name in FEATURES and "_count_" in name)]))
+    beside = (also for chosen in select(names) for also in _TOLD_WITH.get(chosen.name, ()))
+    found = tuple(dict.fromkeys([*names, *beside]))
+    read = (f"{entity}_{column}" for chosen in select(found) for entity, column in chosen.reads)
+    return tuple(dict.fromkeys([*found, *(name for name in read if name in FEATURES and "_count_" in name)]))
 
 
 def profile_columns(names: Sequence[str]) -> dict[str, tuple[str, ...]]:

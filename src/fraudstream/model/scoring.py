@@ -62,7 +62,7 @@ class Scorer:
         """Raises InputError where the model cannot be read, or wants a package that is not there."""
         self.model = model
         self._judge = model.scorer()
-        self.features = definitions.with_counts(model.features)
+        self.features = definitions.with_context(model.features)
         """Of a decision, as the live scorer has them."""
         self._memory = Memory(self.features)
         self._ids: OrderedDict[str, None] = OrderedDict()

@@ -56,7 +56,7 @@ class Lookup:
 
     postgres: PostgresSettings
     names: tuple[str, ...]
-    """Features of a decision: the model's, and behind them the counts of these and those that rules read."""
+    """Features of a decision: the model's, and behind them what reasons are told with and what rules read."""
     content: bytes
     """The model's trees, or its estimator, as they are stored."""
     model: Model = field(compare=False)

@@ -20,7 +20,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own custom
 
 from fraudstream import decision
-from fraudstream.features.definitions import profile_columns, with_counts
+from fraudstream.features.definitions import profile_columns, with_context
 from fraudstream.features.serving import Serving, column_name, key_column
 from fraudstream.model.artifact import Model
 from fraudstream.rules import Rule, features_read
@@ -82,7 +82,7 @@ class Scoring:
         self._warm_up_tasks = _WARM_UP_WORKERS if python or ask is not None else None
         self.model = model
         self._rules = RuleSet(spark, rules)
-        names = tuple(dict.fromkeys([*with_counts(model.features), *features_read(rules)]))
+        names = tuple(dict.fromkeys([*with_context(model.features), *features_read(rules)]))
         self.lookup = Lookup.of(ask, model, names) if ask is not None else None
         self.reads: dict[str, tuple[str, ...]] = {}
         """Columns of `shop.profiles` that are broadcast, by entity."""
