@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 import pytest
+from msgspec.structs import asdict
 
 from fraudstream.decision import Decision
 from fraudstream.features.definitions import FEATURES, select, with_context
@@ -12,6 +13,7 @@ from fraudstream.features.profiles import INSTANT
 from fraudstream.model import packing
 from fraudstream.model.algorithms import LABEL_FREE
 from fraudstream.model.scoring import Scorer
+from fraudstream.reasons.explainer import Explainer
 from fraudstream.reasons.payment import Payment
 from fraudstream.reasons.sentences import is_notable, say
 from model_world import ensemble, packed
@@ -77,6 +79,7 @@ def test_a_time_of_which_no_payment_is_remembered_is_not_told_as_one_of_unusual_
     assert told("amount_to_user_mean_7d", 40.05, SILENT) == (
         "amount 3,204.00 is 160 times this customer's usual 20.00"
     )
+    assert is_notable("amount_to_user_mean_7d", Payment(3204.0, SILENT | {"amount_to_user_mean_7d": 40.05}))
     assert told("user_mean_shift_1d", 4.0, SILENT) == (
         "no payment of this customer is remembered of about the last day"
     )
@@ -149,6 +152,25 @@ def test_a_model_of_the_last_week_alone_tells_no_week_in_which_nothing_was_paid(
     assert told_of("amount_to_user_mean_7d", decision).startswith(
         "amount 300.00 is 6.0 times this customer's usual 50."
     )
+
+
+@pytest.mark.parametrize(
+    ("customer", "said"),
+    [
+        ("c", "amount 3,200.00 is 40 times this customer's usual 80."),
+        ("newcomer", "amount 3,200.00 is 37 times what is usual for everybody, 85."),
+    ],
+)
+def test_an_alert_names_the_amount_also_after_a_week_without_a_payment(customer: str, said: str) -> None:
+    own: list[Paid] = [("c", 29.0 - hour / 24, 80.0) for hour in range(20 * 24)]
+    paid = sorted([*OTHERS, *own], key=lambda one: -one[1])
+    features = ("location_change", "amount_to_user_mean_7d")
+    decision = decided(features, *paid, (customer, 0.0, 3200.0), away=True)
+    trees = ensemble(("location_change", 0.5, -1.0, 1.0), ("amount_to_user_mean_7d", 3.0, -1.0, 1.0))
+    (reasons,) = Explainer("v1", trees).reasons([asdict(decision)], {})
+    place, amount = (reason["sentence"] for reason in reasons)
+    assert place == "paid in Lagos, home is Paris"
+    assert amount.startswith(said)
 
 
 @pytest.mark.parametrize(

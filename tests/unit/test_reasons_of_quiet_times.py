@@ -73,6 +73,11 @@ def test_a_week_without_a_payment_has_no_usual_of_its_own() -> None:
     assert "of the last 7 days" not in say("amount_to_user_mean_7d", payment(30.0, 400.0))
 
 
+def test_after_a_week_without_a_payment_an_unusual_amount_is_still_told() -> None:
+    assert is_notable("amount_to_user_mean_7d", payment(30.0, 400.0))
+    assert not is_notable("amount_to_user_mean_7d", payment(30.0, 12.0))
+
+
 def test_a_day_of_unusual_amounts_is_still_told() -> None:
     found = payment(0.5, last=90.0)
     assert is_notable("user_mean_shift_1d", found)

@@ -52,9 +52,12 @@ def shifted(label: str) -> Notable:
     return lambda _, p: (shift := p.shift(label)) is not None and far(shift, p)
 
 
-def far_from_week(_: float, p: Payment) -> bool:
-    """An amount far from the customer's own mean of the last 7 days."""
-    return (usual := p.own("7d")) is not None and far(p.amount / usual, p)
+def far_from_week(value: float, p: Payment) -> bool:
+    """An amount far from the customer's own mean of the last 7 days, or from the usual one that is told in its place."""
+    if not p.remembers("user", "7d"):
+        return unusual_amount(value, p)
+    usual = p.own("7d")
+    return far(p.amount / usual if usual else value, p)
 
 
 def deviating(value: float, _: Payment) -> bool:
