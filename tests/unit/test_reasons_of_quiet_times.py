@@ -99,6 +99,14 @@ def test_without_the_share_of_30_days_old_frauds_are_counted() -> None:
     assert not is_notable("merchant_risk_7d", found)
 
 
+def test_a_known_fraud_is_a_reason_without_the_share_of_30_days_too() -> None:
+    """It is 10 days old, and the sentence counts it."""
+    features = {"merchant_risk_7d": 0.018, "merchant_fraud_30d": 0.8}
+    found = Payment(20.0, features, merchant_id="m-1", fraud_share=0.005)
+    assert say("merchant_risk_7d", found) == "merchant m-1: about 1 known fraud in about the last 30 days"
+    assert is_notable("merchant_risk_7d", found)
+
+
 def test_a_burst_is_told_by_the_counters_and_not_by_their_smoothed_ratio() -> None:
     """Five payments within the hour, of a customer of one a day: the feature, with one payment added to both, says 4.9."""
     days = [*(1.0 + day for day in range(120)), *(minute / 1_440 for minute in (25, 20, 15, 10, 5)), 0.0]

@@ -117,10 +117,13 @@ def risky(entity: str, label: str) -> Notable:
 
     def notable(value: float, p: Payment) -> bool:
         known = p.features.get(f"{entity}_fraud_30d")
-        if label != "30d" and stale(entity, label, p):
-            value = p.features.get(f"{entity}_risk_30d", 0.0)  # which is told in its place
         if known is None:
             return value > FAR * max(p.fraud_share or 0.0, PRIOR_RATE)
+        if label != "30d" and stale(entity, label, p):
+            # In its place the month is told, or else the number of known frauds.
+            if (month := p.features.get(f"{entity}_risk_30d")) is None:
+                return several(known, p)
+            value = month
         return known >= NEVER and (p.fraud_share is None or value > p.fraud_share)
 
     return notable
