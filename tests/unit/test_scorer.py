@@ -38,14 +38,18 @@ class Notes:
 def test_a_model_that_learned_labels_by_another_delay_is_told_when_it_begins_to_score(
     feature: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, *, warns: bool
 ) -> None:
-    """Labels reach live profiles after the 7 days that are set; one without features of labels does not care."""
+    """Labels that come with messages count after the 7 days that are set; one without features of labels does not care."""
     monkeypatch.setattr(scorer, "Scoring", lambda *_, **__: None)
     manifest, archive = packed("m-1", ensemble((feature, 0.1, -1.0, 1.0)), label_delay_days=1)
     model = packing.unpack(archive, manifest["version"])
     Scorer(cast("Any", None), Settings(_env_file=None), Mode.REALTIME, model)._ready(model)
     found = [message for message in caplog.messages if "FRAUDSTREAM_MODEL__LABEL_DELAY_DAYS" in message]
     assert len(found) == warns
-    assert all("a label delay of 1 days" in message and "after 7" in message for message in found)
+    assert all(
+        "a label delay of 1 days" in message
+        and "labels that come with messages count in live profiles after 7 days" in message
+        for message in found
+    )
 
 
 def test_a_scorer_in_a_long_batch_goes_on_saying_where_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
