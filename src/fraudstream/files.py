@@ -75,10 +75,15 @@ def read(path: Path, choose: Choose) -> Iterator[Row]:
     try:
         yield from reader(path, choose)
     except UNREADABLE as error:
-        reason = " ".join(str(error).split()).rstrip(".")
-        # What the system says has a number; what Arrow and gzip say of a file's content has none.
-        hint = "Check the path." if isinstance(error, OSError) and error.errno else DAMAGED
-        raise InputError(f"{path} cannot be read: {reason}.", hint=hint) from None
+        raise unreadable(path, error) from None
+
+
+def unreadable(path: Path, error: Exception) -> InputError:
+    """The error for a file that cannot be read on, one of UNREADABLE."""
+    reason = " ".join(str(error).split()).rstrip(".")
+    # What the system says has a number; what Arrow and gzip say of a file's content has none.
+    hint = "Check the path." if isinstance(error, OSError) and error.errno else DAMAGED
+    return InputError(f"{path} cannot be read: {reason}.", hint=hint)
 
 
 def _kind(path: Path) -> str:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fraudstream.errors import InputError
-from fraudstream.files import LONGEST_LINE, Rejects, read
+from fraudstream.files import DAMAGED, LONGEST_LINE, Rejects, read
 from fraudstream.model.files import read_file
 from fraudstream.model.tables import read_transactions
 from fraudstream.producer.replay import Shape, replay, shape
@@ -128,8 +128,9 @@ def test_a_damaged_gzip_is_a_sentence(damage: str, tmp_path: Path) -> None:
     path = tmp_path / "rows.csv.gz"
     path.write_bytes(packed)
     for attempt in (lambda: list(replay(path, Shape(), Rejects())), lambda: read_transactions(path)):
-        with pytest.raises(InputError, match="cannot be read"):
+        with pytest.raises(InputError, match="cannot be read") as caught:
             attempt()
+        assert caught.value.hint == DAMAGED
 
 
 def test_a_file_of_another_kind_is_told_which_kinds_there_are(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from fraudstream.delimited import header_of, records
 from fraudstream.errors import InputError
-from fraudstream.files import UNREADABLE, delimiter, ndjson, opened
+from fraudstream.files import UNREADABLE, delimiter, ndjson, opened, unreadable
 
 PORTION: Final = 8_192
 """Rows that are lists of Python before they are columns of Arrow, which take a tenth of the memory."""
@@ -60,7 +60,9 @@ def read_file(path: Path, wanted: Iterable[str]) -> Raw:
         return _ndjson(path, wanted) if beginning.startswith(b"{") else _csv(path)
     except FileNotFoundError:
         raise InputError(f"There is no file {path}.", hint="Check the path after --data.") from None
-    except (*UNREADABLE, UnicodeError, pa.ArrowException) as error:
+    except UNREADABLE as error:
+        raise unreadable(path, error) from None
+    except (UnicodeError, pa.ArrowException) as error:
         detail = str(error).splitlines()[0]
         raise InputError(
             f"{path} cannot be read as CSV, Parquet or NDJSON: {detail}",
