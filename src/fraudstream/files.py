@@ -135,7 +135,7 @@ def check_columns(path: Path, ours: Iterable[str], renamed: Mapping[str, str], h
     Returns the columns as a hint shows them.
     """
     unknown = [theirs for theirs in renamed.values() if theirs not in have]
-    shown = ", ".join(have[:30]) or "none"
+    shown = listed(have[:30]) or "none"
     if unknown:
         raise InputError(f"{path} has no column {', '.join(unknown)}.", hint=f"Its columns are {shown}.")
     refuse_repeated(path, have, {renamed.get(name, name) for name in ours})
@@ -146,7 +146,12 @@ def refuse_repeated(path: Path, have: Sequence[str], read: Iterable[str]) -> Non
     """Raises InputError where one of the columns that are `read` is there twice: either may be meant."""
     twice = sorted(name for name in set(read) if have.count(name) > 1)
     if twice:
-        raise InputError(f"{path} has two columns called {', '.join(twice)}.", hint="Rename one of them.")
+        raise InputError(f"{path} has two columns called {listed(twice)}.", hint="Rename one of them.")
+
+
+def listed(names: Iterable[str]) -> str:
+    """Columns as an error tells them: a table with an index has one without a name."""
+    return ", ".join(name or '""' for name in names)
 
 
 def as_text(value: Any) -> Any:

@@ -13,7 +13,7 @@ import pytest
 from fraudstream.errors import InputError
 from fraudstream.files import DAMAGED, LONGEST_LINE, Rejects, read
 from fraudstream.model.files import read_file
-from fraudstream.model.tables import read_transactions
+from fraudstream.model.tables import parse_map, read_transactions
 from fraudstream.producer.replay import Shape, replay, shape
 from fraudstream.store.label_files import Imported, _portions
 from samples import GOOD
@@ -60,9 +60,9 @@ def test_ndjson_has_the_same_bad_rows_for_who_learns_from_it_and_who_sends_it(tm
     assert [bad.row for bad in learned.broken] == [4, 6, 8, 9, 10, 11]
 
 
-def repeated(tmp_path: Path, kind: str, twice: str) -> Path:
-    """A file with two columns of that name, the second of which is empty."""
-    names, cells = [*GOOD, twice], [*map(str, GOOD.values()), ""]
+def repeated(tmp_path: Path, kind: str, *more: str) -> Path:
+    """A file with these columns beside those that it has, whose cells are empty."""
+    names, cells = [*GOOD, *more], [*map(str, GOOD.values()), *("" for _ in more)]
     path = tmp_path / f"rows.{kind}"
     if kind == "parquet":
         pq.write_table(pa.table([[cell] for cell in cells], names), path)
@@ -86,9 +86,14 @@ def test_two_columns_of_one_name_are_refused_by_whatever_reads_them(kind: str, t
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_two_columns_of_one_name_that_nobody_reads_do_no_harm(kind: str, tmp_path: Path) -> None:
     """As the empty names of a table with an index, or one that another column stands for."""
-    path, rejects = repeated(tmp_path, kind, "location"), Rejects()
+    path, rejects = repeated(tmp_path, kind, "location", "", ""), Rejects()
     (batch,) = replay(path, shape(["device=location"], []), rejects)
     assert (len(batch.values), rejects.count) == (1, 0)
+    loaded = read_transactions(path, parse_map(["device=location"]))
+    assert (loaded.rows["location"].to_pylist(), loaded.bad) == ([GOOD["device"]], ())
+    with pytest.raises(InputError, match="has no column nonsense") as caught:
+        read_transactions(path, parse_map(["nonsense=location"]))
+    assert caught.value.hint.endswith('location, "", "".')
 
 
 def test_gzip_and_tabs_are_read_by_whatever_reads_a_file(tmp_path: Path) -> None:

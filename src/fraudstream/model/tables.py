@@ -16,7 +16,7 @@ import pyarrow as pa
 from fraudstream.errors import InputError
 from fraudstream.features.profiles import INSTANT
 from fraudstream.features.training import KNOWN_AT
-from fraudstream.files import refuse_repeated, renames
+from fraudstream.files import listed, refuse_repeated, renames
 from fraudstream.model.columns import RISK, converted
 from fraudstream.model.files import BadRow, read_file
 from fraudstream.schema import (
@@ -136,19 +136,19 @@ def _columns(
     found: Sequence[str], mapping: dict[str, str], path: Path, wanted: Sequence[str], needed: Sequence[str]
 ) -> dict[str, str]:
     """{ours: theirs} for every field that the file has. Raises InputError for what is missing or named twice."""
-    refuse_repeated(path, found, found)
+    refuse_repeated(path, found, {mapping.get(name, name) for name in wanted})
     absent = sorted(theirs for theirs in mapping.values() if theirs not in found)
     if absent:
         raise InputError(
             f"{path} has no column {', '.join(absent)}, which --map names.",
-            hint=f"It has: {', '.join(found)}.",
+            hint=f"It has: {listed(found)}.",
         )
     source = {name: name for name in wanted if name in found} | mapping
     missing = [name for name in needed if name not in source]
     if missing:
         guesses = [f"--map {theirs}={ours}" for ours in CLUES if (theirs := _guess(ours, found, source))]
         raise InputError(
-            f"{path} has no column {' and no '.join(missing)}; it has {', '.join(found)}.",
+            f"{path} has no column {' and no '.join(missing)}; it has {listed(found)}.",
             hint=f"Name the file's own columns: {' '.join(guesses) or '--map THEIRS=' + missing[0]}",
         )
     return source
