@@ -1,5 +1,6 @@
 """One setting, two clients: the properties of librdkafka and of Java, and why a broker does not let us in."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fraudstream.errors import BrokerUnreachable, CredentialsUnreadable, SettingsError
@@ -7,6 +8,7 @@ from fraudstream.kafka.pem import opened, passwords, read_pem
 from fraudstream.settings import KafkaSettings, SaslMechanism, SecurityProtocol
 
 if TYPE_CHECKING:
+    from confluent_kafka import KafkaError
     from confluent_kafka.admin import AdminClient
 
 
@@ -93,15 +95,19 @@ def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def admin(kafka: KafkaSettings) -> "AdminClient":
-    """An admin client. librdkafka's own complaints are dropped: what matters comes back as an error.
+def _ignore(_error: object) -> None:
+    """Broker-down events arrive here as well as in the answer to the request; once is enough."""
+
+
+def admin(kafka: KafkaSettings, complain: Callable[["KafkaError"], None] = _ignore) -> "AdminClient":
+    """An admin client. librdkafka's own complaints are dropped by default: what matters comes back as an error.
 
     Raises SettingsError, CredentialsUnreadable where librdkafka cannot use the certificate or the key.
     """
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import AdminClient
 
-    config: dict[str, Any] = {**client_config(kafka), "log_level": "0", "error_cb": _ignore}
+    config: dict[str, Any] = {**client_config(kafka), "log_level": "0", "error_cb": complain}
     try:
         return AdminClient(config)
     except KafkaException as error:
@@ -117,7 +123,3 @@ def unreachable(kafka: KafkaSettings, seconds: float, detail: str = "") -> Broke
     from fraudstream.kafka.refusal import refusal
 
     return refusal(kafka, client_config(kafka)) or BrokerUnreachable(servers(kafka), seconds, detail)
-
-
-def _ignore(_error: object) -> None:
-    """Broker-down events arrive here as well as in the answer to the request; once is enough."""

@@ -10,9 +10,10 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fraudstream.errors import BrokerRefused
+from fraudstream.kafka.clients import admin
 from fraudstream.settings import KafkaSettings, SecurityProtocol
 
 if TYPE_CHECKING:
@@ -25,10 +26,13 @@ _ADDRESS = re.compile(r"([^/,\s]+):(\d+)")
 
 
 def refusal(kafka: KafkaSettings, config: Mapping[str, str]) -> BrokerRefused | None:
-    """Why the broker that `config` (librdkafka's) reaches refuses us, or None where it may just be away."""
+    """Why the broker that `config` (librdkafka's) reaches refuses us, or None where it may just be away.
+
+    Raises CredentialsUnreadable.
+    """
     if kafka.security_protocol is SecurityProtocol.PLAINTEXT:
         return _wants_tls(config)
-    explained = (_explained(kafka, config, complaint) for complaint in _complaints(config))
+    explained = (_explained(kafka, config, complaint) for complaint in _complaints(kafka))
     return next((found for found in explained if found is not None), None)
 
 
@@ -60,16 +64,13 @@ def _explained(
     return None
 
 
-def _complaints(config: Mapping[str, str]) -> "Iterator[KafkaError]":
+def _complaints(kafka: KafkaSettings) -> "Iterator[KafkaError]":
     """What a client complains of while it connects, until LOOK_SECONDS are over.
 
     Not the first one alone: of several brokers one may be down, and a connection may just have broken.
     """
-    from confluent_kafka.admin import AdminClient
-
     told: list[KafkaError] = []
-    properties: dict[str, Any] = {**config, "log_level": "0", "error_cb": told.append}
-    client = AdminClient(properties)
+    client = admin(kafka, told.append)
     deadline = time.monotonic() + LOOK_SECONDS
     while time.monotonic() < deadline:
         client.poll(0.05)

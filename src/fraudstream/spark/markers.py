@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from fraudstream.errors import DatabaseUnreachable
+from fraudstream.errors import BrokerUnreachable, DatabaseUnreachable
 from fraudstream.kafka import Topic, client_config
 from fraudstream.settings import KafkaSettings, PostgresSettings
 from fraudstream.spark.source import offsets_in
@@ -47,12 +47,11 @@ def silent_until(kafka: KafkaSettings, topic: Topic, places: Mapping[int, int]) 
     """Where reading from these offsets meets the end of the partition, of those in which it meets no message before.
 
     A real-time batch says where its last message was, and nothing of markers behind it. Partitions of which the broker
-    says nothing in time are missing, as are those with a message.
+    says nothing in time are missing, as are those with a message; all of them where it cannot be asked.
     """
-    from confluent_kafka import Consumer, KafkaError, TopicPartition
+    from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
     options: dict[str, Any] = {
-        **client_config(kafka),
         "group.id": "fraudstream-score-markers",
         "isolation.level": "read_committed",
         "enable.partition.eof": True,
@@ -64,7 +63,10 @@ def silent_until(kafka: KafkaSettings, topic: Topic, places: Mapping[int, int]) 
         "error_cb": lambda _: None,  # a broker that is away is the stream's news
     }
     ends, open_, deadline = dict[int, int](), set(places), time.monotonic() + LOOK_SECONDS
-    consumer = Consumer(options)
+    try:
+        consumer = Consumer(client_config(kafka) | options)
+    except (BrokerUnreachable, KafkaException):
+        return {}  # a password or a key is being replaced just now: no reason to end queries that run
     try:
         consumer.assign([TopicPartition(topic.name, *place) for place in places.items()])
         while open_ and (left := deadline - time.monotonic()) > 0:
