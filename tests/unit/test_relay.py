@@ -3,11 +3,13 @@
 import json
 import tempfile
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from fraudstream.errors import BrokerUnreachable
 from fraudstream.kafka import Topic
 from fraudstream.settings import Settings
 from fraudstream.spark import relay as module
@@ -63,6 +65,24 @@ def relay() -> Relay:
     settings = Settings(_env_file=None, kafka={"bootstrap_servers": "127.0.0.1:9"})
     streams = SimpleNamespace(streams=SimpleNamespace(resetTerminated=lambda: None))
     return Relay(cast("Any", streams), settings, Mode.REALTIME, Topic("t", "id", (0, 1)))
+
+
+def test_a_password_that_is_being_replaced_is_a_hand_over_for_later(tmp_path: Path) -> None:
+    """The scorer waits for it as for a broker that is away, while its queries run and before the first of them."""
+    password = tmp_path / "password"
+    password.write_text("")
+    login = {
+        "bootstrap_servers": "127.0.0.1:9",
+        "security_protocol": "SASL_SSL",
+        "sasl_mechanism": "SCRAM-SHA-512",
+        "sasl_username": "ann",
+    }
+    settings = Settings(_env_file=None, kafka=login | {"sasl_password": "secret"})
+    replaced = settings.kafka.model_copy(update={"sasl_password": None, "sasl_password_file": password})
+    settings = settings.model_copy(update={"kafka": replaced})
+    relay = Relay(cast("Any", None), settings, Mode.REALTIME, Topic("t", "id", (0,)))
+    with pytest.raises(BrokerUnreachable, match="is empty"):
+        relay.hand_over(cast("Any", None))
 
 
 def test_a_hand_over_takes_nothing_back(relay: Relay) -> None:

@@ -27,6 +27,7 @@ from fraudstream.spark.recovery import QueryStopped, TopicReplaced, existing_top
 from fraudstream.spark.source import location, new_checkpoint, read_messages
 
 if TYPE_CHECKING:
+    from confluent_kafka.admin import AdminClient
     from pyspark.sql import SparkSession
 
 log = get_logger("score")
@@ -77,7 +78,7 @@ class Relay:
     def __init__(self, spark: "SparkSession", settings: Settings, mode: Mode, topic: Topic) -> None:
         self._spark = spark
         self._settings, self._mode, self._topic = settings, mode, topic
-        self._admin = kafka_clients.admin(settings.kafka)
+        self._admin: AdminClient | None = None
         self._stopping = ThreadPoolExecutor(1, "stop")
         self.ends: dict[int, int] = {}
         """Where the partitions ended when the newest query started, or a micro-batch was planned."""
@@ -179,10 +180,12 @@ class Relay:
     def hand_over(self, basis: Basis) -> None:
         """Start a successor. Raises TopicReplaced, QueryStopped where the topic is gone, BrokerUnreachable."""
         try:
+            # Not before: a password or a key that is being replaced just now is waited for by whoever catches this.
+            self._admin = self._admin or kafka_clients.admin(self._settings.kafka)
             topic = existing_topic(self._settings.kafka, self._topic.name, self._admin)
             bounds = kafka_clients.bounds(self._settings.kafka, topic, self._admin)
         except BrokerUnreachable:
-            self._admin = kafka_clients.admin(self._settings.kafka)  # with the password of now
+            self._admin = None  # the next one has the password of then
             raise
         if topic.topic_id != self._topic.topic_id:
             raise TopicReplaced(f"Topic {topic.name} was deleted and made again.")
