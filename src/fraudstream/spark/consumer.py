@@ -110,8 +110,9 @@ class Consumer:
     ) -> Summary:
         """Consume until `stop` is set or, with `once`, until everything that was there is stored.
 
-        The targets read one topic, which is made where it is missing; `run.run_consumer` runs several. A lost PostgreSQL or broker is waited for, `postgres.retry_seconds` at the longest since the
-        last progress. Raises StreamError with Spark's reason, MessagesLost, DatabaseError, TopicError.
+        The targets read one topic, which is made where it is missing; `consume.run_consumer` runs several. A lost
+        PostgreSQL or broker is waited for, `postgres.retry_seconds` at the longest since the last progress. Raises
+        StreamError with Spark's reason, MessagesLost, DatabaseError, TopicError.
         """
         began = time.monotonic()
         summary = Summary(targets)

@@ -75,7 +75,7 @@ class Keeper:
     ) -> None:
         """Reads the first profiles at once. Raises DatabaseError, InputError.
 
-        A stream that stuck for `patience_seconds` is said to be stuck.
+        A stream that makes no progress for `patience_seconds` is said to be stuck.
         """
         self._postgres = postgres
         self._patience_seconds = patience_seconds
