@@ -53,8 +53,8 @@ def monitor(clock: Clock) -> Monitor:
     return Monitor("consume", PATIENCE, clock)
 
 
-def stands(monitor: Monitor, done: int, end: int, stream: str = "consume") -> None:
-    monitor.stands(stream, "topic", {0: Position(done, end)}, 7.0)
+def stands(monitor: Monitor, done: int, end: int, stream: str = "consume", rate: float = 7.0) -> None:
+    monitor.stands(stream, "topic", {0: Position(done, end)}, rate)
 
 
 def value(monitor: Monitor, name: str, **labels: str) -> float | None:
@@ -149,6 +149,17 @@ def test_a_stream_that_cannot_get_on_has_no_pace(monitor: Monitor) -> None:
     monitor.stands("consume", "topic", {0: Position(1, 9)}, 5000)
     monitor.restarted("consume", "PostgreSQL does not answer.")
     assert value(monitor, "fraudstream_messages_per_second", stream="consume") == 0
+
+
+def test_a_scorer_that_decides_keeps_its_pace_though_a_hand_over_met_no_broker() -> None:
+    """The query before goes on; nobody says its pace again before a batch of it ends."""
+    monitor = ScoreMonitor()
+    monitor.begun("score")
+    stands(monitor, 1000, 1000, "score", rate=1000)
+    monitor.lost("score", "No Kafka broker answered.")
+    monitor.answered("score", 5000, 0, 0, {})
+    assert monitor.health().ok
+    assert value(monitor, "fraudstream_messages_per_second", stream="score") == 1000
 
 
 def test_a_consumer_counts_what_it_stored() -> None:

@@ -127,16 +127,20 @@ class Monitor:
         with self._known(stream) as known:
             known.moved_at, known.trouble = self._clock(), None
 
-    def lost(self, stream: str, reason: str) -> None:
-        """A stream cannot get on: PostgreSQL or Kafka is away. Until it is told where it stands again."""
+    def lost(self, stream: str, reason: str, rate: float | None = None) -> None:
+        """A stream cannot get on: PostgreSQL or Kafka is away. Until it is told where it stands again.
+
+        Its pace stays what it was where nobody knows a newer one.
+        """
         with self._known(stream) as known:
             known.trouble = reason
-        self._rate.labels(stream).set(0)
+        if rate is not None:
+            self._rate.labels(stream).set(rate)
 
     def restarted(self, stream: str, reason: str) -> None:
         """A stream failed, and begins again."""
         self._restarts.labels(stream).inc()
-        self.lost(stream, reason)
+        self.lost(stream, reason, 0.0)
 
     def remark(self, stream: str, said: str | None) -> None:
         """What is worse than it should be while the stream gets on; None where nothing is."""

@@ -72,7 +72,7 @@ class Progress:
                 self._monitor.stands(self._stream, self._topic.name, stands, pace)
             self._away = False
         except (DatabaseUnreachable, BrokerUnreachable, TopicError) as error:
-            self._monitor.lost(self._stream, error.message)
+            self._monitor.lost(self._stream, error.message, pace)
             if not self._away:
                 log.warning("Where the stream stands could not be written down: %s", error.message)
             self._away = True
