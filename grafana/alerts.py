@@ -77,10 +77,16 @@ def _figures() -> list[AnyPanel]:
             f"select count(*) as waiting from shop.alert_reviews where {CHOSEN} and verdict is null",
         ),
         numbers(
-            Look("Time to review", "Median from the decision to the latest label.", 4, 4, "s"),
+            Look(
+                "Time to review",
+                "Median from the decision to the label since which its verdict stands.",
+                4,
+                4,
+                "s",
+            ),
             f"""
-            select percentile_cont(0.5) within group (order by extract(epoch from reviewed_at - scored_at)) as median
-            from shop.alert_reviews where {CHOSEN} and reviewed_at is not null""",
+            select percentile_cont(0.5) within group (order by extract(epoch from judged_at - scored_at)) as median
+            from shop.alert_reviews where {CHOSEN} and judged_at is not null""",
         ),
     ]
 
@@ -164,14 +170,14 @@ def _quality() -> list[AnyPanel]:
         over_time(
             Look(
                 "Label delay",
-                "Median from the decision to the latest label, of each day's alerts.",
+                "Median from the decision to the label since which its verdict stands, of each day's alerts.",
                 8,
                 unit="s",
             ),
             f"""
             select $__timeGroupAlias(scored_at, '$__interval'),
-              percentile_cont(0.5) within group (order by extract(epoch from reviewed_at - scored_at)) as median
-            from shop.alert_reviews where {CHOSEN} and reviewed_at is not null
+              percentile_cont(0.5) within group (order by extract(epoch from judged_at - scored_at)) as median
+            from shop.alert_reviews where {CHOSEN} and judged_at is not null
             group by 1 order by 1""",
             interval="1d",
         ),
