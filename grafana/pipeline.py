@@ -2,6 +2,9 @@
 
 from panels import RED, AnyPanel, Look, Page, gauges, limits, numbers, over_time, rows
 
+from fraudstream.store.progress import SILENT_SECONDS
+
+LATELY = f"interval '{SILENT_SECONDS:g} s'"
 SILENT, DEAD = 30, 120
 """Seconds: streams report every five."""
 BEHIND, FAR_BEHIND = 10_000, 1_000_000
@@ -25,18 +28,20 @@ def _streams() -> list[AnyPanel]:
             (DEAD, RED),
         ),
         gauges(
-            Look("Rows per second", "Of each stream, as it said last.", 8),
-            "select stream, max(rows_per_second) as rate from shop.stream_progress group by 1 order by 1",
+            Look("Rows per second", "Of each stream, as it said last; 0 where it is silent.", 8),
+            f"""
+            select stream, coalesce(max(rows_per_second) filter (where updated_at >= now() - {LATELY}), 0) as rate
+            from shop.stream_progress group by 1 order by 1""",
         ),
         gauges(
             Look("Lag by partition", "Messages that wait in Kafka for each stream, running or not.", 8),
-            """
+            f"""
             with heard as (
               select stream, topic, partition, next_offset, end_offset, updated_at,
                 max(updated_at) over (partition by topic, partition) as last from shop.stream_progress
             )
             select format('%s: %s/%s', stream, topic, partition) as partition,
-              greatest(max(end_offset) filter (where updated_at >= last - interval '60 s')
+              greatest(max(end_offset) filter (where updated_at >= last - {LATELY})
                 over (partition by topic, partition) - next_offset, 0) as lag
             from heard order by stream, topic, heard.partition""",
             (BEHIND, "orange"),

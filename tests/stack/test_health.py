@@ -25,6 +25,7 @@ from fraudstream.store.migrate import migrate
 from fraudstream.store.pipeline import pipeline
 from fraudstream.store.slices import store_slice
 from fraudstream.store.targets import select
+from grafana_panels import queries
 from http_get import get, served_at
 from model_world import ensemble, packed
 from profile_world import SOURCE, messages, store
@@ -66,8 +67,18 @@ def scored(
 
 
 def rows(postgres: PostgresSettings, view: str) -> list[dict[str, Any]]:
+    return _answer(postgres, f"select * from shop.{view} order by 1, 2")
+
+
+def grafana(postgres: PostgresSettings, panel: str) -> list[dict[str, Any]]:
+    """What Grafana shows of the last month in the panel with this title."""
+    (query,) = (q for q in queries() if q.panel.partition(" ")[2] == panel)
+    return _answer(postgres, query.expanded(now() - timedelta(days=30), now()))
+
+
+def _answer(postgres: PostgresSettings, sql: str) -> list[dict[str, Any]]:
     with connect(postgres) as connection:
-        cursor = connection.execute(f"select * from shop.{view} order by 1, 2".encode())
+        cursor = connection.execute(sql.encode())
         names = [column.name for column in cursor.description or ()]
         return [dict(zip(names, row, strict=True)) for row in cursor]
 
@@ -116,6 +127,9 @@ def test_a_label_that_confirms_a_verdict_makes_it_no_later(postgres: PostgresSet
     (quality,) = rows(postgres, "alert_quality")
     assert quality["label_delay_seconds"] == pytest.approx(86_400, abs=600)
     assert snapshot(postgres).reviews.label_delay_seconds == pytest.approx(86_400, abs=600)
+    for panel in ("Time to review", "Label delay"):
+        (shown,) = grafana(postgres, panel)
+        assert shown["median"] == pytest.approx(86_400, abs=600), panel
 
 
 def test_drift_is_the_stability_index_of_a_day_against_the_reference(postgres: PostgresSettings) -> None:
@@ -200,6 +214,17 @@ def test_messages_that_another_stream_saw_wait_for_one_that_ended(postgres: Post
     assert "score on t is not running, and 100 messages wait" in said["stream score"].sentence
     assert [(p.stream, p.partition, p.lag) for p in pipeline(postgres).progress] == [
         ("consume", 0, 40), ("consume", 1, 0), ("score", 0, 100), ("score", 1, 0),
+    ]  # fmt: skip
+
+
+def test_a_stream_that_was_killed_has_no_pace(postgres: PostgresSettings) -> None:
+    """Its last one stood for as long as nobody started it again."""
+    progress.record(postgres, "score", "t", {0: 100}, {0: 100}, 9.0)
+    progress.record(postgres, "consume", "t", {0: 100}, {0: 100}, 5.0)
+    _hours_pass(postgres, "score")
+    assert {p.stream: p.pace for p in pipeline(postgres).progress} == {"consume": 5.0, "score": 0.0}
+    assert [tuple(row.values()) for row in grafana(postgres, "Rows per second")] == [
+        ("consume", 5.0), ("score", 0.0),
     ]  # fmt: skip
 
 

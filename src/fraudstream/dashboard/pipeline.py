@@ -120,7 +120,7 @@ def _progress(found: Sequence[store.Progress]) -> None:
                 "partition": [p.partition for p in found],
                 "last heard": [_heard(p) for p in found],
                 "waiting": [p.lag for p in found],
-                "rows/s": [round(p.rows_per_second, 1) for p in found],
+                "rows/s": [round(p.pace, 1) for p in found],
                 "next offset": [p.next_offset for p in found],
             }
         ),

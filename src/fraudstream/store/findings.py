@@ -67,7 +67,7 @@ def streams(progress: list[Progress]) -> list[Stream]:
                 topic,
                 len(partitions),
                 sum(p.lag for p in partitions),
-                partitions[0].rows_per_second if runs else 0.0,
+                max(p.pace for p in partitions),
                 min(p.age_seconds for p in partitions),
                 runs,
                 min((p.still_seconds or 0.0 for p in behind), default=0.0),

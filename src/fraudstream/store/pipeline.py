@@ -5,13 +5,12 @@ from datetime import datetime
 
 from fraudstream.settings import PostgresSettings
 from fraudstream.store.connection import Connection, connected
+from fraudstream.store.progress import SILENT_SECONDS
 from fraudstream.store.rows import rows
 
 COUNTED = 10_000
 """Newest rejected messages whose reasons are counted; a flood of millions must not hold up the page."""
 LISTED = 50
-SILENT_SECONDS = 60.0
-"""A running stream says every 5 s where it stands: one that said nothing for so long does not run, or hangs."""
 SHOWN_BYTES = 600
 """Of a rejected message, from its beginning: the messages may be megabytes."""
 
@@ -27,7 +26,7 @@ class Progress:
     end_offset: int
     """As whoever reads this topic saw it last: a stream that ended does not see what came since."""
     rows_per_second: float
-    """Of the whole stream."""
+    """Of the whole stream, as it said last."""
     updated_at: datetime
     age_seconds: float
     """Since then, by the clock of the database."""
@@ -40,6 +39,11 @@ class Progress:
     def runs(self) -> bool:
         """Whether it spoke lately."""
         return self.age_seconds <= SILENT_SECONDS
+
+    @property
+    def pace(self) -> float:
+        """Rows a second of the whole stream; none where it does not run."""
+        return self.rows_per_second if self.runs else 0.0
 
     @property
     def is_stuck(self) -> bool:
@@ -106,9 +110,9 @@ class Pipeline:
 
 # The furthest end that was said within a minute of the last word about a partition: ends of before may be those of
 # a topic that was deleted since. Through JSON, as a database that is not upgraded yet lacks the last two columns.
-PROGRESS = """
+PROGRESS = f"""
 select stream, topic, partition, next_offset,
-  max(end_offset) filter (where updated_at >= last - interval '60 s') over same as end_offset,
+  max(end_offset) filter (where updated_at >= last - interval '{SILENT_SECONDS:g} s') over same as end_offset,
   rows_per_second, updated_at, extract(epoch from now() - updated_at)::float8 as age_seconds,
   extract(epoch from now() - (all_of_it ->> 'moved_at')::timestamptz)::float8 as still_seconds,
   (all_of_it ->> 'patience_seconds')::float8 as patience_seconds
@@ -117,7 +121,7 @@ from (
   from shop.stream_progress as p
 ) as progress
 window same as (partition by topic, partition)
-order by stream, topic, partition"""
+order by stream, topic, partition"""  # noqa: S608 - a constant of ours
 
 # Positions and lengths make every complaint another one.
 _REASONS = r"""

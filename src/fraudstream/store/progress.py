@@ -1,9 +1,13 @@
 """Where each running stream stands, for those who watch: written by its driver, beside the stream and not in it."""
 
 from collections.abc import Mapping
+from typing import Final
 
 from fraudstream.settings import PostgresSettings
 from fraudstream.store.connection import connected
+
+SILENT_SECONDS: Final = 60.0
+"""A running stream says every 5 s where it stands: one that said nothing for so long does not run, or hangs."""
 
 _RECORD = """
 insert into shop.stream_progress as p
@@ -14,7 +18,7 @@ on conflict (stream, topic, partition) do update set next_offset = excluded.next
   end_offset = excluded.end_offset, rows_per_second = excluded.rows_per_second, updated_at = now(),
   patience_seconds = excluded.patience_seconds, moved_at = case
     when p.next_offset = excluded.next_offset and excluded.end_offset > excluded.next_offset
-      and p.updated_at > now() - interval '60 s' then coalesce(p.moved_at, now())
+      and p.updated_at > now() - make_interval(secs => %(silent)s) then coalesce(p.moved_at, now())
     -- one that was silent begins again, and has all its time before it
     else now() end"""
 _FORGET = """
@@ -43,6 +47,7 @@ def record(  # noqa: PLR0913, PLR0917 - a row of the table
         "topic": topic,
         "rows_per_second": rows_per_second,
         "patience_seconds": patience_seconds,
+        "silent": SILENT_SECONDS,
         "partitions": partitions,
         "positions": [positions[partition] for partition in partitions],
         # The end was asked for a moment ago, and may have been passed since.
