@@ -20,7 +20,7 @@ from forwarder import close
 from fraudstream.errors import DatabaseError, DatabaseUnreachable
 from fraudstream.settings import PostgresSettings, Settings
 from fraudstream.store import held
-from fraudstream.store.connection import SESSION, connect
+from fraudstream.store.connection import SESSION, connect, connected
 from fraudstream.store.migrate import migrate
 from profile_world import messages, store, stored_profiles, transaction
 
@@ -51,6 +51,22 @@ def test_a_database_with_habits_of_its_own_is_read_and_written_as_any_other(sett
         read = connection.execute("select timestamptz '2025-03-01 00:00+09', interval '1 day 2 hours'")
         assert read.fetchone() == (datetime(2025, 2, 28, 15, tzinfo=UTC), timedelta(days=1, hours=2))
     assert {name: value[0].partition(",")[0] for name, value in found.items() if value} == SESSION
+
+
+def test_a_time_limit_of_the_database_is_named_and_not_waited_for(settings: Settings) -> None:
+    """A large merge met it again and again, for ever; what a driver writes down beside its stream has a limit of its own."""
+    with connect(settings.postgres, autocommit=True) as connection:
+        database = sql.Identifier(settings.postgres.database)
+        connection.execute(sql.SQL("alter database {} set statement_timeout = '200ms'").format(database))
+    with (
+        pytest.raises(DatabaseError, match="statement timeout") as caught,
+        connected(settings.postgres) as connection,
+    ):
+        connection.execute("select pg_sleep(5)")
+    assert type(caught.value) is DatabaseError
+    assert "statement_timeout" in caught.value.hint
+    with connected(settings.postgres, brief=True) as connection:
+        connection.execute("select pg_sleep(0.5)")
 
 
 def test_a_pooler_that_passes_on_only_what_it_knows_is_asked_for_no_more(settings: Settings) -> None:

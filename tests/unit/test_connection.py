@@ -1,11 +1,13 @@
 """Which words about a login are final, where no server is at hand to say them."""
 
+from pathlib import Path
+
 import psycopg
 import pytest
 
 from fraudstream.errors import DatabaseError, DatabaseUnreachable
 from fraudstream.settings import PostgresSettings
-from fraudstream.store.connection import translated
+from fraudstream.store.connection import connect, translated
 
 POSTGRES = PostgresSettings(host="db.example")
 SAID = 'connection failed: connection to server at "10.0.0.7", port 5432 failed: '
@@ -50,15 +52,52 @@ def test_a_server_that_takes_nobody_now_is_waited_for_whatever_language_it_speak
     assert "fraudstream up" not in error.hint
 
 
-@pytest.mark.parametrize("given_up", [psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled])
+@pytest.mark.parametrize(
+    ("given_up", "brief"),
+    [
+        (psycopg.errors.LockNotAvailable, False),
+        (psycopg.errors.LockNotAvailable, True),
+        (psycopg.errors.QueryCanceled, True),
+    ],
+)
 def test_a_statement_that_took_too_long_is_worth_another_try_and_no_server_that_is_to_be_started(
-    given_up: type[psycopg.Error],
+    given_up: type[psycopg.Error], brief: bool
 ) -> None:
     """Somebody holds a lock, or the server is overloaded: both pass."""
     said = "took too long: canceling statement"
-    with pytest.raises(DatabaseUnreachable, match=said) as caught, translated(POSTGRES):
+    with pytest.raises(DatabaseUnreachable, match=said) as caught, translated(POSTGRES, brief=brief):
         raise given_up("canceling statement due to lock timeout")
     assert "pg_stat_activity" in caught.value.hint
+
+
+def _with_password(file: Path) -> PostgresSettings:
+    """Settings as a driver sends them to its executors; nobody has connected with them."""
+    file.write_text("secret")
+    return PostgresSettings(host="127.0.0.1", port=9, password_file=file)
+
+
+def test_a_password_file_that_this_machine_lacks_is_not_waited_for(tmp_path: Path) -> None:
+    """As on the machines of a cluster's executors, where nobody would hear for minutes why nothing happens."""
+    missing = _with_password(tmp_path / "password")
+    (tmp_path / "password").unlink()
+    with pytest.raises(DatabaseError, match=r"on this machine \(executors read the file, too\)") as caught:
+        connect(missing)
+    assert type(caught.value) is DatabaseError
+
+
+def test_a_password_file_that_is_empty_or_was_there_before_is_waited_for(tmp_path: Path) -> None:
+    """It is being replaced."""
+    file = tmp_path / "password"
+    postgres = _with_password(file)
+    file.write_text("")
+    with pytest.raises(DatabaseUnreachable, match="is empty"):
+        connect(postgres)
+    file.write_text("secret")
+    with pytest.raises(DatabaseUnreachable, match="does not answer"):
+        connect(postgres)
+    file.unlink()
+    with pytest.raises(DatabaseUnreachable, match="cannot be read"):
+        connect(postgres)
 
 
 def test_a_server_that_is_not_there_is_to_be_started() -> None:

@@ -1,12 +1,15 @@
 """Connections to PostgreSQL, and its errors in our words."""
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import sqlalchemy as sa
+from pydantic import SecretStr
 
 from fraudstream.errors import DatabaseError, DatabaseUnreachable, SettingsError
 from fraudstream.settings import PostgresSettings
@@ -17,15 +20,17 @@ Cursor = psycopg.Cursor[tuple[Any, ...]]
 READ_ONLY = "25006"
 """SQLSTATE of a write that met a server or a session which takes none."""
 
-TOO_LONG = ("55P03", "57014")
-"""SQLSTATE of a statement that was given up: it waited too long for a lock, or took too long."""
+LOCKED = "55P03"
+"""SQLSTATE of a statement that waited too long for a lock."""
+CANCELLED = "57014"
+"""SQLSTATE of a statement that took longer than it may, or that somebody cancelled."""
 
 RETRYABLE = (
     "08",  # connection exceptions
     "57P",  # the server is shutting down, crashed, or not up yet
     "40",  # serialisation failure, deadlock: the other one won, and is done now
     "53300",  # too many connections
-    *TOO_LONG,
+    LOCKED,
     READ_ONLY,  # a standby: after a failover the name points at it until it is promoted
 )
 """SQLSTATE prefixes after which the same transaction is worth another try."""
@@ -82,6 +87,10 @@ SERVER = {"extra_float_digits": "1"} | {
 """What a session asks of the server besides. A pooler before it knows nothing of these, and has sockets of its own."""
 
 
+_READ: set[Path] = set()
+"""Password files that this process has read: one of them that is missing now will be there again."""
+
+
 def connect(postgres: PostgresSettings, *, autocommit: bool = False) -> Connection:
     """A connection in UTC. Raises SettingsError, DatabaseUnreachable, DatabaseError."""
     if postgres.host is None:
@@ -102,14 +111,7 @@ def connect(postgres: PostgresSettings, *, autocommit: bool = False) -> Connecti
 
 
 def _connect(postgres: PostgresSettings, session: Mapping[str, str], *, autocommit: bool) -> Connection:
-    try:
-        secret = postgres.secret()
-    except ValueError as error:
-        # It could be read when the command began: it is being replaced, or its mount is away.
-        raise DatabaseUnreachable(
-            f"PostgreSQL at {postgres.address} cannot be asked: {error}.",
-            hint="Check FRAUDSTREAM_POSTGRES__PASSWORD_FILE.",
-        ) from None
+    secret = _secret(postgres)
     return psycopg.connect(
         host=postgres.host,
         port=postgres.port,
@@ -130,6 +132,23 @@ def _connect(postgres: PostgresSettings, session: Mapping[str, str], *, autocomm
     )
 
 
+def _secret(postgres: PostgresSettings) -> SecretStr | None:
+    """The password of now. Raises DatabaseUnreachable where its file is being replaced, DatabaseError where there is none."""
+    file, said = postgres.password_file, f"PostgreSQL at {postgres.address} cannot be asked"
+    hint = "Check FRAUDSTREAM_POSTGRES__PASSWORD_FILE."
+    try:
+        secret = postgres.secret()
+    except ValueError as error:
+        if file is not None and file not in _READ and not os.access(file, os.R_OK):
+            # In full in the message: of what a task raises, nothing else reaches the driver.
+            where = "on this machine (executors read the file, too)"
+            raise DatabaseError(f"{said}: {error} {where}.", hint=hint) from None
+        raise DatabaseUnreachable(f"{said}: {error}.", hint=hint) from None
+    if file is not None:
+        _READ.add(file)
+    return secret
+
+
 @contextmanager
 def connected(
     postgres: PostgresSettings, *, autocommit: bool = False, snapshot: bool = False, brief: bool = False
@@ -138,7 +157,7 @@ def connected(
 
     With `snapshot` every query in it sees one moment, and none may write. With `brief` none takes longer than seconds.
     """
-    with translated(postgres), connect(postgres, autocommit=autocommit) as connection:
+    with translated(postgres, brief=brief), connect(postgres, autocommit=autocommit) as connection:
         if snapshot:
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             connection.read_only = True
@@ -148,18 +167,22 @@ def connected(
 
 
 @contextmanager
-def translated(postgres: PostgresSettings) -> Iterator[None]:
-    """Errors of psycopg as ours: lost connections apart from refusals. The password is in neither."""
+def translated(postgres: PostgresSettings, *, brief: bool = False) -> Iterator[None]:
+    """Errors of psycopg as ours: lost connections apart from refusals. The password is in neither.
+
+    A statement that took too long is worth another try where the limit is our own, as it is of what is `brief`: one
+    of the role or the database would end it again.
+    """
     try:
         yield
     except psycopg.Error as error:
-        raise _ours(postgres, error) from None
+        raise _ours(postgres, error, brief) from None
     except sa.exc.DBAPIError as error:
         cause = error.orig
-        raise (_ours(postgres, cause) if isinstance(cause, psycopg.Error) else error) from None
+        raise (_ours(postgres, cause, brief) if isinstance(cause, psycopg.Error) else error) from None
 
 
-def _ours(postgres: PostgresSettings, error: psycopg.Error) -> DatabaseError:
+def _ours(postgres: PostgresSettings, error: psycopg.Error, brief: bool) -> DatabaseError:
     detail = (" ".join(str(error).split()) or type(error).__name__).rstrip(".") + "."
     where = postgres.address
     if error.sqlstate == READ_ONLY:
@@ -167,7 +190,7 @@ def _ours(postgres: PostgresSettings, error: psycopg.Error) -> DatabaseError:
             f"PostgreSQL at {where} is read-only: {detail}",
             hint="This server is a standby, or was made read-only: see FRAUDSTREAM_POSTGRES__HOST for the primary.",
         )
-    if error.sqlstate in TOO_LONG:
+    if error.sqlstate == LOCKED or (brief and error.sqlstate == CANCELLED):
         return DatabaseUnreachable(
             f"PostgreSQL at {where} took too long: {detail}",
             hint="Another session holds a lock, or the server is overloaded: `select * from pg_stat_activity` says which.",
@@ -221,6 +244,8 @@ def _hint(error: psycopg.Error) -> str:
                 return hint
     if state == "42501":
         return "Grant the right to this user, or let an owner run the command once to bring the tables up to date."
+    if state == CANCELLED:
+        return "This role's or database's statement_timeout ended it, or somebody cancelled it."
     if state == "22P05":
         return "The database's encoding lacks a character: move the data to one with the encoding UTF8."
     if state.startswith("53"):
