@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from certificates import Authority
 from fraudstream.errors import CredentialsUnreadable
@@ -25,6 +27,36 @@ def test_a_bundle_with_comments_in_any_language_is_read_as_its_certificates_alon
     settings = KafkaSettings(bootstrap_servers="kafka:9093", security_protocol="SSL", ssl_ca_file=path)
     assert client_config(settings)["ssl.ca.location"] == str(path)
     assert java_config(settings)["ssl.truststore.certificates"] == "".join(certificates)
+
+
+@pytest.mark.parametrize("kind", ["RSA", "EC"])
+@pytest.mark.parametrize("password", [None, "secret"])
+def test_a_key_in_the_form_of_older_tools_is_one_that_java_takes(
+    kind: str, password: str | None, tmp_path: Path
+) -> None:
+    """`openssl genrsa -traditional` and `openssl ecparam -genkey` write it; librdkafka takes it, and Java PKCS#8 alone."""
+    private: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+    private = (
+        rsa.generate_private_key(65537, 2048) if kind == "RSA" else ec.generate_private_key(ec.SECP256R1())
+    )
+    encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
+    if password:
+        encryption = serialization.BestAvailableEncryption(password.encode())
+    pem, old = serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL
+    text = private.private_bytes(pem, old, encryption).decode()
+    assert f"BEGIN {kind} PRIVATE KEY" in text
+    key = tmp_path / "old.key"
+    parameters = "-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"
+    key.write_text(text if kind == "RSA" else parameters + text)
+    settings = KafkaSettings(
+        bootstrap_servers="kafka:9093",
+        security_protocol="SSL",
+        ssl_certificate_file=Authority(tmp_path, "authority").issue("client").certificate,
+        ssl_key_file=key,
+        ssl_key_password=password,
+    )
+    plain = private.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    assert java_config(settings)["ssl.keystore.key"] == plain.decode()
 
 
 @pytest.mark.parametrize("text", ["", "no certificate\n", "-----BEGIN CERTIFICATE-----\nMIIB"])

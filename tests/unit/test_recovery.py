@@ -89,6 +89,20 @@ def test_a_refusal_is_waited_for_by_a_stream_that_runs_and_not_by_one_that_start
     assert patience.until(lambda: "found", refused, threading.Event()) == "found"
 
 
+def test_a_client_that_java_cannot_make_is_waited_for_by_a_stream_that_runs_and_not_by_one_that_starts() -> (
+    None
+):
+    """Spark tells no more than that: a name that no server resolves just now, or a certificate that Java does not take."""
+    failed = failure("Failed to create new KafkaAdminClient\n=== Streaming Query ===\nIdentifier: [id = 2]")
+    assert isinstance(failed, QueryStopped)
+    patience = Patience(60)
+    with pytest.raises(QueryStopped, match="Java's client") as caught:
+        patience.until(lambda: "found", failed, threading.Event())
+    assert "log" in caught.value.hint
+    patience.reward()
+    assert patience.until(lambda: "found", failed, threading.Event()) == "found"
+
+
 def test_a_right_that_was_taken_away_is_waited_for_until_it_is_given_back() -> None:
     """The stream that Spark stopped asks for the topic itself, and is refused as well."""
     patience, refused = Patience(60), [BrokerRefused("Kafka refused: topic.", hint="")]

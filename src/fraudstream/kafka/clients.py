@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fraudstream.errors import BrokerUnreachable, CredentialsUnreadable, SettingsError
-from fraudstream.kafka.pem import opened, passwords, read_pem
+from fraudstream.kafka.pem import as_java_takes_it, passwords, read_pem
 from fraudstream.settings import KafkaSettings, SaslMechanism, SecurityProtocol
 
 if TYPE_CHECKING:
@@ -73,11 +73,10 @@ def java_config(kafka: KafkaSettings) -> dict[str, str]:
     if kafka.ssl_ca_file:
         config |= {"ssl.truststore.type": "PEM", "ssl.truststore.certificates": read_pem(kafka.ssl_ca_file)}
     if kafka.ssl_certificate_file and kafka.ssl_key_file:
-        key = read_pem(kafka.ssl_key_file)
         config |= {
             "ssl.keystore.type": "PEM",
             "ssl.keystore.certificate.chain": read_pem(kafka.ssl_certificate_file),
-            "ssl.keystore.key": opened(key, key_password) if key_password else key,
+            "ssl.keystore.key": as_java_takes_it(read_pem(kafka.ssl_key_file), key_password),
         }
     return config
 

@@ -7,6 +7,7 @@ from fraudstream.errors import CredentialsUnreadable
 from fraudstream.settings import KafkaSettings
 
 _BLOCK = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
+_PKCS8 = "-----BEGIN PRIVATE KEY-----"
 
 
 def passwords(kafka: KafkaSettings) -> tuple[str | None, str | None]:
@@ -24,15 +25,18 @@ def passwords(kafka: KafkaSettings) -> tuple[str | None, str | None]:
     )
 
 
-def opened(key: str, password: str) -> str:
-    """A client's key without its password: Java 17 cannot open what OpenSSL has written since 2016 (PBES2).
+def as_java_takes_it(key: str, password: str | None) -> str:
+    """A client's key as PKCS#8 without a password: librdkafka takes more, and one file serves both.
 
+    Java reads no `BEGIN RSA PRIVATE KEY`, nor does Java 17 open what OpenSSL has encrypted since 2016 (PBES2).
     Raises CredentialsUnreadable where the password is another one.
     """
+    if password is None and _PKCS8 in key:
+        return key
     from cryptography.hazmat.primitives import serialization
 
     try:
-        private = serialization.load_pem_private_key(key.encode(), password.encode())
+        private = serialization.load_pem_private_key(key.encode(), password.encode() if password else None)
     except (ValueError, TypeError):
         raise CredentialsUnreadable(
             "The client's key cannot be opened with its password.",

@@ -93,7 +93,7 @@ class KafkaSettings(Section):
     ssl_certificate_file: Place | None = None
     """PEM of the client's certificate chain, for brokers that ask for one."""
     ssl_key_file: Place | None = None
-    """PEM (PKCS#8) of the client's key."""
+    """PEM of the client's key: PKCS#8, or the older forms of RSA and EC."""
     ssl_key_password: SecretStr | None = None
     """Of the client's key, where it has one."""
     ssl_key_password_file: Place | None = None

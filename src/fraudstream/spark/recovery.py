@@ -38,11 +38,13 @@ KAFKA_WENT_AWAY: Final = re.compile(
     r"|BrokerNotAvailable|CoordinatorNotAvailable|OffsetOutOfRange|InvalidMetadata)"
     r"|kafka\.clients\.consumer\.(LogTruncation|OffsetOutOfRange|NoOffsetForPartition)"
     r"|you must specify all TopicPartitions|Cannot fetch record for offset \d+ in"
-    r"|No resolvable bootstrap urls|Failed to create new KafkaAdminClient"
+    r"|No resolvable bootstrap urls"
 )
 """What Spark says when the broker or the topic changed under it, by a partition, too. The next start finds out what is
-true: a topic made anew is read from its start, lost messages are an error. Refused logins and rights are not among these.
-A name that no server resolves for a while is; of the driver's client Spark tells no more than that it failed."""
+true: a topic made anew is read from its start, lost messages are an error. Refused logins and rights are not among these;
+a name that no server resolves for a while is."""
+NO_CLIENT: Final = "Failed to create new KafkaAdminClient"
+"""All that Spark says of the driver's client, be it a name that no server resolves or a key that Java does not take."""
 KAFKA_REFUSED: Final = re.compile(
     r"kafka\.common\.errors\.\w*(?:Authentication|Authorization)Exception: ([^\n]*)"
 )
@@ -83,6 +85,12 @@ class QueryStopped(StreamError):
     code = "query_stopped"
 
 
+class ClientFailed(QueryStopped):
+    """Java could not make its client for Kafka: settings are wrong, or a name is not resolved just now."""
+
+    code = "kafka_client"
+
+
 CURABLE: Final = (DatabaseUnreachable, BrokerUnreachable, OffsetHole, TopicReplaced, QueryStopped)
 """After these a stream begins again where it stood, until patience ends."""
 
@@ -106,10 +114,10 @@ class Patience:
     ) -> Found | None:
         """What `find` gives once it raises nothing of CURABLE any more; None where a stop was asked for.
 
-        Raises the last error when patience ends, and a refusal at once before there was any progress: logins and
-        rights are mended while a stream runs, and whoever starts one is there to read.
+        Raises the last error when patience ends, and a refusal or a mistake of the settings at once before there was any
+        progress: logins, rights and keys are mended while a stream runs, and whoever starts one is there to read.
         """
-        if isinstance(error, BrokerRefused) and not self._ran:
+        if isinstance(error, (BrokerRefused, ClientFailed)) and not self._ran:
             raise error
         while True:
             now = time.monotonic()
@@ -149,6 +157,12 @@ def failure_of(query: "StreamingQuery") -> FraudstreamError | None:
         )
     if KAFKA_WENT_AWAY.search(reason):
         return QueryStopped(f"Spark stopped reading Kafka: {summary}")
+    if NO_CLIENT in reason:
+        return ClientFailed(
+            f"Java's client for Kafka could not be made: {summary}",
+            hint="Spark's own log, in `home`/logs, says why: a name that is not resolved, or a certificate or a key that"
+            " librdkafka takes and Java does not.",
+        )
     if WORKER_DIED.search(reason) and (KILL_9 in reason or WORKER_SPOKE not in reason):
         return QueryStopped("A Python worker of Spark was killed, perhaps for want of memory.")
     return _mistake(reason, summary)
