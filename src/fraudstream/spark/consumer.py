@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from fraudstream import kafka as kafka_clients
-from fraudstream.errors import FraudstreamError
+from fraudstream.errors import DatabaseUnreachable, FraudstreamError
 from fraudstream.kafka import Topic
 from fraudstream.logs import get_logger
 from fraudstream.metrics import ConsumeMonitor
@@ -228,7 +228,10 @@ class Consumer:
         folded = time.monotonic()
         while goes_on():
             if time.monotonic() - folded >= LABEL_SECONDS:
-                self._fold_labels(summary.targets, goes_on)
+                try:
+                    self._fold_labels(summary.targets, goes_on)
+                except DatabaseUnreachable as error:  # the stream itself finds out whether that stays
+                    log.warning("Labels that became known are folded later: %s", error.message)
                 folded = time.monotonic()
             stop.wait(POLL_SECONDS)
 

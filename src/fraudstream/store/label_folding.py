@@ -9,7 +9,8 @@ timestamp is not above the watermark, else nothing. From this what was folded be
 found again, so that a correction takes away exactly that.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from fraudstream.features.catalogue import horizon
 from fraudstream.features.profiles import correct_labels, fold_labels
 from fraudstream.schema import arrow_schema
 from fraudstream.settings import PostgresSettings
-from fraudstream.store.connection import Cursor, connected
+from fraudstream.store.connection import Connection, Cursor, connected
 from fraudstream.store.copy import read_rows
 from fraudstream.store.profiles import FOLDED, LABEL_LOCK, merge, truth_watermark
 
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 CHUNK = 200_000
 """Rows of one transaction. Who stores rows waits for its end: about a second for each chunk of history."""
+
+_WAIT = "set local lock_timeout = '10s'"
+"""A stream's driver folds, and must hear a stop, whoever holds a lock on a table; slices that merge beside it take less."""
 
 _ROWS = sql.SQL("(select * from shop.transactions union all select * from shop.fraud_transactions) as t")
 _COLUMNS = sql.SQL(", ").join(sql.Identifier("t", name) for name in FOLDED)
@@ -55,22 +59,29 @@ def fold_known(
     Labels of transactions that are not stored (yet) wait, and so do those of transactions too far in the
     future to fold. Each chunk is a transaction of its own: what was interrupted goes on at the next call, and
     `go_on` is asked between two of them (ten million truths take minutes, and somebody may want to stop).
-    Raises DatabaseError.
+    Raises DatabaseUnreachable, also where another session holds a lock for long, DatabaseError.
     """
     truths = labels = 0
     with connected(postgres, autocommit=True) as connection:
         going_on = True
         while going_on and go_on():
-            with connection.transaction(), connection.cursor() as cursor:
+            with _chunk(connection) as cursor:
                 count, going_on = _fold_truths(cursor, now - label_delay)
                 truths += count
         going_on = True
         while going_on and go_on():
-            with connection.transaction(), connection.cursor() as cursor:
+            with _chunk(connection) as cursor:
                 count = _fold_labels(cursor, now)
                 labels += count
                 going_on = count == CHUNK
     return Known(truths, labels)
+
+
+@contextmanager
+def _chunk(connection: Connection) -> Iterator[Cursor]:
+    with connection.transaction(), connection.cursor() as cursor:
+        cursor.execute(_WAIT)
+        yield cursor
 
 
 def _fold_truths(cursor: Cursor, until: datetime) -> tuple[int, bool]:

@@ -24,6 +24,9 @@ _ASKED: Final = sql.SQL(
 )
 """By the primary key, however many others there are."""
 
+_BEGIN: Final = "set transaction isolation level repeatable read, read only; set local lock_timeout = '3s'"
+"""One moment, and no long wait for whoever holds a lock on the table: the scorer has older profiles, and more to write down."""
+
 
 def profiles(postgres: PostgresSettings, wanted: Wanted) -> "dict[str, pa.Table]":
     """`key` and the wanted columns of every profile, by entity. Raises DatabaseUnreachable, DatabaseError."""
@@ -46,7 +49,7 @@ def _read(
 ) -> "dict[str, pa.Table]":
     found = {}
     with connection.transaction(), connection.cursor() as cursor:
-        cursor.execute("set transaction isolation level repeatable read, read only")
+        cursor.execute(_BEGIN)
         for entity, columns in wanted.items():
             schema = _columns(columns)
             chosen = query.format(sql.SQL(", ").join(map(sql.Identifier, schema.names)))
