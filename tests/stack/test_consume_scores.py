@@ -1,17 +1,18 @@
 """Decisions through real Kafka and Spark: beside the transactions, with reasons, and how far each stream has come."""
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from confluent_kafka import Producer, TopicPartition
 
 from fraudstream import kafka
-from fraudstream.errors import InputError, MessagesLost
+from fraudstream.errors import MessagesLost
 from fraudstream.kafka import Topic
 from fraudstream.metrics import ConsumeMonitor
-from fraudstream.settings import ScoreSettings, Settings
+from fraudstream.rules import Rule, load_rules
+from fraudstream.settings import Settings
 from fraudstream.spark.consume import consume
 from fraudstream.spark.consumer import Summary
 from fraudstream.spark.progress import Progress
@@ -61,8 +62,8 @@ def query(settings: Settings, sql: str) -> list[tuple[Any, ...]]:
         return connection.execute(sql).fetchall()
 
 
-def once(spark: "SparkSession", settings: Settings, *targets: str) -> Summary:
-    return consume(spark, settings, targets, once=True, stop=threading.Event())
+def once(spark: "SparkSession", settings: Settings, *targets: str, rules: Sequence[Rule] = ()) -> Summary:
+    return consume(spark, settings, targets, once=True, stop=threading.Event(), rules=rules)
 
 
 def test_consume_all_stores_transactions_and_decisions_side_by_side(
@@ -70,7 +71,6 @@ def test_consume_all_stores_transactions_and_decisions_side_by_side(
 ) -> None:
     """Two topics, one summary; alerts speak the operator's words; then both topics again from the beginning."""
     (tmp_path / "rules.yaml").write_text(RULES)
-    settings = settings.model_copy(update={"score": ScoreSettings(rules=tmp_path / "rules.yaml")})
     registry.register(settings.postgres, *packed("m-1", TREES))
     values = [message(transaction_id=f"t{n}", is_fraud=int(n % 10 == 0)) for n in range(200)]
     send(settings, settings.kafka.transactions_topic, values)
@@ -78,7 +78,7 @@ def test_consume_all_stores_transactions_and_decisions_side_by_side(
     flagged = {"flagged": True, "risk": 0.9, "rules": ["pace"], "features": features}
     decisions = [decision(transaction_id=f"t{n}", **(flagged if n % 10 == 0 else {})) for n in range(200)]
     send(settings, settings.kafka.scored_topic, [*decisions, *decisions[:50], REFUSAL, b"poison"])
-    summary = once(spark, settings, *ALL)
+    summary = once(spark, settings, *ALL, rules=load_rules(tmp_path / "rules.yaml"))
     assert summary.stored == {"transactions": 180, "fraud": 20, "profiles": 200, "scores": 200}
     assert (summary.duplicates["scores"], summary.refused, summary.rejected) == (50, 1, 1)
     (reasons,) = query(settings, "select distinct reasons from shop.alerts")
@@ -115,15 +115,6 @@ def test_a_stream_that_fails_stops_the_one_beside_it_with_its_cause(
     with pytest.raises(MessagesLost, match=f"stands at offset 2 of {topic}/0"):
         consume(spark, settings, ALL, once=False, stop=threading.Event())
     assert spark.streams.active == []
-
-
-def test_a_mistake_in_the_rules_is_found_before_anything_starts(
-    spark: "SparkSession", settings: Settings, tmp_path: "Path"
-) -> None:
-    (tmp_path / "rules.yaml").write_text("- name: pace\n")
-    settings = settings.model_copy(update={"score": ScoreSettings(rules=tmp_path / "rules.yaml")})
-    with pytest.raises(InputError, match="line 1, column 3"):
-        once(spark, settings, "scores")
 
 
 def test_what_cannot_be_written_down_is_said_and_stops_nothing(

@@ -21,7 +21,7 @@ from fraudstream.errors import InputError
 from fraudstream.features.training import view
 from fraudstream.model.dataset import dataset
 from fraudstream.settings import PostgresSettings, Settings
-from fraudstream.store import alerts, label_files, labels, registry
+from fraudstream.store import alerts, label_files, label_folding, labels, registry
 from fraudstream.store.connection import connect
 from fraudstream.store.explanation import explain
 from fraudstream.store.label_files import Imported
@@ -399,7 +399,7 @@ def test_folding_stops_between_two_chunks_and_goes_on_later(
     postgres: PostgresSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ten million truths take minutes: who stops the consumer does not wait for them."""
-    monkeypatch.setattr(labels, "CHUNK", 2)
+    monkeypatch.setattr(label_folding, "CHUNK", 2)
     values = [
         message(transaction_id=f"t{n}", timestamp=(START + timedelta(seconds=n)).isoformat(), is_fraud=0)
         for n in range(7)
