@@ -64,21 +64,6 @@ def test_a_cluster_stores_every_message_once_from_its_executors(
     assert not any(secret.get_secret_value() in text for text in written)
 
 
-def test_a_python_that_executors_do_not_have_is_named_with_its_variable(
-    spark_cluster: Cluster, run: Run, environment: dict[str, str]
-) -> None:
-    """Tasks run the Python of whoever starts the command, at the same path, unless they are told another one."""
-    sent = run("produce", "--count", "10", "--rate", "max")
-    assert sent.returncode == 0, sent.stderr
-    nowhere = "/home/nobody/.venv/bin/python"
-    there = environment | {"FRAUDSTREAM_SPARK__MASTER": spark_cluster.master, "PYSPARK_PYTHON": nowhere}
-    failed = run("consume", "transactions", "--once", "--json", env=there)
-    error = json.loads(failed.stdout)["error"]
-    assert failed.returncode == 1
-    assert error["message"].startswith(f"Spark's tasks cannot run Python at {nowhere}: ")
-    assert "PYSPARK_PYTHON" in error["hint"]
-
-
 def test_a_cluster_scores_every_message_and_hands_over_between_its_executors(
     spark_cluster: Cluster, settings: Settings, environment: dict[str, str], tmp_path: Path
 ) -> None:

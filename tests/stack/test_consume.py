@@ -92,6 +92,19 @@ def test_what_is_away_or_wrong_is_said_before_spark_starts(
     assert "starting Spark" not in ended.stderr
 
 
+def test_a_python_that_tasks_do_not_find_is_named_with_its_variable(
+    settings: Settings, environment: dict[str, str], run: Run
+) -> None:
+    """As on a cluster: tasks run the Python of whoever starts the command, at the same path, unless they are told another."""
+    send(settings, [(message(), 0)])
+    nowhere = "/home/nobody/.venv/bin/python"
+    failed = run("consume", "transactions", "--once", "--json", env=environment | {"PYSPARK_PYTHON": nowhere})
+    error = json.loads(failed.stdout)["error"]
+    assert failed.returncode == 1
+    assert error["message"].startswith(f"Spark's tasks cannot run Python at {nowhere}: ")
+    assert "PYSPARK_PYTHON" in error["hint"]
+
+
 def test_bad_messages_are_kept_and_their_neighbours_stored(spark: "SparkSession", settings: Settings) -> None:
     """Poison first, poison between, poison last; every bad message is kept byte for byte and the offset moves on."""
     bad = [(value, n % 4) for n, (value, _) in enumerate(BAD.values())]

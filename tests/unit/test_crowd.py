@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from fraudstream.demo.crowd import LIVE_DAYS, NEAR, Crowd, Stage
+from fraudstream.demo.crowd import BUSY_HOUR, LIVE_DAYS, NEAR, Crowd, Stage
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SMALL = Crowd(users=300, days=2, rate=100_000)
@@ -44,10 +44,15 @@ def first_live(stage: Stage) -> datetime:
     return sink.paid[0]
 
 
-def test_a_first_run_has_a_history_and_begins_a_week_ago() -> None:
-    stage = Stage(SMALL, NOW)
+@pytest.mark.parametrize("hour", [0, 6, 16, 17, 18, 23])
+def test_a_first_run_has_a_history_and_begins_a_week_ago_at_a_busy_hour(hour: int) -> None:
+    """Whoever tries it while most customers sleep sees as many payments and frauds as anybody else."""
+    now = NOW.replace(hour=hour)
+    stage = Stage(SMALL, now)
     assert stage.history_days == 2
-    assert timedelta(0) <= first_live(stage) - (NOW - timedelta(days=LIVE_DAYS)) < timedelta(days=1)
+    began = first_live(stage)
+    assert began.hour == BUSY_HOUR
+    assert -timedelta(days=1) < began - (now - timedelta(days=LIVE_DAYS)) < timedelta(hours=1)
 
 
 @pytest.mark.parametrize("ago", [timedelta(days=6), timedelta(days=40), NEAR + timedelta(minutes=1)])
