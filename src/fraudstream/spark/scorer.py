@@ -249,7 +249,7 @@ def narrate(tally: Tally, seconds: float) -> None:
         return
     p50, p99 = (tally.latencies.quantile(share) or 0.0 for share in (0.5, 0.99))
     log.info(
-        "%s decisions, %s a second, half of them within %.0f ms and 99 %% within %.0f ms; %s flagged%s",
+        "%s decisions, %s a second, p50 %.0f ms, p99 %.0f ms; %s flagged%s",
         f"{tally.decisions:,}",
         f"{tally.decisions / seconds:,.0f}",
         p50,
