@@ -107,6 +107,13 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
             yield file
 
 
+@contextmanager
+def cells_of(path: Path, errors: str) -> Iterator[Iterator[list[str] | str]]:
+    """The records of a file of cells, its header first; `errors` is what becomes of bytes that are no UTF-8."""
+    with opened(path) as raw, io.TextIOWrapper(raw, "utf-8-sig", errors, newline="") as file:
+        yield records(file, delimiter(path))
+
+
 def renames(texts: Iterable[str], ours: Collection[str]) -> dict[str, str]:
     """`their=ours` texts as our field → their column. Raises InputError where one is none, or names no field of ours."""
     renamed: dict[str, str] = {}
@@ -182,11 +189,7 @@ def as_instant(value: Any) -> datetime:
 def _csv(path: Path, choose: Choose) -> Iterator[Row]:
     """Rows of CSV by the standard library's reader: it goes on after a bad row, which Arrow's does not."""
     # Bytes that are no UTF-8 come through as lone surrogates and spoil their own row only.
-    with (
-        opened(path) as raw,
-        io.TextIOWrapper(raw, "utf-8-sig", "surrogateescape", newline="") as file,
-    ):
-        found = records(file, delimiter(path))
+    with cells_of(path, "surrogateescape") as found:
         header = header_of(found, path)
         choose(header)
         for number, cells in enumerate(found, 1):

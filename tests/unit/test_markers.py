@@ -57,4 +57,4 @@ def test_a_look_at_why_a_broker_refuses_us_says_what_is_wrong_with_our_own_key(
     half_renewed: KafkaSettings,
 ) -> None:
     with pytest.raises(CredentialsUnreadable, match="rejects these settings"):
-        refusal(half_renewed, kafka.client_config(half_renewed))
+        refusal(half_renewed)

@@ -121,4 +121,4 @@ def unreachable(kafka: KafkaSettings, seconds: float, detail: str = "") -> Broke
     """The error for a broker that did not answer in time: why it refuses us, where that can be found out."""
     from fraudstream.kafka.refusal import refusal
 
-    return refusal(kafka, client_config(kafka)) or BrokerUnreachable(servers(kafka), seconds, detail)
+    return refusal(kafka) or BrokerUnreachable(servers(kafka), seconds, detail)

@@ -9,11 +9,11 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from fraudstream.errors import BrokerRefused
-from fraudstream.kafka.clients import admin
+from fraudstream.kafka.clients import admin, servers
 from fraudstream.settings import KafkaSettings, SecurityProtocol
 
 if TYPE_CHECKING:
@@ -25,40 +25,38 @@ _NAMES = "FRAUDSTREAM_KAFKA__"
 _ADDRESS = re.compile(r"([^/,\s]+):(\d+)")
 
 
-def refusal(kafka: KafkaSettings, config: Mapping[str, str]) -> BrokerRefused | None:
-    """Why the broker that `config` (librdkafka's) reaches refuses us, or None where it may just be away.
+def refusal(kafka: KafkaSettings) -> BrokerRefused | None:
+    """Why the broker refuses us, or None where it may just be away.
 
     Raises CredentialsUnreadable.
     """
     if kafka.security_protocol is SecurityProtocol.PLAINTEXT:
-        return _wants_tls(config)
-    explained = (_explained(kafka, config, complaint) for complaint in _complaints(kafka))
+        return _wants_tls(servers(kafka))
+    explained = (_explained(kafka, complaint) for complaint in _complaints(kafka))
     return next((found for found in explained if found is not None), None)
 
 
-def _explained(
-    kafka: KafkaSettings, config: Mapping[str, str], complaint: "KafkaError"
-) -> BrokerRefused | None:
+def _explained(kafka: KafkaSettings, complaint: "KafkaError") -> BrokerRefused | None:
     from confluent_kafka import KafkaError
 
-    servers, text = config["bootstrap.servers"], _plain(complaint.str())
+    address, text = servers(kafka), _plain(complaint.str())
     if complaint.code() == KafkaError._AUTHENTICATION:  # noqa: SLF001 - librdkafka's local errors are spelled so
         return BrokerRefused(
-            f"Kafka at {servers} refused the login of {kafka.sasl_username}: {text}.",
+            f"Kafka at {address} refused the login of {kafka.sasl_username}: {text}.",
             hint=f"Check {_NAMES}SASL_USERNAME, __SASL_PASSWORD (or __SASL_PASSWORD_FILE) and __SASL_MECHANISM.",
         )
     if complaint.code() == KafkaError._SSL:  # noqa: SLF001
         return _untrusted(kafka, complaint.str()) or BrokerRefused(
-            f"No TLS connection with Kafka at {servers}: {text}.", hint=f"Check {_NAMES}SSL_CA_FILE."
+            f"No TLS connection with Kafka at {address}: {text}.", hint=f"Check {_NAMES}SSL_CA_FILE."
         )
     if "alert" in text:
         return BrokerRefused(
-            f"Kafka at {servers} did not accept our certificate: {text}.",
+            f"Kafka at {address} did not accept our certificate: {text}.",
             hint=f"Check {_NAMES}SSL_CERTIFICATE_FILE and __SSL_KEY_FILE.",
         )
     if "PLAINTEXT" in text:
         return BrokerRefused(
-            f"Kafka at {servers} does not speak TLS.",
+            f"Kafka at {address} does not speak TLS.",
             hint=f"Check {_NAMES}SECURITY_PROTOCOL, or the port in __BOOTSTRAP_SERVERS.",
         )
     return None
@@ -112,9 +110,9 @@ def _untrusted(kafka: KafkaSettings, text: str) -> BrokerRefused | None:
         return None  # our answer would be a guess; librdkafka's own words are told instead
 
 
-def _wants_tls(config: Mapping[str, str]) -> BrokerRefused | None:
+def _wants_tls(addresses: str) -> BrokerRefused | None:
     """Whether TLS is spoken where we said PLAINTEXT."""
-    found = _ADDRESS.search(config["bootstrap.servers"])
+    found = _ADDRESS.search(addresses)
     if found is None:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

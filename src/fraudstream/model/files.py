@@ -1,6 +1,5 @@
 """Raw columns of a file: CSV, TSV, Parquet or NDJSON, told apart by how it begins, gzip or not."""
 
-import io
 import json
 from codecs import BOM_UTF8, getincrementaldecoder
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -13,9 +12,9 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from fraudstream.delimited import header_of, records
+from fraudstream.delimited import header_of
 from fraudstream.errors import InputError
-from fraudstream.files import UNREADABLE, delimiter, ndjson, opened, unreadable
+from fraudstream.files import UNREADABLE, cells_of, delimiter, ndjson, opened, unreadable
 
 PORTION: Final = 8_192
 """Rows that are lists of Python before they are columns of Arrow, which take a tenth of the memory."""
@@ -123,11 +122,8 @@ def _csv(path: Path) -> Raw:
 def _header(path: Path) -> list[str]:
     """The names of the columns. Raises InputError where the first line does not hold them."""
     # Bytes that are no text are told with their line later on.
-    with (
-        opened(path) as raw,
-        io.TextIOWrapper(raw, "utf-8-sig", "surrogateescape", newline="") as file,
-    ):
-        header = header_of(records(file, delimiter(path)), path)
+    with cells_of(path, "surrogateescape") as found:
+        header = header_of(found, path)
     if not header:
         raise InputError(f"{path} is empty.", hint="Give a CSV with a header and rows.")
     return header
@@ -139,8 +135,8 @@ def _row_by_row(path: Path, header: Sequence[str]) -> Raw:
     batches: list[pa.RecordBatch] = []
     numbers: list[int] = []
     broken: list[BadRow] = []
-    with opened(path) as raw, io.TextIOWrapper(raw, "utf-8-sig", newline="") as file:
-        numbered = islice(enumerate(records(file, delimiter(path))), 1, None)  # after the header
+    with cells_of(path, "strict") as found:
+        numbered = islice(enumerate(found), 1, None)  # after the header
         while some := list(islice(numbered, PORTION)):
             broken += [BadRow(number, cells) for number, cells in some if isinstance(cells, str)]
             numbers += [number for number, cells in some if not isinstance(cells, str)]

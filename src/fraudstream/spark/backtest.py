@@ -1,5 +1,6 @@
 """Rules on stored history: the features as they stood just before each transaction, the conditions as they run live."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -46,16 +47,18 @@ def backtest(
     rules = ruleset.rules
     rows = _until_now(transactions).sort_by("timestamp").combine_chunks()
     names = features_read(rules)
-    values = training.view(rows, label_delay_days, names).values
+    wanted = {label_delay_days: [*names]}
+    if model is not None:
+        delay = float(model.manifest.get("label_delay_days", label_delay_days))
+        wanted.setdefault(delay, []).extend(model.features)
+    # One view where both delays are the same, as they mostly are: a view of two million rows takes a quarter of a minute.
+    views = {after: training.view(rows, after, tuple(dict.fromkeys(read))) for after, read in wanted.items()}
     micros = rows["timestamp"].cast(pa.int64()).to_numpy()
     until = end_of(micros) - 1
     since = max(until - round(days * DAY), int(micros[0]))
     window = (micros >= since) & (micros <= until)
-    risk = None
-    if model is not None:
-        delay = float(model.manifest.get("label_delay_days", label_delay_days))
-        risk = model.risk(training.view(rows, delay, model.features).values[window])
-    rows, values = rows.filter(pa.array(window)), values[window]
+    risk = None if model is None else model.risk(_columns(views[delay], model.features)[window])
+    rows, values = rows.filter(pa.array(window)), _columns(views[label_delay_days], names)[window]
     past = Past(
         days=max(days_between(micros, since, until), SHORTEST),
         fraud=rows["is_fraud"].fill_null(False).to_numpy(),
@@ -73,6 +76,10 @@ def backtest(
             *_notes(model, past, _instant(since)),
         ],
     }
+
+
+def _columns(view: training.FeatureTable, names: Sequence[str]) -> "NDArray[np.float64]":
+    return view.values[:, [view.names.index(name) for name in names]]
 
 
 def _instant(micros: int) -> datetime:

@@ -61,8 +61,7 @@ def transactions(
     # Named one by one: who trains need not have the right to read names and addresses.
     public = sql.SQL(", ").join(sql.Identifier(name) for name in schema.names if name not in _OF_LABELS)
     said_schema = pa.schema([schema.field(name) for name in ("transaction_id", "is_fraud", *_OF_LABELS)])
-    with connected(postgres) as connection, connection.cursor() as cursor:
-        cursor.execute("set transaction isolation level repeatable read, read only")  # one look at all tables
+    with connected(postgres, snapshot=True) as connection, connection.cursor() as cursor:
         fraud, legitimate = (
             read_rows(cursor, sql.SQL(_ROWS).format(public, sql.Identifier(table)), schema, bounds)
             for table in ("fraud_transactions", "transactions")
