@@ -9,6 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from fraudstream.errors import InputError
 from fraudstream.files import DAMAGED, LONGEST_LINE, Rejects, read
@@ -58,6 +60,33 @@ def test_ndjson_has_the_same_bad_rows_for_who_learns_from_it_and_who_sends_it(tm
     ]
     assert [number for number, row in rows if not isinstance(row, str)] == learned.numbers == [1, 3, 5, 12]
     assert [bad.row for bad in learned.broken] == [4, 6, 8, 9, 10, 11]
+
+
+CELL = st.sampled_from(
+    ["", "a", "15", '"15" inch', '"a,b"', '"say ""u"""', '"', '"x\ny"', "two\rlines", "é", " a "]
+)
+END = st.sampled_from(["\n", "\r\n", "\r", "\n\n", ""])
+
+
+@given(st.lists(st.tuples(st.lists(CELL, min_size=1, max_size=4), END), max_size=12))
+@example([(["15", '"15" inch'], "\n")])
+@example([(["15", "two\rlines"], "\r\n")])
+def test_cells_are_the_same_ones_for_who_learns_from_a_file_and_who_sends_it(
+    tmp_path: Path, lines: list[tuple[list[str], str]]
+) -> None:
+    """With quotes that are stray, doubled or never closed, line ends of every kind, and rows that are too short or long."""
+    path = tmp_path / "rows.csv"
+    path.write_bytes(("one,two\n" + "".join(",".join(cells) + end for cells, end in lines)).encode())
+    sent = list(read(path, lambda columns: columns))
+    learned = read_file(path, ())
+    assert [(number, reason) for number, reason in sent if isinstance(reason, str)] == [
+        (bad.row, bad.reason) for bad in learned.broken
+    ]
+    good = [(number, row) for number, row in sent if not isinstance(row, str)]
+    assert [learned.number(place) for place in range(learned.columns.num_rows)] == [n for n, _ in good]
+    assert learned.columns.to_pylist() == [
+        {name: cell or None for name, cell in row.items()} for _, row in good
+    ]
 
 
 def repeated(tmp_path: Path, kind: str, *more: str) -> Path:

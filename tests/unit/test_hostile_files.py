@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fraudstream.errors import InputError
-from fraudstream.files import Rejects, read
+from fraudstream.files import DAMAGED, Rejects, read
 from fraudstream.model.tables import read_transactions
 from fraudstream.producer.replay import Shape, replay
 from fraudstream.store.label_files import parse
@@ -90,7 +90,7 @@ def test_a_text_that_is_no_utf_8_spoils_its_own_row_of_a_replay(tmp_path: Path) 
 
 
 def test_a_training_file_with_texts_that_are_none_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"cannot be read as CSV, Parquet or NDJSON: .*UTF8"):
+    with pytest.raises(InputError, match=r"cannot be read as Parquet: .*UTF8"):
         read_transactions(written(tmp_path, "device", NO_TEXT))
 
 
@@ -134,8 +134,18 @@ def test_bytes_that_are_no_utf_8_spoil_their_own_row_of_a_replay(tmp_path: Path)
 
 def test_bytes_that_are_no_utf_8_are_refused_in_a_training_file(tmp_path: Path) -> None:
     """As other strings that are none; else every customer of the file would be called `b'…'`."""
-    with pytest.raises(InputError, match=r"cannot be read as CSV, Parquet or NDJSON: .*UTF8"):
+    with pytest.raises(InputError, match=r"cannot be read as Parquet: .*UTF8"):
         read_transactions(written(tmp_path, "user_id", pa.array([b"u1", b"\xff", b"u3"])))
+
+
+def test_a_truncated_table_is_damaged_for_who_learns_from_it_and_who_sends_it(tmp_path: Path) -> None:
+    """And not asked to become a CSV."""
+    path = written(tmp_path, "user_id", pa.array(["u1", "u2", "u3"]))
+    path.write_bytes(path.read_bytes()[:-20])
+    for reader in (read_transactions, lambda path: list(read(path, lambda columns: columns))):
+        with pytest.raises(InputError, match="cannot be read as Parquet: ") as caught:
+            reader(path)
+        assert caught.value.hint == DAMAGED
 
 
 def test_an_id_that_is_a_uuid_is_the_same_string_everywhere(tmp_path: Path) -> None:

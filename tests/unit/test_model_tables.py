@@ -65,7 +65,7 @@ def test_rows_that_cannot_be_read_are_counted_and_listed_with_their_reason(tmp_p
     assert {reasons[22], reasons[23], reasons[24]} == {"amount: not a number above 0"}
     assert reasons[25].startswith("user_id: empty")
     assert reasons[26] == "is_fraud: not 0 or 1, true or false, yes or no"
-    assert reasons[27] == "4 fields instead of 5"
+    assert reasons[27] == "4 cells where the header has 5"
 
 
 def test_truths_are_spelled_as_in_every_other_file(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_rows_keep_their_number_behind_one_that_was_skipped(tmp_path: Path) -> N
         file(tmp_path, HEADER + "short,u\n" + good + "x,u,2024-05-01T00:00:00Z,-4,0\n")
     )
     assert [(bad.row, bad.reason) for bad in loaded.bad] == [
-        (1, "2 fields instead of 5"), (11, "amount: not a number above 0"),
+        (1, "2 cells where the header has 5"), (11, "amount: not a number above 0"),
     ]  # fmt: skip
 
 
@@ -329,7 +329,7 @@ def test_a_mapped_column_that_is_not_there_is_refused(tmp_path: Path) -> None:
 def test_a_binary_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes(b"\xff\xfe\x00\x01" * 100)
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="is not UTF-8: line 1 has other bytes"):
         read_transactions(path)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.csv as pacsv
@@ -14,11 +14,14 @@ import pyarrow.parquet as pq
 
 from fraudstream.delimited import header_of
 from fraudstream.errors import InputError
-from fraudstream.files import UNREADABLE, cells_of, delimiter, ndjson, opened, unreadable
+from fraudstream.files import DAMAGED, UNREADABLE, cells_of, delimiter, ndjson, opened, unreadable
 
 PORTION: Final = 8_192
 """Rows that are lists of Python before they are columns of Arrow, which take a tenth of the memory."""
 _PARQUET = b"PAR1"
+_TEXTS = "Give a UTF-8 CSV with a header, Parquet, or one JSON object on each line."
+_PART = 1 << 20
+"""Bytes that are looked at together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +65,9 @@ def read_file(path: Path, wanted: Iterable[str]) -> Raw:
     except UNREADABLE as error:
         raise unreadable(path, error) from None
     except (UnicodeError, pa.ArrowException) as error:
-        detail = str(error).splitlines()[0]
-        raise InputError(
-            f"{path} cannot be read as CSV, Parquet or NDJSON: {detail}",
-            hint="Give a UTF-8 CSV with a header, Parquet, or one JSON object on each line.",
-        ) from None
+        kind, hint = ("Parquet", DAMAGED) if beginning.startswith(_PARQUET) else ("CSV or NDJSON", _TEXTS)
+        detail = str(error).splitlines()[0].rstrip(".")
+        raise InputError(f"{path} cannot be read as {kind}: {detail}.", hint=hint) from None
 
 
 def _parquet(path: Path, wanted: Collection[str]) -> Raw:
@@ -95,28 +96,55 @@ def _is_bytes(kind: pa.DataType) -> bool:
 
 
 def _csv(path: Path) -> Raw:
+    header = _header(path)
+    if not _is_plain(path):
+        return _row_by_row(path, header)
     broken: list[BadRow] = []
 
     def skip(row: Any) -> str:
         # Arrow counts the header as the first row.
-        broken.append(
-            BadRow(row.number - 1, f"{row.actual_columns} fields instead of {row.expected_columns}")
-        )
+        reason = f"{row.actual_columns} cells where the header has {row.expected_columns}"
+        broken.append(BadRow(row.number - 1, reason))
         return "skip"
 
-    header = _header(path)
     with opened(path) as file:
-        checked = _Utf8(file, path)
         try:
-            table = _table(pa.PythonFile(checked, mode="r"), delimiter(path), header, skip)
+            table = _table(pa.PythonFile(file, mode="r"), delimiter(path), header, skip)
         except pa.ArrowInvalid:  # a record longer than what Arrow reads at once
             return _row_by_row(path, header)
-    if checked.lines > 1 + table.num_rows + len(broken):
-        # Cells of several lines, or a stray quote: Arrow takes either as it comes, and would lose rows by the second.
-        return _row_by_row(path, header)
     skipped = {bad.row for bad in broken}
     rows = range(1, table.num_rows + len(broken) + 1)
     return Raw(table, [row for row in rows if row not in skipped] if skipped else None, broken)
+
+
+def _is_plain(path: Path) -> bool:
+    """Whether each line is one record for every reader: there is no quote, and no carriage return within a line.
+
+    Arrow takes a stray quote as it comes: it would lose rows by it, or drop it from `"15" inch` without a word. Nor can
+    it hand on a row whose bytes are no text. Raises InputError where there is one.
+    """
+    decoder = getincrementaldecoder("utf-8")()
+    line, last, plain = 1, b"", True
+    with opened(path) as file:
+        while part := file.read(_PART):
+            try:
+                decoder.decode(part)
+            except UnicodeDecodeError as error:
+                raise _not_utf8(path, line + part.count(b"\n", 0, error.start)) from None
+            line += part.count(b"\n")
+            # A carriage return at the end of a part waits for the next one, which may begin with its line feed.
+            seen, last = last + part, part[-1:] if part.endswith(b"\r") else b""
+            plain = plain and b'"' not in part and seen.count(b"\r") - len(last) == seen.count(b"\r\n")
+    if decoder.getstate()[0]:
+        raise _not_utf8(path, line)
+    return plain and not last
+
+
+def _not_utf8(path: Path, line: int) -> InputError:
+    return InputError(
+        f"{path} is not UTF-8: line {line} has other bytes.",
+        hint=f"Convert it, for example: iconv -f latin1 -t utf-8 {path.name} > utf-8.csv",
+    )
 
 
 def _header(path: Path) -> list[str]:
@@ -130,7 +158,7 @@ def _header(path: Path) -> list[str]:
 
 
 def _row_by_row(path: Path, header: Sequence[str]) -> Raw:
-    """As Arrow reads it, at 6 us a row instead of 0.3, but a line that is no row costs no other one."""
+    """As `produce` reads it, at 6 us a row instead of Arrow's 0.3: a line that is no row costs no other one."""
     schema = pa.schema([pa.field(name, pa.string()) for name in header])
     batches: list[pa.RecordBatch] = []
     numbers: list[int] = []
@@ -152,48 +180,11 @@ def _table(file: pa.NativeFile, between: str, header: Sequence[str], skip: Calla
         file,
         # With several threads Arrow does not say which row was skipped.
         read_options=pacsv.ReadOptions(use_threads=False),
-        parse_options=pacsv.ParseOptions(
-            delimiter=between, invalid_row_handler=skip, newlines_in_values=True
-        ),
+        parse_options=pacsv.ParseOptions(delimiter=between, quote_char=False, invalid_row_handler=skip),
         convert_options=pacsv.ConvertOptions(
             column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=True, null_values=[""]
         ),
     )
-
-
-class _Utf8:
-    """A file that is checked as Arrow reads it: Arrow itself cannot hand a bad row on whose bytes are no text."""
-
-    closed = False
-
-    def __init__(self, file: IO[bytes], path: Path) -> None:
-        self._file, self._path = file, path
-        self._feeds, self._returns, self._last = 0, 0, b"\n"
-        self._decoder = getincrementaldecoder("utf-8")()
-
-    def read(self, size: int) -> bytes:
-        """The next bytes. Raises InputError where they are no UTF-8."""
-        part = self._file.read(size)
-        try:
-            self._decoder.decode(part, final=not part)
-        except UnicodeDecodeError as error:
-            line = 1 + self._feeds + part.count(b"\n", 0, error.start)
-            raise InputError(
-                f"{self._path} is not UTF-8: line {line} has other bytes.",
-                hint=f"Convert it, for example: iconv -f latin1 -t utf-8 {self._path.name} > utf-8.csv",
-            ) from None
-        self._feeds += part.count(b"\n")
-        self._returns += part.count(b"\r")
-        self._last = part[-1:] or self._last
-        return part
-
-    @property
-    def lines(self) -> int:
-        """Lines so far, whatever ends them, and whether or not something ends the last one."""
-        return max(self._feeds, self._returns) + (self._last not in b"\r\n")
-
-    def close(self) -> None:
-        """Arrow calls this; the file belongs to the caller."""
 
 
 def _ndjson(path: Path, wanted: Iterable[str]) -> Raw:
