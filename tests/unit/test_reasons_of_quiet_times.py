@@ -1,12 +1,13 @@
 """Of a time in which nothing happened no reason tells amounts or shares: features lean on everybody's there."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 
 import pyarrow as pa
 import pytest
 
-from fraudstream.features.definitions import FEATURES
+from fraudstream.features.definitions import FEATURES, with_context
 from fraudstream.features.profiles import INSTANT
 from fraudstream.features.training import view
 from fraudstream.reasons.payment import Payment
@@ -89,6 +90,13 @@ def test_frauds_of_two_months_ago_are_no_share_of_the_last_7_days() -> None:
     assert found.features["merchant_risk_7d"] > 0.005
     assert "7 days" not in say("merchant_risk_7d", found)
     assert say("merchant_risk_7d", found) == say("merchant_risk_30d", found)
+
+
+def test_old_frauds_are_told_as_old_by_a_model_that_knows_nothing_but_the_share_of_a_week() -> None:
+    """It is told with the known frauds, which its model does not look at."""
+    whole = payment(0.5)
+    found = replace(whole, features={n: whole.features[n] for n in with_context(("merchant_risk_7d",))})
+    assert "7 days" not in say("merchant_risk_7d", found)
 
 
 def test_without_the_share_of_30_days_old_frauds_are_counted() -> None:

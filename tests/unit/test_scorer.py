@@ -46,8 +46,8 @@ def test_a_model_that_learned_labels_by_another_delay_is_told_when_it_begins_to_
     found = [message for message in caplog.messages if "FRAUDSTREAM_MODEL__LABEL_DELAY_DAYS" in message]
     assert len(found) == warns
     assert all(
-        "a label delay of 1 days" in message
-        and "labels that come with messages count in live profiles after 7 days" in message
+        "a 1-day label delay" in message
+        and "labels that come with messages count in live profiles after 7 (" in message
         for message in found
     )
 

@@ -28,7 +28,7 @@ def evaluate_model(model: Model, rows: pa.Table) -> dict[str, Any]:
     folds = [Fold(learnt, start, end) for start, end in weeks(data.micros, learnt + int(delay * DAY))]
     if not folds:
         raise InputError(
-            f"Model {model.version} learned until {reporting.iso(learnt)}; with a label delay of {delay:g} days"
+            f"Model {model.version} learned until {reporting.iso(learnt)}; with a {delay:g}-day label delay"
             f" no whole day of these transactions, which end {reporting.iso(end_of(data.micros))}, is left to judge it on.",
             hint="Give later transactions. On rows that it has seen, a model only looks good.",
         )

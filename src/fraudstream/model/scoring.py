@@ -172,7 +172,7 @@ def other_delay(manifest: Mapping[str, Any], delay_days: float) -> str | None:
     if learnt == delay_days or not any(f.uses_labels for f in definitions.select(manifest["features"])):
         return None
     return (
-        f"model {manifest['version']} was trained with a label delay of {learnt:g} days, and labels that come with"
-        f" messages count in live profiles after {delay_days:g} days (FRAUDSTREAM_MODEL__LABEL_DELAY_DAYS):"
+        f"model {manifest['version']} was trained with a {learnt:g}-day label delay, and labels that come with"
+        f" messages count in live profiles after {delay_days:g} (FRAUDSTREAM_MODEL__LABEL_DELAY_DAYS):"
         f" live it meets other shares of fraud than it learned from; train it with --label-delay-days {delay_days:g}, or change the setting"
     )

@@ -74,8 +74,8 @@ def train(
     folds = plan(data.micros, request.label_delay_days, request.alert_rate)
     if not folds.possible:
         notes.append(
-            f"The history of {days_between(data.micros, *data.span):.1f} days is too short to judge the model with labels that come"
-            f" {request.label_delay_days:g} days late."
+            f"The history of {days_between(data.micros, *data.span):.1f} days is too short to evaluate the model with"
+            f" a {request.label_delay_days:g}-day label delay."
         )
     elif not data.judged.any():
         notes.append("No transaction says whether it was fraud: nothing can be said about detection.")
@@ -216,8 +216,9 @@ def _judged(data: Dataset, folds: Plan, chosen: Candidate, request: Request) -> 
     results = {}
     for name, candidate in judged.items():
         log.info(
-            "Evaluating %s on %d later spans of %d days.", candidate.name, len(folds.test), folds.window_days
-        )
+            "Evaluating %s on later payments (%d-day windows: %d).",
+            candidate.name, folds.window_days, len(folds.test),
+        )  # fmt: skip
         scored = evaluation.score_folds(candidate, data, folds.test, request.alert_rate)
         results[name] = evaluation.judge(data, scored, with_interval=True)
     for name in reporting.BASELINES:

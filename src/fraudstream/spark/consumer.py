@@ -246,7 +246,7 @@ class Consumer:
             known = fold_known(self._postgres, datetime.now(UTC), self._label_delay, go_on)
             if known.truths or known.labels:
                 log.info(
-                    "profiles took in what became known of %s payments and what reviewers said of %s",
+                    "profiles learned from labels: %s that came with payments, %s by reviewers",
                     f"{known.truths:,}",
                     f"{known.labels:,}",
                 )
