@@ -7,6 +7,7 @@ import pytest
 from fraudstream.errors import DatabaseUnreachable
 from fraudstream.kafka import Topic
 from fraudstream.settings import PostgresSettings, Settings
+from fraudstream.spark.scorer import warn_of_hindsight
 from fraudstream.store import offsets, progress
 from fraudstream.store.connection import connect
 from fraudstream.store.migrate import migrate
@@ -49,3 +50,18 @@ def test_a_gap_is_passed_only_from_where_the_target_was_seen(settings: Settings)
     assert offsets.pass_gap(settings.postgres, TOPIC, 0, {"fraud": 8}, 8) == []
     found = offsets.begin(settings.postgres, [*seen], TOPIC.name, TOPIC.topic_id, {0: 0})
     assert found == {("fraud", 0): 8, ("scores", 0): 7, ("transactions", 0): 7}
+
+
+def test_a_scorer_that_comes_after_the_profiles_says_how_many_decisions_that_concerns(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A device is not new to a profile that has seen the payment; without a word such decisions look like others."""
+    migrate(settings.postgres)
+    topic = Topic("t", "id", (0, 1, 2))
+    offsets.begin(settings.postgres, ["profiles"], topic.name, topic.topic_id, {0: 1_500, 1: 40})
+    offsets.begin(settings.postgres, ["profiles"], topic.name, "another topic of this name", {0: 9_000})
+    warn_of_hindsight(settings.postgres, topic, {0: 200, 1: 50, 2: 0})
+    assert "1,300 of the messages to be scored first are in the profiles already" in caplog.text
+    caplog.clear()
+    warn_of_hindsight(settings.postgres, topic, {0: 1_500, 1: 50, 2: 0})
+    assert not caplog.text

@@ -16,7 +16,7 @@ from fraudstream.metrics import Position, ScoreMonitor, served
 from fraudstream.model.artifact import Model
 from fraudstream.model.scoring import other_delay
 from fraudstream.rules import Rule, load_rules
-from fraudstream.settings import ProfilesBy, Settings, load
+from fraudstream.settings import PostgresSettings, ProfilesBy, Settings, load
 from fraudstream.spark import recovery
 from fraudstream.spark.answers import Answers, Tally
 from fraudstream.spark.command import spark_session, stop_on_signals
@@ -27,6 +27,7 @@ from fraudstream.spark.recovery import CURABLE, STEADY_SECONDS, Patience, existi
 from fraudstream.spark.relay import Relay
 from fraudstream.spark.risk import trees_of
 from fraudstream.spark.scoring import Scoring
+from fraudstream.store import offsets
 from fraudstream.store.migrate import migrate
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ class Scorer:
         summary = Summary(self._mode, self._model.version, len(topic.partitions))
         start = self._begin(topic, accept_loss=accept_loss, from_beginning=from_beginning)
         keeper = Keeper(self._settings.postgres, self._ready, self._model, self._monitor.patience)
+        warn_of_hindsight(self._settings.postgres, topic, start)
         warm_up = partial(keeper.basis.scoring.warm_up, keeper.basis.profiles)
         run_first_job(warm_up, self._spark.sparkContext.cancelAllJobs, stop)
         answers = Answers(self._settings.kafka, scored)
@@ -241,6 +243,16 @@ class Scorer:
             self._monitor.remark(TARGET, "PostgreSQL is away: decisions wait for it.")
         else:
             self._monitor.judges_by(TARGET, datetime.now(UTC), stale=False)
+
+
+def warn_of_hindsight(postgres: PostgresSettings, topic: Topic, start: Mapping[int, int]) -> None:
+    """Say where `consume` was ahead: a profile that holds a payment already finds nothing new in it."""
+    if count := offsets.taken_in(postgres, "profiles", topic, start):
+        log.warning(
+            "%s of the messages to be scored first are in the profiles already: each is compared with a profile that"
+            " includes it, so less is flagged than live (docs/scoring.md, Where it begins).",
+            f"{count:,}",
+        )
 
 
 def narrate(tally: Tally, seconds: float) -> None:

@@ -77,6 +77,16 @@ def _begin(
     )
 
 
+def taken_in(postgres: PostgresSettings, target: str, topic: Topic, start: Mapping[int, int]) -> int:
+    """How many messages at these offsets and behind them the target has already."""
+    with connected(postgres) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "select partition, next_offset from shop.stream_offsets where target = %s and topic_id = %s",
+            (target, topic.topic_id),
+        )
+        return sum(max(0, offset - start.get(partition, offset)) for partition, offset in cursor.fetchall())
+
+
 def known(postgres: PostgresSettings, target: str, topic: str) -> bool:
     """Whether the target has read a topic of this name before, be it one that was deleted since."""
     with connected(postgres) as connection, connection.cursor() as cursor:
