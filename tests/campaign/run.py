@@ -9,6 +9,7 @@ was lost, doubled or changed, and leaves the home with all logs for whoever look
 import argparse
 import json
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -28,6 +29,9 @@ from fraudstream.store.connection import connect
 
 def main() -> int:
     """Run the campaign that the command line asks for."""
+    # A shell has what it runs in the background ignore Ctrl-C, and whatever that starts would ignore it as well, until it
+    # has handlers of its own: a command that is ended just after its start would not hear of it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
