@@ -19,7 +19,9 @@ def _figures() -> list[AnyPanel]:
         ),
         numbers(
             Look("Share of fraud", "Of all transactions of the chosen time.", 6, 4, "percentunit"),
-            f"select sum(count) filter (where kind = 'fraud') / nullif(sum(count), 0) as share {HOURS}",
+            f"""
+            select coalesce(sum(count) filter (where kind = 'fraud'), 0) / nullif(sum(count), 0) as share
+            {HOURS}""",
             {"share": {"decimals": 2}},
             color=RED,
         ),

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from psycopg import sql
@@ -171,9 +171,41 @@ def test_verdicts_of_reviewers_are_not_displaced_by_a_file_of_chargebacks(server
         connection.execute(
             "insert into shop.labels (transaction_id, is_fraud) select 'c' || n, true from generate_series(1, 6000) as n"
         )
-    assert review.alike(postgres, "a0", "m", 0.8) == review.Outcome(60, 30)
-    assert review.alike(postgres, "a0", "m", 0.2) == review.Outcome(0, 0)
+    assert review.alike(postgres, "a0", "m", 0.8) == review.Outcome(60, 30, legitimate_known=True)
+    assert review.alike(postgres, "a0", "m", 0.2) == review.Outcome(0, 0, legitimate_known=True)
     (tenth,) = model_quality.at_work(postgres, "m").reviewed
     assert (tenth.tenth, tenth.reviewed, tenth.fraud) == (8, 60, 30)
     labels.label(postgres, "a1", is_fraud=False)
-    assert review.alike(postgres, "a0", "m", 0.8) == review.Outcome(60, 29)
+    assert review.alike(postgres, "a0", "m", 0.8) == review.Outcome(60, 29, legitimate_known=True)
+
+
+def test_a_shop_that_only_reads_chargebacks_is_told_no_precision(server: Server) -> None:
+    """100 alerts, 30 of them charged back; then a reviewer dismisses a payment that raised no alert."""
+    postgres = server.database()
+    migrate(postgres)
+    with connect(postgres) as connection:
+        connection.execute(
+            """
+            insert into shop.alerts (transaction_id, user_id, timestamp, amount, risk, rules, model_version, scored_at,
+              reasons, features)
+            select 'a' || n, 'u', now(), 1, 0.8, '{}', 'm', now() - make_interval(mins => n), '[]', '{}'
+            from generate_series(1, 100) as n"""
+        )
+        connection.execute(
+            "insert into shop.labels (transaction_id, is_fraud) select 'a' || n, true from generate_series(1, 30) as n"
+        )
+
+    def known() -> tuple[bool, ...]:
+        return (
+            review.tally(postgres).legitimate_known,
+            review.tally(postgres, datetime.now(UTC) - timedelta(days=7)).legitimate_known,
+            review.alike(postgres, "a99", "m", 0.8).legitimate_known,
+            model_quality.at_work(postgres, "m").legitimate_known,
+        )
+
+    assert known() == (False,) * 4
+    labels.label(postgres, "a1", is_fraud=False)
+    labels.label(postgres, "a1", is_fraud=True)
+    assert known() == (False,) * 4, "a word that was taken back is none"
+    labels.label(postgres, "quiet", is_fraud=False)
+    assert known() == (True,) * 4

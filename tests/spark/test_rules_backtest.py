@@ -137,6 +137,17 @@ def test_without_a_model_and_without_labels_the_alerts_are_still_counted(spark: 
     ]  # fmt: skip
 
 
+def test_by_chargebacks_alone_a_rule_has_recall_and_no_precision(spark: SparkSession) -> None:
+    rows = world(1_000, seed=4)
+    only = pa.array([True if fraud else None for fraud in rows["is_fraud"].to_pylist()], pa.bool_())
+    rows = rows.set_column(rows.column_names.index("is_fraud"), "is_fraud", only)
+    found = backtest(RuleSet(spark, RULES), rows, model=None, days=30, label_delay_days=7)
+    assert found["rules"][2]["frauds"] > 0
+    assert found["rules"][2]["recall"] is not None
+    assert found["rules"][2]["precision"] is None
+    assert "nothing says how many alerts were false" in found["notes"][0]
+
+
 def test_one_transaction_is_a_history_too_and_one_of_the_future_is_none(spark: SparkSession) -> None:
     one = world(1)
     assert backtest(RuleSet(spark, RULES), one, model=None, days=1, label_delay_days=7)["transactions"] == 1

@@ -34,7 +34,7 @@ from waiting import wait_until
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
-VIEWS = ("alert_reviews", "alert_quality", "score_drift", "decision_latency")
+VIEWS = ("alert_reviews", "alert_quality", "alert_rate", "score_drift", "decision_latency")
 
 
 @pytest.fixture
@@ -71,9 +71,10 @@ def rows(postgres: PostgresSettings, view: str) -> list[dict[str, Any]]:
 
 
 def grafana(postgres: PostgresSettings, panel: str) -> list[dict[str, Any]]:
-    """What Grafana shows of the last month in the panel with this title."""
-    (query,) = (q for q in queries() if q.panel.partition(" ")[2] == panel)
-    return _answer(postgres, query.expanded(now() - timedelta(days=30), now()))
+    """What Grafana shows of the last month in the panels with this title."""
+    found = [q for q in queries() if q.panel.partition(" ")[2] == panel]
+    assert found, panel
+    return [row for q in found for row in _answer(postgres, q.expanded(now() - timedelta(days=30), now()))]
 
 
 def _answer(postgres: PostgresSettings, sql: str) -> list[dict[str, Any]]:
@@ -86,7 +87,7 @@ def _answer(postgres: PostgresSettings, sql: str) -> list[dict[str, Any]]:
 def test_an_empty_database_has_no_figures_and_no_errors(
     postgres: PostgresSettings, run: Run, environment: dict[str, str]
 ) -> None:
-    assert [rows(postgres, view) for view in VIEWS] == [[], [], [], []]
+    assert [rows(postgres, view) for view in VIEWS] == [[]] * len(VIEWS)
     # An image sets the port for the commands that run long: this one still answers and ends.
     done = run("health", "--json", env=environment | {"FRAUDSTREAM_METRICS__PORT": "0"})
     document = json.loads(done.stdout)
@@ -95,6 +96,7 @@ def test_an_empty_database_has_no_figures_and_no_errors(
     assert (document["drift"], document["streams"], document["rejected"]) == (None, [], 0)
     assert document["alerts"] == {
         "alerts": 0, "confirmed": 0, "dismissed": 0, "waiting": 0, "label_delay_seconds": None, "precision": None,
+        "legitimate_known": False,
     }  # fmt: skip
     assert document["alert_rate"] == {"scores": None, "alerts": 0, "alert_rate": None}
 
@@ -111,8 +113,73 @@ def test_one_alert_and_labels_that_contradict_each_other(postgres: PostgresSetti
     assert quality["precision"] == 0
     labels.label(postgres, "t", is_fraud=True)
     found = snapshot(postgres).reviews
-    assert (found.confirmed, found.dismissed, found.precision) == (1, 0, 1.0)
+    assert (found.confirmed, found.dismissed, found.precision) == (1, 0, None)
     assert found.label_delay_seconds == pytest.approx(7200, abs=600)
+
+
+def precisions(postgres: PostgresSettings) -> list[object]:
+    """Of the one day with alerts, wherever it is shown."""
+    (quality,) = rows(postgres, "alert_quality")
+    shown = [row for row in grafana(postgres, "Precision") if "reviewed" in row or "precision" in row]
+    return [
+        snapshot(postgres).reviews.precision,
+        quality["precision"],
+        *(row.get("reviewed", row.get("precision")) for row in shown),
+    ]
+
+
+def test_precision_is_not_claimed_until_somebody_dismisses_something(
+    postgres: PostgresSettings, run: Run
+) -> None:
+    """Chargebacks of 3 of 20 alerts; then a payment that raised no alert is called legitimate, then an alert is dismissed."""
+    at = now() - timedelta(days=1)
+    decide(postgres, *(scored(f"t{n}", risk=0.9, flagged=True, at=at) for n in range(20)))
+    for n in range(3):
+        labels.label(postgres, f"t{n}", is_fraud=True)
+    assert precisions(postgres) == [None] * 4
+    document = json.loads(run("health", "--json").stdout)
+    assert document["alerts"]["precision"] is None
+    (said,) = (finding["sentence"] for finding in document["findings"] if finding["name"] == "alerts")
+    assert said.endswith("Only frauds are labelled, so nothing says how many alerts were false.")
+    labels.label(postgres, "quiet", is_fraud=False)
+    assert precisions(postgres) == [1.0] * 4
+    labels.label(postgres, "t3", is_fraud=False)
+    assert precisions(postgres) == [0.75] * 4
+
+
+def test_the_truth_of_messages_makes_no_precision_where_it_names_only_frauds(
+    postgres: PostgresSettings,
+) -> None:
+    """A replayed file marks its frauds and nothing else; then one payment comes that is marked as legitimate."""
+    frauds = [message(transaction_id=f"t{n}", is_fraud=1, timestamp=now().isoformat()) for n in range(3)]
+    unmarked = [message(transaction_id="t3", is_fraud=None, timestamp=now().isoformat())]
+    store(postgres, [messages(frauds + unmarked)])
+    decide(postgres, *(scored(f"t{n}", risk=0.9, flagged=True) for n in range(4)))
+
+    def shown() -> list[object]:
+        (figure,) = grafana(postgres, "Precision by the messages")
+        (day,) = (row for row in grafana(postgres, "Precision") if "by the messages" in row)
+        return [figure["precision"], day["by the messages"]]
+
+    assert shown() == [None, None]
+    fine = message(transaction_id="fine", is_fraud=0, timestamp=now().isoformat())
+    store(postgres, [messages([fine], first=4)])
+    assert shown() == [1.0, 1.0]
+
+
+def test_the_alert_rate_is_a_view_by_the_transactions_own_time(postgres: PostgresSettings) -> None:
+    """Where nothing flagged it is 0, in Grafana as well; where nothing was scored there is none."""
+    for title, column in (("Alert rate", "rate"), ("Share of fraud", "share")):
+        assert [row[column] for row in grafana(postgres, title) if column in row] == [None]
+    yesterday = (today() - timedelta(days=1)).isoformat()
+    decide(postgres, *(scored(f"t{n}", timestamp=yesterday) for n in range(4)))
+    store(postgres, [messages([message(transaction_id="t0", is_fraud=0, timestamp=yesterday)])])
+    for title, column in (("Alert rate", "rate"), ("Share of fraud", "share")):
+        assert [row[column] for row in grafana(postgres, title) if column in row] == [0]
+    decide(postgres, scored("t4", risk=0.9, flagged=True, timestamp=yesterday), first=4)
+    assert rows(postgres, "alert_rate") == [
+        {"day": today() - timedelta(days=1), "scores": 5, "alerts": 1, "alert_rate": 0.2}
+    ]
 
 
 def test_a_label_that_confirms_a_verdict_makes_it_no_later(postgres: PostgresSettings) -> None:
@@ -314,6 +381,7 @@ def test_health_is_served_to_prometheus_until_it_is_stopped(
     """The same figures as in --json, and a sentence where something is wrong."""
     decide(postgres, scored("t", risk=0.9, flagged=True))
     labels.label(postgres, "t", is_fraud=True)
+    labels.label(postgres, "quiet", is_fraud=False)
     command = [sys.executable, "-m", "fraudstream", "health", "--metrics-port", "0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
         try:

@@ -54,6 +54,15 @@ def test_one_day_of_alerts_is_drawn_in_a_week() -> None:
     assert comparison.week(found) == found
 
 
+def test_a_page_claims_no_precision_where_only_frauds_are_labelled() -> None:
+    assert comparison._right(3, 0, legitimate_known=False) == (
+        "Confirmed as fraud: 3. Only frauds are labelled, so nothing says how many alerts were false"
+    )
+    assert comparison._right(3, 0, legitimate_known=True) == "100.0 % of 3 reviewed alerts were fraud"
+    assert comparison._right(1, 3, legitimate_known=True) == "25.0 % of 4 reviewed alerts were fraud"
+    assert comparison._right(0, 0, legitimate_known=True) == "No alert has been reviewed yet"
+
+
 def test_a_history_says_how_much_of_it_was_judged() -> None:
     """A labelled model learns from that alone; manifests of before do not say it."""
     learnt = {"rows": 1_000_000, "judged": 3_000, "frauds": 900}

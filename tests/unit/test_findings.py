@@ -13,10 +13,18 @@ from fraudstream.store.health import Champion, Latency, Pace, Reviews, Snapshot
 from fraudstream.store.pipeline import Progress
 
 DAY = datetime(2026, 3, 1, tzinfo=UTC)
-NOTHING = Snapshot(None, Reviews(0, 0, 0, 0, None), Pace(None, 0), None, Latency(0, None, None, None), [], 0)
+NOTHING = Snapshot(
+    None,
+    Reviews(0, 0, 0, 0, None, legitimate_known=False),
+    Pace(None, 0),
+    None,
+    Latency(0, None, None, None),
+    [],
+    0,
+)
 WELL = Snapshot(
     Champion("m1", "isolation_forest", 0.71, 0.005),
-    Reviews(500, 30, 70, 400, 7200.0),
+    Reviews(500, 30, 70, 400, 7200.0, legitimate_known=True),
     Pace(100_000, 520),
     Drift(DAY, 100_000, 0.02, 0.0004),
     Latency(30_000, 9.0, 20.0, 45.0),
@@ -176,6 +184,25 @@ def test_grafana_shows_as_drift_what_health_takes_for_drift() -> None:
     """Three places had three rules: what one called another world was nothing to the next."""
     panels = (Path(__file__).parents[2] / "grafana/dashboards/alerts.json").read_text(encoding="utf-8")
     assert f"psi > {SCATTER:g} * coalesce(psi_by_chance, 0)" in panels
+
+
+def test_no_precision_is_claimed_where_only_frauds_are_labelled() -> None:
+    """A shop reads its chargebacks: 3 of 1,000 alerts are labelled. One whose reviewers also dismiss keeps its 100 %."""
+    chargebacks = Reviews(1_000, 3, 0, 997, 86_400.0 * 30, legitimate_known=False)
+    found = of(replace(WELL, reviews=chargebacks), "alerts")
+    assert found is not None
+    assert found.sentence == (
+        "1,000 in 30 days, 997 not reviewed; 3 confirmed as fraud, reviewed after 30 days."
+        " Only frauds are labelled, so nothing says how many alerts were false."
+    )
+    names = {figure.name for figure in figures(replace(WELL, reviews=chargebacks))}
+    assert "alert_precision" not in names
+    assert "recent_alerts" in names
+    good = replace(chargebacks, legitimate_known=True)
+    assert (chargebacks.precision, good.precision) == (None, 1.0)
+    of_good = of(replace(WELL, reviews=good), "alerts")
+    assert of_good is not None
+    assert "of those reviewed 100% were fraud" in of_good.sentence
 
 
 def test_messages_that_could_not_be_read_are_named_with_what_to_do() -> None:

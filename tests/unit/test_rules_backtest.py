@@ -34,6 +34,17 @@ def test_a_transaction_that_two_rules_flag_is_one_alert_together() -> None:
     assert found["together"]["alerts"] == 4
 
 
+def test_a_rule_is_given_no_precision_where_only_frauds_are_labelled() -> None:
+    """A useless one flags 200 payments, the 5 known frauds among them: all that are judged are fraud, and it is not perfect."""
+    hits, fraud = np.ones(200, dtype=np.bool_), np.arange(200) < 5
+    found = report(RULES[:1], hits[None], Past(1.0, fraud, fraud, hits))
+    for line in (*found["rules"], found["together"], found["model"]):
+        assert (line["alerts"], line["judged"], line["precision"], line["recall"]) == (200, 5, None, 1.0)
+    one_cleared = Past(1.0, fraud, np.arange(200) < 6, hits)
+    assert report(RULES[:1], hits[None], one_cleared)["together"]["precision"] == 5 / 6
+    assert report(RULES[:1], fraud[None], one_cleared)["together"]["precision"] == 1.0, "a real one stays"
+
+
 def test_what_nobody_knows_is_not_given_a_number() -> None:
     """No judged alert, no known fraud, no model: null instead of 0 or an error."""
     nothing = np.zeros(8, dtype=np.bool_)

@@ -78,10 +78,12 @@ def _filters() -> Wanted:
 
 def _tally(found: review.Tally) -> None:
     reviewed = found.confirmed + found.dismissed
-    right = f", {figures.share(found.confirmed / reviewed, 0)} of them fraud" if reviewed else ""
+    precision = review.precision(found.confirmed, found.dismissed, legitimate_known=found.legitimate_known)
+    right = f", {figures.share(precision, 0)} of them fraud" if precision is not None else ""
+    why = f". {review.ONLY_FRAUDS}" if reviewed and precision is None else ""
     shell.html(
         f'<div class="fs-quiet"><b>{figures.count(found.waiting)}</b> wait, worth <b>{figures.short(found.waiting_amount)}</b>'
-        f" · <b>{figures.count(reviewed)}</b> reviewed{right}</div>"
+        f" · <b>{figures.count(reviewed)}</b> reviewed{right}{why}</div>"
     )
 
 

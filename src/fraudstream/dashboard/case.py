@@ -66,7 +66,7 @@ def _head(case: Alert, threshold: float | None) -> None:
 def _how_sure(postgres: PostgresSettings, case: Alert, manifest: Mapping[str, Any]) -> str:
     """How often such a risk was fraud: among reviewed alerts, else in the weeks on which the model was judged."""
     alike = review.alike(postgres, case.transaction_id, case.model_version, case.risk)
-    if alike.reviewed >= ENOUGH:
+    if alike.reviewed >= ENOUGH and (alike.legitimate_known or alike.fraud < alike.reviewed):
         return (
             f"Of {figures.count(alike.reviewed)} reviewed alerts with about this risk,"
             f" <b>{figures.count(alike.fraud)}</b> were fraud ({figures.share(alike.fraud / alike.reviewed, 0)})."
@@ -78,6 +78,8 @@ def _how_sure(postgres: PostgresSettings, case: Alert, manifest: Mapping[str, An
             f"In the model's evaluation, <b>{figures.share(judged['fraud'], 0)}</b> of"
             f" {figures.count(judged['transactions'])} transactions with a risk of {tenth * 10} to {tenth * 10 + 10} % were fraud."
         )
+    if alike.reviewed >= ENOUGH:
+        return review.ONLY_FRAUDS
     return "Too few alerts like this one were reviewed to say how often they are fraud."
 
 

@@ -10,6 +10,7 @@ import streamlit as st
 
 from fraudstream.dashboard import charts, figures, shell
 from fraudstream.dashboard.figures import escaped
+from fraudstream.store import review
 from fraudstream.store.drift import ELSEWHERE, SHIFTED, Drift, Moved
 from fraudstream.store.model_quality import AtWork, Quality
 from fraudstream.store.registry import Registered, Status
@@ -184,16 +185,24 @@ def _quality(work: AtWork) -> None:
     shell.chart("Alerts by verdict", charts.finished(chart, "Alerts of each day by verdict", 220))
     alerts, known = (sum(day.alerts for day in work.quality), sum(day.known_fraud for day in work.quality))
     confirmed = sum(day.confirmed for day in work.quality)
-    reviewed = confirmed + sum(day.dismissed for day in work.quality)
-    said = (
-        f"{figures.share(confirmed / reviewed)} of {figures.count(reviewed)} reviewed alerts were fraud"
-        if reviewed
-        else "No alert has been reviewed yet"
-    )
+    dismissed = sum(day.dismissed for day in work.quality)
     st.caption(
-        f"{said}; by verdicts and messages together, {figures.share(known / alerts)} of all {figures.count(alerts)}"
+        f"{_right(confirmed, dismissed, legitimate_known=work.legitimate_known)};"
+        f" by verdicts and messages together, {figures.share(known / alerts)} of all {figures.count(alerts)}"
         " are known to be fraud."
     )
+
+
+def _right(confirmed: int, dismissed: int, *, legitimate_known: bool) -> str:
+    """How many of the reviewed alerts were fraud, in words."""
+    precision = review.precision(confirmed, dismissed, legitimate_known=legitimate_known)
+    if precision is not None:
+        return (
+            f"{figures.share(precision)} of {figures.count(confirmed + dismissed)} reviewed alerts were fraud"
+        )
+    if confirmed:
+        return f"Confirmed as fraud: {figures.count(confirmed)}. {review.ONLY_FRAUDS.removesuffix('.')}"
+    return "No alert has been reviewed yet"
 
 
 def versions(found: Sequence[Registered], chosen: Registered) -> None:

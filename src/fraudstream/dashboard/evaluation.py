@@ -209,10 +209,12 @@ def calibration(manifest: Mapping[str, Any], reviewed: Sequence[Reviewed]) -> No
         _judged("test windows", bin_["risk"], bin_["fraud"], bin_["transactions"])
         for bin_ in manifest.get("calibration") or ()
     ]
-    rows += [
-        _judged("reviewed alerts", found.risk, found.fraud / found.reviewed, found.reviewed)
-        for found in reviewed
-    ]
+    # By chargebacks alone every risk was fraud.
+    if any(found.fraud < found.reviewed for found in reviewed):
+        rows += [
+            _judged("reviewed alerts", found.risk, found.fraud / found.reviewed, found.reviewed)
+            for found in reviewed
+        ]
     if not rows:
         shell.empty(
             "Nothing to compare the risk with yet.",

@@ -24,12 +24,17 @@ class Past:
     flagged: "Truths | None"
     """By the model at its threshold; None without a model."""
 
+    @property
+    def only_frauds(self) -> bool:
+        """Whether no transaction is known to be legitimate: every alert that is judged then was fraud."""
+        return not np.any(self.judged & ~self.fraud)
+
 
 def figures(hits: "Truths", past: Past) -> dict[str, Any]:
     """What these alerts are worth, and what they add to the model's.
 
     `precision` is the share of fraud among the judged alerts, `recall` the share of the known fraud that they
-    find; None where there is nothing to divide by. `new_alerts` and `new_frauds` are those that the model
+    find; None where there is nothing to divide by, and no precision where only frauds are labelled. `new_alerts` and `new_frauds` are those that the model
     does not flag; None without a model.
     """
     alerts, judged, frauds = (int(np.count_nonzero(hits & of)) for of in (hits, past.judged, past.fraud))
@@ -40,7 +45,7 @@ def figures(hits: "Truths", past: Past) -> dict[str, Any]:
         "alerts_per_day": alerts / past.days,
         "judged": judged,
         "frauds": frauds,
-        "precision": frauds / judged if judged else None,
+        "precision": frauds / judged if judged and not past.only_frauds else None,
         "recall": frauds / known if known else None,
         "new_alerts": None if fresh is None else int(np.count_nonzero(fresh)),
         "new_frauds": None if fresh is None else int(np.count_nonzero(fresh & past.fraud)),

@@ -117,6 +117,11 @@ def _notes(model: Model | None, past: Past, since: datetime) -> list[str]:
         notes.append("Nobody has said yet what was fraud: precision and recall cannot be computed.")
     elif not past.fraud.any():
         notes.append("No fraud is known in these days: recall cannot be computed.")
+    elif past.only_frauds:
+        notes.append(
+            "Only frauds are labelled in these days, so nothing says how many alerts were false:"
+            " precision cannot be computed."
+        )
     if model is None:
         notes.append("No model is champion yet: what the rules would add to it cannot be computed.")
     elif datetime.fromisoformat(model.manifest["training"]["until"]) > since:

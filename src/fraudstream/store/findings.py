@@ -17,6 +17,7 @@ from fraudstream.store.health import (
     Snapshot,
 )
 from fraudstream.store.pipeline import Progress
+from fraudstream.store.review import ONLY_FRAUDS
 
 MANY_TIMES = 2.0
 """So many times the budget of alerts is worth a look."""
@@ -187,13 +188,17 @@ def _far_more(pace: Pace, budget: float) -> bool:
 
 def _reviews(reviews: Reviews) -> Finding:
     said = f"{reviews.alerts:,} in {REVIEW_DAYS} days, {reviews.waiting:,} not reviewed"
-    if reviews.precision is None:
+    if not reviews.confirmed + reviews.dismissed:
         return Finding("alerts", ok=True, sentence=f"{said}.")
-    low, high = wilson(reviews.confirmed, reviews.confirmed + reviews.dismissed)
-    said += f"; of those reviewed {reviews.precision:.0%} were fraud ({low:.0%} to {high:.0%})"
+    if reviews.precision is None:
+        said += f"; {reviews.confirmed:,} confirmed as fraud"
+    else:
+        low, high = wilson(reviews.confirmed, reviews.confirmed + reviews.dismissed)
+        said += f"; of those reviewed {reviews.precision:.0%} were fraud ({low:.0%} to {high:.0%})"
     if reviews.label_delay_seconds is not None:
         said += f", reviewed after {duration(reviews.label_delay_seconds)}"
-    return Finding("alerts", ok=True, sentence=f"{said}.")
+    why = f" {ONLY_FRAUDS}" if reviews.precision is None else ""
+    return Finding("alerts", ok=True, sentence=f"{said}.{why}")
 
 
 def _drift(drift: Drift) -> Finding:

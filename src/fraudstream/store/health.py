@@ -6,6 +6,7 @@ from fraudstream.settings import PostgresSettings
 from fraudstream.store.connection import Connection, connected
 from fraudstream.store.drift import Drift
 from fraudstream.store.pipeline import PROGRESS, Progress
+from fraudstream.store.review import LEGITIMATE_KNOWN, precision
 from fraudstream.store.rows import Row, row, rows
 
 REVIEW_DAYS = 30
@@ -38,12 +39,13 @@ class Reviews:
     waiting: int
     label_delay_seconds: float | None
     """Median, from the decision to the label since which its verdict stands."""
+    legitimate_known: bool
+    """Whether anybody called a transaction legitimate in these days, be it flagged or not."""
 
     @property
     def precision(self) -> float | None:
-        """Share of fraud among the alerts that people judged; None where they judged none."""
-        judged = self.confirmed + self.dismissed
-        return self.confirmed / judged if judged else None
+        """Share of fraud among the alerts that people judged; None where they judged none, or labelled only frauds."""
+        return precision(self.confirmed, self.dismissed, legitimate_known=self.legitimate_known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +92,12 @@ select version, algorithm, (manifest ->> 'threshold')::float8 as threshold,
   (manifest ->> 'alert_rate')::float8 as alert_rate
 from shop.models where status = 'champion'"""
 
-_REVIEWS = """
+_REVIEWS = f"""
 select count(*) as alerts, count(*) filter (where verdict) as confirmed, count(*) filter (where not verdict) as dismissed,
   count(*) filter (where verdict is null) as waiting,
-  percentile_cont(0.5) within group (order by date_part('epoch', judged_at - scored_at)) as label_delay_seconds
-from shop.alert_reviews where scored_at > now() - make_interval(days => %s)"""
+  percentile_cont(0.5) within group (order by date_part('epoch', judged_at - scored_at)) as label_delay_seconds,
+  {LEGITIMATE_KNOWN.format(since=f"now() - interval '{REVIEW_DAYS} days'", until="'infinity'")} as legitimate_known
+from shop.alert_reviews where scored_at > now() - make_interval(days => %s)"""  # noqa: S608 - constants
 
 _PACE = """
 select (select sum(count)::bigint from shop.risk_bins where hour >= since) as scores,

@@ -6,7 +6,7 @@ from datetime import datetime
 from fraudstream.settings import PostgresSettings
 from fraudstream.store.connection import connected
 from fraudstream.store.drift import Drift
-from fraudstream.store.review import NEWEST_REVIEWED, REMEMBERED, SAID
+from fraudstream.store.review import LEGITIMATE_KNOWN, NEWEST_REVIEWED, REMEMBERED, SAID
 from fraudstream.store.rows import rows
 
 
@@ -49,6 +49,8 @@ class AtWork:
     drift: list[Drift]
     bins: list[Bin]
     quality: list[Quality]
+    legitimate_known: bool
+    """As `review.precision` takes it, of the days of `quality` and a month after them."""
     reviewed: list[Reviewed]
 
 
@@ -62,18 +64,22 @@ where model_version = %(version)s and hour >= (
   select max(hour) from shop.risk_bins where model_version = %(version)s
 ) - interval '7 days' group by 1 order by 1"""
 
+_NEWEST = "(select max(scored_at) from shop.alerts where model_version = %(version)s)"
+
 _QUALITY = f"""
 with flagged as materialized (
   select transaction_id, date_trunc('day', scored_at) as day from shop.alerts
-  where model_version = %(version)s and scored_at >= (
-    select max(scored_at) from shop.alerts where model_version = %(version)s
-  ) - make_interval(days => %(days)s)
+  where model_version = %(version)s and scored_at >= {_NEWEST} - make_interval(days => %(days)s)
 ), {SAID}
 select day, count(*) as alerts, count(*) filter (where said.is_fraud) as confirmed,
   count(*) filter (where not said.is_fraud) as dismissed,
   count(*) filter (where coalesce(said.is_fraud, f.is_fraud)) as known_fraud
 from flagged left join said using (transaction_id) left join shop.fraud_transactions as f using (transaction_id)
 group by 1 order by 1"""  # noqa: S608 - a constant
+
+_LEGITIMATE = "select " + LEGITIMATE_KNOWN.format(
+    since=f"{_NEWEST} - make_interval(days => %(days)s)", until=f"{_NEWEST} + interval '30 days'"
+)
 
 _REVIEWED = f"""
 select least(floor(risk * 10), 9)::int as tenth, avg(risk) as risk, count(*) as reviewed,
@@ -89,5 +95,6 @@ def at_work(postgres: PostgresSettings, version: str, days: int = 30) -> AtWork:
             rows(connection, Drift, _DRIFT, values)[::-1],
             rows(connection, Bin, _BINS, values),
             rows(connection, Quality, _QUALITY, values),
+            connection.execute(_LEGITIMATE.encode(), values).fetchall()[0][0],
             rows(connection, Reviewed, _REVIEWED, values),
         )

@@ -56,6 +56,8 @@ class Tally:
     waiting_amount: float
     confirmed: int
     dismissed: int
+    legitimate_known: bool
+    """As `precision` takes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,33 @@ class Outcome:
 
     reviewed: int
     fraud: int
+    legitimate_known: bool
+    """As `precision` takes it, of all time."""
+
+
+ONLY_FRAUDS = "Only frauds are labelled, so nothing says how many alerts were false."
+"""Why there is no precision although alerts were confirmed."""
+
+
+def precision(confirmed: int, dismissed: int, *, legitimate_known: bool) -> float | None:
+    """Share of fraud among the reviewed alerts; None where there are none, and where only frauds are labelled.
+
+    Chargebacks say of no alert that it was false: by them alone every model is always right. `legitimate_known` says
+    whether anybody called any transaction legitimate in the period, so that a day without a false alert stays 100 %.
+    """
+    if not (dismissed or legitimate_known):
+        return None
+    return confirmed / (confirmed + dismissed) if confirmed + dismissed else None
+
+
+LEGITIMATE_KNOWN = """exists (
+  select from shop.labels as l where not l.is_fraud and l.labelled_at >= {since} and l.labelled_at < {until}
+  and not exists (
+    select from shop.labels as o where o.transaction_id = l.transaction_id and o.is_fraud
+    and (o.labelled_at, o.label_id) > (l.labelled_at, l.label_id)
+  )
+)"""
+"""Whether the last word on any transaction, flagged or not, was `legitimate`, said between these instants."""
 
 
 _LATEST = """
@@ -107,7 +136,8 @@ with flagged as materialized (
 ), {SAID}
 select count(*) filter (where is_fraud is null) as waiting,
   coalesce(sum(amount) filter (where is_fraud is null), 0) as waiting_amount,
-  count(*) filter (where is_fraud) as confirmed, count(*) filter (where not is_fraud) as dismissed
+  count(*) filter (where is_fraud) as confirmed, count(*) filter (where not is_fraud) as dismissed,
+  {LEGITIMATE_KNOWN.format(since="coalesce(%(since)s::timestamptz, '-infinity')", until="'infinity'")} as legitimate_known
 from flagged left join said using (transaction_id)"""  # noqa: S608 - constants of this module
 
 NEWEST_REVIEWED = """(
@@ -128,7 +158,8 @@ and behind them every verdict would be forgotten.
 _OF_THE_BAND = """a.model_version = %(version)s and a.transaction_id <> %(itself)s
       and a.risk between %(risk)s - %(near)s and %(risk)s + %(near)s"""
 _ALIKE = f"""
-select count(*) as reviewed, count(*) filter (where is_fraud) as fraud
+select count(*) as reviewed, count(*) filter (where is_fraud) as fraud,
+  {LEGITIMATE_KNOWN.format(since="'-infinity'", until="'infinity'")} as legitimate_known
 from {NEWEST_REVIEWED.format(which=_OF_THE_BAND)} as r"""  # noqa: S608 - constants of this module
 
 

@@ -28,7 +28,7 @@ READER, REVIEWER, TRAINER, WRITER = (
 
 HIDDEN: Mapping[str, frozenset[str]] = {"rejected": frozenset({"key", "value"})}
 """Columns that readers do not see besides `schema.PERSONAL`: a message that could not be read may hold any name."""
-VIEWS = ("alert_reviews", "alert_quality", "score_drift", "decision_latency")
+VIEWS = ("alert_reviews", "alert_quality", "alert_rate", "score_drift", "decision_latency")
 """Read with their owner's rights; none of them shows a personal column."""
 VERSION_TABLE = "alembic_version"
 """Every command looks whether the tables are up to date."""

@@ -159,6 +159,8 @@ labels = Table(
     CheckConstraint("labelled_at <= now()", name="labels_not_of_the_future"),
     Index("labels_transaction_id", "transaction_id"),
     Index("labels_waiting", "labelled_at", postgresql_where=text("folded_at is null")),
+    # Whether anything was called legitimate in some days is asked wherever a precision is shown.
+    Index("labels_legitimate", "labelled_at", postgresql_where=text("not is_fraud")),
 )
 """What people said: rows are added, never changed but for `folded_at`; the latest of a transaction counts."""
 
