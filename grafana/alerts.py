@@ -287,7 +287,7 @@ PAGE = Page(
     "fraudstream-alerts",
     "Alerts and model quality",
     "What was flagged, how right that was, and whether the model still sees the world that it learned.",
-    "now-7d",
+    "now-30d",
     "1m",
     (*_figures(), *_alerts(), *_quality(), *_model(), *_newest()),
     (_models(),),

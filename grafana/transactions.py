@@ -112,7 +112,7 @@ PAGE = Page(
     "fraudstream-transactions",
     "Transactions",
     "Trends, fraud against what is not known as fraud, and the largest frauds of the chosen time.",
-    "now-7d",
+    "now-30d",
     "1m",
     (*_figures(), *_trends(), *_frauds()),
 )

@@ -4,9 +4,11 @@ import json
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 
 import yaml
 
+from fraudstream.demo.crowd import Crowd, Stage
 from fraudstream.schema import PERSONAL
 from grafana_panels import GRAFANA, dashboards, queries
 
@@ -63,6 +65,24 @@ def test_no_panel_asks_for_names_or_addresses() -> None:
     for query in queries():
         assert not personal.search(query.sql), query
         assert "select *" not in query.sql, query
+
+
+def test_what_is_read_by_the_payments_own_time_opens_where_the_demo_has_them() -> None:
+    """Its customers live a week ago, and their history before that: the last seven days would be empty at any hour."""
+    of_payments = [
+        dashboard
+        for dashboard in dashboards()
+        if any(
+            "shop.hourly" in target["rawSql"] for panel in dashboard["panels"] for target in panel["targets"]
+        )
+    ]
+    assert len(of_payments) == 2
+    for hour in range(24):
+        now = datetime(2026, 3, 1, hour, 30, tzinfo=UTC)
+        live = datetime.fromtimestamp(Stage(Crowd(users=50), now)._live / 1e6, UTC)
+        for dashboard in of_payments:
+            (days,) = re.fullmatch(r"now-(\d+)d", dashboard["time"]["from"]).groups()  # type: ignore[union-attr]
+            assert now - timedelta(days=int(days)) < live, f"{dashboard['title']} at {hour} h"
 
 
 def test_no_secret_and_no_host_stands_in_a_provisioned_file() -> None:
