@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from fraudstream.features.profiles import pair_key
 from fraudstream.settings import PostgresSettings, Settings
-from fraudstream.store import forget
+from fraudstream.store import alerts, forget, roles
 from fraudstream.store.connection import connect
+from fraudstream.store.health import snapshot
 from fraudstream.store.migrate import migrate
 from fraudstream.store.slices import Messages, store_slice
 from fraudstream.store.tables import metadata
@@ -189,41 +190,69 @@ def test_a_customer_whose_name_is_full_of_signs_is_forgotten_alone(postgres: Pos
     assert query(postgres, "select count(distinct user_id) from shop.scores") == [(2,)]
 
 
-PARTITIONED = """
-drop table shop.transactions cascade;
-create table shop.transactions (transaction_id text, user_id text not null, timestamp timestamptz not null, {columns},
-  primary key (transaction_id, timestamp)) partition by range (timestamp);
-create table shop.transactions_2024_01 partition of shop.transactions for values from ('2024-01-01') to ('2024-02-01');
-create table shop.transactions_2025_03 partition of shop.transactions for values from ('2025-03-01') to ('2025-04-01')"""
+BOTH = ("transactions", "fraud_transactions")
+INDEXES = """
+select indexname, replace(indexdef, ' ON ONLY ', ' ON ') from pg_indexes
+where schemaname = 'shop' and tablename = any(%s) and indexname !~ 'pkey' order by 1"""
+PLACES = "select distinct tableoid::regclass::text from shop.{} where timestamp > now() - interval '1 hour'"
 
 
-def test_what_is_old_is_forgotten_whole_from_a_table_that_is_partitioned_by_month(
-    postgres: PostgresSettings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With what docs/scaling.md asks for, a month to come and a place for odd dates: a message of the year 1 is stored, and forgotten."""
-    kept = ("transaction_id", "user_id", "timestamp")
-    columns = query(
-        postgres,
-        "select string_agg(column_name || ' ' || data_type, ', ' order by ordinal_position)"
-        " from information_schema.columns"
-        " where table_schema = 'shop' and table_name = 'transactions' and column_name <> all (%s)",
-        [*kept],
-    )[0][0]
-    with connect(postgres) as connection:
-        for statement in PARTITIONED.format(columns=columns).split(";"):
+@pytest.fixture
+def partitioned(postgres: PostgresSettings) -> PostgresSettings:
+    """With rows in it, then as docs/scaling.md has it, month maker of the next month included."""
+    fill(postgres)
+    counted, indexes = rows(postgres), query(postgres, INDEXES, [*BOTH])
+    for statement in re.findall(r"```sql\n(.*?)```", (DOCS / "scaling.md").read_text(), re.DOTALL):
+        with connect(postgres) as connection:
             connection.execute(statement.encode())
-        (as_documented,) = re.findall(r"```sql\n(.*?)```", (DOCS / "scaling.md").read_text(), re.DOTALL)
-        connection.execute(as_documented.encode())
-    assert len(query(postgres, "select from pg_partition_tree('shop.transactions') where isleaf")) == 4
-    monkeypatch.setattr(forget, "PAGES", 1)
+    assert rows(postgres) == counted, "what was stored is kept"
+    assert query(postgres, INDEXES, [*BOTH]) == indexes
+    return postgres
+
+
+def test_tables_by_month_have_places_for_this_month_and_the_next_two(partitioned: PostgresSettings) -> None:
+    now = datetime.now(UTC)
     odd = datetime(1, 1, 2, tzinfo=UTC)
-    times = [OLD] * 400 + [NEW] * 50 + [odd] * 300
+    values = [message(**sent("u", f"n{n}", at, is_fraud=n % 2)) for n, at in enumerate([now, now, odd, odd])]
+    assert store(partitioned, *values, first=100)["transactions"] == 2
+    for table in BOTH:
+        leaves = query(
+            partitioned,
+            "select relid::regclass::text from pg_partition_tree(%s) where isleaf order by 1",
+            f"shop.{table}",
+        )
+        months = [
+            f"{now.year + (now.month - 1 + ahead) // 12}_{(now.month - 1 + ahead) % 12 + 1:02}"
+            for ahead in range(3)
+        ]
+        assert leaves == [(f"shop.{table}_{part}",) for part in (*months, "rest")]
+        assert query(partitioned, PLACES.format(table)) == [(f"shop.{table}_{months[0]}",)]
+
+
+def test_tables_by_month_forget_and_everything_else_goes_on(
+    partitioned: PostgresSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A payment of the year 1 is stored, and forgotten with the old ones; health, alerts and roles are those of plain tables."""
+    monkeypatch.setattr(forget, "PAGES", 1)
+    odd, now = datetime(1, 1, 2, tzinfo=UTC), datetime.now(UTC)
+    times = [OLD] * 400 + [now] * 50 + [odd] * 300
     values = [message(**sent("u", f"t{n}", at, is_fraud=0)) for n, at in enumerate(times)]
-    assert store(postgres, *values)["transactions"] == 750
+    assert store(partitioned, *values, first=100)["transactions"] == 750
     removed: Counter[str] = Counter()
-    forget.forget(postgres, forget.before(LIMIT), removed)
-    assert removed["transactions"] == 700
-    assert query(postgres, "select count(*), min(timestamp) from shop.transactions") == [(50, NEW)]
+    forget.forget(partitioned, forget.before(LIMIT), removed)
+    assert (removed["transactions"], removed["fraud_transactions"]) == (703, 3)
+    assert query(partitioned, "select count(*), min(timestamp) from shop.transactions") == [(53, NEW)]
+
+    fresh = {"transaction_id": "t400", "scored_at": now.isoformat()}
+    store(partitioned, decision(**fresh, flagged=True, risk=0.9), targets=("scores",), first=100)
+    assert snapshot(partitioned).reviews.alerts == 1
+    assert {alert.truth for alert in alerts.alerts(partitioned)} == {True, False}
+    roles.apply(partitioned)
+    with connect(partitioned) as connection:
+        connection.execute(f"set role {roles.READER}".encode())
+        for view in roles.VIEWS:
+            connection.execute(f"select * from shop.{view}".encode())
+        assert connection.execute("select count(transaction_id) from shop.transactions").fetchone() == (53,)
 
 
 def test_what_is_older_than_a_day_is_forgotten_and_the_stream_goes_on(
