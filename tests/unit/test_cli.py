@@ -129,6 +129,24 @@ def test_a_question_that_nobody_can_answer_is_wrong_use(tmp_path: Path) -> None:
     assert fraudstream("reset", FRAUDSTREAM_HOME=str(tmp_path)).returncode == 2
 
 
+def test_reset_says_what_it_leaves_on_the_disk_and_where(tmp_path: Path) -> None:
+    """Jars can be downloaded and archives of Java's classes made again, but together they are hundreds of megabytes."""
+    archive = tmp_path / "jars" / "classes" / "spark.3000000.jsa"
+    archive.parent.mkdir(parents=True)
+    archive.write_bytes(bytes(3_000_000))
+    where = {"FRAUDSTREAM_HOME": str(tmp_path)}
+    said = fraudstream("reset", "--yes", **where).stdout
+    assert f"Still there: {tmp_path}/jars (3 MB), the jars and the archives of Java classes" in said
+    assert archive.exists()
+    assert json.loads(fraudstream("reset", "--yes", "--json", **where).stdout) == {
+        "stopped": [], "deleted": True, "kept": f"{tmp_path}/jars",
+    }  # fmt: skip
+    archive.unlink()
+    assert fraudstream("reset", "--yes", **where).stdout.splitlines() == [
+        "Nothing was running.", "All data is deleted.",
+    ]  # fmt: skip
+
+
 def test_config_show_masks_secrets(tmp_path: Path) -> None:
     environment = {"FRAUDSTREAM_HOME": str(tmp_path), "FRAUDSTREAM_POSTGRES__PASSWORD": "hush-hush"}
     for arguments in (("config", "show"), ("config", "show", "--json")):

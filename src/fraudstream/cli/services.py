@@ -1,5 +1,7 @@
 """`fraudstream up`, `status`, `down`, `reset`, `doctor` and `jars fetch`: the embedded services."""
 
+from contextlib import suppress
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -51,21 +53,36 @@ def down(as_json: Json = False) -> None:
     from fraudstream.local import services
     from fraudstream.settings import load_bare
 
-    _say_stopped(services.down(load_bare()), as_json=as_json)
+    stopped = services.down(load_bare())
+    if as_json:
+        print_document({"stopped": stopped, "deleted": False})
+    else:
+        _say_stopped(stopped)
 
 
 def reset(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Stop Kafka and PostgreSQL and delete all their data."""
+    """Stop Kafka and PostgreSQL and delete all their data; the cache of jars and Java classes stays."""
     from fraudstream.local import services
     from fraudstream.settings import load_bare
 
     settings = load_bare()
     if not yes and not agreed(f"Delete all transactions, models and topics in {settings.home}?"):
         raise typer.Exit(ExitCode.FAILED)
-    _say_stopped(services.reset(settings), as_json=as_json, deleted=True)
+    stopped, cache = services.reset(settings), settings.jar_cache
+    kept = _size(cache)
+    if as_json:
+        print_document({"stopped": stopped, "deleted": True, "kept": str(cache) if kept else None})
+        return
+    _say_stopped(stopped)
+    typer.echo("All data is deleted.")
+    if kept:
+        typer.echo(
+            f"Still there: {cache} ({kept / 1e6:,.0f} MB), the jars and the archives of Java classes that later starts"
+            " need. Delete it to download and make them again."
+        )
 
 
 def doctor(as_json: Json = False) -> None:
@@ -102,19 +119,23 @@ def fetch(as_json: Json = False) -> None:
         typer.echo(f"{document['jars']} jars, each with its published sha256, in {document['cache']}")
 
 
+def _size(folder: Path) -> int:
+    """Bytes of the files in it; one that goes meanwhile, as an archive that gets its name, is none."""
+    found = 0
+    for file in folder.rglob("*"):
+        with suppress(OSError):
+            found += file.stat().st_size if file.is_file() else 0
+    return found
+
+
 def _running(running: bool) -> str:
     return "running" if running else "not running"
 
 
-def _say_stopped(stopped: tuple[str, ...], *, as_json: bool, deleted: bool = False) -> None:
-    if as_json:
-        print_document({"stopped": stopped, "deleted": deleted})
-        return
+def _say_stopped(stopped: tuple[str, ...]) -> None:
     names = {"kafka": "Kafka", "postgres": "PostgreSQL"}
     said = " and ".join(names[name] for name in stopped)
     typer.echo(f"Stopped {said}." if said else "Nothing was running.")
-    if deleted:
-        typer.echo("All data is deleted; the jars stay.")
 
 
 def register(app: typer.Typer) -> None:

@@ -120,7 +120,7 @@ def _stop(home: Home) -> tuple[str, ...]:
 
 
 def reset(settings: Settings) -> tuple[str, ...]:
-    """Stop both services and delete their data, logs, ports and password; the jars stay. Raises ServiceError.
+    """Stop both services and delete their data, logs, ports and password; the jar cache stays. Raises ServiceError.
 
     Only what fraudstream made is deleted: FRAUDSTREAM_HOME may be a directory with other things in it.
     """
