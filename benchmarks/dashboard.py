@@ -1,6 +1,6 @@
 """How long the dashboard's queries take on many stored transactions, and that none of them reads them all.
 
-    python benchmarks/dashboard.py [--rows N] [--json]
+    python benchmarks/dashboard.py [--rows N | --quick] [--json]
 
 Makes a PostgreSQL of its own in a temporary directory (about 5 GB for 10,000,000 rows) and removes it. Each line is a
 call of a page; its time is the median of five, connecting included. `reads` names the largest scan of its plans.
@@ -25,12 +25,12 @@ import psycopg
 from fraudstream.local.home import Home
 from fraudstream.local.postgres import DATABASE, USER, EmbeddedPostgres
 from fraudstream.settings import PostgresSettings
-from fraudstream.store import alerts, history, model_quality, overview, pipeline, registry, review
-from fraudstream.store import rows as store_rows
+from fraudstream.store import alerts, connection, history, model_quality, overview, pipeline, registry, review
 from fraudstream.store.connection import connect
 from fraudstream.store.migrate import migrate
 
 DAYS, CUSTOMERS = 60, 100_000
+QUICK_ROWS = 100_000
 LIMIT_MS = 1_000
 ROUNDS = 5
 LARGE = ("transactions", "scores")
@@ -123,12 +123,12 @@ def fill(postgres: PostgresSettings, count: int) -> None:
         b"",
     )  # fmt: skip
     registry.promote(postgres, "1")
-    with connect(postgres, autocommit=True) as connection:
+    with connect(postgres, autocommit=True) as opened:
         for statement in FILL:
-            connection.execute(
+            opened.execute(
                 statement.encode(), {"rows": count, "customers": CUSTOMERS, "days": DAYS}
-            ) if "%(" in statement else connection.execute(statement.replace("%%", "%").encode())
-        connection.execute("vacuum (analyze)")
+            ) if "%(" in statement else opened.execute(statement.replace("%%", "%").encode())
+        opened.execute("vacuum (analyze)")
 
 
 def calls(postgres: PostgresSettings) -> Mapping[str, Callable[[], object]]:
@@ -195,16 +195,16 @@ def scans(call: Callable[[], object]) -> list[tuple[str, str, int]]:
                     plans.extend(entry["Plan"] for entry in found[0])
             return super().execute(query, *arguments, **options)
 
-    def explaining(postgres: PostgresSettings) -> Any:
-        connection = connect(postgres)
-        connection.cursor_factory = Explaining
-        return connection
+    def explaining(postgres: PostgresSettings, *, autocommit: bool = False) -> Any:
+        opened = connect(postgres, autocommit=autocommit)
+        opened.cursor_factory = Explaining
+        return opened
 
-    setattr(store_rows, "connect", explaining)  # noqa: B010 - the one door of these queries
+    setattr(connection, "connect", explaining)  # noqa: B010 - the one door of these queries
     try:
         call()
     finally:
-        setattr(store_rows, "connect", connect)  # noqa: B010
+        setattr(connection, "connect", connect)  # noqa: B010
     return [scan for plan in plans for scan in _scans(plan)]
 
 
@@ -244,7 +244,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rows", type=int, default=10_000_000, help="stored transactions")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--rows", type=int, default=10_000_000, help="stored transactions")
+    size.add_argument(
+        "--quick", action="store_const", dest="rows", const=QUICK_ROWS, help=f"{QUICK_ROWS:,} of them"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON document instead of a table")
     options = parser.parse_args()
     with server() as postgres:

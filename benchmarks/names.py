@@ -14,6 +14,7 @@ NAMES = (
     "explain",
     "training_view",
     "detection",
+    "dashboard",
     "growth",
     "soak",
     "executors",

@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +32,19 @@ def test_a_benchmark_that_does_not_exist_is_answered_with_those_that_do() -> Non
     assert error["code"] == "usage"
     assert "nothing" in error["message"]
     assert {"consume", "produce"} <= set(re.findall(r"\w+", error["hint"]))
+
+
+def test_every_benchmark_can_be_run_by_its_name() -> None:
+    scripts = {path.stem: path.read_text(encoding="utf-8") for path in BENCHMARKS.glob("[a-z]*.py")}
+    runs = {name for name, text in scripts.items() if "\ndef main()" in text} - {"programs"}  # of `consume`
+    assert runs == set(runpy.run_path(str(BENCHMARKS / "names.py"))["NAMES"])
+
+
+def test_the_dashboards_benchmark_can_be_had_quick() -> None:
+    """As `fraudstream bench dashboard --quick` calls it."""
+    command = [sys.executable, str(BENCHMARKS / "dashboard.py"), "--help"]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    assert {"--quick", "--json"} <= set(re.findall(r"--\w+", said))
 
 
 def test_a_ratio_says_how_many_times_better_whichever_way_is_better(monkeypatch: pytest.MonkeyPatch) -> None:
