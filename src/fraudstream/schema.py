@@ -9,7 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -86,9 +86,21 @@ def _truth(value: object) -> object:
 
 Identifier = Annotated[str, Field(min_length=1, max_length=ID_LENGTH), AfterValidator(_without_nul)]
 Text = Annotated[str, Field(max_length=TEXT_LENGTH), AfterValidator(_without_nul)]
-Instant = Annotated[datetime, BeforeValidator(parse_instant)]
+_INSTANT_SHAPE = (
+    "^[0-9]{4}-?([0-9]{2}-?[0-9]{2}|W[0-9]{2}(-?[1-7])?)"
+    "([Tt ][0-9]{2}(:?[0-9]{2}(:?[0-9]{2}([.,][0-9]+)?)?)?([Zz]|[+-][0-9]{2}(:?[0-9]{2}){0,2})?)?$"
+)
+"""What JSON Schema can say of an instant: never too narrow, and no calendar. `date-time` would want a zone."""
+_INSTANT_SCHEMA = {
+    "type": "string",
+    "pattern": _INSTANT_SHAPE,
+    "description": "When it happened, in ISO 8601; no zone means UTC.",
+    "examples": ["2025-03-01T12:30:00.250Z", "2025-03-01 12:30:00+05:45", "2025-03-01"],
+}
+
+Instant = Annotated[datetime, BeforeValidator(parse_instant), WithJsonSchema(_INSTANT_SCHEMA)]
 Amount = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Truth = Annotated[bool, BeforeValidator(_truth)]
+Truth = Annotated[bool, BeforeValidator(_truth), WithJsonSchema({"enum": [0, 1, False, True]})]
 
 
 class Transaction(BaseModel):
@@ -159,5 +171,11 @@ def arrow_schema() -> "pa.Schema":
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema of a message, for those who write to the topic."""
-    return Transaction.model_json_schema()
+    """The JSON Schema of a message, for those who write to the topic; docs/transaction.schema.json is this.
+
+    It takes whatever `decode` takes. What it cannot say, `decode` refuses all the same: NUL within a string, a day that
+    no calendar has, a number that a float does not hold.
+    """
+    from pydantic.json_schema import GenerateJsonSchema
+
+    return {"$schema": GenerateJsonSchema.schema_dialect, **Transaction.model_json_schema()}

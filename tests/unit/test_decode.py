@@ -2,8 +2,10 @@
 
 import json
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +13,8 @@ from pydantic import ValidationError
 
 from fraudstream.decision import TRANSACTION_FIELDS
 from fraudstream.decode import Decoder
-from fraudstream.schema import FIELDS, REQUIRED, Transaction, arrow_schema
+from fraudstream.schema import FIELDS, REQUIRED, Transaction, arrow_schema, json_schema
+from fraudstream.simulate import DAY, Encoder, Stream, World
 from samples import BAD, GOOD, message
 
 
@@ -40,7 +43,7 @@ def test_a_bad_message_is_rejected_with_its_reason(name: str) -> None:
     assert reason in said
 
 
-@pytest.mark.parametrize(
+INSTANTS = pytest.mark.parametrize(
     ("text", "instant"),
     [
         ("2025-03-01", datetime(2025, 3, 1, tzinfo=UTC)),
@@ -51,17 +54,25 @@ def test_a_bad_message_is_rejected_with_its_reason(name: str) -> None:
         ("2025-03-01T12:30:00-1200", datetime(2025, 3, 2, 0, 30, tzinfo=UTC)),
         ("0001-01-01T00:00:00", datetime(1, 1, 1, tzinfo=UTC)),
         ("9999-12-31T23:59:59.999999Z", datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)),
+        ("2025-W09-6t12:30:00,5Z", datetime(2025, 3, 1, 12, 30, 0, 500_000, tzinfo=UTC)),
+        ("2025-03-01t12:30:00z", datetime(2025, 3, 1, 12, 30, tzinfo=UTC)),
     ],
 )
+
+
+@INSTANTS
 def test_iso_8601_is_read_and_no_zone_means_utc(text: str, instant: datetime) -> None:
     row, reason = one(message(timestamp=text))
     assert row is not None, reason
     assert row["timestamp"] == instant
 
 
-@pytest.mark.parametrize(
+TRUTHS = pytest.mark.parametrize(
     ("truth", "stored"), [(0, False), (1, True), (True, True), (False, False), (None, None), (..., None)]
 )
+
+
+@TRUTHS
 def test_truth_comes_as_number_truth_or_nothing(truth: Any, stored: bool | None) -> None:
     row, _ = one(message(is_fraud=truth))
     assert row is not None
@@ -176,3 +187,52 @@ def test_every_field_has_its_place_in_arrow() -> None:
     schema = arrow_schema()
     assert tuple(schema.names) == FIELDS
     assert {name for name in FIELDS if not schema.field(name).nullable} == set(REQUIRED)
+
+
+VALIDATOR = jsonschema.Draft202012Validator(json_schema())
+BEYOND = {
+    "deep unknown field", "1e999", "huge integer", "lone surrogate", "NUL in a text", "NUL in an id", "truth as float",
+    "no such day", "no such zone", "before year 1 in UTC", "after year 9999 in UTC",
+}  # fmt: skip
+"""Of the bad messages those that no schema can tell: how a number is spelled, what a calendar and a float hold."""
+
+
+def test_producers_find_the_schema_of_this_version_in_the_docs() -> None:
+    """After a change: `python -c 'import json; from fraudstream.schema import json_schema as s; print(json.dumps(s(), indent=2))'`."""
+    page = Path(__file__).parents[2] / "docs" / "transaction.schema.json"
+    assert page.read_text(encoding="utf-8") == json.dumps(json_schema(), indent=2) + "\n"
+
+
+@INSTANTS
+def test_the_schema_takes_every_instant_that_is_stored(text: str, instant: datetime) -> None:  # noqa: ARG001
+    VALIDATOR.validate(GOOD | {"timestamp": text})
+
+
+@TRUTHS
+def test_the_schema_takes_every_truth_that_is_stored(truth: Any, stored: bool | None) -> None:  # noqa: ARG001
+    VALIDATOR.validate(json.loads(message(is_fraud=truth)))
+
+
+def test_the_schema_takes_what_produce_writes() -> None:
+    world, start = World(7, 200), 20_000 * DAY
+    (events,) = Stream(world, start).history(1)
+    for value in Encoder(world, start).encode(events, 0)[1]:
+        VALIDATOR.validate(json.loads(value))
+
+
+@given(st.dictionaries(st.sampled_from([*FIELDS, "other"]), field_values, max_size=4))
+def test_whatever_is_stored_fits_the_schema(changes: dict[str, Any]) -> None:
+    value = message(**changes)
+    row, _ = one(value)
+    assert row is None or VALIDATOR.is_valid(json.loads(value))
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_the_schema_refuses_what_is_not_stored(name: str) -> None:
+    """But for what no schema can tell."""
+    value, _ = BAD[name]
+    try:
+        document = json.loads((value or b"").decode(), parse_constant=lambda _: None)
+    except (ValueError, RecursionError):
+        return
+    assert VALIDATOR.is_valid(document) is (name in BEYOND)
