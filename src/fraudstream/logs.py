@@ -74,7 +74,13 @@ def console() -> "Console":
 
 def is_structured() -> bool:
     """Whether narration is JSON."""
-    return any(isinstance(h.formatter, _Object) for h in logging.getLogger(ROOT).handlers)
+    return log_format() is LogFormat.JSON
+
+
+def log_format() -> LogFormat:
+    """The format in force."""
+    structured = any(isinstance(h.formatter, _Object) for h in logging.getLogger(ROOT).handlers)
+    return LogFormat.JSON if structured else LogFormat.TEXT
 
 
 def configure(*, debug: bool = False, quiet: bool = False, log_format: LogFormat = LogFormat.TEXT) -> None:

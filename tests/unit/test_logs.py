@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -104,6 +105,46 @@ def program(*arguments: str, **environment: str) -> "subprocess.CompletedProcess
         [sys.executable, "-m", "fraudstream", *arguments],
         capture_output=True, text=True, timeout=120, check=False, env=clean | environment,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("sources", "in_force"),
+    [
+        (("", "", ""), "text"),
+        (("", "", "FRAUDSTREAM_LOG_FORMAT=json"), "json"),
+        (("", "", "export fraudstream_log_format='json'  # for the collector"), "json"),
+        (("", "", "# FRAUDSTREAM_LOG_FORMAT=json"), "text"),
+        (("", "text", "FRAUDSTREAM_LOG_FORMAT=json"), "text"),
+        (("", "json", "FRAUDSTREAM_LOG_FORMAT=text"), "json"),
+        (("json", "text", "FRAUDSTREAM_LOG_FORMAT=text"), "json"),
+        (("text", "json", "FRAUDSTREAM_LOG_FORMAT=json"), "text"),
+    ],
+)
+def test_a_flag_beats_the_environment_which_beats_the_env_file_and_config_show_says_what_is_in_force(
+    sources: tuple[str, str, str], in_force: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flag, environment, file = sources
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text(f"{file}\n")
+    options = ("--log-format", flag) if flag else ()
+    given = {"FRAUDSTREAM_HOME": str(tmp_path), "FRAUDSTREAM_LOG_FORMAT": environment}
+    shown = program(*options, "config", "show", "--json", **given)
+    assert json.loads(shown.stdout)["log_format"] == in_force
+    failed = program(*options, "config", "show", **given, FRAUDSTREAM_KAFKA__PARTITIONS="x")
+    assert failed.returncode == 2
+    assert failed.stderr.startswith("{") is (in_force == "json")
+
+
+def test_a_format_in_the_env_file_that_does_not_exist_is_wrong_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("FRAUDSTREAM_LOG_FORMAT=xml\n")
+    done = program("alerts", "list", "--json")
+    error = json.loads(done.stdout)["error"]
+    assert (done.returncode, error["code"]) == (2, "settings")
+    assert error["message"] == "FRAUDSTREAM_LOG_FORMAT is neither text nor json."
+    assert ".env" in error["hint"]
 
 
 @pytest.mark.parametrize("by_option", [True, False])

@@ -5,6 +5,7 @@ from typing import Any
 import typer
 
 from fraudstream.cli.output import Json, print_document, print_table
+from fraudstream.logs import log_format
 
 INTRODUCTION = """# Settings
 
@@ -21,7 +22,7 @@ def show(as_json: Json = False) -> None:
     """Print every setting in force, with the name of its environment variable; secrets are masked."""
     from fraudstream.settings import PREFIX, load
 
-    document = load().model_dump(mode="json")
+    document = load().model_dump(mode="json") | {"log_format": log_format().value}
     if as_json:
         print_document(document)
     else:

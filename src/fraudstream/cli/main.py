@@ -1,8 +1,10 @@
 """The `fraudstream` program: its commands, and the one place where an error is printed."""
 
+import os
 import sys
 import traceback
 from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 from typing import Annotated, NoReturn
 
@@ -30,7 +32,7 @@ from fraudstream.cli import (
     streams,
     train,
 )
-from fraudstream.errors import ExitCode, FraudstreamError, ReaderGone, UsageError
+from fraudstream.errors import ExitCode, FraudstreamError, ReaderGone, SettingsError, UsageError
 
 app = typer.Typer(
     name="fraudstream",
@@ -63,20 +65,45 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
+LOG_FORMAT = "FRAUDSTREAM_LOG_FORMAT"
+
+
+def _log_format() -> logs.LogFormat:
+    """The setting without a flag, read as every other one, but here: the log begins before settings are loaded.
+
+    They would cost each `--help` a tenth of a second. A `.env` that cannot be read is told when they are loaded.
+    """
+    given = {name.upper(): value for name, value in os.environ.items()}.get(LOG_FORMAT)
+    file = Path(".env")
+    with suppress(OSError, UnicodeDecodeError):
+        if not given and LOG_FORMAT in file.read_text(encoding="utf-8").upper():
+            from dotenv import dotenv_values
+
+            found = dotenv_values(file, encoding="utf-8")
+            given = {name.upper(): value for name, value in found.items()}.get(LOG_FORMAT)
+    try:
+        return logs.LogFormat(given or logs.LogFormat.TEXT)
+    except ValueError:
+        raise SettingsError(
+            f"{LOG_FORMAT} is neither {' nor '.join(logs.LogFormat)}.",
+            hint="Set it to one of them in the environment and in .env, or nowhere.",
+        ) from None
+
+
 @app.callback()
 def options(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug messages.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings on stderr.")] = False,
     log_format: Annotated[
-        logs.LogFormat,
-        typer.Option(envvar="FRAUDSTREAM_LOG_FORMAT", help="Format of the log on stderr."),
-    ] = logs.LogFormat.TEXT,
+        logs.LogFormat | None,
+        typer.Option(envvar=LOG_FORMAT, help="Format of the log on stderr.", show_default="text"),
+    ] = None,
     version: Annotated[  # noqa: ARG001 - the callback answers
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Catch fraud in a stream of card transactions."""
-    logs.configure(debug=debug, quiet=quiet, log_format=log_format)
+    logs.configure(debug=debug, quiet=quiet, log_format=log_format or _log_format())
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:

@@ -48,7 +48,7 @@ class Settings(BaseSettings):
     ivy_settings: Place | None = None
     """An ivysettings.xml with the repository to fetch those jars from; unset means Maven Central."""
     log_format: LogFormat = LogFormat.TEXT
-    """How narration on stderr is written, text or json; from the environment or --log-format, not from `.env`."""
+    """How narration on stderr is written, text or json; the flag `--log-format` comes before the command."""
     kafka: KafkaSettings = KafkaSettings()
     postgres: PostgresSettings = PostgresSettings()
     spark: SparkSettings = SparkSettings()
