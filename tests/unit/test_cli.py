@@ -98,6 +98,24 @@ def test_a_wrong_command_line_is_exit_code_2_and_a_next_step() -> None:
     assert "`fraudstream consume --help`" in result.stderr
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("produce", "--dry-run"),
+        ("score", "--data", "payments.csv"),
+        ("score", "--data", "-"),
+        ("health", "--metrics-port", "0"),
+    ],
+)
+def test_a_report_where_there_is_no_room_for_one_is_refused(arguments: tuple[str, ...]) -> None:
+    """Silence would look like obedience: one document is what --json promises."""
+    done = fraudstream(*arguments, "--json")
+    error = json.loads(done.stdout)["error"]
+    assert (done.returncode, error["code"]) == (2, "usage")
+    assert "--json" in error["message"]
+    assert "eave" in error["hint"]
+
+
 def test_errors_are_json_on_stdout_where_json_was_asked_for(tmp_path: Path) -> None:
     result = fraudstream(
         "consume", "--once", "--json", FRAUDSTREAM_HOME=str(tmp_path), FRAUDSTREAM_KAFKA__PARTITIONS="x"

@@ -9,7 +9,7 @@ import typer
 
 from fraudstream.cli.options import MetricsPort
 from fraudstream.cli.output import Json, print_document
-from fraudstream.errors import DatabaseError, ExitCode, FraudstreamError
+from fraudstream.errors import DatabaseError, ExitCode, FraudstreamError, UsageError
 from fraudstream.logs import printable
 
 if TYPE_CHECKING:
@@ -33,6 +33,10 @@ def health(metrics_port: MetricsPort = None, as_json: Json = False) -> None:
     from fraudstream.store.health import snapshot
     from fraudstream.store.migrate import migrate
 
+    if metrics_port is not None and as_json:
+        raise UsageError(
+            "--json prints the figures once, --metrics-port stays and serves them.", hint="Leave one out."
+        )
     settings = load(metrics={"port": metrics_port})
     migrate(settings.postgres)
     if metrics_port is not None:  # said here: an image may set the port for the commands that run long

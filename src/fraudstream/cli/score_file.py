@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fraudstream import signals
 from fraudstream.cli import inputs
 from fraudstream.cli.output import print_document
-from fraudstream.errors import InputError
+from fraudstream.errors import InputError, UsageError
 from fraudstream.logs import get_logger
 
 if TYPE_CHECKING:
@@ -59,9 +59,14 @@ class Tally:
 
 
 def run(request: Request, *, as_json: bool) -> None:
-    """Score, and say what was done: on stderr, or with --json and --output as a document."""
+    """Score, and say what was done: on stderr, and with --json as a document."""
     from fraudstream.model import decisions, scoring
 
+    if as_json and request.output is None:
+        raise UsageError(
+            "Without --output decisions go to standard output, where --json wants to print a report.",
+            hint="Name a file with --output, or leave out --json: decisions are NDJSON in any case.",
+        )
     if request.output is not None:
         decisions.check_output(request.output)
     scorer = scoring.Scorer(inputs.open_model(request.model))
@@ -81,7 +86,7 @@ def run(request: Request, *, as_json: bool) -> None:
             seconds,
             scorer.model.version,
         )
-    if as_json and request.output is not None:
+    if as_json:
         document = {"model_version": scorer.model.version, **vars(tally), "seconds": round(seconds, 3)}
         print_document(document | {"output": str(request.output)})
 
