@@ -1,11 +1,14 @@
 """What the figures of model and streams mean: what is wrong, and what to do."""
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from fraudstream.cli.health import document
+from fraudstream.cli.output import print_document
 from fraudstream.dashboard.comparison import _drifted
 from fraudstream.store.drift import SCATTER, Drift
 from fraudstream.store.findings import Finding, duration, figures, findings, wilson
@@ -233,3 +236,10 @@ def test_a_time_span_is_said_in_the_unit_that_fits() -> None:
     assert [duration(s) for s in (5, 119, 120, 7200, 200_000)] == [
         "5 s", "119 s", "2 minutes", "2 hours", "2 days",
     ]  # fmt: skip
+
+
+def test_every_instant_of_a_document_is_iso_8601(capsys: pytest.CaptureFixture[str]) -> None:
+    """As `alerts list --json` has them, so that a script reads one form only."""
+    print_document(document(WELL, findings(WELL)) | {"day": DAY.date()})
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["drift"]["day"], printed["day"]) == ("2026-03-01T00:00:00+00:00", "2026-03-01")

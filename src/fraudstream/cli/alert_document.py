@@ -15,7 +15,7 @@ def alert_document(alert: "Alert") -> dict[str, Any]:
     return {
         "transaction_id": alert.transaction_id,
         "user_id": alert.user_id,
-        "timestamp": alert.timestamp.isoformat(),
+        "timestamp": alert.timestamp,
         "amount": alert.amount,
         "currency": alert.currency,
         "device": alert.device,
@@ -26,10 +26,10 @@ def alert_document(alert: "Alert") -> dict[str, Any]:
         "reasons": alert.reasons,
         "rules": alert.rules,
         "model_version": alert.model_version,
-        "scored_at": alert.scored_at.isoformat(),
-        "stored_at": alert.stored_at.isoformat(),
+        "scored_at": alert.scored_at,
+        "stored_at": alert.stored_at,
         "verdict": alert.verdict,
-        "reviewed_at": alert.reviewed_at.isoformat() if alert.reviewed_at else None,
+        "reviewed_at": alert.reviewed_at,
         "reviewed_by": alert.reviewed_by,
         "note": alert.note,
     }
@@ -41,13 +41,13 @@ def explanation_document(found: "Explanation") -> dict[str, Any]:
     decided: dict[str, Any] = {
         "transaction_id": found.subject.transaction_id,
         "user_id": found.subject.user_id,
-        "timestamp": found.subject.timestamp.isoformat(),
+        "timestamp": found.subject.timestamp,
         "amount": found.subject.amount,
         "risk": decision.risk if decision else None,
         "reasons": [],
         "rules": decision.rules if decision else [],
         "model_version": decision.model_version if decision else None,
-        "scored_at": decision.scored_at.isoformat() if decision else None,
+        "scored_at": decision.scored_at if decision else None,
         "verdict": found.labels[-1].is_fraud if found.labels else None,
     }
     if found.alert:
@@ -66,7 +66,7 @@ def explanation_document(found: "Explanation") -> dict[str, Any]:
 def _past_document(past: "Past") -> dict[str, Any]:
     return {
         "transaction_id": past.transaction_id,
-        "timestamp": past.timestamp.isoformat(),
+        "timestamp": past.timestamp,
         "amount": past.amount,
         "currency": past.currency,
         "device": past.device,

@@ -121,7 +121,7 @@ def document(said: "Label") -> dict[str, Any]:
     return {
         "transaction_id": said.transaction_id,
         "is_fraud": said.is_fraud,
-        "labelled_at": said.labelled_at.isoformat(),
+        "labelled_at": said.labelled_at,
         "labelled_by": said.labelled_by,
         "note": said.note,
     }
@@ -139,7 +139,7 @@ def _report_file(done: "Imported", *, as_json: bool) -> None:
                 "added": done.added,
                 "present": done.present,
                 "unknown": done.unknown,
-                "read_before": done.read_before.isoformat() if done.read_before else None,
+                "read_before": done.read_before,
             }
             | done.rejects.document()
         )

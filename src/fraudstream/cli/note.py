@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from fraudstream.cli.alert_document import alert_document
 from fraudstream.cli.label import word
+from fraudstream.cli.output import plain
 from fraudstream.logs import printable
 
 if TYPE_CHECKING:
@@ -220,7 +221,7 @@ def show_list(alerts: Sequence["Alert"]) -> None:
 def show_line(alert: "Alert", *, as_json: bool) -> None:
     """Print one alert of a stream at once, though nobody waits for the end."""
     if as_json:
-        sys.stdout.write(json.dumps(alert_document(alert), default=str, allow_nan=False) + "\n")
+        sys.stdout.write(json.dumps(alert_document(alert), default=plain, allow_nan=False) + "\n")
         sys.stdout.flush()
         return
     from rich.console import Console

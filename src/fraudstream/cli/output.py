@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
+from datetime import date
 from typing import Annotated, Any
 
 import typer
@@ -17,7 +18,12 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on s
 
 def print_document(document: dict[str, Any]) -> None:
     """One JSON document, for scripts."""
-    sys.stdout.write(json.dumps(document, indent=2, default=str, allow_nan=False) + "\n")
+    sys.stdout.write(json.dumps(document, indent=2, default=plain, allow_nan=False) + "\n")
+
+
+def plain(value: object) -> str:
+    """What JSON has no type for, as a string: an instant or a day in ISO 8601."""
+    return value.isoformat() if isinstance(value, date) else str(value)
 
 
 def print_table(
