@@ -3,6 +3,7 @@
 import gzip
 import io
 import math
+import re
 import zlib
 from codecs import BOM_UTF8
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -12,7 +13,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from itertools import chain, islice
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, Literal, cast
 from uuid import UUID
 
 import msgspec
@@ -29,14 +30,21 @@ LOOKED_AT = 1_000
 """Lines of NDJSON whose keys stand for its columns; JSON has no header to ask."""
 LONGEST_LINE = 1_048_576
 """Bytes of a line: more is no row, and a file without line ends must not fill the memory."""
-DAMAGED = "The file is damaged, or of another kind than its name says: make or fetch it again."
+DAMAGED = "The file is damaged: make or fetch it again."
 ONE_ON_A_LINE = "Write one object on a line: `jq -c '.[]' FILE` makes that of an array, `jq -c . FILE` of objects over several lines."
 UNREADABLE = (OSError, EOFError, zlib.error)
 """What is raised where a file cannot be read on, packed or not."""
 _GZIP = b"\x1f\x8b"
+_PARQUET = b"PAR1"
+_NDJSON = (".ndjson", ".jsonl", ".json")
+"""Names of files whose first line may be the broken one."""
+_BINARY = re.compile(rb"[\x00-\x08\x0e-\x1f]")
+"""What no line of text begins a file with; UTF-16 is full of it, too."""
 TRUTHS = {"1": 1, "true": 1, "t": 1, "yes": 1, "y": 1, "0": 0, "false": 0, "f": 0, "no": 0, "n": 0}
 """How files write what is true, whatever the case."""
 
+Kind = Literal["CSV", "Parquet", "NDJSON"]
+"""TSV is CSV with another delimiter."""
 Row = tuple[int, Mapping[str, Any] | str]
 """Number of a row from 1, and its fields, or why it cannot be read."""
 Choose = Callable[[Sequence[str]], Sequence[str]]
@@ -65,17 +73,36 @@ class Rejects:
 
 
 def read(path: Path, choose: Choose) -> Iterator[Row]:
-    """The rows of a file, by the kind that its name ends with. Raises InputError where it cannot be read at all."""
-    reader = _READERS.get(_kind(path))
-    if reader is None:
-        raise InputError(
-            f"{path} is of a kind that cannot be read row by row.",
-            hint=f"Kinds are {', '.join(_READERS)}, all but Parquet also with gzip (.csv.gz).",
-        )
+    """The rows of a file. Raises InputError where it cannot be read at all."""
     try:
-        yield from reader(path, choose)
+        yield from _READERS[kind_of(path)](path, choose)
     except UNREADABLE as error:
         raise unreadable(path, error) from None
+
+
+def kind_of(path: Path) -> Kind:
+    """What a file holds, by how it begins: one rule for all commands. Only of text that may be either its name is asked.
+
+    Raises InputError where it is none of these or no file, and UNREADABLE.
+    """
+    if path.is_fifo() or path.is_char_device():
+        raise InputError(f"{path} is a pipe, which cannot be read twice.", hint="Save it to a file first.")
+    beginning = b""
+    with opened(path) as file:
+        while not beginning and (part := file.read(256)):
+            beginning = part.removeprefix(BOM_UTF8).lstrip()
+    if not beginning:
+        raise InputError(f"{path} is empty.", hint="Give a CSV, Parquet or NDJSON file with rows.")
+    if beginning.startswith(_PARQUET):
+        return "Parquet"
+    if beginning.startswith((b"{", b"[")):
+        return "NDJSON"
+    if _BINARY.search(beginning.partition(b"\n")[0]):
+        raise InputError(
+            f"{path} is neither UTF-8 text nor Parquet.",
+            hint="CSV, TSV, NDJSON (these also with gzip) and Parquet can be read.",
+        )
+    return "NDJSON" if _named(path, *_NDJSON) else "CSV"
 
 
 def unreadable(path: Path, error: Exception) -> InputError:
@@ -86,14 +113,14 @@ def unreadable(path: Path, error: Exception) -> InputError:
     return InputError(f"{path} cannot be read: {reason}.", hint=hint)
 
 
-def _kind(path: Path) -> str:
-    """What its name ends with, packed or not."""
-    return Path(path.name.lower().removesuffix(".gz")).suffix
-
-
 def delimiter(path: Path) -> str:
     """What stands between the cells of a file that is neither Parquet nor NDJSON."""
-    return "\t" if _kind(path) == ".tsv" else ","
+    return "\t" if _named(path, ".tsv") else ","
+
+
+def _named(path: Path, *endings: str) -> bool:
+    """Whether its name ends so, packed or not."""
+    return path.name.lower().removesuffix(".gz").endswith(endings)
 
 
 @contextmanager
@@ -202,11 +229,15 @@ def _ndjson(path: Path, choose: Choose) -> Iterator[Row]:
         first = list(islice(rows, LOOKED_AT))
         objects = [row for _, row in first if not isinstance(row, str)]
         if first and not objects:
-            number, reason = first[0]
-            raise InputError(f"{path} has no object on a line; line {number}: {reason}.", hint=ONE_ON_A_LINE)
+            raise no_objects(path, *first[0])
         if first:
             choose(list({key: None for row in objects for key in row}))
         yield from chain(first, rows)
+
+
+def no_objects(path: Path, number: int, reason: object) -> InputError:
+    """The error for JSON of which no line is an object; the first line that is none, and why."""
+    return InputError(f"{path} has no object on a line; line {number}: {reason}.", hint=ONE_ON_A_LINE)
 
 
 def ndjson(file: IO[bytes]) -> Iterator[Row]:
@@ -278,12 +309,8 @@ def _value(name: str, place: int, scalar: Any, spoilt: dict[int, str]) -> Any:
         return None
 
 
-_READERS: dict[str, Callable[[Path, Choose], Iterator[Row]]] = {
-    ".csv": _csv,
-    ".tsv": _csv,
-    ".parquet": _parquet,
-    ".pq": _parquet,
-    ".ndjson": _ndjson,
-    ".jsonl": _ndjson,
-    ".json": _ndjson,
+_READERS: dict[Kind, Callable[[Path, Choose], Iterator[Row]]] = {
+    "CSV": _csv,
+    "Parquet": _parquet,
+    "NDJSON": _ndjson,
 }

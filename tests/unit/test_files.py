@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,12 +26,13 @@ ROW = {"transaction_id": "t1", "amount": 12.5}
 
 @pytest.mark.parametrize("text", [json.dumps([ROW]), json.dumps(ROW, indent=2), json.dumps([ROW], indent=1)])
 def test_json_that_has_no_object_on_a_line_is_told_so_with_what_makes_one(text: str, tmp_path: Path) -> None:
-    """And not which columns it lacks."""
+    """And not which columns it lacks, whoever reads it."""
     path = tmp_path / "rows.json"
     path.write_text(text)
-    with pytest.raises(InputError, match=r"has no object on a line; line 1: not ") as caught:
-        list(read(path, lambda columns: columns))
-    assert "jq -c '.[]'" in caught.value.hint
+    for attempt in (lambda: list(read(path, lambda columns: columns)), lambda: read_file(path, ROW)):
+        with pytest.raises(InputError, match=r"has no object on a line; line 1: not ") as caught:
+            attempt()
+        assert "jq -c '.[]'" in caught.value.hint
 
 
 def test_ndjson_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
@@ -167,8 +169,49 @@ def test_a_damaged_gzip_is_a_sentence(damage: str, tmp_path: Path) -> None:
         assert caught.value.hint == DAMAGED
 
 
-def test_a_file_of_another_kind_is_told_which_kinds_there_are(tmp_path: Path) -> None:
-    for name in ("rows.xlsx", "rows.gz", "rows.parquet.zip"):
-        with pytest.raises(InputError, match="cannot be read row by row") as caught:
-            list(read(tmp_path / name, lambda columns: columns))
-        assert "gzip" in caught.value.hint
+def known_by_content(tmp_path: Path) -> list[Path]:
+    """One row as CSV, NDJSON and Parquet, under names that say nothing or something else."""
+    parquet, paths = tmp_path / "rows", [tmp_path / name for name in ("rows.txt", "rows.parquet", "rows.csv")]
+    csv_text = f"\n\n{','.join(GOOD)}\n{','.join(map(str, GOOD.values()))}\n"
+    paths[0].write_text(csv_text)
+    paths[1].write_bytes(gzip.compress(csv_text.encode()))
+    paths[2].write_text(" " * 300 + "\n" + json.dumps(GOOD) + "\n")
+    pq.write_table(pa.Table.from_pylist([GOOD]), parquet)
+    return [*paths, parquet]
+
+
+def test_what_a_file_holds_is_told_by_its_content_whoever_reads_it(tmp_path: Path) -> None:
+    """By `produce --from` and `label --from` as by `train --data`: a name is no promise."""
+    for path in known_by_content(tmp_path):
+        (batch,) = replay(path, Shape(), Rejects())
+        (labels,) = _portions(path, {}, "ann", datetime.now(UTC), Imported())
+        ids = read_transactions(path).rows["transaction_id"].to_pylist()
+        assert (batch.keys, labels[0][:2], ids) == ([b"u-1"], ("t-1", False), ["t-1"]), path.name
+
+
+BINARY = {
+    "rows.xlsx": b"PK\x03\x04\x0a\x00\x08\x00",
+    "rows.db": b"SQLite format 3\x00",
+    "rows.avro": b"Obj\x01\x04\x14avro.codec",
+    "rows.csv": "one,two\n1,2\n".encode("utf-16"),
+}
+
+
+@pytest.mark.parametrize("name", BINARY)
+def test_a_file_of_another_kind_is_told_which_kinds_there_are(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_bytes(BINARY[name])
+    for attempt in (lambda: list(read(path, lambda columns: columns)), lambda: read_file(path, ROW)):
+        with pytest.raises(InputError, match="is neither UTF-8 text nor Parquet") as caught:
+            attempt()
+        assert "NDJSON" in caught.value.hint
+
+
+def test_a_pipe_is_refused_where_a_file_is_read_twice(tmp_path: Path) -> None:
+    """Its first rows would be gone by the second time, in silence."""
+    path = tmp_path / "rows.csv"
+    os.mkfifo(path)
+    for attempt in (lambda: list(read(path, lambda columns: columns)), lambda: read_file(path, ROW)):
+        with pytest.raises(InputError, match="is a pipe") as caught:
+            attempt()
+        assert "Save it to a file" in caught.value.hint

@@ -246,7 +246,7 @@ def test_ndjson_that_is_broken_in_one_place_is_read_on(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_no_parquet_is_one_sentence(tmp_path: Path) -> None:
-    (tmp_path / "a.parquet").write_bytes(b"hello")
+    (tmp_path / "a.parquet").write_bytes(b"PAR1hello")
     with pytest.raises(InputError, match="Parquet"):
         read(tmp_path / "a.parquet")
 

@@ -1,7 +1,7 @@
 """Raw columns of a file: CSV, TSV, Parquet or NDJSON, told apart by how it begins, gzip or not."""
 
 import json
-from codecs import BOM_UTF8, getincrementaldecoder
+from codecs import getincrementaldecoder
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -14,11 +14,21 @@ import pyarrow.parquet as pq
 
 from fraudstream.delimited import header_of
 from fraudstream.errors import InputError
-from fraudstream.files import DAMAGED, UNREADABLE, cells_of, delimiter, ndjson, opened, unreadable
+from fraudstream.files import (
+    DAMAGED,
+    UNREADABLE,
+    Kind,
+    cells_of,
+    delimiter,
+    kind_of,
+    ndjson,
+    no_objects,
+    opened,
+    unreadable,
+)
 
 PORTION: Final = 8_192
 """Rows that are lists of Python before they are columns of Arrow, which take a tenth of the memory."""
-_PARQUET = b"PAR1"
 _TEXTS = "Give a UTF-8 CSV with a header, Parquet, or one JSON object on each line."
 _PART = 1 << 20
 """Bytes that are looked at together."""
@@ -52,20 +62,18 @@ def read_file(path: Path, wanted: Iterable[str]) -> Raw:
 
     Raises InputError where the file cannot be read as a whole.
     """
+    kind: Kind = "CSV"
     try:
-        with opened(path) as file:
-            beginning = file.read(256).removeprefix(BOM_UTF8).lstrip()
-        if beginning.startswith(_PARQUET):
+        kind = kind_of(path)
+        if kind == "Parquet":
             return _parquet(path, frozenset(wanted))
-        if not beginning:
-            raise InputError(f"{path} is empty.", hint="Give a CSV, Parquet or NDJSON file with rows.")
-        return _ndjson(path, wanted) if beginning.startswith(b"{") else _csv(path)
+        return _ndjson(path, wanted) if kind == "NDJSON" else _csv(path)
     except FileNotFoundError:
         raise InputError(f"There is no file {path}.", hint="Check the path after --data.") from None
     except UNREADABLE as error:
         raise unreadable(path, error) from None
     except (UnicodeError, pa.ArrowException) as error:
-        kind, hint = ("Parquet", DAMAGED) if beginning.startswith(_PARQUET) else ("CSV or NDJSON", _TEXTS)
+        hint = DAMAGED if kind == "Parquet" else _TEXTS
         detail = str(error).splitlines()[0].rstrip(".")
         raise InputError(f"{path} cannot be read as {kind}: {detail}.", hint=hint) from None
 
@@ -202,6 +210,8 @@ def _ndjson(path: Path, wanted: Iterable[str]) -> Raw:
                 seen.update(dict.fromkeys(document))
                 for name in names:
                     columns[name].append(_text(document.get(name)))
+    if broken and not numbers:
+        raise no_objects(path, broken[0].row, broken[0].reason)
     found = [name for name in names if name in seen]
     # A file that has none of them says so by the names that it has instead.
     others = {name: pa.nulls(len(numbers), pa.string()) for name in list(seen)[:30] if name not in columns}
