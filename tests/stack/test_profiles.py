@@ -66,6 +66,25 @@ def test_an_id_that_comes_twice_counts_once(postgres: PostgresSettings) -> None:
     assert_same(stored_profiles(postgres), fold(transactions(postgres)))
 
 
+@pytest.mark.parametrize("truths", [(None, 1), (0, 1), (1, 0)])
+def test_an_id_that_comes_back_with_another_truth_is_a_row_in_each_table_and_counts_twice(
+    postgres: PostgresSettings, truths: tuple[int | None, int]
+) -> None:
+    """The exception that the documentation states; with the same truth once more it is a duplicate as ever."""
+    first, then = (transaction("a", Random(5), is_fraud=truth) for truth in truths)
+    for offset, value in enumerate((first, then, then)):
+        outcome = store(postgres, [messages([value], first=offset)])
+        assert outcome.stored["profiles"] == (0 if offset == 2 else 1)
+    with connect(postgres) as connection:
+        for table in ("transactions", "fraud_transactions"):
+            assert connection.execute(
+                f"select count(*) from shop.{table} where transaction_id = 'a'".encode()
+            ).fetchone() == (1,)
+        assert connection.execute("select sum(count)::int from shop.hourly").fetchone() == (2,)
+    profiles = stored_profiles(postgres).to_pylist()
+    assert [row["count_10m"] for row in profiles if row["entity"] == "user"] == [2.0]
+
+
 def test_profiles_alone_count_an_id_once_for_each_slice(postgres: PostgresSettings) -> None:
     """The limit that the documentation states: without the tables beside it nobody remembers an id."""
     chance = Random(3)
