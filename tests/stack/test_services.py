@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import psycopg
@@ -22,6 +22,10 @@ from fraudstream.local import services
 from fraudstream.local.home import Home
 from fraudstream.local.postgres import PORT, START_SECONDS, EmbeddedPostgres
 from fraudstream.settings import KafkaSettings, Settings
+from fraudstream.store import registry
+from fraudstream.store.connection import connect
+from fraudstream.store.migrate import migrate
+from model_world import ensemble, packed
 from service_program import NewProgram, Program
 
 if TYPE_CHECKING:
@@ -52,8 +56,44 @@ def test_doctor_is_content_with_running_services(run: "Run") -> None:
     document = json.loads(done.stdout)
     assert done.returncode == 0, document
     assert document["ok"]
-    names = {"java", "jars", "disk", "ports", "kafka", "postgres", "schema"}
-    assert names <= {check["name"] for check in document["checks"]}
+    names = ["java", "jars", "disk", "ports", "kafka", "postgres", "schema", "model"]
+    assert [(check["name"], check["ok"], check["hint"]) for check in document["checks"]] == [
+        (name, True, "") for name in names
+    ]
+
+
+def _said_of_the_model(run: "Run") -> tuple[int, dict[str, Any]]:
+    done = run("doctor", "--json")
+    return done.returncode, json.loads(done.stdout)["checks"][-1]
+
+
+def test_doctor_says_whether_the_champion_can_be_opened(settings: Settings, run: "Run") -> None:
+    """Before `score` does: no tables, no champion, a sound one, one of another version, an altered one."""
+    said = {"name": "model", "ok": True, "hint": ""}
+    assert _said_of_the_model(run) == (
+        0,
+        said | {"detail": "no tables yet; `fraudstream train` makes a model"},
+    )
+    migrate(settings.postgres)
+    assert _said_of_the_model(run) == (
+        0,
+        said | {"detail": "no champion yet; `fraudstream train` makes one"},
+    )
+    trees = ensemble(("amount", 9.0, -1.0, 1.0))
+    registry.register(settings.postgres, *packed("m-1", trees))
+    registry.register(settings.postgres, *packed("m-2", trees, format=99))
+    registry.promote(settings.postgres, "m-1")
+    assert _said_of_the_model(run) == (0, said | {"detail": "champion m-1 (gradient_boosting)"})
+    registry.promote(settings.postgres, "m-2")
+    code, found = _said_of_the_model(run)
+    assert (code, found["ok"], found["hint"]) == (1, False, "Train the model again with this version.")
+    assert "model m-2 in the registry has format 99" in found["detail"]
+    with connect(settings.postgres) as connection:
+        connection.execute("update shop.models set artifact = set_byte(artifact, 3, 255)")
+    code, found = _said_of_the_model(run)
+    assert (code, found["ok"]) == (1, False)
+    assert "The artifact of model m-2 was altered" in found["detail"]
+    assert "Train the model again" in found["hint"]
 
 
 def test_a_day_with_the_services(program: Program) -> None:

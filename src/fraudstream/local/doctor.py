@@ -44,6 +44,7 @@ def examine(settings: Settings) -> list[Check]:
         "kafka": partial(_kafka, settings.kafka),
         "postgres": partial(_postgres, settings.postgres),
         "schema": partial(_schema, settings.postgres),
+        "model": partial(_model, settings.postgres),
     }
     return [_checked(name, check) for name, check in wanted.items()]
 
@@ -161,3 +162,20 @@ def _schema(postgres: PostgresSettings) -> Check:
         hint = "Older tables are upgraded by the next command that uses them; for newer ones upgrade fraudstream."
         return Check("schema", ok=False, detail=f"revision {found}, this version wants {wanted}", hint=hint)
     return Check("schema", ok=True, detail=f"revision {found}")
+
+
+def _model(postgres: PostgresSettings) -> Check:
+    """Whether `score` could open the champion: its bytes are those that were registered, and this version reads them."""
+    from fraudstream.model import packing
+    from fraudstream.store import registry
+    from fraudstream.store.migrate import current_revision
+
+    if postgres.host is None:
+        return Check("model", ok=False, detail="no database to look at", hint="Run `fraudstream up`.")
+    if current_revision(postgres) is None:
+        return Check("model", ok=True, detail="no tables yet; `fraudstream train` makes a model")
+    if registry.champion_version(postgres) is None:
+        return Check("model", ok=True, detail="no champion yet; `fraudstream train` makes one")
+    found, packed = registry.load(postgres)
+    packing.unpack(packed, f"model {found.version} in the registry")
+    return Check("model", ok=True, detail=f"champion {found.version} ({found.algorithm})")

@@ -12,6 +12,8 @@ from fraudstream.model.artifact import Model, opened
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 """Of a file in a model: nothing that a file system could take for a place."""
 
+_AGAIN = "Train the model again."
+
 
 def pack(files: Mapping[str, bytes]) -> bytes:
     """The files as one zip archive, the same bytes for the same files: for a registry that keeps one value."""
@@ -41,16 +43,18 @@ def _unzip(packed: bytes, source: str) -> dict[str, bytes]:
             entries = archive.infolist()
             names = [entry.filename for entry in entries]
             if not all(map(_NAME.fullmatch, names)):
-                raise InputError(f"{source} holds files outside its own directory; it was not opened.")
+                raise InputError(
+                    f"{source} holds files outside its own directory; it was not opened.", hint=_AGAIN
+                )
             if len(set(names)) < len(names):
-                raise InputError(f"{source} holds a file twice; it was not opened.")
+                raise InputError(f"{source} holds a file twice; it was not opened.", hint=_AGAIN)
             # Stored as they are, files have no more bytes than their archive: a small one cannot fill the memory.
             stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
             if not stored or sum(entry.file_size for entry in entries) > len(packed):
                 raise InputError(
                     f"{source} is no packed model: its files are compressed, or larger than itself.",
-                    hint="Train the model again.",
+                    hint=_AGAIN,
                 )
             return {name: archive.read(name) for name in names}
     except (zipfile.BadZipFile, RuntimeError, EOFError, ValueError, struct.error) as error:
-        raise InputError(f"{source} is no packed model: {error}.", hint="Train the model again.") from None
+        raise InputError(f"{source} is no packed model: {error}.", hint=_AGAIN) from None
