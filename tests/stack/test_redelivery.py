@@ -1,7 +1,11 @@
 """`rejected replay`: messages that an older version refused go back to where they would have lain."""
 
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -10,10 +14,13 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.cimpl import NewTopic
 
 from fraudstream import kafka
+from fraudstream.cli.main import run as cli
 from fraudstream.settings import Settings
 from fraudstream.store.connection import connect
 from fraudstream.store.migrate import migrate
+from mock_broker import BROKER, NOBODY, mock_broker
 from samples import message
+from waiting import wait_until
 
 if TYPE_CHECKING:
     from stack.conftest import Run
@@ -91,3 +98,72 @@ def test_a_message_that_kafka_refuses_waits_and_the_others_go_on(
     assert again.stdout == f"0 replayed, {len(refused)} still waiting\n"
     assert f"{name}/0 at offset 5 still waits: Kafka refuses it" in again.stderr
     assert json.loads(run("rejected", "list", "--json").stdout)["total"] == len(refused)
+
+
+def marked(settings: Settings) -> int:
+    with connect(settings.postgres) as connection:
+        (found,) = connection.execute(
+            "select count(*) from shop.rejected where replayed_at is not null"
+        ).fetchall()
+    return int(found[0])
+
+
+@pytest.mark.parametrize(("number", "as_json"), [(signal.SIGINT, True), (signal.SIGTERM, False)])
+def test_who_stops_it_learns_how_many_were_sent(
+    settings: Settings, environment: dict[str, str], tmp_path: Path, number: signal.Signals, as_json: bool
+) -> None:
+    """To the message: what was sent is marked, and the next run begins behind it."""
+    refused_once(settings, [message(transaction_id=f"t{n}") for n in range(20_000)])
+    command = [sys.executable, "-m", "fraudstream", "rejected", "replay", *(["--json"] if as_json else [])]
+    with subprocess.Popen(
+        command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        wait_until(lambda: marked(settings) > 0, "message replayed")
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    sent = marked(settings)
+    assert 0 < sent < 20_000
+    if as_json:
+        report = json.loads(out)
+        assert (report["replayed"], report["interrupted"]) == (sent, True)
+    else:
+        assert out == f"{sent:,} replayed before it was stopped; run it again for the rest\n"
+    assert messages_in(settings) == sent
+
+
+def messages_in(settings: Settings) -> int:
+    topic = kafka.find_topic(settings.kafka, settings.kafka.transactions_topic)
+    assert topic is not None
+    return sum(b.end - b.first for b in kafka.bounds(settings.kafka, topic).values())
+
+
+def test_where_kafka_fails_the_error_says_how_many_were_sent(
+    settings: Settings,
+    environment: dict[str, str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Those of the portion that failed among them; they are marked, and the next run sends the others only."""
+    refused_once(settings, [message(transaction_id=f"t{n}", user_id=f"u{n}") for n in range(90)])
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    # A real broker does not fail for half a portion; librdkafka's own does, but gives topics no id.
+    monkeypatch.setattr("fraudstream.producer.redelivery.ensure_topic", lambda *_: None)
+    with mock_broker() as broker:
+        topic = settings.kafka.transactions_topic
+        broker.create(topic, 2)
+        broker.lead(topic, 1, NOBODY)
+        monkeypatch.setenv("FRAUDSTREAM_KAFKA__BOOTSTRAP_SERVERS", broker.servers)
+        monkeypatch.setenv("FRAUDSTREAM_KAFKA__TIMEOUT_SECONDS", "1")
+        assert cli(["rejected", "replay", "--json"]) == 1
+        document = json.loads(capsys.readouterr().out)
+        sent = document["replayed"]
+        assert 0 < sent < 90
+        assert (sent, document["still_rejected"]) == (marked(settings), 90 - sent)
+        assert document["error"]["code"] == "delivery"
+        said = f"Kafka did not acknowledge {90 - sent} messages: no answer. {sent} were replayed."
+        assert document["error"]["message"] == said
+        broker.lead(topic, 1, BROKER)
+        assert cli(["rejected", "replay", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["replayed"] == 90 - sent

@@ -1,6 +1,7 @@
 """`fraudstream rejected`: messages that could not be read, kept byte for byte."""
 
 import base64
+import threading
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,9 +9,11 @@ import typer
 
 from fraudstream.cli import inputs
 from fraudstream.cli.output import Json, print_document, print_table
+from fraudstream.errors import ExitCode
 from fraudstream.logs import get_logger
 
 if TYPE_CHECKING:
+    from fraudstream.producer.redelivery import Redelivery
     from fraudstream.store.rejected import Rejected
 
 log = get_logger("rejected")
@@ -50,7 +53,7 @@ def _document(message: "Rejected") -> dict[str, Any]:
         "partition": message.partition,
         "offset": message.offset,
         "reason": message.reason,
-        "rejected_at": message.rejected_at.isoformat(),
+        "rejected_at": message.rejected_at,
         "key_base64": encoded(message.key),
         "value_base64": encoded(message.value),
     }
@@ -71,17 +74,34 @@ def replay(as_json: Json = False) -> None:
     Use it after a fix, such as a newer version that reads what this one refused. What Kafka refuses, because it is too
     large for its topic, stays as well and is reported.
     """
-    from fraudstream.producer.redelivery import replay_rejected
+    from fraudstream.producer.delivery import stopping
+    from fraudstream.producer.redelivery import Redelivery, replay_rejected
     from fraudstream.settings import load
 
-    done = replay_rejected(load().kafka, inputs.database())
-    for message in done.refused:
-        log.warning(
-            "%s/%d at offset %d still waits: Kafka refuses it: %s",
-            *(message.topic, message.partition, message.offset, message.reason),
-        )
+    kafka, postgres = load().kafka, inputs.database()
+    done, stop = Redelivery(), threading.Event()
+    try:
+        # Ctrl-C waits for the portion under way, so that what was sent is counted and marked; a second one does not.
+        with stopping(stop):
+            replay_rejected(kafka, postgres, done, stop)
+    except KeyboardInterrupt:
+        done.interrupted = True
+    finally:
+        for message in done.refused:
+            log.warning(
+                "%s/%d at offset %d still waits: Kafka refuses it: %s",
+                *(message.topic, message.partition, message.offset, message.reason),
+            )
+    _report(done, as_json=as_json)
+    if done.interrupted:
+        raise typer.Exit(ExitCode.INTERRUPTED)
+
+
+def _report(done: "Redelivery", *, as_json: bool) -> None:
     if as_json:
         print_document(asdict(done))
+    elif done.interrupted:
+        typer.echo(f"{done.replayed:,} replayed before it was stopped; run it again for the rest")
     else:
         typer.echo(f"{done.replayed:,} replayed, {done.still_rejected:,} still waiting")
 

@@ -79,11 +79,17 @@ def ensure_topic(
 
 
 def _await_topic(kafka: KafkaSettings, name: str, client: "AdminClient") -> Topic:
-    """The topic that was made a moment ago: the controller answers before the broker's own metadata knows it."""
+    """The topic that was made a moment ago, once each partition answers for itself.
+
+    The controller answers before the broker's own metadata knows the topic, and the metadata before the partition takes
+    messages. Of a producer's first batches a partition that opens just then would refuse some and take the next, and
+    when the refused ones come again it calls them duplicates: acknowledged, and lost.
+    """
     deadline = time.monotonic() + kafka.timeout_seconds
     while time.monotonic() < deadline:
         found = find_topic(kafka, name, client)
         if found is not None and found.partitions:
+            bounds(kafka, found, client)
             return found
         time.sleep(METADATA_SECONDS)
     raise TopicError(

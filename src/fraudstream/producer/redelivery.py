@@ -1,16 +1,17 @@
 """Rejected messages through their topic again, once they can be read."""
 
+import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import groupby, islice
 from operator import attrgetter
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from fraudstream.decision import DecisionDecoder
 from fraudstream.decode import Decoder
 from fraudstream.errors import DeliveryError
-from fraudstream.kafka import producer_config
+from fraudstream.kafka import ensure_topic, producer_config
 from fraudstream.settings import KafkaSettings, PostgresSettings
 from fraudstream.store import rejected
 from fraudstream.store.rejected import Rejected
@@ -41,37 +42,64 @@ class Refused:
 
 @dataclass(slots=True)
 class Redelivery:
-    """What became of the messages that waited."""
+    """What became of the messages that waited, as far as they were looked at."""
 
     replayed: int = 0
+    """Messages that Kafka acknowledged."""
     still_rejected: int = 0
     """Messages that go on waiting, those that Kafka refused among them."""
     refused: list[Refused] = field(default_factory=list)
     """The first of those."""
+    interrupted: bool = False
+    """Whether somebody ended it before every message was looked at."""
 
 
-def replay_rejected(kafka: KafkaSettings, postgres: PostgresSettings) -> Redelivery:
+class NotReplayed(DeliveryError):
+    """Kafka did not acknowledge some rejected messages; says how many it did."""
+
+    def __init__(self, done: Redelivery, failed: int, reason: str) -> None:
+        super().__init__(
+            f"Kafka did not acknowledge {failed:,} messages: {reason}. {done.replayed:,} were replayed.",
+            hint="The others still wait: run `fraudstream rejected replay` again when Kafka answers.",
+        )
+        self._done = asdict(done)
+
+    def document(self) -> dict[str, Any]:
+        """The error, beside the figures of `rejected replay`."""
+        return {**self._done, **super().document()}
+
+
+def replay_rejected(
+    kafka: KafkaSettings, postgres: PostgresSettings, done: Redelivery, stop: threading.Event
+) -> None:
     """Send every rejected message that can be read by now to its topic, with its key and its very bytes.
 
-    One that Kafka refuses for what it is goes on waiting. Raises DeliveryError where Kafka fails; what was sent
-    before is marked, and not sent again.
+    One that Kafka refuses for what it is goes on waiting. `stop` ends it after the portion under way. Raises NotReplayed
+    where Kafka fails, BrokerUnreachable where it is away; what it acknowledged is marked, and not sent again. `done` counts, whatever the end.
     """
     producer = _producer(kafka)
-    done = Redelivery()
     transactions, decisions = Decoder(), DecisionDecoder()
+    known: set[str] = set()
     for topic, portion in _portions(rejected.waiting(postgres)):
+        if topic not in known:
+            # Not made by the first message: a topic that opens under a producer loses some (kafka/topics.py).
+            ensure_topic(kafka, topic)
+            known.add(topic)
+        if stop.is_set():
+            done.interrupted = True
+            return
         decoder = decisions if topic == kafka.scored_topic else transactions
         decoded = decoder.decode([message.value for message in portion])
         readable = [portion[position] for position in decoded.positions]
-        refused = _send(producer, kafka, readable, decoded.rows["user_id"].to_pylist())
-        sent = [message for place, message in enumerate(readable) if place not in refused]
-        rejected.mark_replayed(postgres, sent)
-        done.replayed += len(sent)
-        done.still_rejected += len(decoded.rejects) + len(refused)
-        for place in sorted(refused)[: TOLD - len(done.refused)]:
+        sent = _send(producer, kafka, readable, decoded.rows["user_id"].to_pylist())
+        rejected.mark_replayed(postgres, [readable[place] for place in sent.acknowledged])
+        done.replayed += len(sent.acknowledged)
+        done.still_rejected += len(portion) - len(sent.acknowledged)
+        for place in sorted(sent.refused)[: TOLD - len(done.refused)]:
             which = readable[place]
-            done.refused.append(Refused(topic, which.partition, which.offset, refused[place]))
-    return done
+            done.refused.append(Refused(topic, which.partition, which.offset, sent.refused[place]))
+        if failed := len(readable) - len(sent.acknowledged) - len(sent.refused):
+            raise NotReplayed(done, failed, sent.failure)
 
 
 def _producer(kafka: KafkaSettings) -> "Producer":
@@ -97,21 +125,30 @@ def _portions(messages: Iterable[Rejected]) -> Iterator[tuple[str, list[Rejected
             yield topic, portion
 
 
-def _send(
-    producer: "Producer", kafka: KafkaSettings, messages: list[Rejected], users: list[str]
-) -> dict[int, str]:
-    """Send these; returns why Kafka refuses some of them, by their place. Raises DeliveryError where it fails."""
+@dataclass(slots=True)
+class _Sent:
+    """What became of a portion, by the places in it; of those that are in neither Kafka said nothing, or `failure`."""
+
+    acknowledged: list[int] = field(default_factory=list)
+    refused: dict[int, str] = field(default_factory=dict)
+    """Why Kafka will never take it."""
+    failure: str = "no answer"
+
+
+def _send(producer: "Producer", kafka: KafkaSettings, messages: list[Rejected], users: list[str]) -> _Sent:
+    """Send these, and wait for what Kafka says of each."""
     from confluent_kafka import KafkaError, KafkaException
 
     lasting = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE, KafkaError.INVALID_RECORD)
-    refused: dict[int, str] = {}
-    failed: list[str] = []
+    sent = _Sent()
 
     def report(place: int, error: "KafkaError | None", _message: "Message | None" = None) -> None:
-        if error is not None and error.code() in lasting:
-            refused[place] = error.str()
-        elif error is not None:
-            failed.append(error.str())
+        if error is None:
+            sent.acknowledged.append(place)
+        elif error.code() in lasting:
+            sent.refused[place] = error.str()
+        else:
+            sent.failure = error.str()
 
     for place, (message, user) in enumerate(zip(messages, users, strict=True)):
         # The key that it came with, else the one that every message of ours has: a user's history has one order.
@@ -121,10 +158,5 @@ def _send(
         except KafkaException as error:
             report(place, error.args[0])
         producer.poll(0)
-    left = producer.flush(kafka.timeout_seconds * 3)
-    if left or failed:
-        raise DeliveryError(
-            f"Kafka did not take {left + len(failed)} of {len(messages)} messages: {(failed or ['no answer'])[0]}.",
-            hint="They still wait: run `fraudstream rejected replay` again when Kafka answers.",
-        )
-    return refused
+    producer.flush(kafka.timeout_seconds * 3)
+    return sent
