@@ -1,6 +1,6 @@
 """Kafka values to columns: each message on its own, none lost.
 
-Two lanes, one law. msgspec decodes a well-formed message in about a microsecond; whatever it refuses
+Two lanes, one definition. msgspec decodes a well-formed message in about a microsecond; whatever it refuses
 goes to the pydantic model `Transaction`, which either accepts it (other ISO 8601 forms) or
 gives the reason for `shop.rejected`. Messages are never joined before parsing: one crafted
 message would shift its neighbours.

@@ -1,4 +1,4 @@
-"""Everything that fraudstream raises on purpose, and the exit codes of its commands.
+"""The errors that fraudstream raises on purpose, some of them subclassed where they arise, and the exit codes of its commands.
 
 FraudstreamError
 ├── UsageError                 the command line itself was wrong
@@ -102,7 +102,7 @@ class BrokerUnreachable(FraudstreamError):
 
 
 class BrokerRefused(BrokerUnreachable):
-    """A broker answered and did not let us in, or not do it. A running stream tries again: logins and rights are mended."""
+    """A broker answered and did not let us in, or not do it. A running stream tries again: logins and rights are fixed."""
 
     code = "broker_refused"
 
@@ -127,7 +127,7 @@ class LeaderMissing(BrokerUnreachable):
         FraudstreamError.__init__(
             self,
             f"Kafka has no leader for {where}: {detail}.",
-            hint="A broker that holds it is down or just starts: see that the brokers of its replicas run.",
+            hint="A broker that holds it is down or still starting: check that the brokers with its replicas are running.",
         )
 
 
@@ -181,7 +181,7 @@ class OutputError(FraudstreamError):
     def __init__(self, error: OSError) -> None:
         super().__init__(
             f"Standard output cannot be written: {error.strerror or error}.",
-            hint="What was printed is not complete: make room where it goes to, or send it elsewhere.",
+            hint="The output is incomplete: free some space at its destination, or write it elsewhere.",
         )
 
 

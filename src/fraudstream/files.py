@@ -30,8 +30,8 @@ LOOKED_AT = 1_000
 """Lines of NDJSON whose keys stand for its columns; JSON has no header to ask."""
 LONGEST_LINE = 1_048_576
 """Bytes of a line: more is no row, and a file without line ends must not fill the memory."""
-DAMAGED = "The file is damaged: make or fetch it again."
-ONE_ON_A_LINE = "Write one object on a line: `jq -c '.[]' FILE` makes that of an array, `jq -c . FILE` of objects over several lines."
+DAMAGED = "The file is damaged: create or download it again."
+ONE_ON_A_LINE = "Write one object per line: `jq -c '.[]' FILE` converts an array, `jq -c . FILE` objects spread over several lines."
 UNREADABLE = (OSError, EOFError, zlib.error)
 """What is raised where a file cannot be read on, packed or not."""
 _GZIP = b"\x1f\x8b"
@@ -142,13 +142,13 @@ def cells_of(path: Path, errors: str) -> Iterator[Iterator[list[str] | str]]:
 
 
 def renames(texts: Iterable[str], ours: Collection[str]) -> dict[str, str]:
-    """`their=ours` texts as our field → their column. Raises InputError where one is none, or names no field of ours."""
+    """`THEIRS=OURS` strings as our field → their column. Raises InputError where one is none, or names no field of ours."""
     renamed: dict[str, str] = {}
     for text in texts:
         # A column's name may hold an equals sign, ours do not.
         theirs, _, name = text.rpartition("=")
         if not theirs or name not in ours:
-            raise malformed("--map", text, "their=ours", ours)
+            raise malformed("--map", text, "THEIRS=OURS", ours)
         if name in renamed:
             raise InputError(f"--map gives {name} twice.", hint="Keep one of them.")
         renamed[name] = theirs
@@ -158,7 +158,7 @@ def renames(texts: Iterable[str], ours: Collection[str]) -> dict[str, str]:
 def malformed(option: str, text: str, form: str, ours: Iterable[str]) -> InputError:
     """The error for an option whose value does not have its form."""
     return InputError(
-        f"{option} {text!r} does not have the form {form} with a field of ours.",
+        f"{option} {text!r} must have the form {form}, where OURS is one of our fields.",
         hint=f"Our fields are {', '.join(ours)}.",
     )
 
@@ -237,7 +237,7 @@ def _ndjson(path: Path, choose: Choose) -> Iterator[Row]:
 
 def no_objects(path: Path, number: int, reason: object) -> InputError:
     """The error for JSON of which no line is an object; the first line that is none, and why."""
-    return InputError(f"{path} has no object on a line; line {number}: {reason}.", hint=ONE_ON_A_LINE)
+    return InputError(f"{path} has no line with one object; line {number}: {reason}.", hint=ONE_ON_A_LINE)
 
 
 def ndjson(file: IO[bytes]) -> Iterator[Row]:
@@ -298,7 +298,7 @@ def _decoded(value: Any) -> Any:
 
 
 _UNHELD = (ValueError, ArithmeticError, LookupError)
-"""What Arrow raises for a value that Python cannot hold: bytes that are no text, an instant out of range, an unknown zone."""
+"""What Arrow raises for a value that Python cannot hold: bytes that are no string, an instant out of range, an unknown zone."""
 
 
 def _value(name: str, place: int, scalar: Any, spoilt: dict[int, str]) -> Any:

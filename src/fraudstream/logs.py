@@ -29,12 +29,12 @@ def get_logger(name: str) -> logging.Logger:
 
 
 def printable(text: str) -> str:
-    """What a stranger sent, safe for a terminal: what would move the cursor, colour or turn the line is spelled out."""
+    """Untrusted text made safe for a terminal: control characters are escaped."""
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
 class _Line(logging.Formatter):
-    """A record as text. A message may quote what a stranger sent: it makes no second line, and moves no cursor."""
+    """A record as text. A message may quote untrusted text: it makes no second line, and moves no cursor."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name that logging calls
         record.message = printable(record.message).replace("\n", "\\n")

@@ -1,6 +1,6 @@
 """One transaction. Every other form of it (Arrow, Spark, table, JSON Schema) derives from this model.
 
-`Transaction` is the law for a message; `fraudstream.decode` is the fast lane that obeys it.
+`Transaction` defines what a message must be; `fraudstream.decode` is the fast lane that obeys it.
 """
 
 import re
@@ -37,12 +37,12 @@ _ISO_8601 = tuple(re.compile(date + TIME, re.ASCII) for date in (CALENDAR_DATE, 
 
 
 def parse_instant(value: object) -> datetime:
-    """The instant that an ISO 8601 text means, in UTC; no zone means UTC.
+    """The instant that an ISO 8601 string means, in UTC; no zone means UTC.
 
     RFC 3339 goes through msgspec, as in the fast lane, so that both round a ninth digit alike;
     the other forms of ISO 8601 (dates alone, basic format, hours and minutes) through `datetime`.
 
-    Raises ValueError where it is no such text, or where UTC would fall outside the years 1 to 9999.
+    Raises ValueError where it is no such string, or where UTC would fall outside the years 1 to 9999.
     """
     if isinstance(value, datetime):
         moment = value
@@ -52,7 +52,7 @@ def parse_instant(value: object) -> datetime:
         except msgspec.ValidationError:
             moment = _parse_iso_8601(value)
     else:
-        raise ValueError("expected an ISO 8601 text")  # noqa: TRY004 - pydantic reports ValueError, not TypeError
+        raise ValueError("expected an ISO 8601 string")  # noqa: TRY004 - pydantic reports ValueError, not TypeError
     if moment.tzinfo is None:
         return moment.replace(tzinfo=UTC)
     try:
@@ -71,14 +71,14 @@ def _parse_iso_8601(text: str) -> datetime:
 
 
 def _without_nul(text: str) -> str:
-    """PostgreSQL keeps no NUL inside a text."""
+    """PostgreSQL keeps no NUL inside a string."""
     if "\x00" in text:
         raise ValueError("contains a NUL character")
     return text
 
 
 def _truth(value: object) -> object:
-    """0 and 1 as producers of this kind write them; a float or a text is not a truth."""
+    """0 and 1 as producers of this kind write them; a float or a string is not a truth."""
     if type(value) is int and value in (0, 1):
         return bool(value)
     return value

@@ -85,7 +85,7 @@ def test_a_cluster_scores_every_message_and_hands_over_between_its_executors(
         live.await_answers(live.sent, log)
         promote(settings.postgres, "second")
         # Both queries answer for a while before the first is relieved, and only then was anything handed over.
-        while "model second decides from here on" not in log.read_text():
+        while "model second now makes the decisions" not in log.read_text():
             live.await_answers(live.send(20), log)
         while not any(live.answers[name][0].model_version == "second" for name in live.sent):
             live.await_answers(live.send(20), log)

@@ -100,7 +100,7 @@ def goes_on_until_its_process_group_is_told_to_end(newcomer: dict[str, str]) -> 
             break
     out, rest = process.communicate(timeout=300)
     assert process.returncode == 0, "".join(said) + rest
-    assert any("history is there already" in line for line in said)
+    assert any("history exists already" in line for line in said)
     assert not any("Training a model" in line for line in said)
     document = json.loads(out)
     assert document["transactions"] >= document["alerts"] > 0

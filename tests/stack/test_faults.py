@@ -295,7 +295,7 @@ def test_twenty_kills_lose_and_double_nothing(
         assert process.wait(120) == 0, log.read_text()
     assert_exact(settings, sender)
     told = log.read_text()
-    assert "This is a defect" not in told
+    assert "This is a bug" not in told
     assert "A Python worker of Spark was killed" in told
     assert "Spark's Java process is gone" in told
     assert "Traceback" not in told

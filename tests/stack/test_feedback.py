@@ -168,13 +168,13 @@ def test_an_explanation_names_payments_that_the_profile_had_not_seen(
     features = {"user_device_share": 0.5 / 19, "user_count_30d": 18.0}
     decide(postgres, alert("t0", timestamp=times[0], features=features, **same))
     known = (
-        "Since then known: 11 earlier payments from device iPhone 15 in the 11 minutes before,"
-        " which were not remembered when it was decided."
+        "Known since: 11 earlier payments from device iPhone 15 in the 11 minutes before,"
+        " which the profile did not include when the decision was made."
     )
     found = explain(postgres, "t0")
     assert found.alert is not None
     assert [reason["sentence"] for reason in found.alert.reasons] == [
-        "no payment from device iPhone 15 among the 18 recent ones remembered of this customer"
+        "no payment from device iPhone 15 among this customer's 18 recent payments on record"
     ]
     assert (found.hindsight, len(found.history)) == ([known], 8)
     assert known in " ".join(run("alerts", "explain", "t0").stdout.split())
@@ -275,7 +275,7 @@ def test_a_label_that_lay_in_the_future_is_taken_when_its_time_has_come(
     with connect(postgres) as connection:
         connection.execute("update shop.label_files set read_at = read_at - interval '2 hours'")
     assert (done.added, done.rejects.count) == (1, 2)
-    assert "lies in the future" in done.rejects.first[0][1]
+    assert "is in the future" in done.rejects.first[0][1]
     labels.label(postgres, "a", is_fraud=False, by="ann")
     for added, present in ((1, 1), (0, 2)):
         again = label_files.labels_from_file(postgres, path, {}, "ann")

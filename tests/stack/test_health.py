@@ -392,7 +392,7 @@ def test_health_is_served_to_prometheus_until_it_is_stopped(
             assert "fraudstream_alert_precision 1.0" in text.splitlines()
             assert 'fraudstream_recent_alerts{verdict="fraud"} 1.0' in text.splitlines()
             assert "fraudstream_database_up 1.0" in text.splitlines()
-            assert get(f"{address}/healthz") == (503, "No model scores.\n")
+            assert get(f"{address}/healthz") == (503, "No model is scoring.\n")
             process.send_signal(signal.SIGTERM)
             assert process.wait(60) == 130
         finally:

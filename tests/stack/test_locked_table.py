@@ -64,7 +64,7 @@ def test_a_locked_table_does_not_keep_a_consumer_from_stopping(
             assert ended(process) == 130
     finally:
         kill(process)
-    assert "This is a defect" not in log.read_text()
+    assert "This is a bug" not in log.read_text()
 
 
 @pytest.mark.parametrize("table", ["shop.labels", "shop.profiles", "shop.transactions"])
@@ -123,5 +123,5 @@ def test_a_locked_table_does_not_keep_a_scorer_from_stopping(
     kafka.ensure_topic(settings.kafka, settings.kafka.transactions_topic, 1)
     with scorer(environment, log) as process, held(settings, table):
         assert ended(process) == 130
-    lost = "the next start answers some messages again" in log.read_text()
+    lost = "the next start will score some messages again" in log.read_text()
     assert lost is (table == "shop.stream_progress")

@@ -252,7 +252,7 @@ def test_the_program_says_in_a_sentence_what_cannot_be_done(
     assert "There is no model '9'" in run("models", "promote", "9").stderr
     registry.register(settings.postgres, *packed("1"))
     registry.register(settings.postgres, manifest("odd"), b"no archive")
-    assert "model odd is no packed model" in run("models", "promote", "odd").stderr
+    assert "model odd is not a packed model" in run("models", "promote", "odd").stderr
     with connect(settings.postgres) as connection:
         connection.execute("update shop.models set artifact = set_byte(artifact, 99, 0) where version = '1'")
     for version in ("1", "odd"):

@@ -74,7 +74,7 @@ def test_rules_are_tried_on_history_and_files_scored_with_its_profiles(
     alone = [json.loads(line) for line in run(*arguments).stdout.splitlines()]
     remembering = run(*arguments, "--profiles", "--output", "scored.ndjson", "--json")
     summary = document(remembering)
-    assert "counts twice" not in remembering.stderr
+    assert "counted twice" not in remembering.stderr
     scored = [json.loads(line) for line in (tmp_path / "scored.ndjson").read_text().splitlines()]
     assert (len(alone), len(scored), summary["decisions"], summary["model_version"]) == (300, 300, 300, "1")
     held = snapshot.profiles(settings.postgres, {"user": ("last_at", "count_1h")})["user"]
@@ -86,7 +86,7 @@ def test_rules_are_tried_on_history_and_files_scored_with_its_profiles(
 
     # A file whose transactions may have been consumed already is scored, and its reader warned.
     (tmp_path / "past.ndjson").write_text(run("produce", "--dry-run", "--count", "9", *world).stdout)
-    assert "what was consumed counts twice" in run("score", "--data", "past.ndjson", "--profiles").stderr
+    assert "those are counted twice" in run("score", "--data", "past.ndjson", "--profiles").stderr
 
 
 def test_a_rule_with_a_typo_is_shown_by_line_and_column(run: Run, tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def decide_without_postgres(breakable: Any, live: Topics, log: Path, address: st
     assert server is not None
     server.send(signal.SIGQUIT)
     assert server.wait(30)
-    wait_until(lambda: "Scoring goes on with the profiles of" in log.read_text(), "word of it", log)
+    wait_until(lambda: "Scoring continues with the profiles of" in log.read_text(), "word of it", log)
     live.await_answers(live.send(100), log)
     wait_until(lambda: "PostgreSQL is away" in get(f"{address}/healthz")[1], "a remark on health", log)
     assert get(f"{address}/healthz")[0] == 200, "it decides, so nobody need be woken"
@@ -212,7 +212,7 @@ def test_a_scorer_that_looks_up_waits_for_postgres_and_answers_everything(
         breakable.up()
         live.await_answers(missed, log)
         promote(live.settings.postgres, "second")
-        wait_until(lambda: "model second decides from here on" in log.read_text(), "promotion", log)
+        wait_until(lambda: "model second now makes the decisions" in log.read_text(), "promotion", log)
         live.await_answers(live.send(50), log)
         with connect(live.settings.postgres) as connection:
             query = "select sum(end_offset), count(*) from shop.stream_progress where stream = 'score'"

@@ -67,7 +67,7 @@ def test_one_committed_transaction_and_then_silence_hold_up_nothing(
         live.await_answers(names, log)
         wait_until(lambda: stands(settings) == [(2, 2)], "place behind the marker", log, seconds=60)
         promote(settings.postgres, "second")
-        wait_until(lambda: "model second decides from here on" in log.read_text(), "promotion", log)
+        wait_until(lambda: "model second now makes the decisions" in log.read_text(), "promotion", log)
         process.send_signal(signal.SIGINT)
         assert process.wait(120) == 130, log.read_text()
     place = TopicPartition(settings.kafka.transactions_topic, 0, 2)
@@ -91,7 +91,7 @@ def test_an_open_transaction_stops_no_query_and_is_scored_once_it_is_committed(
     ):
         for version in ("second", "third"):
             promote(settings.postgres, version)
-            word = f"model {version} decides from here on"
+            word = f"model {version} now makes the decisions"
             wait_until(lambda word=word: word in log.read_text(), "hand-over", log, seconds=90)  # type: ignore[misc]
         process.send_signal(signal.SIGINT)
         assert process.wait(120) == 130, log.read_text()

@@ -303,7 +303,7 @@ def test_a_password_that_is_not_the_data_s_own_is_said_at_once(program: Program)
         assert time.monotonic() - began < START_SECONDS / 2
         assert done.returncode == 1
         assert "password" in done.stderr
-        assert "Put the file back" in done.stderr
+        assert "Restore the file" in done.stderr
         assert program.processes() == []
     home.password.write_text(f"{right}\n")
     assert program.up()["started"] == ["kafka", "postgres"]

@@ -36,7 +36,7 @@ def test_somebody_with_a_postgresql_of_their_own_hears_what_to_unset(
     assert run(["demo"]) == 0
     told = capsys.readouterr().out
     assert "first unset FRAUDSTREAM_POSTGRES__HOST, FRAUDSTREAM_POSTGRES__PASSWORD, here or in .env" in told
-    assert "at 127.0.0.1:5432/fraudstream, where the demo was not" in told
+    assert "at 127.0.0.1:5432/fraudstream, which the demo did not use" in told
     assert "hush-hush" not in told
 
 

@@ -30,7 +30,7 @@ def test_json_that_has_no_object_on_a_line_is_told_so_with_what_makes_one(text: 
     path = tmp_path / "rows.json"
     path.write_text(text)
     for attempt in (lambda: list(read(path, lambda columns: columns)), lambda: read_file(path, ROW)):
-        with pytest.raises(InputError, match=r"has no object on a line; line 1: not ") as caught:
+        with pytest.raises(InputError, match=r"has no line with one object; line 1: not ") as caught:
             attempt()
         assert "jq -c '.[]'" in caught.value.hint
 

@@ -163,9 +163,9 @@ def test_far_more_alerts_than_the_budget_or_none_at_all_is_a_matter(
     [
         (0.05, 0.001, True, "as in training"),
         (0.15, 0.001, True, "shifted a little"),
-        (0.40, 0.001, False, "not those of the training any more"),
+        (0.40, 0.001, False, "no longer those of training"),
         (0.40, 0.2, True, "as in training"),  # few scores scatter
-        (0.30, 0.09, False, "not those of the training any more"),  # beyond scatter, it counts whole
+        (0.30, 0.09, False, "no longer those of training"),  # beyond scatter, it counts whole
     ],
 )
 def test_drift_is_told_from_the_scatter_of_few_scores(
@@ -176,9 +176,9 @@ def test_drift_is_told_from_the_scatter_of_few_scores(
     assert found.ok is ok
     assert words in found.sentence
     said_on_the_page = {
-        "as in training": "nothing moved",
-        "shifted a little": "look at it",
-        "not those of the training any more": "much moved",
+        "as in training": "no drift",
+        "shifted a little": "some drift",
+        "no longer those of training": "strong drift",
     }
     assert said_on_the_page[words] in _drifted(Drift(DAY, 100, psi, by_chance))
 

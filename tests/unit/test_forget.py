@@ -14,7 +14,7 @@ from fraudstream.cli.main import run
         (("--older-than", "0"), "not in the past"),
         (("--older-than", "2999-01-01"), "not in the past"),
         (("--older-than", "9" * 30), "a number of days, or an ISO 8601 date"),
-        (("--user", ""), "No customer can be called so: empty"),
+        (("--user", ""), "No customer can have this id: empty"),
     ],
 )
 def test_a_wrong_order_to_forget_is_refused(

@@ -40,16 +40,16 @@ def said(found: Alert, history: Sequence[Past]) -> str:
 def test_payments_that_the_profile_had_not_seen_yet_are_told() -> None:
     history = [*earlier(6, 5, 1), *earlier(40, device="old phone"), *earlier(0, -3)]
     assert said(alert("user_device_share"), history) == (
-        "Since then known: 3 earlier payments from device iPhone 15 in the 6 minutes before,"
-        " which were not remembered when it was decided."
+        "Known since: 3 earlier payments from device iPhone 15 in the 6 minutes before,"
+        " which the profile did not include when the decision was made."
     )
 
 
 def test_one_place_told_in_two_ways_is_corrected_once() -> None:
     history = earlier(2, transaction_location="Lyon")
     assert said(alert("location_change", "location_switch"), history) == (
-        "Since then known: 1 earlier payment in Lyon in the 2 minutes before,"
-        " which was not remembered when it was decided."
+        "Known since: 1 earlier payment in Lyon in the 2 minutes before,"
+        " which the profile did not include when the decision was made."
     )
 
 
@@ -58,7 +58,7 @@ def test_a_pause_that_was_none_is_told() -> None:
     pause = math.log1p(45 * 86400)
     history = earlier(3, 2, device="x", transaction_location="y")
     assert said(alert("user_idle", user_idle=pause), history).startswith(
-        "Since then known: 2 earlier payments of this customer in the 3 minutes before"
+        "Known since: 2 earlier payments of this customer in the 3 minutes before"
     )
     assert not hindsight(alert("user_idle", user_idle=pause), earlier(45 * 1440))
     assert not hindsight(alert("user_idle", user_idle=math.log1p(14)), history)

@@ -58,8 +58,8 @@ def test_a_label_needs_an_id_and_a_verdict(fields: dict[str, Any], label: tuple[
         ({"is_fraud": 2}, "is_fraud: not 0 or 1"),
         ({"is_fraud": float("nan")}, "is_fraud: not 0 or 1"),
         ({"labelled_at": "yesterday"}, "labelled_at: not an ISO 8601 date and time"),
-        ({"labelled_at": 1_700_000_000}, "labelled_at: expected an ISO 8601 text"),
-        ({"labelled_at": NOW + SKEW + timedelta(seconds=1)}, "labelled_at: lies in the future"),
+        ({"labelled_at": 1_700_000_000}, "labelled_at: expected an ISO 8601 string"),
+        ({"labelled_at": NOW + SKEW + timedelta(seconds=1)}, "labelled_at: is in the future"),
         ({"labelled_by": "x" * 257}, "labelled_by: longer than 256 characters"),
         ({"note": "x" * (NOTE_LENGTH + 1)}, "note: longer than 2,000 characters"),
         ({"note": ["list"]}, "note: not a string"),
@@ -76,7 +76,7 @@ def test_their_columns_get_our_names() -> None:
         "is_fraud": "FRAUD",
     }
     for wrong in ("is_fraud", "=is_fraud", "x=amount"):
-        with pytest.raises(InputError, match="does not have the form their=ours"):
+        with pytest.raises(InputError, match="must have the form THEIRS=OURS"):
             renamed([wrong])
     with pytest.raises(InputError, match="gives note twice"):
         renamed(["a=note", "b=note"])

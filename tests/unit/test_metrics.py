@@ -221,7 +221,9 @@ def test_a_producer_whose_messages_are_all_refused_is_not_well_until_one_is_take
         sent = Sent(taken=10 * number, waiting=0, failed=10 * number)
         clock.now += 5
         monitor.health()
-    assert monitor.health() == Health(ok=False, sentence="produce: Kafka took none of the last 130 messages.")
+    assert monitor.health() == Health(
+        ok=False, sentence="produce: Kafka accepted none of the last 130 messages."
+    )
     sent = Sent(taken=131, waiting=0, failed=130)
     assert monitor.health().ok
 

@@ -187,7 +187,7 @@ def test_where_no_candidate_can_be_judged_the_choice_is_said_to_be_unproven(rows
         rows.set_column(rows.column_names.index("is_fraud"), "is_fraud", fraud), Request(label_delay_days=3)
     )
     assert set(trained.report["validation"].values()) == {None}
-    assert any("isolation_forest was taken unproven" in note for note in trained.notes)
+    assert any("isolation_forest was chosen without validation" in note for note in trained.notes)
     assert any("2 of 2 validation windows hold fewer than 5 known frauds" in note for note in trained.notes)
 
 
@@ -413,7 +413,7 @@ def test_a_packed_model_opens_as_the_same_model(model: Path) -> None:
     packed = packing.pack(files)
     assert packed == packing.pack(dict(reversed(files.items())))
     assert packing.unpack(packed, "registry").manifest == folder.read(model).manifest
-    with pytest.raises(InputError, match="no packed model"):
+    with pytest.raises(InputError, match="not a packed model"):
         packing.unpack(packed[:100], "registry")
 
 

@@ -53,26 +53,26 @@ SAID = {
     ("amount_to_user_mean_7d", 8.01): "amount 3,204.00 is 8.0 times this customer's usual of the last 7 days, 400.00",
     ("amount_to_overall_mean", 64.08): "amount 3,204.00 is 64 times what is usual for everybody, 50.00",
     ("user_amount_z", 12.34): "amount 3,204.00 is 12 times the usual spread above this customer's usual 78.10",
-    ("amount_to_user_max", 2.0): "amount 3,204.00 is the largest remembered of this customer; until now it was 1,602.00",
-    ("amount_to_user_max", 0.6): "amount 3,204.00 is 60 % of the largest remembered of this customer, 5,340.00",
+    ("amount_to_user_max", 2.0): "amount 3,204.00 is the largest on record for this customer; until now it was 1,602.00",
+    ("amount_to_user_max", 0.6): "amount 3,204.00 is 60 % of the largest on record for this customer, 5,340.00",
     ("user_count_10m", 5.2): "6 payments of this customer in about the last 10 minutes; usual is one a day",
     ("user_count_30d", 2.1): "3 payments of this customer in about the last 30 days",
     ("user_burst_1h", 5.4): "5 payments of this customer in about the last hour; usual is one a day",
     ("merchant_burst_1d", 2.4): "71 payments at merchant m-17 in about the last day; usual is about 21 a day",
     ("user_idle", math.log1p(14)): "only 14 seconds after this customer's last payment",
-    ("user_idle", 0.0): "no later than the last payment remembered of this customer: it came late, or in the same moment",
+    ("user_idle", 0.0): "not after this customer's last recorded payment: it arrived late, or at the same moment",
     ("user_idle", math.log1p(0.2)): "less than a second after this customer's last payment",
-    ("user_idle", math.log1p(45 * 86400)): "no payment remembered of this customer in the 45 days before",
-    ("user_idle", math.log1p(NEVER_SECONDS)): "no payment remembered of this customer, or none for a year",
+    ("user_idle", math.log1p(45 * 86400)): "this customer has no payments on record in the 45 days before",
+    ("user_idle", math.log1p(NEVER_SECONDS)): "this customer has no payments on record, or none for a year",
     ("user_spent_1d", 900.0): "3,204.00 on top of 900.00 spent in about the last day",
     ("user_mean_shift_7d", 3.1): "amounts of the last 7 days are 3.1 times this customer's usual",
-    ("user_device_share", 0.5 / 44): "no payment from device android-12 among the 43 recent ones remembered of this customer",
+    ("user_device_share", 0.5 / 44): "no payment from device android-12 among this customer's 43 recent payments on record",
     ("user_device_share", (4.3 + 0.5) / 44): "device android-12: 10 % of this customer's recent payments came from it",
-    ("user_location_share", 0.5 / 44): "paid in Lagos, home is Paris; no payment there among the 43 recent ones remembered of this customer",
+    ("user_location_share", 0.5 / 44): "paid in Lagos, home is Paris; no payment there among this customer's 43 recent payments on record",
     ("user_location_share", (4.3 + 0.5) / 44): "paid in Lagos, home is Paris; 10 % of this customer's recent payments were made there",
-    ("user_merchant_share", 0.5 / 44): "no payment at merchant m-17 among the 43 recent ones remembered of this customer",
-    ("device_switch", 1.0): "device android-12; the last payment remembered of this customer came from another device",
-    ("location_switch", 1.0): "paid in Lagos, home is Paris; the last payment remembered of this customer was made elsewhere",
+    ("user_merchant_share", 0.5 / 44): "no payment at merchant m-17 among this customer's 43 recent payments on record",
+    ("device_switch", 1.0): "device android-12; this customer's last payment on record came from another device",
+    ("location_switch", 1.0): "paid in Lagos, home is Paris; this customer's last payment on record was made elsewhere",
     ("merchant_risk_7d", 0.12): "merchant m-17: 12 % of the judged payments of about the last 7 days were fraud, against 0.5 % overall",
     ("merchant_fraud_30d", 2.9): "merchant m-17: about 3 known frauds in about the last 30 days",
     ("amount_to_merchant_mean", 53.4): "amount 3,204.00 is 53 times what is usual at merchant m-17, 60.00",
@@ -108,9 +108,9 @@ def test_a_model_that_knows_less_says_less() -> None:
 def test_a_new_customer_is_not_said_to_have_habits() -> None:
     nothing = {"user_count_30d": 0.0}
     assert told("user_device_share", 0.5, features=nothing) == (
-        "device android-12, and no recent payment of this customer is remembered to compare with"
+        "device android-12: this customer has no recent payments to compare with"
     )
-    assert "no recent payment is remembered" in told("amount_to_user_max", 1.0, features=nothing)
+    assert "no recent payments on record" in told("amount_to_user_max", 1.0, features=nothing)
 
 
 def test_the_currency_is_named() -> None:

@@ -61,7 +61,7 @@ def test_what_is_usual_for_everybody_is_not_called_usual_at_a_new_merchant(
     feature: str, value: float
 ) -> None:
     assert told(feature, value, NEW_MERCHANT) == (
-        "no recent payment at merchant m-17 is remembered; amount 3,204.00 is 40 times what is usual for everybody, 80.00"
+        "merchant m-17 has no recent payments on record; amount 3,204.00 is 40 times what is usual for everybody, 80.00"
     )
 
 
@@ -81,7 +81,7 @@ def test_a_time_of_which_no_payment_is_remembered_is_not_told_as_one_of_unusual_
     )
     assert is_notable("amount_to_user_mean_7d", Payment(3204.0, SILENT | {"amount_to_user_mean_7d": 40.05}))
     assert told("user_mean_shift_1d", 4.0, SILENT) == (
-        "no payment of this customer is remembered of about the last day"
+        "this customer has no payments on record for about the last day"
     )
     assert not is_notable("user_mean_shift_1d", Payment(20.0, SILENT | {"user_mean_shift_1d": 4.0}))
 
@@ -131,7 +131,7 @@ OTHERS: list[Paid] = [(f"u{hour % 40}", 24 - hour / 24, 100.0) for hour in range
 def test_a_new_customer_has_no_largest_amount_whatever_else_the_model_looks_at() -> None:
     decision = decided(["amount_to_user_max"], *OTHERS, ("newcomer", 0.0, 3200.0))
     assert told_of("amount_to_user_max", decision) == (
-        "amount 3,200.00 from a customer of whom no recent payment is remembered"
+        "amount 3,200.00 from a customer with no recent payments on record"
     )
 
 

@@ -57,7 +57,7 @@ def test_a_customer_who_always_pays_the_same_is_never_told_to_pay_otherwise_late
 @pytest.mark.parametrize("days_ago", [4.0, 30.0])
 def test_a_day_without_a_payment_is_told_as_one(days_ago: float) -> None:
     assert say("user_mean_shift_1d", payment(days_ago)) == (
-        "no payment of this customer is remembered of about the last day"
+        "this customer has no payments on record for about the last day"
     )
 
 

@@ -160,7 +160,7 @@ def test_a_relieved_query_that_does_not_stop_is_told_and_the_stream_goes_on(
     relay.stop()
     relieved._checkpoint.cleanup()
     assert relay.handovers == 1
-    assert said == ["A query that was relieved did not stop, and keeps its task slots: Spark does not answer"]
+    assert said == ["A replaced query did not stop and still holds its task slots: Spark does not answer"]
 
 
 def test_a_batch_that_goes_on_for_long_after_its_time_ends_the_query_unless_nothing_comes(

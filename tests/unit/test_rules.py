@@ -83,7 +83,7 @@ RULE = "- name: a\n  condition: amount > 1\n  reason: much\n  severity: low\n"
 @pytest.mark.parametrize(
     ("text", "line", "column", "message"),
     [
-        (RULE.replace("severity: low", "severity: hgh"), 4, 13, "none of low, medium, high"),
+        (RULE.replace("severity: low", "severity: hgh"), 4, 13, "not one of low, medium, high"),
         (RULE.replace("severity", "severty"), 4, 3, "did you mean severity?"),
         (RULE + "  extra: 3\n", 5, 3, "'extra' is not a key of a rule; the keys are name, condition"),
         (RULE.replace("  reason: much\n", ""), 1, 3, "reason is missing"),
@@ -97,12 +97,12 @@ RULE = "- name: a\n  condition: amount > 1\n  reason: much\n  severity: low\n"
         (RULE.replace("reason: much", "reason: a {amount:99999999.2f}"), 3, 13, "is neither {name}"),
         (RULE.replace("reason: much", "reason: a {device:.2f}"), 3, 14, "device is not a number"),
         (RULE.replace("reason: much", "reason: 50 } of"), 3, 14, "is neither {name}"),
-        (RULE.replace("reason: much", 'reason: "a\\e[31m"'), 3, 13, "cannot be seen"),
-        (RULE.replace("name: a", "name: ../a"), 1, 9, "begins with a letter"),
+        (RULE.replace("reason: much", 'reason: "a\\e[31m"'), 3, 13, "invisible character"),
+        (RULE.replace("name: a", "name: ../a"), 1, 9, "begin with a letter"),
         (RULE.replace("name: a", "name: " + "a" * 65), 1, 9, "65 characters; at most 64"),
         (RULE.replace("amount > 1", "x" * 2001), 2, 14, "2,001 characters; at most 2,000"),
         (RULE + RULE, 5, 9, "a second rule is called a"),
-        (RULE + "  severity: low\n", 5, 3, "severity stands twice"),
+        (RULE + "  severity: low\n", 5, 3, "severity appears twice"),
         (RULE * 201, 801, 3, "201 rules; at most 200"),
         ("- velocity\n", 1, 3, "expected a rule with name"),
         ("velocity: amount > 1\n", 1, 1, "expected a list of rules"),
@@ -136,7 +136,7 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
     document = error.document()["error"]
     assert document["code"] == "rules"
     assert document["mistakes"][0] == {
-        "rule": "a", "line": 4, "column": 13, "message": "severity 'no' is none of low, medium, high",
+        "rule": "a", "line": 4, "column": 13, "message": "severity 'no' is not one of low, medium, high",
     }  # fmt: skip
 
 

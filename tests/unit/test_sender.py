@@ -58,5 +58,5 @@ def test_a_producer_that_may_not_write_ends_and_says_why_once(caplog: pytest.Log
     assert stop.is_set()
     assert report.sent == 0
     assert report.failed
-    assert caplog.messages == ["Kafka does not take a message: Broker: Topic authorization failed"]
+    assert caplog.messages == ["Kafka does not accept a message: Broker: Topic authorization failed"]
     assert "right to write" in Undelivered(0, report.failed, 1.0, sender.reasons).hint

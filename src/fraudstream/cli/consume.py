@@ -77,7 +77,7 @@ def report(summary: "Summary", *, as_json: bool) -> None:
     if summary.refused:
         typer.echo(f"{summary.refused:,} transactions could not be read by the scorer and have no decision")
     if summary.from_future:
-        typer.echo(f"{summary.from_future:,} lie in the future: stored, but left out of the profiles")
+        typer.echo(f"{summary.from_future:,} are in the future: stored, but left out of the profiles")
     typer.echo(f"{summary.rejected:,} rejected, in {summary.seconds:.1f} s")
     if summary.rejected:
         typer.echo("`fraudstream rejected list` shows what could not be read, and why.")

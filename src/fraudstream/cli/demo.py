@@ -74,7 +74,9 @@ def _pages(settings: "Settings") -> Iterator[str | None]:
         try:
             address = stack.enter_context(started(settings.dashboard, EMBEDDED)).url
         except FraudstreamError as error:
-            get_logger("demo").warning("%s The demo goes on without the pages. %s", error.message, error.hint)
+            get_logger("demo").warning(
+                "%s The demo continues without the pages. %s", error.message, error.hint
+            )
             address = None
         yield address
 
@@ -99,7 +101,7 @@ def _tell(ending: "Ending", settings: "Settings") -> None:
     if names := _misleading(settings):
         typer.echo(
             f"But first unset {', '.join(names)}, here or in .env: they point these commands at"
-            f" {settings.postgres.address}, where the demo was not."
+            f" {settings.postgres.address}, which the demo did not use."
         )
 
 

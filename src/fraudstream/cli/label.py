@@ -73,7 +73,7 @@ def _check(
         raise typer.BadParameter("give the ID of one transaction, or a file with --from")
     if from_file is not None and (is_fraud is not None or note is not None):
         raise typer.BadParameter(
-            "--fraud, --legit and --note are for one transaction; a file says them row by row"
+            "--fraud, --legit and --note are for one transaction; a file gives them row by row"
         )
     if transaction_id is not None and mapping:
         raise typer.BadParameter("--map is for --from")

@@ -145,14 +145,14 @@ def _obey(arguments: list[str]) -> ExitCode | int:
 
 
 def _as_ours(error: Exception) -> FraudstreamError:
-    """Any error in our shape; one that nobody foresaw is ours to mend."""
+    """Any error in our shape; one that nobody foresaw is ours to fix."""
     if isinstance(error, FraudstreamError):
         return error
     if isinstance(error, typer.TyperException):
         return _usage_error(error)
     return FraudstreamError(
         f"{type(error).__name__}: {error}",
-        hint="This is a defect of fraudstream. Run the command again with `fraudstream --debug …` and report it.",
+        hint="This is a bug in fraudstream. Run the command again with `fraudstream --debug …` and report it.",
     )
 
 

@@ -11,7 +11,9 @@ from fraudstream.cli.output import Json, print_document, print_table
 if TYPE_CHECKING:
     from fraudstream.store.registry import Registered
 
-group = typer.Typer(help="The model registry: what is there, and which one scores.", no_args_is_help=True)
+group = typer.Typer(
+    help="The model registry: which models exist, and which one scores.", no_args_is_help=True
+)
 
 Version = Annotated[str, typer.Argument(help="Version, as listed by `fraudstream models list`.")]
 Champion = Annotated[

@@ -1,4 +1,4 @@
-"""Alerts as a colleague would write them down. Strings that a stranger sent are shown as they are, never obeyed."""
+"""Alerts as a colleague would write them down. Untrusted strings are shown as they are, never obeyed."""
 
 import json
 import shlex
@@ -106,7 +106,7 @@ def verdict(found: "Explanation") -> str:
 
 
 def _closed(text: str) -> str:
-    """A stranger's words as the end of a sentence."""
+    """Untrusted words as the end of a sentence."""
     ended = text.rstrip()
     return ended if ended.endswith((".", "!", "?", "…")) else f"{ended}."
 
@@ -211,7 +211,7 @@ def show_list(alerts: Sequence["Alert"]) -> None:
     waiting = sum(alert.verdict is None for alert in alerts)
     console.print(
         _text(
-            f"Shown: {len(alerts):,}, of which {waiting:,} not reviewed. `fraudstream alerts explain ID` tells more,"
+            f"Shown: {len(alerts):,}, of which {waiting:,} not reviewed. `fraudstream alerts explain ID` shows more,"
             " `fraudstream label ID --fraud` or `--legit` says what it was.",
             "dim",
         )

@@ -97,15 +97,15 @@ def _look(request: Request, scorer: "Scorer") -> None:
 
     if request.verdicts and (request.profiles or request.data == PIPE):
         raise InputError(
-            "--with-verdicts is for a file and begins with nothing remembered.",
-            hint="Profiles bring the verdicts of the past with them; leave one of the options out.",
+            "--with-verdicts is for a file and starts from empty profiles.",
+            hint="Stored profiles already include past verdicts; leave one of the options out.",
         )
     if request.profiles:
         _remember(scorer)
     elif not request.verdicts and (names := looks_at_verdicts(scorer.model)):
         log.warning(
-            "model %s looks at verdicts on past transactions (%s), and there are none: it finds less than it could."
-            " --profiles brings those that PostgreSQL knows, --with-verdicts takes those of the file",
+            "model %s uses verdicts on past transactions (%s) and none are available, so it will miss more fraud."
+            " --profiles loads those in PostgreSQL, --with-verdicts uses those in the file",
             scorer.model.version,
             ", ".join(names),
         )
@@ -120,7 +120,7 @@ def _remember(scorer: "Scorer") -> None:
         log.warning("%s", warning)
     profiles = snapshot.profiles(inputs.database(), scorer.reads)
     scorer.remember(profiles)
-    log.info("begins with %s stored profiles", f"{sum(table.num_rows for table in profiles.values()):,}")
+    log.info("starting from %s stored profiles", f"{sum(table.num_rows for table in profiles.values()):,}")
 
 
 def _output(request: Request, scorer: "Scorer") -> "AbstractContextManager[Write]":
@@ -149,7 +149,7 @@ def _warn_of_overlap(rows: "pa.Table", scorer: "Scorer") -> None:
     first = rows["timestamp"][0].as_py()
     if scorer.newest is not None and first <= scorer.newest:
         log.warning(
-            "the profiles know transactions until %s, and the file begins at %s: what was consumed counts twice",
+            "the profiles already include transactions up to %s, and the file begins at %s: those are counted twice",
             *(f"{at:%Y-%m-%d %H:%M:%S}" for at in (scorer.newest, first)),
         )
 

@@ -179,7 +179,7 @@ def _nothing(wanted: Wanted) -> None:
             " stores them. Choose <b>Reviewed</b> or <b>Any time</b> to see earlier ones.",
         )
     else:
-        shell.empty("No alert fits these filters.", "Take a filter away, or choose <b>Any time</b>.")
+        shell.empty("No alert fits these filters.", "Remove a filter, or choose <b>Any time</b>.")
 
 
 def _open(transaction_id: str) -> None:

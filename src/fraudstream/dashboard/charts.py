@@ -25,7 +25,7 @@ def time_axis(title: str = "time (UTC)", field: str = "time", padding: float = 0
 
 
 def tip(field: str, title: str, form: str = "") -> alt.Tooltip:
-    """A line of a tooltip; without a format a text, taken as it is."""
+    """A line of a tooltip; without a format a string, as it is."""
     return alt.Tooltip(f"{field}:{'Q' if form else 'N'}", title=title, format=form or alt.Undefined)
 
 

@@ -16,9 +16,9 @@ from fraudstream.store.model_quality import AtWork, Quality
 from fraudstream.store.registry import Registered, Status
 
 WORDS = {
-    Moved.NOT: "nothing moved",
-    Moved.A_LITTLE: "look at it",
-    Moved.FAR: "much moved, train again",
+    Moved.NOT: "no drift",
+    Moved.A_LITTLE: "some drift, look at it",
+    Moved.FAR: "strong drift, train again",
 }
 VERDICTS = {"confirmed": charts.ORANGE, "dismissed": charts.GREEN, "waiting": charts.GREY}
 FIGURES = {
@@ -233,7 +233,7 @@ def versions(found: Sequence[Registered], chosen: Registered) -> None:
 
 
 def _counted(model: Registered, what: str) -> str:
-    """Transactions of the history that a model learned from; models of before do not know each number."""
+    """Transactions of the history that a model learned from; older models do not know each number."""
     number = model.manifest.get("training", {}).get(what)
     return figures.NOTHING if number is None else figures.count(number)
 
@@ -262,5 +262,5 @@ def _against(chosen: Registered, champion: Registered) -> None:
 def _promote(chosen: Registered, said: str) -> None:
     shell.html(
         f'<p class="fs-text">{escaped(said)} To let it score: <code>fraudstream models promote {escaped(chosen.version)}</code>;'
-        " <code>fraudstream models rollback</code> leads back.</p>"
+        " <code>fraudstream models rollback</code> undoes it.</p>"
     )

@@ -1,4 +1,4 @@
-"""How numbers, times and strangers' texts are written on the pages."""
+"""How numbers, times and untrusted strings are written on the pages."""
 
 import html
 import math
@@ -73,12 +73,12 @@ def ago(seconds: float) -> str:
 
 
 def escaped(text: object) -> str:
-    """A stranger's text inside HTML: shown, never obeyed."""
+    """An untrusted string inside HTML: shown, never obeyed."""
     return html.escape(str(text), quote=True)
 
 
 def plain(text: str) -> str:
-    """A stranger's text where Streamlit reads Markdown, as in labels: shown, never obeyed.
+    """An untrusted string where Streamlit reads Markdown, as in labels: shown, never obeyed.
 
     A backslash takes every sign its meaning; line breaks become spaces. Emoji codes are looked for after that, so an
     invisible joiner (U+2060) parts a colon from what follows.

@@ -156,7 +156,7 @@ def _await(process: "subprocess.Popen[bytes]", settings: DashboardSettings) -> N
         if time.monotonic() > deadline:
             raise ServiceError(
                 f"The dashboard did not answer within {START_SECONDS:g} s and was stopped.",
-                hint="See whether the machine is very busy, then start it again.",
+                hint="Check whether the machine is very busy, then start it again.",
             )
         time.sleep(0.05)
 

@@ -87,7 +87,7 @@ def _numbers(found: store.Overview) -> None:
                 "Transactions",
                 figures.short(everything),
                 figures.change(everything, earlier) or "nothing before it",
-                "All that came in this time, and against as long a time before.",
+                "Everything that came in this period, compared with the period before.",
             ),
             shell.Number(
                 "Known fraud",

@@ -29,7 +29,7 @@ _ADDRESS = re.compile(r"[^\s\"'<>,;:]+@[^\s\"'<>,;:]+")
 
 def page() -> None:
     """The whole page; it renews itself."""
-    shell.title("Pipeline", "The streams as they said last. Times are UTC.")
+    shell.title("Pipeline", "The streams as last reported. Times are UTC.")
     _renewed()
 
 
@@ -61,7 +61,7 @@ def _numbers(found: store.Pipeline) -> None:
                 "Streams running",
                 figures.count(len(running)),
                 "; ".join(names) or "none has run yet",
-                "Each writes where it stands every few seconds.",
+                "Each reports its position every few seconds.",
             ),
             shell.Number(
                 "Messages waiting",
@@ -146,7 +146,7 @@ def _latency(found: Sequence[store.Latency]) -> None:
     if not found:
         shell.empty(
             "No decision in the last hour.",
-            "Run <code>fraudstream score</code>, and <code>fraudstream consume</code> to store what it says.",
+            "Run <code>fraudstream score</code>, and <code>fraudstream consume</code> to store its decisions.",
         )
         return
     data = pd.DataFrame(
@@ -217,7 +217,7 @@ def preview(start: bytes | None, size: int | None, *, may_read: bool = True) -> 
     Only of what looks like a JSON object, where names stand behind their keys; anything else as hexadecimal digits.
     """
     if not may_read:
-        return "This user of the database may not see what the messages hold."
+        return "This database user may not see the messages' contents."
     if start is None or size is None:
         return "No bytes: a tombstone."
     text = _text(start, size)

@@ -47,7 +47,7 @@ def prepare(
         _live_through(settings, stage, watcher, stop)
         _store(spark, settings, watcher, stop)
     else:
-        log.info("history is there already: the stream goes on from it")
+        log.info("history exists already: the stream continues from it")
     model = _learn(settings, watcher)
     heed(stop)
     return stage, model
@@ -57,7 +57,7 @@ def heed(stop: threading.Event) -> None:
     """Raise KeyboardInterrupt where somebody ends the demo before its stream has begun, and say what follows."""
     if stop.is_set():
         log.warning(
-            "interrupted before the stream began: `fraudstream demo` goes on from here, `fraudstream reset` deletes what there is"
+            "interrupted before the stream began: `fraudstream demo` continues from here, `fraudstream reset` deletes what exists"
         )
         raise KeyboardInterrupt
 
@@ -66,7 +66,7 @@ def check(report: Report) -> None:
     """Raise DeliveryError where payments were lost on their way."""
     if report.failed:
         raise DeliveryError(
-            f"Kafka did not acknowledge {report.failed:,} payments.", hint="`fraudstream doctor` says more."
+            f"Kafka did not acknowledge {report.failed:,} payments.", hint="Run `fraudstream doctor`."
         )
 
 

@@ -46,7 +46,7 @@ def client_config(kafka: KafkaSettings) -> dict[str, str]:
 
 
 def producer_config(kafka: KafkaSettings) -> dict[str, Any]:
-    """Properties of every producer of ours: what is sent twice lies where it lay before."""
+    """Properties of all our producers: idempotent, so a retry stores nothing twice."""
     return {
         **client_config(kafka),
         "enable.idempotence": True,  # implies acks=all and an order that retries keep

@@ -48,7 +48,10 @@ def binaries(user: pwd.struct_passwd | None) -> Path:
         with file_lock(users.OUTSIDE / "lock", f"{users.OUTSIDE}"):
             if not copy.exists():
                 log.info(
-                    "%s is closed to the user %s; copying PostgreSQL to %s.", directory, user.pw_name, copy
+                    "%s is not accessible to the user %s; copying PostgreSQL to %s.",
+                    directory,
+                    user.pw_name,
+                    copy,
                 )
                 fresh = users.OUTSIDE / f"{copy.name}.new"
                 shutil.rmtree(fresh, ignore_errors=True)

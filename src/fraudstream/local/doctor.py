@@ -146,7 +146,7 @@ def _server(found: str, version: int, encoding: str) -> Check:
     if complaint := version_complaint(version):
         return Check("postgres", ok=False, detail=complaint, hint=NEWER_SERVER)
     if complaint := encoding_complaint(encoding):
-        return Check("postgres", ok=False, detail=complaint, hint=f"Make another one: {UNICODE_DATABASE}")
+        return Check("postgres", ok=False, detail=complaint, hint=f"Create another one: {UNICODE_DATABASE}")
     return Check("postgres", ok=True, detail=found)
 
 
@@ -157,7 +157,9 @@ def _schema(postgres: PostgresSettings) -> Check:
         return Check("schema", ok=False, detail="no database to look at", hint="Run `fraudstream up`.")
     found, wanted = current_revision(postgres), head_revision()
     if found is None:
-        return Check("schema", ok=True, detail="no tables yet; the first command that needs them makes them")
+        return Check(
+            "schema", ok=True, detail="no tables yet; the first command that needs them creates them"
+        )
     if found != wanted:
         hint = "Older tables are upgraded by the next command that uses them; for newer ones upgrade fraudstream."
         return Check("schema", ok=False, detail=f"revision {found}, this version wants {wanted}", hint=hint)

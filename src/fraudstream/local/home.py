@@ -175,7 +175,7 @@ def file_lock(path: Path, what: str, seconds: float = LOCK_SECONDS) -> Iterator[
                     hint=f"Wait for it, or end it: `fuser {path}` names its process.",
                 )
             if not said:
-                log.info("Waiting for another command that works on %s.", what)
+                log.info("Waiting for another command that is using %s.", what)
                 said = True
             time.sleep(0.05)
         yield

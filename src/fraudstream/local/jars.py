@@ -175,8 +175,8 @@ def _fetch(wanted: JarSet, directory: Path, ivy_settings: Path | None) -> None:
         wrong = complaint(wanted, fresh)
         if wrong is not None:
             raise JarsMissing(
-                f"The repository sent other jars than were published for {wanted.title}.",
-                hint=f"Something between here and Maven Central changes them. {wrong}",
+                f"The jars that the repository sent for {wanted.title} differ from the published ones.",
+                hint=f"Something between here and Maven Central alters them. {wrong}",
             )
         if directory.exists():
             shutil.move(directory, Path(scratch) / "spoilt")

@@ -269,7 +269,7 @@ class EmbeddedKafka:
                 self.stop()
                 raise ServiceError(
                     f"{NAME} did not answer within {START_SECONDS:g} s and was stopped.",
-                    hint=f"{self.log} says more.",
+                    hint=f"See {self.log}.",
                 )
             time.sleep(0.02)
 

@@ -240,7 +240,7 @@ class EmbeddedPostgres:
     def _require_password(self) -> None:
         """Raise ServiceError where there are data and nobody knows their password."""
         if self.data.exists() and not self._password():
-            raise self._locked_out("is gone")
+            raise self._locked_out("is missing")
 
     def _password(self) -> str:
         """What its file holds, which people may have put back with an end of line; empty where that is no password."""
@@ -252,11 +252,11 @@ class EmbeddedPostgres:
     def _locked_out(self, why: str) -> ServiceError:
         return ServiceError(
             f"The password of the data in {self.data} {why} ({self.home.password}).",
-            hint="Put the file back, or give the data up: `fraudstream reset`.",
+            hint="Restore the file, or discard the data: `fraudstream reset`.",
         )
 
     def _forget_dead(self) -> None:
-        """Remove a postmaster.pid whose number now belongs to a stranger: PostgreSQL would wait for it for ever."""
+        """Remove a postmaster.pid whose number now belongs to another program: PostgreSQL would wait for it for ever."""
         path = self.data / "postmaster.pid"
         try:
             pid = int(path.read_text(encoding="utf-8").split("\n", 1)[0])
@@ -280,12 +280,12 @@ class EmbeddedPostgres:
                 # A stranger who was quicker at this port refuses us, too; then ours ends in a moment.
                 if "authentication failed" in complaint and not process.wait(1.0):
                     self.stop()
-                    raise self._locked_out("is another one")
+                    raise self._locked_out("does not match")
                 if cancelled.is_set() or time.monotonic() > deadline:
                     self.stop()
                     raise ServiceError(
                         f"{NAME} did not answer within {START_SECONDS:g} s and was stopped.",
-                        hint=f"{self.log} says more.",
+                        hint=f"See {self.log}.",
                     )
                 time.sleep(0.02)
             if process.alive():

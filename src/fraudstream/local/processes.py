@@ -137,7 +137,7 @@ def spawn(
     except OSError as error:
         raise unusable(output.parent, error) from None
     except subprocess.CalledProcessError as error:
-        raise ServiceError(f"{command[0]} could not be started.", hint=f"{output} says why.") from error
+        raise ServiceError(f"{command[0]} could not be started.", hint=f"See {output}.") from error
     pid = int(started.stdout)
     # A process that ended at once has no birth any more; its log says why, so let the caller notice.
     return identify(pid) or Process(pid, "")
@@ -235,4 +235,4 @@ def choose_port(*preferred: int | None, avoid: int | None = None) -> int:
     for port in chain(preferred, _anywhere()):
         if port and port != avoid and free(port):
             return port
-    raise ServiceError("No port is free on this machine.", hint="End programs that listen on many.")
+    raise ServiceError("No port is free on this machine.", hint="Stop programs that hold many ports open.")

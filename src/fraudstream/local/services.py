@@ -45,7 +45,7 @@ class Endpoints:
     """Services that this call started; the others ran already."""
 
     def document(self) -> dict[str, dict[str, Any]]:
-        """What `endpoints.json` holds, which settings.py reads."""
+        """What `endpoints.json` holds, which settings/loading.py reads."""
         return {
             "kafka": {"bootstrap_servers": self.bootstrap_servers},
             "postgres": {

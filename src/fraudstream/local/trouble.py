@@ -76,7 +76,7 @@ def explain(service: str, log: str, path: Path, data: Path) -> ServiceError:
         return ServiceError(f"{service} may not use its data in {data}: {_last_line(log)}", hint=hint)
     return ServiceError(
         f"{service} ended while it started: {_last_line(log)}",
-        hint=f"{path} says more. `fraudstream reset` makes the data anew, where it can be spared.",
+        hint=f"See {path}. If you can spare the data, `fraudstream reset` deletes it, and the next start begins afresh.",
     )
 
 

@@ -24,7 +24,7 @@ class Position:
 
     @property
     def lag(self) -> int:
-        """Messages that wait."""
+        """Messages waiting."""
         return max(self.end_offset - self.next_offset, 0)
 
 
@@ -41,14 +41,14 @@ class _Stream:
     """What is known of one stream; times by the monitor's clock."""
 
     moved_at: float
-    """When it last got on, or had nothing to do."""
+    """When it last made progress, or had nothing to do."""
     seen_at: float
     """When somebody last looked where it stands; before the first look, when it began."""
     positions: Mapping[int, Position] = field(default_factory=dict)
     trouble: str | None = None
-    """Why it cannot get on."""
+    """Why it cannot make progress."""
     remark: str | None = None
-    """What is worse than it should be, though it gets on."""
+    """What is worse than it should be, though it makes progress."""
 
     @property
     def lag(self) -> int:
@@ -67,15 +67,15 @@ class Monitor:
         self._state = "starting"
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        self._restarts = self._counter(
-            "restarts", "Times that a stream began again after a failure.", "stream"
-        )
-        self._lag = self._gauge("lag_messages", "Messages that wait.", "stream", "topic", "partition")
+        self._restarts = self._counter("restarts", "Restarts of a stream after a failure.", "stream")
+        self._lag = self._gauge("lag_messages", "Messages waiting.", "stream", "topic", "partition")
         self._rate = self._gauge("messages_per_second", "Pace of a stream.", "stream")
         self._age = self._gauge(
-            "progress_age_seconds", "Since a stream last got on, or had nothing to do.", "stream"
+            "progress_age_seconds", "Since a stream last made progress, or had nothing to do.", "stream"
         )
-        self._gauge("healthy", "What /healthz says: 1 is well.").set_function(lambda: float(self.health().ok))
+        self._gauge("healthy", "What /healthz reports: 1 is healthy.").set_function(
+            lambda: float(self.health().ok)
+        )
 
     @property
     def patience(self) -> float:
@@ -89,7 +89,7 @@ class Monitor:
         return Gauge(f"fraudstream_{name}", meaning, labels, registry=self.registry)
 
     def begun(self, stream: str) -> None:
-        """A stream runs from now on, and is expected to get on."""
+        """A stream runs from now on, and is expected to make progress."""
         with self._lock:
             now = self._clock()
             self._streams[stream] = _Stream(now, now)
@@ -123,12 +123,12 @@ class Monitor:
             self._lag.labels(stream, topic, partition).set(position.lag)
 
     def moved(self, stream: str) -> None:
-        """A stream got on, wherever it stands."""
+        """A stream made progress, wherever it stands."""
         with self._known(stream) as known:
             known.moved_at, known.trouble = self._clock(), None
 
     def lost(self, stream: str, reason: str, rate: float | None = None) -> None:
-        """A stream cannot get on: PostgreSQL or Kafka is away. Until it is told where it stands again.
+        """A stream cannot make progress: PostgreSQL or Kafka is away. Until it is told where it stands again.
 
         Its pace stays what it was where nobody knows a newer one.
         """
@@ -143,7 +143,7 @@ class Monitor:
         self.lost(stream, reason, 0.0)
 
     def remark(self, stream: str, said: str | None) -> None:
-        """What is worse than it should be while the stream gets on; None where nothing is."""
+        """What is worse than it should be while the stream makes progress; None where nothing is."""
         with self._known(stream) as known:
             known.remark = said
 
@@ -153,7 +153,7 @@ class Monitor:
             return self._clock() - known.moved_at if known else 0.0
 
     def health(self) -> Health:
-        """Well as long as every stream gets on, or has nothing to do."""
+        """Well as long as every stream makes progress, or has nothing to do."""
         with self._lock:
             if not self._streams:
                 return Health(ok=False, sentence=f"{self._command} is {self._state}.")
@@ -213,7 +213,7 @@ class ScoreMonitor(Monitor):
             "quantile",
         )
         self._profiles_at = self._gauge(
-            "profiles_timestamp_seconds", "The moment whose profiles decisions are made by."
+            "profiles_timestamp_seconds", "The moment of the profiles that decisions use."
         )
         self._profiles_at.set(math.nan)  # no decision was made yet
 
@@ -248,7 +248,7 @@ class Sent:
 
     taken: int
     waiting: int
-    """Taken, and not acknowledged yet."""
+    """Accepted, and not acknowledged yet."""
     failed: int
 
     @property
@@ -300,5 +300,5 @@ class ProduceMonitor(Monitor):
         if more:
             self._acknowledged_at = now
         elif self._refused and now - self._acknowledged_at > self._patience:
-            self.lost(self.STREAM, f"Kafka took none of the last {self._refused:,} messages.")
+            self.lost(self.STREAM, f"Kafka accepted none of the last {self._refused:,} messages.")
         self._counted, self._counted_failed, self._at = acknowledged, sent.failed, now

@@ -6,7 +6,7 @@
     curve.png          precision against recall, for people
     SHA256SUMS         `sha256sum -c` format, over the others
 
-Checksums find damage and mix-ups. They do not prove who wrote the files: never open the estimator of a stranger.
+Checksums find damage and mix-ups. They do not prove who wrote the files: never open an estimator that you do not trust.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 MANIFEST, TREES, ESTIMATOR, SUMS = "manifest.json", "trees.parquet", "estimator.joblib", "SHA256SUMS"
 CURVE = "curve.png"
 FORMAT = 1
-"""Raised when a reader of before could not read the files of after."""
+"""Incremented whenever older versions cannot read newer files."""
 MOST_BYTES = 2**31
 """No model is larger; one that is is not read."""
 MOST_NODES = 2_000_000
@@ -80,7 +80,7 @@ class Model:
         ensemble = Ensemble.from_table(table)
         if ensemble.features != self.features:
             raise InputError(
-                f"The trees of model {self.version} want other features than its manifest names.",
+                f"The trees of model {self.version} need other features than its manifest names.",
                 hint="Train the model again.",
             )
         return ensemble
@@ -98,7 +98,9 @@ class Model:
                 hint="Install the package that its estimator comes from.",
             ) from None
         if not isinstance(estimator, Estimator):
-            raise InputError(f"Model {self.version} holds no estimator but a {type(estimator).__name__}.")
+            raise InputError(
+                f"Model {self.version} holds a {type(estimator).__name__}, which is not an estimator."
+            )
         return estimator
 
     def scorer(self) -> "Estimator | Ensemble":

@@ -117,7 +117,7 @@ def registered(name: str) -> Callable[[], Estimator]:
         known = ", ".join(("auto", *BUILT_IN, *sorted(found.names)))
         raise InputError(
             f"There is no algorithm {name}.",
-            hint=f"There are: {known}. One of your own is an entry point of the group {GROUP}; see docs/model.md.",
+            hint=f"Available: {known}. One of your own is an entry point of the group {GROUP}; see docs/model.md.",
         )
     try:
         factory: Callable[[], Estimator] = found[name].load()
@@ -126,8 +126,8 @@ def registered(name: str) -> Callable[[], Estimator]:
         raise
     except Exception as error:
         raise InputError(
-            f"The estimator {name} ({found[name].value}) cannot be made: {type(error).__name__}: {error}",
-            hint="It is called with no arguments and must give an object with fit(X, y) and risk(X).",
+            f"The estimator {name} ({found[name].value}) cannot be created: {type(error).__name__}: {error}",
+            hint="It is called with no arguments and must return an object with fit(X, y) and risk(X).",
         ) from error
     if not isinstance(estimator, Estimator):
         raise InputError(

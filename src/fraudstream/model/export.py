@@ -2,7 +2,7 @@
 
 Spark has two: Parquet, which its executors read, and since 4.1 plain files, which the driver reads alone. Ours is the
 second: the executors of a cluster do not see the driver's disk. What it wants, as Spark 4.2 reads it:
-- numbers as Java's DataOutput writes them, big-endian, an array after its length, a text after its length in two bytes;
+- numbers as Java's DataOutput writes them, big-endian, an array after its length, a string after its length in two bytes;
 - node ids are positions in pre-order; leaves have leftChild = rightChild = -1, gain = -1 and no threshold;
 - RandomForestRegressionModel divides by the *parameter* numTrees (default 20), not by the number of trees;
 - `impurity` must stand in the model's paramMap and in every tree's defaultParamMap.

@@ -19,7 +19,7 @@ def check_target(directory: Path) -> None:
     foreign = sorted(found - named - {SUMS})
     if foreign:
         raise InputError(
-            f"{directory} holds what is no part of a model ({', '.join(foreign[:3])}); nothing was written.",
+            f"{directory} contains files that are not part of a model ({', '.join(foreign[:3])}); nothing was written.",
             hint="Give an empty or new directory as --output.",
         )
 

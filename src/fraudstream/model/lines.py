@@ -1,4 +1,4 @@
-"""Transactions as lines of NDJSON that come in from a pipe: the law of the topic, less what the model can do without."""
+"""Transactions as lines of NDJSON that come in from a pipe: the rules of the topic, less what the model can do without."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass

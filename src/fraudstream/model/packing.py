@@ -52,9 +52,9 @@ def _unzip(packed: bytes, source: str) -> dict[str, bytes]:
             stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
             if not stored or sum(entry.file_size for entry in entries) > len(packed):
                 raise InputError(
-                    f"{source} is no packed model: its files are compressed, or larger than itself.",
+                    f"{source} is not a packed model: its files are compressed, or larger than itself.",
                     hint=_AGAIN,
                 )
             return {name: archive.read(name) for name in names}
     except (zipfile.BadZipFile, RuntimeError, EOFError, ValueError, struct.error) as error:
-        raise InputError(f"{source} is no packed model: {error}.", hint=_AGAIN) from None
+        raise InputError(f"{source} is not a packed model: {error}.", hint=_AGAIN) from None

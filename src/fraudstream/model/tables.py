@@ -72,7 +72,7 @@ class Loaded:
 
 
 def parse_map(pairs: Iterable[str]) -> dict[str, str]:
-    """`their=ours` pairs as {ours: theirs}. Raises InputError where one is no pair or names no field of ours."""
+    """`THEIRS=OURS` pairs as {ours: theirs}. Raises InputError where one is no pair or names no field of ours."""
     return renames(pairs, (*WANTED, RISK))
 
 
@@ -128,7 +128,7 @@ def read_transactions(
 def _mostly_bad(path: Path, bad: Sequence[BadRow], read: int) -> InputError:
     return InputError(
         f"{len(bad)} of {read} rows of {path} cannot be read; the first: row {bad[0].row}, {bad[0].reason}.",
-        hint="Name the file's own columns with --map their=ours.",
+        hint="Name the file's own columns with --map THEIRS=OURS.",
     )
 
 

@@ -170,13 +170,13 @@ def _teachable(data: Dataset, folds: Plan, notes: list[str]) -> Sequence[str]:
     where = "before the first validation window" if first else "in a history long enough to judge"
     if frauds < FEW_FRAUDS:
         notes.append(
-            f"auto took isolation_forest: {frauds} known frauds {where} are fewer than {FEW_FRAUDS},"
+            f"auto chose isolation_forest: {frauds} known frauds {where} are fewer than {FEW_FRAUDS},"
             " too few to learn from."
         )
         return BUILT_IN[:1]
     if frauds == known.sum():
         notes.append(
-            f"auto took isolation_forest: {where} only frauds are labelled, and from frauds alone nothing can be learned."
+            f"auto chose isolation_forest: {where} only frauds are labelled, and from frauds alone nothing can be learned."
         )
         return BUILT_IN[:1]
     return BUILT_IN
@@ -198,7 +198,7 @@ def _choose(
     if not said:
         notes.append(
             f"No candidate could be judged: the validation windows hold no known fraud beside known legitimate"
-            f" transactions. {found[0].name} was taken unproven."
+            f" transactions. {found[0].name} was chosen without validation."
         )
         return found[0], reached
     return max(found, key=lambda c: said.get(c.name, -1.0)), reached

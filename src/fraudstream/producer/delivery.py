@@ -69,7 +69,7 @@ class HalfSent(InputError):
     def __init__(self, report: Report, rejects: Rejects, cause: InputError) -> None:
         super().__init__(
             f"{cause.message} {report.sent:,} messages were sent before that.",
-            hint="Make the file again and send it whole: what is stored by then counts as a duplicate.",
+            hint="Recreate the file and send all of it: rows already stored count as duplicates.",
         )
         self._counts = report.document() | rejects.document()
 

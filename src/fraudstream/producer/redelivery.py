@@ -60,7 +60,7 @@ class NotReplayed(DeliveryError):
     def __init__(self, done: Redelivery, failed: int, reason: str) -> None:
         super().__init__(
             f"Kafka did not acknowledge {failed:,} messages: {reason}. {done.replayed:,} were replayed.",
-            hint="The others still wait: run `fraudstream rejected replay` again when Kafka answers.",
+            hint="The others are still waiting: run `fraudstream rejected replay` again when Kafka answers.",
         )
         self._done = asdict(done)
 

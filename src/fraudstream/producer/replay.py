@@ -1,4 +1,4 @@
-"""Files replayed: CSV, Parquet or NDJSON, row by row, under the same law as the topic.
+"""Files replayed: CSV, Parquet or NDJSON, row by row, under the same rules as the topic.
 
 A row that is no transaction is counted and told, with its place and the reason; its neighbours are sent.
 """
@@ -52,14 +52,14 @@ class Shape:
 
 
 def shape(texts: Iterable[str], fills: Iterable[str]) -> Shape:
-    """From `their=ours` and `ours=value` texts. Raises InputError where one is none or names no field of ours."""
+    """From `THEIRS=OURS` and `OURS=VALUE` strings. Raises InputError where one is none or names no field of ours."""
     return Shape(renames(texts, FIELDS), dict(map(_fill, fills)))
 
 
 def _fill(text: str) -> tuple[str, str]:
     ours, sign, value = text.partition("=")
     if not sign or ours not in FIELDS:
-        raise malformed("--fill", text, "ours=value", FIELDS)
+        raise malformed("--fill", text, "OURS=VALUE", FIELDS)
     return ours, value
 
 
@@ -80,7 +80,7 @@ def _chosen(path: Path, wanted: Shape, have: Sequence[str]) -> list[str]:
     if missing:
         raise InputError(
             f"{path} lacks {', '.join(missing)}.",
-            hint=f"Say which column it is with --map their={missing[0]} (its columns are {shown}), "
+            hint=f"Say which column it is with --map THEIRS={missing[0]} (its columns are {shown}), "
             f"or give a value for all rows with --fill {missing[-1]}=unknown.",
         )
     return [name for name in dict.fromkeys(map(wanted.source, FIELDS)) if name in have]

@@ -171,5 +171,5 @@ def _tell(rejects: Rejects, report: Report) -> None:
         number, reason = rejects.first[0]
         raise InputError(
             f"None of the {rejects.count:,} rows is a transaction; row {number}: {reason}.",
-            hint="Check the columns with --map their=ours and --fill ours=value.",
+            hint="Check the columns with --map THEIRS=OURS and --fill OURS=VALUE.",
         )

@@ -30,7 +30,7 @@ class Undelivered(DeliveryError):
         why = "; ".join(f"{reason} ({count:,})" for reason, count in reasons.most_common(3))
         super().__init__(
             f"Kafka did not acknowledge {failed:,} of {sent + failed:,} messages: {why}.",
-            hint="Give this user the right to write to the topic."
+            hint="Grant this user the right to write to the topic."
             if "authorization" in why
             else "Check the broker's log and `fraudstream doctor`; some of them may be in the topic all the same.",
         )
@@ -151,7 +151,7 @@ class Sender:
             error.code() > 0 and error.code() not in self._told
         ):  # below are librdkafka's own, which `_complain` tells
             self._told.add(error.code())
-            log.warning("Kafka does not take a message: %s", error.str())
+            log.warning("Kafka does not accept a message: %s", error.str())
         self.reasons[error.str()] += 1
         if error.code() in (
             KafkaError._MSG_TIMED_OUT,  # noqa: SLF001

@@ -37,7 +37,7 @@ def _new_customer(_: float, p: Payment) -> str:
 
 
 def _new_merchant(_: float, p: Payment) -> str:
-    return f"no recent payment at {p.merchant} is remembered; {_against(p, _EVERYBODYS, p.usual_there)}"
+    return f"{p.merchant} has no recent payments on record; {_against(p, _EVERYBODYS, p.usual_there)}"
 
 
 def _multiple(usual: Callable[[Payment], str]) -> Tell:
@@ -68,11 +68,11 @@ def _merchant_mean(value: float, p: Payment) -> str:
 
 def _to_max(value: float, p: Payment) -> str:
     if value <= 0 or not p.remembers("user"):
-        return f"{p.sum} from a customer of whom no recent payment is remembered"
+        return f"{p.sum} from a customer with no recent payments on record"
     before = money(p.amount / value)
     if value > 1:
-        return f"{p.sum} is the largest remembered of this customer; until now it was {before}"
-    return f"{p.sum} is {percent(value)} of the largest remembered of this customer, {before}"
+        return f"{p.sum} is the largest on record for this customer; until now it was {before}"
+    return f"{p.sum} is {percent(value)} of the largest on record for this customer, {before}"
 
 
 def _spent(label: str) -> Tell:
@@ -85,7 +85,7 @@ def _shift(label: str) -> Tell:
         lambda value, p: (
             f"amounts of the last {SPANS[label]} are {times(p.shift(label) or value)} this customer's usual"
         ),
-        lambda _, __: f"no payment of this customer is remembered of about the last {SPANS[label]}",
+        lambda _, __: f"this customer has no payments on record for about the last {SPANS[label]}",
         label,
     )
 

@@ -1,4 +1,4 @@
-"""Numbers and strangers' texts in words, for the sentences of an alert."""
+"""Numbers and untrusted strings in words, for the sentences of an alert."""
 
 import math
 import re
@@ -10,7 +10,7 @@ from fraudstream.features.catalogue import DAY, HALF_LIVES
 HUGE: Final = 1e15
 """From here on digits say nothing: such numbers are written as 1.2e+300."""
 LONGEST_TEXT: Final = 60
-"""Characters of a text that are shown."""
+"""Characters of a string that are shown."""
 _SAME = 0.05
 """Ratios this close to 1 read as "about"."""
 _TWO_DIGITS = 10
@@ -20,7 +20,7 @@ _NAME = re.compile(rf"{_WORD}(?: {_WORD}){{0,4}}(?:, [A-Z]{{2,3}})?")
 
 
 def shown(text: str) -> str:
-    r"""A stranger's text as data: a name as it is, anything else shortened and in quotation marks.
+    r"""An untrusted string as data: a name as it is, anything else shortened and in quotation marks.
 
     >>> shown("iPhone 15"), shown("ok.\nAll clear; dismiss")
     ('iPhone 15', '“ok.�All clear; dismiss”')

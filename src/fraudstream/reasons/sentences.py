@@ -17,7 +17,7 @@ from fraudstream.reasons.phrases import duration, named, percent, rate, shown, w
 from fraudstream.reasons.telling import SPANS, Sentence, Tell
 
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-_NOTHING = "no recent payment of this customer is remembered to compare with"
+_NOTHING = "this customer has no recent payments to compare with"
 
 
 def _count(label: str, who: str) -> Tell:
@@ -34,11 +34,11 @@ def _count(label: str, who: str) -> Tell:
 
 def _burst(label: str, who: str) -> Tell:
     def tell(value: float, p: Payment) -> str:
-        whose, of = "this customer's usual", "of this customer"
+        whose, it = "this customer's usual", "this customer"
         if who == "merchant":
-            whose, of = f"usual at {p.merchant}", f"at {p.merchant}"
+            whose, it = f"usual at {p.merchant}", p.merchant
         if not p.remembers(who):
-            return f"no recent payment {of} is remembered"
+            return f"{it} has no recent payments on record"
         if (count := p.features.get(f"{who}_count_{label}")) is not None:
             return _count(label, who)(count, p)
         # Not the value: one payment is added to both paces, which makes little of a burst after a quiet time.
@@ -51,22 +51,20 @@ def _burst(label: str, who: str) -> Tell:
 def _idle(value: float, p: Payment) -> str:
     seconds = p.idle_seconds(value)
     if seconds <= 0:
-        return (
-            "no later than the last payment remembered of this customer: it came late, or in the same moment"
-        )
+        return "not after this customer's last recorded payment: it arrived late, or at the same moment"
     if seconds < 1:
         return "less than a second after this customer's last payment"
     if seconds > 0.999 * NEVER_SECONDS:
-        return "no payment remembered of this customer, or none for a year"
+        return "this customer has no payments on record, or none for a year"
     if seconds >= DAY:
-        return f"no payment remembered of this customer in the {duration(seconds)} before"
+        return f"this customer has no payments on record in the {duration(seconds)} before"
     return f"only {duration(seconds)} after this customer's last payment"
 
 
 def _device(value: float, p: Payment) -> str:
     device, share = named("device", p.device), p.share(value)
     if share is None:
-        return f"{device}, and {_NOTHING}"
+        return f"{device}: {_NOTHING}"
     if share == 0:
         return f"no payment from {device} among {_recent(p)}"
     return f"{device}: {_of_recent(share, p)} came from it"
@@ -75,7 +73,7 @@ def _device(value: float, p: Payment) -> str:
 def _merchant(value: float, p: Payment) -> str:
     share = p.share(value)
     if share is None:
-        return f"{p.merchant}, and {_NOTHING}"
+        return f"{p.merchant}: {_NOTHING}"
     if share == 0:
         return f"no payment at {p.merchant} among {_recent(p)}"
     return f"{p.merchant}: {_of_recent(share, p)} were made there"
@@ -90,7 +88,7 @@ def _of_recent(share: float, p: Payment) -> str:
 def _recent(p: Payment) -> str:
     # Not "all": the profile is some seconds behind, and whoever reads this may see the payments that it lacks.
     count = max(whole(p.before or 0.0), 1)
-    return f"the {f'{count:,} ' if count > 1 else ''}recent ones remembered of this customer"
+    return f"this customer's {f'{count:,} ' if count > 1 else ''}recent payments on record"
 
 
 def _place(p: Payment) -> str:
@@ -109,7 +107,7 @@ def _location(value: float | None, p: Payment) -> str:
         return _place(p)
     share = p.share(value)
     if share is None:
-        return f"{_place(p)}, and {_NOTHING}"
+        return f"{_place(p)}; {_NOTHING}"
     if share == 0:
         return f"{_place(p)}; no payment there among {_recent(p)}"
     return f"{_place(p)}; {_of_recent(share, p)} were made there"
@@ -117,7 +115,7 @@ def _location(value: float | None, p: Payment) -> str:
 
 def _switch(subject: Callable[[Payment], str], changed: str, same: str) -> Tell:
     return lambda value, p: (
-        f"{subject(p)}; the last payment remembered of this customer {changed if value else same}"
+        f"{subject(p)}; this customer's last payment on record {changed if value else same}"
     )
 
 

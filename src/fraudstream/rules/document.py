@@ -40,9 +40,9 @@ class _Loader(yaml.SafeLoader):
         event = self.peek_event()  # type: ignore[no-untyped-call]
         at = event.start_mark.index
         if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
-            raise Trouble("anchors and aliases (& and *) are not taken here; write the text out", at)
+            raise Trouble("anchors and aliases (& and *) are not allowed; spell the value out", at)
         if getattr(event, "tag", None) is not None:
-            raise Trouble(f"tags ({event.tag}) are not taken here; write the plain text", at)
+            raise Trouble(f"tags ({event.tag}) are not allowed; write the plain value", at)
         self.depth += 1
         if self.depth > DEEPEST:
             raise Trouble("nested too deeply for a list of rules", at)

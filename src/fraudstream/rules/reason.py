@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 UNKNOWN = "unknown"
 """Stands where a value is missing."""
 LONGEST_VALUE = 80
-"""Characters of a text that are shown."""
+"""Characters of a string that are shown."""
 HUGE = 1e15
 """From here on digits say nothing: such numbers are written as 1.2e+300."""
 
@@ -54,7 +54,7 @@ def names(text: str) -> tuple[str, ...]:
 def render(rule: "Rule", values: Mapping[str, object]) -> str:
     """The reason of `rule` for one transaction: `values` are its fields and features by name.
 
-    Never raises: a value that is missing or no finite number reads "unknown", a text is shortened
+    Never raises: a value that is missing or no finite number reads "unknown", a string is shortened
     and its control characters are replaced.
 
     >>> from fraudstream.rules.rule import Rule

@@ -163,7 +163,7 @@ class _Reader:
             return []
         if len(root.value) > MOST_RULES:
             self._wrong(
-                f"{len(root.value)} rules; at most {MOST_RULES} are taken",
+                f"{len(root.value)} rules; at most {MOST_RULES} are allowed",
                 root.value[MOST_RULES].start_mark.index,
             )
             return []
@@ -208,7 +208,7 @@ class _Reader:
                 self._wrong(f"{name[:40]!r} is not a key of a rule; {known}", key.start_mark.index)
                 name = close[0] if close else name
             elif name in found:
-                self._wrong(f"{name} stands twice", key.start_mark.index)
+                self._wrong(f"{name} appears twice", key.start_mark.index)
             if name in LONGEST:
                 found.setdefault(name, value)
         return found
@@ -220,14 +220,15 @@ class _Reader:
         if not text.strip():
             self._wrong(f"{key} is empty", at, rule)
         elif hidden is not None:
-            self._wrong(f"{key} holds a character that cannot be seen", self._source.characters(node)[hidden])
+            self._wrong(f"{key} contains an invisible character", self._source.characters(node)[hidden])
         elif len(text) > LONGEST[key]:
-            self._wrong(f"{key} has {len(text):,} characters; at most {LONGEST[key]:,} are taken", at)
+            self._wrong(f"{key} has {len(text):,} characters; at most {LONGEST[key]:,} are allowed", at)
         elif key == "severity" and text not in SEVERITIES:
-            self._wrong(f"severity {text!r} is none of {', '.join(SEVERITIES)}", at, rule)
+            self._wrong(f"severity {text!r} is not one of {', '.join(SEVERITIES)}", at, rule)
         elif key == "name" and not _NAME.fullmatch(text):
             self._wrong(
-                f"the name {text!r} may hold letters, digits, _ . and -, and begins with a letter", at
+                f"the name {text!r} may contain only letters, digits, _ . and -, and must begin with a letter",
+                at,
             )
         elif key == "name" and text in self._names:
             self._wrong(f"a second rule is called {text}", at)

@@ -36,7 +36,7 @@ def _refuse_unknown_names() -> None:
         ours = DotEnvSettingsSource(Settings).env_vars
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(
-            f".env cannot be read: {error}.", hint="It is a text in UTF-8 with one NAME=value on a line."
+            f".env cannot be read: {error}.", hint="It must be UTF-8 text with one NAME=value per line."
         ) from None
     _refuse_unknown((name.upper() for name in ours), " in .env")
 
@@ -76,7 +76,7 @@ def _embedded(home: Path) -> _Endpoints:
     except ValidationError as error:
         raise SettingsError(
             f"{home / ENDPOINTS} cannot be read: {_said(error.errors()[0])}.",
-            hint="Run `fraudstream down` and `fraudstream up` to write it anew.",
+            hint="Run `fraudstream down` and `fraudstream up` to write it again.",
         ) from None
     except OSError as error:
         raise SettingsError(
@@ -140,7 +140,7 @@ def load_bare(**flags: dict[str, Any]) -> Settings:
 
 
 class _ModelAlone(BaseSettings):
-    """The section of models without the others, whose mistakes do no harm to who does not use them."""
+    """Only this section, so that mistakes in others do not stop commands that do not use them."""
 
     model_config = Settings.model_config
 

@@ -85,7 +85,7 @@ class KafkaSettings(Section):
     sasl_username: str | None = None
     """Who we are to Kafka."""
     sasl_password: SecretStr | None = None
-    """Better in a file, see the next one."""
+    """Prefer the file in the next setting."""
     sasl_password_file: Place | None = None
     """A file that holds the password."""
     ssl_ca_file: Place | None = None
@@ -144,7 +144,7 @@ class PostgresSettings(Section):
     database: str = "fraudstream"
     """The database that holds the schema `shop`."""
     password: SecretStr | None = None
-    """Better in a file, see the next one."""
+    """Prefer the file in the next setting."""
     password_file: Place | None = None
     """A file that holds the password, as Docker and Kubernetes mount secrets."""
     sslmode: SslMode = SslMode.PREFER
@@ -152,7 +152,7 @@ class PostgresSettings(Section):
     sslrootcert: Place | Literal["system"] | None = None
     """PEM of the authority that signed the server's certificate, or `system`; unset means libpq's own place."""
     connect_timeout_seconds: int = Field(10, ge=2, le=3_600)
-    """libpq counts in whole seconds and takes no less than two."""
+    """Whole seconds; libpq's minimum is two."""
     retry_seconds: Seconds = Field(300.0, ge=0)
     """How long a stream waits for a lost PostgreSQL or Kafka before it gives up."""
 
@@ -183,11 +183,11 @@ class SparkSettings(Section):
     driver_bind_address: str | None = Field(None, min_length=1)
     """Address to listen on for them, where it is not `driver_host`."""
     cores_max: int | None = Field(None, ge=1)
-    """Most cores of a standalone cluster for one command; unset means all of them, and the next command waits."""
+    """The most cores one command may take on a standalone cluster; unset takes all of them, and the next command waits."""
     executor_memory: str = Field("1g", pattern=r"^\d+[kmgKMG]$")
-    """Heap of each of a cluster's executors; their Python takes some beside it."""
+    """Heap of each of a cluster's executors; their Python needs some in addition."""
     rows_per_batch: int = Field(200_000, ge=1)
-    """Most messages of one micro-batch, over all partitions: bounds the memory and the length of a transaction."""
+    """The most messages in one micro-batch, over all partitions: bounds the memory and the length of a transaction."""
     batch_seconds: Seconds = Field(30.0, gt=0)
     """A micro-batch of `consume` that takes longer is followed by smaller ones, until PostgreSQL is quick again."""
     trigger_seconds: Seconds = Field(0.0, ge=0)
@@ -216,7 +216,7 @@ class DashboardSettings(Section):
     port: Port = 8501
     """Port to listen on."""
     password: SecretStr | None = None
-    """Better in a file, see the next one; unset means that nobody is asked for one."""
+    """Prefer the file in the next setting; unset means that nobody is asked for a password."""
     password_file: Place | None = None
     """A file that holds the password."""
 
@@ -245,7 +245,7 @@ class ScoreSettings(Section):
     """How live transactions are judged."""
 
     trigger_seconds: Seconds = Field(10.0, ge=5)
-    """How old profiles may grow: as often a query with newer ones takes over. Spark takes no less than 5."""
+    """How old profiles may get: a query with fresh ones takes over this often. Spark's minimum is 5."""
     overlap: bool = True
     """Start the next query before the last one stops: decisions never pause, for twice the task slots (two a partition)."""
     profiles: ProfilesBy = ProfilesBy.BROADCAST
@@ -255,11 +255,11 @@ class ScoreSettings(Section):
 
 
 class MetricsSettings(Section):
-    """Where a long command tells how it is: `/metrics` for Prometheus, `/healthz` for whoever keeps it running."""
+    """Where a long-running command reports its state: `/metrics` for Prometheus, `/healthz` for its supervisor."""
 
     host: str = "127.0.0.1"
     """The address to listen at; in a container 0.0.0.0, as there is no password."""
     port: int | None = Field(None, ge=0, le=65535)
     """Unset serves nothing; 0 takes any free port and says which."""
     stalled_seconds: Seconds = Field(60.0, gt=0)
-    """A stream that does not get on for so long, though messages wait, is called stalled."""
+    """A stream that makes no progress for this long while messages wait counts as stalled."""

@@ -15,7 +15,7 @@ EVENT = np.dtype(
         ("at", np.int64),  # microseconds since 1970, UTC
         ("user", np.int32),  # row of `World.customers`
         ("merchant", np.int32),  # row of `World.merchants`
-        ("device", np.int16),  # row of `world.DEVICES`
+        ("device", np.int16),  # row of `places.DEVICES`
         ("city", np.int16),  # row of `World.cities`: where it happened
         ("scenario", np.int16),  # 0 is honest, else 1 + row of `scenarios.SCENARIOS`
         ("cents", np.int64),

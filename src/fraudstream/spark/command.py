@@ -62,8 +62,8 @@ def spark_session(
             if not session.ended(spark, JVM_SECONDS):
                 raise
             raise StreamError(
-                "Spark's Java process is gone: somebody killed it, or it ran out of memory.",
-                hint=f"Start the command again, it goes on where it stood; {log_file} may say more."
+                "Spark's Java process is gone: it was killed, or it ran out of memory.",
+                hint=f"Restart the command: it resumes where it stopped; {log_file} may say why."
                 " FRAUDSTREAM_SPARK__DRIVER_MEMORY gives it more memory.",
             ) from error
         finally:

@@ -121,7 +121,7 @@ def _unreadable(condition: str) -> Fault | None:
     """What the parser itself must not see."""
     if "${" in condition:
         # Spark would put in a setting or a variable of the environment here, passwords included.
-        return Fault(condition.index("${"), "`${` is not taken in a rule")
+        return Fault(condition.index("${"), "`${` is not allowed in a rule")
     depth = 0
     for index, character in enumerate(condition):
         depth += (character in "([") - (character in ")]")
@@ -137,7 +137,7 @@ def _looked_through(tree: Any) -> tuple[list[Any], list[Fault]]:
     if len(nodes) > MOST_NODES:
         found = [Fault(0, f"more than {MOST_NODES} parts; make several rules of it")]
     elif not found and not any(_kind(node) == "UnresolvedAttribute" for node in nodes):
-        found = [Fault(0, "looks at no column, so it holds for every transaction or for none")]
+        found = [Fault(0, "refers to no column, so it is true for every transaction or for none")]
     return nodes, found
 
 
@@ -170,7 +170,7 @@ def _fault(node: Any) -> Fault | None:
     kind = _kind(node)
     if kind not in OPERATORS:
         what = _REFUSED.get(kind, f"`{node.toString()}`"[:80])
-        return Fault(_index(node), f"{what} is not taken in a rule")
+        return Fault(_index(node), f"{what} is not allowed in a rule")
     if kind == "UnresolvedAttribute":
         name = ".".join(_texts(node.nameParts()))
         return None if name.lower() in columns() else Fault(_index(node), refusal(name))
@@ -191,7 +191,7 @@ def _call(node: Any) -> Fault | None:
     if name not in FUNCTIONS:
         return Fault(
             _index(node),
-            f"the function {name} is not taken in a rule; these are: {', '.join(sorted(FUNCTIONS))}",
+            f"the function {name} is not allowed in a rule; these are: {', '.join(sorted(FUNCTIONS))}",
         )
     if node.arguments().size() > FUNCTIONS[name]:
         return Fault(_index(node), f"{name} takes at most {FUNCTIONS[name]} arguments in a rule")
@@ -213,7 +213,7 @@ def _bare_columns(nodes: list[Any]) -> dict[str, int]:
 
 
 def _unresolvable(empty: DataFrame, condition: str, bare: dict[str, int]) -> list[Fault]:
-    """What Spark's analysis finds wrong, and what it would do in silence: make numbers of texts."""
+    """What Spark's analysis finds wrong, and what it would do in silence: make numbers of strings."""
     try:
         with forgiving(empty.sparkSession):
             resolved = empty.select(F.expr(condition))
@@ -233,7 +233,7 @@ def _silent_cast(node: Any, bare: dict[str, int]) -> Fault | None:
     if child.dataType().simpleString() != "string" or target == "string":
         return None
     if _kind(child) == "Literal" and node.eval(None) is None:
-        return Fault(_index(child), f"{child.toString()!r:.40} is not a {target}, so this never holds")
+        return Fault(_index(child), f"{child.toString()!r:.40} is not a {target}, so this is never true")
     if _kind(child) == "AttributeReference" and child.name() in bare:
         name = child.name()
         return Fault(

@@ -34,9 +34,8 @@ def run_first_job(
             elif not told and time.monotonic() - began > patience_seconds:
                 told = True
                 log.warning(
-                    "Spark has not ended its first job for %.0f s. A cluster whose cores are all taken, or that has"
-                    " no workers, keeps it waiting: give it more, or give other commands fewer"
-                    " (FRAUDSTREAM_SPARK__CORES_MAX).",
+                    "Spark's first job has been waiting for %.0f s. The cluster has no free cores, or no workers: add some,"
+                    " or limit other commands (FRAUDSTREAM_SPARK__CORES_MAX).",
                     time.monotonic() - began,
                 )
     if not stop.is_set():

@@ -32,9 +32,7 @@ _TURN_SECONDS: Final = 0.2
 _RETRY_SECONDS: Final = 1.0
 _CLOSING_SECONDS: Final = 15.0
 """More than the last word takes where PostgreSQL answers, and less than a supervisor waits before it kills."""
-_UNWRITTEN: Final = (
-    "How far it came could not be written down; the next start answers some messages again. %s"
-)
+_UNWRITTEN: Final = "Progress could not be saved; the next start will score some messages again. %s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +185,7 @@ class Keeper:
             except (InputError, DatabaseError) as error:
                 # An altered artifact, too, is no reason to keep old profiles.
                 self._refused = champion
-                log.warning("Model %s goes on: %s", scoring.model.version, error.message)
+                log.warning("Keeping model %s: %s", scoring.model.version, error.message)
         if newer or scoring is not self.basis.scoring:
             self.basis = self._fresh(scoring)
 
@@ -208,7 +206,7 @@ class Keeper:
                 log.warning("%s Decisions wait for it, as every batch asks it for profiles.", error.message)
                 return
             log.warning(
-                "%s Scoring goes on with the profiles of %s.",
+                "%s Scoring continues with the profiles of %s.",
                 error.message,
                 self.basis.profiles.taken_at.strftime("%H:%M:%S"),
             )

@@ -1,4 +1,4 @@
-"""Messages of the transactions topic as Spark columns: the law of `schema.Transaction`, with no Python in the stream.
+"""Messages of the transactions topic as Spark columns: the rules of `schema.Transaction`, with no Python in the stream.
 
 Only the fields that a decision needs are read: the truth and personal fields of a message are never looked at, not even
 to refuse it. What is refused here is refused by `decode` as well; what `decode` accepts is accepted here
@@ -80,7 +80,7 @@ class Messages:
     def read(self, raw: DataFrame) -> DataFrame:
         """`raw` (binary `value`) with FIELDS and REJECTED in its place.
 
-        A refused message has null texts, amount 1 and the instant 1970: values that every later step can
+        A refused message has null strings, amount 1 and the instant 1970: values that every later step can
         work with and that no reader sees.
         """
         rows = raw
@@ -104,7 +104,7 @@ def _name(field: str) -> str:
 
 
 def _text(read: Column, found: Column) -> Column:
-    """What was read as a text where it is one, and otherwise, but for null, a text that no field takes.
+    """What was read as a string where it is one, and otherwise, but for null, a string that no field accepts.
 
     Read as a variant it must be the same text: where Spark cannot read a nested value it goes on with the next key
     wherever that is, and takes it for one of ours.
@@ -148,7 +148,7 @@ _PROPERTIES: Final[dict[str, Any]] = schema.json_schema()["properties"]
 
 
 def _lengths(name: str) -> tuple[int, int]:
-    """Fewest and most characters of a text, from the one schema."""
+    """Fewest and most characters of a string, from the one schema."""
     stated = _PROPERTIES[name]
     text = next(kind for kind in stated.get("anyOf", [stated]) if kind["type"] == "string")
     return text.get("minLength", 0), text["maxLength"]

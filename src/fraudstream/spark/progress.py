@@ -74,6 +74,6 @@ class Progress:
         except (DatabaseUnreachable, BrokerUnreachable, TopicError) as error:
             self._monitor.lost(self._stream, error.message, pace)
             if not self._away:
-                log.warning("Where the stream stands could not be written down: %s", error.message)
+                log.warning("Progress could not be saved: %s", error.message)
             self._away = True
         return pace

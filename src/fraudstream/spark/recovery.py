@@ -115,7 +115,7 @@ class Patience:
         """What `find` gives once it raises nothing of CURABLE any more; None where a stop was asked for.
 
         Raises the last error when patience ends, and a refusal or a mistake of the settings at once before there was any
-        progress: logins, rights and keys are mended while a stream runs, and whoever starts one is there to read.
+        progress: logins, rights and keys are fixed while a stream runs, and who starts one is there to read.
         """
         if isinstance(error, (BrokerRefused, ClientFailed)) and not self._ran:
             raise error
@@ -125,7 +125,7 @@ class Patience:
             if now - self._failures[0] > self._seconds:
                 raise error
             pause = BACKOFF_SECONDS[min(len(self._failures), len(BACKOFF_SECONDS)) - 1]
-            log.warning("%s Beginning again where it stood in %s s.", error.message, pause)
+            log.warning("%s Resuming in %s s.", error.message, pause)
             if stop.wait(pause):
                 return None
             try:
@@ -160,8 +160,8 @@ def failure_of(query: "StreamingQuery") -> FraudstreamError | None:
     if NO_CLIENT in reason:
         return ClientFailed(
             f"Java's client for Kafka could not be made: {summary}",
-            hint="Spark's own log, in `home`/logs, says why: a name that is not resolved, or a certificate or a key that"
-            " librdkafka takes and Java does not.",
+            hint="See Spark's own log in `home`/logs for the reason: a name that is not resolved, or a certificate or a key that"
+            " librdkafka accepts and Java does not.",
         )
     if WORKER_DIED.search(reason) and (KILL_9 in reason or WORKER_SPOKE not in reason):
         return QueryStopped("A Python worker of Spark was killed, perhaps for want of memory.")
@@ -179,9 +179,7 @@ def _mistake(reason: str, summary: str) -> StreamError:
         return StreamError(
             f"Spark's task stopped: {lines[-1]}", hint="`fraudstream --debug …` prints the traceback."
         )
-    return StreamError(
-        f"Spark stopped: {summary}", hint="Spark's own log, in `home`/logs, has the whole story."
-    )
+    return StreamError(f"Spark stopped: {summary}", hint="See Spark's own log in `home`/logs.")
 
 
 def begin(  # noqa: PLR0913 - what a start depends on

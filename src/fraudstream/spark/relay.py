@@ -69,7 +69,7 @@ def _stop(relieved: LiveQuery) -> None:
     try:
         relieved.stop()
     except Exception as error:  # noqa: BLE001 - whatever it is, the stream goes on with the next query
-        log.warning("A query that was relieved did not stop, and keeps its task slots: %s", error)
+        log.warning("A replaced query did not stop and still holds its task slots: %s", error)
 
 
 class Relay:
@@ -127,7 +127,7 @@ class Relay:
             elif self._next.age > PATIENCE_SECONDS and not self._told:
                 self._told = True
                 log.warning(
-                    "The next query has not started for %.0f s; the one before goes on with its profiles. Every"
+                    "The next query has not started after %.0f s; the current one continues with its older profiles. Every"
                     " partition needs two task slots: give Spark more cores, or set FRAUDSTREAM_SCORE__OVERLAP=false.",
                     self._next.age,
                 )
@@ -213,7 +213,7 @@ class Relay:
         before, now = (runner.basis.scoring.model.version for runner in (self.current, successor))
         if now != before:
             # Only now: until here, messages were answered by the model before as well.
-            log.info("model %s decides from here on; %s is relieved", now, before)
+            log.info("model %s now makes the decisions; it replaces %s", now, before)
         self._answered = self.reached
         self._current = successor
         self.handovers += 1

@@ -39,7 +39,7 @@ class RuleSet:
         """`rows` with the column `rules`: the names of the rules that hold, in their order; never null.
 
         `rows` has the fields of a transaction and the features of `rules.features_read`. A condition that is null, or
-        that cannot be worked out (a division by zero, a text that is no number), does not hold: it never ends a
+        that cannot be worked out (a division by zero, a string that is no number), does not hold: it never ends a
         stream. No other thread may start a query meanwhile.
         """
         if not self.rules:

@@ -222,7 +222,7 @@ class Scorer:
                     try:
                         relay.hand_over(keeper.basis)
                     except BrokerUnreachable as error:
-                        log.warning("%s The query before goes on.", error.message)
+                        log.warning("%s The current query continues.", error.message)
                         self._monitor.lost(TARGET, error.message)
                         retry_at = time.monotonic() + RETRY_SECONDS
             if time.monotonic() - told >= NARRATE_SECONDS:

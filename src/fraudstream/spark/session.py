@@ -113,7 +113,7 @@ def _no_java(spark: SparkSettings, log_file: Path, written: str) -> StreamError:
     return StreamError(
         f"Spark's Java process did not start{reason}.",
         hint=f"Check FRAUDSTREAM_SPARK__DRIVER_MEMORY ({spark.driver_memory}): 1g is enough to begin with, and the"
-        f" machine must have it; {log_file} has the whole story.",
+        f" machine must have it. See {log_file}.",
     )
 
 
@@ -122,12 +122,12 @@ def _no_spark(spark: SparkSettings, log_file: Path, said: str) -> StreamError:
     if "spark.driver.memory" in said:
         return StreamError(
             f"Spark did not start: {spark.driver_memory} of memory is too little.",
-            hint=f"Set FRAUDSTREAM_SPARK__DRIVER_MEMORY to 1g or more; {log_file} has the whole story.",
+            hint=f"Set FRAUDSTREAM_SPARK__DRIVER_MEMORY to 1g or more. See {log_file}.",
         )
     # A master that does not answer is given up after a minute.
     return StreamError(
         f"Spark did not start with master {spark.master}.",
-        hint=f"Check FRAUDSTREAM_SPARK__MASTER, and that the master runs; {log_file} has the whole story.",
+        hint=f"Check FRAUDSTREAM_SPARK__MASTER, and that the master runs. See {log_file}.",
     )
 
 

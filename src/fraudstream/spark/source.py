@@ -27,7 +27,7 @@ FETCHING = {
 
 
 STORED: Final = ("partition", "offset", "key", "value")
-"""No `topic`: a text in every row costs the JVM and Python a tenth of their time for what the task knows."""
+"""No `topic`: a string in every row costs the JVM and Python a tenth of their time for what the task knows."""
 
 
 def read_messages(  # noqa: PLR0913, PLR0917 - what a source is made of

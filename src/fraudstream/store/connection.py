@@ -134,7 +134,7 @@ def _connect(postgres: PostgresSettings, session: Mapping[str, str], *, autocomm
 
 def _secret(postgres: PostgresSettings) -> SecretStr | None:
     """The password of now. Raises DatabaseUnreachable where its file is being replaced, DatabaseError where there is none."""
-    file, said = postgres.password_file, f"PostgreSQL at {postgres.address} cannot be asked"
+    file, said = postgres.password_file, f"Cannot log in to PostgreSQL at {postgres.address}"
     hint = "Check FRAUDSTREAM_POSTGRES__PASSWORD_FILE."
     try:
         secret = postgres.secret()
@@ -198,7 +198,7 @@ def _ours(postgres: PostgresSettings, error: psycopg.Error, brief: bool) -> Data
     if is_retryable(error) and _SERVER_SPEAKS.search(str(error)):
         return DatabaseUnreachable(
             f"PostgreSQL at {where} refused the connection: {detail}",
-            hint="It is there, and says why: it starts or stops, has no room for another connection, or refuses this login.",
+            hint="The server is up and gives the reason: it is starting or stopping, has no free connections, or rejects this login.",
         )
     if is_retryable(error):
         return DatabaseUnreachable(
@@ -222,8 +222,8 @@ _HINTS = {
     "authentication failed": "Check FRAUDSTREAM_POSTGRES__USER and __PASSWORD (or __PASSWORD_FILE).",
     "no password": "Check FRAUDSTREAM_POSTGRES__USER and __PASSWORD (or __PASSWORD_FILE).",
     "not permitted to log in": "This role cannot log in: `create role NAME login password '…' in role …`.",
-    "permission denied for database": "Let an owner give the right: `grant connect on database … to …`.",
-    REFUSED_BY_POOLER: "A pooler does not pass on what our sessions set: PgBouncer 1.20 or newer does, and PostgreSQL itself.",
+    "permission denied for database": "Ask an owner to grant it: `grant connect on database … to …`.",
+    REFUSED_BY_POOLER: "The pooler rejects our session settings: use PgBouncer 1.20 or newer, or connect to PostgreSQL directly.",
     "unrecognized configuration parameter": "PostgreSQL 14 or newer is needed.",
     "weak sslmode": "Set FRAUDSTREAM_POSTGRES__SSLMODE=verify-full, as the system's certificates are to be trusted.",
     "does not match host name": "Use the name that the certificate is for in FRAUDSTREAM_POSTGRES__HOST.",
@@ -252,7 +252,7 @@ def _hint(error: psycopg.Error) -> str:
         return (
             "The server is out of disk or memory: make room, then start the command again; nothing was lost."
         )
-    return "The server's own log says more."
+    return "See the server's own log."
 
 
 def engine(postgres: PostgresSettings) -> sa.Engine:

@@ -28,7 +28,7 @@ def copy_rows(cursor: Cursor, table: sql.Composable, rows: "pa.Table") -> None:
 
 
 def _encoder(schema: "pa.Schema") -> pgpq.ArrowToPostgresBinaryEncoder:
-    """Arrow types as PostgreSQL's; a text whose field says so (`decision.JSON_COLUMN`) is jsonb."""
+    """Arrow types as PostgreSQL's; a string whose field says so (`decision.JSON_COLUMN`) is jsonb."""
     infer = pgpq.ArrowToPostgresBinaryEncoder.infer_encoder
     encoders = {
         field.name: StringEncoderBuilder.new_with_output(field, Jsonb())

@@ -16,7 +16,7 @@ class Moved(Enum):
 
     NOT = "as in training"
     A_LITTLE = "shifted a little"
-    FAR = "not those of the training any more"
+    FAR = "no longer those of training"
 
 
 @dataclass(frozen=True, slots=True)

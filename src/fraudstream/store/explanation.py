@@ -51,7 +51,7 @@ def explain(
     if one is None:
         waiting = " A label waits for it." if said else ""
         raise InputError(
-            f"Nothing is known of transaction {transaction_id}: it is neither stored nor scored.{waiting}",
+            f"Nothing is known about transaction {transaction_id}: it is neither stored nor scored.{waiting}",
             hint="Check the id; `fraudstream alerts list` shows those that were flagged, `fraudstream health` how far"
             " the streams are.",
         )

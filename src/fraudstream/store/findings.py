@@ -50,9 +50,9 @@ class Stream:
     runs: bool
     """Whether it said so lately."""
     still_seconds: float
-    """Since it last got on, or had nothing to do, where messages wait."""
+    """Since it last made progress, or had nothing to do, where messages wait."""
     stuck: bool
-    """Whether it says so and gets on nowhere."""
+    """Whether it says so and makes no progress."""
 
 
 def streams(progress: list[Progress]) -> list[Stream]:
@@ -100,7 +100,7 @@ def _stream(stream: Stream) -> Finding:
             ok=False,
             sentence=f"{said} has made no progress for {duration(stream.still_seconds)}, and {stream.lag:,} messages wait.",
             hint=f"Its log and logs/spark-{stream.name.split()[0]}.log below FRAUDSTREAM_HOME say why; then restart"
-            f" it: {_command(stream)}. It goes on where it stood.",
+            f" it: {_command(stream)}. It resumes where it stopped.",
         )
     if stream.runs:
         pace = f"{stream.messages_per_second:,.0f} messages a second"
@@ -111,7 +111,7 @@ def _stream(stream: Stream) -> Finding:
             name,
             ok=False,
             sentence=f"{said} is not running, and {stream.lag:,} messages wait. {ago}.",
-            hint=f"Start it: {_command(stream)}. It goes on where it stood.",
+            hint=f"Start it: {_command(stream)}. It resumes where it stopped.",
         )
     return Finding(name, ok=True, sentence=f"{said} is not running. {ago}, with nothing left to do.")
 
@@ -141,7 +141,7 @@ def _champion(found: Snapshot) -> Finding:
         return Finding(
             "model",
             ok=False,
-            sentence="No model scores.",
+            sentence="No model is scoring.",
             hint="Train one: `fraudstream train`. The first becomes champion by itself.",
         )
     threshold = (
@@ -255,16 +255,16 @@ def figures(found: Snapshot) -> Iterator[Figure]:
             yield Figure("decision_latency_seconds", meaning, milliseconds / 1000, {"quantile": share})
     for at in found.streams:
         where = {"stream": at.stream, "topic": at.topic, "partition": str(at.partition)}
-        yield Figure("lag_messages", "Messages that wait.", at.lag, where)
+        yield Figure("lag_messages", "Messages waiting.", at.lag, where)
     running = [({"stream": s.name, "topic": s.topic}, s) for s in streams(found.streams)]
     for labels, stream in running:
         yield Figure("messages_per_second", "Pace of a stream.", stream.messages_per_second, labels)
     for labels, stream in running:
         yield Figure(
-            "heartbeat_age_seconds", "Since a stream said where it stands.", stream.age_seconds, labels
+            "heartbeat_age_seconds", "Since a stream last reported its position.", stream.age_seconds, labels
         )
     for labels, stream in running:
-        meaning = "Since a stream last got on, or had nothing to do."
+        meaning = "Since a stream last made progress, or had nothing to do."
         yield Figure("progress_age_seconds", meaning, stream.still_seconds, labels)
 
 

@@ -49,7 +49,7 @@ def of_user(user: str) -> Scope:
     complaint = unfit(user, ID_LENGTH)
     if complaint:
         raise InputError(
-            f"No customer can be called so: {complaint}.", hint="Give a user_id as messages have it."
+            f"No customer can have this id: {complaint}.", hint="Give a user_id as messages have it."
         )
     pairs = [
         name for name, entity in ENTITIES.items() if entity.fields[:1] == ("user_id",) and entity.fields[1:]

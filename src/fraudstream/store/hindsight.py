@@ -82,6 +82,6 @@ def _seconds(alert: Alert, past: Past) -> float:
 
 def _sentence(alert: Alert, which: str, missed: Sequence[Past]) -> str:
     count = len(missed)
-    payments, were = ("1 earlier payment", "was") if count == 1 else (f"{count:,} earlier payments", "were")
+    payments = "1 earlier payment" if count == 1 else f"{count:,} earlier payments"
     span = duration(max(_seconds(alert, past) for past in missed))
-    return f"Since then known: {payments} {which} in the {span} before, which {were} not remembered when it was decided."
+    return f"Known since: {payments} {which} in the {span} before, which the profile did not include when the decision was made."

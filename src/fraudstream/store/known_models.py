@@ -65,6 +65,6 @@ def _read(manifest: Mapping[str, Any], model: artifact.Model) -> KnownModel:
 
 
 def _fraud_share(learnt: Mapping[str, Any]) -> float | None:
-    """Of the judged payments that the model learned from; manifests of before count those that nobody judged, too."""
+    """Of the judged payments that the model learned from; older manifests count those that nobody judged, too."""
     frauds, payments = learnt.get("frauds"), learnt.get("judged") or learnt.get("rows")
     return frauds / payments if frauds and payments else None

@@ -56,7 +56,7 @@ class Imported:
 
 
 def renamed(texts: Sequence[str]) -> dict[str, str]:
-    """`their=ours` texts as our field → their column. Raises InputError where one is none or names no field of ours."""
+    """`THEIRS=OURS` strings as our field → their column. Raises InputError where one is none or names no field of ours."""
     return renames(texts, FIELDS)
 
 
@@ -235,6 +235,6 @@ def _time(value: Any, now: datetime, latest: datetime) -> datetime | None:
         raise ValueError(f"labelled_at: {error}") from None
     if at > latest:
         raise ValueError(
-            "labelled_at: lies in the future (a time without a zone is taken as UTC); read the file again after it"
+            "labelled_at: is in the future (a time without a zone is taken as UTC); import the file again once that time has passed"
         )
     return min(at, now)

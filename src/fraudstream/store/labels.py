@@ -90,7 +90,7 @@ def label(
 
 
 def unfit(text: str, length: int) -> str | None:
-    """Why a text of people cannot be stored, or None where it can."""
+    """Why a string that people wrote cannot be stored, or None where it can."""
     if not text:
         return "empty"
     if len(text) > length:

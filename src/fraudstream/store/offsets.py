@@ -121,7 +121,7 @@ def reach(postgres: PostgresSettings, target: str, topic: Topic, reached: Mappin
 def pass_gap(
     postgres: PostgresSettings, topic: Topic, partition: int, seen: Mapping[str, int], end: int
 ) -> list[str]:
-    """Continue at `end`, as no message lies between: which targets did, of those that stand below.
+    """Advance targets below `end` over a gap without messages; returns those that moved.
 
     One that stands elsewhere than it was seen stays: a task is about to move it, which then holds its row, or the
     database was taken back.

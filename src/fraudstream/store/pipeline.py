@@ -31,7 +31,7 @@ class Progress:
     age_seconds: float
     """Since then, by the clock of the database."""
     still_seconds: float | None = None
-    """Since it last got on, or had nothing to do; None where a version wrote it that did not say."""
+    """Since it last made progress, or had nothing to do; None where a version wrote it that did not say."""
     patience_seconds: float | None = None
     """How long it may take before it is stuck, as the stream says itself: pauses are its own."""
 

@@ -37,7 +37,7 @@ def record(  # noqa: PLR0913, PLR0917 - a row of the table
 ) -> None:
     """Write down the next offset and the end of each partition; what is not in `positions` is forgotten.
 
-    A stream that speaks, and for `patience_seconds` gets on in no partition where messages wait, is stuck.
+    A stream that speaks, and for `patience_seconds` makes progress in no partition where messages wait, is stuck.
 
     Raises DatabaseUnreachable, DatabaseError.
     """

@@ -152,7 +152,7 @@ def get(postgres: PostgresSettings, version: str | None = None) -> Registered:
 
 
 def find(postgres: PostgresSettings, version: str | None = None) -> Registered | None:
-    """The same for whom it is no mistake that there is none: None then."""
+    """Like `get`, but None where there is none."""
     with connected(postgres) as connection:
         found = _row(connection, _COLUMNS, version)
     return None if found is None else _model(found)
@@ -181,7 +181,7 @@ def load_on(connection: Connection, version: str | None = None) -> tuple[Registe
     if hashlib.sha256(packed).hexdigest() != model.sha256:
         raise DatabaseError(
             f"The artifact of model {model.version} was altered: its sha256 is not the one recorded. It was not opened.",
-            hint="Train the model again, or bring shop.models back from a backup.",
+            hint="Train the model again, or restore shop.models from a backup.",
         )
     return model, packed
 
