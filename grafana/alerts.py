@@ -1,4 +1,4 @@
-"""What was flagged, how right that was, and whether the model still sees the world that it learned."""
+"""What was flagged, how often that was right, and whether the model still sees the world it learned from."""
 
 from grafana_foundation_sdk.builders.dashboard import QueryVariable
 from grafana_foundation_sdk.models.dashboard import VariableRefresh
@@ -68,11 +68,17 @@ def _models() -> QueryVariable:
 def _figures() -> list[AnyPanel]:
     return [
         numbers(
-            Look("Alerts", "Decisions that flagged.", 4, 4),
+            Look("Alerts", "Decisions that flagged a transaction.", 4, 4),
             f"select count(*) as alerts from shop.alerts where {CHOSEN}",
         ),
         numbers(
-            Look("Alert rate", "Share of the decisions that flagged; of all models.", 4, 4, "percentunit"),
+            Look(
+                "Alert rate",
+                "Share of decisions that flagged a transaction; all models.",
+                4,
+                4,
+                "percentunit",
+            ),
             """
             select coalesce(sum(count) filter (where kind = 'alerts'), 0)
               / nullif(sum(count) filter (where kind = 'scores'), 0) as rate
@@ -88,7 +94,7 @@ def _figures() -> list[AnyPanel]:
         numbers(
             Look(
                 "Precision by the messages",
-                f"The same by the truth that came with the messages. {UNLESS}",
+                f"The same, by the truth that came with the messages. {UNLESS}",
                 4,
                 4,
                 "percentunit",
@@ -104,7 +110,7 @@ def _figures() -> list[AnyPanel]:
         numbers(
             Look(
                 "Time to review",
-                "Median from the decision to the label since which its verdict stands.",
+                "Median time from the decision to the label that set its current verdict.",
                 4,
                 4,
                 "s",
@@ -121,7 +127,7 @@ def _alerts() -> list[AnyPanel]:
         over_time(
             Look(
                 "Alert rate",
-                "Share of the decisions that flagged, by the transactions' own time.",
+                "Share of decisions that flagged a transaction, by the transactions' own time.",
                 unit="percentunit",
             ),
             """
@@ -142,7 +148,7 @@ def _alerts() -> list[AnyPanel]:
         bars(
             Look(
                 "Alerts by rule",
-                "An alert counts for every rule that it met; the rest is the model's own word.",
+                "An alert counts for every rule that matched; the rest were flagged by the model alone.",
             ),
             f"""
             select rule, count(*) as alerts
@@ -154,7 +160,7 @@ def _alerts() -> list[AnyPanel]:
         bars(
             Look(
                 "Frauds caught, by kind",
-                "Of the frauds of the chosen time that the messages name and that were scored: how many were flagged.",
+                "Of the frauds in the chosen time that messages report and that were scored, how many were flagged.",
             ),
             # One look into the index for each fraud: with a plain join PostgreSQL reads every decision there is.
             """
@@ -200,7 +206,7 @@ def _quality() -> list[AnyPanel]:
         over_time(
             Look(
                 "Label delay",
-                "Median from the decision to the label since which its verdict stands, of each day's alerts.",
+                "Median time from the decision to the label that set its current verdict, of each day's alerts.",
                 8,
                 unit="s",
             ),
@@ -218,8 +224,8 @@ def _model() -> list[AnyPanel]:
     psi = over_time(
         Look(
             "Drift of the risks",
-            "Population stability index against the training, 0 where few decisions scatter as much by chance:"
-            " above 0.1 look, above 0.25 act.",
+            "Population stability index against training, 0 where so few decisions scatter that much by chance:"
+            " above 0.1 take a look, above 0.25 act.",
         ),
         """
         select day as "time", model_version as metric,
@@ -255,7 +261,7 @@ def _model() -> list[AnyPanel]:
         rows(
             Look(
                 "Models",
-                "The newest ten, as they were judged on later transactions than they learned from.",
+                "The newest ten, as evaluated on transactions later than those they learned from.",
                 24,
                 7,
             ),
@@ -271,7 +277,7 @@ def _model() -> list[AnyPanel]:
 def _newest() -> list[AnyPanel]:
     return [
         rows(
-            Look("Newest alerts", "With the strongest reason and what people said of them.", 24, 10),
+            Look("Newest alerts", "With the strongest reason and what people said about them.", 24, 10),
             f"""
             select scored_at, transaction_id, user_id, amount, risk, array_to_string(rules, ', ') as rules,
               reasons -> 0 ->> 'sentence' as reason,
@@ -286,7 +292,7 @@ def _newest() -> list[AnyPanel]:
 PAGE = Page(
     "fraudstream-alerts",
     "Alerts and model quality",
-    "What was flagged, how right that was, and whether the model still sees the world that it learned.",
+    "What was flagged, how often that was right, and whether the model still sees the world it learned from.",
     "now-30d",
     "1m",
     (*_figures(), *_alerts(), *_quality(), *_model(), *_newest()),

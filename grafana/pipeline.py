@@ -17,7 +17,7 @@ def _streams() -> list[AnyPanel]:
         gauges(
             Look(
                 "Last report",
-                "Seconds since each stream said where it stands; it does so every five.",
+                "Seconds since each stream last reported its position; it does so every five.",
                 8,
                 unit="s",
             ),
@@ -28,7 +28,7 @@ def _streams() -> list[AnyPanel]:
             (DEAD, RED),
         ),
         gauges(
-            Look("Rows per second", "Of each stream, as it said last; 0 where it is silent.", 8),
+            Look("Rows per second", "Of each stream, as last reported; 0 where it is silent.", 8),
             f"""
             select stream, coalesce(max(rows_per_second) filter (where updated_at >= now() - {LATELY}), 0) as rate
             from shop.stream_progress group by 1 order by 1""",
@@ -52,7 +52,7 @@ def _streams() -> list[AnyPanel]:
 
 def _decisions() -> list[AnyPanel]:
     latency = over_time(
-        Look("Time to a decision", "From Kafka to the decision, right to 1 %.", unit="ms"),
+        Look("Time to a decision", "From Kafka to the decision, accurate to 1 %.", unit="ms"),
         """
         with steps as (
           select $__timeGroupAlias(minute, '$__interval'), bin, sum(count) as count

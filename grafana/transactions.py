@@ -1,4 +1,4 @@
-"""What comes in: trends, fraud against what is not known as fraud, and the largest frauds."""
+"""What comes in: trends, fraud against what is not known to be fraud, and the largest frauds."""
 
 from panels import GREEN, RED, AnyPanel, Look, Page, bars, numbers, over_time, rows
 
@@ -111,7 +111,7 @@ def _frauds() -> list[AnyPanel]:
 PAGE = Page(
     "fraudstream-transactions",
     "Transactions",
-    "Trends, fraud against what is not known as fraud, and the largest frauds of the chosen time.",
+    "Trends, fraud against what is not known to be fraud, and the largest frauds of the chosen time.",
     "now-30d",
     "1m",
     (*_figures(), *_trends(), *_frauds()),

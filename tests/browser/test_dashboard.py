@@ -364,7 +364,7 @@ def test_an_empty_database_a_lost_one_and_a_password(
         try:
             for link in ("Alerts", "Model", "Pipeline", "Overview"):
                 visit.page.get_by_role("link", name=link).click()
-                visit.see("PostgreSQL is away.")
+                visit.see("PostgreSQL is unavailable.")
                 visit.page.get_by_role("button", name="Try again").first.wait_for()
         finally:
             server.start()

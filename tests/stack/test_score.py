@@ -72,7 +72,7 @@ def decide_without_postgres(breakable: Any, live: Topics, log: Path, address: st
     assert server.wait(30)
     wait_until(lambda: "Scoring continues with the profiles of" in log.read_text(), "word of it", log)
     live.await_answers(live.send(100), log)
-    wait_until(lambda: "PostgreSQL is away" in get(f"{address}/healthz")[1], "a remark on health", log)
+    wait_until(lambda: "PostgreSQL is unavailable" in get(f"{address}/healthz")[1], "a remark on health", log)
     assert get(f"{address}/healthz")[0] == 200, "it decides, so nobody need be woken"
     assert "PostgreSQL answers again" not in log.read_text(), "a turn that asks nothing learns nothing"
     breakable.up()

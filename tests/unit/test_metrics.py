@@ -180,7 +180,7 @@ def test_a_scorer_that_decides_by_old_profiles_is_well_and_says_so() -> None:
     monitor.judges_by("score", datetime(2026, 3, 1, 10, 15, tzinfo=UTC), stale=True)
     assert monitor.health() == Health(
         ok=True,
-        sentence="score is well; 0 messages wait. PostgreSQL is away: it decides by the profiles of 10:15:00 UTC.",
+        sentence="score is well; 0 messages wait. PostgreSQL is unavailable: decisions use the profiles of 10:15:00 UTC.",
     )
     monitor.judges_by("score", datetime(2026, 3, 1, 10, 16, tzinfo=UTC), stale=False)
     assert monitor.health().sentence == "score is well; 0 messages wait."

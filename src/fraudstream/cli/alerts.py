@@ -79,7 +79,7 @@ def tail(
         bool, typer.Option("--json", help="Print one JSON document per alert, each on a line.")
     ] = False,
 ) -> None:
-    """Follow new alerts as they are stored, until Ctrl-C. Waits for a PostgreSQL that goes away."""
+    """Follow new alerts as they are stored, until Ctrl-C. Waits while PostgreSQL is unavailable."""
     from fraudstream.store.alert_feed import Feed
 
     postgres = inputs.database()

@@ -25,7 +25,7 @@ REMEMBERED_SECONDS = 5.0
 def health(metrics_port: MetricsPort = None, as_json: Json = False) -> None:
     """Check streams, lag, latency, alerts, precision and drift.
 
-    Exits with 1 where something is wrong, and says what to do. With --metrics-port it stays, and serves the same
+    Exits with 1 where something is wrong, and says what to do. With --metrics-port it keeps running, and serves the same
     figures to Prometheus until Ctrl-C.
     """
     from fraudstream.settings import load

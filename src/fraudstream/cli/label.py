@@ -47,8 +47,8 @@ def label(
     Labels are added and never changed: of several the latest counts. Merchant, device and customer risk follow
     within a minute where `consume` keeps profiles, and the next `train` learns from them, but for
     payments of the last label delay, which give its threshold. An id that is not stored
-    yet is taken, too: its label waits for it. The same file twice adds nothing, but for
-    labels that lay in the future when it was read first.
+    yet is accepted, too: its label waits for it. The same file twice adds nothing, except
+    labels that were in the future when it was read first.
     """
     from fraudstream.store import label_files, labels
 

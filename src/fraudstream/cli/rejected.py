@@ -29,7 +29,7 @@ def list_rejected(
     limit: Annotated[int, typer.Option(min=1, help="Show at most this many.")] = 50,
     as_json: Json = False,
 ) -> None:
-    """Show the messages that wait, with the reason for each."""
+    """Show the waiting messages, with the reason for each."""
     from fraudstream.store import rejected
 
     postgres = inputs.database()

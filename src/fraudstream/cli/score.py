@@ -107,7 +107,7 @@ def score(
     """Score every transaction as it arrives, Kafka to Kafka, with the champion model.
 
     Each message of the transactions topic gets a decision in the scored topic (or a refusal that says
-    why it is no transaction), at least once; consumers should keep the first. Runs until Ctrl-C. The next start
+    why it is not a transaction), at least once; consumers should keep the first. Runs until Ctrl-C. The next start
     resumes where this one stopped; the very first one begins with the next message.
 
     With --data it scores a file or a pipe, with no Spark and no Kafka, and with --model DIR no PostgreSQL.

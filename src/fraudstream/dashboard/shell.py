@@ -168,7 +168,7 @@ def guarded(page: Callable[[PostgresSettings], None]) -> Callable[[], None]:
 def _trouble(error: FraudstreamError) -> None:
     away = isinstance(error, DatabaseUnreachable)
     html(
-        f'<div class="fs-empty" role="alert"><strong>{"PostgreSQL is away." if away else "This page cannot be shown."}</strong>'
+        f'<div class="fs-empty" role="alert"><strong>{"PostgreSQL is unavailable." if away else "This page cannot be shown."}</strong>'
         f'<p class="fs-text">{escaped(error.message)}</p><p class="fs-quiet">{escaped(error.hint)}</p></div>'
     )
     _retry()

@@ -238,7 +238,7 @@ class ScoreMonitor(Monitor):
     def judges_by(self, stream: str, profiles_at: datetime, *, stale: bool) -> None:
         """Decisions are made by the profiles of this moment; `stale` where PostgreSQL is away and gives no newer ones."""
         self._profiles_at.set(profiles_at.timestamp())
-        since = f"PostgreSQL is away: it decides by the profiles of {profiles_at:%H:%M:%S} UTC."
+        since = f"PostgreSQL is unavailable: decisions use the profiles of {profiles_at:%H:%M:%S} UTC."
         self.remark(stream, since if stale else None)
 
 

@@ -83,7 +83,7 @@ def dataset(rows: pa.Table, delay_days: float, names: Sequence[str] | None = Non
     amount = rows["amount"].to_numpy().astype(np.float64)
     if customer.max() == 0:
         raise InputError(
-            f"All {rows.num_rows} transactions are of one customer; habits cannot be told from fraud with one.",
+            f"All {rows.num_rows} transactions are of one customer; with one, habits cannot be told apart from fraud.",
             hint="Check which column is mapped to user_id.",
         )
     if (amount == amount[0]).all():

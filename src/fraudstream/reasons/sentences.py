@@ -154,7 +154,7 @@ _SUBJECTS: dict[str, Callable[[Payment], str]] = {
 
 
 def _everybody(value: float, p: Payment) -> str:
-    return f"{named('device', p.device)} makes {percent(value)} of everybody's payments"
+    return f"{named('device', p.device)} accounts for {percent(value)} of everybody's payments"
 
 
 def _hour(value: float, _: Payment) -> str:

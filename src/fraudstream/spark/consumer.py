@@ -257,7 +257,7 @@ class Consumer:
         try:
             # A batch that was planned on a new topic of this name is caught here: the plan is older than the look.
             if existing_topic(self._kafka, topic.name, self._admin).topic_id != topic.topic_id:
-                raise TopicReplaced(f"Topic {topic.name} was deleted and made again.")
+                raise TopicReplaced(f"Topic {topic.name} was deleted and recreated.")
             job = sink.Job(
                 self._postgres, topic.name, topic.topic_id, summary.targets, self._expected, self._rules
             )

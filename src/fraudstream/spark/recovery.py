@@ -115,7 +115,7 @@ class Patience:
         """What `find` gives once it raises nothing of CURABLE any more; None where a stop was asked for.
 
         Raises the last error when patience ends, and a refusal or a mistake of the settings at once before there was any
-        progress: logins, rights and keys are fixed while a stream runs, and who starts one is there to read.
+        progress: logins, rights and keys are fixed while a stream runs, and whoever starts one is there to read.
         """
         if isinstance(error, (BrokerRefused, ClientFailed)) and not self._ran:
             raise error

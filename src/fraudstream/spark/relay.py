@@ -188,7 +188,7 @@ class Relay:
             self._admin = None  # the next one has the password of then
             raise
         if topic.topic_id != self._topic.topic_id:
-            raise TopicReplaced(f"Topic {topic.name} was deleted and made again.")
+            raise TopicReplaced(f"Topic {topic.name} was deleted and recreated.")
         self.ends = {partition: bound.end for partition, bound in bounds.items()}
         if self._settings.score.overlap:
             known = self.current.start

@@ -240,7 +240,7 @@ class Scorer:
         if keeper.basis.scoring.lookup is None:
             self._monitor.judges_by(TARGET, keeper.basis.profiles.taken_at, stale=keeper.is_away)
         elif keeper.is_away:
-            self._monitor.remark(TARGET, "PostgreSQL is away: decisions wait for it.")
+            self._monitor.remark(TARGET, "PostgreSQL is unavailable: decisions wait for it.")
         else:
             self._monitor.judges_by(TARGET, datetime.now(UTC), stale=False)
 

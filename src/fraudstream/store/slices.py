@@ -112,8 +112,8 @@ def _lock(
         if next_offset < expected.get(name, 0):
             raise OffsetHole(
                 f"Target {name} stands at offset {next_offset} of {source.topic}/{source.partition}, but was seen at"
-                f" {expected[name]}: the database was taken back, for example from a backup.",
-                hint="The stream begins again at the stored offset by itself; nothing is lost.",
+                f" {expected[name]}: the database was restored, for example from a backup.",
+                hint="The stream resumes at the stored offset by itself; nothing is lost.",
             )
     return found
 
