@@ -12,6 +12,7 @@ import pytest
 from feature_world import world
 from fraudstream.cli.main import run
 from fraudstream.errors import ExitCode
+from fraudstream.model import training
 
 DELAY = "FRAUDSTREAM_MODEL__LABEL_DELAY_DAYS"
 
@@ -98,3 +99,41 @@ def test_a_model_says_how_many_judged_transactions_it_could_learn_from(
     learnt = trained(capsys, history)["training"]
     assert learnt["rows"] > 4_000
     assert (learnt["judged"], learnt["frauds"]) == (1_000 - verdicts.count(None), verdicts.count(True))
+
+
+@pytest.fixture
+def trainings(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """One entry for each training that was begun."""
+    begun: list[object] = []
+    train = training.train
+
+    def counted(*arguments: Any) -> training.Trained:
+        begun.append(arguments)
+        return train(*arguments)
+
+    monkeypatch.setattr(training, "train", counted)
+    return begun
+
+
+@pytest.mark.parametrize("curve", ["missing/curve.png", "."], ids=["no directory", "a directory"])
+def test_a_curve_that_cannot_be_written_is_refused_before_the_training(
+    history: Path, capsys: pytest.CaptureFixture[str], trainings: list[object], curve: str
+) -> None:
+    error = trained(capsys, history, "--curve", curve)["error"]
+    assert error["message"].startswith(f"{curve} cannot be written: ")
+    assert not trainings
+
+
+def test_a_curve_that_fails_after_the_training_leaves_the_model(
+    history: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "error" in trained(capsys, history, "--curve", "/dev/full")
+    assert Path("model/manifest.json").is_file()
+
+
+def test_a_database_for_the_model_is_met_before_the_training(
+    history: Path, capsys: pytest.CaptureFixture[str], trainings: list[object]
+) -> None:
+    error = printed(capsys, "train", "--data", str(history), "--algorithm", "isolation_forest")["error"]
+    assert error["message"].startswith("No PostgreSQL is set")
+    assert not trainings

@@ -13,6 +13,7 @@ from fraudstream.logs import get_logger
 
 if TYPE_CHECKING:
     from fraudstream.model.training import Trained
+    from fraudstream.settings import PostgresSettings
 
 log = get_logger("train")
 
@@ -83,32 +84,33 @@ def train(
     """
     from fraudstream.model import artifact, folder, training
 
+    delay = _delay(label_delay_days)
+    names, algorithm = _features(features, algorithm)
+    # Whatever would stop it afterwards is met first: training takes minutes, and its model is nowhere else.
     if output is not None:
         folder.check_target(output)
-    delay = _delay(label_delay_days)
+    if curve is not None:
+        _check_curve(curve)
+    postgres = inputs.database() if output is None else None
     rows, source = inputs.transactions(data, mapping)
-    names, algorithm = _features(features, algorithm)
     request = training.Request(algorithm, names, delay, alert_rate or ALERT_RATE, alerts_per_day)
     trained = training.train(rows, request, source)
-    if curve is not None:
-        _write_curve(curve, trained.files.get(artifact.CURVE))
     if output is not None:
         folder.write(trained.files, output)
         log.info("model %s written to %s", trained.report["version"], output)
-    else:
-        _register(trained)
+    if postgres is not None:
+        _register(postgres, trained)
+    if curve is not None:
+        _write_curve(curve, trained.files.get(artifact.CURVE))
     _show(trained.report | {"source": source}, as_json=as_json)
 
 
-def _register(trained: "Trained") -> None:
+def _register(postgres: "PostgresSettings", trained: "Trained") -> None:
     from fraudstream.model import packing
     from fraudstream.model.scoring import other_delay
-    from fraudstream.settings import load
     from fraudstream.store import registry
 
-    settings = load()
-    postgres = settings.postgres
-    if warning := other_delay(trained.report, settings.model.label_delay_days):
+    if warning := other_delay(trained.report, _delay(None)):
         log.warning("%s", warning)
     model = registry.register(postgres, trained.report, packing.pack(trained.files))
     if registry.find(postgres) is None:
@@ -191,6 +193,12 @@ def _features(text: str | None, algorithm: str) -> tuple[tuple[str, ...] | None,
             "--features names none.", hint="Give names with commas; docs/features.md lists them."
         )
     return tuple(feature.name for feature in select(names)), algorithm
+
+
+def _check_curve(path: Path) -> None:
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        why = "it is a directory" if path.is_dir() else "its directory does not exist"
+        raise InputError(f"{path} cannot be written: {why}.", hint="Give another --curve.")
 
 
 def _write_curve(path: Path, png: bytes | None) -> None:
