@@ -61,6 +61,22 @@ def test_a_day_without_a_payment_is_told_as_one(days_ago: float) -> None:
     )
 
 
+@pytest.mark.parametrize(("feature", "span"), [("user_spent_1d", "day"), ("user_spent_7d", "7 days")])
+def test_what_was_spent_months_ago_is_not_told_as_spent_lately(feature: str, span: str) -> None:
+    """A decayed sum is above 0 of everybody who ever paid; a model that looks at nothing else knows it, too."""
+    whole = payment(30.0, 500.0)
+    found = replace(whole, features={n: whole.features[n] for n in with_context((feature,))})
+    assert found.features[feature] > 0
+    assert not is_notable(feature, found)
+    assert say(feature, found) == f"this customer has no payments on record for about the last {span}"
+
+
+def test_what_was_spent_lately_is_told() -> None:
+    found = payment(0.5, 500.0)
+    assert is_notable("user_spent_1d", found)
+    assert say("user_spent_1d", found).startswith("500.00 on top of ")
+
+
 def test_what_is_told_of_a_span_is_the_customers_own() -> None:
     found = payment(0.5)
     assert say("user_mean_shift_1d", found) == "amounts of the last day are about this customer's usual"

@@ -251,6 +251,9 @@ _TOLD_WITH: Final = {
         ("amount_to_user_mean_7d", "user_mean_shift_1d", "user_mean_shift_7d"),
         ("amount_to_overall_mean", "amount_to_user_mean", "user_idle"),
     ),
+    # A faded sum is never quite nothing.
+    "user_spent_1d": ("user_count_1d", "user_idle"),
+    "user_spent_7d": ("user_count_7d", "user_idle"),
     # The share of a week does not tell a fraud of that week from one of two months ago: the known frauds do.
     "merchant_risk_7d": ("merchant_fraud_30d",),
     "user_risk_7d": ("user_fraud_30d",),

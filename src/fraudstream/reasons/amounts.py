@@ -75,18 +75,24 @@ def _to_max(value: float, p: Payment) -> str:
     return f"{p.sum} is {percent(value)} of the largest on record for this customer, {before}"
 
 
+def _of_span(label: str, tell: Tell) -> Tell:
+    quiet = f"this customer has no payments on record for about the last {SPANS[label]}"
+    return _known("user", tell, lambda _, __: quiet, label)
+
+
 def _spent(label: str) -> Tell:
-    return lambda value, p: f"{p.money} on top of {money(value)} spent in about the last {SPANS[label]}"
+    return _of_span(
+        label,
+        lambda value, p: f"{p.money} on top of {money(value)} spent in about the last {SPANS[label]}",
+    )
 
 
 def _shift(label: str) -> Tell:
-    return _known(
-        "user",
+    return _of_span(
+        label,
         lambda value, p: (
             f"amounts of the last {SPANS[label]} are {times(p.shift(label) or value)} this customer's usual"
         ),
-        lambda _, __: f"this customer has no payments on record for about the last {SPANS[label]}",
-        label,
     )
 
 
@@ -125,7 +131,10 @@ def _at_merchants() -> dict[str, Sentence]:
 AMOUNTS: Final[dict[str, Sentence]] = {
     **_own(),
     **_at_merchants(),
-    **{f"user_spent_{label}": Sentence("spending", _spent(label), notable.true) for label in _PERIODS},
+    **{
+        f"user_spent_{label}": Sentence("spending", _spent(label), notable.within(label))
+        for label in _PERIODS
+    },
     **{
         f"user_mean_shift_{label}": Sentence("spending", _shift(label), notable.shifted(label))
         for label in _PERIODS

@@ -32,6 +32,11 @@ def true(value: float, _: Payment) -> bool:
     return value > 0
 
 
+def within(label: str) -> Notable:
+    """What payments of this span left: a decayed sum is above 0 of anybody who ever paid."""
+    return lambda value, p: value > 0 and p.remembers("user", label)
+
+
 def several(value: float, _: Payment) -> bool:
     """A count that rounds to one at least."""
     return whole(value) > 0
