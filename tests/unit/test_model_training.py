@@ -244,6 +244,16 @@ def test_what_was_said_after_the_last_transaction_is_learnt_from(rows: pa.Table)
     assert later.report["folds"] == early.report["folds"]
 
 
+def test_auto_leaves_out_the_label_free_forest_where_chosen_features_are_made_of_labels(
+    rows: pa.Table,
+) -> None:
+    trained = train(rows, Request(features=("amount", "merchant_risk_30d"), label_delay_days=3))
+    assert trained.report["algorithm"] in ("gradient_boosting", "random_forest")
+    assert any(
+        "left out isolation_forest, which cannot take merchant_risk_30d" in note for note in trained.notes
+    )
+
+
 def test_auto_takes_the_label_free_forest_where_only_frauds_are_labelled(rows: pa.Table) -> None:
     only = pa.compute.if_else(rows["is_fraud"], True, pa.scalar(None, pa.bool_()))
     trained = train(relabelled(rows, only), Request(label_delay_days=3))
@@ -386,19 +396,31 @@ def resealed(model: Path, **changes: Any) -> dict[str, bytes]:
     return {**files, artifact.SUMS: sums.encode()}
 
 
-def test_a_model_of_another_scikit_learn_is_refused(
+def test_a_model_of_another_scikit_learn_is_evaluated_by_its_trees(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """By the command; the plain trees do not depend on it and still open."""
+    """As it scores: the plain trees do not depend on it. Its estimator is not unpickled."""
     other = tmp_path / "model"
     folder.write(resealed(model, versions={"scikit-learn": "0.24.2"}), other)
+    data = written(history(days=60), tmp_path)
+    assert run(["evaluate", "--model", str(other), "--data", str(data), "--json"]) == ExitCode.DONE
+    assert json.loads(capsys.readouterr().out)["metrics"]["average_precision"] > 0
+    with pytest.raises(InputError, match=r"scikit-learn 0\.24\.2"):
+        folder.read(other).estimator()
+
+
+def test_a_model_without_trees_of_another_scikit_learn_is_refused_before_the_data_are_read(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "model"
+    files = resealed(model, versions={"scikit-learn": "0.24.2"})
+    sums = files[artifact.SUMS].decode().splitlines(keepends=True)
+    files[artifact.SUMS] = "".join(line for line in sums if artifact.TREES not in line).encode()
+    del files[artifact.TREES]
+    folder.write(files, other)
     code = run(["evaluate", "--model", str(other), "--data", "absent.csv", "--json"])
     assert code == ExitCode.FAILED
     assert "scikit-learn 0.24.2" in json.loads(capsys.readouterr().out)["error"]["message"]
-    opened = folder.read(other)
-    assert opened.trees() is not None
-    with pytest.raises(InputError, match=r"scikit-learn 0\.24\.2"):
-        opened.estimator()
 
 
 def test_a_model_with_features_of_another_program_is_refused(model: Path) -> None:
@@ -500,6 +522,12 @@ class Network:
 
     def risk(self, x):
         return self.pipeline.predict_proba(x)[:, 1]
+
+
+def label_free():
+    made = Network()
+    made.uses_labels = False
+    return made
 '''
 
 
@@ -512,7 +540,7 @@ def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     (site / "small_network.py").write_text(NETWORK)
     (information / "METADATA").write_text("Metadata-Version: 2.1\nName: small-network\nVersion: 1.0\n")
     (information / "entry_points.txt").write_text(
-        "[fraudstream.estimators]\nnetwork = small_network:Network\n"
+        "[fraudstream.estimators]\nnetwork = small_network:Network\nlabel_free = small_network:label_free\n"
     )
     monkeypatch.syspath_prepend(str(site))
     yield
@@ -528,6 +556,14 @@ def test_a_neural_network_of_the_users_own_trains_saves_and_scores(rows: pa.Tabl
     model = folder.read(tmp_path / "model")
     assert model.trees() is None
     assert (model.risk(features(rows, model.features)) >= 0).all()
+
+
+@pytest.mark.usefixtures("network")
+def test_a_label_free_estimator_that_a_function_makes_is_kept_away_from_labels() -> None:
+    """What it makes says so; a function has no such attribute."""
+    (found,) = candidates.candidates("label_free", ("amount", "merchant_risk_7d"))
+    assert not found.uses_labels
+    assert found.features == ("amount",)
 
 
 def test_a_feature_of_labels_is_refused_for_the_label_free_forest_also_where_nothing_is_labelled(

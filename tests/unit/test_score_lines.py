@@ -51,6 +51,11 @@ def test_a_line_that_does_not_end_fills_no_memory(sizes: list[int], monkeypatch:
     assert read(content, sizes) == [(1, b"a"), (2, None), (3, b"b"), (4, None)]
 
 
+@pytest.mark.parametrize("sizes", [[], [1, 1, 1]])
+def test_a_byte_order_mark_costs_no_line(sizes: list[int]) -> None:
+    assert read(b"\xef\xbb\xbfa\nb\n", sizes) == [(1, b"a"), (2, b"b")]
+
+
 def test_many_lines_are_answered_some_at_a_time() -> None:
     batches = list(lines.lines(reader(b"x\n" * 10_000, [])))
     assert [len(batch) for batch in batches] == [4_096, 4_096, 1_808]

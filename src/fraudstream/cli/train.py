@@ -156,7 +156,8 @@ def evaluate(
     else:
         _only_for_scores({"--label-delay-days": label_delay_days, "--alert-rate": alert_rate})
         opened = inputs.open_model(model)
-        artifact.check_scikit_learn(opened.manifest)
+        if artifact.TREES not in opened.files:
+            artifact.check_scikit_learn(opened.manifest)  # now, and not when all transactions are read
         report = evaluate.evaluate_model(opened, inputs.transactions(data, mapping)[0])
     _show(report, as_json=as_json)
 
@@ -189,10 +190,13 @@ def _features(text: str | None, algorithm: str) -> tuple[tuple[str, ...] | None,
         return SEED, "isolation_forest" if algorithm == "auto" else algorithm
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     if not names:
-        raise InputError(
+        raise UsageError(
             "--features names none.", hint="Give names with commas; docs/features.md lists them."
         )
-    return tuple(feature.name for feature in select(names)), algorithm
+    try:
+        return tuple(feature.name for feature in select(names)), algorithm
+    except InputError as error:
+        raise UsageError(error.message, hint=error.hint) from None
 
 
 def _check_curve(path: Path) -> None:

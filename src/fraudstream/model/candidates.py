@@ -80,8 +80,7 @@ def candidates(
             taken = _label_free(features, chosen=chosen)
             grid = (SEED_PARAMETERS,) if chosen and tuple(features) == SEED else grid
         return tuple(_built_in(algorithm, one, taken) for one in ((parameters,) if parameters else grid))
-    factory = registered(algorithm)
-    labels = bool(getattr(factory, "uses_labels", True))
+    factory, labels = registered(algorithm)
     if not labels:
         features = tuple(f for f in features if f not in FEATURES or not FEATURES[f].uses_labels)
     return (Candidate(algorithm, {}, labels, tuple(features), factory),)
@@ -110,8 +109,8 @@ def _built_in(algorithm: str, parameters: dict[str, Any], features: tuple[str, .
     )
 
 
-def registered(name: str) -> Callable[[], Estimator]:
-    """What makes an estimator of the user's own. Raises InputError where none of that name is installed or it fails."""
+def registered(name: str) -> tuple[Callable[[], Estimator], bool]:
+    """What makes an estimator of the user's own, and whether that one uses labels. Raises InputError where none of that name is installed or it fails."""
     found = entry_points(group=GROUP)
     if name not in found.names:
         known = ", ".join(("auto", *BUILT_IN, *sorted(found.names)))
@@ -134,4 +133,4 @@ def registered(name: str) -> Callable[[], Estimator]:
             f"The estimator {name} ({found[name].value}) has no fit(X, y) and risk(X).",
             hint="docs/model.md shows one.",
         )
-    return factory
+    return factory, bool(getattr(estimator, "uses_labels", True))

@@ -71,8 +71,8 @@ def until_now(rows: pa.Table) -> tuple[pa.Table, list[str]]:
 def dataset(rows: pa.Table, delay_days: float, names: Sequence[str] | None = None) -> Dataset:
     """The point-in-time view of transactions (columns as `schema.arrow_schema()`, optional ones may be missing).
 
-    `names` are the features, all available ones by default. Raises InputError where there is no row, one
-    customer only, one amount only, or where a feature needs a field that is missing.
+    `names` are the features, all available ones by default. Raises InputError where there is no row, or where a
+    feature needs a field that is missing.
     """
     if rows.num_rows == 0:
         raise InputError(
@@ -81,16 +81,6 @@ def dataset(rows: pa.Table, delay_days: float, names: Sequence[str] | None = Non
     rows = rows.sort_by("timestamp").combine_chunks()
     customer = rows["user_id"].combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
     amount = rows["amount"].to_numpy().astype(np.float64)
-    if customer.max() == 0:
-        raise InputError(
-            f"All {rows.num_rows} transactions are of one customer; with one, habits cannot be told apart from fraud.",
-            hint="Check which column is mapped to user_id.",
-        )
-    if (amount == amount[0]).all():
-        raise InputError(
-            f"Every amount is {amount[0]:g}; a model of amounts has nothing to learn from that.",
-            hint="Check which column is mapped to amount.",
-        )
     view = training.view(rows, delay_days, names)
     micros = rows["timestamp"].cast(pa.int64()).to_numpy()
     labels = rows["is_fraud"] if "is_fraud" in rows.column_names else pa.nulls(rows.num_rows, pa.bool_())
@@ -108,6 +98,20 @@ def dataset(rows: pa.Table, delay_days: float, names: Sequence[str] | None = Non
         values=view.values,
         delay_days=delay_days,
     )
+
+
+def check_variety(data: Dataset) -> None:
+    """Raise InputError for one customer only or one amount only: what exists can be evaluated on those, nothing learned."""
+    if data.customers == 1:
+        raise InputError(
+            f"All {len(data)} transactions are of one customer; with one, habits cannot be told apart from fraud.",
+            hint="Check which column is mapped to user_id.",
+        )
+    if (data.amount == data.amount[0]).all():
+        raise InputError(
+            f"Every amount is {data.amount[0]:g}; a model of amounts has nothing to learn from that.",
+            hint="Check which column is mapped to amount.",
+        )
 
 
 def _scenario(rows: pa.Table, fraud: "Truths") -> "NDArray[np.object_]":

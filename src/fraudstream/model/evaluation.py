@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 log = get_logger("model.evaluation")
 
 KNOWN_DAYS = 7
-"""Victims whose fraud became known since this many days before the gap are out of card precision, as in the
+"""Victims of frauds since this many days before the window's label delay are out of card precision, as in the
 Fraud Detection Handbook (its training week): their cards are blocked. Older victims have new cards."""
 
 
@@ -154,7 +154,9 @@ def _figures(data: Dataset, window: Scored) -> dict[str, float | None]:
 
 def blocked(data: Dataset, fold: Fold, rows: "Integers") -> "Truths":
     """Whether a row's customer was known as a victim when the row's day began."""
-    recent = data.fraud & (data.micros >= fold.train_until - KNOWN_DAYS * DAY)
+    # Not from `train_until`: a model that exists already learned until long before the last of many windows.
+    since = fold.test_from - int((data.delay_days + KNOWN_DAYS) * DAY)
+    recent = data.fraud & (data.micros >= since)
     first_known = np.full(data.customers, np.iinfo(np.int64).max)
     np.minimum.at(first_known, data.customer[recent], data.known_at[recent])
     known: Truths = first_known[data.customer[rows]] <= data.micros[rows] // DAY * DAY

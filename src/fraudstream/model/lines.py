@@ -1,5 +1,6 @@
 """Transactions as lines of NDJSON that come in from a pipe: the rules of the topic, less what the model can do without."""
 
+from codecs import BOM_UTF8
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -40,6 +41,8 @@ def lines(read: Callable[[int], bytes]) -> Iterator[list[Line]]:
         found: list[Line] = []
         for line in whole:
             number += 1
+            if number == 1:
+                line = line.removeprefix(BOM_UTF8)  # noqa: PLW2901 - as in a file
             if too_long or len(line) > LONGEST_LINE:
                 found.append((number, None))
             elif line.strip():

@@ -11,13 +11,13 @@ import numpy as np
 import pyarrow as pa
 
 from fraudstream.errors import InputError
-from fraudstream.features.definitions import available
+from fraudstream.features.definitions import FEATURES, available
 from fraudstream.logs import get_logger
 from fraudstream.model import algorithms, artifact, candidates, evaluation, metrics, reporting
 from fraudstream.model.algorithms import Estimator, TreeEstimator
 from fraudstream.model.candidates import BUILT_IN, Candidate
 from fraudstream.model.curve import draw
-from fraudstream.model.dataset import Dataset, dataset, until_now
+from fraudstream.model.dataset import Dataset, check_variety, dataset, until_now
 from fraudstream.model.evaluation import Judged
 from fraudstream.model.folds import DAY, Plan, days_between, end_of, learn_until, plan
 from fraudstream.model.insight import insight, reference
@@ -130,6 +130,7 @@ def _prepared(rows: pa.Table, request: Request) -> tuple[Dataset, list[str]]:
                 hint="Leave these features out, or name the columns with --map.",
             )
     data = dataset(rows, request.label_delay_days, names)
+    check_variety(data)
     notes += reporting.gaps(data.micros)
     unjudged = int((~data.judged).sum())
     if data.judged.any() and unjudged:
@@ -182,6 +183,16 @@ def _teachable(data: Dataset, folds: Plan, notes: list[str]) -> Sequence[str]:
     return BUILT_IN
 
 
+def _without_label_free(names: Sequence[str], request: Request, notes: list[str]) -> Sequence[str]:
+    """The same without the label-free forest where it cannot take the features that were chosen, and others can."""
+    labelled = [name for name in request.features or () if FEATURES[name].uses_labels]
+    others = [name for name in names if name != "isolation_forest"]
+    if not labelled or not others:
+        return names
+    notes.append(f"auto left out isolation_forest, which cannot take {', '.join(labelled)}: made of labels.")
+    return others
+
+
 def _choose(
     data: Dataset, folds: Plan, request: Request, notes: list[str]
 ) -> tuple[Candidate, dict[str, float | None]]:
@@ -189,7 +200,7 @@ def _choose(
     if request.algorithm != "auto":
         found = _candidates(request.algorithm, data, request)
     else:
-        names = _teachable(data, folds, notes)
+        names = _without_label_free(_teachable(data, folds, notes), request, notes)
         found = tuple(c for name in names for c in _candidates(name, data, request))
     if len(found) == 1 or not folds.possible or not data.fraud.any():
         return found[0], {}
