@@ -19,7 +19,7 @@ from uuid import UUID
 import msgspec
 
 from fraudstream.delimited import header_of, records
-from fraudstream.errors import InputError
+from fraudstream.errors import InputError, UsageError
 from fraudstream.schema import parse_instant
 
 ROWS = 4_096
@@ -142,7 +142,7 @@ def cells_of(path: Path, errors: str) -> Iterator[Iterator[list[str] | str]]:
 
 
 def renames(texts: Iterable[str], ours: Collection[str]) -> dict[str, str]:
-    """`THEIRS=OURS` strings as our field → their column. Raises InputError where one is none, or names no field of ours."""
+    """`THEIRS=OURS` strings as our field → their column. Raises UsageError where one is none, or names no field of ours."""
     renamed: dict[str, str] = {}
     for text in texts:
         # A column's name may hold an equals sign, ours do not.
@@ -150,14 +150,14 @@ def renames(texts: Iterable[str], ours: Collection[str]) -> dict[str, str]:
         if not theirs or name not in ours:
             raise malformed("--map", text, "THEIRS=OURS", ours)
         if name in renamed:
-            raise InputError(f"--map gives {name} twice.", hint="Keep one of them.")
+            raise UsageError(f"--map gives {name} twice.", hint="Keep one of them.")
         renamed[name] = theirs
     return renamed
 
 
-def malformed(option: str, text: str, form: str, ours: Iterable[str]) -> InputError:
+def malformed(option: str, text: str, form: str, ours: Iterable[str]) -> UsageError:
     """The error for an option whose value does not have its form."""
-    return InputError(
+    return UsageError(
         f"{option} {text!r} must have the form {form}, where OURS is one of our fields.",
         hint=f"Our fields are {', '.join(ours)}.",
     )

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from fraudstream.errors import InputError
+from fraudstream.errors import UsageError
 from fraudstream.store.label_files import SKEW, parse, renamed
 from fraudstream.store.labels import NOTE_LENGTH
 
@@ -76,7 +76,7 @@ def test_their_columns_get_our_names() -> None:
         "is_fraud": "FRAUD",
     }
     for wrong in ("is_fraud", "=is_fraud", "x=amount"):
-        with pytest.raises(InputError, match="must have the form THEIRS=OURS"):
+        with pytest.raises(UsageError, match="must have the form THEIRS=OURS"):
             renamed([wrong])
-    with pytest.raises(InputError, match="gives note twice"):
+    with pytest.raises(UsageError, match="gives note twice"):
         renamed(["a=note", "b=note"])

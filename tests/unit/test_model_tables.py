@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fraudstream.errors import InputError
+from fraudstream.errors import InputError, UsageError
+from fraudstream.features.definitions import FEATURES, available
 from fraudstream.features.training import view
 from fraudstream.model.tables import parse_map, read_transactions
 
@@ -216,6 +217,36 @@ def test_the_first_of_a_repeated_transaction_is_kept(tmp_path: Path) -> None:
     assert loaded.rows["is_fraud"].to_pylist() == [False, None]
 
 
+def test_a_label_in_a_later_row_of_the_same_transaction_is_not_lost(tmp_path: Path) -> None:
+    """Exports repeat a transaction when its verdict comes: the first row is kept, with the verdict and its time."""
+    rows = (
+        "a,u,2024-05-01T12:00:00Z,1,,\n"
+        "b,v,2024-05-01T12:00:01Z,2,0,2024-05-02T00:00:00Z\n"
+        "c,w,2024-05-01T12:00:02Z,3,,\n"
+        "a,u,2024-05-01T12:00:00Z,9,,\n"
+        "b,v,2024-05-01T12:00:01Z,9,,\n"
+        "a,u,2024-05-01T12:00:00Z,9,1,2024-05-03T00:00:00Z\n"
+    )
+    loaded = read_transactions(file(tmp_path, HEADER.strip() + ",labelled_at\n" + rows))
+    assert loaded.duplicates == 3
+    assert loaded.rows["amount"].to_pylist() == [1.0, 2.0, 3.0]
+    assert loaded.rows["is_fraud"].to_pylist() == [True, False, None]
+    assert loaded.rows["labelled_at"].to_pylist() == [
+        datetime(2024, 5, 3, tzinfo=UTC),
+        datetime(2024, 5, 2, tzinfo=UTC),
+        None,
+    ]
+
+
+def test_a_column_without_a_single_value_offers_no_features(tmp_path: Path) -> None:
+    """Every payment would be away from home, whose place nobody wrote down."""
+    header = "transaction_id,user_id,timestamp,amount,device,location,transaction_location\n"
+    rows = "a,u,2024-05-01T12:00:00Z,1,phone,,Paris\nb,v,2024-05-01T12:00:01Z,2,,,Rome\n"
+    names = available(read_transactions(file(tmp_path, header + rows)).rows)
+    assert "device_freq" in names
+    assert not [name for name in names if "location" in FEATURES[name].needs]
+
+
 def test_labels_that_contradict_each_other_are_refused_by_name(tmp_path: Path) -> None:
     rows = "a7,u,2024-05-01T12:00:00Z,1,0\na7,u,2024-05-01T12:00:00Z,1,1\n"
     with pytest.raises(InputError, match="both fraud and not fraud: a7"):
@@ -317,7 +348,7 @@ def test_times_of_labels_are_read_from_every_kind_of_column(tmp_path: Path, kind
 
 @pytest.mark.parametrize("pair", ["amount", "=amount", "x=nothing", "x=email"])
 def test_a_map_that_is_none_is_refused(pair: str) -> None:
-    with pytest.raises(InputError, match="THEIRS=OURS"):
+    with pytest.raises(UsageError, match="THEIRS=OURS"):
         parse_map([pair])
 
 

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fraudstream.decode import Decoder
-from fraudstream.errors import InputError
+from fraudstream.errors import InputError, UsageError
 from fraudstream.files import LONGEST_LINE, ROWS, Rejects
 from fraudstream.producer.replay import replay, shape
 
@@ -163,7 +163,7 @@ def test_a_mapped_column_that_does_not_exist_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_a_map_that_is_none_is_refused(renames: tuple[str, ...], fills: tuple[str, ...]) -> None:
-    with pytest.raises(InputError):
+    with pytest.raises(UsageError):
         shape(renames, fills)
 
 

@@ -218,10 +218,10 @@ def test_what_cannot_be_scored_is_refused_in_a_sentence(
         (["--data", str(short)], "looks at user_device_share, merchant_risk_30d, device_freq, and"),
         (["--data", str(data), "--output", str(tmp_path / "out.txt")], "of a kind that cannot be written"),
         (["--data", str(data), "--output", str(tmp_path / "no" / "out.csv")], "its directory does not exist"),
-        (["--data", str(data), "--with-verdicts", "--profiles"], "starts from empty profiles"),
-        (["--data", "-", "--with-verdicts"], "is for a file"),
     ]
     wrong: list[tuple[list[str], str]] = [
+        (["--data", str(data), "--with-verdicts", "--profiles"], "starts from empty profiles"),
+        (["--data", "-", "--with-verdicts"], "is for a file"),
         (["--data", str(data), "--rules", "rules.yaml"], "--rules is for the stream, not for --data"),
         (["--data", str(data), "--mode", "microbatch"], "--mode is for the stream"),
         (["--output", str(out)], "--model is for --data"),

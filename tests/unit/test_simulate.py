@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fraudstream.decode import Decoder
-from fraudstream.errors import InputError, UsageError
+from fraudstream.errors import UsageError
 from fraudstream.simulate import DAY, SCENARIOS, SECOND, Encoder, Events, Stream, World
 from fraudstream.simulate.events import HOUR, chance
 from fraudstream.simulate.places import DEVICES, PHONES, distances
@@ -293,7 +293,7 @@ def test_chance_is_even() -> None:
     [((-1, 10), "seed"), ((1, 0), "users"), ((1, 10**9), "users")],
 )
 def test_a_world_that_cannot_be_is_refused(arguments: tuple[int, int], word: str) -> None:
-    with pytest.raises(InputError, match=word):
+    with pytest.raises(UsageError, match=word):
         World(*arguments)
 
 

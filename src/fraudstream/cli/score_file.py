@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fraudstream import signals
 from fraudstream.cli import inputs
 from fraudstream.cli.output import print_document
-from fraudstream.errors import InputError, UsageError
+from fraudstream.errors import UsageError
 from fraudstream.logs import get_logger
 
 if TYPE_CHECKING:
@@ -67,6 +67,11 @@ def run(request: Request, *, as_json: bool) -> None:
             "Without --output decisions go to standard output, where --json wants to print a report.",
             hint="Name a file with --output, or leave out --json: decisions are NDJSON in any case.",
         )
+    if request.verdicts and (request.profiles or request.data == PIPE):
+        raise UsageError(
+            "--with-verdicts is for a file and starts from empty profiles.",
+            hint="Stored profiles already include past verdicts; leave one of the options out.",
+        )
     if request.output is not None:
         decisions.check_output(request.output)
     scorer = scoring.Scorer(inputs.open_model(request.model))
@@ -95,11 +100,6 @@ def _look(request: Request, scorer: "Scorer") -> None:
     """Say what the model cannot see, and fetch the profiles that it begins with."""
     from fraudstream.model.scoring import looks_at_verdicts
 
-    if request.verdicts and (request.profiles or request.data == PIPE):
-        raise InputError(
-            "--with-verdicts is for a file and starts from empty profiles.",
-            hint="Stored profiles already include past verdicts; leave one of the options out.",
-        )
     if request.profiles:
         _remember(scorer)
     elif not request.verdicts and (names := looks_at_verdicts(scorer.model)):

@@ -224,7 +224,7 @@ SEED: Final = ("amount", "device_freq", "location_change")
 def available(transactions: pa.Table) -> tuple[str, ...]:
     """Names of the features whose fields the transactions have.
 
-    A column of nothing but nulls counts as missing. Features that use labels are left out where no label is known.
+    A column of nothing but nulls and empty strings counts as missing. Features that use labels are left out where no label is known.
     """
     events = Events(transactions)
     labelled = events.has("is_fraud")

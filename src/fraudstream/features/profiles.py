@@ -86,10 +86,14 @@ class Events:
         return rows
 
     def has(self, field: str) -> bool:
-        """Whether some row has this field."""
+        """Whether some row has this field; an empty string is none."""
         if field not in self.table.column_names:
             return False
-        return len(self) == 0 or self.table[field].null_count < len(self)
+        values = self.table[field]
+        if pa.types.is_string(values.type):
+            values = values.filter(pc.not_equal(values, ""))
+            return len(self) == 0 or len(values) > 0
+        return len(self) == 0 or values.null_count < len(self)
 
     @cached_property
     def micros(self) -> Integers:

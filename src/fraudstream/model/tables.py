@@ -72,7 +72,7 @@ class Loaded:
 
 
 def parse_map(pairs: Iterable[str]) -> dict[str, str]:
-    """`THEIRS=OURS` pairs as {ours: theirs}. Raises InputError where one is no pair or names no field of ours."""
+    """`THEIRS=OURS` pairs as {ours: theirs}. Raises UsageError where one is no pair or names no field of ours."""
     return renames(pairs, (*WANTED, RISK))
 
 
@@ -165,7 +165,7 @@ def _guess(ours: str, found: Sequence[str], source: Mapping[str, str]) -> str | 
 
 
 def _without_duplicates(rows: pa.Table) -> tuple[pa.Table, int]:
-    """The first row of each transaction_id, and how many others there were.
+    """The first row of each transaction_id, with what a later one says of fraud where it says nothing; and how many others there were.
 
     Raises InputError where two of the same id say different things about fraud.
     """
@@ -183,4 +183,20 @@ def _without_duplicates(rows: pa.Table) -> tuple[pa.Table, int]:
                 f"{', …' if len(names) > 5 else ''}.",  # noqa: PLR2004 - enough to find them
                 hint="Keep one label for each transaction_id.",
             )
-    return rows.filter(pa.array(~again)), int(again.sum())
+    kept = np.flatnonzero(~again)
+    return _told(rows, ids, kept), int(again.sum())
+
+
+def _told(rows: pa.Table, ids: "pd.Series[str]", kept: "NDArray[np.intp]") -> pa.Table:
+    """The rows `kept`, each with the truth of the first row of its id that has a label: exports append verdicts."""
+    found = rows.take(kept)
+    if "is_fraud" not in rows.column_names:
+        return found
+    labelled = np.flatnonzero(rows["is_fraud"].is_valid())
+    first = pd.Series(labelled, index=ids.iloc[labelled])
+    first = first[~first.index.duplicated()].reindex(ids.iloc[kept])
+    source = np.where(first.isna(), kept, first.fillna(0)).astype(np.int64)
+    for place, name in enumerate(rows.column_names):
+        if name in OF_TRUTH:
+            found = found.set_column(place, name, rows[name].take(source))
+    return found

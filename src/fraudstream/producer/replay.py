@@ -52,7 +52,7 @@ class Shape:
 
 
 def shape(texts: Iterable[str], fills: Iterable[str]) -> Shape:
-    """From `THEIRS=OURS` and `OURS=VALUE` strings. Raises InputError where one is none or names no field of ours."""
+    """From `THEIRS=OURS` and `OURS=VALUE` strings. Raises UsageError where one is none or names no field of ours."""
     return Shape(renames(texts, FIELDS), dict(map(_fill, fills)))
 
 

@@ -147,7 +147,7 @@ def _simulated(source: Simulation, rate: float | None, pace: Pace | None, *, dry
     if source.start is None and not dry:
         first -= round((source.days or 0) * DAY)
     if not 0 <= first <= int(LAST_START.timestamp()) * SECOND:
-        raise InputError(
+        raise UsageError(
             f"A stream starts between 1970 and {LAST_START.year}.", hint="Check --start and --days."
         )
     plan = Plan(

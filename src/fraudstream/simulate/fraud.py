@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from fraudstream.errors import InputError
+from fraudstream.errors import UsageError
 from fraudstream.simulate.episodes import Episodes, Reach, mean_length, strange_devices
 from fraudstream.simulate.events import DAY, EVENT, SECOND, Events, Floats, Ints, chance
 from fraudstream.simulate.scenarios import (
@@ -28,12 +28,12 @@ MOST_LIKELY = 0.9
 class Fraud:
     """Turns honest transactions into fraud.
 
-    Raises InputError where the rate is outside 0 to MOST_FRAUD, or the scenario unknown.
+    Raises UsageError where the rate is outside 0 to MOST_FRAUD, or the scenario unknown.
     """
 
     def __init__(self, world: World, rate: float, only: str | None = None) -> None:
         if not 0 <= rate <= MOST_FRAUD:
-            raise InputError(f"The fraud rate must be from 0 to {MOST_FRAUD:g}.")
+            raise UsageError(f"The fraud rate must be from 0 to {MOST_FRAUD:g}.")
         self._world, shares = world, mix(only)
         chosen = [s for s in SCENARIOS if s.name in shares]
         self.base_share = 1 - rate * sum(shares[s.name] for s in chosen if s.shape == "episode")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fraudstream.errors import InputError
+from fraudstream.errors import UsageError
 from fraudstream.simulate import places, rhythm
 from fraudstream.simulate.events import (
     DAY,
@@ -102,14 +102,14 @@ class Customers:
 class World:
     """The population of one seed: the same seed and size give the same people, whatever is asked of them.
 
-    Raises InputError where seed or size cannot be used.
+    Raises UsageError where seed or size cannot be used.
     """
 
     def __init__(self, seed: int = DEFAULT_SEED, users: int = DEFAULT_USERS) -> None:
         if not 0 <= seed < 2**63:
-            raise InputError("The seed must be a whole number from 0 to 2^63 - 1.")
+            raise UsageError("The seed must be a whole number from 0 to 2^63 - 1.")
         if not 1 <= users <= MOST_USERS:
-            raise InputError(f"The number of users must be from 1 to {MOST_USERS:,}.")
+            raise UsageError(f"The number of users must be from 1 to {MOST_USERS:,}.")
         self.seed, self.users = seed, users
         self.name = f"{seed}-{users}"
         """No other world has it, so ids that begin with it mean the same person or shop in every run."""

@@ -56,7 +56,7 @@ class Imported:
 
 
 def renamed(texts: Sequence[str]) -> dict[str, str]:
-    """`THEIRS=OURS` strings as our field → their column. Raises InputError where one is none or names no field of ours."""
+    """`THEIRS=OURS` strings as our field → their column. Raises UsageError where one is none or names no field of ours."""
     return renames(texts, FIELDS)
 
 
