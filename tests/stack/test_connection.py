@@ -7,7 +7,7 @@ import socket
 import struct
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -17,9 +17,9 @@ from psycopg import sql
 from pydantic import SecretStr
 
 from forwarder import close
-from fraudstream.errors import DatabaseError, DatabaseUnreachable
+from fraudstream.errors import DatabaseError, DatabaseUnreachable, InputError
 from fraudstream.settings import PostgresSettings, Settings
-from fraudstream.store import held
+from fraudstream.store import alerts, held, registry
 from fraudstream.store.connection import SESSION, connect, connected
 from fraudstream.store.migrate import migrate
 from profile_world import messages, store, stored_profiles, transaction
@@ -32,6 +32,25 @@ STRANGE = {
     "default_transaction_isolation": "repeatable read",
 }
 """What a database may have for other programs' sake."""
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        alerts.alert,
+        lambda postgres, name: alerts.alerts(postgres, user_id=name),
+        registry.get,
+        registry.promote,
+    ],
+    ids=["alerts explain", "alerts list", "models show", "models promote"],
+)
+def test_an_id_that_is_not_utf_8_is_said_to_be_none(
+    settings: Settings, asked: Callable[[PostgresSettings, str], object]
+) -> None:
+    """As a terminal of another encoding types it."""
+    migrate(settings.postgres)
+    with pytest.raises(InputError, match=r"'caf\\udce9' is not valid UTF-8"):
+        asked(settings.postgres, os.fsdecode(b"caf\xe9"))
 
 
 def test_a_database_with_habits_of_its_own_is_read_and_written_as_any_other(settings: Settings) -> None:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from fraudstream.cli import note
+from fraudstream.cli.main import run
 from fraudstream.store.alerts import Alert, Score
 from fraudstream.store.explanation import Explanation
 from fraudstream.store.history import Past
@@ -98,6 +99,17 @@ def test_a_flagged_transaction_reads_like_a_note(printed: Printed) -> None:
         "  fraudstream label t-1 --fraud",
         "  fraudstream label t-1 --legit",
     ]
+
+
+def test_the_command_for_an_id_that_begins_with_a_dash_is_taken_as_it_is_shown(
+    empty_environment: None,  # noqa: ARG001 - nothing is labelled
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    subject = replace(PAST, transaction_id="-7 a")
+    fraud, legit = note.next_steps(replace(FLAGGED, subject=subject))
+    assert (fraud, legit) == ("fraudstream label --fraud -- '-7 a'", "fraudstream label --legit -- '-7 a'")
+    run(shlex.split(fraud)[1:])
+    assert "No PostgreSQL is set" in capsys.readouterr().err
 
 
 def test_what_people_said_stands_in_the_note_with_the_way_back(printed: Printed) -> None:

@@ -75,3 +75,20 @@ def test_a_closed_stream_is_like_one_that_nobody_reads(line: str, code: int, tmp
 def test_stdout_still_carries_any_letter_and_arrives_whole(tmp_path: Path) -> None:
     done = shell("fraudstream config show --json", tmp_path, FRAUDSTREAM_KAFKA__SASL_USERNAME="Zoë ☃")
     assert json.loads(done.stdout)["kafka"]["sasl_username"] == "Zoë ☃"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+@pytest.mark.parametrize("command", ["train --help", "produce --scenario list", "config show"])
+def test_an_output_encoding_without_our_letters_ends_no_command(
+    command: str, encoding: str, tmp_path: Path
+) -> None:
+    done = shell(f"fraudstream {command}", tmp_path, PYTHONIOENCODING=encoding, COLUMNS="80")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout
+
+
+def test_a_letter_that_the_output_encoding_lacks_is_escaped(tmp_path: Path) -> None:
+    done = shell(
+        "fraudstream config show", tmp_path, PYTHONIOENCODING="ascii", FRAUDSTREAM_POSTGRES__DATABASE="ж"
+    )
+    assert "\\u0436" in done.stdout

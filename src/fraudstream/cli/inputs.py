@@ -33,8 +33,14 @@ def open_model(model: str | None) -> "Model":
 
     if model is not None and (Path(model).is_dir() or os.sep in model):
         return folder.read(Path(model))
+    from fraudstream.settings import load
     from fraudstream.store import registry
 
+    if model is not None and load().postgres.host is None:
+        raise InputError(
+            f"There is no directory {model}, and no PostgreSQL whose registry could have a version of that name.",
+            hint="Check the path. For a version in the registry: `fraudstream up`, or set FRAUDSTREAM_POSTGRES__HOST.",
+        )
     found, packed = registry.load(database(), model)
     return packing.unpack(packed, f"model {found.version} in the registry")
 

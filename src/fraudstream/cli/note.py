@@ -113,10 +113,17 @@ def _closed(text: str) -> str:
 
 def next_steps(found: "Explanation") -> list[str]:
     """The commands that say what it was; where people judged it, the one that corrects them."""
-    command = f"fraudstream label {shlex.quote(found.subject.transaction_id)}"
+    transaction_id = found.subject.transaction_id
+    quoted = shlex.quote(transaction_id)
+
+    def command(verdict: str) -> str:
+        # An id that begins with a dash would be taken for an option.
+        what = f"{verdict} -- {quoted}" if transaction_id.startswith("-") else f"{quoted} {verdict}"
+        return f"fraudstream label {what}"
+
     if not found.labels:
-        return [f"{command} --fraud", f"{command} --legit"]
-    return [f"{command} --legit" if found.labels[-1].is_fraud else f"{command} --fraud"]
+        return [command("--fraud"), command("--legit")]
+    return [command("--legit" if found.labels[-1].is_fraud else "--fraud")]
 
 
 def show(found: "Explanation") -> None:

@@ -29,18 +29,29 @@ def plain(value: object) -> str:
 def print_table(
     title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], whole: Collection[str] = ()
 ) -> None:
-    """A table for people; cells of the columns `whole` are never broken, as they are there to be copied."""
+    """A table for people; cells of the columns `whole` are never broken, as they are there to be copied.
+
+    Where they need more than the terminal's width, it wraps the lines: cut off, nobody could copy them.
+    """
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(title=title, title_justify="left", header_style="bold")
-    for column in columns:
+    # Text, not str: a cell may hold what a stranger sent, and rich would obey its markup.
+    cells = [[Text(printable(str(cell))) for cell in row] for row in rows]
+    needed = 1
+    for place, column in enumerate(columns):
         table.add_column(column, overflow="fold", no_wrap=column in whole)
-    for row in rows:
-        # Text, not str: a cell may hold what a stranger sent, and rich would obey its markup.
-        table.add_row(*(Text(printable(str(cell))) for cell in row))
-    Console().print(table)
+        told = [row[place].plain for row in cells] if column in whole else []
+        needed += max(map(cell_len, (column, *told))) + 3  # a border and a space on both sides
+    for row in cells:
+        table.add_row(*row)
+    console = Console()
+    if whole and console.width < needed:
+        console = Console(width=needed)
+    console.print(table)
 
 
 def print_error(error: FraudstreamError, *, as_json: bool) -> None:
@@ -48,7 +59,8 @@ def print_error(error: FraudstreamError, *, as_json: bool) -> None:
     # Where stdout cannot be written, the sentence on stderr has to do.
     if as_json and not isinstance(error, OutputError):
         with suppress(OutputError):
-            print_document(error.document())
+            # On one line, as it may end a stream of lines.
+            sys.stdout.write(json.dumps(error.document(), default=str, allow_nan=False) + "\n")
             sys.stdout.flush()
             return
     if is_structured():

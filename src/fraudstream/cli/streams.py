@@ -63,13 +63,16 @@ def _open_closed() -> None:
 
 
 def _text(raw: io.FileIO, like: TextIO | None) -> io.TextIOWrapper:
-    """A text stream over `raw` with the encoding and the buffering that Python chose for this one."""
+    """A text stream over `raw` with the encoding and the buffering that Python chose for this one.
+
+    What the encoding lacks is escaped, as Python does on stderr: it must not end work that is done.
+    """
     if not isinstance(like, io.TextIOWrapper):  # it was closed
         return io.TextIOWrapper(io.BufferedWriter(raw), encoding="utf-8", errors="backslashreplace")
     return io.TextIOWrapper(
         raw if like.write_through else io.BufferedWriter(raw),  # as Python does under -u
         encoding=like.encoding,
-        errors=like.errors,
+        errors="backslashreplace" if like.errors == "strict" else like.errors,
         line_buffering=like.line_buffering,
         write_through=like.write_through,
     )

@@ -11,7 +11,7 @@ import psycopg
 import sqlalchemy as sa
 from pydantic import SecretStr
 
-from fraudstream.errors import DatabaseError, DatabaseUnreachable, SettingsError
+from fraudstream.errors import DatabaseError, DatabaseUnreachable, InputError, SettingsError
 from fraudstream.settings import PostgresSettings
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -170,6 +170,8 @@ def connected(
 def translated(postgres: PostgresSettings, *, brief: bool = False) -> Iterator[None]:
     """Errors of psycopg as ours: lost connections apart from refusals. The password is in neither.
 
+    A string that is not UTF-8 can only come from a command line, and was sent nowhere: InputError.
+
     A statement that took too long is worth another try where the limit is our own, as it is of what is `brief`: one
     of the role or the database would end it again.
     """
@@ -180,6 +182,10 @@ def translated(postgres: PostgresSettings, *, brief: bool = False) -> Iterator[N
     except sa.exc.DBAPIError as error:
         cause = error.orig
         raise (_ours(postgres, cause, brief) if isinstance(cause, psycopg.Error) else error) from None
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{error.object!r} is not valid UTF-8.", hint="Type it again, or set the terminal to UTF-8."
+        ) from None
 
 
 def _ours(postgres: PostgresSettings, error: psycopg.Error, brief: bool) -> DatabaseError:
