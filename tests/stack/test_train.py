@@ -55,7 +55,7 @@ def test_a_history_becomes_a_model_that_beats_both_baselines(run: Run, tmp_path:
     # Nothing later than what it learned from is stored: judging it on that would flatter it, and is refused.
     judged = run("evaluate", "--json")
     assert judged.returncode == 1
-    assert "is left to judge it on" in json.loads(judged.stdout)["error"]["message"]
+    assert "is left to evaluate it on" in json.loads(judged.stdout)["error"]["message"]
 
 
 def test_an_empty_database_trains_nothing_and_says_how_to_fill_it(run: Run) -> None:

@@ -21,7 +21,7 @@ Champion = Annotated[
 ]
 
 FIGURES = {"AP": "average_precision", "AUC": "roc_auc", "CP@100": "card_precision_100"}
-"""What the list shows of how a model was judged, by its heading."""
+"""What the list shows of how a model was evaluated, by its heading."""
 
 
 @group.command("list")

@@ -144,7 +144,7 @@ def evaluate(
 ) -> None:
     """Evaluate a model on transactions later than its training data, or the column `risk` of a file.
 
-    Without --model: the file's scores, or the champion on what is stored in PostgreSQL. A model is judged with the
+    Without --model: the file's scores, or the champion on what is stored in PostgreSQL. A model is evaluated with the
     label delay and the alert rate that it was trained with; --label-delay-days and --alert-rate are for scores.
     """
     from fraudstream.model import artifact, evaluate
@@ -163,11 +163,11 @@ def evaluate(
 
 
 def _only_for_scores(options: dict[str, float | None]) -> None:
-    """Raise UsageError where one of these was given, though a model is judged: silence would look like obedience."""
+    """Raise UsageError where one of these was given, though a model is evaluated: silence would look like obedience."""
     for name, value in options.items():
         if value is not None:
             raise UsageError(
-                f"{name} is for a file of scores: a model is judged with the label delay and the alert rate that it was"
+                f"{name} is for a file of scores: a model is evaluated with the label delay and the alert rate that it was"
                 " trained with.",
                 hint=f"Leave it out, or train a model with it: `fraudstream train {name} {value:g}`.",
             )

@@ -1,6 +1,6 @@
 """A trained model as files: written whole or not at all, and read only after its checksums match.
 
-    manifest.json      what the model is, what it learned from and how it was judged
+    manifest.json      what the model is, what it learned from and how it was evaluated
     trees.parquet      the exact trees (not for estimators of a user's own); read without unpickling
     estimator.joblib   the Python estimator, for Python users; unpickled only on demand
     curve.png          precision against recall, for people

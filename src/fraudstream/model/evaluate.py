@@ -16,7 +16,7 @@ from fraudstream.model.folds import DAY, Fold, end_of, plan, weeks
 
 
 def evaluate_model(model: Model, rows: pa.Table) -> dict[str, Any]:
-    """Judge a model on transactions that are later than those it learned from, by the label delay at least.
+    """Evaluate a model on transactions that are later than those it learned from, by the label delay at least.
 
     `rows` should reach back further: history before the windows feeds the features. Raises InputError where
     no row is late enough or where the model's features need columns that are missing.
@@ -29,7 +29,7 @@ def evaluate_model(model: Model, rows: pa.Table) -> dict[str, Any]:
     if not folds:
         raise InputError(
             f"Model {model.version} learned until {reporting.iso(learnt)}; with a {delay:g}-day label delay"
-            f" no whole day of these transactions, which end {reporting.iso(end_of(data.micros))}, is left to judge it on.",
+            f" no whole day of these transactions, which end {reporting.iso(end_of(data.micros))}, is left to evaluate it on.",
             hint="Give later transactions. On rows that it has seen, a model only looks good.",
         )
     judged = np.flatnonzero(data.micros >= folds[0].test_from)
@@ -53,7 +53,7 @@ def evaluate_model(model: Model, rows: pa.Table) -> dict[str, Any]:
 
 
 def evaluate_scores(rows: pa.Table, delay_days: float, alert_rate: float) -> dict[str, Any]:
-    """Judge the column `risk` of scored transactions; the threshold of each window is set in the gap before it.
+    """Evaluate the column `risk` of scored transactions; the threshold of each window is set in the gap before it.
 
     Raises InputError where the file is too short for a window after the label delay.
     """
@@ -63,7 +63,7 @@ def evaluate_scores(rows: pa.Table, delay_days: float, alert_rate: float) -> dic
     folds = plan(data.micros, delay_days, alert_rate).test
     if not folds:
         raise InputError(
-            "The scores cover too few days to be judged with this label delay.",
+            "The scores cover too few days to be evaluated with this label delay.",
             hint="Give more days, or a shorter --label-delay-days.",
         )
     values = ordered[RISK].to_numpy()
@@ -78,7 +78,7 @@ def evaluate_scores(rows: pa.Table, delay_days: float, alert_rate: float) -> dic
     }
 
 
-def _document(  # noqa: PLR0913, PLR0917 - what is judged, and how it is called
+def _document(  # noqa: PLR0913, PLR0917 - what is evaluated, and how it is called
     data: Dataset,
     scored: Sequence[evaluation.Scored],
     alert_rate: float,

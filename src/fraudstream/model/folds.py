@@ -1,6 +1,6 @@
-"""Which rows a model may learn from, and on which it is judged: always earlier ones, and later ones.
+"""Which rows a model may learn from, and on which it is evaluated: always earlier ones, and later ones.
 
-        learn                    gap = label delay          judge
+        learn                    gap = label delay         evaluate
   ──────────────────────────┤·······················├───────────────────┤
   first                  train_until            test_from           test_until
 
@@ -8,7 +8,7 @@ In the gap no label is known yet when the test begins, so nothing there can be l
 threshold: an alert budget needs risks of rows that the model has not seen, and no labels.
 
 Windows are made of busy days. One stray timestamp, or a stream that paused, would else leave them empty: nothing
-could be judged, and the threshold would hang on a single row.
+could be evaluated, and the threshold would hang on a single row.
 """
 
 from dataclasses import dataclass

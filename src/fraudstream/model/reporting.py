@@ -82,9 +82,9 @@ def thin(data: Dataset, folds: Sequence[Fold], name: str) -> list[str]:
 
 
 def _calibration(data: Dataset, own: Judged) -> list[dict[str, float | int]]:
-    """For each tenth of the range of risk: the mean risk of the judged rows in it, and the share that was fraud.
+    """For each tenth of the range of risk: the mean risk of the labelled rows in it, and the share that was fraud.
 
-    None where only frauds are judged: that all of them were fraud says nothing of the risk.
+    None where only frauds are labelled: that all of them were fraud says nothing of the risk.
     """
     known = [data.judged[window.rows] for window in own.scored]
     risk = np.concatenate([window.risk[k] for window, k in zip(own.scored, known, strict=True)])

@@ -89,7 +89,7 @@ class Scorer:
     def score_arrivals(self, rows: pa.Table, now: datetime) -> list[Decision]:
         """Decisions of transactions in order of arrival.
 
-        As in the sink, an id that comes again is judged again but counts once, and what lies more than a day
+        As in the sink, an id that comes again is scored again but counts once, and what lies more than a day
         ahead of `now` does not count for the later ones.
         """
         in_time = pc.less_equal(rows["timestamp"], pa.scalar(horizon(now), INSTANT)).to_numpy()

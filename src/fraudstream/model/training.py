@@ -1,4 +1,4 @@
-"""From transactions to a model with an honest report: choose, judge, teach once more, set the threshold."""
+"""From transactions to a model with an honest report: choose, evaluate, teach once more, set the threshold."""
 
 import platform
 from collections.abc import Sequence
@@ -58,7 +58,7 @@ class Trained:
 def train(
     rows: pa.Table, request: Request, source: dict[str, Any] | None = None, now: datetime | None = None
 ) -> Trained:
-    """Train on transactions and judge the way of training on later rows than it learned from.
+    """Train on transactions and evaluate the way of training on later rows than it learned from.
 
     `source` goes into the manifest: where the rows came from. Hyperparameters and algorithm are chosen on validation
     windows, the figures come from later test windows, and the model itself then learns from
@@ -160,7 +160,7 @@ def _candidates(algorithm: str, data: Dataset, request: Request) -> tuple[Candid
 def _teachable(data: Dataset, folds: Plan, notes: list[str]) -> Sequence[str]:
     """The algorithms that `auto` tries: those that learn from labels only where enough are known at the first window.
 
-    What counts is known when the window begins, as for the model that is judged there: chargebacks that are written
+    What counts is known when the window begins, as for the model that is evaluated there: chargebacks that are written
     down months later teach nothing before.
     """
     first = folds.validation[0] if folds.possible else None
@@ -168,7 +168,7 @@ def _teachable(data: Dataset, folds: Plan, notes: list[str]) -> Sequence[str]:
         evaluation.learnable(data, first.train_until, first.test_from) if first else np.zeros(len(data), bool)
     )
     frauds = int((known & data.fraud).sum())
-    where = "before the first validation window" if first else "in a history long enough to judge"
+    where = "before the first validation window" if first else "in a history long enough to evaluate on"
     if frauds < FEW_FRAUDS:
         notes.append(
             f"auto chose isolation_forest: {frauds} known frauds {where} are fewer than {FEW_FRAUDS},"
@@ -208,7 +208,7 @@ def _choose(
     said = {name: precision for name, precision in reached.items() if precision is not None}
     if not said:
         notes.append(
-            f"No candidate could be judged: the validation windows hold no known fraud beside known legitimate"
+            f"No candidate could be evaluated: the validation windows hold no known fraud beside known legitimate"
             f" transactions. {found[0].name} was chosen without validation."
         )
         return found[0], reached
