@@ -1,7 +1,7 @@
 """Alerts: the review queue. One alert at a time, with all that a verdict needs; the next one comes by itself."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -9,6 +9,7 @@ import streamlit as st
 
 from fraudstream.dashboard import figures, shell
 from fraudstream.dashboard.case import show
+from fraudstream.dashboard.desk import Said, desk
 from fraudstream.errors import FraudstreamError
 from fraudstream.settings import PostgresSettings
 from fraudstream.store import alerts, labels, review
@@ -23,8 +24,6 @@ ORDERS: dict[Order, str] = {
     "amount": "Largest amount first",
 }
 SPANS = {"24 hours": 1, "7 days": 7, "30 days": 30, "Any time": None}
-CHOSEN = "alert"
-"""Key of the session: the id of the alert that is open."""
 PICKED, NAME, LINES = "picked", "reviewer's name", "lines"
 """Keys of the list, of the field, and of how long the list may be."""
 
@@ -55,7 +54,7 @@ def _body(postgres: PostgresSettings) -> None:
         if case is None:
             shell.empty("This alert is no longer stored.", "Choose another one from the list.")
             return
-        show(postgres, case, lambda: _verdict(postgres, case, [alert.transaction_id for alert in found]))
+        show(postgres, case, lambda: _verdict(postgres, case))
 
 
 def _filters() -> Wanted:
@@ -73,7 +72,7 @@ def _filters() -> Wanted:
     # To the minute, so that a click does not move the window and with it the queue.
     now = datetime.now(UTC).replace(second=0, microsecond=0)
     since = now - timedelta(days=days) if days else None
-    return Wanted(state or "all", order, since, least, risk / 100, text.replace("\x00", "").strip())
+    return Wanted(state or "all", order, since, least, risk / 100, figures.typed(text))
 
 
 def _tally(found: review.Tally) -> None:
@@ -89,36 +88,37 @@ def _tally(found: review.Tally) -> None:
 
 def _said() -> None:
     """The last verdict, with the way back to it."""
-    said = st.session_state.get("said")
+    said = desk().said
     if said is None:
         return
-    transaction_id, words, is_error = said
     with st.container(horizontal=True, vertical_alignment="center"):
         shell.html(
-            f'<span class="fs-tag {"bad" if is_error else "good"}">{"not saved" if is_error else "saved"}</span>'
+            f'<span class="fs-tag {"good" if said.is_saved else "bad"}">{"saved" if said.is_saved else "not saved"}</span>'
         )
-        shell.html(f'<span class="fs-text">{figures.escaped(words)}</span>')
+        shell.html(f'<span class="fs-text">{figures.escaped(said.words)}</span>')
         st.button(
-            "Back to it", key="back", shortcut="B", type="tertiary", on_click=_open, args=(transaction_id,)
+            "Back to it",
+            key="back",
+            shortcut="B",
+            type="tertiary",
+            on_click=_open,
+            args=(said.transaction_id,),
         )
 
 
 def _chosen(found: Sequence[Queued]) -> str | None:
-    """The alert that is open: the one that was asked for, by click or address, else the first of the queue."""
-    asked = st.query_params.pop("alert", None)
+    """The alert that is open: the one that was asked for, by click or address, else the next one of the queue."""
+    place, asked = desk(), figures.typed(st.query_params.get("alert", ""))
     if asked:
-        st.session_state[CHOSEN] = asked
-    chosen: str | None = st.session_state.get(CHOSEN)
-    if chosen is None and found:
-        chosen = found[0].transaction_id
-        st.session_state[CHOSEN] = chosen
-    return chosen
+        place.open(asked)
+    st.query_params.pop("alert", None)
+    return place.settle([alert.transaction_id for alert in found])
 
 
 def _queue(found: Sequence[Queued], *, more: bool) -> None:
     """The list, and a button where there are more. Arrow keys move in it; its labels hold nothing that a stranger wrote."""
     by_id = lines(found)
-    chosen = st.session_state.get(CHOSEN)
+    chosen = desk().chosen
     # Set rather than given as `index`: that would make it another list, and the keyboard would fall out of it.
     st.session_state[PICKED] = chosen if chosen in by_id else None
     with st.container(height=760, border=True, key="queue"):
@@ -133,13 +133,23 @@ def _queue(found: Sequence[Queued], *, more: bool) -> None:
             format_func=by_id.__getitem__,
             captions=[_caption(alert) for alert in found],
             label_visibility="collapsed",
-            on_change=lambda: _open(st.session_state[PICKED]),
+            on_change=lambda: _pick(by_id),
         )
         if more:
             st.caption(f"The first {len(found):,}; more follow.")
             st.button(
                 f"Show {LIMIT} more", key="more", type="tertiary", on_click=_lengthen, args=(len(found),)
             )
+
+
+def _pick(listed: Collection[str]) -> None:
+    """Open the alert that was clicked.
+
+    A press of another key sends the list along as the browser has it: with a line, as text, that is gone by now.
+    """
+    picked = st.session_state[PICKED]
+    if picked in listed:
+        _open(picked)
 
 
 def _lengthen(shown: int) -> None:
@@ -183,10 +193,10 @@ def _nothing(wanted: Wanted) -> None:
 
 
 def _open(transaction_id: str) -> None:
-    st.session_state[CHOSEN] = transaction_id
+    desk().open(transaction_id)
 
 
-def _verdict(postgres: PostgresSettings, case: alerts.Alert, order: Sequence[str]) -> None:
+def _verdict(postgres: PostgresSettings, case: alerts.Alert) -> None:
     """The buttons. Keys work wherever the cursor is not in a text."""
     asked = "Change the verdict" if case.verdict is not None else "Your verdict"
     with st.container(border=True):
@@ -205,23 +215,28 @@ def _verdict(postgres: PostgresSettings, case: alerts.Alert, order: Sequence[str
                 on_change=_remember_name,
             )
         with st.container(horizontal=True):
-            say = partial(_say, postgres, case, order=order)
+            say = partial(_say, postgres, case)
+            # By the alert's name: a late press of a key is then one for the alert that was read, not for the next one.
+            name = case.transaction_id
             st.button(
-                "Confirm fraud", key="confirm", shortcut="F", type="primary", on_click=say, args=(True,)
+                "Confirm fraud",
+                key=f"confirm {name}",
+                shortcut="F",
+                type="primary",
+                on_click=say,
+                args=(True,),
             )
-            st.button("Dismiss", key="dismiss", shortcut="D", on_click=say, args=(False,))
-            st.button(
-                "Previous", key="previous", shortcut="P", on_click=_open, args=(_beside(case, order, -1),)
-            )
-            st.button("Next", key="next", shortcut="N", on_click=_open, args=(_beside(case, order, 1),))
+            st.button("Dismiss", key=f"dismiss {name}", shortcut="D", on_click=say, args=(False,))
+            st.button("Previous", key="previous", shortcut="P", on_click=_step, args=(-1,))
+            st.button("Next", key="next", shortcut="N", on_click=_step, args=(1,))
+    place = desk()
+    place.shown()
+    if place.is_hasty:
+        st.caption("Nothing was saved for this alert: it had only just appeared. Press the key again.")
 
 
-def _beside(case: alerts.Alert, order: Sequence[str], step: int) -> str:
-    """The alert after (or before) this one in the queue; at its end, and where it is not in it, this or the first one."""
-    if case.transaction_id not in order:
-        return order[0] if order else case.transaction_id
-    place = order.index(case.transaction_id) + step
-    return order[place] if 0 <= place < len(order) else case.transaction_id
+def _step(by: int) -> None:
+    desk().step(by)
 
 
 def _remember_name() -> None:
@@ -229,14 +244,17 @@ def _remember_name() -> None:
     st.session_state["reviewer"] = st.session_state[NAME]
 
 
-def _say(postgres: PostgresSettings, case: alerts.Alert, is_fraud: bool, *, order: Sequence[str]) -> None:
+def _say(postgres: PostgresSettings, case: alerts.Alert, is_fraud: bool) -> None:
     """Write the label and open the next alert."""
     note = " ".join(str(st.session_state.get(f"note {case.transaction_id}") or "").split())
+    by, place = shell.reviewer(), desk()
+    if not place.takes(case.transaction_id):
+        return
     what = f"{figures.amount(case.amount, case.currency)} of {case.user_id}"
     try:
-        said = labels.label(postgres, case.transaction_id, is_fraud, shell.reviewer(), note or None)
+        said = labels.label(postgres, case.transaction_id, is_fraud, by, note or None)
     except FraudstreamError as error:
-        st.session_state["said"] = case.transaction_id, f"{what}: {error.message} {error.hint}", True
+        place.said = Said(case.transaction_id, f"{what}: {error.message} {error.hint}", is_saved=False)
         return
     words = (
         f"{what} labelled {'fraud' if is_fraud else 'legitimate'} by {said.label.labelled_by or 'somebody'}."
@@ -244,8 +262,5 @@ def _say(postgres: PostgresSettings, case: alerts.Alert, is_fraud: bool, *, orde
     if said.before is not None:
         earlier = "fraud" if said.before.is_fraud else "legitimate"
         words += f" Before, {said.before.labelled_by or 'somebody'} called it {earlier}."
-    st.session_state["said"] = case.transaction_id, words, False
-    following = _beside(case, order, 1)
-    if following == case.transaction_id:  # the last of the queue: the first one that is left
-        following = next((name for name in order if name != case.transaction_id), "")
-    st.session_state[CHOSEN] = following or None
+    place.said = Said(case.transaction_id, words, is_saved=True)
+    place.forward()

@@ -77,6 +77,11 @@ def escaped(text: object) -> str:
     return html.escape(str(text), quote=True)
 
 
+def typed(text: str) -> str:
+    """A text from a field or an address, without what no table can hold: NUL, and halves of a pair of surrogates."""
+    return text.encode(errors="ignore").decode().replace("\x00", "").strip()
+
+
 def plain(text: str) -> str:
     """An untrusted string where Streamlit reads Markdown, as in labels: shown, never obeyed.
 

@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from fraudstream.dashboard import charts, figures, shell, tables
-from fraudstream.dashboard.alerts import CHOSEN
+from fraudstream.dashboard.desk import desk
 from fraudstream.settings import PostgresSettings
 from fraudstream.store import overview as store
 from fraudstream.store import review
@@ -180,5 +180,5 @@ def _newest(postgres: PostgresSettings) -> None:
 
 
 def _pick(transaction_id: str) -> None:
-    st.session_state[CHOSEN] = transaction_id
+    desk().open(transaction_id)
     st.session_state[PICKED] = True
