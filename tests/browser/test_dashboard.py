@@ -275,7 +275,7 @@ def _insert(postgres: PostgresSettings, name: str, **changes: object) -> None:
         )
         connection.execute(
             'insert into shop.rejected (topic, topic_id, partition, "offset", value, reason) values (%s, %s, 0, 0, %s, %s)',
-            (MARKDOWN, name[:20], f"{{{HOSTILE}{MARKDOWN}".encode(), HOSTILE),
+            (MARKDOWN, name[:20], json.dumps({"device": HOSTILE + MARKDOWN}).encode(), HOSTILE),
         )
 
 
@@ -323,7 +323,7 @@ def test_strangers_texts_are_data(
             caption = visit.page.locator(".st-key-queue [data-testid=stRadioCaption]").first.inner_text()
             assert f"paid from {HOSTILE} {MARKDOWN}" in caption.replace("\u2060", "")
         if page == "pipeline":
-            assert f"{{{HOSTILE}{MARKDOWN}" in visit.text
+            assert json.dumps({"device": HOSTILE + MARKDOWN}) in visit.text
         assert visit.page.locator("img[src*=evil], a[href*=evil], a[href^=javascript]").count() == 0
         assert visit.page.evaluate("window.hacked") is None
     visit.go(f"{dashboard}/alerts?alert={quote(last)}", last)

@@ -174,7 +174,7 @@ def test_a_reviewer_may_be_nobody_that_the_system_knows(
 
 
 def test_bytes_of_rejected_messages_are_shown_without_names_and_addresses() -> None:
-    value = b'{"user_id": "u1", "first_name": "Ada \\"Countess\\"", "email":"ada@example.com", "x": "y\x00\x1b[2J" '
+    value = b'{"user_id": "u1", "first_name": "Ada \\"Countess\\"", "email":"ada@example.com", "device": "y\x00\x1b[2J", '
     shown = pipeline.preview(value, len(value))
     assert "u1" in shown
     assert "Ada" not in shown
@@ -188,17 +188,30 @@ def test_bytes_of_rejected_messages_are_shown_without_names_and_addresses() -> N
     "value",
     [b"first_name=Ada&last_name=Lovelace", b"{'full_name': 'Ada Lovelace'}", b'{"FIRST_NAME":"Ada',
      b"To: ada@example.com", '{"last_name":"Ada"}'.encode("utf-16"), b'{"email":"a\xffda@example.com"}',
-     b'{"payload": "{\\"first_name\\": \\"Ada\\"}"}', b"t1,u1,Ada,Lovelace,ada@example.com"],
+     b'{"payload": "{\\"first_name\\": \\"Ada\\"}"}', b"t1,u1,Ada,Lovelace,ada@example.com",
+     b'{"firstName":"Ada","lastName":"Lovelace"}', b'{"customer":{"name":"Ada Lovelace"}}', b'{"device":["Ada"]}',
+     b'{"device":{"user_id":"Ada"}}', b'{"device":"x, first_name: Ada', b'{"device":"x,Ada,"location":"Paris"}',
+     b'{"device":Ada}', b'{"device":"user_id":"Ada"}', b'{"user_id":"ada@example.com"}', b"{Ada Lovelace: 1}",
+     b'{"Ada Lovelace": 1}', b'["Ada"]', b'}{"device":"x"},{{"user_id":"Ada"}', b'{"user_id":"x"} {"name":"Ada"}'],
 )  # fmt: skip
-def test_names_are_not_shown_in_what_is_no_json_either(value: bytes) -> None:
+def test_names_are_not_shown_wherever_they_stand(value: bytes) -> None:
     shown = pipeline.preview(value, len(value))
     assert "Ada" not in shown
     assert "Lovelace" not in shown
     assert "example" not in shown
 
 
+def test_what_is_shown_of_a_message_tells_why_it_could_not_be_read() -> None:
+    """The names of its fields, and the values of ours; numbers of others may be those of cards or telephones."""
+    value = b'{"user_id": "u1", "amount": -3.5e2, "phone":4915112345678, "device" : null, "isFraud":true, "location":"Paris"}'
+    assert pipeline.preview(value, len(value)) == (
+        '{"user_id": "u1", "amount": -3.5e2, "phone":…, "device" : null, "isFraud":…, "location":"Paris"} (111 bytes)'
+    )
+    assert pipeline.preview(b"hello", 5) == "Not shown, as it is not a JSON object (5 bytes)"
+
+
 def test_a_long_message_a_tombstone_and_a_closed_one_say_so() -> None:
-    assert pipeline.preview('{"é'.encode()[:3], 1_000_000) == '{" … (1,000,000 bytes)'
+    assert pipeline.preview('{"é'.encode()[:3], 1_000_000) == "{… … (1,000,000 bytes)"
     assert pipeline.preview(None, None) == "No bytes: a tombstone."
     assert "may not see" in pipeline.preview(None, None, may_read=False)
 

@@ -8,21 +8,22 @@ import streamlit as st
 
 from fraudstream.dashboard import charts, figures, shell
 from fraudstream.dashboard.figures import escaped
-from fraudstream.schema import PERSONAL
+from fraudstream.schema import FIELDS, PERSONAL
 from fraudstream.settings import PostgresSettings
 from fraudstream.store import pipeline as store
 
 REFRESH_SECONDS = 5
 BEHIND = 10_000
 """Messages from which on a stream is called behind: more than a few seconds of a busy one."""
-HEX_BYTES = 64
 REASONS = 20
 """Shown, the most frequent ones."""
 PERCENTILES = {"p50": charts.BLUE, "p95": charts.AMBER, "p99": charts.ORANGE}
-_PERSONAL = re.compile(
-    rf"""((?:{"|".join(sorted(PERSONAL))})["'\\]*\s*[:=]\s*)"""
-    r"""("(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?|[^,;&}\]]*)""",
-    re.IGNORECASE,
+_SHOWN = frozenset(FIELDS) - PERSONAL
+_PART = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|\s+|[^\s"{}\[\]:,]+|".*', re.DOTALL)
+"""Of JSON, and of what was meant to be JSON."""
+_NAME = re.compile(r'"([A-Za-z_]\w{0,63})"(?=\s*:)', re.ASCII)
+_VALUE = re.compile(
+    r'(?:"(?:[^"\\]|\\.)*"|[-+]?[0-9][0-9.eE+-]*|true|false|null|NaN|-?Infinity)(?=\s*[,}])', re.DOTALL
 )
 _ADDRESS = re.compile(r"[^\s\"'<>,;:]+@[^\s\"'<>,;:]+")
 
@@ -212,9 +213,9 @@ def _name(message: store.Refused) -> str:
 
 
 def preview(start: bytes | None, size: int | None, *, may_read: bool = True) -> str:
-    """The beginning of a message as text that only shows: control signs are written out, names and addresses are not.
+    """The beginning of a message as text that only shows: control signs are written out, what may name somebody is not.
 
-    Only of what looks like a JSON object, where names stand behind their keys; anything else as hexadecimal digits.
+    Of a JSON object the names of its fields, and the values of our own ones that hold no name; of anything else the size.
     """
     if not may_read:
         return "This database user may not see the messages' contents."
@@ -222,10 +223,10 @@ def preview(start: bytes | None, size: int | None, *, may_read: bool = True) -> 
         return "No bytes: a tombstone."
     text = _text(start, size)
     if text is None:
-        return f"{start[:HEX_BYTES].hex(' ')}{' …' if size > HEX_BYTES else ''} ({figures.count(size)} bytes)"
-    shown = "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
-    hidden = _ADDRESS.sub("…", _PERSONAL.sub(r"\1…", shown))
-    return f"{hidden}{' …' if size > len(start) else ''} ({figures.count(size)} bytes)"
+        return f"Not shown, as it is not a JSON object ({figures.count(size)} bytes)"
+    known = re.sub(r"…(?:\s*…)+", "…", _ADDRESS.sub("…", _known(text)))
+    shown = "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in known)
+    return f"{shown}{' …' if size > len(start) else ''} ({figures.count(size)} bytes)"
 
 
 def _text(start: bytes, size: int) -> str | None:
@@ -235,3 +236,20 @@ def _text(start: bytes, size: int) -> str | None:
     except UnicodeDecodeError:
         return None
     return text if text.lstrip().startswith("{") else None
+
+
+def _known(text: str) -> str:
+    """A JSON object, whole or broken, with every value hidden but those of our own fields."""
+    shown, depth, field = [], 0, ""
+    for found in _PART.finditer(text):
+        part = found[0]
+        if part in {"{", "}", "[", "]", ","}:
+            depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(part, 0)
+            field = ""
+        elif not field and (name := _NAME.match(text, found.start())):
+            field = name[1] if depth == 1 else ""
+        elif part != ":" and not part.isspace():
+            is_ours = field in _SHOWN and _VALUE.match(text, found.start())
+            part, field = part if is_ours else "…", ""
+        shown.append(part)
+    return "".join(shown)
