@@ -1,11 +1,13 @@
 """The dashboard's words and guards, without a browser: numbers, strangers' texts, the password, who may listen where."""
 
+import asyncio
 import socket
 import subprocess
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -246,6 +248,53 @@ def test_wrong_passwords_are_looked_at_ever_more_slowly() -> None:
     assert throttle.attempt("a", "secret", "secret") is None
     assert throttle.attempt("a", "x", "secret") == 0, "a right one wipes the slate"
     assert gate.wait(100) == gate.LONGEST_WAIT
+
+
+def test_guesses_from_ever_new_addresses_are_slow_too_and_the_right_password_waits_for_seconds_alone() -> (
+    None
+):
+    """As with the addresses of one IPv6 network, or with a forged header behind a careless proxy."""
+    now = [1000.0]
+    throttle = gate.Throttle(clock=lambda: now[0])
+    looked_at = 0
+    for guess in range(10 * 3600):
+        now[0] += 0.1
+        looked_at += throttle.attempt(f"a{guess}", "x", "secret") == 0
+    assert looked_at <= gate.BURST + 3600 / gate.EVERY
+    waits = throttle.attempt("somebody", "secret", "secret")
+    assert waits is not None
+    assert 0 < waits <= gate.EVERY
+    now[0] += waits
+    assert throttle.attempt("somebody", "secret", "secret") is None
+
+
+def test_the_server_believes_no_address_that_a_request_claims_but_from_a_proxy_that_was_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The server, uvicorn, believes whatever comes from 127.0.0.1, and each claimed address had three free guesses."""
+    monkeypatch.delenv(launch.PROXIES, raising=False)
+    assert address_seen("127.0.0.1", claimed="198.51.100.7") == "127.0.0.1"
+    monkeypatch.setenv(launch.PROXIES, "192.0.2.1")
+    assert address_seen("192.0.2.1", claimed="203.0.113.9, 198.51.100.7") == "198.51.100.7"
+    assert address_seen("127.0.0.1", claimed="198.51.100.7") == "127.0.0.1"
+
+
+def address_seen(peer: str, claimed: str) -> str:
+    """Where a request comes from for the pages, by the server's own code in the environment that we give it."""
+    # Earlier versions of Streamlit serve by Tornado, which believes nobody.
+    uvicorn = pytest.importorskip("uvicorn")
+    seen = []
+
+    async def page(scope: Any, _receive: Any, _send: Any) -> None:
+        seen.append(scope["client"][0])
+
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv(launch.PROXIES, launch.variables(DashboardSettings())[launch.PROXIES])
+        config = uvicorn.Config(page, interface="asgi3", log_config=None)
+        config.load()
+    scope = {"type": "http", "client": (peer, 1), "headers": [(b"x-forwarded-for", claimed.encode())]}
+    asyncio.run(config.loaded_app(scope, None, None))
+    return str(seen[0])
 
 
 def test_the_memory_of_failures_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

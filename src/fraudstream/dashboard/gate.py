@@ -18,29 +18,40 @@ LONGEST_WAIT = 60.0
 """Seconds; a guesser gets 1,440 tries a day, and whoever knows the password never waits longer."""
 PASSED = "passed"
 """Key of the session."""
+BURST, EVERY = 20, 5.0
+"""Wrong passwords from all addresses together before a wait, and the seconds that give one of them back. Whoever owns a
+network of addresses, as everybody with IPv6 does, gets no further; whoever knows the password waits 5 s at most for it."""
 REMEMBERED = 10_000
 """Addresses whose failures are kept: an attacker with more must not fill the memory."""
 
 
 @dataclass
 class Throttle:
-    """Wrong passwords by the address they came from; each beyond FREE doubles the wait until the next one is looked at."""
+    """Wrong passwords by the address they came from; each beyond FREE doubles the wait until the next one is looked at.
+
+    Beside that, all addresses together have BURST of them, and one more EVERY few seconds.
+    """
 
     clock: Callable[[], float] = time.monotonic
     _failures: "OrderedDict[str, tuple[int, float]]" = field(default_factory=OrderedDict)
+    _all: tuple[float, float] = (0.0, 0.0)
+    """How many of BURST are taken, and since when."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def attempt(self, address: str, given: str, password: str) -> float | None:
         """None where the password is right; else the seconds until another one is looked at. One inside the wait is not."""
         with self._lock:
+            now = self.clock()
             count, last = self._failures.get(address, (0, 0.0))
-            waits = last + wait(count) - self.clock()
-            if count > FREE and waits > 0:
+            taken = max(self._all[0] - (now - self._all[1]) / EVERY, 0.0)
+            waits = max(last + wait(count) - now if count > FREE else 0.0, (taken + 1 - BURST) * EVERY)
+            if waits > 0:
                 return waits
             if hmac.compare_digest(given.encode(), password.encode()):
                 self._failures.pop(address, None)
                 return None
-            self._failures[address] = (count + 1, self.clock())
+            self._all = taken + 1, now
+            self._failures[address] = (count + 1, now)
             self._failures.move_to_end(address)
             if len(self._failures) > REMEMBERED:
                 self._failures.popitem(last=False)

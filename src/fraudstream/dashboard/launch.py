@@ -27,6 +27,8 @@ START_SECONDS = 120.0
 STOP_SECONDS = 10.0
 EMBEDDED = "--embedded"
 """An option of the server and not a variable: `.env` may set another PostgreSQL, and no variable unsets what stands there."""
+PROXIES = "FORWARDED_ALLOW_IPS"
+"""uvicorn's variable: addresses of proxies, with commas between."""
 THEME = Path(__file__).with_name("theme.toml")
 
 
@@ -89,7 +91,13 @@ def variables(settings: DashboardSettings) -> dict[str, str]:
     if is_loopback(settings.host):
         # A page elsewhere whose name suddenly means 127.0.0.1 must not read alerts (DNS rebinding).
         streamlit["SERVER_ALLOWED_HOSTS"] = f"localhost 127.0.0.1 {_bracketed(settings.host)}"
-    ours = {f"{PREFIX}DASHBOARD__HOST": settings.host, f"{PREFIX}DASHBOARD__PORT": str(settings.port)}
+    ours = {
+        f"{PREFIX}DASHBOARD__HOST": settings.host,
+        f"{PREFIX}DASHBOARD__PORT": str(settings.port),
+        # Whose X-Forwarded-For uvicorn believes. Its own default is every program of this machine, each of which could
+        # then guess passwords from ever new addresses.
+        PROXIES: os.environ.get(PROXIES, ""),
+    }
     return {f"STREAMLIT_{name}": value for name, value in streamlit.items()} | ours
 
 
