@@ -3,14 +3,18 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
 
 from fraudstream import kafka
-from fraudstream.demo.crowd import Crowd
+from fraudstream.demo.crowd import Crowd, Stage
 from fraudstream.demo.preparation import prepare
 from fraudstream.demo.view import Scene
+from fraudstream.producer.delivery import deliver
+from fraudstream.producer.sender import LINGER_FAST_MS, Sender
 from fraudstream.settings import Settings
 from fraudstream.store import registry
 from fraudstream.store.connection import connect
@@ -90,3 +94,18 @@ def test_a_demo_that_is_interrupted_while_it_prepares_goes_on_with_the_next_run(
     # Two payments of each customer a day, of which no day has twice as many.
     assert len(days) in (14, 15)
     assert all(300 < count < 1000 for _, count in days[:14]), days
+
+
+def test_the_payments_of_other_customers_are_not_the_demos_history(
+    spark: "SparkSession", settings: Settings
+) -> None:
+    """After `demo`, `demo --seed 7` streamed customers of whom nothing was stored; so did a demo after `produce`."""
+    migrate(settings.postgres)
+    topic = kafka.ensure_topic(settings.kafka, settings.kafka.transactions_topic)
+    others, stop = Stage(replace(CROWD, seed=7, days=15), datetime.now(UTC)), threading.Event()
+    sink = Sender(settings.kafka, topic.name, stop, linger_ms=LINGER_FAST_MS)
+    assert not deliver(others.history(), sink, stop).failed
+
+    stored, lived = seen(spark, settings, LIVE)
+    assert stored.startswith(STORE)
+    assert lived == "300 customers: simulating 14 days of payments"

@@ -15,6 +15,7 @@ from fraudstream.logs import get_logger
 from fraudstream.producer.delivery import Report, deliver
 from fraudstream.producer.sender import LINGER_FAST_MS, Sender
 from fraudstream.settings import KafkaSettings, Settings
+from fraudstream.simulate.world import customers_of
 from fraudstream.store import queries, registry
 from fraudstream.store.glance import payments_span
 from fraudstream.store.targets import TARGETS
@@ -42,7 +43,9 @@ def prepare(
     if _is_used(settings.kafka):
         # First of all what an earlier run sent: only then the tables say how far its history came.
         _store(spark, settings, watcher, stop)
-    stage = Stage(crowd, datetime.now(UTC), payments_span(settings.postgres))
+    # Of this crowd: payments of others, of another seed or from `produce`, are no history of these customers.
+    lived = payments_span(settings.postgres, customers_of(crowd.seed, crowd.users))
+    stage = Stage(crowd, datetime.now(UTC), lived)
     if stage.history_days:
         _live_through(settings, stage, watcher, stop)
         _store(spark, settings, watcher, stop)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from fraudstream.simulate import places
 from fraudstream.simulate.events import DAY, SECOND, AnyInts, Events, chance
 from fraudstream.simulate.scenarios import NAMES
-from fraudstream.simulate.world import MOST_CENTS, World
+from fraudstream.simulate.world import MOST_CENTS, World, customers_of
 
 CURRENCY = "USD"
 """One account currency for all: amounts in several could not be compared."""
@@ -105,7 +105,7 @@ class Encoder:
         # example.com and its sisters belong to nobody (RFC 2606): no real mailbox is ever named.
         domain = "example." + ("com", "net", "org")[user % 3]
         return {
-            "user_id": f"u{world.name}-{user:05d}",
+            "user_id": f"{customers_of(world.seed, world.users)}{user:05d}",
             "first_name": first,
             "last_name": last,
             "full_name": f"{first} {last}",

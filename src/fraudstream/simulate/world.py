@@ -99,6 +99,11 @@ class Customers:
     """How long a phone is kept."""
 
 
+def customers_of(seed: int, users: int) -> str:
+    """What the ids of a world's customers begin with, and of nobody else's."""
+    return f"u{seed}-{users}-"
+
+
 class World:
     """The population of one seed: the same seed and size give the same people, whatever is asked of them.
 

@@ -62,8 +62,14 @@ def glance(postgres: PostgresSettings, since: datetime) -> Glance:
     return found
 
 
-def payments_span(postgres: PostgresSettings) -> tuple[datetime, datetime] | None:
-    """When the first and the latest stored transactions were paid; None where none is. Raises DatabaseError."""
+def payments_span(postgres: PostgresSettings, customers: str) -> tuple[datetime, datetime] | None:
+    """When customers whose ids begin so paid for the first and the last time; None where they never did.
+
+    Reads the whole table. Raises DatabaseError.
+    """
     with connected(postgres) as connection:
-        found = connection.execute("select min(timestamp), max(timestamp) from shop.transactions").fetchone()
+        found = connection.execute(
+            "select min(timestamp), max(timestamp) from shop.transactions where starts_with(user_id, %s)",
+            (customers,),
+        ).fetchone()
     return None if found is None or found[0] is None else (found[0], found[1])
