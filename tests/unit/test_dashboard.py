@@ -155,7 +155,7 @@ def test_alerts_that_look_alike_are_told_apart_in_the_queue() -> None:
     found = [Queued(name, "u", at, 1.0, "EUR", 0.97, at, None, None, None) for name in "abc"]
     shown = alerts.lines(found)
     assert len({*shown.values()}) == 3
-    assert {line.replace("\u2060", "") for line in shown.values()} == {"**1.00 EUR** · risk 97 %"}
+    assert {line.replace("\u2060", "") for line in shown.values()} == {"**1.00 EUR** · risk 97.0 %"}
 
 
 @pytest.mark.parametrize("trouble", [KeyError, OSError])

@@ -173,7 +173,7 @@ def lines(found: Sequence[Queued]) -> dict[str, str]:
 
 def _line(alert: Queued) -> str:
     mark = {True: " · fraud", False: " · legitimate", None: ""}[alert.verdict]
-    return f"**{figures.amount(alert.amount, alert.currency)}** · risk {figures.share(alert.risk, 0)}{mark}"
+    return f"**{figures.amount(alert.amount, alert.currency)}** · risk {figures.share(alert.risk)}{mark}"
 
 
 def _caption(alert: Queued) -> str:

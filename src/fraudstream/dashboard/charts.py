@@ -29,12 +29,12 @@ def tip(field: str, title: str, form: str = "") -> alt.Tooltip:
     return alt.Tooltip(f"{field}:{'Q' if form else 'N'}", title=title, format=form or alt.Undefined)
 
 
-def y_axis(field: str, title: str, form: str = "~s", **scale: Any) -> alt.Y:
-    """A quantity, few ticks."""
+def y_axis(field: str, title: str, form: str = "~s", *, whole: bool = False, **scale: Any) -> alt.Y:
+    """A quantity, few ticks; of `whole` things none between two numbers."""
     return alt.Y(
         f"{field}:Q",
         scale=alt.Scale(**scale) if scale else alt.Undefined,
-        axis=alt.Axis(title=title, format=form, tickCount=5),
+        axis=alt.Axis(title=title, format=form, tickCount=5, tickMinStep=1 if whole else alt.Undefined),
     )
 
 
@@ -60,12 +60,15 @@ class Series:
     title: str
     unit: str
     form: str = "~s"
+    whole: bool = False
 
 
 def area(data: pd.DataFrame, series: Series, tips: Sequence[alt.Tooltip]) -> Any:
     """One quantity over time."""
     base = alt.Chart(data).encode(
-        x=time_axis(), y=y_axis(series.value, series.unit, series.form), tooltip=list(tips)
+        x=time_axis(),
+        y=y_axis(series.value, series.unit, series.form, whole=series.whole),
+        tooltip=list(tips),
     )
     drawn = base.mark_area(color=BLUE, opacity=0.25, line={"color": BLUE, "strokeWidth": 1.6})
     return _over_time(drawn + _points(base), series)
@@ -77,7 +80,7 @@ def lines(
     """Several quantities over time, told apart by the column `name`."""
     base = alt.Chart(data).encode(
         x=time_axis(),
-        y=y_axis(series.value, series.unit, series.form),
+        y=y_axis(series.value, series.unit, series.form, whole=series.whole),
         color=named(name, colours),
         tooltip=list(tips),
     )

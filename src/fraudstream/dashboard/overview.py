@@ -121,14 +121,14 @@ def _trend(found: store.Overview, step: store.Step, *, money: bool) -> None:
     tips = [
         charts.tip("when", "from (UTC)"), charts.tip("count", "transactions", ",d"), charts.tip("amount", "money", ",.2f"),
     ]  # fmt: skip
-    legitimate = charts.Series(value, "Legitimate, or not known", unit)
+    legitimate = charts.Series(value, "Legitimate, or not known", unit, whole=not money)
     shell.chart(legitimate.title, charts.area(usual, legitimate, tips))
     left, right = st.columns(2)
     bad = data[data["kind"].isin(["fraud", "alerts"])].assign(
         series=lambda rows: rows["kind"].map({"fraud": "known fraud", "alerts": "alerts"})
     )
     tips = [charts.tip("series", "what"), *tips]
-    both = charts.Series(value, "Fraud and alerts", unit)
+    both = charts.Series(value, "Fraud and alerts", unit, whole=not money)
     with left:
         shell.chart(both.title, charts.lines(bad, both, "series", SERIES, tips))
     with right:

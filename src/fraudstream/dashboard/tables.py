@@ -1,6 +1,7 @@
 """Tables of alerts and transactions: their cells are drawn as data, so no text in them can be more."""
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import streamlit as st
@@ -8,6 +9,9 @@ import streamlit as st
 from fraudstream.dashboard import figures
 from fraudstream.store.history import Past
 from fraudstream.store.review import Queued
+
+if TYPE_CHECKING:
+    from streamlit.elements.lib.column_types import ColumnConfig
 
 VERDICTS = {True: "fraud", False: "legitimate", None: ""}
 
@@ -28,7 +32,7 @@ def queue(found: Sequence[Queued], pick: Callable[[str], None]) -> None:
     data = pd.DataFrame(
         {
             "scored": [figures.instant(alert.scored_at) for alert in found],
-            "risk": [alert.risk for alert in found],
+            "risk": [_percent(alert.risk) for alert in found],
             "amount": [figures.amount(alert.amount, alert.currency) for alert in found],
             "customer": [alert.user_id for alert in found],
             "why": [alert.reason or "" for alert in found],
@@ -42,12 +46,12 @@ def queue(found: Sequence[Queued], pick: Callable[[str], None]) -> None:
         on_select=selected,
         selection_mode="single-row",
         column_config={
-            "scored": st.column_config.TextColumn("scored (UTC)", width="small"),
-            "risk": st.column_config.ProgressColumn("risk", format="percent", min_value=0.0, max_value=1.0, width="small"),
-            "amount": st.column_config.TextColumn("amount", width="small"),
-            "customer": st.column_config.TextColumn("customer", width="small"),
-            "why": st.column_config.TextColumn("strongest reason", width="large"),
-            "verdict": st.column_config.TextColumn("verdict", width="small"),
+            "scored": st.column_config.TextColumn("scored (UTC)", width=150),
+            "risk": _risk(130),
+            "amount": _amount(130),
+            "customer": st.column_config.TextColumn("customer", width=120),
+            "why": st.column_config.TextColumn("strongest reason", width=620),
+            "verdict": st.column_config.TextColumn("verdict", width=80),
         },
     )  # fmt: skip
 
@@ -62,7 +66,7 @@ def history(found: Sequence[Past], subject: str) -> None:
             "device": [past.device for past in found],
             "place": [past.transaction_location for past in found],
             "merchant": [past.merchant_id or "" for past in found],
-            "risk": [past.risk for past in found],
+            "risk": [_percent(past.risk) for past in found],
             "flagged": ["flagged" if past.flagged else "" for past in found],
             "verdict": [VERDICTS[past.verdict] for past in found],
         }
@@ -73,6 +77,24 @@ def history(found: Sequence[Past], subject: str) -> None:
         height=min(38 * len(data) + 40, 380),
         column_config={
             "time": st.column_config.TextColumn("time (UTC)"),
-            "risk": st.column_config.ProgressColumn("risk", format="percent", min_value=0.0, max_value=1.0),
+            "amount": _amount(),
+            "risk": _risk(),
         },
     )
+
+
+def _percent(risk: float | None) -> float | None:
+    return None if risk is None else risk * 100
+
+
+def _risk(width: int | None = None) -> "ColumnConfig":
+    return st.column_config.ProgressColumn(
+        "risk", format="%.1f %%", min_value=0.0, max_value=100.0, width=width
+    )
+
+
+def _amount(width: int | None = None) -> "ColumnConfig":
+    """Text, as currencies differ, but with its digits one below the other."""
+    column = st.column_config.TextColumn("amount", width=width)
+    column["alignment"] = "right"
+    return column
