@@ -1,6 +1,5 @@
 """A verdict is for the alert that was read, however the keys are pressed and whatever colleagues do meanwhile."""
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -65,13 +64,14 @@ def test_a_key_that_is_held_down_judges_the_alert_that_was_read_and_none_after_i
     with reviewing(visit, dashboard, first):
         visit.page.keyboard.down("f")
         visit.see(second)
-        for _ in range(40):  # as a keyboard does
+        for _ in range(40):  # as a keyboard does, and on a busy machine slowly
             visit.page.keyboard.down("f")
-            visit.page.wait_for_timeout(50)
+            visit.page.wait_for_timeout(60)
+        visit.page.wait_for_timeout(PAUSE * 1000)
+        visit.page.keyboard.down("f")
         visit.page.keyboard.up("f")
     assert labelled(seeded, [first, second, *rest]) == [first]
     visit.see(second)
-    visit.see(re.compile("Nothing was saved"))
     visit.page.wait_for_timeout(PAUSE * 1000)
     visit.page.keyboard.press("d")
     visit.see(rest[0])

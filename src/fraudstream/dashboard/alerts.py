@@ -27,11 +27,23 @@ SPANS = {"24 hours": 1, "7 days": 7, "30 days": 30, "Any time": None}
 PICKED, NAME, LINES = "picked", "reviewer's name", "lines"
 """Keys of the list, of the field, and of how long the list may be."""
 
+ONE_PRESS = """<script>
+if (!window.fraudstreamOnePress) {
+  window.fraudstreamOnePress = true;
+  window.addEventListener("keydown", event => {
+    const typing = event.target.closest?.("input:not([type=radio]), textarea, [contenteditable=true]");
+    if (event.repeat && !typing && /^[fd]$/i.test(event.key)) event.stopImmediatePropagation();
+  }, true);
+}
+</script>"""
+"""Keeps from Streamlit the verdicts that a held key repeats: only the browser can tell them from presses."""
+
 
 def page() -> None:
     """The whole page."""
     shell.title("Alerts", "Flagged transactions to review. Times are UTC.")
     shell.guarded(_body)()
+    st.html(ONE_PRESS, unsafe_allow_javascript=True)  # last, as its place is a gap
 
 
 def _body(postgres: PostgresSettings) -> None:

@@ -12,7 +12,8 @@ import streamlit as st
 
 PAUSE = 1.0
 """Seconds after a verdict, and after the next alert has come to the screen, in which no other one counts: nobody has read it
-by then. A key that is held down repeats for the first time after 0.25 to 0.7 s, and each repetition begins the pause anew."""
+by then. What comes within the pause begins it anew, so that a key that is held down (its first repetition comes after 0.25 to
+0.7 s) judges one alert where a browser runs no scripts of ours, too."""
 
 
 @dataclass(frozen=True, slots=True)
