@@ -7,8 +7,8 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,15 @@ log = get_logger("local.home")
 
 LOCK_SECONDS = 300.0
 """How long a command waits for another one: the longest honest wait is a first `up` that fetches the jars."""
+
+MARK = ".fraudstream"
+"""Lies in each directory that we made: `reset` deletes it whole."""
+_WRITTEN: Mapping[str, tuple[str, ...]] = {
+    "kafka": ("data", "data.new*", "server.properties", "log4j2.properties"),
+    "postgres": ("data", "data.new*"),
+    "logs": ("kafka.log*", "kafka.out*.log", "postgres*.log", "spark-*.log"),
+}
+"""What we write into each directory: all that `reset` deletes where somebody else made it, or an older fraudstream."""
 
 LAST_PORT = 65_535
 """A number beyond it in a spoilt file would make the system's own calls fail."""
@@ -80,10 +89,37 @@ class Home:
         try:
             # Others may pass through, not look: PostgreSQL runs under another user when we are root.
             self.root.mkdir(mode=0o711, parents=True, exist_ok=True)
-            self.logs.mkdir(mode=0o700, exist_ok=True)
-            self.kafka.mkdir(mode=0o700, exist_ok=True)
+            make(self.logs)
+            make(self.kafka)
         except OSError as error:
             raise unusable(self.root, error) from None
+
+    def owns(self, service: str) -> bool:
+        """Whether the data of a service are ours: we made their directory, or a server of ours was started on them."""
+        return (self.root / service / MARK).exists() or self.state(service).exists()
+
+    def require_own(self, service: str, data: Path) -> None:
+        """Raise ServiceError where `data` lay there before we came."""
+        if data.exists() and not self.owns(service):
+            raise ServiceError(
+                f"{data} was not made by fraudstream.",
+                hint="Set FRAUDSTREAM_HOME to a directory of your own, or move that one away.",
+            )
+
+    def remove(self, name: str) -> None:
+        """Delete a directory that we made; of one that somebody else made, what we wrote into it. Raises OSError."""
+        directory = self.root / name
+        if (directory / MARK).exists():
+            shutil.rmtree(directory)
+            return
+        if name == self.logs.name or self.owns(name):
+            for path in [path for pattern in _WRITTEN[name] for path in directory.glob(pattern)]:
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
+            with suppress(OSError):  # something of somebody else's lies there
+                directory.rmdir()
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -106,6 +142,18 @@ class Home:
     def remember(self, service: str, **values: object) -> None:
         """Keep ports and places, so that a restart has the same addresses."""
         write_private(self.state(service), json.dumps(self.remembered(service) | values))
+
+
+def make(directory: Path) -> None:
+    """Make a directory that only we may read, and mark it as ours; one that is there stays what it is. Raises OSError."""
+    try:
+        directory.mkdir(mode=0o700)
+    except FileExistsError:
+        if not directory.is_dir():
+            raise
+    else:
+        text = "fraudstream made this directory, and `fraudstream reset` deletes it with all that is in it.\n"
+        (directory / MARK).write_text(text, encoding="ascii")
 
 
 def _possible(name: str, value: object) -> bool:

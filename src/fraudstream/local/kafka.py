@@ -161,6 +161,8 @@ class EmbeddedKafka:
         if running is not None:
             log.warning("Kafka (process %d) does not answer; starting it again.", running.pid)
             self.stop()
+        for place in (self.data, self.properties):
+            self.home.require_own("kafka", place)
         trouble.require_space(self.data, trouble.OLD_BYTES if self.data.exists() else trouble.NEW_BYTES)
         jars = kafka_jars(settings)
         java = find_java().binary

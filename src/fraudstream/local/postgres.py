@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from fraudstream.errors import ServiceError
 from fraudstream.local import binaries, trouble, users
-from fraudstream.local.home import Home, unusable, workshop, write_private
+from fraudstream.local.home import Home, make, unusable, workshop, write_private
 from fraudstream.local.processes import (
     LOOPBACK,
     Process,
@@ -115,6 +115,7 @@ class EmbeddedPostgres:
     def start(self, cancelled: Event, preferred_port: int = PORT) -> bool:
         """Start the server and wait until it answers; False where it did already. Raises ServiceError."""
         running = self.process()
+        self.home.require_own("postgres", self.data)
         self._require_password()
         if running is not None and self.answers(10):
             return False
@@ -155,12 +156,13 @@ class EmbeddedPostgres:
 
     def remove(self) -> None:
         """Delete the data and the password of a stopped server, also where the home has forgotten its place."""
-        for directory in (self.home.postgres, self._outside):
-            if directory.exists():
-                shutil.rmtree(directory)
+        if self.home.owns("postgres"):
+            self.home.password.unlink(missing_ok=True)
+        self.home.remove("postgres")
+        if self._outside.exists():
+            shutil.rmtree(self._outside)
         if self._outside.parent.exists():
             self._outside.parent.rmdir()
-        self.home.password.unlink(missing_ok=True)
 
     def _connect(self, database: str, seconds: int) -> "psycopg.Connection[tuple[object, ...]]":
         import psycopg
@@ -187,7 +189,7 @@ class EmbeddedPostgres:
                     users.open_to_all(users.OUTSIDE, directory.parent)
                     log.info("%s is closed to the user %s.", self.home.root, user.pw_name)
                     log.info("PostgreSQL's data is in %s instead.", directory)
-                directory.mkdir(mode=0o700, exist_ok=True)
+                make(directory)
                 if user is not None:
                     os.chown(directory, user.pw_uid, user.pw_gid)
         except OSError as error:

@@ -1,7 +1,6 @@
 """Both embedded services together: what `fraudstream up`, `status`, `down` and `reset` do."""
 
 import json
-import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,9 +130,8 @@ def reset(settings: Settings) -> tuple[str, ...]:
         stopped = _stop(home)
         try:
             EmbeddedPostgres(home).remove()
-            for directory in (home.kafka, home.postgres, home.logs):
-                if directory.exists():
-                    shutil.rmtree(directory)
+            home.remove("kafka")
+            home.remove("logs")
             for service in ("kafka", "postgres"):
                 home.state(service).unlink(missing_ok=True)
         except OSError as error:
