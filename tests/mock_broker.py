@@ -63,6 +63,7 @@ def _library() -> ctypes.CDLL:
         ("mock_cluster_destroy", None, [pointer]),
         ("mock_cluster_bootstraps", text, [pointer]),
         ("mock_push_request_errors_array", None, [pointer, ctypes.c_int16, ctypes.c_size_t, pointer]),
+        ("mock_set_controller_id", ctypes.c_int, [pointer, ctypes.c_int32]),
         ("mock_topic_create", ctypes.c_int, [pointer, text, ctypes.c_int, ctypes.c_int]),
         ("mock_partition_set_leader", ctypes.c_int, [pointer, text, ctypes.c_int32, ctypes.c_int32]),
     ):
@@ -80,6 +81,7 @@ def mock_broker() -> Iterator[MockBroker]:
     client = library.rd_kafka_new(0, conf, None, 0)
     cluster = library.rd_kafka_mock_cluster_new(client, 1)
     try:
+        library.rd_kafka_mock_set_controller_id(cluster, BROKER)
         servers = library.rd_kafka_mock_cluster_bootstraps(cluster).decode()
         yield MockBroker(library, cluster, servers)
     finally:

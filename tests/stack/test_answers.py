@@ -1,6 +1,8 @@
 """The scorer's own tally of the topic that it writes."""
 
+import pytest
 from confluent_kafka import Producer
+from confluent_kafka.cimpl import NewPartitions
 
 from fraudstream import kafka
 from fraudstream.settings import Settings
@@ -36,3 +38,22 @@ def test_messages_of_others_in_the_scored_topic_do_not_end_the_count_of_ours(set
     median = told.latencies.quantile(0.5)
     assert median is not None
     assert 10 < median < 12
+
+
+def test_answers_in_partitions_that_were_added_are_counted_from_the_first_on(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They were not: a scorer seemed to answer less than it did."""
+    monkeypatch.setattr("fraudstream.spark.answers.LOOK_SECONDS", 0.5)
+    topic = kafka.ensure_topic(settings.kafka, settings.kafka.scored_topic, 1)
+    answers, admin = Answers(settings.kafka, topic), kafka.admin(settings.kafka)
+    try:
+        admin.create_partitions([NewPartitions(topic.name, 2)])[topic.name].result(30)
+        wait_until(lambda: len(admin.list_topics(topic.name, 10).topics[topic.name].partitions) == 2, "it")
+        producer = Producer(kafka.client_config(settings.kafka))
+        for partition in (0, 1):
+            producer.produce(topic.name, decision(transaction_id=f"in-{partition}"), partition=partition)
+        assert producer.flush(60) == 0
+        wait_until(lambda: answers.whole().decisions == 2, "both answers")
+    finally:
+        answers.close()

@@ -6,6 +6,7 @@ counted apart: the first one counts, as everywhere.
 
 import math
 import threading
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 _REMEMBERED: Final = 100_000
 """Answers among which a repeat is known: a hand-over repeats those of a second or two."""
+LOOK_SECONDS: Final = 5.0
+"""Between two looks for partitions that were added."""
 _STEP: Final = math.log(1.02)
 
 
@@ -96,6 +99,7 @@ class Answers:
         }
         self._consumer = Consumer(options)
         self._consumer.assign([TopicPartition(topic.name, p, bound.end) for p, bound in ends.items()])
+        self._topic, self._partitions = topic.name, set(ends)
         self._decoder = msgspec.json.Decoder(_Answer)
         self._recent: tuple[set[object], set[object]] = (set(), set())
         self._lock = threading.Lock()
@@ -120,14 +124,32 @@ class Answers:
         self._thread.join()
 
     def _follow(self) -> None:
+        looked = time.monotonic()
         try:
             while not self._closing.is_set():
+                if time.monotonic() - looked > LOOK_SECONDS:
+                    looked = time.monotonic()
+                    self._follow_added()
                 messages = self._consumer.consume(1000, 0.2)
                 with self._lock:
                     for message in messages:
                         self._count(message)
         finally:
             self._consumer.close()
+
+    def _follow_added(self) -> None:
+        """Read partitions that were added, too, from their first message on."""
+        from confluent_kafka import OFFSET_BEGINNING, KafkaException, TopicPartition
+
+        try:
+            found = self._consumer.list_topics(self._topic, LOOK_SECONDS).topics[self._topic].partitions
+        except KafkaException:
+            return  # a broker that is away is the stream's news
+        if added := found.keys() - self._partitions:
+            self._consumer.incremental_assign(
+                [TopicPartition(self._topic, partition, OFFSET_BEGINNING) for partition in added]
+            )
+            self._partitions |= added
 
     def _count(self, message: "Message") -> None:
         if message.error():

@@ -10,6 +10,7 @@ from fraudstream.kafka import Topic
 from fraudstream.logs import get_logger
 from fraudstream.metrics import Monitor, Position
 from fraudstream.settings import KafkaSettings, PostgresSettings
+from fraudstream.spark.recovery import QueryStopped, existing_topic
 from fraudstream.store import progress
 
 if TYPE_CHECKING:
@@ -58,10 +59,11 @@ class Progress:
         pace = (rows - counted) / max(now - before, 1e-3)
         self._told = (now, rows)
         try:
-            ends = {
-                p: bound.end
-                for p, bound in kafka_clients.bounds(self._kafka, self._topic, self._admin).items()
-            }
+            # The partitions of now: of those that were added since the query began, it has read nothing yet.
+            topic = existing_topic(self._kafka, self._topic.name, self._admin)
+            bounds = kafka_clients.bounds(self._kafka, topic, self._admin)
+            positions = {p: bound.first for p, bound in bounds.items()} | dict(positions)
+            ends = {p: bound.end for p, bound in bounds.items()}
             patience = self._monitor.patience
             try:
                 progress.record(
@@ -71,7 +73,7 @@ class Progress:
                 stands = {p: Position(offset, ends.get(p, offset)) for p, offset in positions.items()}
                 self._monitor.stands(self._stream, self._topic.name, stands, pace)
             self._away = False
-        except (DatabaseUnreachable, BrokerUnreachable, TopicError) as error:
+        except (DatabaseUnreachable, BrokerUnreachable, TopicError, QueryStopped) as error:
             self._monitor.lost(self._stream, error.message, pace)
             if not self._away:
                 log.warning("Progress could not be saved: %s", error.message)
