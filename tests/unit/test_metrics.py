@@ -143,6 +143,17 @@ def test_a_restart_is_counted_and_is_no_health_before_the_stream_stands_again(mo
     assert value(monitor, "fraudstream_messages_per_second", stream="consume") == 7
 
 
+def test_a_partition_that_is_gone_has_no_lag_any_more(monitor: Monitor) -> None:
+    """A topic that was made anew with fewer partitions kept the last lag of the others for ever."""
+    monitor.begun("consume")
+    monitor.stands("consume", "payments", {0: Position(0, 5), 1: Position(0, 7)}, 0.0)
+    monitor.restarted("consume", "Topic payments was deleted and made again.")
+    monitor.stands("consume", "payments", {0: Position(0, 1)}, 0.0)
+    for partition, lag in (("0", 1), ("1", None)):
+        labels = {"stream": "consume", "topic": "payments", "partition": partition}
+        assert value(monitor, "fraudstream_lag_messages", **labels) == lag
+
+
 def test_a_stream_that_cannot_get_on_has_no_pace(monitor: Monitor) -> None:
     """Its last one stood as long as the outage, and a panel showed a healthy stream."""
     monitor.begun("consume")

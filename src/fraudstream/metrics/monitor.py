@@ -119,6 +119,8 @@ class Monitor:
             if moved or not known.lag:
                 known.moved_at = known.seen_at
         self._rate.labels(stream).set(rate)
+        for gone in before.keys() - positions.keys():  # of a topic that was made anew with fewer
+            self._lag.remove(stream, topic, gone)
         for partition, position in positions.items():
             self._lag.labels(stream, topic, partition).set(position.lag)
 
