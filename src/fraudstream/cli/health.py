@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 REMEMBERED_SECONDS = 5.0
 """Whoever asks twice within so long gets the same answer: the database is looked at once."""
+CONNECT_SECONDS = 3
+"""Of a look over HTTP: Prometheus waits 10 s for the whole answer, and of a machine that fell silent it should have one."""
 
 
 def health(metrics_port: MetricsPort = None, as_json: Json = False) -> None:
@@ -98,7 +100,8 @@ class _Look:
     """The state of the moment, for whoever asks over HTTP."""
 
     def __init__(self, postgres: "PostgresSettings") -> None:
-        self._postgres = postgres
+        wait = min(postgres.connect_timeout_seconds, CONNECT_SECONDS)
+        self._postgres = postgres.model_copy(update={"connect_timeout_seconds": wait})
         self._lock = threading.Lock()
         self._found: Snapshot | FraudstreamError | None = None
         self._at = 0.0

@@ -126,8 +126,8 @@ _REJECTED = "select count(*) from shop.rejected where replayed_at is null"
 
 
 def snapshot(postgres: PostgresSettings) -> Snapshot:
-    """The figures of this moment. Raises DatabaseError."""
-    with connected(postgres, snapshot=True) as connection:
+    """The figures of this moment. Raises DatabaseError, where somebody holds a lock on a table, too."""
+    with connected(postgres, snapshot=True, brief=True) as connection:
         champion = row(connection, Champion, _CHAMPION)
         return Snapshot(
             champion=champion,
