@@ -25,12 +25,18 @@ LOCKED = "55P03"
 CANCELLED = "57014"
 """SQLSTATE of a statement that took longer than it may, or that somebody cancelled."""
 
+IDLE = "25P03"
+"""SQLSTATE of a session whose transaction waited too long for its next statement, as while a broker pauses."""
+OVERLONG = "25P04"
+"""SQLSTATE of a transaction that took longer than it may (PostgreSQL 17): the next one would, too."""
+
 RETRYABLE = (
     "08",  # connection exceptions
     "57P",  # the server is shutting down, crashed, or not up yet
     "40",  # serialisation failure, deadlock: the other one won, and is done now
     "53300",  # too many connections
     LOCKED,
+    IDLE,
     READ_ONLY,  # a standby: after a failover the name points at it until it is promoted
 )
 """SQLSTATE prefixes after which the same transaction is worth another try."""
@@ -201,6 +207,11 @@ def _ours(postgres: PostgresSettings, error: psycopg.Error, brief: bool) -> Data
             f"PostgreSQL at {where} took too long: {detail}",
             hint="Another session holds a lock, or the server is overloaded: `select * from pg_stat_activity` says which.",
         )
+    if error.sqlstate == IDLE:
+        return DatabaseUnreachable(
+            f"PostgreSQL at {where} ended a transaction that waited for Kafka: {detail}",
+            hint="Raise this role's or database's idle_in_transaction_session_timeout above the pauses that Kafka makes.",
+        )
     if is_retryable(error) and _SERVER_SPEAKS.search(str(error)):
         return DatabaseUnreachable(
             f"PostgreSQL at {where} refused the connection: {detail}",
@@ -222,6 +233,17 @@ def is_retryable(error: psycopg.Error) -> bool:
     return isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)) and not any(
         word in str(error) for word in FINAL
     )
+
+
+def by_hand(connection: Connection) -> bool:
+    """Whether what was cancelled on this connection was cancelled by somebody: no time limit of its own can have done it.
+
+    PostgreSQL says which in words alone, in the server's language.
+    """
+    try:
+        return connection.execute("show statement_timeout").fetchone() == ("0",)
+    except psycopg.Error:
+        return False
 
 
 _HINTS = {
@@ -250,8 +272,8 @@ def _hint(error: psycopg.Error) -> str:
                 return hint
     if state == "42501":
         return "Grant the right to this user, or let an owner run the command once to bring the tables up to date."
-    if state == CANCELLED:
-        return "This role's or database's statement_timeout ended it, or somebody cancelled it."
+    if state in (CANCELLED, OVERLONG):
+        return "This role's or database's statement_timeout or transaction_timeout ended it, or somebody cancelled it."
     if state == "22P05":
         return "The database's encoding lacks a character: move the data to one with the encoding UTF8."
     if state.startswith("53"):

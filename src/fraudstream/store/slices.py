@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from fraudstream.decode import Decoded
-from fraudstream.errors import StreamError
+from fraudstream.errors import DatabaseUnreachable, StreamError
 from fraudstream.settings import PostgresSettings
 from fraudstream.store import connection as connections
 from fraudstream.store import held, offsets
@@ -96,8 +96,14 @@ def store_slice(  # noqa: PLR0913 - what one task is told
             with connection.transaction(), connection.cursor() as cursor:
                 found = _lock(cursor, source, targets, expected)
                 return _store(open_intake(targets, cursor, rules), source, targets, found, batches)
-        except psycopg.Error:
+        except psycopg.Error as error:
+            cancelled = error.sqlstate == connections.CANCELLED and connections.by_hand(connection)
             held.close(postgres)
+            if cancelled:
+                raise DatabaseUnreachable(
+                    f"Somebody cancelled a statement at PostgreSQL at {postgres.address}.",
+                    hint="Whoever called pg_cancel_backend knows why; nothing is lost.",
+                ) from None
             raise
 
 

@@ -1,0 +1,79 @@
+"""What PostgreSQL ends by a limit, and what an administrator ends by hand."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from psycopg import sql
+
+from fraudstream.cli.health import _Look
+from fraudstream.errors import DatabaseUnreachable
+from fraudstream.settings import PostgresSettings, Settings
+from fraudstream.store import held
+from fraudstream.store.connection import connect
+from fraudstream.store.migrate import migrate
+from fraudstream.store.slices import Messages, Outcome, store_slice
+from fraudstream.store.targets import select
+from samples import message
+from slice_world import SOURCE
+
+
+@pytest.fixture
+def postgres(settings: Settings) -> Iterator[PostgresSettings]:
+    migrate(settings.postgres)
+    held.close(settings.postgres)
+    yield settings.postgres
+    held.close(settings.postgres)
+
+
+def limit(postgres: PostgresSettings, name: str, value: str) -> None:
+    """Of this test's own database: the role is everybody's."""
+    with connect(postgres, autocommit=True) as connection:
+        database = sql.Identifier(postgres.database)
+        connection.execute(
+            sql.SQL("alter database {} set {} = {}").format(database, sql.Identifier(name), value)
+        )
+
+
+def batch(name: str, offset: int) -> Messages:
+    return Messages([offset], [b"key"], [message(transaction_id=name)])
+
+
+def store(postgres: PostgresSettings, batches: Iterator[Messages]) -> Outcome:
+    return store_slice(postgres, SOURCE, select(["transactions"]), {}, batches)
+
+
+def test_a_locked_table_is_said_and_holds_up_nobody_who_asks_for_health(postgres: PostgresSettings) -> None:
+    """`health` and each scrape waited for whoever held it."""
+    look = _Look(postgres)
+    with connect(postgres) as holder:
+        holder.execute("lock table shop.alerts")
+        health = look.health()
+    assert not health.ok
+    assert "took too long" in health.sentence
+
+
+def test_a_transaction_that_a_pause_of_kafka_let_time_out_is_done_again(postgres: PostgresSettings) -> None:
+    """The session's end was taken for a refusal, and ended the stream for good."""
+    limit(postgres, "idle_in_transaction_session_timeout", "100ms")
+
+    def paused() -> Iterator[Messages]:
+        yield batch("a", 0)
+        time.sleep(1)  # as long as the broker says nothing
+        yield batch("b", 1)
+
+    with pytest.raises(DatabaseUnreachable, match="waited for Kafka") as caught:
+        store(postgres, paused())
+    assert "idle_in_transaction_session_timeout" in caught.value.hint
+    assert store(postgres, iter([batch("a", 0), batch("b", 1)])).stored["transactions"] == 2
+
+
+def test_a_statement_that_an_administrator_cancelled_is_done_again(postgres: PostgresSettings) -> None:
+    def cancelled() -> Iterator[Messages]:
+        yield batch("a", 0)
+        held.connection(postgres).execute("select pg_cancel_backend(pg_backend_pid()), pg_sleep(60)")
+
+    with pytest.raises(DatabaseUnreachable, match="cancelled") as caught:
+        store(postgres, cancelled())
+    assert "pg_cancel_backend" in caught.value.hint
+    assert store(postgres, iter([batch("a", 0)])).stored["transactions"] == 1
