@@ -34,6 +34,14 @@ class MockBroker:
         name = topic.encode()
         assert not self.library.rd_kafka_mock_partition_set_leader(self.cluster, name, partition, broker)
 
+    def go(self) -> None:
+        """Close every connection, and take none, until `come`."""
+        assert not self.library.rd_kafka_mock_broker_set_down(self.cluster, BROKER)
+
+    def come(self) -> None:
+        """Be there again."""
+        assert not self.library.rd_kafka_mock_broker_set_up(self.cluster, BROKER)
+
     def refuse_messages(self, code: int, requests: int) -> None:
         """Answer so many requests to write messages with this error."""
         self._refuse(_PRODUCE, code, requests)
@@ -63,6 +71,8 @@ def _library() -> ctypes.CDLL:
         ("mock_cluster_destroy", None, [pointer]),
         ("mock_cluster_bootstraps", text, [pointer]),
         ("mock_push_request_errors_array", None, [pointer, ctypes.c_int16, ctypes.c_size_t, pointer]),
+        ("mock_broker_set_down", ctypes.c_int, [pointer, ctypes.c_int32]),
+        ("mock_broker_set_up", ctypes.c_int, [pointer, ctypes.c_int32]),
         ("mock_set_controller_id", ctypes.c_int, [pointer, ctypes.c_int32]),
         ("mock_topic_create", ctypes.c_int, [pointer, text, ctypes.c_int, ctypes.c_int]),
         ("mock_partition_set_leader", ctypes.c_int, [pointer, text, ctypes.c_int32, ctypes.c_int32]),

@@ -3,6 +3,7 @@
 import itertools
 import threading
 import time
+from functools import partial
 
 import pytest
 from confluent_kafka import KafkaError
@@ -11,6 +12,7 @@ from fraudstream.producer.delivery import Batch, deliver
 from fraudstream.producer.sender import Sender, Undelivered
 from fraudstream.settings import KafkaSettings
 from mock_broker import mock_broker
+from waiting import wait_until
 
 NOBODY = "127.0.0.1:1"
 """Nothing listens on port 1."""
@@ -60,3 +62,27 @@ def test_a_producer_that_may_not_write_ends_and_says_why_once(caplog: pytest.Log
     assert report.failed
     assert caplog.messages == ["Kafka does not accept a message: Broker: Topic authorization failed"]
     assert "right to write" in Undelivered(0, report.failed, 1.0, sender.reasons).hint
+
+
+def test_every_outage_of_kafka_is_said_and_every_end_of_one(caplog: pytest.LogCaptureFixture) -> None:
+    """After the first one a run of days fell silent."""
+    caplog.set_level("INFO")
+    stop = threading.Event()
+    with mock_broker() as broker:
+        broker.create("transactions-data", 1)
+        settings = KafkaSettings(bootstrap_servers=broker.servers, timeout_seconds=5)
+        sender = Sender(settings, "transactions-data", stop, linger_ms=0)
+
+        def told(words: str, times: int) -> bool:
+            sender.send([b"u"], [b"{}"])
+            return sum(words in message for message in caplog.messages) == times
+
+        for outage in (1, 2):
+            assert told("no Kafka broker answers", outage - 1)
+            broker.go()
+            wait_until(partial(told, "no Kafka broker answers", outage), "word of the outage")
+            broker.come()
+            wait_until(partial(told, "Kafka answers again", outage), "word of its end")
+            assert len(caplog.messages) == 2 * outage
+        stop.set()
+        sender.close()

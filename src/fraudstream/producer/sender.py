@@ -57,6 +57,8 @@ class Sender:
         self.reasons: Counter[str] = Counter()
         self._told: set[int] = set()
         self._away = False
+        self._before: int | None = None
+        """How many messages were acknowledged before the brokers went away."""
         self._producer = Producer(
             {
                 **producer_config(kafka),
@@ -98,7 +100,7 @@ class Sender:
             refused = [message for message in messages if "_error" in message]
             self._taken += len(messages) - len(refused)
             messages = self._again(refused)
-            self._producer.poll(0)
+            self._serve(0)
         if is_first:
             self._arrive()
 
@@ -119,10 +121,23 @@ class Sender:
         """
         limit = max(MOST_WAITING - wanted, 1)
         while len(self._producer) > limit:
-            self._producer.poll(0.01)
+            self._serve(0.01)
             if self._stop.is_set():
                 return False
         return True
+
+    def _serve(self, seconds: float) -> None:
+        """Hear what the client reports, and say that Kafka answers again once it has taken something."""
+        self._producer.poll(seconds)
+        if not self._away:
+            return
+        while self._producer.poll(0):  # a report that is still to be heard counts like a message that waits
+            pass
+        if self._before is None:
+            self._before = self.sent.acknowledged
+        elif self.sent.acknowledged > self._before:
+            self._away, self._before = False, None
+            log.info("Kafka answers again")
 
     def _again(self, refused: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Of what the client refused, the messages for which there was only no room."""
