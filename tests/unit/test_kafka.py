@@ -19,13 +19,15 @@ from fraudstream.kafka import topics
 from fraudstream.settings import KafkaSettings
 from mock_broker import BROKER, NOBODY, mock_broker
 
+CREATE = topics._Asked("create topic payments", "Create")
 
-def refusal(code: int) -> FraudstreamError:
+
+def refusal(code: int, asked: topics._Asked = CREATE) -> FraudstreamError:
     """How an answer of the broker with this code is told."""
     answer: Future[Any] = Future()
     answer.set_exception(KafkaException(KafkaError(code)))
     with pytest.raises(FraudstreamError) as caught:
-        topics._answer(KafkaSettings(bootstrap_servers="127.0.0.1:1"), answer)
+        topics._answer(KafkaSettings(bootstrap_servers="127.0.0.1:1"), answer, asked)
     return caught.value
 
 
@@ -54,11 +56,25 @@ def test_a_right_that_is_missing_is_a_refusal_as_a_login_is(code: int) -> None:
     """Told at once where a command starts, waited for where one runs: whoever manages rights mends them meanwhile."""
     refused = refusal(code)
     assert isinstance(refused, BrokerRefused)
-    assert "what this user may do" in refused.hint
+    assert refused.message.startswith("Kafka refused to create topic payments: ")
+    assert "the right Create" in refused.hint
 
 
-def test_what_no_wait_can_cure_is_told_at_once() -> None:
-    assert type(refusal(KafkaError.TOPIC_EXCEPTION)) is TopicError
+@pytest.mark.parametrize(
+    ("code", "hint"),
+    [
+        (KafkaError.TOPIC_EXCEPTION, "FRAUDSTREAM_KAFKA__TRANSACTIONS_TOPIC"),
+        (KafkaError.INVALID_REPLICATION_FACTOR, "FRAUDSTREAM_KAFKA__REPLICATION_FACTOR"),
+        (KafkaError.INVALID_PARTITIONS, "FRAUDSTREAM_KAFKA__PARTITIONS"),
+        (KafkaError.POLICY_VIOLATION, "policy"),
+        (KafkaError.UNSUPPORTED_VERSION, "log"),
+    ],
+)
+def test_what_no_wait_can_cure_is_told_at_once_with_what_to_change(code: int, hint: str) -> None:
+    refused = refusal(code)
+    assert type(refused) is TopicError
+    assert "create topic payments" in refused.message
+    assert hint in refused.hint
 
 
 def test_a_broker_that_gives_topics_no_id_is_refused_instead_of_mixing_up_their_offsets() -> None:

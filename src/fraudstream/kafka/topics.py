@@ -4,14 +4,15 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fraudstream.errors import BrokerRefused, LeaderMissing, TopicError
+from fraudstream.errors import BrokerRefused, FraudstreamError, LeaderMissing, TopicError
 from fraudstream.kafka.clients import admin, unreachable
 from fraudstream.logs import get_logger
 from fraudstream.settings import KafkaSettings
 
 if TYPE_CHECKING:
+    from confluent_kafka import KafkaError
     from confluent_kafka.admin import AdminClient
 
 log = get_logger("kafka")
@@ -35,7 +36,8 @@ def find_topic(kafka: KafkaSettings, name: str, client: "AdminClient | None" = N
 
     client = client or admin(kafka)
     futures = client.describe_topics(TopicCollection([name]), request_timeout=kafka.timeout_seconds)
-    found = _answer(kafka, futures[name], missing=KafkaError.UNKNOWN_TOPIC_OR_PART)
+    asked = _Asked(f"describe topic {name}", "Describe")
+    found = _answer(kafka, futures[name], asked, missing=KafkaError.UNKNOWN_TOPIC_OR_PART)
     return None if found is None else _described(found)
 
 
@@ -72,7 +74,8 @@ def ensure_topic(
         new = NewTopic(name, wanted, kafka.replication_factor)
         future = client.create_topics([new], request_timeout=kafka.timeout_seconds)[name]
         # Another process may create it in the same moment: then it is there, which is all we want.
-        _answer(kafka, future, missing=KafkaError.TOPIC_ALREADY_EXISTS)
+        asked = _Asked(f"create topic {name}", "Create")
+        _answer(kafka, future, asked, missing=KafkaError.TOPIC_ALREADY_EXISTS)
         log.debug("created topic %s", name)
         found = _await_topic(kafka, name, client)
     return found
@@ -125,10 +128,11 @@ def bounds(kafka: KafkaSettings, topic: Topic, client: "AdminClient | None" = No
             request_timeout=kafka.timeout_seconds,
         )
         return {
-            where.partition: _answer(kafka, future, partition=f"{topic.name}/{where.partition}").offset
+            where.partition: _answer(kafka, future, told, f"{topic.name}/{where.partition}").offset
             for where, future in futures.items()
         }
 
+    told = _Asked(f"give the offsets of topic {topic.name}", "Describe")
     deadline = time.monotonic() + kafka.timeout_seconds
     while True:
         try:
@@ -141,8 +145,20 @@ def bounds(kafka: KafkaSettings, topic: Topic, client: "AdminClient | None" = No
             return {partition: Bounds(first[partition], end[partition]) for partition in topic.partitions}
 
 
+class _Asked(NamedTuple):
+    """What a broker was asked to do."""
+
+    deed: str
+    right: str
+    """The operation that Kafka's rights call it."""
+
+
 def _answer(
-    kafka: KafkaSettings, future: "Future[Any]", missing: int | None = None, partition: str = ""
+    kafka: KafkaSettings,
+    future: "Future[Any]",
+    asked: _Asked,
+    partition: str = "",
+    missing: int | None = None,
 ) -> Any:
     """What the broker answered, of `partition` where it was asked of one; None for the error code `missing`."""
     from confluent_kafka import KafkaError, KafkaException
@@ -178,11 +194,24 @@ def _answer(
         }
         if cause.code() in leaderless:
             raise LeaderMissing(partition, f"{cause.str()} ({cause.name()})") from None
-        unauthorized = {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED}
-        refused = BrokerRefused if cause.code() in unauthorized else TopicError
-        raise refused(
-            f"Kafka refused: {cause.str()} ({cause.name()}).",
-            hint="Check the topic's name and what this user may do with it.",
-        ) from None
+        raise _refused(asked, cause) from None
     except TimeoutError:
         raise unreachable(kafka, kafka.timeout_seconds) from None
+
+
+def _refused(asked: _Asked, cause: "KafkaError") -> FraudstreamError:
+    """What a broker does not do, and what to change for it."""
+    from confluent_kafka import KafkaError
+
+    said = f"Kafka refused to {asked.deed}: {cause.str().rstrip('.')} ({cause.name()})."
+    if cause.code() in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED):
+        return BrokerRefused(said, hint=f"Give this user the right {asked.right} on the topic.")
+    hints = {
+        KafkaError.INVALID_REPLICATION_FACTOR: "Set FRAUDSTREAM_KAFKA__REPLICATION_FACTOR to what the cluster's brokers"
+        " can hold.",
+        KafkaError.INVALID_PARTITIONS: "Check FRAUDSTREAM_KAFKA__PARTITIONS.",
+        KafkaError.POLICY_VIOLATION: "Set FRAUDSTREAM_KAFKA__REPLICATION_FACTOR and __PARTITIONS as the cluster's policy"
+        " demands, or let its administrator create the topic.",
+        KafkaError.TOPIC_EXCEPTION: "Check the topic's name: FRAUDSTREAM_KAFKA__TRANSACTIONS_TOPIC and __SCORED_TOPIC.",
+    }
+    return TopicError(said, hint=hints.get(cause.code(), "The broker's own log says more."))
