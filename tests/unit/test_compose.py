@@ -5,11 +5,15 @@ Whether the containers run is another matter: tests/containers/run.sh starts the
 
 import os
 import re
+import shutil
 import stat
 import subprocess
+import sys
+import threading
 import tomllib
 import zipfile
 from collections.abc import Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +62,41 @@ def test_the_example_of_an_override_gives_the_rules_to_whoever_reads_them() -> N
         assert settings.keys() <= described().keys()
         (mounted,) = services[name]["volumes"]
         assert mounted == f"./rules.yaml:{settings['FRAUDSTREAM_SCORE__RULES']}:ro"
+
+
+def health_commands() -> dict[str, list[str]]:
+    """What asks over HTTP whether a service is well: by the name of the service, and of the image itself."""
+    found = {name: service.get("healthcheck", {}).get("test", []) for name, service in SERVICES.items()}
+    (of_image,) = re.findall(r"^HEALTHCHECK .*?CMD (\[.*?\])$", DOCKERFILE, re.MULTILINE | re.DOTALL)
+    found["Dockerfile"] = ["CMD", *yaml.safe_load(of_image)]
+    return {name: test[1:] for name, test in found.items() if "http://" in str(test)}
+
+
+@pytest.mark.parametrize("name", health_commands())
+@pytest.mark.parametrize("status", [200, 503])
+def test_a_look_whether_a_service_is_well_goes_past_a_proxy(name: str, status: int) -> None:
+    """A company's machines have `http_proxy` set, in containers, too: no service became healthy behind one."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        here = rf"\g<1>127.0.0.1:{server.server_port}/"
+        command = [re.sub(r"(http://)[\w-]+:\d+/", here, part) for part in health_commands()[name]]
+        if command[0] == "python":
+            command[0] = sys.executable
+        elif shutil.which("wget") is None:
+            pytest.skip("no wget here")
+        proxies = dict.fromkeys(("http_proxy", "all_proxy"), "http://127.0.0.1:9")
+        done = subprocess.run(command, env=os.environ | proxies, check=False, timeout=60)
+        server.shutdown()
+    assert (done.returncode == 0) is (status == 200)
 
 
 def test_what_services_leave_behind_has_an_end() -> None:
