@@ -61,6 +61,13 @@ def test_the_pages_do_say_what_to_type() -> None:
     assert sum(len(commands(page)) for page in PAGES) > 100
 
 
+@pytest.mark.parametrize("page", ["operations.md", "containers.md"])
+def test_an_upgrade_has_one_order_wherever_it_is_described(page: str) -> None:
+    """A stream that runs on meanwhile writes by the old version what the new one migrates."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8").lower()
+    assert re.search(r"stop the streams\b[^.]*, back up\b[^.]*, install the new version", text)
+
+
 @pytest.mark.parametrize(
     "package", ["dashboard", "demo", "features", "kafka", "model", "reasons", "rules", "spark", "store"]
 )
