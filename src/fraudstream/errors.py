@@ -156,7 +156,7 @@ class StreamError(FraudstreamError):
 
 
 class MessagesLost(StreamError):
-    """Kafka's retention took messages that were never read."""
+    """Kafka's retention took messages that were never read, or Kafka lost some that were."""
 
     code = "messages_lost"
 

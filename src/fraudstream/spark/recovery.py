@@ -211,19 +211,32 @@ def begin(  # noqa: PLR0913 - what a start depends on
         if partition in bounds and not bounds[partition].first <= offset <= bounds[partition].end
     }
     if outside and not accept_loss:
-        raise MessagesLost(
-            "; ".join(
-                f"target {target} stands at offset {stored[target, partition]} of {topic.name}/{partition}, but"
-                f" Kafka holds {bound.first} to {bound.end}"
-                for (target, partition), bound in outside.items()
-            )
-            + ": messages were deleted before they were read.",
-            hint=f"Raise the topic's retention. To go on without them: `{command} --accept-loss`.",
+        where = "; ".join(
+            f"target {target} stands at offset {stored[target, partition]} of {topic.name}/{partition}, but"
+            f" Kafka holds {bound.first} to {bound.end}"
+            for (target, partition), bound in outside.items()
         )
+        raise _lost(where, command, beyond=any(stored[place] > bound.end for place, bound in outside.items()))
     for (target, partition), bound in outside.items():
         offset = stored[target, partition]
-        where = min(max(offset, bound.first), bound.end)
-        log.warning("%s: offsets %s to %s of partition %s are lost", target, offset, where, partition)
-        offsets.move(postgres, target, topic.topic_id, partition, where)
-        stored[target, partition] = where
+        begins = min(max(offset, bound.first), bound.end)
+        log.warning(
+            "%s: offsets %s to %s of partition %s are lost", target, *sorted((offset, begins)), partition
+        )
+        offsets.move(postgres, target, topic.topic_id, partition, begins)
+        stored[target, partition] = begins
     return stored
+
+
+def _lost(where: str, command: str, *, beyond: bool) -> MessagesLost:
+    """Why messages are missing: retention took old ones, or, `beyond` Kafka's end, Kafka lost new ones."""
+    if beyond:
+        return MessagesLost(
+            f"{where}: Kafka lost messages that are stored already.",
+            hint="A replica without them became leader, or a broker was restored from a backup; new messages take their"
+            f" offsets. To go on at Kafka's end: `{command} --accept-loss`.",
+        )
+    return MessagesLost(
+        f"{where}: messages were deleted before they were read.",
+        hint=f"Raise the topic's retention. To go on without them: `{command} --accept-loss`.",
+    )
