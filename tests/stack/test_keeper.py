@@ -2,13 +2,15 @@
 
 import gc
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
+from fraudstream.kafka import Topic
 from fraudstream.settings import Settings
 from fraudstream.spark import keeper as keepers
-from fraudstream.spark.keeper import Keeper, load_champion
+from fraudstream.spark.keeper import Keeper, Standing, load_champion
 from fraudstream.spark.scoring import Scoring
 from fraudstream.store import registry
 from fraudstream.store.connection import connect
@@ -92,3 +94,33 @@ def test_a_keeper_whose_database_hangs_is_left_behind(
         wait_until(lambda: bool(holder.execute(waiting).fetchall()), "reader that waits for the lock")
         keeper.close()
     assert "PostgreSQL does not answer" in caplog.text
+
+
+def test_locked_profiles_are_said_once_and_their_return_once(
+    spark: "SparkSession",
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What else PostgreSQL answered meanwhile was taken for its return, every few seconds."""
+    caplog.set_level("INFO")
+    monkeypatch.setattr(keepers, "CHAMPION_SECONDS", 0.1)
+    migrate(settings.postgres)
+    promote(settings.postgres, "first")
+    keeper = Keeper(settings.postgres, lambda model: Scoring(spark, model), load_champion(settings.postgres))
+    written = "select next_offset from shop.stream_progress"
+    try:
+        with connect(settings.postgres) as holder, connect(settings.postgres, autocommit=True) as watcher:
+            holder.execute("lock table shop.profiles")
+            for offset in (1, 2):
+                keeper.ask()
+                wait_until(lambda: not keeper.is_asked, "attempt to read profiles")
+                keeper.save(Standing(Topic("payments", "id", (0,)), {0: offset}, {0: offset}, 0.0))
+                there = [(offset,)]
+                wait_until(partial(lambda rows: watcher.execute(written).fetchall() == rows, there), "it")
+            assert keeper.is_away
+        wait_until(lambda: not keeper.is_away, "profiles")
+    finally:
+        keeper.close()
+    assert sum("Scoring continues with the profiles of" in message for message in caplog.messages) == 1
+    assert caplog.messages.count("PostgreSQL answers again") == 1

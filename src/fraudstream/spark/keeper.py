@@ -82,6 +82,8 @@ class Keeper:
         """A champion that cannot be used, said once."""
         self.reading_seconds = 0.0
         """How long it took to read the last profiles."""
+        self._unread = False
+        """Profiles were wished for and could not be read: PostgreSQL may write, and hold these back by a lock."""
         self.basis = self._fresh(ready(model))
         self._wanted = threading.Event()
         self._standing: Standing | None = None
@@ -132,9 +134,9 @@ class Keeper:
                 answered = self._write()
                 if wanted or time.monotonic() - looked > CHAMPION_SECONDS:
                     looked = time.monotonic()
-                    self._read(newer=wanted)
+                    self._read(newer=wanted or self._unread)
                     answered = True
-                if answered:  # a turn that asks nothing learns nothing
+                if answered and not self._unread:  # a turn that asks nothing learns nothing
                     self._found()
             except DatabaseError as error:
                 self._lost(error)
@@ -194,7 +196,9 @@ class Keeper:
         # as large as a driver: without this, every hand-over left another copy of all profiles in the JVM, until its heap was full.
         gc.collect()
         began, taken_at = time.monotonic(), datetime.now(UTC)
+        self._unread = True
         profiles = scoring.profiles(snapshot.profiles(self._postgres, scoring.reads), taken_at)
+        self._unread = False
         self.reading_seconds = time.monotonic() - began
         log.debug("read %s profiles in %.2f s", f"{profiles.rows:,}", self.reading_seconds)
         return Basis(scoring, profiles)
