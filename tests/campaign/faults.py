@@ -10,7 +10,7 @@ from random import Random
 import psutil
 from confluent_kafka import Producer
 
-from campaign.road import Road
+from campaign.road import TRIGGER_SECONDS, Road
 from fraudstream.kafka import client_config
 from samples import BAD
 
@@ -23,6 +23,13 @@ Fault = Callable[[Road, Random], None]
 def kill_command(name: str) -> Fault:
     """Kill -9 of a command's own process."""
     return lambda road, _chance: road.kill(name)
+
+
+def kill_under_load(road: Road, chance: Random) -> None:
+    """Kill -9 of a scorer that has begun and answers what comes, at any moment between two hand-overs."""
+    road.await_answers()
+    time.sleep(chance.uniform(0, float(TRIGGER_SECONDS)))
+    road.kill("score")
 
 
 def kill_below(name: str, words: str) -> Fault:
@@ -141,7 +148,8 @@ KINDS = (
     Kind("kill -9 consume", kill_command("consume"), 3),
     Kind("kill -9 the JVM of consume", kill_below("consume", "org.apache.spark"), 2),
     Kind("kill -9 a Python worker of consume", kill_below("consume", "spark.daemon"), 2),
-    Kind("kill -9 score", kill_command("score"), 3),
+    Kind("kill -9 score", kill_command("score"), 2),
+    Kind("kill -9 score under load", kill_under_load, 1),
     Kind("kill -9 the JVM of score", kill_below("score", "org.apache.spark"), 2),
     Kind("kill -9 produce", kill_command("produce"), 1),
     Kind("immediate stop of PostgreSQL", stop_postgres, 3),

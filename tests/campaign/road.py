@@ -13,6 +13,7 @@ import psutil
 
 from campaign.clock import Clock
 from campaign.proxy import Proxy
+from fraudstream.kafka import bounds, find_topic
 from fraudstream.local import services
 from fraudstream.local.home import Home
 from fraudstream.local.kafka import EmbeddedKafka
@@ -124,6 +125,20 @@ class Road:
         """Kill -9 of a command alone; the JVM below it sees its pipe close and goes, too."""
         self.running[name].kill()
         self.running[name].wait()
+
+    def answers(self) -> int:
+        """How many answers of the scorer the topic holds."""
+        topic = find_topic(self.settings.kafka, self.settings.kafka.scored_topic)
+        return sum(bound.end for bound in bounds(self.settings.kafka, topic).values()) if topic else 0
+
+    def await_answers(self, seconds: float = 300) -> None:
+        """Until the scorer answers something; what ended meanwhile is started again."""
+        before, deadline = self.answers(), time.monotonic() + seconds
+        while self.answers() == before:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"no decision within {seconds:g} s")
+            time.sleep(0.5)
+            self.supervise()
 
     def server(self, name: str) -> psutil.Process | None:
         """The process of `kafka` or `postgres`, where it runs."""

@@ -84,7 +84,7 @@ def campaign(road: Road, kinds: Sequence[Kind], count: int, seed: int, rest: flo
     road.once("train", "--algorithm", "isolation_forest")
     for name in COMMANDS:
         road.start(name)
-    wait_for_answers(road)
+    road.await_answers()  # faults before that would all meet a start
     done: Counter[str] = Counter()
     for number in range(1, count + 1):
         kind = chance.choices(kinds, [k.weight for k in kinds])[0]
@@ -131,19 +131,6 @@ def unanswered(road: Road) -> int:
     return sum(
         bound.end - stood.get(partition, 0) for partition, bound in bounds(settings.kafka, topic).items()
     )
-
-
-def wait_for_answers(road: Road) -> None:
-    """Until the scorer has answered something: faults before that would all meet a start."""
-    deadline = time.monotonic() + 300
-    settings = road.settings
-    while True:
-        topic = find_topic(settings.kafka, settings.kafka.scored_topic)
-        if topic is not None and any(bound.end for bound in bounds(settings.kafka, topic).values()):
-            return
-        if time.monotonic() > deadline:
-            raise RuntimeError("no decision after five minutes")
-        time.sleep(1)
 
 
 def say(text: str) -> None:

@@ -1,7 +1,7 @@
 """What `produce` sent against the topics, and the topics against the tables, id by id."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,14 +12,21 @@ from confluent_kafka import Consumer, TopicPartition
 
 from campaign.sent import missing
 from fraudstream import kafka
+from fraudstream.decision import TRANSACTION_FIELDS
 from fraudstream.decode import Decoder
 from fraudstream.features.catalogue import COUNTERS
 from fraudstream.features.profiles import combine, fold, fold_labels
+from fraudstream.schema import FIELDS
 from fraudstream.settings import Settings
 from fraudstream.store.connection import connect
 from fraudstream.store.label_folding import fold_known
 from fraudstream.store.queries import transactions
 from profile_world import stored_profiles
+
+Rejected = tuple[bytes | None, str]
+"""A message that is no transaction, and why."""
+UNREAD = set(FIELDS) - set(TRANSACTION_FIELDS)
+"""The truth and personal fields: a message that is rejected for these alone is decided all the same."""
 
 
 @dataclass
@@ -93,7 +100,8 @@ def judge(settings: Settings, produced: Sequence[dict[str, Any]]) -> Verdict:
     _sent(verdict, [(p, row["transaction_id"]) for p, row in zip(places, rows, strict=True)], produced)
     _tables(verdict, settings, rows)
     _rejected(verdict, settings, [sent[reject.position] for reject in decoded.rejects])
-    _scores(verdict, settings, {row["transaction_id"] for row in rows})
+    rejected = [(sent[reject.position][2], reject.reason) for reject in decoded.rejects]
+    _scores(verdict, settings, {row["transaction_id"] for row in rows}, rejected)
     _sums(verdict, settings)
     _profiles(verdict, settings)
     return verdict
@@ -140,7 +148,7 @@ def _rejected(verdict: Verdict, settings: Settings, bad: list[tuple[int, int, by
     )
 
 
-def _scores(verdict: Verdict, settings: Settings, ids: set[str]) -> None:
+def _scores(verdict: Verdict, settings: Settings, ids: set[str], rejected: Sequence[Rejected]) -> None:
     """Every transaction has an answer in the topic; the table has the first one, the alerts those that flag."""
     first: dict[str, dict[str, Any]] = {}
     answers = 0
@@ -151,15 +159,40 @@ def _scores(verdict: Verdict, settings: Settings, ids: set[str]) -> None:
             answers += 1
             first.setdefault(decision["transaction_id"], decision)
     verdict.rows["answers in the topic"] = answers
-    unanswered = ids - first.keys()
-    if unanswered:
-        verdict.lost += len(unanswered)
-        verdict.findings.append(f"no answer to {len(unanswered)}, for example {min(unanswered)}")
+    compare_answers(verdict, ids, rejected, set(first))
     stored = _query(settings, "select transaction_id, risk, flagged, model_version from shop.scores")
     wanted = {name: (d["risk"], d["flagged"], d["model_version"]) for name, d in first.items()}
     verdict.same("scores", wanted, [(row[0], row[1:]) for row in stored])
     alerts = _query(settings, "select transaction_id, jsonb_array_length(reasons) > 0 from shop.alerts")
     verdict.same("alerts", {name: True for name, d in first.items() if d["flagged"]}, [*alerts])
+
+
+def compare_answers(
+    verdict: Verdict, ids: set[str], rejected: Iterable[Rejected], answered: set[str]
+) -> None:
+    """Each transaction is answered, and nothing else but messages that are rejected for what the scorer never reads."""
+    beside = {
+        json.loads(value)["transaction_id"] for value, reason in rejected if value and _is_decided(reason)
+    }
+    verdict.rows["answers to rejected ones"] = len((beside - ids) & answered)
+    for what, names in (
+        ("no answer to {}, for example {}", (ids | beside) - answered),
+        ("{} answers to no transaction, for example {}", answered - ids - beside),
+    ):
+        if names:
+            verdict.findings.append(what.format(len(names), min(names)))
+    verdict.lost += len((ids | beside) - answered)
+
+
+def _is_decided(reason: str) -> bool:
+    """Whether a message is rejected for nothing but fields that the scorer does not read.
+
+    >>> _is_decided("is_fraud: Input should be 0; email: contains a NUL character")
+    True
+    >>> _is_decided("is_fraud: Input should be 0; amount: Input should be greater than 0")
+    False
+    """
+    return {problem.partition(":")[0] for problem in reason.split("; ")} <= UNREAD
 
 
 def _sums(verdict: Verdict, settings: Settings) -> None:
