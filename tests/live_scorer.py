@@ -3,8 +3,10 @@
 import contextlib
 import secrets
 import sys
+import threading
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,7 +45,9 @@ class Topics:
         config = kafka.client_config(self.settings.kafka) | {"reconnect.backoff.max.ms": 500}
         self._producer = Producer(config | {"log_level": 0, "message.max.bytes": 1_040_000})
         self._consumer = Consumer(config | {"group.id": secrets.token_hex(4), "log_level": 0})
-        scored = kafka.ensure_topic(self.settings.kafka, self.settings.kafka.scored_topic, 2)
+        transactions = self.settings.kafka.transactions_topic
+        kafka.ensure_topic(self.settings.kafka, transactions)
+        scored = kafka.ensure_topic(self.settings.kafka, self.settings.kafka.scored_topic, like=transactions)
         self._consumer.assign([TopicPartition(scored.name, partition, 0) for partition in scored.partitions])
 
     def send(self, count: int, **changes: Any) -> list[str]:
@@ -56,6 +60,24 @@ class Topics:
         assert self._producer.flush(60) == 0
         self.sent += names
         return names
+
+    @contextlib.contextmanager
+    def flowing(self) -> Iterator[None]:
+        """Send on in the background, some 200 a second, while the block runs; nobody else sends meanwhile."""
+        stop = threading.Event()
+
+        def work() -> None:
+            while not stop.wait(0.1):
+                self.send(20)
+
+        self.send(20)
+        with ThreadPoolExecutor(1) as pool:
+            sending = pool.submit(work)
+            try:
+                yield
+            finally:
+                stop.set()
+        sending.result()
 
     def send_bad(self, values: Sequence[bytes | None]) -> None:
         """Send messages that are no transactions."""
@@ -108,24 +130,29 @@ class Topics:
 
 
 @contextlib.contextmanager
-def scorer(environment: dict[str, str], log: Path, *arguments: str) -> Iterator["psutil.Popen"]:
-    """A real `score` process that has begun; what is left of it at the end is killed."""
-    command = [sys.executable, "-m", "fraudstream", "score", "--json", *arguments]
+def command(environment: dict[str, str], log: Path, *arguments: str) -> Iterator["psutil.Popen"]:
+    """A real command, which prints its document beside its log; what is left of it at the end is killed."""
+    words = [sys.executable, "-m", "fraudstream", *arguments, "--json"]
     with log.open("ab") as errors, log.with_suffix(".json").open("wb") as output:
-        process = psutil.Popen(command, env=environment, cwd=log.parent, stdout=output, stderr=errors)
-    began = log.read_text().count("fraudstream.score: scoring ")
+        process = psutil.Popen(words, env=environment, cwd=log.parent, stdout=output, stderr=errors)
     try:
-        wait_until(
-            lambda: (
-                process.poll() is not None or log.read_text().count("fraudstream.score: scoring ") > began
-            ),
-            "start",
-            log,
-        )
-        assert process.poll() is None, log.read_text()
         yield process
     finally:
         kill(process)
+
+
+@contextlib.contextmanager
+def scorer(environment: dict[str, str], log: Path, *arguments: str) -> Iterator["psutil.Popen"]:
+    """A real `score` process that has begun."""
+
+    def begun() -> int:
+        return log.read_text().count("fraudstream.score: scoring ") if log.exists() else 0
+
+    before = begun()
+    with command(environment, log, "score", *arguments) as process:
+        wait_until(lambda: process.poll() is not None or begun() > before, "start", log)
+        assert process.poll() is None, log.read_text()
+        yield process
 
 
 def kill(process: "psutil.Popen") -> None:

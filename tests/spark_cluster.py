@@ -13,7 +13,10 @@ from pathlib import Path
 
 import pyspark
 
+from fraudstream.local import classes
 from fraudstream.local.java import find_java
+from fraudstream.settings import Settings
+from fraudstream.spark.session import own_jars
 
 LOOPBACK = "127.0.0.1"
 
@@ -68,16 +71,17 @@ def cluster(home: Path, *, workers: int = 2, cores: int = 2) -> Iterator[Cluster
 
 
 def _start(home: Path, name: str, kind: str, *arguments: str) -> "subprocess.Popen[bytes]":
-    package = Path(pyspark.__file__).parent
+    package, java = Path(pyspark.__file__).parent, find_java()
+    archive = classes.options(Settings(_env_file=None).jar_cache, java.binary, own_jars(), write=False)
     environment = os.environ | {
-        "JAVA_HOME": str(find_java().home),
+        "JAVA_HOME": str(java.home),
         "SPARK_HOME": str(package),
         "SPARK_LOCAL_IP": LOOPBACK,
         # Executors run this interpreter, where fraudstream is installed: what our image is for elsewhere.
         "PYSPARK_PYTHON": sys.executable,
         "SPARK_DAEMON_MEMORY": "256m",
-        # As in conftest.py; executors inherit it from their worker.
-        "JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1",
+        # As in conftest.py, and no threads that collect garbage; executors inherit it from their worker.
+        "JAVA_TOOL_OPTIONS": " ".join(("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", *archive)),
         # As in compose.yaml.
         "SPARK_MASTER_OPTS": "-Dspark.deploy.recoveryMode=FILESYSTEM"
         f" -Dspark.deploy.recoveryDirectory={home / 'recovery'}",

@@ -4,21 +4,21 @@ import json
 import os
 import secrets
 import signal
-import sys
 from collections.abc import Callable, Iterator
+from datetime import datetime
+from itertools import chain, pairwise
 from pathlib import Path
 from subprocess import CompletedProcess
 
-import psutil
 import pytest
 
+from fault_world import assert_profiles, query
 from fraudstream.settings import Settings
 from fraudstream.spark.session import COMPILE_ALL
-from fraudstream.store.connection import connect
 from fraudstream.store.migrate import migrate
-from live_scorer import Topics, kill, promote, scorer
+from live_scorer import Topics, command, promote, scorer
 from spark_cluster import LOOPBACK, Cluster, cluster
-from waiting import wait_until
+from waiting import HANG_SECONDS, wait_until
 
 Run = Callable[..., "CompletedProcess[str]"]
 
@@ -36,63 +36,83 @@ def spark_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]
         yield started
 
 
-def test_a_cluster_stores_every_message_once_from_its_executors(
-    spark_cluster: Cluster, settings: Settings, run: Run, environment: dict[str, str]
+def test_a_cluster_stores_every_message_once_from_its_executors_though_its_master_was_killed_and_started_again(
+    spark_cluster: Cluster, settings: Settings, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    """`consume --once` with FRAUDSTREAM_SPARK__MASTER: both workers ran executors, and every row is there."""
-    sent = json.loads(run("produce", "--count", "6000", "--rate", "max", "--json").stdout)["sent"]
-    there = environment | {"FRAUDSTREAM_SPARK__MASTER": spark_cluster.master}
-    stored = run("consume", "--once", "--json", env=there)
-    assert stored.returncode == 0, stored.stderr
-    targets = json.loads(stored.stdout)["targets"]
-    assert targets["transactions"]["stored"] + targets["fraud"]["stored"] == sent == 6000
-    assert targets["profiles"]["stored"] == sent
-    with connect(settings.postgres) as connection:
-        rows = connection.execute(
-            "select count(distinct transaction_id) from"
-            " (select transaction_id from shop.transactions union all"
-            "  select transaction_id from shop.fraud_transactions) as t"
-        ).fetchone()
-    assert rows == (sent,)
-    assert len({executor.parent.parent.name for executor in spark_cluster.executors()}) == 2
-    # No secret on a command line of the cluster, and none in what executors wrote.
-    secret = settings.postgres.secret()
-    assert secret is not None
-    written = [path.read_text(errors="replace") for e in spark_cluster.executors() for path in e.glob("std*")]
-    assert written
-    assert sum(COMPILE_ALL in text for text in written) == 2, "each executor compiles what Spark writes"
-    assert not any(secret.get_secret_value() in text for text in written)
+    """`consume` with FRAUDSTREAM_SPARK__MASTER: both workers run executors, and no secret of ours.
+
+    The master finds driver and workers again by what it wrote down; else the driver would wait for executors for ever.
+    """
+    migrate(settings.postgres)
+    live, log, before = Topics(settings), tmp_path / "log", set(spark_cluster.executors())
+    live.send(6000)
+    with command(environment | master_of(spark_cluster), log, "consume") as process:
+        wait_until(lambda: stored(settings) == 6000, "row of every message", log)
+        ran = set(spark_cluster.executors()) - before
+        assert len({executor.parent.parent.name for executor in ran}) == 2
+        # No secret on a command line of the cluster, and none in what executors wrote.
+        secret = settings.postgres.secret()
+        assert secret is not None
+        written = [path.read_text(errors="replace") for e in ran for path in e.glob("std*")]
+        assert written
+        assert sum(COMPILE_ALL in text for text in written) == 2, "each executor compiles what Spark writes"
+        assert not any(secret.get_secret_value() in text for text in written)
+        spark_cluster.restart_master()
+        master = spark_cluster.work / "master.log"
+        wait_until(lambda: "Recovery complete" in master.read_text(), "recovery", log)
+        live.send(50)
+        wait_until(lambda: stored(settings) == 6050, "row of every message", log)
+        assert set(spark_cluster.executors()) - before == ran, "by the executors that it had"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(HANG_SECONDS) == 130, log.read_text()
+    live.close()
+    names = query(settings, "select transaction_id from shop.transactions order by 1")
+    assert [name for (name,) in names] == live.sent
+    assert_profiles(settings.postgres, labels=False)
+
+
+def master_of(spark_cluster: Cluster) -> dict[str, str]:
+    """The one setting that reaches a cluster."""
+    return {"FRAUDSTREAM_SPARK__MASTER": spark_cluster.master}
+
+
+def stored(settings: Settings) -> int:
+    """Transactions that are stored."""
+    return int(query(settings, "select count(*) from shop.transactions")[0][0])
 
 
 def test_a_cluster_scores_every_message_and_hands_over_between_its_executors(
     spark_cluster: Cluster, settings: Settings, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    """`score` with FRAUDSTREAM_SPARK__MASTER: two partitions, two slots each; the second query answers like the first."""
+    """`score` with FRAUDSTREAM_SPARK__MASTER: two partitions, two slots each: the second query answers while the first does."""
     own = {"transactions_topic": f"cluster-{secrets.token_hex(4)}", "partitions": 2}
     settings = settings.model_copy(update={"kafka": settings.kafka.model_copy(update=own)})
-    there = environment | {
-        "FRAUDSTREAM_SPARK__MASTER": spark_cluster.master,
-        "FRAUDSTREAM_KAFKA__TRANSACTIONS_TOPIC": settings.kafka.transactions_topic,
-        "FRAUDSTREAM_KAFKA__PARTITIONS": "2",
-        "FRAUDSTREAM_SCORE__TRIGGER_SECONDS": "10",
-    }
+    there = (
+        environment
+        | master_of(spark_cluster)
+        | {
+            "FRAUDSTREAM_KAFKA__TRANSACTIONS_TOPIC": settings.kafka.transactions_topic,
+            "FRAUDSTREAM_SCORE__TRIGGER_SECONDS": "10",
+        }
+    )
     migrate(settings.postgres)
-    promote(settings.postgres, "first")
+    promote(settings.postgres, VERSIONS[0])
     before, log = set(spark_cluster.executors()), tmp_path / "log"
     live = Topics(settings)
     live.send(500)
     with scorer(there, log, "--from-beginning") as process:
         live.await_answers(live.sent, log)
-        promote(settings.postgres, "second")
-        # Both queries answer for a while before the first is relieved, and only then was anything handed over.
-        while "model second now makes the decisions" not in log.read_text():
-            live.await_answers(live.send(20), log)
-        while not any(live.answers[name][0].model_version == "second" for name in live.sent):
-            live.await_answers(live.send(20), log)
+        for before_it, version in pairwise(VERSIONS):
+            promote(settings.postgres, version)
+            while f"model {version} now makes the decisions" not in log.read_text():
+                live.await_answers(live.send(20), log)
+            if overlapped := overlap(live, before_it, version):
+                break
         process.send_signal(signal.SIGTERM)
-        assert process.wait(120) == 130, log.read_text()
+        assert process.wait(HANG_SECONDS) == 130, log.read_text()
     live.close()
-    assert json.loads(log.with_suffix(".json").read_text())["handovers"] >= 1
+    summary = json.loads(log.with_suffix(".json").read_text())
+    assert (summary["partitions"], overlapped) == (2, True)
     ran = set(spark_cluster.executors()) - before
     assert len({executor.parent.parent.name for executor in ran}) == 2
     said = "".join((executor / "stderr").read_text() for executor in ran)
@@ -103,66 +123,45 @@ def test_a_cluster_scores_every_message_and_hands_over_between_its_executors(
     assert "Aborting commit" not in said
 
 
-def test_a_stream_goes_on_when_the_master_of_its_cluster_was_killed_and_started_again(
-    spark_cluster: Cluster, settings: Settings, environment: dict[str, str], tmp_path: Path
-) -> None:
-    """The master finds driver and workers again by what it wrote down; else the driver would wait for executors for ever."""
-    migrate(settings.postgres)
-    live, log = Topics(settings), tmp_path / "log"
-    there = environment | {"FRAUDSTREAM_SPARK__MASTER": spark_cluster.master}
-    command = [sys.executable, "-m", "fraudstream", "consume", "transactions"]
-    with log.open("wb") as errors:
-        process = psutil.Popen(command, env=there, cwd=tmp_path, stdout=errors, stderr=errors)
-    try:
-        live.send(50)
-        wait_until(lambda: stored(settings) == 50, "row", log)
-        ran = len(spark_cluster.executors())
-        spark_cluster.restart_master()
-        master = spark_cluster.work / "master.log"
-        wait_until(lambda: "Recovery complete" in master.read_text(), "recovery", log)
-        live.send(50)
-        wait_until(lambda: stored(settings) == 100, "row", log)
-        assert len(spark_cluster.executors()) == ran, "by the executors that it had"
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(120) == 130, log.read_text()
-    finally:
-        kill(process)
-        live.close()
+VERSIONS = ("first", "second", "third", "fourth", "fifth")
+"""Two queries run side by side for a second at the least, in which a busy machine may do something else."""
 
 
-def stored(settings: Settings) -> int:
-    """Transactions that are stored."""
-    with connect(settings.postgres) as connection:
-        return int(connection.execute("select count(*) from shop.transactions").fetchall()[0][0])
+def overlap(live: Topics, before: str, after: str) -> bool:
+    """Whether the query of a model answered while the one of the model before it still did."""
+    live.read()
+    spoken: dict[str, list[datetime]] = {before: [], after: []}
+    for decision in chain.from_iterable(live.answers.values()):
+        spoken.get(decision.model_version, []).append(decision.scored_at)
+    return bool(spoken[after]) and min(spoken[after]) < max(spoken[before])
 
 
 def test_a_scorer_that_a_cluster_gives_no_slot_is_ended_by_a_signal_and_spark_says_what_it_waits_for(
-    settings: Settings, environment: dict[str, str], tmp_path: Path
+    spark_cluster: Cluster, settings: Settings, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    """A master without workers: the first job waits for ever, and SIGTERM ends the command in order all the same."""
+    """Executors larger than any worker: the first job waits for ever, and SIGTERM ends the command in order all the same."""
     migrate(settings.postgres)
     promote(settings.postgres, "waiting")
     log, home = tmp_path / "log", tmp_path / "home"
-    with cluster(tmp_path, workers=0) as empty, log.open("wb") as errors:
-        there = environment | {
-            "FRAUDSTREAM_SPARK__MASTER": empty.master,
+    there = (
+        environment
+        | master_of(spark_cluster)
+        | {
+            "FRAUDSTREAM_SPARK__EXECUTOR_MEMORY": "64g",
             "FRAUDSTREAM_HOME": str(home),
             # Spark says so after 15 s by itself.
             "SPARK_SUBMIT_OPTS": f"{os.environ['SPARK_SUBMIT_OPTS']} -Dspark.starvation.timeout=1s",
         }
-        command = [sys.executable, "-m", "fraudstream", "score"]
-        process = psutil.Popen(command, env=there, cwd=tmp_path, stdout=errors, stderr=errors)
-        try:
-            said = home / "logs" / "spark-score.log"
-            wait_until(
-                lambda: said.exists() and "Initial job has not accepted any resources" in said.read_text(),
-                "a word of Spark",
-                log,
-            )
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(120) == 130, log.read_text()
-        finally:
-            kill(process)
+    )
+    said = home / "logs" / "spark-score.log"
+    with command(there, log, "score") as process:
+        wait_until(
+            lambda: said.exists() and "Initial job has not accepted any resources" in said.read_text(),
+            "word of Spark",
+            log,
+        )
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(HANG_SECONDS) == 130, log.read_text()
     assert "Traceback" not in log.read_text()
 
 

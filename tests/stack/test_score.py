@@ -6,10 +6,13 @@ import secrets
 import shutil
 import signal
 import subprocess
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 
 from campaign.clock import Clock
@@ -18,6 +21,7 @@ from fraudstream.local.home import Home
 from fraudstream.local.kafka import EmbeddedKafka
 from fraudstream.local.postgres import EmbeddedPostgres
 from fraudstream.settings import PostgresSettings, Settings
+from fraudstream.spark.consumer import Consumer
 from fraudstream.store import registry
 from fraudstream.store.connection import connect
 from fraudstream.store.migrate import migrate
@@ -27,7 +31,14 @@ from model_world import ensemble, packed
 from samples import BAD
 from waiting import wait_until
 
-REFUSED = [value for name, (value, _) in BAD.items() if not name.startswith(("truth of", "truth as"))]
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+REFUSED = [value for value, reason in BAD.values() if reason != "is_fraud"]
+"""The scorer never looks at the truth."""
+
+TRIGGER = 5
+"""Seconds: Spark takes no less."""
 
 WELL = "score is well; 0 messages wait.\n"
 
@@ -40,20 +51,17 @@ def live(breakable: Any) -> Iterator[Topics]:
         connection.execute("drop schema if exists shop cascade")
     name = f"live-{secrets.token_hex(4)}"
     own = {"transactions_topic": name, "scored_topic": f"{name}-scored", "partitions": 2}
-    topics = Topics(
-        settings.model_copy(update={"kafka": settings.kafka.model_copy(update=own)}),
-    )
-    kafka.ensure_topic(topics.settings.kafka, name)
+    topics = Topics(settings.model_copy(update={"kafka": settings.kafka.model_copy(update=own)}))
     yield topics
     topics.close()
 
 
-def environment_of(breakable: Any, topics: Topics, trigger: int = 5) -> dict[str, str]:
+def environment_of(breakable: Any, topics: Topics) -> dict[str, str]:
     chosen: dict[str, str] = breakable.environment
     return chosen | {
         "FRAUDSTREAM_KAFKA__TRANSACTIONS_TOPIC": topics.settings.kafka.transactions_topic,
         "FRAUDSTREAM_KAFKA__SCORED_TOPIC": topics.settings.kafka.scored_topic,
-        "FRAUDSTREAM_SCORE__TRIGGER_SECONDS": str(trigger),
+        "FRAUDSTREAM_SCORE__TRIGGER_SECONDS": str(TRIGGER),
     }
 
 
@@ -65,13 +73,15 @@ def figure(address: str, name: str) -> float:
 
 
 def decide_without_postgres(breakable: Any, live: Topics, log: Path, address: str) -> None:
-    """PostgreSQL goes away and comes back; decisions go on, and log and health say by what."""
+    """PostgreSQL goes away for three triggers and comes back; decisions go on, and log and health say by what."""
     server = EmbeddedPostgres(Home.of(breakable.home)).process()
     assert server is not None
     server.send(signal.SIGQUIT)
     assert server.wait(30)
     wait_until(lambda: "Scoring continues with the profiles of" in log.read_text(), "word of it", log)
-    live.await_answers(live.send(100), log)
+    away = time.monotonic()
+    while time.monotonic() < away + 3 * TRIGGER:
+        live.await_answers(live.send(20), log)
     wait_until(lambda: "PostgreSQL is unavailable" in get(f"{address}/healthz")[1], "a remark on health", log)
     assert get(f"{address}/healthz")[0] == 200, "it decides, so nobody need be woken"
     assert "PostgreSQL answers again" not in log.read_text(), "a turn that asks nothing learns nothing"
@@ -81,7 +91,19 @@ def decide_without_postgres(breakable: Any, live: Topics, log: Path, address: st
     live.await_answers(live.send(100), log)
 
 
-def test_every_message_is_answered_whatever_is_killed(breakable: Any, live: Topics, tmp_path: Path) -> None:
+def kill_under_load(live: Topics, environment: dict[str, str], log: Path, process: "psutil.Popen") -> None:
+    """Kill -9 of the scorer, and of the one that goes on in its place, while messages come all the time."""
+    with live.flowing():
+        live.await_answers(live.sent[-1:], log)
+        kill(process)
+        with scorer(environment, log) as successor:
+            live.await_answers(live.sent[-1:], log)
+            kill(successor)
+
+
+def test_every_message_is_answered_whatever_is_killed_and_the_first_answer_is_stored_once(
+    spark: "SparkSession", breakable: Any, live: Topics, tmp_path: Path
+) -> None:
     """Bad messages, a promotion, PostgreSQL away, the scorer killed, the broker killed, the topic made anew."""
     log, environment, postgres = tmp_path / "log", environment_of(breakable, live), live.settings.postgres
     history = live.send(20)
@@ -107,11 +129,10 @@ def test_every_message_is_answered_whatever_is_killed(breakable: Any, live: Topi
         assert figure(address, "decisions_refused_total") == live.bad
         live.send(50)
         wait_until(lambda: figure(address, 'decision_latency_seconds{quantile="0.99"}') > 0, "latency", log)
-        live.send(50)
-        kill(process)
-    missed = live.send(100)
+        kill_under_load(live, environment, log, process)
+    live.send(100)
     with scorer(environment, log) as process:
-        live.await_answers([*live.sent[len(history) :], *missed], log)
+        live.await_answers(live.sent[len(history) :], log)
 
         broker = EmbeddedKafka(Home.of(breakable.home)).process()
         assert broker is not None
@@ -132,6 +153,13 @@ def test_every_message_is_answered_whatever_is_killed(breakable: Any, live: Topi
     summary = json.loads(log.with_suffix(".json").read_text())
     assert summary["decisions"] >= 300
     assert (summary["mode"], summary["model_version"], summary["partitions"]) == ("realtime", "second", 2)
+    consumer = Consumer(spark, live.settings.kafka, postgres, live.settings.spark)
+    consumer.run(("scores",), once=True, stop=threading.Event())
+    with connect(postgres) as connection:
+        rows = connection.execute("select transaction_id from shop.scores order by 1").fetchall()
+    live.read()
+    sent = sorted(live.sent[len(history) :])
+    assert [name for (name,) in rows] == sorted(live.answers) == sent
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="a clock of its own needs a C compiler")
@@ -163,27 +191,12 @@ def answered(postgres: PostgresSettings) -> int:
     return 0 if found is None else int(found[0])
 
 
-def test_micro_batches_answer_the_same(breakable: Any, live: Topics, tmp_path: Path) -> None:
-    """From the beginning where it is asked for; the same risk as in real time is proved without Kafka."""
-    promote(live.settings.postgres, "only")
-    names = live.send(500)
-    live.send_bad(REFUSED)
-    log, environment = tmp_path / "log", environment_of(breakable, live)
-    with scorer(environment, log, "--mode", "microbatch", "--from-beginning") as process:
-        live.await_answers(names, log)
-        live.await_refusals(log)
-        live.await_answers(live.send(50), log)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(120) == 130, log.read_text()
-    assert json.loads(log.with_suffix(".json").read_text())["refused"] == live.bad
-
-
 def test_a_scorer_that_looks_up_waits_for_postgres_and_answers_everything(
     breakable: Any,
     live: Topics,
     tmp_path: Path,
 ) -> None:
-    """Micro-batches; PostgreSQL stops at once and comes back: no decision is made up, none is missing."""
+    """Micro-batches from the beginning; PostgreSQL stops at once and comes back: no decision is made up, none is missing."""
     migrate(live.settings.postgres)
     registry.register(
         live.settings.postgres,
@@ -192,8 +205,11 @@ def test_a_scorer_that_looks_up_waits_for_postgres_and_answers_everything(
     registry.promote(live.settings.postgres, "own")
     log = tmp_path / "log"
     environment = environment_of(breakable, live) | {"FRAUDSTREAM_SCORE__PROFILES": "lookup"}
+    live.send(200)
+    live.send_bad(REFUSED)
     with scorer(environment, log, "--mode", "microbatch", "--from-beginning") as process:
-        live.await_answers(live.send(200), log)
+        live.await_answers(live.sent, log)
+        live.await_refusals(log)
         with connect(live.settings.postgres) as connection:
             query = (
                 "select count(*) from pg_stat_activity"
@@ -216,10 +232,13 @@ def test_a_scorer_that_looks_up_waits_for_postgres_and_answers_everything(
         live.await_answers(live.send(50), log)
         with connect(live.settings.postgres) as connection:
             query = "select sum(end_offset), count(*) from shop.stream_progress where stream = 'score'"
-            wait_until(lambda: connection.execute(query).fetchone() == (350, 2), "how far it came", log)
+            everything = (350 + live.bad, 2)
+            wait_until(lambda: connection.execute(query).fetchone() == everything, "how far it came", log)
         process.send_signal(signal.SIGTERM)
         assert process.wait(120) == 130, log.read_text()
-    assert json.loads(log.with_suffix(".json").read_text())["handovers"] == 1, "newer profiles need none"
+    summary = json.loads(log.with_suffix(".json").read_text())
+    assert summary["handovers"] == 1, "newer profiles need none"
+    assert summary["refused"] == live.bad
 
 
 @pytest.fixture

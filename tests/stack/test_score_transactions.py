@@ -12,6 +12,7 @@ from confluent_kafka import Producer, TopicPartition
 
 from fraudstream import kafka
 from fraudstream.settings import Settings
+from fraudstream.spark import recovery
 from fraudstream.store.connection import connect
 from fraudstream.store.migrate import migrate
 from live_scorer import Topics, promote, scorer
@@ -55,6 +56,13 @@ def stands(settings: Settings) -> Rows:
         return connection.execute(query).fetchall()
 
 
+def stored(settings: Settings) -> list[tuple[int]]:
+    """Where the next start of the scorer would begin."""
+    with connect(settings.postgres) as connection:
+        query = "select next_offset from shop.stream_offsets where target = 'score'"
+        return connection.execute(query).fetchall()
+
+
 def test_one_committed_transaction_and_then_silence_hold_up_nothing(
     live: Topics, environment: dict[str, str], tmp_path: Path
 ) -> None:
@@ -65,19 +73,24 @@ def test_one_committed_transaction_and_then_silence_hold_up_nothing(
         with transaction(settings, ["one"]) as names:
             pass
         live.await_answers(names, log)
-        wait_until(lambda: stands(settings) == [(2, 2)], "place behind the marker", log, seconds=60)
+        wait_until(lambda: stands(settings) == [(2, 2)], "place behind the marker", log)
         promote(settings.postgres, "second")
         wait_until(lambda: "model second now makes the decisions" in log.read_text(), "promotion", log)
         process.send_signal(signal.SIGINT)
         assert process.wait(120) == 130, log.read_text()
-    place = TopicPartition(settings.kafka.transactions_topic, 0, 2)
+    topic = kafka.ensure_topic(settings.kafka, settings.kafka.transactions_topic)
     admin = kafka.admin(settings.kafka)
-    for deleted in admin.delete_records([place]).values():
+    for deleted in admin.delete_records([TopicPartition(topic.name, 0, 2)]).values():
         deleted.result(30)
-    with scorer(there, log):
-        with transaction(settings, ["two"]) as names:
-            pass
-        live.await_answers(names, log)
+    start = recovery.begin(
+        settings.kafka,
+        settings.postgres,
+        topic,
+        ("score",),
+        command="fraudstream score",
+        accept_loss=False,
+    )
+    assert start == {("score", 0): 2}
 
 
 def test_an_open_transaction_stops_no_query_and_is_scored_once_it_is_committed(
@@ -85,20 +98,21 @@ def test_an_open_transaction_stops_no_query_and_is_scored_once_it_is_committed(
 ) -> None:
     """Micro-batches, whose first query and whose hand-overs begin while the transaction is open."""
     log, settings = tmp_path / "log", live.settings
-    with (
-        transaction(settings, ["open"]) as names,
-        scorer(environment, log, "--mode", "microbatch") as process,
-    ):
-        for version in ("second", "third"):
-            promote(settings.postgres, version)
-            word = f"model {version} now makes the decisions"
-            wait_until(lambda word=word: word in log.read_text(), "hand-over", log, seconds=90)  # type: ignore[misc]
-        process.send_signal(signal.SIGINT)
-        assert process.wait(120) == 130, log.read_text()
+    with contextlib.ExitStack() as still_open:
+        names = still_open.enter_context(transaction(settings, ["open"]))
+        with scorer(environment, log, "--mode", "microbatch") as process:
+            for version in ("second", "third"):
+                promote(settings.postgres, version)
+                word = f"model {version} now makes the decisions"
+                wait_until(lambda word=word: word in log.read_text(), "hand-over", log)  # type: ignore[misc]
+            assert stored(settings) == [(0,)]
+            still_open.close()
+            live.await_answers(names, log)
+            wait_until(lambda: stored(settings) == [(2,)], "stored offset behind the marker", log)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(120) == 130, log.read_text()
     summary = json.loads(log.with_suffix(".json").read_text())
-    assert (summary["restarts"], summary["decisions"]) == (0, 0)
-    with scorer(environment, log, "--mode", "microbatch"):
-        live.await_answers(names, log)
+    assert (summary["restarts"], summary["decisions"]) == (0, 1)
 
 
 def test_a_topic_ends_before_what_is_not_committed_yet(live: Topics) -> None:

@@ -332,4 +332,5 @@ def test_the_live_scorer_answers_over_tls(locked: Locked, tmp_path: Path) -> Non
         process.send_signal(signal.SIGTERM)
         assert process.wait(120) == 130, log.read_text()
     live.close()
+    assert json.loads(log.with_suffix(".json").read_text())["partitions"] == 2
     assert locked.password not in log.read_text()
