@@ -41,7 +41,7 @@ class Sender:
     """Sends good and fraudulent messages in the background, and remembers every id."""
 
     settings: Settings
-    rate: int = 2000
+    rate: int = 1000
     sent: Sent = field(default_factory=lambda: {"transactions": set(), "fraud_transactions": set()})
 
     def send(self, count: int) -> None:

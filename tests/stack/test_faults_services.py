@@ -42,13 +42,13 @@ def test_postgres_stopped_at_once_five_times_loses_nothing(
     sender, server, log = Sender(topic), EmbeddedPostgres(Home.of(breakable.home)), tmp_path / "log"
     environment = breakable.environment | {
         "FRAUDSTREAM_KAFKA__TRANSACTIONS_TOPIC": topic.kafka.transactions_topic,
-        "FRAUDSTREAM_SPARK__ROWS_PER_BATCH": "2000",
+        "FRAUDSTREAM_SPARK__ROWS_PER_BATCH": "1000",
     }
     with command(environment, log, "consume") as process:
         with sender.running():
             for _ in range(5):
                 before = progress(topic)
-                wait_until(lambda b=before: progress(topic) > b + 2000, "progress", log)  # type: ignore[misc]
+                wait_until(lambda b=before: progress(topic) > b + 1000, "progress", log)  # type: ignore[misc]
                 postmaster = server.process()
                 assert postmaster is not None
                 postmaster.send(signal.SIGQUIT)
@@ -64,16 +64,16 @@ def test_postgres_stopped_at_once_five_times_loses_nothing(
 def test_a_killed_broker_loses_nothing(spark: "SparkSession", breakable: Any, topic: Settings) -> None:
     """Kill -9 of the broker in the middle of batches; the consumer goes on when it is back."""
     sender, broker = Sender(topic), EmbeddedKafka(Home.of(breakable.home))
-    with consuming(spark, in_batches(topic, 2000)) as running:
+    with consuming(spark, in_batches(topic, 1000)) as running:
         with sender.running():
-            wait_until(lambda: running.done() or progress(topic) > 2000, "progress")
+            wait_until(lambda: running.done() or progress(topic) > 1000, "progress")
             found = broker.process()
             assert found is not None
             found.send(signal.SIGKILL)
             assert found.wait(30)
             breakable.up()
             before = progress(topic)
-            wait_until(lambda: running.done() or progress(topic) > before + 2000, "progress")
+            wait_until(lambda: running.done() or progress(topic) > before + 1000, "progress")
         await_progress(topic, running, sender.done)
     assert running.result().interrupted
     assert_exact(topic, sender)
