@@ -29,7 +29,10 @@ def kill_under_load(road: Road, chance: Random) -> None:
     """Kill -9 of a scorer that has begun and answers what comes, at any moment between two hand-overs."""
     road.await_answers()
     time.sleep(chance.uniform(0, float(TRIGGER_SECONDS)))
+    family = road.family("score")
     road.kill("score")
+    # Else the next kill might take the last words of this JVM for answers of the one after it.
+    psutil.wait_procs(family, 60)
 
 
 def kill_below(name: str, words: str) -> Fault:
