@@ -1,15 +1,19 @@
 """What the figures of model and streams mean: what is wrong, and what to do."""
 
 import json
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from fraudstream.cli.health import document
+from fraudstream.cli.health import _Look, document
 from fraudstream.cli.output import print_document
 from fraudstream.dashboard.comparison import _drifted
+from fraudstream.metrics import ConsumeMonitor, Figures, ProduceMonitor, ScoreMonitor
+from fraudstream.settings import PostgresSettings
+from fraudstream.store import health
 from fraudstream.store.drift import SCATTER, Drift
 from fraudstream.store.findings import Finding, duration, figures, findings, wilson
 from fraudstream.store.health import Champion, Latency, Pace, Reviews, Snapshot
@@ -53,6 +57,17 @@ def test_a_system_that_is_well_says_so_in_figures() -> None:
         "alerts": "500 in 30 days, 400 not reviewed; of those reviewed 30% were fraud (22% to 40%), reviewed after 2 hours.",
         "drift": "2026-03-01: stability index 0.020 over 100,000 scores: as in training.",
     }
+
+
+def test_every_figure_stands_on_the_page_of_operations_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the streams, and those of `health` where everything was measured."""
+    monkeypatch.setattr(health, "snapshot", lambda _: WELL)
+    looks = [Figures(_Look(PostgresSettings()).figures)]
+    streams = [monitor.registry for monitor in (ConsumeMonitor(), ScoreMonitor(), ProduceMonitor())]
+    families = [family for collector in (*streams, *looks) for family in collector.collect()]
+    names = {f.name + "_total" * (f.type == "counter") for f in families if f.name.startswith("fraudstream_")}
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
+    assert names == set(re.findall(r"\bfraudstream_\w+", page))
 
 
 def test_an_empty_database_lacks_a_model_and_nothing_else() -> None:
