@@ -18,6 +18,7 @@ from fraudstream.decode import Decoder
 from fraudstream.errors import InputError
 from fraudstream.producer.delivery import Batch, deliver, limited
 from fraudstream.producer.pace import CATCH_UP, FORGIVEN, Pace
+from waiting import HANG_SECONDS
 
 NOBODY = "127.0.0.1:1"
 """Nothing listens on port 1."""
@@ -219,7 +220,7 @@ def test_an_interrupted_dry_run_says_so_in_its_exit_code(tmp_path: Path) -> None
         assert process.stdout is not None
         process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        _, narration = process.communicate(timeout=20)
+        _, narration = process.communicate(timeout=HANG_SECONDS)
         assert (process.returncode, narration) == (code, b"")
 
 
@@ -255,13 +256,13 @@ def test_wrong_use_is_one_sentence(arguments: tuple[str, ...], code: int, words:
     assert b"Traceback" not in result.stderr
 
 
-def test_a_broker_that_is_away_is_said_quickly(tmp_path: Path) -> None:
+def test_a_broker_that_is_away_is_waited_for_as_long_as_is_set(tmp_path: Path) -> None:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("FRAUDSTREAM_")}
-    begun = time.monotonic()
     result = fraudstream(
         "produce", "--count", "5", "--bootstrap-servers", NOBODY, "--json",
         cwd=tmp_path, env=clean | {"FRAUDSTREAM_KAFKA__TIMEOUT_SECONDS": "1"},
     )  # fmt: skip
-    assert time.monotonic() - begun < 15
     assert result.returncode == 1
-    assert json.loads(result.stdout)["error"]["code"] == "broker_unreachable"
+    error = json.loads(result.stdout)["error"]
+    assert error["code"] == "broker_unreachable"
+    assert error["message"].startswith(f"No Kafka broker answered at {NOBODY} within 1 s")

@@ -2,7 +2,6 @@
 
 import itertools
 import threading
-import time
 from functools import partial
 
 import pytest
@@ -26,9 +25,8 @@ def test_messages_that_nobody_acknowledges_are_counted_as_failed() -> None:
     )
     sender.send([b"u"] * 500, [b"{}"] * 500)
     stop.set()
-    begun = time.monotonic()
     assert sender.close() == (0, 500)
-    assert time.monotonic() - begun < 5
+    assert list(sender.reasons) == ["Local: Purged in queue"], "given up, not waited for until they time out"
     error = Undelivered(0, 500, 1.0, sender.reasons)
     assert error.document()["failed"] == 500
     assert "500" in error.message
