@@ -1,7 +1,6 @@
 """A password file that is empty for a moment, as while it is written anew: what runs goes on."""
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,14 +10,14 @@ from confluent_kafka import Producer
 from fraudstream import kafka
 from fraudstream.metrics import ConsumeMonitor
 from fraudstream.settings import PostgresSettings, Settings
-from fraudstream.spark.consumer import Consumer
+from fraudstream.spark.consumer import Consumer, Summary
 from fraudstream.spark.keeper import Keeper, load_champion
 from fraudstream.spark.scoring import Scoring
 from fraudstream.store.connection import connect
 from fraudstream.store.migrate import migrate
 from live_scorer import promote
 from samples import message
-from waiting import wait_until
+from waiting import running, wait_until
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -50,10 +49,10 @@ def test_a_scorer_goes_on_while_the_password_file_is_empty(
     try:
         secret, before = password.read_text(), keeper.basis
         password.write_text("")
-        wait_until(lambda: keeper.is_away, "word of a database that cannot be asked", seconds=30)
+        wait_until(lambda: keeper.is_away, "word of a database that cannot be asked")
         password.write_text(secret)
         keeper.ask()
-        wait_until(lambda: not keeper.is_away and keeper.basis is not before, "newer profiles", seconds=30)
+        wait_until(lambda: not keeper.is_away and keeper.basis is not before, "newer profiles")
     finally:
         keeper.close()
 
@@ -69,20 +68,20 @@ def test_a_consumer_goes_on_while_the_password_file_is_empty(
     """It waits as for a PostgreSQL that is away, and stores what came meanwhile."""
     topic = kafka.ensure_topic(settings.kafka, settings.kafka.transactions_topic, 1)
     producer = Producer(kafka.client_config(settings.kafka) | {"log_level": "0"})
-    secret, monitor, stop = password.read_text(), ConsumeMonitor(), threading.Event()
+    secret, monitor = password.read_text(), ConsumeMonitor()
     consumer = Consumer(spark, settings.kafka, postgres, settings.spark, monitor=monitor)
-    with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(consumer.run, ("transactions",), once=False, stop=stop)
-        try:
-            wait_until(lambda: running.done() or monitor.health().ok, "consumer that runs", seconds=60)
-            password.write_text("")
-            wait_until(lambda: running.done() or not monitor.health().ok, "word of the file", seconds=60)
-            producer.produce(topic.name, message(transaction_id="t"))
-            assert producer.flush(30) == 0
-            assert not running.done(), running.exception()
-            password.write_text(secret)
-            wait_until(lambda: running.done() or stored(settings) == 1, "row of the message", seconds=60)
-        finally:
-            stop.set()
-        running.result()
+
+    def consume(stop: threading.Event) -> Summary:
+        return consumer.run(("transactions",), once=False, stop=stop)
+
+    with running(consume, lambda: monitor.health().ok) as (begun, stop):
+        password.write_text("")
+        wait_until(lambda: begun.done() or not monitor.health().ok, "word of the file")
+        producer.produce(topic.name, message(transaction_id="t"))
+        assert producer.flush(30) == 0
+        assert not begun.done(), begun.exception()
+        password.write_text(secret)
+        wait_until(lambda: begun.done() or stored(settings) == 1, "row of the message")
+        stop.set()
+        begun.result()
     assert stored(settings) == 1
