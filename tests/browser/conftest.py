@@ -15,6 +15,7 @@ from dashboard_browser import Server, Start, Visit, leave, open_visit, started
 from fraudstream.local.home import Home
 from fraudstream.local.postgres import EmbeddedPostgres
 from fraudstream.settings import PostgresSettings
+from unsynced import unsync
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -36,7 +37,9 @@ def server() -> Iterator[Server]:
         embedded = EmbeddedPostgres(home)
         try:
             embedded.start(Event(), 0)
-            yield Server(embedded)
+            server = Server(embedded)
+            unsync(server.postgres)
+            yield server
         finally:
             embedded.stop()
             embedded.remove()

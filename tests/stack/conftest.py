@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +28,7 @@ from fraudstream.local.processes import choose_port
 from fraudstream.settings import KafkaSettings, PostgresSettings, Settings
 from fraudstream.store import held
 from service_program import NewProgram, Program
+from unsynced import unsync
 
 if TYPE_CHECKING:
     from secure_services import Locked
@@ -76,18 +77,15 @@ def _remove(home: Path) -> None:
 
 @pytest.fixture(scope="session")
 def embedded() -> Iterator[Settings]:
-    """The services of this run, with an administrator's settings for them."""
+    """The services of this run, which no test kills, with an administrator's settings for them."""
     _clear_abandoned()
     home = Path(tempfile.mkdtemp(prefix=f"{_HOMES}{os.getpid()}-"))
     bare = home_settings(home)
     try:
         endpoints = services.up(bare, _ANY_PORTS).document()
-        yield bare.model_copy(
-            update={
-                "kafka": KafkaSettings(**endpoints["kafka"]),
-                "postgres": PostgresSettings(**endpoints["postgres"]),
-            }
-        )
+        kafka, postgres = KafkaSettings(**endpoints["kafka"]), PostgresSettings(**endpoints["postgres"])
+        unsync(postgres)
+        yield bare.model_copy(update={"kafka": kafka, "postgres": postgres})
     finally:
         services.reset(bare)
         _remove(home)
@@ -209,8 +207,8 @@ def locked(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Locked]":
         services.reset(settings)
 
 
-@pytest.fixture
-def new_program(embedded: Settings) -> Iterator[NewProgram]:
+@contextmanager
+def homes(embedded: Settings) -> Iterator[NewProgram]:
     """Makes homes, and at the end stops and deletes what was started in them."""
     made: list[Program] = []
 
@@ -226,16 +224,34 @@ def new_program(embedded: Settings) -> Iterator[NewProgram]:
         assert not (users.OUTSIDE / Home.of(program.settings).key).exists()
 
 
-@pytest.fixture
-def program(new_program: NewProgram, tmp_path: Path) -> Program:
+def with_ports(program: Program) -> Program:
     """The program with a home where nothing is yet but ports that it prefers.
 
     With the ports that every new home prefers, a test that runs at the same time could take one while the service that
     had it starts again, which would have to move.
     """
-    program = new_program(tmp_path / "home")
     home, port = Home.of(program.settings), choose_port()
     home.prepare()
     home.remember("kafka", port=port, controller_port=choose_port(avoid=port))
     home.remember("postgres", port=choose_port())
     return program
+
+
+@pytest.fixture
+def new_program(embedded: Settings) -> Iterator[NewProgram]:
+    """Makes homes of a test's own."""
+    with homes(embedded) as make:
+        yield make
+
+
+@pytest.fixture
+def program(new_program: NewProgram, tmp_path: Path) -> Program:
+    """The program with a home of the test's own."""
+    return with_ports(new_program(tmp_path / "home"))
+
+
+@pytest.fixture(scope="module")
+def lasting(embedded: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+    """The program with a home of the module's own: its tests start what the one before them has not left running."""
+    with homes(embedded) as make:
+        yield with_ports(make(tmp_path_factory.mktemp("lasting") / "home"))

@@ -7,28 +7,33 @@ import json
 import os
 import signal
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import psutil
 import psycopg
 import pytest
 
+from documents import lacking
 from fraudstream import kafka as kafka_clients
+from fraudstream.errors import ServiceError
 from fraudstream.local import services
 from fraudstream.local.home import Home
-from fraudstream.local.postgres import PORT, START_SECONDS, EmbeddedPostgres
+from fraudstream.local.postgres import PORT, EmbeddedPostgres
 from fraudstream.settings import KafkaSettings, Settings
 from fraudstream.store import registry
 from fraudstream.store.connection import connect
 from fraudstream.store.migrate import migrate
 from model_world import ensemble, packed
 from service_program import NewProgram, Program
+from waiting import HANG_SECONDS, wait_until
 
 if TYPE_CHECKING:
+    import subprocess
+
     from stack.conftest import Run
 
 
@@ -45,6 +50,7 @@ def test_status_names_both_services(settings: Settings, run: "Run") -> None:
     done = run("status", "--json")
     document = json.loads(done.stdout)
     assert done.returncode == 0
+    assert lacking("status", document) == []
     assert document["kafka"]["running"]
     assert document["kafka"]["bootstrap_servers"] == settings.kafka.bootstrap_servers
     assert document["postgres"]["running"]
@@ -56,6 +62,7 @@ def test_doctor_is_content_with_running_services(run: "Run") -> None:
     document = json.loads(done.stdout)
     assert done.returncode == 0, document
     assert document["ok"]
+    assert lacking("doctor", document) == []
     names = ["java", "jars", "disk", "ports", "kafka", "postgres", "schema", "model"]
     assert [(check["name"], check["ok"], check["hint"]) for check in document["checks"]] == [
         (name, True, "") for name in names
@@ -97,7 +104,7 @@ def test_doctor_says_whether_the_champion_can_be_opened(settings: Settings, run:
 
 
 def test_a_day_with_the_services(program: Program) -> None:
-    """Up, up again, use, down, up: the same addresses, and the data is still there."""
+    """Up, up again, use, down, up: the same addresses, and the data is still there; also where pid files are lost."""
     before = program.status()
     assert not before["kafka"]["running"]
     assert not before["postgres"]["running"]
@@ -107,13 +114,16 @@ def test_a_day_with_the_services(program: Program) -> None:
     assert first["started"] == ["kafka", "postgres"]
     again = program.up()
     assert again["started"] == []
-    assert "running already" in program.run("up").stdout
+    are_ours_alone(program, first["postgres"])
 
     kafka = KafkaSettings(**first["kafka"])
     topic = kafka_clients.ensure_topic(kafka, "kept")
     with program.connect() as connection:
         connection.execute("create table kept as select 'ä' as letter")
 
+    for service in ("kafka", "postgres"):
+        (program.home / f"{service}.pid").unlink()
+    assert program.run("up").stdout.count("running already") == 2
     assert program.run("down").stdout == "Stopped Kafka and PostgreSQL.\n"
     assert program.processes() == []
     assert not (program.home / "endpoints.json").exists()
@@ -125,9 +135,8 @@ def test_a_day_with_the_services(program: Program) -> None:
         assert connection.execute("select letter, upper(letter) from kept").fetchall() == [("ä", "Ä")]
 
 
-def test_services_are_ours_alone(program: Program) -> None:
+def are_ours_alone(program: Program, postgres: dict[str, Any]) -> None:
     """Loopback only, a password, files that nobody else may read, and no root for PostgreSQL."""
-    endpoints = program.up()
     found = program.processes()
     assert len(found) == 2
     for process in found:
@@ -137,7 +146,6 @@ def test_services_are_ours_alone(program: Program) -> None:
         assert process.name() != "postgres" or process.uids().real != 0
     for name in ("endpoints.json", "postgres.password"):
         assert (program.home / name).stat().st_mode & 0o777 == 0o600
-    postgres = endpoints["postgres"]
     with pytest.raises(psycopg.OperationalError, match="password"):
         psycopg.connect(
             host=postgres["host"],
@@ -148,35 +156,31 @@ def test_services_are_ours_alone(program: Program) -> None:
         )
 
 
-@pytest.mark.parametrize("victims", [("kafka",), ("postgres",), ("kafka", "postgres")])
-def test_what_was_killed_by_hand_starts_again_with_its_data(
-    program: Program, victims: tuple[str, ...]
-) -> None:
-    first = program.up()
+def test_what_was_killed_by_hand_starts_again_with_its_data(lasting: Program) -> None:
+    """Either of them, and both; `down` stops what is left."""
+    first = lasting.up()
     kafka = KafkaSettings(**first["kafka"])
     topic = kafka_clients.ensure_topic(kafka, "kept")
-    with program.connect() as connection:
+    with lasting.connect() as connection:
         connection.execute("create table kept as select 1")
-    status = program.status()
-    for victim in victims:
-        os.kill(status[victim]["pid"], signal.SIGKILL)
-    seen = program.status()
-    assert {name for name in ("kafka", "postgres") if not seen[name]["running"]} == set(victims)
+    for victims in (["kafka"], ["postgres"], ["kafka", "postgres"]):
+        status = lasting.status()
+        for victim in victims:
+            os.kill(status[victim]["pid"], signal.SIGKILL)
+        seen = lasting.status()
+        assert [name for name in ("kafka", "postgres") if not seen[name]["running"]] == victims
 
-    assert program.up() == first | {"started": list(victims)}
-    assert kafka_clients.find_topic(kafka, "kept") == topic
-    with program.connect() as connection:
-        assert connection.execute("select count(*) from kept").fetchone() == (1,)
-
-
-def test_down_after_a_kill_stops_the_other_one(program: Program) -> None:
-    program.up()
-    os.kill(program.status()["kafka"]["pid"], signal.SIGKILL)
-    assert program.run("down").stdout == "Stopped PostgreSQL.\n"
+        assert lasting.up() == first | {"started": victims}
+        assert kafka_clients.find_topic(kafka, "kept") == topic
+        with lasting.connect() as connection:
+            assert connection.execute("select count(*) from kept").fetchone() == (1,)
+    os.kill(lasting.status()["kafka"]["pid"], signal.SIGKILL)
+    assert lasting.run("down").stdout == "Stopped PostgreSQL.\n"
 
 
 def test_two_homes_run_side_by_side(new_program: NewProgram, tmp_path: Path) -> None:
-    one, other = new_program(tmp_path / "one"), new_program(tmp_path / "other")
+    """Blanks, commas, quotes and letters beyond ASCII in the name of one all mean something to Java, Kafka or a shell."""
+    one, other = new_program(tmp_path / "one"), new_program(tmp_path / 'Zoë\'s home, 100% $HOME #1; "x"')
     with one.begin("up", "--json") as first, other.begin("up", "--json") as second:
         addresses = [json.loads(process.communicate(timeout=200)[0]) for process in (first, second)]
     assert addresses[0]["kafka"] != addresses[1]["kafka"]
@@ -196,36 +200,39 @@ def test_three_that_start_at_once_start_one_pair(program: Program) -> None:
 
 
 def test_a_stranger_on_our_ports_moves_us_and_is_named(program: Program) -> None:
-    first = program.up()
-    program.run("down")
-    taken = int(first["kafka"]["bootstrap_servers"].split(":")[1]), first["postgres"]["port"]
-    with listening(*taken):
+    home = Home.of(program.settings)
+    broker, server = (home.remembered(service)["port"] for service in ("kafka", "postgres"))
+    with listening(broker, server):
         moved = program.run("up", "--json")
         assert moved.returncode == 0, moved.stderr
-        for port in taken:
+        for port in (broker, server):
             assert f"Port {port} was taken by another program" in moved.stderr
         second = json.loads(moved.stdout)
-        assert second["kafka"] != first["kafka"]
-        assert second["postgres"]["port"] != first["postgres"]["port"]
+        assert not second["kafka"]["bootstrap_servers"].endswith(f":{broker}")
+        assert second["postgres"]["port"] != server
         # The advertised address followed: a client that starts there gets all the way to a topic.
         kafka_clients.ensure_topic(KafkaSettings(**second["kafka"]), "reached")
         assert program.status()["postgres"]["running"]
 
 
-def test_half_made_data_is_made_again(program: Program) -> None:
-    """What an `up` leaves that was killed while it made the data."""
+def reach(program: Program, command: "subprocess.Popen[str]", mark: str) -> None:
+    """Wait until `up` has made this file: a moment that comes on every machine, and long before its end."""
+    wait_until(lambda: command.poll() is not None or any(program.home.glob(mark)), mark)
+    assert command.poll() is None
+
+
+def test_up_may_be_killed_at_any_moment(program: Program) -> None:
+    """Each one meets what the one before it left; the first, data that are half made."""
     for service in ("kafka", "postgres"):
         half = program.home / service / "data.new"
         half.mkdir(parents=True)
         (half / "PG_VERSION").write_text("18\n")
         (half / "meta.properties").write_text("version=1\n")
-    program.up()
-
-
-def test_up_may_be_killed_at_any_moment(program: Program) -> None:
-    for moment in (0.25, 0.5, 0.8, 1.1, 1.4, 1.8, 2.3):
+    for mark in ("kafka/data.new-*", "kafka/data", "postgres.pid", "kafka.pid"):
+        if mark.endswith(".pid"):  # which the one before may have written, too
+            services.down(program.settings)
         with program.begin("up") as command:
-            time.sleep(moment)
+            reach(program, command, mark)
             command.kill()
     program.up()
     assert len(program.processes()) == 2
@@ -233,53 +240,32 @@ def test_up_may_be_killed_at_any_moment(program: Program) -> None:
     assert program.processes() == []
 
 
-@pytest.mark.parametrize("moment", [0.0, 0.6, 1.2])
-def test_an_interrupted_up_leaves_nothing_running(program: Program, moment: float) -> None:
-    with program.begin("up") as command:
-        assert command.stderr is not None
-        assert command.stderr.readline(), "a word of what it begins; before that it had not begun"
-        time.sleep(moment)
-        command.send_signal(signal.SIGTERM)
-        command.communicate(timeout=60)
-    if command.returncode == 0:
-        pytest.skip("this machine was quicker than the signal")
-    assert command.returncode == 130
-    assert program.processes() == []
+def test_an_interrupted_up_leaves_nothing_running(program: Program) -> None:
+    """While it makes the data, and while it waits for a service that it started."""
+    for mark in ("kafka/data.new-*", "postgres.pid", "kafka.pid"):
+        with program.begin("up") as command:
+            reach(program, command, mark)
+            command.send_signal(signal.SIGTERM)
+            command.communicate(timeout=HANG_SECONDS)
+        assert command.returncode == 130
+        assert program.processes() == []
 
 
-def test_stale_pid_files_do_not_matter(program: Program) -> None:
-    """After a crash of the machine the numbers in them belong to others: here, to this test."""
+def test_what_a_crash_of_the_machine_left_does_not_matter(program: Program) -> None:
+    """Pid files whose numbers belong to others now, here to this test; and ports that no machine has."""
     program.up()
-    data = EmbeddedPostgres(Home.of(program.settings)).data
+    home = Home.of(program.settings)
+    data = EmbeddedPostgres(home).data
     server_pid = (data / "postmaster.pid").read_text()
     program.run("down")
     for service in ("kafka", "postgres"):
         document = {"pid": os.getpid(), "born": "another boot:1"}
-        (program.home / f"{service}.pid").write_text(json.dumps(document))
+        home.pid(service).write_text(json.dumps(document))
     lines = server_pid.splitlines(keepends=True)
     (data / "postmaster.pid").write_text(f"{os.getpid()}\n{''.join(lines[1:])}")
     assert not program.status()["kafka"]["running"]
-    assert program.up()["started"] == ["kafka", "postgres"]
 
-
-def test_where_addresses_are_damaged_the_advice_works(program: Program) -> None:
-    """What cannot be read is told with a next step, and that step ends the trouble."""
-    program.up()
-    Home.of(program.settings).endpoints.write_text('{"kafka":')
-    done = program.run("doctor")
-    assert done.returncode == 2
-    assert "Run `fraudstream down` and `fraudstream up`" in done.stderr
-    assert program.status()["postgres"]["running"]
-    assert "Stopped Kafka and PostgreSQL" in program.run("down").stdout
-    program.up()
-    assert program.run("doctor").returncode == 0
-
-
-def test_ports_that_no_machine_has_are_forgotten(program: Program) -> None:
-    """Only preferences are remembered; spoilt ones stop no command."""
-    home = Home.of(program.settings)
-    program.up()
-    program.run("down")
+    # Only preferences are remembered; spoilt ones stop no command.
     home.state("kafka").write_text('{"port": 99999999, "controller_port": "many"}')
     home.state("postgres").write_text('{"port": -1, "outside": "perhaps"}')
     # Free or not is the machine's affair: the services of another run may be there.
@@ -287,72 +273,76 @@ def test_ports_that_no_machine_has_are_forgotten(program: Program) -> None:
     assert (
         f"{PORT} is free for PostgreSQL" in said or f"{PORT} is taken, PostgreSQL will take another" in said
     )
-    assert program.up()["started"] == ["kafka", "postgres"]
+    moved = program.up()
+    assert moved["started"] == ["kafka", "postgres"]
+    # The broker's data, too, know the new address.
+    kafka_clients.ensure_topic(KafkaSettings(**moved["kafka"]), "reached")
+
+
+def test_where_addresses_are_damaged_the_advice_works(lasting: Program) -> None:
+    """What cannot be read is told with a next step, and that step ends the trouble."""
+    lasting.up()
+    Home.of(lasting.settings).endpoints.write_text('{"kafka":')
+    done = lasting.run("doctor")
+    assert done.returncode == 2
+    assert "Run `fraudstream down` and `fraudstream up`" in done.stderr
+    assert lasting.status()["postgres"]["running"]
+    assert "Stopped Kafka and PostgreSQL" in lasting.run("down").stdout
+    lasting.up()
+    assert lasting.run("doctor").returncode == 0
 
 
 def test_a_password_that_is_not_the_data_s_own_is_said_at_once(program: Program) -> None:
     """Waiting makes no password right: neither an emptied one nor another one."""
-    program.up()
-    program.run("down")
     home = Home.of(program.settings)
+    server = EmbeddedPostgres(home)
+    server.start(Event())
+    server.stop()
     right = home.password.read_text()
-    for wrong in ("", "another"):
-        home.password.write_text(wrong)
-        began = time.monotonic()
-        done = program.run("up")
-        assert time.monotonic() - began < START_SECONDS / 2
-        assert done.returncode == 1
-        assert "password" in done.stderr
-        assert "Restore the file" in done.stderr
-        assert program.processes() == []
+    home.password.write_text("")
+    with pytest.raises(ServiceError, match=r"The password of the data in .* is missing"):
+        server.start(Event())
+    home.password.write_text("another")
+    done = program.run("up")
+    assert done.returncode == 1
+    assert "does not match" in done.stderr
+    assert "Restore the file" in done.stderr
+    assert program.processes() == []
     home.password.write_text(f"{right}\n")
-    assert program.up()["started"] == ["kafka", "postgres"]
+    assert server.start(Event())
 
 
-def test_services_whose_pid_files_are_lost_are_found(program: Program) -> None:
-    program.up()
-    for service in ("kafka", "postgres"):
-        (program.home / f"{service}.pid").unlink()
-    assert program.up()["started"] == []
-    assert program.run("down").stdout == "Stopped Kafka and PostgreSQL.\n"
-
-
-def test_services_that_hang_are_replaced(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_services_that_hang_are_replaced(lasting: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stopped process holds its port and never answers; only force ends it."""
     monkeypatch.setattr("fraudstream.local.kafka.STOP_SECONDS", 1.0)
     monkeypatch.setattr("fraudstream.local.postgres.STOP_SECONDS", 1.0)
-    services.up(program.settings)
-    for process in program.processes():
+    services.up(lasting.settings)
+    for process in lasting.processes():
         process.suspend()
-    assert services.up(program.settings).started == ("kafka", "postgres")
-    assert services.status(program.settings)["kafka"]["running"]
-    assert services.status(program.settings)["postgres"]["running"]
+    assert services.up(lasting.settings).started == ("kafka", "postgres")
+    assert services.status(lasting.settings)["kafka"]["running"]
+    assert services.status(lasting.settings)["postgres"]["running"]
 
 
-def test_a_home_may_have_a_strange_name(new_program: NewProgram, tmp_path: Path) -> None:
-    """Blanks, commas, quotes and letters beyond ASCII all mean something to Java, Kafka or a shell."""
-    strange = new_program(tmp_path / 'Zoë\'s home, 100% $HOME #1; "x"')
-    strange.up()
-    assert strange.status()["kafka"]["running"]
-
-
-def test_reset_deletes_everything_but_what_is_not_ours(program: Program) -> None:
-    program.up()
-    (program.home / "letter.txt").write_text("mine")
-    refused = program.run("reset")
+def test_reset_deletes_everything_but_what_is_not_ours(lasting: Program) -> None:
+    lasting.up()
+    (lasting.home / "letter.txt").write_text("mine")
+    refused = lasting.run("reset")
     assert refused.returncode != 0
     assert "--yes" in refused.stderr
-    assert program.status()["kafka"]["running"]
-    assert program.run("reset", "--yes").returncode == 0
-    assert {path.name for path in program.home.iterdir()} == {"letter.txt", "lock"}
-    assert program.processes() == []
-    assert program.up()["started"] == ["kafka", "postgres"]
+    assert lasting.status()["kafka"]["running"]
+    assert lasting.run("reset", "--yes").returncode == 0
+    assert {path.name for path in lasting.home.iterdir()} == {"letter.txt", "lock"}
+    assert lasting.processes() == []
+    assert lasting.up()["started"] == ["kafka", "postgres"]
 
 
 def test_without_jars_and_network_up_says_what_to_do(tmp_path: Path) -> None:
     settings = Settings(_env_file=None, home=tmp_path / "home", jars=tmp_path / "empty")
     done = Program(settings).run("up", "--json")
-    error = json.loads(done.stdout)["error"]
+    document = json.loads(done.stdout)
     assert done.returncode == 1
+    assert lacking("an error", document) == []
+    error = document["error"]
     assert error["code"] == "jars_missing"
     assert "fraudstream jars fetch" in error["hint"]
