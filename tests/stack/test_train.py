@@ -2,17 +2,30 @@
 
 import json
 import subprocess
+import threading
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
+from documents import lacking
 from feature_world import world
+from fraudstream.settings import Settings
+from fraudstream.spark.consume import consume
+from fraudstream.store.targets import TARGETS
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-def test_a_history_becomes_a_model_that_beats_both_baselines(run: Run, tmp_path: Path) -> None:
+def test_a_history_becomes_a_model_that_beats_both_baselines(
+    spark: "SparkSession", settings: Settings, run: Run, tmp_path: Path
+) -> None:
     """`produce --days`, `consume`, `train` without a file; the first model is champion, the second one waits.
 
     The days are always the same ones: what a model reaches depends on them.
@@ -22,17 +35,15 @@ def test_a_history_becomes_a_model_that_beats_both_baselines(run: Run, tmp_path:
         "--fraud-rate", "0.01", "--json",
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
-    stored = run("consume", "--once", "--json")
-    assert stored.returncode == 0, stored.stderr
-    targets = json.loads(stored.stdout)["targets"]
+    stored = consume(spark, settings, tuple(TARGETS), once=True, stop=threading.Event()).stored
     sent = json.loads(made.stdout)["sent"]
-    assert targets["transactions"]["stored"] + targets["fraud"]["stored"] == sent
-    assert targets["profiles"]["stored"] == sent
+    assert stored["transactions"] + stored["fraud"] == stored["profiles"] == sent
 
     curve = tmp_path / "curve.png"
     trained = run("train", "--algorithm", "isolation_forest", "--curve", str(curve), "--json")
     assert trained.returncode == 0, trained.stderr
     report = json.loads(trained.stdout)
+    assert lacking("train", report) == []
     reached = report["metrics"]["average_precision"]
     assert reached > report["baselines"]["amount"]["average_precision"]
     assert reached > report["baselines"]["random"]["average_precision"]
@@ -70,10 +81,21 @@ def test_an_empty_database_trains_nothing_and_says_how_to_fill_it(run: Run) -> N
 def test_a_model_of_another_label_delay_than_the_live_one_is_told_when_it_is_registered(
     run: Run, tmp_path: Path
 ) -> None:
+    """It is registered all the same, and can be judged on what came later."""
     history = tmp_path / "history.parquet"
     pq.write_table(world(3_000, seed=3, days=40), history)
     train = ("train", "--data", str(history), "--algorithm", "gradient_boosting", "--features")
-    told = run(*train, "amount,merchant_risk_30d", "--label-delay-days", "1")
+    told = run(*train, "amount,merchant_risk_30d", "--label-delay-days", "1", "--json")
     assert told.returncode == 0, told.stderr
     assert told.stderr.count("FRAUDSTREAM_MODEL__LABEL_DELAY_DAYS") == 1
     assert "LABEL_DELAY_DAYS" not in run(*train, "amount,merchant_risk_30d").stderr
+
+    later = world(3_000, seed=4, days=40)
+    moved = pa.compute.add(later["timestamp"], pa.scalar(timedelta(days=40)))
+    later = later.drop_columns("labelled_at").set_column(2, "timestamp", moved)
+    pq.write_table(later, tmp_path / "later.parquet")
+    version = json.loads(told.stdout)["version"]
+    judged = run("evaluate", "--model", version, "--data", str(tmp_path / "later.parquet"), "--json")
+    assert judged.returncode == 0, judged.stderr
+    assert lacking("evaluate", json.loads(judged.stdout)) == []
+    assert json.loads(judged.stdout)["version"] == version
