@@ -413,15 +413,20 @@ def test_a_consumer_says_over_http_what_it_stores_and_when_it_cannot(
         assert producer.flush(60) == 0
 
     send(*(message(transaction_id=f"t{n}", is_fraud=int(n == 0)) for n in range(10)), b"hello")
-    log = tmp_path / "log"
+    log, looked = tmp_path / "log", tmp_path / "looked"
+    # Spark reads this before it starts: not before somebody has looked.
+    (tmp_path / "spark-env.sh").write_text(f"until [ -e '{looked}' ]; do sleep 0.05; done\n")
     with forwarded(settings.postgres.port) as line, log.open("w") as out:
-        through = environment | {"FRAUDSTREAM_POSTGRES__PORT": str(line.port)}
+        through = environment | {
+            "FRAUDSTREAM_POSTGRES__PORT": str(line.port), "SPARK_CONF_DIR": str(tmp_path),
+        }  # fmt: skip
         command = [sys.executable, "-m", "fraudstream", "consume", "--metrics-port", "0"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=out, text=True, env=through) as process:
             try:
                 wait_until(lambda: "health at" in log.read_text(), "address")
                 address = served_at(log.read_text().splitlines()[0])
                 assert get(f"{address}/healthz") == (503, "consume is starting.\n")
+                looked.touch()
 
                 def metrics() -> list[str]:
                     return get(f"{address}/metrics")[1].splitlines()
