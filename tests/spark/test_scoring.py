@@ -292,6 +292,18 @@ def test_an_estimator_that_gives_no_risk_decides_nothing(spark: SparkSession, de
         decide(message(amount=5.0), scoring=scoring, profiles=profiles)
 
 
-def test_warming_up_leaves_no_trace(scoring: Scoring, profiles: Profiles) -> None:
-    """It runs the whole way once, and says nothing."""
-    scoring.warm_up(profiles)
+def test_warming_up_leaves_no_trace(
+    spark: SparkSession,
+    scoring: Scoring,
+    profiles: Profiles,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """It runs the whole way once, and leaves no query, no table and no word."""
+    before = spark.catalog.listTables()
+    with caplog.at_level("INFO"):
+        scoring.warm_up(profiles)
+    assert spark.streams.active == []
+    assert spark.catalog.listTables() == before
+    assert caplog.messages == []
+    assert capfd.readouterr() == ("", "")

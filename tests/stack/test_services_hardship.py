@@ -90,7 +90,8 @@ def test_a_disk_that_filled_up_is_named_and_all_is_well_when_there_is_room_again
 
 def _reachable_copy(settings: Settings, uid: int, directory: Path) -> None:
     assert settings.jars is not None
-    shutil.copytree(settings.jars, directory / "jars")
+    # Without the archive of classes, hundreds of megabytes that are made where they are missing.
+    shutil.copytree(settings.jars, directory / "jars", ignore=shutil.ignore_patterns("classes"))
     for path in (directory, *directory.rglob("*")):
         os.chown(path, uid, uid)
 
