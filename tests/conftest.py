@@ -29,11 +29,12 @@ os.environ.setdefault("SPARK_SUBMIT_OPTS", "-XX:TieredStopAtLevel=1")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Deal out what starts services, whole modules, to the two halves of the list; unit tests stand at the end of each.
+    """Deal out what starts services, whole modules, to parts of the list of one length; unit tests stand at their ends.
 
-    Of two workers (`-n 2 --dist worksteal`) each gets a half, and takes from the end of the other's when it is through:
-    unit tests, which start nothing. A module in two workers would start its services twice.
+    Each worker (`-n 2 --dist worksteal`) begins with one part. When it is through, it takes the later half of what
+    another has left: unit tests, which start nothing, and once those are few modules, too, or half of one.
     """
+    parts = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     folder = Path(__file__).parent
     light = [item for item in items if item.path.is_relative_to(folder / "unit")]
     modules: dict[Path, list[pytest.Item]] = {}
@@ -42,11 +43,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             # Tests of the browser share one dashboard over one database, all of them.
             place = folder / "browser"
             modules.setdefault(place if item.path.is_relative_to(place) else item.path, []).append(item)
-    first, second = (
-        [item for module in list(modules.values())[half::2] for item in module] for half in (0, 1)
-    )
-    cut = max(0, len(items) // 2 - len(first))
-    items[:] = [*first, *light[:cut], *second, *light[cut:]]
+    heavy = list(modules.values())
+    dealt: list[pytest.Item] = []
+    for part in range(parts):
+        dealt += [item for module in heavy[part::parts] for item in module]
+        more = max(0, len(items) * (part + 1) // parts - len(dealt))
+        dealt += light[:more]
+        light = light[more:]
+    items[:] = dealt
 
 
 SPARKS = ("JAVA_HOME", "SPARK_LOCAL_IP", "PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON")

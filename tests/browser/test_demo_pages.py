@@ -12,29 +12,18 @@ from fraudstream.settings import ENDPOINTS, DashboardSettings, PostgresSettings
 from fraudstream.store.migrate import current_revision
 
 
-@pytest.mark.parametrize("place", ["environment", ".env"])
-def test_the_demos_pages_show_the_embedded_postgresql_and_leave_the_one_that_is_set_alone(  # noqa: PLR0913, PLR0917
+def test_the_demos_pages_show_the_embedded_postgresql_and_leave_those_that_are_set_alone(
     server: Server,
     seeded: PostgresSettings,
     visit: Visit,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
-    place: str,
 ) -> None:
-    """Opening a page made our tables there, and verdicts on simulated alerts were written beside real ones."""
-    own = server.database()
-    assert own.password_file is not None
-    there = {
-        "FRAUDSTREAM_POSTGRES__HOST": own.host,
-        "FRAUDSTREAM_POSTGRES__PORT": own.port,
-        "FRAUDSTREAM_POSTGRES__DATABASE": own.database,
-        "FRAUDSTREAM_POSTGRES__PASSWORD": own.password_file.read_text(encoding="utf-8").strip(),
-    }
-    if place == ".env":
-        (tmp_path / ".env").write_text("".join(f"{name}={value}\n" for name, value in there.items()))
-    else:
-        for name, value in there.items():
-            monkeypatch.setenv(name, str(value))
+    """One in the environment, another one in `.env`: their tables were made by opening a page, and verdicts written beside real ones."""
+    exported, written = server.database(), server.database()
+    for name, value in variables(exported).items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / ".env").write_text("".join(f"{name}={value}\n" for name, value in variables(written).items()))
     endpoints = {"postgres": json.loads(seeded.model_dump_json(exclude_unset=True))}
     (tmp_path / ENDPOINTS).write_text(json.dumps(endpoints))
     monkeypatch.setenv("FRAUDSTREAM_HOME", str(tmp_path))
@@ -43,4 +32,16 @@ def test_the_demos_pages_show_the_embedded_postgresql_and_leave_the_one_that_is_
     with started(DashboardSettings(port=choose_port()), EMBEDDED) as running:
         visit.go(running.url, "Newest alerts")
         visit.charts(3)
-    assert current_revision(own) is None, "nobody was there"
+    assert [current_revision(own) for own in (exported, written)] == [None, None], "nobody was there"
+
+
+def variables(own: PostgresSettings) -> dict[str, str]:
+    """What sets this PostgreSQL."""
+    assert own.password_file is not None
+    there: dict[str, object] = {
+        "HOST": own.host,
+        "PORT": own.port,
+        "DATABASE": own.database,
+        "PASSWORD": own.password_file.read_text(encoding="utf-8").strip(),
+    }
+    return {f"FRAUDSTREAM_POSTGRES__{name}": str(value) for name, value in there.items()}
