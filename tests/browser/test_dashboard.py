@@ -5,16 +5,18 @@ import re
 import signal
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import psutil
 import pytest
 
-from dashboard_browser import Server, Start, Visit, launched
+from dashboard_browser import Server, Visit, launched
 from fraudstream.settings import PostgresSettings
 from fraudstream.store import alerts, registry, review
 from fraudstream.store.connection import connect
+from waiting import HANG_SECONDS
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator
@@ -333,11 +335,11 @@ def test_strangers_texts_are_data(
 
 
 def test_an_empty_database_a_lost_one_and_a_password(
-    server: Server, start: Start, visit: Visit, new_visit: Callable[[], Visit]
+    server: Server, tmp_path: Path, visit: Visit, new_visit: Callable[[], Visit]
 ) -> None:
-    """The pages ask for the password, say what to do first, and outlive their database."""
+    """The pages ask for the password, say what to do first, and outlive their database; a killed program leaves no server."""
     postgres = server.database()
-    with start(postgres, PASSWORD="open sesame") as running:  # noqa: S106
+    with launched(postgres, tmp_path, PASSWORD="open sesame") as running:  # noqa: S106
         for page in PAGES:
             visit.go(f"{running.url}/{page}", "Password")
             assert "Overview" not in visit.text
@@ -369,20 +371,14 @@ def test_an_empty_database_a_lost_one_and_a_password(
         finally:
             server.start()
         visit.see("Nothing has come through the stream yet.")
+        # After kill -9 it has no chance to tidy up; the server notices that its parent is gone.
+        _, *children = _family(running.process.pid)
+        assert children
+        running.process.send_signal(signal.SIGKILL)
+        _, alive = psutil.wait_procs(children, HANG_SECONDS)
+        assert not alive
 
 
 def _family(pid: int) -> list[psutil.Process]:
     process = psutil.Process(pid)
     return [process, *process.children(recursive=True)]
-
-
-def test_a_killed_program_leaves_no_server(
-    seeded: PostgresSettings, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    """After kill -9 it has no chance to tidy up; the server notices that its parent is gone."""
-    with launched(seeded, tmp_path_factory.mktemp("killed")) as running:
-        children = psutil.Process(running.process.pid).children(recursive=True)
-        assert children
-        running.process.send_signal(signal.SIGKILL)
-        _, alive = psutil.wait_procs(children, 60)
-        assert not alive

@@ -59,11 +59,11 @@ def ids(settings: Settings, table: str = "transactions") -> list[str]:
 
 
 def test_the_program_moves_a_topic_into_its_tables(
-    settings: Settings, environment: dict[str, str], run: Run, tmp_path: Path
+    spark: "SparkSession", settings: Settings, environment: dict[str, str], run: Run, tmp_path: Path
 ) -> None:
-    """`consume --once` and its spellings, as processes; a second run finds nothing to do.
+    """`consume --once` as a process; a second run finds nothing to do.
 
-    The first one where Spark takes another file system for its own, as on Hadoop, and that one does not answer:
+    The process is where Spark takes another file system for its own, as on Hadoop, and that one does not answer:
     streams keep their checkpoints on this machine.
     """
     sent = [message(transaction_id=f"t{i}", is_fraud=int(i % 4 == 0), colour="red") for i in range(100)]
@@ -78,8 +78,8 @@ def test_the_program_moves_a_topic_into_its_tables(
     }  # fmt: skip
     assert lacking("consume", document) == []
     assert (document["rejected"], document["unknown_fields"], document["restarts"]) == (0, 100, 0)
-    again = run("consume-fraud", "--once", "--json")
-    assert json.loads(again.stdout)["targets"] == {"fraud": {"stored": 0, "duplicates": 0}}
+    again = consume(spark, settings)
+    assert (again.rows, again.duplicates.total()) == (0, 0)
     assert len(ids(settings)) == 75
     assert len(ids(settings, "fraud_transactions")) == 25
 
@@ -106,10 +106,14 @@ def test_what_is_away_or_wrong_is_said_before_spark_starts(
 def test_a_python_that_tasks_do_not_find_is_named_with_its_variable(
     settings: Settings, environment: dict[str, str], run: Run
 ) -> None:
-    """As on a cluster: tasks run the Python of whoever starts the command, at the same path, unless they are told another."""
+    """As on a cluster: tasks run the Python of whoever starts the command, at the same path, unless they are told another.
+
+    The command is spelled as one word, which means the same.
+    """
     send(settings, [(message(), 0)])
     nowhere = "/home/nobody/.venv/bin/python"
-    failed = run("consume", "transactions", "--once", "--json", env=environment | {"PYSPARK_PYTHON": nowhere})
+    failed = run("consume-fraud", "--once", "--json", env=environment | {"PYSPARK_PYTHON": nowhere})
+    assert f"reading {settings.kafka.transactions_topic}, 4 partitions, into fraud\n" in failed.stderr
     error = json.loads(failed.stdout)["error"]
     assert failed.returncode == 1
     assert error["message"].startswith(f"Spark's tasks cannot run Python at {nowhere}: ")

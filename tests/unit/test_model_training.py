@@ -226,8 +226,11 @@ def test_auto_takes_the_label_free_forest_where_labels_came_late(rows: pa.Table)
     )
 
 
-def test_what_was_said_after_the_last_transaction_is_learnt_from(rows: pa.Table) -> None:
+def test_what_was_said_after_the_last_transaction_is_learnt_from(
+    rows: pa.Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Labels of the days 20 to 30 came on the 50th day: a model of the 45th lacks them, one of the 60th has them."""
+    monkeypatch.setitem(candidates.GRID, "random_forest", ({"n_estimators": 20},))
     at = rows["timestamp"]
     first, last = (pa.scalar(START + timedelta(days=day), at.type) for day in (20, 30))
     middle = pa.compute.and_(pa.compute.greater_equal(at, first), pa.compute.less(at, last))
