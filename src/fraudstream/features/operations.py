@@ -24,9 +24,6 @@ NEVER_SECONDS: Final = 365 * DAY
 class Ops(Protocol):
     """Operations that an operator symbol cannot say."""
 
-    def where(self, condition: Value, yes: Value, no: Value) -> Value:
-        """`yes` where the condition holds, else `no`."""
-
     def ratio(self, above: Value, below: Value, otherwise: Value) -> Value:
         """The quotient above / below, or `otherwise` where below is not positive (Spark raises an error on x / 0)."""
 
@@ -79,10 +76,7 @@ class Row(Protocol):
 class NumpyOps:
     """The operations on arrays."""
 
-    def where(self, condition: Value, yes: Value, no: Value) -> Value:  # noqa: D102 - see Ops
-        return np.where(condition, yes, no)
-
-    def ratio(self, above: Value, below: Value, otherwise: Value) -> Value:  # noqa: D102
+    def ratio(self, above: Value, below: Value, otherwise: Value) -> Value:  # noqa: D102 - see Ops
         out = np.array(np.broadcast_to(otherwise, np.shape(below)), dtype=np.float64)
         return np.divide(above, below, out=out, where=np.asarray(below) > 0)
 

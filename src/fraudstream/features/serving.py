@@ -110,9 +110,6 @@ def _column(value: Any) -> Column:
 class SparkOps:
     """The operations on Spark columns; see `operations.Ops`."""
 
-    def where(self, condition: Value, yes: Value, no: Value) -> Value:  # noqa: D102
-        return F.when(condition, _column(yes)).otherwise(_column(no))
-
     def ratio(self, above: Value, below: Value, otherwise: Value) -> Value:  # noqa: D102
         return F.when(below > 0, above / below).otherwise(_column(otherwise))
 
