@@ -4,7 +4,7 @@
 """
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -21,6 +21,10 @@ TEXT_LENGTH = 256
 
 FIRST_INSTANT = datetime(1, 1, 1, tzinfo=UTC)
 LAST_INSTANT = datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
+SKEW = timedelta(minutes=5)
+"""How far ahead of the clock a label may be: clocks differ. It counts as said now."""
+HUGE = 1e15
+"""From here on digits say nothing: such numbers are shown as 1.2e+300."""
 
 CALENDAR_DATE = r"(?!0000)([0-9]{4})(-?)([0-9]{2})\2([0-9]{2})"
 """Groups: year, dash, month, day."""

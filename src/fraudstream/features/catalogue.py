@@ -39,6 +39,14 @@ HALF_LIVES: Final[dict[str, float]] = {
     "7d": 7 * DAY,
     "30d": 30 * DAY,
 }
+SPANS: Final[dict[str, str]] = {
+    "10m": "10 minutes",
+    "1h": "hour",
+    "1d": "day",
+    "7d": "7 days",
+    "30d": "30 days",
+}
+"""The same in words, behind "the last"."""
 
 
 def _sums(prefix: str, source: Source, *half_lives: str) -> tuple[Counter, ...]:

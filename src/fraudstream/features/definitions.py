@@ -12,16 +12,16 @@ import pyarrow as pa
 
 from fraudstream.errors import InputError
 from fraudstream.features import expressions
+from fraudstream.features.catalogue import SPANS
 from fraudstream.features.feature import Feature, feature
 from fraudstream.features.profiles import Events
 
 
 def _counts(entity: str, whose: str, *labels: str) -> list[Feature]:
-    spans = {"10m": "10 minutes", "1h": "hour", "1d": "day", "7d": "7 days", "30d": "30 days"}
     return [
         feature(
             f"{entity}_count_{label}",
-            f"transactions of {whose} in about the last {spans[label]} (older ones count less)",
+            f"transactions of {whose} in about the last {SPANS[label]} (older ones count less)",
             lambda r, _ops, label=label: r.state(entity, f"count_{label}"),  # type: ignore[misc]
         )
         for label in labels
@@ -172,15 +172,14 @@ def _merchant_features() -> list[Feature]:
 
 def _risk_features() -> list[Feature]:
     whose = {"merchant": "at this merchant", "device": "from this device", "user": "of this customer"}
-    spans = {"7d": "7 days", "30d": "30 days"}
     return [
         feature(
             f"{entity}_risk_{label}",
-            f"share of fraud among the judged transactions {phrase} in about the last {span}",
+            f"share of fraud among the judged transactions {phrase} in about the last {SPANS[label]}",
             lambda r, _ops, entity=entity, label=label: expressions.risk(r, entity, label),  # type: ignore[misc]
         )
         for entity, phrase in whose.items()
-        for label, span in spans.items()
+        for label in ("7d", "30d")
     ] + [
         feature(
             f"{entity}_fraud_30d",

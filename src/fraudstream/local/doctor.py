@@ -11,7 +11,7 @@ from fraudstream.local.kafka import CONTROLLER_PORT, EmbeddedKafka
 from fraudstream.local.kafka import PORT as KAFKA_PORT
 from fraudstream.local.postgres import PORT as POSTGRES_PORT
 from fraudstream.local.postgres import EmbeddedPostgres
-from fraudstream.local.processes import free
+from fraudstream.local.processes import LOOPBACK, free
 from fraudstream.local.trouble import space
 from fraudstream.settings import KafkaSettings, PostgresSettings, Settings
 
@@ -93,7 +93,7 @@ def _ports(home: Home) -> Check:
         said += [_port("Kafka", known.get("port") or KAFKA_PORT)]
         said += [_port("Kafka's controller", known.get("controller_port") or CONTROLLER_PORT)]
     if server.process() is not None:
-        said.append(f"PostgreSQL has 127.0.0.1:{server.port}")
+        said.append(f"PostgreSQL has {LOOPBACK}:{server.port}")
     else:
         said.append(_port("PostgreSQL", server.port or POSTGRES_PORT))
     return Check("ports", ok=True, detail="; ".join(said))

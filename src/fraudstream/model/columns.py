@@ -1,7 +1,7 @@
 """One column of a file in the type of our field: the values, which rows are bad, and why. Nothing is raised."""
 
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,7 @@ from fraudstream.schema import (
     ID_LENGTH,
     KINDS,
     LAST_INSTANT,
+    SKEW,
     TEXT_LENGTH,
     parse_instant,
 )
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 IDENTIFIERS = ("transaction_id", "user_id", "merchant_id")
 RISK = "risk"
 """Of a file of scores, beside the fields of the schema."""
-SKEW: Final = timedelta(minutes=5)
-"""How far ahead of the clock a label may be, as in a file of labels: clocks differ."""
 ZONE = r"(Z|z|[+-]\d{2}(:?\d{2})?)$"
 PLAIN_INSTANT = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}(:?\d{2})?)?$"
 """What Arrow reads in bulk; other forms of ISO 8601 go one by one through `parse_instant`."""

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from typing import Final
 
+from fraudstream.features.catalogue import SPANS
 from fraudstream.reasons import notable
 from fraudstream.reasons.payment import Payment
 from fraudstream.reasons.phrases import money, number, percent, times
-from fraudstream.reasons.telling import SPANS, Sentence, Tell
+from fraudstream.reasons.telling import Sentence, Tell
 
 _PERIODS = ("1d", "7d")
 _EVERYBODYS = "what is usual for everybody,"

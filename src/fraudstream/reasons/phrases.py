@@ -6,9 +6,8 @@ import unicodedata
 from typing import Final
 
 from fraudstream.features.catalogue import DAY, HALF_LIVES
+from fraudstream.schema import HUGE
 
-HUGE: Final = 1e15
-"""From here on digits say nothing: such numbers are written as 1.2e+300."""
 LONGEST_TEXT: Final = 60
 """Characters of a string that are shown."""
 _SAME = 0.05

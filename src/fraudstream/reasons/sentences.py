@@ -7,14 +7,14 @@ the same thing in other words share a theme: of each theme an alert gives one se
 from collections.abc import Callable
 from typing import Final
 
-from fraudstream.features.catalogue import DAY
+from fraudstream.features.catalogue import DAY, SPANS
 from fraudstream.features.definitions import FEATURES
 from fraudstream.features.operations import NEVER_SECONDS
 from fraudstream.reasons import notable
 from fraudstream.reasons.amounts import AMOUNTS
 from fraudstream.reasons.payment import Payment
 from fraudstream.reasons.phrases import duration, named, percent, rate, shown, whole
-from fraudstream.reasons.telling import SPANS, Sentence, Tell
+from fraudstream.reasons.telling import Sentence, Tell
 
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _NOTHING = "this customer has no recent payments to compare with"

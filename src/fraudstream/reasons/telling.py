@@ -2,12 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
 from fraudstream.reasons.notable import Notable, always
 from fraudstream.reasons.payment import Payment
 
-SPANS: Final = {"10m": "10 minutes", "1h": "hour", "1d": "day", "7d": "7 days", "30d": "30 days"}
 Tell = Callable[[float, Payment], str]
 
 

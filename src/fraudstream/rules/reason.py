@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from fraudstream.rules.columns import columns, refusal
+from fraudstream.schema import HUGE
 
 if TYPE_CHECKING:
     from fraudstream.rules.rule import Rule
@@ -20,8 +21,6 @@ UNKNOWN = "unknown"
 """Stands where a value is missing."""
 LONGEST_VALUE = 80
 """Characters of a string that are shown."""
-HUGE = 1e15
-"""From here on digits say nothing: such numbers are written as 1.2e+300."""
 
 _PART = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 _SLOT = re.compile(r"(?P<name>[A-Za-z]\w*)(?::(?P<form>,?(?:\.[0-6][f%])?))?")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from fraudstream.errors import StreamError
 from fraudstream.local.home import unusable
-from fraudstream.local.processes import set_aside, size, tail
+from fraudstream.local.processes import LOOPBACK, set_aside, size, tail
 from fraudstream.logs import get_logger
 from fraudstream.settings import SparkSettings
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 log = get_logger("spark")
 
-LOOPBACK = "127.0.0.1"
 MASTER_SECONDS = 10.0
 """A master that does not take a connection within this is not there."""
 

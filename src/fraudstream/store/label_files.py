@@ -22,7 +22,7 @@ from typing import Any
 
 from fraudstream.errors import InputError
 from fraudstream.files import ROWS, Rejects, as_instant, as_text, as_truth, check_columns, read, renames
-from fraudstream.schema import ID_LENGTH, TEXT_LENGTH
+from fraudstream.schema import ID_LENGTH, SKEW, TEXT_LENGTH
 from fraudstream.settings import PostgresSettings
 from fraudstream.store.connection import Connection, connected
 from fraudstream.store.labels import NOTE_LENGTH, unfit
@@ -30,11 +30,6 @@ from fraudstream.store.labels import NOTE_LENGTH, unfit
 FIELDS = ("transaction_id", "is_fraud", "labelled_at", "labelled_by", "note")
 REQUIRED = FIELDS[:2]
 FILE_LOCK = 0x6C66696C  # "lfil": as `migrate.LOCK`, a number that all versions of the program agree on
-SKEW = timedelta(minutes=5)
-"""How far ahead of the database's clock a label may be: clocks differ. It counts as said now.
-
-Of a file that was read before none is: the label would be stored with another time than its own, and once more when
-the file comes again."""
 
 Values = tuple[str, bool, datetime | None, str | None, str | None]
 """One label, in the order of FIELDS; without a time it is said now."""
@@ -163,6 +158,8 @@ def _portions(
     path: Path, columns: Mapping[str, str], by: str | None, now: datetime, done: Imported
 ) -> Iterator[list[Values]]:
     """The labels of a file, in its order; what is none goes to `done.rejects`."""
+    # Of a file that was read before none may be ahead of the clock: the label would be stored with another time than
+    # its own, and once more when the file comes again.
     latest = now + (SKEW if done.read_before is None else timedelta())
     rows = read(path, partial(_chosen, path, columns))
     while some := list(islice(rows, ROWS)):
