@@ -1,16 +1,20 @@
 """Decayed counters: nothing depends on the order of arrival, and nothing overflows."""
 
 import math
+from functools import partial, reduce
 from itertools import pairwise
 from random import Random
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fraudstream.arrays import Floats, Integers
 from fraudstream.features import counters
+from fraudstream.features.catalogue import COUNTERS
+from fraudstream.features.profiles import INSTANT, SCHEMA, combine, instants
 
 FIRST, LAST = -62_135_596_800_000_000, 253_402_300_799_999_999  # years 1 and 9999 in microseconds
 HALF_LIVES = st.sampled_from([600.0, 3_600.0, 86_400.0, 2_592_000.0])
@@ -32,6 +36,26 @@ def state(events: Events, half_life: float) -> State:
     return last, counters.fold(counters.weight(counters.seconds(last[group], at), half_life), value, group, 1)
 
 
+def merged(half_life: float, *states: State) -> State:
+    """What the profile of one customer holds after all of these."""
+    name = next(name for name, counter in COUNTERS.items() if counter.half_life == half_life)
+    nothing = dict.fromkeys(COUNTERS, np.zeros(1))
+    whole = combine(
+        pa.table(
+            {
+                "entity": ["user"],
+                "key": ["ann"],
+                "last_at": pa.array(at).cast(INSTANT),
+                **nothing,
+                name: value,
+            },
+            schema=SCHEMA,
+        )
+        for at, value in states
+    )
+    return instants(whole["last_at"].combine_chunks()), whole[name].to_numpy()
+
+
 def same(left: State, right: State) -> None:
     assert left[0] == right[0]
     np.testing.assert_allclose(left[1], right[1], rtol=1e-9)
@@ -49,20 +73,16 @@ def test_splitting_into_batches_and_merging_them_changes_nothing(
     events: Events, half_life: float, cuts: list[int]
 ) -> None:
     edges = sorted({0, len(events), *(cut for cut in cuts if cut < len(events))})
-    merged: State = (np.array([counters.NEVER]), np.zeros(1))
-    for begin, end in pairwise(edges):
-        merged = counters.merge(*merged, *state(events[begin:end], half_life), half_life)
-    same(merged, state(events, half_life))
+    parts = (state(events[begin:end], half_life) for begin, end in pairwise(edges))
+    same(reduce(partial(merged, half_life), parts), state(events, half_life))
 
 
 @given(EVENTS, EVENTS, EVENTS, HALF_LIVES)
 def test_merging_is_commutative_and_associative(a: Events, b: Events, c: Events, half_life: float) -> None:
     one, two, three = (state(events, half_life) for events in (a, b, c))
-    same(counters.merge(*one, *two, half_life), counters.merge(*two, *one, half_life))
-    same(
-        counters.merge(*counters.merge(*one, *two, half_life), *three, half_life),
-        counters.merge(*one, *counters.merge(*two, *three, half_life), half_life),
-    )
+    merge = partial(merged, half_life)
+    same(merge(one, two), merge(two, one))
+    same(merge(merge(one, two), three), merge(one, merge(two, three)))
 
 
 @given(EVENTS, HALF_LIVES)

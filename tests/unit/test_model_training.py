@@ -151,7 +151,7 @@ def test_one_stray_timestamp_changes_no_figure(rows: pa.Table) -> None:
     assert beside.report["training"]["until"] == alone["training"]["until"]
     assert beside.report["threshold"] == pytest.approx(alone["threshold"], rel=0.05)
     assert beside.report["alert_rate"] == alone["alert_rate"]
-    assert any("201 days from 2024-03-01 to 2024-09-17" in note for note in beside.notes)
+    assert any("201 days from 2024-03-01 to 2024-09-17" in note for note in beside.report["notes"])
 
 
 def test_a_history_that_paused_is_judged_on_days_on_which_something_happened(rows: pa.Table) -> None:
@@ -162,7 +162,7 @@ def test_a_history_that_paused_is_judged_on_days_on_which_something_happened(row
     )
     assert min(fold["transactions"] for fold in trained.report["folds"]) > 200
     assert trained.report["folds"][-1]["test_until"][:10] == "2024-05-02"
-    assert any("next to nothing happened on 20" in note for note in trained.notes)
+    assert any("next to nothing happened on 20" in note for note in trained.report["notes"])
 
 
 def test_transactions_of_the_future_are_left_out_and_counted(rows: pa.Table) -> None:
@@ -173,7 +173,7 @@ def test_transactions_of_the_future_are_left_out_and_counted(rows: pa.Table) -> 
     assert trained.report["folds"][-1]["test_until"][:10] == "2024-04-10"
     assert any(
         note.startswith("2 of 9,602 transactions are dated more than a day from now")
-        for note in trained.notes
+        for note in trained.report["notes"]
     )
 
 
@@ -187,14 +187,16 @@ def test_where_no_candidate_can_be_judged_the_choice_is_said_to_be_unproven(rows
         rows.set_column(rows.column_names.index("is_fraud"), "is_fraud", fraud), Request(label_delay_days=3)
     )
     assert set(trained.report["validation"].values()) == {None}
-    assert any("isolation_forest was chosen without validation" in note for note in trained.notes)
-    assert any("2 of 2 validation windows hold fewer than 5 known frauds" in note for note in trained.notes)
+    assert any("isolation_forest was chosen without validation" in note for note in trained.report["notes"])
+    assert any(
+        "2 of 2 validation windows hold fewer than 5 known frauds" in note for note in trained.report["notes"]
+    )
 
 
 def test_a_short_label_delay_leaves_enough_transactions_for_the_threshold(rows: pa.Table) -> None:
     """An hour holds ten of them, and a threshold above all ten would flag many times the budget."""
     trained = train(rows, Request("isolation_forest", label_delay_days=1 / 24))
-    assert any("the last 200 gave the threshold" in note for note in trained.notes)
+    assert any("the last 200 gave the threshold" in note for note in trained.report["notes"])
     assert trained.report["metrics"]["alert_rate"] < 4 * 0.005
 
 
@@ -204,7 +206,7 @@ def test_auto_takes_the_label_free_forest_while_frauds_are_few(rows: pa.Table) -
     )
     trained = train(few, Request(label_delay_days=3))
     assert trained.report["algorithm"] == "isolation_forest"
-    assert any("fewer than 50" in note for note in trained.notes)
+    assert any("fewer than 50" in note for note in trained.report["notes"])
 
 
 def relabelled(rows: pa.Table, fraud: pa.Array, known_at: datetime | None = None) -> pa.Table:
@@ -222,7 +224,8 @@ def test_auto_takes_the_label_free_forest_where_labels_came_late(rows: pa.Table)
     trained = train(late, Request(label_delay_days=3))
     assert trained.report["algorithm"] == "isolation_forest"
     assert any(
-        "0 known frauds before the first validation window are fewer than 50" in n for n in trained.notes
+        "0 known frauds before the first validation window are fewer than 50" in n
+        for n in trained.report["notes"]
     )
 
 
@@ -253,7 +256,8 @@ def test_auto_leaves_out_the_label_free_forest_where_chosen_features_are_made_of
     trained = train(rows, Request(features=("amount", "merchant_risk_30d"), label_delay_days=3))
     assert trained.report["algorithm"] in ("gradient_boosting", "random_forest")
     assert any(
-        "left out isolation_forest, which cannot take merchant_risk_30d" in note for note in trained.notes
+        "left out isolation_forest, which cannot take merchant_risk_30d" in note
+        for note in trained.report["notes"]
     )
 
 
@@ -261,9 +265,10 @@ def test_auto_takes_the_label_free_forest_where_only_frauds_are_labelled(rows: p
     only = pa.compute.if_else(rows["is_fraud"], True, pa.scalar(None, pa.bool_()))
     trained = train(relabelled(rows, only), Request(label_delay_days=3))
     assert trained.report["algorithm"] == "isolation_forest"
-    assert any("only frauds are labelled" in note for note in trained.notes)
+    assert any("only frauds are labelled" in note for note in trained.report["notes"])
     assert any(
-        "Only frauds are labelled in 4 of 4 test windows: precision is undefined." in n for n in trained.notes
+        "Only frauds are labelled in 4 of 4 test windows: precision is undefined." in n
+        for n in trained.report["notes"]
     )
     figures = trained.report["metrics"]
     assert {name for name, figure in figures.items() if figure is not None} == {

@@ -30,16 +30,6 @@ def seconds(later: Integers, earlier: Integers) -> Floats:
     return (later - earlier) / 1e6
 
 
-def merge(
-    at: Integers, value: Floats, other_at: Integers, other_value: Floats, half_life: float
-) -> tuple[Integers, Floats]:
-    """The states of both sides together, elementwise; commutative, and associative up to rounding."""
-    last = np.maximum(at, other_at)
-    value = value * weight(seconds(last, at), half_life)
-    other_value = other_value * weight(seconds(last, other_at), half_life)
-    return last, value + other_value
-
-
 def latest(at: Integers, group: Integers, groups: int) -> Integers:
     """The latest time in each of `groups` groups; `group[i]` is the group of event i."""
     last = np.full(groups, NEVER, dtype=np.int64)

@@ -27,12 +27,12 @@ def mean(row: Row, ops: Ops, entity: str, label: str = "30d") -> Value:
     return (amount + _PRIOR * overall_mean(row, ops)) / (count + _PRIOR)
 
 
-def deviation(row: Row, ops: Ops, entity: str, label: str = "30d") -> Value:
+def deviation(row: Row, ops: Ops, entity: str) -> Value:
     """Standard deviation of an entity's amounts, leaning on a share of the mean; always positive."""
-    count, amount = row.state(entity, f"count_{label}"), row.state(entity, f"amount_{label}")
+    count, amount = row.state(entity, "count_30d"), row.state(entity, "amount_30d")
     # Not amount² / count, which could overflow before it is divided.
-    squares = row.state(entity, f"amount2_{label}") - amount * ops.ratio(amount, count, 0.0)
-    usual = _PRIOR_SPREAD * mean(row, ops, entity, label)
+    squares = row.state(entity, "amount2_30d") - amount * ops.ratio(amount, count, 0.0)
+    usual = _PRIOR_SPREAD * mean(row, ops, entity)
     return ops.sqrt((ops.maximum(squares, 0.0) + _PRIOR * usual * usual) / (count + _PRIOR))
 
 

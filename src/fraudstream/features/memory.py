@@ -42,7 +42,7 @@ class Memory:
         for entity, kept in self._kept.items():
             kept.fill(profiles[entity])
 
-    def features(self, transactions: pa.Table, folds: "Truths | None" = None) -> Floats:
+    def features(self, transactions: pa.Table, folds: Truths | None = None) -> Floats:
         """Features (rows, names) of each transaction just before it, in order of arrival; folds them in.
 
         `folds` says which of them count for the later ones (all by default). Columns as `Events` wants them.
@@ -90,7 +90,7 @@ class _Kept:
 class _Line:
     """The events of one entity in a batch, key by key and each in order of arrival."""
 
-    def __init__(self, events: Events, kept: _Kept, entity: str, folds: "Truths") -> None:
+    def __init__(self, events: Events, kept: _Kept, entity: str, folds: Truths) -> None:
         keys = events.keys(*ENTITIES[entity].fields)
         self._events, self._kept = events, kept
         self.rows: Integers = np.argsort(keys.code, kind="stable")
@@ -149,7 +149,7 @@ class _Line:
             self._kept.values[counter.name][place] = np.where(np.abs(after) < NEGLIGIBLE, 0.0, after)
 
 
-def _running_latest(micros: Integers, start: Integers, code: Integers, first: "Truths") -> Integers:
+def _running_latest(micros: Integers, start: Integers, code: Integers, first: Truths) -> Integers:
     """The latest time so far within each key, `start` included."""
     at = np.maximum(micros, start)
     if len(at) > 1 and ((at[1:] < at[:-1]) & ~first[1:]).any():

@@ -37,7 +37,7 @@ def version() -> str:
 def binaries(user: pwd.struct_passwd | None) -> Path:
     """The binaries, as `user` can run them: root's virtual environment may be closed to others, then a copy."""
     directory = installed()
-    if user is None or users.reaches(user, directory / "bin" / "postgres", "-x"):
+    if user is None or users.may_pass(user, directory / "bin" / "postgres"):
         return directory / "bin"
     # Named after what it holds, so that an upgraded wheel is copied again.
     stamp = int((directory / "bin" / "postgres").stat().st_mtime)

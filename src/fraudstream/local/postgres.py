@@ -184,7 +184,7 @@ class EmbeddedPostgres:
             if "outside" not in self.home.remembered("postgres") or not directory.exists():
                 directory = self.home.postgres
                 user = users.service_user(directory)
-                if user is not None and not users.reaches(user, self.home.root, "-x"):
+                if user is not None and not users.may_pass(user, self.home.root):
                     directory = self._outside
                     users.open_to_all(users.OUTSIDE, directory.parent)
                     log.info("%s is closed to the user %s.", self.home.root, user.pw_name)

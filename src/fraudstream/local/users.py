@@ -92,8 +92,8 @@ def open_to_all(*directories: Path) -> None:
         directory.chmod(0o755)
 
 
-def reaches(user: pwd.struct_passwd | None, path: Path, mode: str) -> bool:
-    """Whether `user` may do that: `mode` is a flag of test(1), such as `-x`. The kernel answers, as that user."""
+def may_pass(user: pwd.struct_passwd | None, path: Path) -> bool:
+    """Whether `user` may enter that directory or run that program. The kernel answers, as that user."""
     test = shutil.which("test") or "/usr/bin/test"
-    done = subprocess.run([test, mode, str(path)], cwd="/", check=False, **as_user(user))
+    done = subprocess.run([test, "-x", str(path)], cwd="/", check=False, **as_user(user))
     return done.returncode == 0

@@ -135,13 +135,13 @@ def _side(name: str, values: "Floats") -> Side:
 # -- labelled algorithms --------------------------------------------------------------------------------------
 
 
-def thinned(y: "Integers", most: int = MOST_LEGITIMATE, seed: int = 0) -> "tuple[Integers, Floats]":
+def thinned(y: "Integers", most: int = MOST_LEGITIMATE) -> "tuple[Integers, Floats]":
     """Rows to learn from and their weights: every fraud, and at most `most` of the others for all of them."""
     fraud, other = np.flatnonzero(y == 1), np.flatnonzero(y == 0)
     weight = 1.0
     if len(other) > most:
         weight = len(other) / most
-        other = np.random.default_rng(seed).choice(other, most, replace=False)
+        other = np.random.default_rng(0).choice(other, most, replace=False)
     rows = np.sort(np.concatenate([fraud, other]))
     return rows, np.where(y[rows] == 1, 1.0, weight)
 

@@ -25,7 +25,7 @@ REFERENCE_BINS = 20
 
 
 def insight(
-    risk: "Callable[[Floats], Floats]", x: "Floats", threshold: float, names: Sequence[str], seed: int = 0
+    risk: "Callable[[Floats], Floats]", x: "Floats", threshold: float, names: Sequence[str]
 ) -> dict[str, Any]:
     """Importance and dependence, from rows `x` (n, features) that the model has not learned from.
 
@@ -34,7 +34,7 @@ def insight(
     - `dependence` of the most important features: the mean risk when all of a sample take the same value (partial
       dependence, Friedman 2001), for `usual` transactions and for `flagged` ones.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     own = risk(x)
     riskiest = np.argsort(-own, kind="stable")[: max(1, int((own >= threshold).sum()))]
     flagged = x[rng.permutation(riskiest)[:FLAGGED]]

@@ -112,9 +112,7 @@ def recall_at(risk: "Floats", fraud: "Truths", threshold: float) -> float | None
     return float((risk[fraud.astype(bool)] >= threshold).mean()) if fraud.any() else None
 
 
-def interval(
-    parts: "list[tuple[Floats, Truths, Integers]]", customers: int, seed: int = 0
-) -> tuple[float, float] | None:
+def interval(parts: "list[tuple[Floats, Truths, Integers]]", customers: int) -> tuple[float, float] | None:
     """95 % bootstrap interval of the mean average precision over `parts` of (risk, fraud, customer code).
 
     Whole customers are drawn, the same ones in every part. Frauds of one victim come in series of one kind,
@@ -124,7 +122,7 @@ def interval(
     rankings = [Ranking.of(risk, fraud) for risk, fraud, _ in parts]
     if customers < 2:  # noqa: PLR2004 - one has no spread
         return None
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     figures = []
     for _ in range(REPLICATES):
         drawn = np.bincount(rng.integers(0, customers, customers), minlength=customers).astype(np.float64)

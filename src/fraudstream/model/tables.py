@@ -5,7 +5,7 @@ taken where it stands, and a feature that needs a missing one is left out.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +58,7 @@ class Loaded:
     bad: tuple[BadRow, ...] = ()
     """Rows that are no transactions, in the order of the file."""
     duplicates: int = 0
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
     @property
     def unparsable(self) -> int:

@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version as installed
 from typing import Any
@@ -52,7 +52,6 @@ class Trained:
 
     files: dict[str, bytes]
     report: dict[str, Any]
-    notes: tuple[str, ...] = field(default=())
 
 
 def train(
@@ -110,7 +109,7 @@ def train(
     lines = reporting.curves(data, results)
     curve = draw(lines, f"{chosen.algorithm}, {len(folds.test)} test windows") if lines else None
     ensemble = estimator.ensemble() if isinstance(estimator, TreeEstimator) else None
-    return Trained(artifact.files_of(manifest, estimator, ensemble, curve), manifest, tuple(notes))
+    return Trained(artifact.files_of(manifest, estimator, ensemble, curve), manifest)
 
 
 def _prepared(rows: pa.Table, request: Request) -> tuple[Dataset, list[str]]:

@@ -6,7 +6,7 @@ why there are no others.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,7 +42,7 @@ class Explainer:
     """Risk from which the model itself flags."""
     fraud_share: float | None = None
     """Of the judged payments in the history that it learned from."""
-    trouble: str = field(default="")
+    trouble: str = ""
     """Why the model gives no reasons, in a sentence, where it gives none."""
 
     def reasons(self, decisions: Sequence[Decision], rules: Mapping[str, Rule]) -> list[list[Reason]]:

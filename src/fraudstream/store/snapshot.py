@@ -35,7 +35,7 @@ def profiles(postgres: PostgresSettings, wanted: Wanted) -> "dict[str, pa.Table]
 
 
 def profiles_of(
-    connection: "Connection", keys: Mapping[str, Sequence[str]], wanted: Wanted
+    connection: Connection, keys: Mapping[str, Sequence[str]], wanted: Wanted
 ) -> "dict[str, pa.Table]":
     """The same of these keys, none of which stands twice; a key without a profile is left out.
 
@@ -45,7 +45,7 @@ def profiles_of(
 
 
 def _read(
-    connection: "Connection", wanted: Wanted, query: sql.SQL, keys: Mapping[str, Sequence[str]]
+    connection: Connection, wanted: Wanted, query: sql.SQL, keys: Mapping[str, Sequence[str]]
 ) -> "dict[str, pa.Table]":
     found = {}
     with connection.transaction(), connection.cursor() as cursor:
