@@ -22,6 +22,7 @@ from fraudstream.store import offsets
 from fraudstream.store.slices import OffsetHole
 
 if TYPE_CHECKING:
+    from confluent_kafka.admin import AdminClient
     from pyspark.sql.streaming.query import StreamingQuery
 
 log = get_logger("spark.recovery")
@@ -134,9 +135,9 @@ class Patience:
                 error = again
 
 
-def existing_topic(kafka: KafkaSettings, name: str, client: object = None) -> Topic:
+def existing_topic(kafka: KafkaSettings, name: str, client: "AdminClient | None" = None) -> Topic:
     """The topic of a running stream. Raises QueryStopped where it is gone, BrokerUnreachable."""
-    found = kafka_clients.find_topic(kafka, name, client)  # type: ignore[arg-type]
+    found = kafka_clients.find_topic(kafka, name, client)
     if found is None:
         raise QueryStopped(f"Topic {name} is gone.")
     return found
