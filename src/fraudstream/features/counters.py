@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from fraudstream.arrays import Floats, Integers
+from fraudstream.arrays import Floats, Integers, Truths
 
 NEVER: Final = np.iinfo(np.int64).min // 2
 """The time of an empty state. Half the range, so that a difference to any instant still fits."""
@@ -28,6 +28,17 @@ def weight(elapsed: Floats, half_life: float) -> Floats:
 def seconds(later: Integers, earlier: Integers) -> Floats:
     """`later - earlier` in seconds."""
     return (later - earlier) / 1e6
+
+
+def begins(code: Integers) -> Truths:
+    """Where a new key begins, in codes of which equal ones stand together.
+
+    >>> begins(np.array([3, 3, 5])).tolist()
+    [True, False, True]
+    """
+    first = np.ones(len(code), dtype=np.bool_)
+    first[1:] = code[1:] != code[:-1]
+    return first
 
 
 def latest(at: Integers, group: Integers, groups: int) -> Integers:

@@ -15,7 +15,7 @@ from fraudstream.arrays import Floats
 from fraudstream.features import definitions
 from fraudstream.features.catalogue import ENTITIES
 from fraudstream.features.counters import NEVER
-from fraudstream.features.feature import LAST_AT
+from fraudstream.features.feature import LAST_AT, evaluate
 from fraudstream.features.operations import JoinedRow, NumpyOps
 from fraudstream.features.profiles import Events, instants
 
@@ -34,14 +34,11 @@ def features(events: Events, stored: Mapping[str, pa.Table], names: Sequence[str
 
     An event whose entity has no profile meets an empty one.
     """
-    ops, profiles = NumpyOps(), _Profiles(events, stored)
+    profiles = _Profiles(events, stored)
     row = JoinedRow(
-        ops, micros=events.micros, amount=events.amount, text=events.text, profile=profiles.column
+        NumpyOps(), micros=events.micros, amount=events.amount, text=events.text, profile=profiles.column
     )
-    values = np.empty((len(events), len(names)))
-    for place, feature in enumerate(definitions.select(names)):
-        values[:, place] = feature.expression(row, ops)
-    return values
+    return evaluate(definitions.select(names), row, len(events))
 
 
 class _Profiles:

@@ -16,8 +16,8 @@ from fraudstream.arrays import Floats, Integers, Truths
 from fraudstream.features import counters, definitions
 from fraudstream.features.catalogue import COUNTERS, ENTITIES, NEGLIGIBLE, Counter
 from fraudstream.features.counters import NEVER
-from fraudstream.features.feature import LAST_AT
-from fraudstream.features.operations import NEVER_SECONDS, NumpyOps
+from fraudstream.features.feature import LAST_AT, evaluate
+from fraudstream.features.operations import NEVER_SECONDS
 from fraudstream.features.profiles import Events, additions, instants
 
 FIRST_ROOM: Final = 1024
@@ -51,10 +51,7 @@ class Memory:
         events = Events(transactions)
         counts = np.ones(len(events), np.bool_) if folds is None else folds
         lines = {entity: _Line(events, kept, entity, counts) for entity, kept in self._kept.items()}
-        row, ops = _Arrived(events, lines), NumpyOps()
-        values = np.empty((len(events), len(self._features)))
-        for place, feature in enumerate(self._features):
-            values[:, place] = feature.expression(row, ops)
+        values = evaluate(self._features, _Arrived(events, lines), len(events))
         for line in lines.values():
             line.keep()
         return values
@@ -98,8 +95,7 @@ class _Line:
         """Rows of the batch; those without a key are absent."""
         code = keys.code[self.rows]
         self._code = code
-        self._first = np.ones(len(code), dtype=np.bool_)
-        self._first[1:] = code[1:] != code[:-1]
+        self._first = counters.begins(code)
         self._last = np.append(self._first[1:], [True])[: len(code)]
         self._place = kept.places(keys.text().to_pylist() if keys.count else [])[code]
         self._folds = folds[self.rows]

@@ -16,7 +16,8 @@ from fraudstream.arrays import Floats, Integers
 from fraudstream.errors import InputError
 from fraudstream.features import counters, definitions
 from fraudstream.features.catalogue import COUNTERS, DAY, ENTITIES, Counter
-from fraudstream.features.operations import NEVER_SECONDS, NumpyOps
+from fraudstream.features.feature import evaluate
+from fraudstream.features.operations import NEVER_SECONDS
 from fraudstream.features.profiles import Events, additions, instants
 
 KNOWN_AT = "labelled_at"
@@ -52,10 +53,7 @@ def view(
                 hint="Name the column that holds it, or train without this feature.",
             )
     history = History(Events(transactions), label_delay_days)
-    ops = NumpyOps()
-    values = np.empty((len(history.order), len(chosen)))
-    for column, feature in enumerate(chosen):
-        values[history.order, column] = feature.expression(history, ops)
+    values = evaluate(chosen, history, len(history.order), history.order)
     return FeatureTable(tuple(feature.name for feature in chosen), values, history.order)
 
 
@@ -128,7 +126,7 @@ class History:
             sort = np.argsort(code, kind="stable")
             sort = sort[np.searchsorted(code, 0, sorter=sort) :]
             code, micros = code[sort], self.micros[sort]
-            first = _begins(code)
+            first = counters.begins(code)
             elapsed = np.zeros(len(sort))
             elapsed[1:] = counters.seconds(micros[1:], micros[:-1])
             elapsed[first] = 0.0
@@ -195,7 +193,10 @@ class History:
         same = (last >= 0) & (code[judged[last]] == timeline.code) if len(judged) else last >= 0
         newest = np.maximum.accumulate(code[judged] * span + judged) % span
         self._labels[entity] = _Labels(
-            rows=judged, at=self.micros[newest], first=_begins(code[judged]), seen=np.where(same, last, -1)
+            rows=judged,
+            at=self.micros[newest],
+            first=counters.begins(code[judged]),
+            seen=np.where(same, last, -1),
         )
         return self._labels[entity]
 
@@ -211,10 +212,3 @@ def known_at(transactions: pa.Table, micros: Integers, label_delay_days: float) 
             said = np.where(agrees, np.minimum(said, known), said)
         known = np.where(recorded.is_valid().to_numpy(zero_copy_only=False), said, known)
     return np.maximum(known, micros)
-
-
-def _begins(code: Integers) -> NDArray[np.bool_]:
-    """Where a new key begins in sorted codes."""
-    first = np.ones(len(code), dtype=bool)
-    first[1:] = code[1:] != code[:-1]
-    return first
