@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from fraudstream.settings import PostgresSettings
 from fraudstream.store.alerts import ALERTS, Alert
 from fraudstream.store.connection import connected
-from fraudstream.store.rows import rows
+from fraudstream.store.rows import one, rows
 
 OVERLAP = timedelta(minutes=5)
 """An alert carries the time at which its transaction began, and is seen when it commits: this is how long a slice may
@@ -20,7 +20,7 @@ class Feed:
         self._postgres = postgres
         with connected(postgres) as connection:
             now: datetime
-            (now,) = connection.execute("select now()").fetchone() or ()
+            (now,) = one(connection, "select now()")
             found = connection.execute(
                 "select transaction_id, stored_at from shop.alerts where stored_at > %s", (now - OVERLAP,)
             ).fetchall()

@@ -24,6 +24,7 @@ from fraudstream.schema import ID_LENGTH
 from fraudstream.settings import PostgresSettings
 from fraudstream.store.connection import Connection, Cursor, connected
 from fraudstream.store.labels import unfit
+from fraudstream.store.rows import one
 from fraudstream.store.tables import SCHEMA
 
 log = get_logger("forget")
@@ -130,7 +131,7 @@ _HAVE_LABELS = ("transactions", "fraud_transactions", "scores", "alerts")
 def count(postgres: PostgresSettings, scope: Scope) -> Counter[str]:
     """How many rows of each table `forget` would delete. Raises DatabaseError."""
     found: Counter[str] = Counter()
-    with connected(postgres) as connection, connection.cursor() as cursor:
+    with connected(postgres) as connection:
         ids = " union all ".join(
             f"select transaction_id from shop.{table} where {scope.conditions[table]}"  # noqa: S608 - constants
             for table in _HAVE_LABELS
@@ -138,13 +139,11 @@ def count(postgres: PostgresSettings, scope: Scope) -> Counter[str]:
         meant = scope.conditions.get("labels", "false")
         conditions = {**scope.conditions, "labels": f"transaction_id in ({ids}) or ({meant})"}
         for table, condition in conditions.items():
-            cursor.execute(
-                f"select count(*) from shop.{table} where {condition}".encode(),  # noqa: S608 - constants
+            (found[table],) = one(
+                connection,
+                f"select count(*) from shop.{table} where {condition}",  # noqa: S608 - constants
                 scope.values,
             )
-            row = cursor.fetchone()
-            assert row is not None, "an aggregate has one row"  # noqa: S101 - narrows the type
-            found[table] = row[0]
     return found
 
 
@@ -204,11 +203,9 @@ def _delete(
     query = sql.SQL(shape).format(
         part=part, table=sql.Identifier(table), stretch=stretch, condition=sql.SQL(scope.conditions[table])
     )
-    cursor.execute(query, {**scope.values, "order": list(MERGE_ORDER)})
-    row = cursor.fetchone()
-    assert row is not None, "counts are one row"  # noqa: S101 - narrows the type
-    gone = Counter({table: row[0]})
-    gone["labels"] += row[1]
+    rows, labels = one(cursor, query, {**scope.values, "order": list(MERGE_ORDER)})
+    gone = Counter({table: rows})
+    gone["labels"] += labels
     return gone
 
 

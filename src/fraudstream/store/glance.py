@@ -5,7 +5,7 @@ from datetime import datetime
 
 from fraudstream.settings import PostgresSettings
 from fraudstream.store.connection import connected
-from fraudstream.store.rows import row
+from fraudstream.store.rows import one, only
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +57,7 @@ def glance(postgres: PostgresSettings, since: datetime) -> Glance:
     Meant for minutes of a stream: it reads every decision. Raises DatabaseError.
     """
     with connected(postgres) as connection:
-        found = row(connection, Glance, _GLANCE, {"since": since})
-    assert found is not None, "a select without a table has one row"  # noqa: S101 - narrows the type
-    return found
+        return only(connection, Glance, _GLANCE, {"since": since})
 
 
 def payments_span(postgres: PostgresSettings, customers: str) -> tuple[datetime, datetime] | None:
@@ -68,8 +66,9 @@ def payments_span(postgres: PostgresSettings, customers: str) -> tuple[datetime,
     Reads the whole table. Raises DatabaseError.
     """
     with connected(postgres) as connection:
-        found = connection.execute(
+        first, last = one(
+            connection,
             "select min(timestamp), max(timestamp) from shop.transactions where starts_with(user_id, %s)",
             (customers,),
-        ).fetchone()
-    return None if found is None or found[0] is None else (found[0], found[1])
+        )
+    return None if first is None else (first, last)

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 from fraudstream.settings import PostgresSettings
-from fraudstream.store.connection import Connection, connected
+from fraudstream.store.connection import connected
 from fraudstream.store.drift import Drift
 from fraudstream.store.pipeline import PROGRESS, Progress
 from fraudstream.store.review import LEGITIMATE_KNOWN, precision
-from fraudstream.store.rows import Row, row, rows
+from fraudstream.store.rows import one, only, row, rows
 
 REVIEW_DAYS = 30
 """Alerts of so many days tell how good alerts are."""
@@ -131,16 +131,10 @@ def snapshot(postgres: PostgresSettings) -> Snapshot:
         champion = row(connection, Champion, _CHAMPION)
         return Snapshot(
             champion=champion,
-            reviews=_one(connection, Reviews, _REVIEWS, REVIEW_DAYS),
-            pace=_one(connection, Pace, _PACE, RATE_HOURS),
+            reviews=only(connection, Reviews, _REVIEWS, (REVIEW_DAYS,)),
+            pace=only(connection, Pace, _PACE, (RATE_HOURS,)),
             drift=row(connection, Drift, _DRIFT, (champion.version, ENOUGH_SCORES)) if champion else None,
-            latency=_one(connection, Latency, _LATENCY, LATENCY_MINUTES),
+            latency=only(connection, Latency, _LATENCY, (LATENCY_MINUTES,)),
             streams=rows(connection, Progress, PROGRESS),
-            rejected=connection.execute(_REJECTED).fetchall()[0][0],
+            rejected=one(connection, _REJECTED)[0],
         )
-
-
-def _one(connection: Connection, kind: type[Row], query: str, value: int) -> Row:
-    found = row(connection, kind, query, (value,))
-    assert found is not None, "an aggregate has one row"  # noqa: S101 - narrows the type
-    return found

@@ -24,8 +24,9 @@ from fraudstream.errors import InputError
 from fraudstream.files import ROWS, Rejects, as_instant, as_text, as_truth, check_columns, read, renames
 from fraudstream.schema import ID_LENGTH, SKEW, TEXT_LENGTH
 from fraudstream.settings import PostgresSettings
-from fraudstream.store.connection import Connection, connected
+from fraudstream.store.connection import connected
 from fraudstream.store.labels import NOTE_LENGTH, unfit
+from fraudstream.store.rows import one
 
 FIELDS = ("transaction_id", "is_fraud", "labelled_at", "labelled_by", "note")
 REQUIRED = FIELDS[:2]
@@ -67,14 +68,14 @@ def labels_from_file(
     with connected(postgres) as connection:
         # One file at a time: whoever reads the same one at once finds it read.
         connection.execute("select pg_advisory_xact_lock(%s)", (FILE_LOCK,))
-        now, done.read_before = _one(
+        now, done.read_before = one(
             connection, "select now(), (select read_at from shop.label_files where sha256 = %s)", (digest,)
         )
         for labels in _portions(path, columns, by, now, done):
-            (unknown,) = _one(connection, _COUNT_UNKNOWN, ([label[0] for label in labels],))
+            (unknown,) = one(connection, _COUNT_UNKNOWN, ([label[0] for label in labels],))
             done.unknown += unknown
             if news := _not_taken(labels, done.read_before):
-                (added,) = _one(connection, _ADD, [list(column) for column in zip(*news, strict=True)])
+                (added,) = one(connection, _ADD, [list(column) for column in zip(*news, strict=True)])
                 done.added += added
         if done.read == done.rejects.count:
             raise _nothing(path, done)
@@ -146,12 +147,6 @@ with rows as (
   returning 1
 )
 select count(*) from added"""
-
-
-def _one(connection: Connection, query: str, values: Sequence[Any]) -> tuple[Any, ...]:
-    found = connection.execute(query.encode(), values).fetchone()
-    assert found is not None, "each of these queries has one row"  # noqa: S101 - narrows the type
-    return found
 
 
 def _portions(

@@ -24,6 +24,7 @@ from fraudstream.settings import PostgresSettings
 from fraudstream.store.connection import Connection, Cursor, connected
 from fraudstream.store.copy import read_rows
 from fraudstream.store.profiles import FOLDED, LABEL_LOCK, merge, truth_watermark
+from fraudstream.store.rows import one
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -91,17 +92,16 @@ def _fold_truths(cursor: Cursor, until: datetime) -> tuple[int, bool]:
     """
     cursor.execute("select pg_advisory_xact_lock(%s)", (LABEL_LOCK,))
     span = {"reached": truth_watermark(cursor), "until": until, "chunk": CHUNK}
-    cursor.execute(
+    count, newest = one(
+        cursor,
         sql.SQL(
             "select count(*), max(timestamp)::text from (select timestamp from {}"
             " where timestamp > %(reached)s and timestamp <= %(until)s order by timestamp limit %(chunk)s) as next"
         ).format(_ROWS),
         span,
     )
-    row = cursor.fetchone()
-    assert row is not None, "an aggregate has one row"  # noqa: S101 - narrows the type
-    going_on = row[0] == CHUNK
-    span["until"] = row[1] if going_on else until
+    going_on = count == CHUNK
+    span["until"] = newest if going_on else until
     truths = read_rows(
         cursor,
         sql.SQL(

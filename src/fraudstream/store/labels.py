@@ -14,7 +14,7 @@ from fraudstream.errors import InputError
 from fraudstream.schema import ID_LENGTH, TEXT_LENGTH
 from fraudstream.settings import PostgresSettings
 from fraudstream.store.connection import Connection, connected
-from fraudstream.store.rows import columns, row, rows
+from fraudstream.store.rows import columns, one, only, rows
 
 NOTE_LENGTH = 2_000
 """Longest note, in characters."""
@@ -72,20 +72,14 @@ def label(
             raise InputError(f"{name}: {reason}.", hint=f"Give 1 to {length:,} characters.")
     with connected(postgres) as connection:
         before = _said(connection, transaction_id)
-        added = row(
+        added = only(connection, Label, _ADD_LABEL, (transaction_id, is_fraud, by, note))
+        found = one(
             connection,
-            Label,
-            _ADD_LABEL,
-            (transaction_id, is_fraud, by, note),
-        )
-        found = connection.execute(
             "select exists (select from shop.transactions where transaction_id = %(id)s)"
             " or exists (select from shop.fraud_transactions where transaction_id = %(id)s),"
             " exists (select from shop.alerts where transaction_id = %(id)s)",
             {"id": transaction_id},
-        ).fetchone()
-    assert added is not None, "an insert returns its row"  # noqa: S101 - narrows the types
-    assert found is not None, "a select without a table has one row"  # noqa: S101
+        )
     return Labelled(added, before[-1] if before else None, *found)
 
 

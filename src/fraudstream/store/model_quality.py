@@ -7,7 +7,7 @@ from fraudstream.settings import PostgresSettings
 from fraudstream.store.connection import connected
 from fraudstream.store.drift import Drift
 from fraudstream.store.review import LEGITIMATE_KNOWN, NEWEST_REVIEWED, REMEMBERED, SAID
-from fraudstream.store.rows import rows
+from fraudstream.store.rows import one, rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +95,6 @@ def at_work(postgres: PostgresSettings, version: str, days: int = 30) -> AtWork:
             rows(connection, Drift, _DRIFT, values)[::-1],
             rows(connection, Bin, _BINS, values),
             rows(connection, Quality, _QUALITY, values),
-            connection.execute(_LEGITIMATE.encode(), values).fetchall()[0][0],
+            one(connection, _LEGITIMATE, values)[0],
             rows(connection, Reviewed, _REVIEWED, values),
         )

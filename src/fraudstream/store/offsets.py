@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from fraudstream.kafka import Topic
 from fraudstream.settings import PostgresSettings
 from fraudstream.store.connection import Cursor, connected
+from fraudstream.store.rows import one
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +30,12 @@ def lock(cursor: Cursor, target: str, source: Source) -> int:
         " on conflict do nothing",
         (target, source.topic, source.topic_id, source.partition),
     )
-    cursor.execute(
+    (next_offset,) = one(
+        cursor,
         "select next_offset from shop.stream_offsets where target = %s and topic_id = %s and partition = %s for update",
         (target, source.topic_id, source.partition),
     )
-    row = cursor.fetchone()
-    assert row is not None, "the row was inserted or found above"  # noqa: S101 - narrows the type
-    return int(row[0])
+    return int(next_offset)
 
 
 def advance(cursor: Cursor, target: str, source: Source, next_offset: int) -> None:

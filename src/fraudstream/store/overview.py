@@ -8,7 +8,7 @@ from typing import Literal
 from fraudstream.settings import PostgresSettings
 from fraudstream.store.connection import Connection, connected
 from fraudstream.store.review import SAID
-from fraudstream.store.rows import row, rows
+from fraudstream.store.rows import one, only, rows
 
 Step = Literal["hour", "day"]
 KINDS = ("transactions", "fraud", "scores", "alerts")
@@ -109,7 +109,7 @@ def overview(postgres: PostgresSettings, length: timedelta, step: Step) -> Overv
     It ends with the newest hour that holds anything, so that a replayed file of last year is seen, too.
     """
     with connected(postgres, snapshot=True) as connection:
-        (newest,) = connection.execute(_NEWEST, (list(KINDS),)).fetchone() or (None,)
+        (newest,) = one(connection, _NEWEST, (list(KINDS),))
         if newest is None:
             return None
         until = newest + timedelta(hours=1)
@@ -120,7 +120,7 @@ def overview(postgres: PostgresSettings, length: timedelta, step: Step) -> Overv
             _totals(connection, since, until),
             _totals(connection, since - length, since),
             rows(connection, Bucket, _BUCKETS, {"step": step, **_span(since, until)}),
-            _stakes(connection, since, until),
+            only(connection, Stakes, _STAKES, {"since": since, "until": until}),
         )
 
 
@@ -135,9 +135,3 @@ def _totals(connection: Connection, since: datetime, until: datetime) -> dict[st
         _span(since, until),
     ).fetchall()
     return {kind: Total() for kind in KINDS} | {kind: Total(count, amount) for kind, count, amount in found}
-
-
-def _stakes(connection: Connection, since: datetime, until: datetime) -> Stakes:
-    found = row(connection, Stakes, _STAKES, {"since": since, "until": until})
-    assert found is not None, "an aggregate has one row"  # noqa: S101 - narrows the type
-    return found

@@ -18,6 +18,7 @@ from psycopg import sql
 from fraudstream.features.catalogue import ENTITIES, horizon, merge_sql
 from fraudstream.store.connection import Cursor
 from fraudstream.store.copy import copy_rows
+from fraudstream.store.rows import one
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -44,12 +45,11 @@ def merge(cursor: Cursor, folded: "pa.Table") -> None:
 
 def truth_watermark(cursor: Cursor) -> str:
     """Truth of every stored row up to this instant is folded; as text, for it may be -infinity."""
-    cursor.execute(
-        "select coalesce((select reached from shop.watermarks where name = 'truth'), '-infinity')::text"
+    (reached,) = one(
+        cursor,
+        "select coalesce((select reached from shop.watermarks where name = 'truth'), '-infinity')::text",
     )
-    row = cursor.fetchone()
-    assert row is not None, "a select without a table has one row"  # noqa: S101 - narrows the type
-    return str(row[0])
+    return str(reached)
 
 
 class Folding:
@@ -99,10 +99,8 @@ class Folding:
     @cached_property
     def _horizon(self) -> datetime:
         """By the database's clock: executors may disagree about the time."""
-        self._cursor.execute("select now()")
-        row = self._cursor.fetchone()
-        assert row is not None, "a select without a table has one row"  # noqa: S101 - narrows the type
-        return horizon(row[0])
+        (now,) = one(self._cursor, "select now()")
+        return horizon(now)
 
     def finish(self) -> None:
         """Merge what was collected; the last step before the offsets move on."""

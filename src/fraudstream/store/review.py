@@ -6,7 +6,7 @@ from typing import Literal
 
 from fraudstream.settings import PostgresSettings
 from fraudstream.store.connection import connected
-from fraudstream.store.rows import row, rows
+from fraudstream.store.rows import only, rows
 
 State = Literal["waiting", "reviewed", "all"]
 Order = Literal["newest", "risk", "amount"]
@@ -188,9 +188,7 @@ def queue(postgres: PostgresSettings, wanted: Wanted, limit: int = 100) -> list[
 def tally(postgres: PostgresSettings, since: datetime | None = None) -> Tally:
     """How many alerts scored since then wait, and how many were reviewed. Raises DatabaseError."""
     with connected(postgres) as connection:
-        found = row(connection, Tally, _TALLY, {"since": since})
-    assert found is not None, "an aggregate has one row"  # noqa: S101 - narrows the type
-    return found
+        return only(connection, Tally, _TALLY, {"since": since})
 
 
 def alike(postgres: PostgresSettings, transaction_id: str, model_version: str, risk: float) -> Outcome:
@@ -199,6 +197,4 @@ def alike(postgres: PostgresSettings, transaction_id: str, model_version: str, r
         "version": model_version, "risk": risk, "near": NEAR, "itself": transaction_id, "remembered": REMEMBERED,
     }  # fmt: skip
     with connected(postgres) as connection:
-        found = row(connection, Outcome, _ALIKE, values)
-    assert found is not None, "an aggregate has one row"  # noqa: S101
-    return found
+        return only(connection, Outcome, _ALIKE, values)

@@ -1,12 +1,13 @@
-"""Rows as objects: the columns of a query are the fields of a dataclass."""
+"""What a query selects: rows as objects, whose fields are the columns of the query, or as tuples."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any, TypeVar
 
+from psycopg import sql
 from psycopg.rows import class_row
 
-from fraudstream.store.connection import Connection
+from fraudstream.store.connection import Connection, Cursor
 
 Row = TypeVar("Row")
 Values = Mapping[str, Any] | Sequence[Any]
@@ -26,3 +27,17 @@ def rows(connection: Connection, kind: type[Row], query: str, values: Values = (
 def row(connection: Connection, kind: type[Row], query: str, values: Values = ()) -> Row | None:
     """The first row that a query selects, or None where there is none."""
     return next(iter(rows(connection, kind, query, values)), None)
+
+
+def only(connection: Connection, kind: type[Row], query: str, values: Values = ()) -> Row:
+    """The row of a query that always has one, such as an aggregate."""
+    found = row(connection, kind, query, values)
+    assert found is not None, "this query always has a row"  # noqa: S101 - narrows the type
+    return found
+
+
+def one(source: Connection | Cursor, query: str | sql.Composed, values: Values = ()) -> tuple[Any, ...]:
+    """The same as a tuple."""
+    found = source.execute(query.encode() if isinstance(query, str) else query, values).fetchone()
+    assert found is not None, "this query always has a row"  # noqa: S101 - narrows the type
+    return found
