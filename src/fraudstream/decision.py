@@ -81,7 +81,7 @@ def arrow_schema() -> "pa.Schema":
     import pyarrow as pa
 
     types: dict[str, Any] = dict.fromkeys(FIELDS, pa.string())
-    types |= dict.fromkeys(INSTANTS, pa.timestamp("us", "UTC"))
+    types |= dict.fromkeys(INSTANTS, schema.arrow_types()["instant"])
     types |= dict.fromkeys(("amount", "risk"), pa.float64())
     types |= {"flagged": pa.bool_(), "rules": pa.list_(pa.string())}
     return pa.schema(

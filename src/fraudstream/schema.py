@@ -159,16 +159,24 @@ KINDS: dict[str, Kind] = {name: _kind(field.annotation) for name, field in Trans
 
 
 @cache
-def arrow_schema() -> "pa.Schema":
-    """The Arrow schema of decoded transactions: instants in microseconds of UTC."""
+def arrow_types() -> "dict[Kind, pa.DataType]":
+    """The Arrow type of each kind: instants in microseconds of UTC."""
     import pyarrow as pa
 
-    types = {
+    return {
         "text": pa.string(),
         "instant": pa.timestamp("us", "UTC"),
         "float": pa.float64(),
         "truth": pa.bool_(),
     }
+
+
+@cache
+def arrow_schema() -> "pa.Schema":
+    """The Arrow schema of decoded transactions."""
+    import pyarrow as pa
+
+    types = arrow_types()
     return pa.schema(
         [pa.field(name, types[kind], nullable=name not in REQUIRED) for name, kind in KINDS.items()]
     )

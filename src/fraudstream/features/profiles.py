@@ -27,10 +27,10 @@ from fraudstream.features.catalogue import (
     Counter,
     Source,
 )
+from fraudstream.schema import arrow_types
 
-INSTANT = pa.timestamp("us", "UTC")
-TYPES = {"text": pa.string(), "instant": INSTANT, "float": pa.float64()}
-SCHEMA = pa.schema([pa.field(name, TYPES[kind], nullable=False) for name, kind in COLUMNS.items()])
+INSTANT = arrow_types()["instant"]
+SCHEMA = pa.schema([pa.field(name, arrow_types()[kind], nullable=False) for name, kind in COLUMNS.items()])
 """What `fold` returns and the table holds."""
 
 KEY_SEPARATOR = ":"

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fraudstream import files
+from fraudstream.features.profiles import INSTANT
 from fraudstream.features.training import KNOWN_AT
 from fraudstream.schema import (
     FIRST_INSTANT,
@@ -116,12 +117,11 @@ def _texts(ours: str, values: pa.ChunkedArray) -> tuple[Any, "NDArray[np.bool_]"
 
 def _instants(values: pa.ChunkedArray) -> tuple[Any, "NDArray[np.bool_]", str]:
     """Instants in UTC, whatever zone each row has; in bulk where Arrow can, else one by one."""
-    kind = pa.timestamp("us", "UTC")
     why = "not an ISO 8601 date and time"
     if pa.types.is_timestamp(values.type) or pa.types.is_date(values.type):
         if pa.types.is_date(values.type):
             values = values.cast(pa.timestamp("s" if pa.types.is_date32(values.type) else "ms"))
-        instants = _within_years(values).cast(pa.timestamp("us", values.type.tz), safe=False).cast(kind)
+        instants = _within_years(values).cast(pa.timestamp("us", values.type.tz), safe=False).cast(INSTANT)
         return instants, instants.is_null().to_numpy(), why
     text = pc.utf8_trim_whitespace(_strings(values)).combine_chunks()
     out = np.full(len(text), np.datetime64("NaT", "us"))
@@ -132,14 +132,14 @@ def _instants(values: pa.ChunkedArray) -> tuple[Any, "NDArray[np.bool_]", str]:
         zero_copy_only=False
     )
     # A date alone ends in what looks like a zone (2024-05-01): only plain instants are taken in bulk.
-    for part, target in ((plain & zoned, kind), (plain & ~zoned, pa.timestamp("us"))):
+    for part, target in ((plain & zoned, INSTANT), (plain & ~zoned, pa.timestamp("us"))):
         try:
             out[part] = text.filter(pa.array(part)).cast(target).cast(pa.int64()).to_numpy().view("M8[us]")
         except pa.ArrowException:
             plain = plain & ~part  # one of them has a thirteenth month: find it
     for i in np.flatnonzero(~plain):
         out[i] = _instant(text[i].as_py())
-    return pa.array(out).cast(kind), np.isnat(out), why
+    return pa.array(out).cast(INSTANT), np.isnat(out), why
 
 
 def _label_times(values: pa.ChunkedArray) -> tuple[Any, "NDArray[np.bool_]", str]:

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from fraudstream.errors import InputError
 from fraudstream.features import training
 from fraudstream.features.catalogue import horizon
+from fraudstream.features.profiles import INSTANT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,7 +61,7 @@ class Dataset:
 
 def until_now(rows: pa.Table) -> tuple[pa.Table, list[str]]:
     """Without transactions whose day has not come, by the profiles' own horizon; and a note where there were any."""
-    latest = pa.scalar(horizon(datetime.now(UTC)), pa.timestamp("us", "UTC"))
+    latest = pa.scalar(horizon(datetime.now(UTC)), INSTANT)
     come = rows.filter(pc.field("timestamp") <= latest)
     left_out = rows.num_rows - come.num_rows
     return come, [

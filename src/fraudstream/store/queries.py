@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
-from fraudstream.schema import PERSONAL, arrow_schema
+from fraudstream.schema import PERSONAL, arrow_schema, arrow_types
 from fraudstream.settings import PostgresSettings
 from fraudstream.store.connection import connected
 from fraudstream.store.copy import read_rows
@@ -25,7 +25,7 @@ def transactions_schema() -> "pa.Schema":
     import pyarrow as pa
 
     public = [field for field in arrow_schema() if field.name not in PERSONAL]
-    said = [pa.field(LABELLED_AT, pa.timestamp("us", "UTC")), pa.field(MESSAGE_AGREES, pa.bool_())]
+    said = [pa.field(LABELLED_AT, arrow_types()["instant"]), pa.field(MESSAGE_AGREES, pa.bool_())]
     return pa.schema([*public, *said])
 
 

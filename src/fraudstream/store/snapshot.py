@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 from psycopg import sql
 
 from fraudstream.features.catalogue import COLUMNS
+from fraudstream.schema import arrow_types
 from fraudstream.settings import PostgresSettings
 from fraudstream.store.connection import Connection, connected
 from fraudstream.store.copy import read_rows
@@ -62,5 +63,4 @@ def _columns(columns: Sequence[str]) -> "pa.Schema":
     """`key` and these columns of `shop.profiles`, as Arrow has them."""
     import pyarrow as pa
 
-    types = {"text": pa.string(), "instant": pa.timestamp("us", "UTC"), "float": pa.float64()}
-    return pa.schema([pa.field(name, types[COLUMNS[name]]) for name in ("key", *columns)])
+    return pa.schema([pa.field(name, arrow_types()[COLUMNS[name]]) for name in ("key", *columns)])
