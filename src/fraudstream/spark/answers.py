@@ -18,6 +18,7 @@ from fraudstream import kafka as kafka_clients
 from fraudstream.decode import REFUSED
 from fraudstream.kafka import Topic, client_config
 from fraudstream.settings import KafkaSettings
+from fraudstream.store.latency import BINS_PER_E, SHORTEST
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
@@ -26,8 +27,6 @@ _REMEMBERED: Final = 100_000
 """Answers among which a repeat is known: a hand-over repeats those of a second or two."""
 LOOK_SECONDS: Final = 5.0
 """Between two looks for partitions that were added."""
-_STEP: Final = math.log(1.02)
-
 
 _Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 """As every scorer writes it; one without a zone is somebody else's, and no span ends there."""
@@ -46,16 +45,16 @@ class _Answer(msgspec.Struct):
 
 @dataclass(slots=True)
 class Latencies:
-    """A histogram of milliseconds in steps of 2 %: any number of them in a few hundred integers."""
+    """A histogram in the bins of `shop.latency_bins`: any number of latencies in a few hundred integers."""
 
     bins: Counter[int] = field(default_factory=Counter)
 
     def add(self, milliseconds: float) -> None:
         """Count one."""
-        self.bins[math.floor(math.log(max(milliseconds, 0.01)) / _STEP)] += 1
+        self.bins[round(math.log(max(milliseconds / 1000, SHORTEST)) * BINS_PER_E)] += 1
 
     def quantile(self, share: float) -> float | None:
-        """The latency that this share of all stays below, within 2 %; None where there is none.
+        """The milliseconds that this share of all stays below, right to 1 %; None where there is none.
 
         >>> latencies = Latencies()
         >>> for ms in range(1, 101):
@@ -67,7 +66,7 @@ class Latencies:
         for place in sorted(self.bins):
             seen += self.bins[place]
             if seen >= wanted:
-                return math.exp((place + 0.5) * _STEP)
+                return math.exp(place / BINS_PER_E) * 1000
         return None
 
 

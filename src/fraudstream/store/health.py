@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from fraudstream.settings import PostgresSettings
 from fraudstream.store.connection import connected
 from fraudstream.store.drift import Drift
+from fraudstream.store.latency import BINS_PER_E
 from fraudstream.store.pipeline import PROGRESS, Progress
 from fraudstream.store.review import LEGITIMATE_KNOWN, precision
 from fraudstream.store.rows import one, only, row, rows
@@ -109,7 +110,7 @@ _DRIFT = """
 select day, scores, psi, psi_by_chance from shop.score_drift
 where model_version = %s and day > now() - interval '8 days' order by (scores >= %s) desc, day desc limit 1"""
 
-_LATENCY = """
+_LATENCY = f"""
 with bins as (
   select bin, sum(count) as count from shop.latency_bins
   where minute >= date_trunc('minute', now()) - make_interval(mins => %s) group by bin
@@ -117,10 +118,10 @@ with bins as (
   select bin, sum(count) over (order by bin) as below, sum(count) over () as decisions from bins
 )
 select coalesce(max(decisions), 0)::bigint as decisions,
-  exp(min(bin) filter (where below >= 0.50 * decisions) / 50.0::float8) * 1000 as p50_ms,
-  exp(min(bin) filter (where below >= 0.95 * decisions) / 50.0::float8) * 1000 as p95_ms,
-  exp(min(bin) filter (where below >= 0.99 * decisions) / 50.0::float8) * 1000 as p99_ms
-from running"""
+  exp(min(bin) filter (where below >= 0.50 * decisions) / {BINS_PER_E}::float8) * 1000 as p50_ms,
+  exp(min(bin) filter (where below >= 0.95 * decisions) / {BINS_PER_E}::float8) * 1000 as p95_ms,
+  exp(min(bin) filter (where below >= 0.99 * decisions) / {BINS_PER_E}::float8) * 1000 as p99_ms
+from running"""  # noqa: S608 - a constant
 
 _REJECTED = "select count(*) from shop.rejected where replayed_at is null"
 
