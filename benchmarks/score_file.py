@@ -20,7 +20,7 @@ from stage import messages
 from fraudstream.model import artifact
 from fraudstream.model.decisions import to_stream
 from fraudstream.model.lines import MOST_LINES, LineReader
-from fraudstream.model.scoring import Scorer, needed_fields
+from fraudstream.model.scoring import FileScorer, needed_fields
 
 SINGLE = 500
 """Lines that are judged one by one; more would only take longer."""
@@ -37,7 +37,7 @@ def model() -> artifact.Model:
 
 def rate(judge: artifact.Model, values: list[bytes], step: int) -> float:
     """Lines a second, `step` at a time, from an empty memory; CPU time, as other processes share the machine."""
-    scorer, reader = Scorer(judge), LineReader(needed_fields(judge))
+    scorer, reader = FileScorer(judge), LineReader(needed_fields(judge))
     numbered = list(enumerate(values, 1))
     with Path(os.devnull).open("wb") as nowhere:
         write = to_stream(nowhere)

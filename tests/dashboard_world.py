@@ -16,7 +16,7 @@ from fraudstream.model.training import Request, train
 from fraudstream.producer.simulated import Plan, simulated
 from fraudstream.settings import PostgresSettings
 from fraudstream.simulate import SECOND, World
-from fraudstream.store import alerts, labels, queries, registry
+from fraudstream.store import alerts, labels, registry, training_rows
 from fraudstream.store.connection import connect
 from fraudstream.store.migrate import migrate
 from fraudstream.store.offsets import Source
@@ -49,14 +49,14 @@ def seed(postgres: PostgresSettings, users: int = 120, algorithm: str = "isolati
 
 
 def _trained(postgres: PostgresSettings, request: Request) -> Model:
-    made = train(queries.transactions(postgres), request)
+    made = train(training_rows.transactions(postgres), request)
     registry.register(postgres, made.report, packing.pack(made.files))
-    return artifact.opened(made.files, "memory")
+    return artifact.verified(made.files, "memory")
 
 
 def _decide(postgres: PostgresSettings, model: Model) -> None:
     """Decisions on the last days, as the scorer gives them."""
-    rows = queries.transactions(postgres)
+    rows = training_rows.transactions(postgres)
     x = view(rows, 7, model.features).values
     last = np.flatnonzero(
         rows["timestamp"].cast("int64").to_numpy()

@@ -20,7 +20,7 @@ from fraudstream.schema import FIELDS
 from fraudstream.settings import Settings
 from fraudstream.store.connection import connect
 from fraudstream.store.label_folding import fold_known
-from fraudstream.store.queries import transactions
+from fraudstream.store.training_rows import transactions
 from profile_world import stored_profiles
 
 Rejected = tuple[bytes | None, str]

@@ -191,7 +191,7 @@ def _trees(data: bytes) -> None:
     content = {**packing.unpack_files(PACKED, "seed"), artifact.TREES: data}
     sums = "".join(f"{artifact._sha256(content[n])}  {n}\n" for n in content if n != artifact.SUMS)
     with suppress(FraudstreamError):
-        risk = artifact.opened({**content, artifact.SUMS: sums.encode()}, "fuzz").risk(ROWS)
+        risk = artifact.verified({**content, artifact.SUMS: sums.encode()}, "fuzz").risk(ROWS)
         assert ((risk >= 0) & (risk <= 1)).all()
 
 
@@ -200,7 +200,7 @@ def _manifest(data: bytes) -> None:
     content = {**packing.unpack_files(PACKED, "seed"), artifact.MANIFEST: data}
     sums = "".join(f"{artifact._sha256(content[n])}  {n}\n" for n in content if n != artifact.SUMS)
     with suppress(FraudstreamError):
-        model = artifact.opened({**content, artifact.SUMS: sums.encode()}, "fuzz")
+        model = artifact.verified({**content, artifact.SUMS: sums.encode()}, "fuzz")
         assert len(model.features) >= 0
         assert math.isfinite(model.threshold)
         assert model.version

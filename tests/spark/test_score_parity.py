@@ -17,7 +17,7 @@ from fraudstream.features.profiles import combine, fold, fold_labels
 from fraudstream.model import artifact, packing
 from fraudstream.model.algorithms import LABEL_FREE
 from fraudstream.model.dataset import dataset
-from fraudstream.model.scoring import Scorer
+from fraudstream.model.scoring import FileScorer
 from fraudstream.rules import Rule
 from fraudstream.spark.scoring import Scoring
 from model_world import ensemble, packed
@@ -60,11 +60,11 @@ def test_live_and_in_a_file_the_risk_is_the_same(
     past, now = rows.slice(0, PAST), rows.slice(PAST)
     live = {d["transaction_id"]: d for d in decided(spark, model, past, now)}
     assert len(live) == NOW
-    reads = dict(Scorer(model).reads)
+    reads = dict(FileScorer(model).reads)
     profiles = stored(past, reads)
     unjudged = now.drop_columns(["is_fraud", "labelled_at"])
     for place in range(NOW):
-        scorer = Scorer(model)
+        scorer = FileScorer(model)
         scorer.remember(profiles)
         (found,) = scorer.score_arrivals(unjudged.slice(place, 1), datetime.now(UTC))
         expected = live[found.transaction_id]
@@ -88,7 +88,7 @@ def test_live_and_in_a_file_a_model_tells_what_its_reasons_are_told_with(
 ) -> None:
     model = packing.unpack(packed("v", ensemble(*((n, 1.0, -0.1, 0.2) for n in features)))[1], "v")
     (live,) = decided(spark, model, rows.slice(0, PAST), rows.slice(PAST, 1))
-    assert tuple(live["features"]) == Scorer(model).features
+    assert tuple(live["features"]) == FileScorer(model).features
     assert beside <= live["features"].keys()
 
 
@@ -120,8 +120,8 @@ def test_in_a_file_and_in_the_evaluation_the_risk_is_the_same(model: artifact.Mo
     whole = rows.drop_columns(["labelled_at"])
     unjudged = whole.drop_columns(["is_fraud"])
     found = {
-        "with": [d.risk for some in Scorer(model).score_with_verdicts(whole) for d in some],
-        "without": [d.risk for some in Scorer(model).score_file(unjudged) for d in some],
+        "with": [d.risk for some in FileScorer(model).score_with_verdicts(whole) for d in some],
+        "without": [d.risk for some in FileScorer(model).score_file(unjudged) for d in some],
     }
     for name, table in (("with", whole), ("without", unjudged)):
         data = dataset(table, 7, model.features)
@@ -133,8 +133,8 @@ def test_in_a_file_and_in_the_evaluation_the_risk_is_the_same(model: artifact.Mo
 def test_profiles_are_the_state_that_the_past_of_a_file_leaves(model: artifact.Model, rows: pa.Table) -> None:
     """Scored whole, or from the profiles of its first part: the same decisions, to 1e-9."""
     unjudged = rows.drop_columns(["is_fraud", "labelled_at"])
-    whole = [d.risk for some in Scorer(model).score_file(unjudged) for d in some]
-    scorer = Scorer(model)
+    whole = [d.risk for some in FileScorer(model).score_file(unjudged) for d in some]
+    scorer = FileScorer(model)
     past = unjudged.slice(0, PAST)
     profiles = fold(past)
     scorer.remember(

@@ -22,7 +22,7 @@ from fraudstream.features.definitions import FEATURES
 from fraudstream.features.feature import LAST_AT
 from fraudstream.features.training import view
 from fraudstream.model.algorithms import IsolationForestEstimator
-from fraudstream.model.artifact import Model, files_of, opened
+from fraudstream.model.artifact import Model, files_of, verified
 from fraudstream.model.packing import unpack
 from fraudstream.rules import Rule, features_read
 from fraudstream.spark.scorer import CONF
@@ -264,7 +264,7 @@ def test_an_estimator_without_trees_scores_in_python(
     values = view(events, names=names).values
     estimator.fit(values, np.zeros(len(values), dtype=np.int64))
     manifest = packed("own", None, names, versions={"scikit-learn": sklearn.__version__})[0]
-    model = opened(files_of(manifest, estimator, None), "own")
+    model = verified(files_of(manifest, estimator, None), "own")
     with pytest.raises(InputError, match="scores in Python") as refused:
         Scoring(spark, model)
     assert "--mode microbatch" in refused.value.hint
@@ -286,7 +286,7 @@ def test_an_estimator_that_gives_no_risk_decides_nothing(spark: SparkSession, de
     names = ("amount_log", "hour")
     estimator = SimpleNamespace(fit=np.add, risk=partial(np.sum, axis=1))
     manifest = packed("odd", None, names, versions={"scikit-learn": sklearn.__version__})[0]
-    scoring = Scoring(spark, opened(files_of(manifest, estimator, None), "odd"), python=True)
+    scoring = Scoring(spark, verified(files_of(manifest, estimator, None), "odd"), python=True)
     profiles = scoring.profiles(tables(scoring, None), NOW)
     with pytest.raises(PythonException, match="Model odd returned invalid risks"):
         decide(message(amount=5.0), scoring=scoring, profiles=profiles)

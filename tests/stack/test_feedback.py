@@ -28,9 +28,9 @@ from fraudstream.store.explanation import explain
 from fraudstream.store.label_files import Imported
 from fraudstream.store.label_folding import Known, fold_known
 from fraudstream.store.migrate import migrate
-from fraudstream.store.queries import transactions
 from fraudstream.store.slices import store_slice
 from fraudstream.store.targets import select
+from fraudstream.store.training_rows import transactions
 from model_world import ensemble, packed
 from profile_world import SOURCE, START, messages, store
 from samples import decision, message

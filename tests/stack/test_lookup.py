@@ -122,7 +122,7 @@ def test_an_estimator_without_trees_decides_as_well(
     estimator = IsolationForestEstimator(names, n_estimators=10, max_samples=256)
     estimator.fit(values, np.zeros(len(values), dtype=np.int64))
     manifest = packed("own", None, names, versions={"scikit-learn": sklearn.__version__})[0]
-    model = artifact.opened(artifact.files_of(manifest, estimator, None), "own")
+    model = artifact.verified(artifact.files_of(manifest, estimator, None), "own")
     scoring = Scoring(spark, model, python=True, ask=settings.postgres)
     raw = messages(spark, remembered)
     answers = [

@@ -20,9 +20,9 @@ from fraudstream.store import offsets
 from fraudstream.store.connection import connect
 from fraudstream.store.migrate import migrate
 from fraudstream.store.offsets import Source
-from fraudstream.store.queries import transactions
 from fraudstream.store.slices import Messages, store_slice
 from fraudstream.store.targets import open_intake, select
+from fraudstream.store.training_rows import transactions
 from profile_world import ALL, SOURCE, messages, store, stored_profiles, transaction
 
 

@@ -17,7 +17,7 @@ from fraudstream.store import label_folding
 from fraudstream.store.connection import connect
 from fraudstream.store.label_folding import Known, fold_known
 from fraudstream.store.migrate import migrate
-from fraudstream.store.queries import transactions
+from fraudstream.store.training_rows import transactions
 from profile_world import START, messages, store, stored_profiles, transaction
 from samples import message
 

@@ -12,7 +12,7 @@ from fraudstream.schema import PERSONAL, arrow_schema
 from fraudstream.settings import PostgresSettings, Settings
 from fraudstream.store.connection import connect
 from fraudstream.store.migrate import migrate
-from fraudstream.store.queries import transactions, transactions_schema
+from fraudstream.store.training_rows import transactions, transactions_schema
 from profile_world import START, messages, store, transaction
 from samples import message
 

@@ -14,7 +14,7 @@ from fraudstream.features.catalogue import COUNTERS
 from fraudstream.features.profiles import combine, fold, fold_labels
 from fraudstream.settings import Settings
 from fraudstream.spark.consumer import Consumer, Summary
-from fraudstream.store.queries import transactions
+from fraudstream.store.training_rows import transactions
 from profile_world import stored_profiles, transaction
 
 if TYPE_CHECKING:

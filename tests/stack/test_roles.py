@@ -29,10 +29,10 @@ from fraudstream.store import (
     overview,
     pipeline,
     progress,
-    queries,
     registry,
     review,
     roles,
+    training_rows,
 )
 from fraudstream.store.connection import connect
 from fraudstream.store.label_folding import fold_known
@@ -270,7 +270,7 @@ def test_each_role_does_its_whole_work(
     store_slice(writer, SOURCE, select([*ALL]), {}, [messages([message(transaction_id="a", **fields)] * 2)])
     decisions = [decision(transaction_id=name, **decided) for name in ("a", "b")]
     store_slice(writer, SOURCE, select(["scores"]), {}, [messages([*decisions, decisions[0]])])
-    assert queries.transactions(trainer).num_rows == 1
+    assert training_rows.transactions(trainer).num_rows == 1
     progress.record(writer, "consume", "t", {0: 1}, {0: 1}, 1.0)
 
     asked = Wanted(since=now - timedelta(days=1))

@@ -11,8 +11,8 @@ import pytest
 
 from fraudstream.features.profiles import INSTANT
 from fraudstream.model.dataset import dataset
-from fraudstream.model.evaluate import evaluate_scores
 from fraudstream.model.evaluation import blocked
+from fraudstream.model.finished import evaluate_scores
 from fraudstream.model.folds import DAY, Fold
 from fraudstream.model.tables import read_transactions
 

@@ -16,14 +16,14 @@ from fraudstream.settings import PostgresSettings
 from fraudstream.store import health
 from fraudstream.store.drift import SCATTER, Drift
 from fraudstream.store.findings import Finding, duration, figures, findings, wilson
-from fraudstream.store.health import Champion, Latency, Pace, Reviews, Snapshot
+from fraudstream.store.health import AlertRate, Champion, Latency, Reviews, Snapshot
 from fraudstream.store.pipeline import Progress
 
 DAY = datetime(2026, 3, 1, tzinfo=UTC)
 NOTHING = Snapshot(
     None,
     Reviews(0, 0, 0, 0, None, legitimate_known=False),
-    Pace(None, 0),
+    AlertRate(None, 0),
     None,
     Latency(0, None, None, None),
     [],
@@ -32,7 +32,7 @@ NOTHING = Snapshot(
 WELL = Snapshot(
     Champion("m1", "isolation_forest", 0.71, 0.005),
     Reviews(500, 30, 70, 400, 7200.0, legitimate_known=True),
-    Pace(100_000, 520),
+    AlertRate(100_000, 520),
     Drift(DAY, 100_000, 0.02, 0.0004),
     Latency(30_000, 9.0, 20.0, 45.0),
     [Progress("consume", "transactions", p, 100, 100 + p, 50.0, DAY, age) for p, age in ((0, 4.0), (1, 3.0))],
@@ -169,7 +169,7 @@ def test_a_topic_that_was_made_anew_waits_whole_for_a_stream_that_ended() -> Non
 def test_far_more_alerts_than_the_budget_or_none_at_all_is_a_matter(
     scores: int | None, alerts: int, ok: bool | None
 ) -> None:
-    found = of(replace(WELL, pace=Pace(scores, alerts)), "alert rate")
+    found = of(replace(WELL, pace=AlertRate(scores, alerts)), "alert rate")
     assert (found.ok if found else None) is ok
 
 

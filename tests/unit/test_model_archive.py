@@ -146,7 +146,7 @@ def test_an_encrypted_archive_is_refused() -> None:
 )  # fmt: skip
 def test_a_manifest_that_makes_no_sense_is_refused(manifest: bytes) -> None:
     with pytest.raises(InputError, match=r"manifest of here cannot be read|has format"):
-        artifact.opened(sealed({**files(), artifact.MANIFEST: manifest}), "here")
+        artifact.verified(sealed({**files(), artifact.MANIFEST: manifest}), "here")
 
 
 def parquet(table: pa.Table, **options: object) -> bytes:
@@ -161,7 +161,7 @@ def test_trees_that_would_fill_the_memory_are_refused() -> None:
     many = nodes.take(pa.array(np.zeros(3_000_000, dtype=np.int64)))
     huge = parquet(many, compression="zstd")
     assert len(huge) < 1_000_000
-    model = artifact.opened(sealed({**files(), artifact.TREES: huge}), "here")
+    model = artifact.verified(sealed({**files(), artifact.TREES: huge}), "here")
     with pytest.raises(InputError, match="more nodes than"):
         model.trees()
 
@@ -178,7 +178,7 @@ def test_trees_that_would_fill_the_memory_are_refused() -> None:
     ],
 )  # fmt: skip
 def test_trees_that_are_none_are_refused(trees: bytes) -> None:
-    model = artifact.opened(sealed({**files(), artifact.TREES: trees}), "here")
+    model = artifact.verified(sealed({**files(), artifact.TREES: trees}), "here")
     with pytest.raises(InputError):
         model.trees()
 
@@ -204,5 +204,5 @@ def test_trees_with_altered_bytes_are_refused_or_score(data: st.DataObject) -> N
     for _ in range(data.draw(st.integers(1, 4))):
         trees[data.draw(st.integers(0, len(trees) - 1))] = data.draw(st.integers(0, 255))
     with suppress(FraudstreamError):
-        risk = artifact.opened(sealed({**content, artifact.TREES: bytes(trees)}), "here").risk(ROWS)
+        risk = artifact.verified(sealed({**content, artifact.TREES: bytes(trees)}), "here").risk(ROWS)
         assert ((risk >= 0) & (risk <= 1)).all()

@@ -91,7 +91,7 @@ def model(rows: pa.Table, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_trained_model_scores_from_its_trees_as_its_estimator_does(rows: pa.Table, algorithm: str) -> None:
     """And its report names both baselines, which it beats."""
     trained = train(rows, Request(algorithm, label_delay_days=3))
-    model = artifact.opened(trained.files, "memory")
+    model = artifact.verified(trained.files, "memory")
     x = features(rows, model.features)[-2000:]
     trees = model.trees()
     assert trees is not None
@@ -299,7 +299,7 @@ def test_the_seed_systems_model_is_reproduced(rows: pa.Table) -> None:
         .append_column("location", pa.array(["Rome"] * n))
         .append_column("transaction_location", pa.array(np.where(np.arange(n) % 40, "Rome", "Oslo")))
     )
-    model = artifact.opened(train(full, Request("isolation_forest", SEED, 3)).files, "memory")
+    model = artifact.verified(train(full, Request("isolation_forest", SEED, 3)).files, "memory")
     x = features(full, SEED)
     known = (
         rows["timestamp"].cast(pa.int64()).to_numpy()
@@ -433,9 +433,9 @@ def test_a_model_without_trees_of_another_scikit_learn_is_refused_before_the_dat
 
 def test_a_model_with_features_of_another_program_is_refused(model: Path) -> None:
     with pytest.raises(InputError, match="does not have: moon_phase"):
-        artifact.opened(resealed(model, features=["amount", "moon_phase"]), "memory")
+        artifact.verified(resealed(model, features=["amount", "moon_phase"]), "memory")
     with pytest.raises(InputError, match="other features than its manifest"):
-        artifact.opened(resealed(model, features=["amount"]), "memory").trees()
+        artifact.verified(resealed(model, features=["amount"]), "memory").trees()
 
 
 def test_a_packed_model_opens_as_the_same_model(model: Path) -> None:
@@ -460,7 +460,7 @@ def test_a_new_model_replaces_the_old_one_whole(model: Path, rows: pa.Table, tmp
 
 
 def test_a_model_is_judged_only_on_later_rows_than_it_learnt_from(model: Path, tmp_path: Path) -> None:
-    from fraudstream.model.evaluate import evaluate_model
+    from fraudstream.model.finished import evaluate_model
 
     opened = folder.read(model)
     with pytest.raises(InputError, match="learned until"):
@@ -472,7 +472,7 @@ def test_a_model_is_judged_only_on_later_rows_than_it_learnt_from(model: Path, t
 
 def test_baselines_without_history_before_the_windows_have_no_threshold(model: Path, tmp_path: Path) -> None:
     """A file of later days alone: of the baselines it is not said that they flag nothing and find nothing."""
-    from fraudstream.model.evaluate import evaluate_model
+    from fraudstream.model.finished import evaluate_model
 
     frame = history(days=60)
     later = frame[frame["timestamp"] >= (START + timedelta(days=53)).isoformat()]
@@ -485,7 +485,7 @@ def test_baselines_without_history_before_the_windows_have_no_threshold(model: P
 
 
 def test_a_straggler_makes_no_window_of_its_own(model: Path, tmp_path: Path) -> None:
-    from fraudstream.model.evaluate import evaluate_model
+    from fraudstream.model.finished import evaluate_model
 
     opened = folder.read(model)
     later = read_transactions(written(history(days=60), tmp_path)).rows
@@ -613,7 +613,7 @@ def test_parquet_and_csv_train_the_same_model(tmp_path: Path) -> None:
 def test_the_bins_of_the_reference_do_not_hang_on_the_last_bit_of_a_risk(rows: pa.Table) -> None:
     """An isolation forest gives most rows one and the same risk; the JVM and numpy agree on it to 1e-12 and no further."""
     trained = train(rows, Request("isolation_forest", label_delay_days=3))
-    model = artifact.opened(trained.files, "memory")
+    model = artifact.verified(trained.files, "memory")
     risk = model.risk(features(rows, model.features))
     reference = trained.report["score_reference"]
     found = [np.searchsorted(reference["edges"], risk + noise, side="left") for noise in (-1e-12, 0.0, 1e-12)]

@@ -12,7 +12,7 @@ from fraudstream.features.definitions import FEATURES, select, with_context
 from fraudstream.features.profiles import INSTANT
 from fraudstream.model import packing
 from fraudstream.model.algorithms import LABEL_FREE
-from fraudstream.model.scoring import Scorer
+from fraudstream.model.scoring import FileScorer
 from fraudstream.reasons.explainer import Explainer
 from fraudstream.reasons.payment import Payment
 from fraudstream.reasons.sentences import is_notable, say
@@ -102,7 +102,7 @@ def decided(features: Sequence[str], *paid: Paid, away: bool = False) -> Decisio
         "merchant_id": ["m-17"] * len(paid),
     })  # fmt: skip
     model = packing.unpack(packed("v1", ensemble(*((name, 1.0, -1.0, 1.0) for name in features)))[1], "v1")
-    return [found for some in Scorer(model).score_file(rows) for found in some][-1]
+    return [found for some in FileScorer(model).score_file(rows) for found in some][-1]
 
 
 def told_of(feature: str, decision: Decision) -> str:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fraudstream.rules import Rule
-from fraudstream.rules.backtest import Past, report
+from fraudstream.rules.backtest import Window, report
 
 NO, YES = False, True
 FRAUD = np.array([YES, YES, YES, NO, NO, NO, NO, NO])
@@ -17,7 +17,7 @@ RULES = [Rule("pace", "amount > 1", "x", "high"), Rule("place", "amount > 2", "x
 
 def test_alerts_are_counted_against_what_is_known() -> None:
     """Four alerts in two days: one unjudged, two of the three judged ones fraud, one of those new to the model."""
-    found = report(RULES, np.array([PACE, PLACE]), Past(2.0, FRAUD, JUDGED, FLAGGED))
+    found = report(RULES, np.array([PACE, PLACE]), Window(2.0, FRAUD, JUDGED, FLAGGED))
     assert found["rules"][0] == {
         "name": "pace", "severity": "high", "alerts": 4, "alerts_per_day": 2.0, "judged": 3, "frauds": 2,
         "precision": pytest.approx(2 / 3), "recall": pytest.approx(2 / 3), "new_alerts": 3, "new_frauds": 1,
@@ -30,17 +30,17 @@ def test_alerts_are_counted_against_what_is_known() -> None:
 
 
 def test_a_transaction_that_two_rules_flag_is_one_alert_together() -> None:
-    found = report(RULES, np.array([PACE, PLACE]), Past(2.0, FRAUD, JUDGED, FLAGGED))
+    found = report(RULES, np.array([PACE, PLACE]), Window(2.0, FRAUD, JUDGED, FLAGGED))
     assert found["together"]["alerts"] == 4
 
 
 def test_a_rule_is_given_no_precision_where_only_frauds_are_labelled() -> None:
     """A useless one flags 200 payments, the 5 known frauds among them: all that are judged are fraud, and it is not perfect."""
     hits, fraud = np.ones(200, dtype=np.bool_), np.arange(200) < 5
-    found = report(RULES[:1], hits[None], Past(1.0, fraud, fraud, hits))
+    found = report(RULES[:1], hits[None], Window(1.0, fraud, fraud, hits))
     for line in (*found["rules"], found["together"], found["model"]):
         assert (line["alerts"], line["judged"], line["precision"], line["recall"]) == (200, 5, None, 1.0)
-    one_cleared = Past(1.0, fraud, np.arange(200) < 6, hits)
+    one_cleared = Window(1.0, fraud, np.arange(200) < 6, hits)
     assert report(RULES[:1], hits[None], one_cleared)["together"]["precision"] == 5 / 6
     assert report(RULES[:1], fraud[None], one_cleared)["together"]["precision"] == 1.0, "a real one stays"
 
@@ -48,7 +48,7 @@ def test_a_rule_is_given_no_precision_where_only_frauds_are_labelled() -> None:
 def test_what_nobody_knows_is_not_given_a_number() -> None:
     """No judged alert, no known fraud, no model: null instead of 0 or an error."""
     nothing = np.zeros(8, dtype=np.bool_)
-    found = report(RULES, np.array([PLACE, nothing]), Past(1.0, nothing, nothing, None))
+    found = report(RULES, np.array([PLACE, nothing]), Window(1.0, nothing, nothing, None))
     assert found["rules"][0]["alerts"] == 1
     for line in (*found["rules"], found["together"]):
         assert [line[key] for key in ("precision", "recall", "new_alerts", "new_frauds")] == [None] * 4

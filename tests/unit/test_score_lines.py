@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fraudstream.decode import Decoder
 from fraudstream.features.profiles import INSTANT
 from fraudstream.model import lines, packing
-from fraudstream.model.scoring import Scorer
+from fraudstream.model.scoring import FileScorer
 from model_world import ensemble, packed
 from samples import BAD, GOOD, message
 
@@ -100,7 +100,7 @@ def test_their_names_become_ours() -> None:
 def counts(*transactions: dict[str, Any]) -> list[float]:
     """How many of the customer's transactions each of these meets, one after the other."""
     manifest, archive = packed("v", ensemble(("user_count_30d", 1.0, 0.0, 1.0)))
-    scorer = Scorer(packing.unpack(archive, str(manifest)))
+    scorer = FileScorer(packing.unpack(archive, str(manifest)))
     found = []
     for transaction in transactions:
         rows = Decoder().decode([message(**GOOD | transaction)]).rows
@@ -130,7 +130,7 @@ def test_ids_are_remembered_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_no_lines_are_no_rows() -> None:
     manifest, archive = packed("v", ensemble(("amount", 1.0, 0.0, 1.0)))
-    scorer = Scorer(packing.unpack(archive, str(manifest)))
+    scorer = FileScorer(packing.unpack(archive, str(manifest)))
     empty = Decoder().decode([]).rows
     assert isinstance(empty, pa.Table)
     assert empty.schema.field("timestamp").type == INSTANT

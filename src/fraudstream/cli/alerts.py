@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fraudstream.cli import inputs, note
+from fraudstream.cli import alert_text, inputs
 from fraudstream.cli.alert_document import alert_document, explanation_document
 from fraudstream.cli.output import Json, print_document
 from fraudstream.errors import DatabaseUnreachable
@@ -66,7 +66,7 @@ def list_alerts(
     if as_json:
         print_document({"alerts": [alert_document(alert) for alert in found]})
     elif found:
-        note.show_list(found)
+        alert_text.show_list(found)
     else:
         typer.echo("No alert.")
 
@@ -99,7 +99,7 @@ def tail(
             lost_since = None
         for alert in new:
             if alert.risk >= min_risk and user in (None, alert.user_id):
-                note.show_line(alert, as_json=as_json)
+                alert_text.show_line(alert, as_json=as_json)
         time.sleep(POLL_SECONDS)
 
 
@@ -126,7 +126,7 @@ def explain(
     if as_json:
         print_document(explanation_document(found))
     else:
-        note.show(found)
+        alert_text.show(found)
 
 
 def register(app: typer.Typer) -> None:

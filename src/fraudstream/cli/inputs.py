@@ -53,10 +53,10 @@ def transactions(data: Path | None, mapping: list[str] | None) -> tuple["pa.Tabl
         return loaded.rows, source | {"duplicates": loaded.duplicates}
     if mapping:
         raise UsageError("--map is for --data.", hint="Name the file with --data, or leave --map out.")
-    from fraudstream.store import queries
+    from fraudstream.store import training_rows
 
     postgres = database()
-    rows = queries.transactions(postgres)
+    rows = training_rows.transactions(postgres)
     if not rows.num_rows:
         raise InputError(
             "PostgreSQL holds no transactions yet.",

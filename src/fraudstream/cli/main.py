@@ -29,7 +29,7 @@ from fraudstream.cli import (
     rules,
     score,
     services,
-    streams,
+    stdio,
     train,
 )
 from fraudstream.errors import ExitCode, FraudstreamError, ReaderGone, SettingsError, UsageError
@@ -166,7 +166,7 @@ def _usage_error(error: typer.TyperException) -> UsageError:
 
 def main() -> NoReturn:
     """Entry point of the `fraudstream` program."""
-    streams.prepare()
+    stdio.prepare()
     code = run(sys.argv[1:])
-    streams.let_go()
+    stdio.let_go()
     sys.exit(code)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from fraudstream.model.decisions import Write
-    from fraudstream.model.scoring import Answer, Scorer
+    from fraudstream.model.scoring import Answer, FileScorer
 
 log = get_logger("score")
 
@@ -74,7 +74,7 @@ def run(request: Request, *, as_json: bool) -> None:
         )
     if request.output is not None:
         decisions.check_output(request.output)
-    scorer = scoring.Scorer(inputs.open_model(request.model))
+    scorer = scoring.FileScorer(inputs.open_model(request.model))
     _look(request, scorer)
     tally, began = Tally(), time.monotonic()
     answers = _from_pipe(request, scorer) if request.data == PIPE else _from_file(request, scorer)
@@ -96,7 +96,7 @@ def run(request: Request, *, as_json: bool) -> None:
         print_document(document | {"output": str(request.output)})
 
 
-def _look(request: Request, scorer: "Scorer") -> None:
+def _look(request: Request, scorer: "FileScorer") -> None:
     """Say what the model cannot see, and fetch the profiles that it begins with."""
     from fraudstream.model.scoring import looks_at_verdicts
 
@@ -111,7 +111,7 @@ def _look(request: Request, scorer: "Scorer") -> None:
         )
 
 
-def _remember(scorer: "Scorer") -> None:
+def _remember(scorer: "FileScorer") -> None:
     from fraudstream.model.scoring import other_delay
     from fraudstream.settings import load_model_settings
     from fraudstream.store import snapshot
@@ -123,7 +123,7 @@ def _remember(scorer: "Scorer") -> None:
     log.info("starting from %s stored profiles", f"{sum(table.num_rows for table in profiles.values()):,}")
 
 
-def _output(request: Request, scorer: "Scorer") -> "AbstractContextManager[Write]":
+def _output(request: Request, scorer: "FileScorer") -> "AbstractContextManager[Write]":
     from fraudstream.model import decisions
 
     if request.output is None:
@@ -131,7 +131,7 @@ def _output(request: Request, scorer: "Scorer") -> "AbstractContextManager[Write
     return decisions.to_file(request.output, scorer.features)
 
 
-def _from_file(request: Request, scorer: "Scorer") -> "Iterator[Sequence[Answer]]":
+def _from_file(request: Request, scorer: "FileScorer") -> "Iterator[Sequence[Answer]]":
     """Refusals first, then decisions in order of time."""
     from fraudstream.model.scoring import LineRefusal, check_fields
 
@@ -144,7 +144,7 @@ def _from_file(request: Request, scorer: "Scorer") -> "Iterator[Sequence[Answer]
     yield from scorer.score_with_verdicts(loaded.rows) if request.verdicts else scorer.score_file(loaded.rows)
 
 
-def _warn_of_overlap(rows: "pa.Table", scorer: "Scorer") -> None:
+def _warn_of_overlap(rows: "pa.Table", scorer: "FileScorer") -> None:
     """Transactions that were consumed are in the profiles already."""
     first = rows["timestamp"][0].as_py()
     if scorer.newest is not None and first <= scorer.newest:
@@ -154,7 +154,7 @@ def _warn_of_overlap(rows: "pa.Table", scorer: "Scorer") -> None:
         )
 
 
-def _from_pipe(request: Request, scorer: "Scorer") -> "Iterator[Sequence[Answer]]":
+def _from_pipe(request: Request, scorer: "FileScorer") -> "Iterator[Sequence[Answer]]":
     """Answers in the order of the lines, as soon as they come."""
     from fraudstream.model import lines, scoring, tables
 

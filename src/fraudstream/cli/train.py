@@ -147,18 +147,18 @@ def evaluate(
     Without --model: the file's scores, or the champion on what is stored in PostgreSQL. A model is evaluated with the
     label delay and the alert rate that it was trained with; --label-delay-days and --alert-rate are for scores.
     """
-    from fraudstream.model import artifact, evaluate
+    from fraudstream.model import artifact, finished
 
     if model is None and data is not None:
         delay = _delay(label_delay_days)
         loaded = inputs.load_file(data, mapping, with_risk=True)
-        report = evaluate.evaluate_scores(loaded.rows, delay, alert_rate or ALERT_RATE)
+        report = finished.evaluate_scores(loaded.rows, delay, alert_rate or ALERT_RATE)
     else:
         _only_for_scores({"--label-delay-days": label_delay_days, "--alert-rate": alert_rate})
         opened = inputs.open_model(model)
         if artifact.TREES not in opened.files:
             artifact.check_scikit_learn(opened.manifest)  # now, and not when all transactions are read
-        report = evaluate.evaluate_model(opened, inputs.transactions(data, mapping)[0])
+        report = finished.evaluate_model(opened, inputs.transactions(data, mapping)[0])
     _show(report, as_json=as_json)
 
 

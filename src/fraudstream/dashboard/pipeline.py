@@ -144,7 +144,7 @@ def _heard(progress: store.Progress) -> str:
     return f"{ago} ago" if progress.runs else f"silent for {ago}"
 
 
-def _latency(found: Sequence[store.Latency]) -> None:
+def _latency(found: Sequence[store.LatencyMinute]) -> None:
     st.subheader("Latency of decisions", anchor=False)
     if not found:
         shell.empty(
@@ -211,7 +211,7 @@ def _message(found: store.Pipeline) -> None:
     )
 
 
-def _name(message: store.Refused) -> str:
+def _name(message: store.RejectedPreview) -> str:
     return f"{figures.instant(message.rejected_at)} · {message.topic} · partition {message.partition} · offset {message.offset}"
 
 

@@ -16,7 +16,7 @@ from fraudstream.producer.delivery import Report, deliver
 from fraudstream.producer.sender import LINGER_FAST_MS, Sender
 from fraudstream.settings import KafkaSettings, Settings
 from fraudstream.simulate.world import customers_of
-from fraudstream.store import queries, registry
+from fraudstream.store import registry, training_rows
 from fraudstream.store.glance import payments_span
 from fraudstream.store.targets import TARGETS
 
@@ -106,7 +106,7 @@ def _learn(settings: Settings, watcher: Watcher) -> "Registered":
     with watcher.step("Training a model, and evaluating it on later days", 15):
         from fraudstream.model import packing, training
 
-        rows = queries.transactions(settings.postgres)
+        rows = training_rows.transactions(settings.postgres)
         request = training.Request("gradient_boosting", alert_rate=ALERT_RATE, parameters=QUICK)
         trained = training.train(rows, request, {"database": settings.postgres.database})
         made = registry.register(settings.postgres, trained.report, packing.pack(trained.files))

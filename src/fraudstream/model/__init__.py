@@ -6,7 +6,7 @@ From transactions to a model
   folds           which rows a model learns from, and on which it is tested
   candidates      the estimators to choose from; algorithms is how each learns
   training        choose, evaluate, fit once more, set the threshold
-  evaluation      scores of later rows beside two baselines; evaluate does it for what exists already
+  evaluation      a way of training on later rows, beside two baselines; finished does it for a model that exists
   metrics         the figures of the field
   reporting       an evaluation as one document; curve draws it
   insight         importance and dependence of features

@@ -141,7 +141,7 @@ def files_of(
     return {**files, SUMS: sums.encode()}
 
 
-def opened(files: Mapping[str, bytes], source: str) -> Model:
+def verified(files: Mapping[str, bytes], source: str) -> Model:
     """The model of these files, checked but not unpickled; `source` names them in errors.
 
     Raises InputError where a file is missing or altered, or where this program is another than the

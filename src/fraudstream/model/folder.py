@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fraudstream.errors import InputError
-from fraudstream.model.artifact import MOST_BYTES, SUMS, Model, covered, opened
+from fraudstream.model.artifact import MOST_BYTES, SUMS, Model, covered, verified
 
 
 def check_target(directory: Path) -> None:
@@ -78,4 +78,4 @@ def read(directory: Path) -> Model:
         raise InputError(f"There is no model at {directory}.", hint="Check the path.") from None
     except OSError as error:
         raise InputError(f"{directory} cannot be read: {error}.", hint="Check the path.") from None
-    return opened(files, str(directory))
+    return verified(files, str(directory))

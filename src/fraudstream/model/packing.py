@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Mapping
 
 from fraudstream.errors import InputError
-from fraudstream.model.artifact import Model, opened
+from fraudstream.model.artifact import Model, verified
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 """Of a file in a model: nothing that a file system could take for a place."""
@@ -25,14 +25,14 @@ def pack(files: Mapping[str, bytes]) -> bytes:
 
 
 def unpack(packed: bytes, source: str) -> Model:
-    """The model of such an archive. Raises InputError as `opened` does, and where it is no archive."""
-    return opened(_unzip(packed, source), source)
+    """The model of such an archive. Raises InputError as `verified` does, and where it is no archive."""
+    return verified(_unzip(packed, source), source)
 
 
 def unpack_files(packed: bytes, source: str) -> dict[str, bytes]:
     """The files of such an archive, checksums included, for `write`. Raises as `unpack`."""
     files = _unzip(packed, source)
-    opened(files, source)
+    verified(files, source)
     return files
 
 

@@ -2,7 +2,7 @@
 
 The state that a transaction meets is defined like this, and the same risk as live and in the evaluation follows:
 
-- It begins empty, or with what `shop.profiles` holds at that moment (`Scorer.remember`).
+- It begins empty, or with what `shop.profiles` holds at that moment (`FileScorer.remember`).
 - Each transaction sees those before it and is then folded in: those of a file in order of time, as `train` and
   `evaluate` have it; those of a stream in order of arrival, as the consumer has it.
 - Verdicts on past transactions come with the profiles, or, for a file, from the file itself as soon as they are known
@@ -55,7 +55,7 @@ class LineRefusal(msgspec.Struct, frozen=True, kw_only=True):
 Answer = Decision | LineRefusal
 
 
-class Scorer:
+class FileScorer:
     """A model, and what is remembered so far."""
 
     def __init__(self, model: Model) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Past:
+class Window:
     """Transactions of some days, one entry for each."""
 
     days: float
@@ -30,45 +30,45 @@ class Past:
         return not np.any(self.judged & ~self.fraud)
 
 
-def figures(hits: "Truths", past: Past) -> dict[str, Any]:
+def figures(hits: "Truths", window: Window) -> dict[str, Any]:
     """What these alerts are worth, and what they add to the model's.
 
     `precision` is the share of fraud among the judged alerts, `recall` the share of the known fraud that they
     find; None where there is nothing to divide by, and no precision where only frauds are labelled. `new_alerts` and `new_frauds` are those that the model
     does not flag; None without a model.
     """
-    alerts, judged, frauds = (int(np.count_nonzero(hits & of)) for of in (hits, past.judged, past.fraud))
-    known = int(np.count_nonzero(past.fraud))
-    fresh = None if past.flagged is None else hits & ~past.flagged
+    alerts, judged, frauds = (int(np.count_nonzero(hits & of)) for of in (hits, window.judged, window.fraud))
+    known = int(np.count_nonzero(window.fraud))
+    fresh = None if window.flagged is None else hits & ~window.flagged
     return {
         "alerts": alerts,
-        "alerts_per_day": alerts / past.days,
+        "alerts_per_day": alerts / window.days,
         "judged": judged,
         "frauds": frauds,
-        "precision": frauds / judged if judged and not past.only_frauds else None,
+        "precision": frauds / judged if judged and not window.only_frauds else None,
         "recall": frauds / known if known else None,
         "new_alerts": None if fresh is None else int(np.count_nonzero(fresh)),
-        "new_frauds": None if fresh is None else int(np.count_nonzero(fresh & past.fraud)),
+        "new_frauds": None if fresh is None else int(np.count_nonzero(fresh & window.fraud)),
     }
 
 
-def report(rules: Sequence[Rule], hits: "Truths", past: Past) -> dict[str, Any]:
+def report(rules: Sequence[Rule], hits: "Truths", window: Window) -> dict[str, Any]:
     """The figures of each rule, of all together, and of the model; `hits` has a row for each rule."""
     return {
-        "days": past.days,
-        "transactions": len(past.fraud),
-        "judged": int(np.count_nonzero(past.judged)),
-        "frauds": int(np.count_nonzero(past.fraud)),
+        "days": window.days,
+        "transactions": len(window.fraud),
+        "judged": int(np.count_nonzero(window.judged)),
+        "frauds": int(np.count_nonzero(window.fraud)),
         "rules": [
-            {"name": rule.name, "severity": rule.severity, **figures(held, past)}
+            {"name": rule.name, "severity": rule.severity, **figures(held, window)}
             for rule, held in zip(rules, hits, strict=True)
         ],
-        "together": figures(np.logical_or.reduce(hits), past),
-        "model": None if past.flagged is None else _of_model(past.flagged, past),
+        "together": figures(np.logical_or.reduce(hits), window),
+        "model": None if window.flagged is None else _of_model(window.flagged, window),
     }
 
 
-def _of_model(flagged: "Truths", past: Past) -> dict[str, Any]:
+def _of_model(flagged: "Truths", window: Window) -> dict[str, Any]:
     """The model's own figures: it adds nothing to itself."""
-    found = figures(flagged, past)
+    found = figures(flagged, window)
     return {name: value for name, value in found.items() if not name.startswith("new_")}

@@ -15,7 +15,7 @@ from fraudstream.model.artifact import Model
 from fraudstream.model.dataset import until_now
 from fraudstream.model.folds import DAY, days_between, end_of
 from fraudstream.rules import features_read
-from fraudstream.rules.backtest import Past, report
+from fraudstream.rules.backtest import Window, report
 from fraudstream.rules.columns import columns
 from fraudstream.schema import FIELDS
 from fraudstream.spark.rules import RuleSet
@@ -37,7 +37,7 @@ def backtest(
     days: float,
     label_delay_days: float,
 ) -> dict[str, Any]:
-    """What the rules would have raised in the last `days` days of `transactions` (as `queries.transactions`).
+    """What the rules would have raised in the last `days` days of `transactions` (as `training_rows.transactions`).
 
     Labels reach the rules after `label_delay_days`, as they do live, and the model after the delay that it learned with.
     Everything before feeds the features. Quiet days, as training knows them, are none: a stray timestamp does not end
@@ -59,7 +59,7 @@ def backtest(
     window = (micros >= since) & (micros <= until)
     risk = None if model is None else model.risk(_columns(views[delay], model.features)[window])
     rows, values = rows.filter(pa.array(window)), _columns(views[label_delay_days], names)[window]
-    past = Past(
+    window = Window(
         days=max(days_between(micros, since, until), SHORTEST),
         fraud=rows["is_fraud"].fill_null(False).to_numpy(),
         judged=rows["is_fraud"].is_valid().to_numpy(),
@@ -70,10 +70,10 @@ def backtest(
     return {
         "since": _instant(since).isoformat(),
         "until": _instant(until).isoformat(),
-        **report(rules, hits, past),
+        **report(rules, hits, window),
         "notes": [
             *reporting.gaps(micros, since, "alerts a day are those of the others"),
-            *_notes(model, past, _instant(since)),
+            *_notes(model, window, _instant(since)),
         ],
     }
 
@@ -110,14 +110,14 @@ def held(ruleset: RuleSet, rows: pa.Table, features: "dict[str, NDArray[np.float
     return found
 
 
-def _notes(model: Model | None, past: Past, since: datetime) -> list[str]:
+def _notes(model: Model | None, window: Window, since: datetime) -> list[str]:
     """What a reader has to know to take the figures for what they are."""
     notes = []
-    if not past.judged.any():
+    if not window.judged.any():
         notes.append("Nobody has said yet what was fraud: precision and recall cannot be computed.")
-    elif not past.fraud.any():
+    elif not window.fraud.any():
         notes.append("No fraud is known in these days: recall cannot be computed.")
-    elif past.only_frauds:
+    elif window.only_frauds:
         notes.append(
             "Only frauds are labelled in these days, so nothing says how many alerts were false:"
             " precision cannot be computed."

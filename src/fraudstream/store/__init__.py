@@ -29,7 +29,7 @@ What people read and say
   progress        where each running stream stands
 
 Training and operation
-  queries         what was stored, as Arrow tables
+  training_rows   stored transactions and what people said of them, as Arrow tables
   snapshot        profiles as of one moment
   registry        the models
   forget          a customer, or what is older than a day, out of every table

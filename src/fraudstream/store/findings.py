@@ -11,8 +11,8 @@ from fraudstream.store.health import (
     LATENCY_MINUTES,
     RATE_HOURS,
     REVIEW_DAYS,
+    AlertRate,
     Latency,
-    Pace,
     Reviews,
     Snapshot,
 )
@@ -180,7 +180,7 @@ def _rate(found: Snapshot) -> Iterator[Finding]:
         yield Finding("alert rate", ok=True, sentence=said)
 
 
-def _far_more(pace: Pace, budget: float) -> bool:
+def _far_more(pace: AlertRate, budget: float) -> bool:
     """Beyond MANY_TIMES the budget, and beyond what chance does to so few."""
     expected = budget * (pace.scores or 0)
     return pace.alerts > MANY_TIMES * expected + 3 * math.sqrt(expected)

@@ -50,7 +50,7 @@ class Reviews:
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class AlertRate:
     """Decisions of the last RATE_HOURS."""
 
     scores: int | None
@@ -79,7 +79,7 @@ class Snapshot:
 
     champion: Champion | None
     reviews: Reviews
-    pace: Pace
+    pace: AlertRate
     drift: Drift | None
     latency: Latency
     streams: list[Progress]
@@ -133,7 +133,7 @@ def snapshot(postgres: PostgresSettings) -> Snapshot:
         return Snapshot(
             champion=champion,
             reviews=only(connection, Reviews, _REVIEWS, (REVIEW_DAYS,)),
-            pace=only(connection, Pace, _PACE, (RATE_HOURS,)),
+            pace=only(connection, AlertRate, _PACE, (RATE_HOURS,)),
             drift=row(connection, Drift, _DRIFT, (champion.version, ENOUGH_SCORES)) if champion else None,
             latency=only(connection, Latency, _LATENCY, (LATENCY_MINUTES,)),
             streams=rows(connection, Progress, PROGRESS),

@@ -1,7 +1,7 @@
 """What people said of transactions: rows that are added and never changed.
 
 Of several the latest (`labelled_at`, then the order of arrival) counts. Everything else about a transaction follows
-from that: its verdict in an alert, its truth in training (`queries.transactions`), its place in the profiles
+from that: its verdict in an alert, its truth in training (`training_rows.transactions`), its place in the profiles
 (`label_folding.fold_known`).
 """
 

@@ -27,7 +27,7 @@ select * from unnest(%s::timestamptz[], %s::int[], %s::bigint[])
 on conflict (minute, bin) do update set count = b.count + excluded.count"""
 
 
-class Latency:
+class LatencyBins:
     """What one slice adds to `shop.latency_bins`."""
 
     def __init__(self, cursor: Cursor) -> None:

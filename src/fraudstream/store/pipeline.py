@@ -61,7 +61,7 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class Latency:
+class LatencyMinute:
     """From a transaction's entry into Kafka to its decision, in one minute."""
 
     minute: datetime
@@ -72,7 +72,7 @@ class Latency:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class RejectedPreview:
     """A message that could not be read: where it was, why, and its first bytes."""
 
     topic: str
@@ -101,9 +101,9 @@ class Pipeline:
     """Everything at one moment."""
 
     progress: list[Progress]
-    latency: list[Latency]
+    latency: list[LatencyMinute]
     reasons: list[Reason]
-    refused: list[Refused]
+    refused: list[RejectedPreview]
     may_read_messages: bool
     """Whether this user of the database may see what rejected messages hold."""
 
@@ -150,9 +150,9 @@ def pipeline(postgres: PostgresSettings) -> Pipeline:
         values = {"listed": LISTED, "shown": SHOWN_BYTES, "counted": COUNTED}
         return Pipeline(
             rows(connection, Progress, PROGRESS),
-            rows(connection, Latency, _LATENCY),
+            rows(connection, LatencyMinute, _LATENCY),
             rows(connection, Reason, _REASONS, values),
-            rows(connection, Refused, refused, values),
+            rows(connection, RejectedPreview, refused, values),
             may_read,
         )
 

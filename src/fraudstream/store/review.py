@@ -61,7 +61,7 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Turnout:
     """How reviewed alerts turned out."""
 
     reviewed: int
@@ -191,10 +191,10 @@ def tally(postgres: PostgresSettings, since: datetime | None = None) -> Tally:
         return only(connection, Tally, _TALLY, {"since": since})
 
 
-def alike(postgres: PostgresSettings, transaction_id: str, model_version: str, risk: float) -> Outcome:
+def alike(postgres: PostgresSettings, transaction_id: str, model_version: str, risk: float) -> Turnout:
     """How other alerts of this model with about this risk turned out, by the newest that were reviewed. Raises DatabaseError."""
     values = {
         "version": model_version, "risk": risk, "near": NEAR, "itself": transaction_id, "remembered": REMEMBERED,
     }  # fmt: skip
     with connected(postgres) as connection:
-        return only(connection, Outcome, _ALIKE, values)
+        return only(connection, Turnout, _ALIKE, values)

@@ -19,7 +19,7 @@ from fraudstream.store.connection import Cursor
 from fraudstream.store.copy import insert_new
 from fraudstream.store.hourly import Hourly, hours, instant
 from fraudstream.store.known_models import KnownModel, known_model
-from fraudstream.store.latency import Latency
+from fraudstream.store.latency import LatencyBins
 from fraudstream.store.tables import alerts, scores
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Decisions:
         self._rules = rules
         self._decoder = DecisionDecoder()
         self._hourly = Hourly(cursor)
-        self._latency = Latency(cursor)
+        self._latency = LatencyBins(cursor)
         self._bins: Counter[tuple[str, datetime, int]] = Counter()
 
     def decode(self, values: Sequence[bytes | None]) -> Decoded:  # noqa: D102 - see Intake

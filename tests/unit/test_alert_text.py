@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from fraudstream.cli import note
+from fraudstream.cli import alert_text
 from fraudstream.cli.main import run
 from fraudstream.store.alerts import Alert, Score
 from fraudstream.store.explanation import Explanation
@@ -76,7 +76,7 @@ def printed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_flagged_transaction_reads_like_a_note(printed: Printed) -> None:
-    note.show(FLAGGED)
+    alert_text.show(FLAGGED)
     lines = [line.rstrip() for line in printed().splitlines()]
     assert lines == [
         "Transaction t-1   risk 0.93   flagged",
@@ -106,14 +106,14 @@ def test_the_command_for_an_id_that_begins_with_a_dash_is_taken_as_it_is_shown(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     subject = replace(PAST, transaction_id="-7 a")
-    fraud, legit = note.next_steps(replace(FLAGGED, subject=subject))
+    fraud, legit = alert_text.next_steps(replace(FLAGGED, subject=subject))
     assert (fraud, legit) == ("fraudstream label --fraud -- '-7 a'", "fraudstream label --legit -- '-7 a'")
     run(shlex.split(fraud)[1:])
     assert "No PostgreSQL is set" in capsys.readouterr().err
 
 
 def test_what_people_said_stands_in_the_note_with_the_way_back(printed: Printed) -> None:
-    note.show(replace(FLAGGED, labels=[label(False, "bob"), label(True, note="card stolen")]))
+    alert_text.show(replace(FLAGGED, labels=[label(False, "bob"), label(True, note="card stolen")]))
     text = " ".join(printed().split())
     assert (
         "ann called it fraud on Monday 2 March 2026, 13:05:00 UTC: card stolen. Before, people said" in text
@@ -125,15 +125,15 @@ def test_what_people_said_stands_in_the_note_with_the_way_back(printed: Printed)
 def test_only_labels_that_differ_are_said_to() -> None:
     """Fraud, fraud, legitimate, legitimate: two people said otherwise, the third agreed."""
     labels = [label(True), label(True), label(False), label(False, note="Called the customer!")]
-    assert note.verdict(replace(FLAGGED, labels=labels)).endswith(
+    assert alert_text.verdict(replace(FLAGGED, labels=labels)).endswith(
         "UTC: Called the customer! Before, people said otherwise (2 earlier labels); the latest counts."
     )
-    assert note.verdict(replace(FLAGGED, labels=labels[2:])).endswith("UTC: Called the customer!")
+    assert alert_text.verdict(replace(FLAGGED, labels=labels[2:])).endswith("UTC: Called the customer!")
 
 
 def test_a_rule_that_flagged_alone_is_named() -> None:
     found = replace(FLAGGED, alert=replace(ALERT, risk=0.2))
-    assert note.decided(found) == (
+    assert alert_text.decided(found) == (
         "On 1 Mar 13:05:01 UTC, model m1 gave it a risk of 0.200, and flags from 0.710 on: the model alone would have let it pass."
         " The rule travel flagged it."
     )
@@ -141,17 +141,17 @@ def test_a_rule_that_flagged_alone_is_named() -> None:
 
 def test_a_transaction_that_was_not_flagged_or_not_scored_gets_a_clear_sentence() -> None:
     score = Score("t-1", "u-77", AT, 20.0, 0.2, False, [], "m1", AT)
-    assert note.decided(Explanation(score, None, score, PAST, None, [], [])) == (
+    assert alert_text.decided(Explanation(score, None, score, PAST, None, [], [])) == (
         "It was not flagged. On 1 Mar 13:05:00 UTC, model m1 gave it a risk of 0.200. No rule matched either."
         " Reasons are worked out for flagged ones only."
     )
-    assert note.decided(Explanation(PAST, None, None, PAST, None, [], [])).startswith(
+    assert alert_text.decided(Explanation(PAST, None, None, PAST, None, [], [])).startswith(
         "It is stored and was not scored: it came before `fraudstream score` began"
     )
 
 
 def test_an_alert_whose_transaction_is_not_stored_yet_can_be_explained(printed: Printed) -> None:
-    note.show(replace(FLAGGED, transaction=None, history=[]))
+    alert_text.show(replace(FLAGGED, transaction=None, history=[]))
     text = printed()
     assert "flagged, not stored yet" in text
     assert "The customer's payments around it" not in text
@@ -165,9 +165,9 @@ def test_what_a_stranger_sent_is_shown_and_never_obeyed(printed: Printed) -> Non
         merchant_id=evil, currency=evil, reasons=[{"rule": evil, "severity": "low", "sentence": evil}],
     )  # fmt: skip
     past = replace(PAST, transaction_id=evil, device=evil, transaction_location=evil, merchant_id=evil)
-    note.show(Explanation(alert, alert, None, past, 0.7, [label(True, evil, evil)], [past]))
-    note.show_list([alert])
-    note.show_line(alert, as_json=False)
+    alert_text.show(Explanation(alert, alert, None, past, 0.7, [label(True, evil, evil)], [past]))
+    alert_text.show_list([alert])
+    alert_text.show_line(alert, as_json=False)
     text = printed()
     assert "[bold]x[/bold]" in text
     assert r"\x1b[2J" in text
@@ -180,7 +180,7 @@ def test_what_a_stranger_sent_is_shown_and_never_obeyed(printed: Printed) -> Non
 def test_an_id_is_never_broken_in_a_list(printed: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is there to be copied."""
     monkeypatch.setenv("COLUMNS", "40")
-    note.show_list([replace(ALERT, transaction_id="7a4f5259c43183d9-000000000101", verdict=True)])
+    alert_text.show_list([replace(ALERT, transaction_id="7a4f5259c43183d9-000000000101", verdict=True)])
     first = printed().splitlines()[0]
     assert (
         first == "decided 1 Mar 13:05:01 UTC  0.93  3,204.00 EUR  u-77  7a4f5259c43183d9-000000000101  fraud"
@@ -190,12 +190,12 @@ def test_an_id_is_never_broken_in_a_list(printed: Printed, monkeypatch: pytest.M
 def test_a_merchants_id_is_not_broken_beside_words(printed: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     past = replace(PAST, merchant_id="m42-9000-01251", transaction_location="Walton-on-the-Naze, GB")
-    note.show(replace(FLAGGED, history=[replace(past, device="Chrome on Windows")]))
+    alert_text.show(replace(FLAGGED, history=[replace(past, device="Chrome on Windows")]))
     assert "m42-9000-01251 0.93 flagged" in printed()
 
 
 def test_a_line_of_a_stream_is_one_json_object(printed: Printed) -> None:
-    note.show_line(ALERT, as_json=True)
+    alert_text.show_line(ALERT, as_json=True)
     (line,) = printed().splitlines()
     document = json.loads(line)
     assert {"transaction_id", "risk", "reasons", "rules", "model_version", "scored_at"} <= set(document)
