@@ -62,7 +62,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator["SparkSession"]:
     """Spark as the program starts it; the jar cache is that of the person who runs the tests."""
     from fraudstream.settings import KafkaSettings, PostgresSettings, Settings
     from fraudstream.spark.command import spark_session
-    from fraudstream.spark.scorer import CONF
+    from fraudstream.spark.score import CONF
 
     jars = os.environ.get("FRAUDSTREAM_JARS") or Path(platformdirs.user_cache_dir("fraudstream")) / "jars"
     given = Settings(

@@ -2,25 +2,20 @@
 
 import gzip
 import io
-import math
 import re
 import zlib
 from codecs import BOM_UTF8
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
-from decimal import Decimal
 from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any, Literal, cast
-from uuid import UUID
 
 import msgspec
 
 from fraudstream.delimited import header_of, records
 from fraudstream.errors import InputError, UsageError
-from fraudstream.schema import parse_instant
 
 ROWS = 4_096
 """Rows that are read and handled together: memory stays the same however long the file is."""
@@ -40,8 +35,6 @@ _NDJSON = (".ndjson", ".jsonl", ".json")
 """Names of files whose first line may be the broken one."""
 _BINARY = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 """What no line of text begins a file with; UTF-16 is full of it, too."""
-TRUTHS = {"1": 1, "true": 1, "t": 1, "yes": 1, "y": 1, "0": 0, "false": 0, "f": 0, "no": 0, "n": 0}
-"""How files write what is true, whatever the case."""
 
 Kind = Literal["CSV", "Parquet", "NDJSON"]
 """TSV is CSV with another delimiter."""
@@ -186,31 +179,6 @@ def refuse_repeated(path: Path, have: Sequence[str], read: Iterable[str]) -> Non
 def listed(names: Iterable[str]) -> str:
     """Columns as an error tells them: a table with an index has one without a name."""
     return ", ".join(name or '""' for name in names)
-
-
-def as_text(value: Any) -> Any:
-    """An identifier or a name: a whole number is its digits; anything else that is no string stays as it is."""
-    if isinstance(value, (int, Decimal, UUID)) and not isinstance(value, bool):
-        return str(value)
-    if isinstance(value, float) and math.isfinite(value):
-        # Readers of tables make floats of whole numbers where one is missing.
-        return str(int(value)) if value.is_integer() else repr(value)
-    return value
-
-
-def as_truth(value: Any) -> Any:
-    """0 or 1 where `value` means one of them in the usual spellings; anything else stays as it is."""
-    if isinstance(value, str):
-        return TRUTHS.get(value.strip().lower(), value)
-    # 0 and 1 as the topic has them; another number stays as it is and is refused.
-    return int(value) if isinstance(value, (bool, int, float, Decimal)) and value in (0, 1) else value
-
-
-def as_instant(value: Any) -> datetime:
-    """An instant in UTC; a date is its first moment. Raises ValueError where `value` is none."""
-    if isinstance(value, date) and not isinstance(value, datetime):
-        value = datetime(value.year, value.month, value.day, tzinfo=UTC)
-    return parse_instant(value)
 
 
 def _csv(path: Path, choose: Choose) -> Iterator[Row]:

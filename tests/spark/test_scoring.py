@@ -25,7 +25,7 @@ from fraudstream.model.algorithms import IsolationForestEstimator
 from fraudstream.model.artifact import Model, files_of, verified
 from fraudstream.model.packing import unpack
 from fraudstream.rules import Rule, features_read
-from fraudstream.spark.scorer import CONF
+from fraudstream.spark.score import CONF
 from fraudstream.spark.scoring import Profiles, Scoring
 from model_world import ensemble, packed
 from plans import forbidden, plan

@@ -121,7 +121,7 @@ def score(
         score_file.run(request, as_json=as_json)
         return
     options.refuse(context, _FILE, "is for --data")
-    from fraudstream.spark.scorer import run_scorer
+    from fraudstream.spark.score import run_scorer
 
     flags: dict[str, dict[str, Any]] = {
         "kafka": {

@@ -116,7 +116,7 @@ def run(
     Raises what any of its steps raises.
     """
     from fraudstream.spark.command import spark_session, stop_on_signals
-    from fraudstream.spark.scorer import CONF, with_threads
+    from fraudstream.spark.score import CONF, with_threads
 
     began = time.monotonic()
     _fetch(settings, watcher)

@@ -1,15 +1,8 @@
 """What a long command tells of itself while it runs: figures for Prometheus, and whether it is well."""
 
+from fraudstream.metrics.commands import ConsumeMonitor, ProduceMonitor, ScoreMonitor, Sent
 from fraudstream.metrics.figures import Figure, Figures
-from fraudstream.metrics.monitor import (
-    ConsumeMonitor,
-    Health,
-    Monitor,
-    Position,
-    ProduceMonitor,
-    ScoreMonitor,
-    Sent,
-)
+from fraudstream.metrics.monitor import Health, Monitor, Position
 from fraudstream.metrics.server import served
 
 __all__ = [

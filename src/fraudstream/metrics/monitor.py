@@ -4,13 +4,11 @@ A `Monitor` is told by the streams and asked by whoever opens `/metrics` or `/he
 for each batch, so every stream has one, whether it is served or not.
 """
 
-import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 
@@ -182,125 +180,3 @@ class Monitor:
         if known.lag and now - known.moved_at > self._patience:
             return f"has made no progress for {now - known.moved_at:.0f} s; {known.lag:,} messages wait."
         return None
-
-
-class ConsumeMonitor(Monitor):
-    """`consume`: what it stored."""
-
-    def __init__(self, stalled_seconds: float = 60.0) -> None:
-        super().__init__("consume", stalled_seconds)
-        self._stored = self._counter("rows_stored", "Rows that were stored.", "target")
-        self._duplicates = self._counter("rows_duplicate", "Rows that were stored before.", "target")
-        self._rejected = self._counter("messages_rejected", "Messages that could not be read.")
-
-    def stored(self, stored: Mapping[str, int], duplicates: Mapping[str, int], rejected: int) -> None:
-        """A slice was stored: rows by target, and messages that could not be read."""
-        for counter, counts in ((self._stored, stored), (self._duplicates, duplicates)):
-            for target, count in counts.items():
-                counter.labels(target).inc(count)
-        self._rejected.inc(rejected)
-
-
-class ScoreMonitor(Monitor):
-    """`score`: what it decided, how soon, and by which profiles."""
-
-    def __init__(self, stalled_seconds: float = 60.0) -> None:
-        super().__init__("score", stalled_seconds)
-        self._decisions = self._counter("decisions", "Transactions that were judged.")
-        self._flagged = self._counter("decisions_flagged", "Decisions that flagged their transaction.")
-        self._refused = self._counter("decisions_refused", "Messages that were no transaction.")
-        self._latency = self._gauge(
-            "decision_latency_seconds",
-            "From a message's entry into Kafka to its decision, lately.",
-            "quantile",
-        )
-        self._profiles_at = self._gauge(
-            "profiles_timestamp_seconds", "The moment of the profiles that decisions use."
-        )
-        self._profiles_at.set(math.nan)  # no decision was made yet
-
-    def answered(
-        self,
-        stream: str,
-        decisions: int,
-        flagged: int,
-        refused: int,
-        latency_ms: Mapping[float, float | None],
-    ) -> None:
-        """Messages that were answered since this was said last, and quantiles of their latency."""
-        self._decisions.inc(decisions)
-        self._flagged.inc(flagged)
-        self._refused.inc(refused)
-        for share, milliseconds in latency_ms.items():
-            seconds = math.nan if milliseconds is None else milliseconds / 1000
-            self._latency.labels(str(share)).set(seconds)
-        if decisions or refused:
-            self.moved(stream)
-
-    def judges_by(self, stream: str, profiles_at: datetime, *, stale: bool) -> None:
-        """Decisions are made by the profiles of this moment; `stale` where PostgreSQL is away and gives no newer ones."""
-        self._profiles_at.set(profiles_at.timestamp())
-        since = f"PostgreSQL is unavailable: decisions use the profiles of {profiles_at:%H:%M:%S} UTC."
-        self.remark(stream, since if stale else None)
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """What a producer has done so far, in messages."""
-
-    taken: int
-    waiting: int
-    """Accepted, and not acknowledged yet."""
-    failed: int
-
-    @property
-    def acknowledged(self) -> int:
-        """Kafka has them."""
-        return self.taken - self.waiting - self.failed
-
-
-class ProduceMonitor(Monitor):
-    """`produce`: what it gave to Kafka. It is asked when somebody asks: a producer knows at any time."""
-
-    STREAM = "produce"
-
-    def __init__(self, stalled_seconds: float = 60.0, clock: Callable[[], float] = time.monotonic) -> None:
-        super().__init__("produce", stalled_seconds, clock)
-        self._acknowledged = self._counter("messages_sent", "Messages that Kafka acknowledged.")
-        self._failed = self._counter("messages_failed", "Messages that Kafka did not acknowledge.")
-        self._asking = threading.Lock()
-        self._look: Callable[[], Sent] | None = None
-        self._topic, self._at = "", 0.0
-        self._counted = self._counted_failed = 0
-        self._refused = 0
-        """Messages that failed since the last one that was acknowledged."""
-        self._acknowledged_at = 0.0
-
-    def follow(self, topic: str, look: Callable[[], Sent]) -> None:
-        """Ask `look` from now on."""
-        self._topic, self._look = topic, look
-        self._at = self._acknowledged_at = self._clock()
-        self.begun(self.STREAM)
-
-    def health(self) -> Health:
-        """As `Monitor.health`, of this moment."""
-        if self._look is not None:
-            with self._asking:
-                self._take_note(self._look())
-        return super().health()
-
-    def _take_note(self, sent: Sent) -> None:
-        now = self._clock()
-        # Fewer seem acknowledged while a batch is queued and not yet counted as taken: what was counted stays counted.
-        acknowledged = max(sent.acknowledged, self._counted)
-        more = acknowledged - self._counted
-        self._acknowledged.inc(more)
-        self._failed.inc(sent.failed - self._counted_failed)
-        done = Position(sent.taken - sent.waiting, sent.taken)
-        self.stands(self.STREAM, self._topic, {0: done}, more / max(now - self._at, 1e-3))
-        self._refused = 0 if more else self._refused + sent.failed - self._counted_failed
-        if more:
-            self._acknowledged_at = now
-        elif self._refused and now - self._acknowledged_at > self._patience:
-            self.lost(self.STREAM, f"Kafka accepted none of the last {self._refused:,} messages.")
-        self._counted, self._counted_failed, self._at = acknowledged, sent.failed, now

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fraudstream import files
+from fraudstream import cells
 from fraudstream.features.profiles import INSTANT
 from fraudstream.features.training import KNOWN_AT
 from fraudstream.schema import (
@@ -30,7 +30,7 @@ ZONE = r"(Z|z|[+-]\d{2}(:?\d{2})?)$"
 PLAIN_INSTANT = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}(:?\d{2})?)?$"
 """What Arrow reads in bulk; other forms of ISO 8601 go one by one through `parse_instant`."""
 NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
-TRUTHS = {text: bool(truth) for text, truth in files.TRUTHS.items()} | {"0.0": False, "1.0": True}
+TRUTHS = {text: bool(truth) for text, truth in cells.TRUTHS.items()} | {"0.0": False, "1.0": True}
 """The usual spellings, and what a column of numbers with gaps becomes."""
 
 

@@ -14,15 +14,13 @@ from typing import Any
 
 import msgspec
 
+from fraudstream.cells import as_instant, as_text, as_truth
 from fraudstream.decode import Decoder
 from fraudstream.errors import InputError
 from fraudstream.files import (
     ROWS,
     Rejects,
     Row,
-    as_instant,
-    as_text,
-    as_truth,
     check_columns,
     malformed,
     read,

@@ -14,7 +14,7 @@ The consumer
   batches         how many messages a micro-batch may hold
 
 The scorer
-  scorer          the driver: starts queries, watches them, starts again
+  score           the command; scorer is the driver: starts queries, watches them, starts again
   relay           hands the stream from one query to the next; live_query is one
   mode            real time or micro-batches
   keeper          the line to PostgreSQL: profiles, champion, offsets

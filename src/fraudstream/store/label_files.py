@@ -20,8 +20,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from fraudstream.cells import as_instant, as_text, as_truth
 from fraudstream.errors import InputError
-from fraudstream.files import ROWS, Rejects, as_instant, as_text, as_truth, check_columns, read, renames
+from fraudstream.files import ROWS, Rejects, check_columns, read, renames
 from fraudstream.schema import ID_LENGTH, SKEW, TEXT_LENGTH
 from fraudstream.settings import PostgresSettings
 from fraudstream.store.connection import connected
