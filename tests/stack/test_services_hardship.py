@@ -59,8 +59,8 @@ def test_a_disk_that_fills_while_the_data_is_made_is_named(
     small_disk: Callable[[str], Path], new_program: NewProgram, monkeypatch: pytest.MonkeyPatch, size: str
 ) -> None:
     """With the look at the free space switched off, the services themselves meet the end of the disk."""
-    monkeypatch.setattr("fraudstream.local.trouble.NEW_BYTES", 0)
-    monkeypatch.setattr("fraudstream.local.trouble.OLD_BYTES", 0)
+    monkeypatch.setattr("fraudstream.local.failures.NEW_BYTES", 0)
+    monkeypatch.setattr("fraudstream.local.failures.OLD_BYTES", 0)
     program = new_program(small_disk(size) / "home")
     with pytest.raises(ServiceError, match=r"is full|No space left on device"):
         services.up(program.settings)

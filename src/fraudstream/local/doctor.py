@@ -6,13 +6,13 @@ from functools import partial
 
 from fraudstream.errors import FraudstreamError
 from fraudstream.local import jars, java
+from fraudstream.local.failures import space
 from fraudstream.local.home import Home
 from fraudstream.local.kafka import CONTROLLER_PORT, EmbeddedKafka
 from fraudstream.local.kafka import PORT as KAFKA_PORT
 from fraudstream.local.postgres import PORT as POSTGRES_PORT
 from fraudstream.local.postgres import EmbeddedPostgres
 from fraudstream.local.processes import LOOPBACK, free
-from fraudstream.local.trouble import space
 from fraudstream.settings import KafkaSettings, PostgresSettings, Settings
 
 FREE_BYTES = 2_000_000_000

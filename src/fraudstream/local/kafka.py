@@ -2,7 +2,6 @@
 
 import base64
 import signal
-import subprocess
 import time
 import uuid
 from dataclasses import dataclass
@@ -10,8 +9,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from fraudstream.errors import ServiceError
-from fraudstream.local import classes, trouble
+from fraudstream.local import classes, failures
 from fraudstream.local.home import Home, unusable, workshop
 from fraudstream.local.jars import KAFKA_VERSION, kafka_jars
 from fraudstream.local.java import find_java
@@ -19,8 +17,8 @@ from fraudstream.local.processes import (
     LOOPBACK,
     Process,
     choose_port,
-    environment,
     find,
+    keep_port,
     serve,
     set_aside,
     size,
@@ -163,7 +161,7 @@ class EmbeddedKafka:
             self.stop()
         for place in (self.data, self.properties):
             self.home.require_own("kafka", place)
-        trouble.require_space(self.data, trouble.OLD_BYTES if self.data.exists() else trouble.NEW_BYTES)
+        failures.require_space(self.data, failures.OLD_BYTES if self.data.exists() else failures.NEW_BYTES)
         jars = kafka_jars(settings)
         java = find_java().binary
 
@@ -178,7 +176,7 @@ class EmbeddedKafka:
             self._format([str(java), *options(write=False)])
             self._launch([str(java), *options(write=True)], cancelled)
 
-        trouble.on_free_port(launch)
+        failures.on_free_port(launch)
         return True
 
     def stop(self) -> bool:
@@ -198,10 +196,8 @@ class EmbeddedKafka:
     def _configure(self, partitions: int, preferred: tuple[int, int]) -> None:
         """Write the broker's files, with the ports of the last start where they are still free."""
         last = self.home.remembered("kafka")
-        port = choose_port(last.get("port"), preferred[0])
+        port = keep_port("Kafka", last.get("port"), preferred[0])
         controller_port = choose_port(last.get("controller_port"), preferred[1], avoid=port)
-        if last.get("port") not in (None, port):
-            log.warning("Port %s was taken by another program; Kafka moves to %d.", last["port"], port)
         self.home.remember("kafka", port=port, controller_port=controller_port)
         try:
             self.properties.write_text(self._properties("data", partitions), encoding="ascii")
@@ -235,17 +231,7 @@ class EmbeddedKafka:
             command = [*java, "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
             # `=` keeps an identifier that begins with a dash from being read as an option.
             command += ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(properties)]
-            done = subprocess.run(
-                command,
-                cwd=self.home.kafka,
-                env=environment(),
-                capture_output=True,
-                text=True,
-                errors="replace",
-                check=False,
-            )
-            if done.returncode != 0:
-                raise trouble.explain(NAME, done.stdout + done.stderr, self.log, self.home.kafka)
+            failures.run(command, NAME, cwd=self.home.kafka, log=self.log, data=self.home.kafka)
             (place / "data").rename(self.data)
 
     def _java_options(self, jars: list[Path]) -> list[str]:
@@ -266,13 +252,10 @@ class EmbeddedKafka:
         while not self.answers(0.5):
             if not process.alive():
                 written = "".join(tail(path, mark) for path, mark in marks.items())
-                raise trouble.explain(NAME, written, self.log, self.data)
+                raise failures.explain(NAME, written, self.log, self.data)
             if cancelled.is_set() or time.monotonic() > deadline:
                 self.stop()
-                raise ServiceError(
-                    f"{NAME} did not answer within {START_SECONDS:g} s and was stopped.",
-                    hint=f"See {self.log}.",
-                )
+                raise failures.no_answer(NAME, START_SECONDS, self.log)
             time.sleep(0.02)
 
 

@@ -5,7 +5,6 @@ import pwd
 import secrets
 import shutil
 import signal
-import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,16 +12,14 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 from fraudstream.errors import ServiceError
-from fraudstream.local import binaries, trouble, users
+from fraudstream.local import binaries, failures, initdb, users
 from fraudstream.local.home import Home, make, unusable, workshop, write_private
 from fraudstream.local.processes import (
     LOOPBACK,
     Process,
-    as_user,
-    choose_port,
-    environment,
     find,
     identify,
+    keep_port,
     serve,
     set_aside,
     size,
@@ -44,23 +41,6 @@ ASKED = 12
 """Times that a server is asked to stop within STOP_SECONDS."""
 STOP_SECONDS = 60.0
 """A fast stop writes a checkpoint: all of shared_buffers at most."""
-
-
-_TUNING = {
-    # A quarter of a small machine's memory is the usual rule; Spark and Kafka want the rest.
-    "shared_buffers": "256MB",
-    # Bulk loads write more than the default 1 GB between two checkpoints, and each early one costs a burst.
-    "max_wal_size": "4GB",
-    # Nobody replicates an embedded server; minimal also skips the log for tables made in the same transaction.
-    "wal_level": "minimal",
-    "max_wal_senders": "0",
-    # Times that people compare with Kafka's and Spark's.
-    "timezone": "UTC",
-    "log_timezone": "UTC",
-    # TCP on the loopback address only; a socket's path has a length limit that a deep home exceeds.
-    "listen_addresses": LOOPBACK,
-    "unix_socket_directories": "",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +104,12 @@ class EmbeddedPostgres:
             self.stop()
         directory = self._settle()
         user = users.service_user(directory)
-        trouble.require_space(directory, trouble.OLD_BYTES if self.data.exists() else trouble.NEW_BYTES)
+        failures.require_space(directory, failures.OLD_BYTES if self.data.exists() else failures.NEW_BYTES)
         programs = binaries.binaries(user)
         log.info("Starting %s.", NAME)
         self._initialise(programs, user)
         self._forget_dead()
-        trouble.on_free_port(
+        failures.on_free_port(
             lambda: self._launch(programs, user, self._choose_port(preferred_port), cancelled)
         )
         self._ensure_database()
@@ -198,10 +178,7 @@ class EmbeddedPostgres:
         return directory
 
     def _choose_port(self, preferred: int) -> int:
-        last = self.port
-        port = choose_port(last, preferred)
-        if last not in (None, port):
-            log.warning("Port %s was taken by another program; PostgreSQL moves to %d.", last, port)
+        port = keep_port("PostgreSQL", self.port, preferred)
         self.home.remember("postgres", port=port)
         return port
 
@@ -216,26 +193,8 @@ class EmbeddedPostgres:
             if user is not None:
                 for path in (place, secret):
                     os.chown(path, user.pw_uid, user.pw_gid)
-            command = [str(programs / "initdb"), "-D", str(place / "data"), "-U", USER, f"--pwfile={secret}"]
-            # The built-in provider sorts by code point like C, quick and the same on every machine, and still
-            # knows upper and lower case beyond ASCII.
-            command += ["--auth=scram-sha-256", "-E", "UTF8", "--locale=C", "--locale-provider=builtin"]
-            command += [
-                "--builtin-locale=C.UTF-8",
-                *(f"--set={name}={value}" for name, value in _TUNING.items()),
-            ]
-            done = subprocess.run(
-                command,
-                cwd="/",
-                env=environment(),
-                capture_output=True,
-                text=True,
-                errors="replace",
-                check=False,
-                **as_user(user),
-            )
-            if done.returncode != 0:
-                raise trouble.explain(NAME, done.stdout + done.stderr, self.log, self.directory)
+            command = initdb.command(programs, place / "data", USER, secret)
+            failures.run(command, NAME, cwd=Path("/"), log=self.log, data=self.directory, user=user)
             write_private(self.home.password, password)
             (place / "data").rename(self.data)
 
@@ -285,17 +244,14 @@ class EmbeddedPostgres:
                     raise self._locked_out("does not match")
                 if cancelled.is_set() or time.monotonic() > deadline:
                     self.stop()
-                    raise ServiceError(
-                        f"{NAME} did not answer within {START_SECONDS:g} s and was stopped.",
-                        hint=f"See {self.log}.",
-                    )
+                    raise failures.no_answer(NAME, START_SECONDS, self.log)
                 time.sleep(0.02)
             if process.alive():
                 return
             written = tail(self.log, mark)
             # After a kill -9 its workers take a moment to notice, and until then no new server may start.
             if "shared memory block" not in written or time.monotonic() > deadline:
-                raise trouble.explain(NAME, written, self.log, self.data)
+                raise failures.explain(NAME, written, self.log, self.data)
             time.sleep(0.2)
 
     def _ensure_database(self) -> None:
@@ -309,7 +265,7 @@ class EmbeddedPostgres:
                     connection.execute(f'create database "{DATABASE}"')
         except psycopg.Error as error:
             self.stop()
-            raise trouble.explain(NAME, str(error), self.log, self.data) from None
+            raise failures.explain(NAME, str(error), self.log, self.data) from None
 
 
 def _ask_to_stop(process: Process) -> bool:

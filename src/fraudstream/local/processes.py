@@ -18,6 +18,9 @@ import psutil
 
 from fraudstream.errors import ServiceError
 from fraudstream.local.home import unusable, write_private
+from fraudstream.logs import get_logger
+
+log = get_logger("local.processes")
 
 LOOPBACK = "127.0.0.1"
 LOG_BYTES = 10_000_000
@@ -236,3 +239,11 @@ def choose_port(*preferred: int | None, avoid: int | None = None) -> int:
         if port and port != avoid and free(port):
             return port
     raise ServiceError("No port is free on this machine.", hint="Stop programs that hold many ports open.")
+
+
+def keep_port(service: str, last: int | None, preferred: int) -> int:
+    """The port of the last start where it is still free, else another one; that the service moves is said."""
+    port = choose_port(last, preferred)
+    if last not in (None, port):
+        log.warning("Port %s was taken by another program; %s moves to %d.", last, service, port)
+    return port

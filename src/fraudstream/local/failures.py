@@ -1,13 +1,16 @@
 """Why a service did not start: its log, read for what we can name, as one sentence and a next step."""
 
+import pwd
 import shutil
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fraudstream.errors import ServiceError
+from fraudstream.local.processes import as_user, environment
 from fraudstream.logs import get_logger
 
-log = get_logger("local.trouble")
+log = get_logger("local.failures")
 
 MEGABYTE = 1_000_000
 NEW_BYTES = 200 * MEGABYTE
@@ -78,6 +81,35 @@ def explain(service: str, log: str, path: Path, data: Path) -> ServiceError:
         f"{service} ended while it started: {_last_line(log)}",
         hint=f"See {path}. If you can spare the data, `fraudstream reset` deletes it, and the next start begins afresh.",
     )
+
+
+def run(  # noqa: PLR0913 - what runs, and what an error names
+    command: Sequence[str],
+    service: str,
+    *,
+    cwd: Path,
+    log: Path,
+    data: Path,
+    user: pwd.struct_passwd | None = None,
+) -> None:
+    """Run a tool of a service to its end. Raises ServiceError with the reason that it gave."""
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+        **as_user(user),
+    )
+    if done.returncode != 0:
+        raise explain(service, done.stdout + done.stderr, log, data)
+
+
+def no_answer(service: str, seconds: float, log: Path) -> ServiceError:
+    """The error for a service that ran, never answered and was stopped."""
+    return ServiceError(f"{service} did not answer within {seconds:g} s and was stopped.", hint=f"See {log}.")
 
 
 def _last_line(log: str) -> str:
