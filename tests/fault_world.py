@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import psutil
 from confluent_kafka import Producer
-from fraudstream.store.queries import transactions
 
 from fraudstream import kafka
 from fraudstream.errors import DatabaseError
@@ -22,6 +21,7 @@ from fraudstream.settings import PostgresSettings, Settings
 from fraudstream.spark.consume import consume
 from fraudstream.store import held
 from fraudstream.store.connection import translated
+from fraudstream.store.training_rows import transactions
 from hours import counted_hours, hourly
 from profile_world import ALL, stored_profiles
 from samples import decision, message
