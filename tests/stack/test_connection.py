@@ -170,7 +170,7 @@ def test_a_server_that_has_no_room_is_waited_for_and_not_asked_to_be_started(
         connection.execute(sql.SQL("alter role {} connection limit 0").format(sql.Identifier(login.user)))
     with pytest.raises(DatabaseUnreachable, match=r"refused the connection.*too many connections") as caught:
         connect(login)
-    assert "It is there" in caught.value.hint
+    assert "The server is up" in caught.value.hint
 
 
 @contextmanager
