@@ -306,7 +306,12 @@ def test_a_rejected_message_goes_through_again_after_a_mend(
     assert listed["total"] == 4
     assert "still" in run("rejected", "list").stdout
     replayed = run("rejected", "replay", "--json")
-    assert json.loads(replayed.stdout) == {"replayed": 2, "still_rejected": 2, "refused": []}, replayed.stderr
+    assert json.loads(replayed.stdout) == {
+        "replayed": 2,
+        "still_rejected": 2,
+        "refused": [],
+        "interrupted": False,
+    }, replayed.stderr
     consume(spark, settings)
     consume(spark, settings, ("scores",))
     assert (ids(settings), ids(settings, "scores")) == (["mended"], ["mended"])
@@ -314,4 +319,5 @@ def test_a_rejected_message_goes_through_again_after_a_mend(
         "replayed": 0,
         "still_rejected": 2,
         "refused": [],
+        "interrupted": False,
     }

@@ -14,7 +14,7 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
     ("command", "document"),
     [
         (("rejected", "list"), {"total": 0, "rejected": []}),
-        (("rejected", "replay"), {"replayed": 0, "still_rejected": 0, "refused": []}),
+        (("rejected", "replay"), {"replayed": 0, "still_rejected": 0, "refused": [], "interrupted": False}),
     ],
     ids=["list", "replay"],
 )
@@ -32,7 +32,8 @@ def test_where_no_model_was_trained_yet_the_next_step_is_to_train_one(
 ) -> None:
     data = tmp_path / "day.csv"
     data.write_text("user_id,timestamp,amount\nu-1,2025-03-01T10:30:00Z,12.5\n")
-    done = run(command, *(("--data", str(data)) if command == "score" else ()), "--json")
+    of_file = ("--data", str(data), "--output", str(tmp_path / "scored.ndjson"))
+    done = run(command, *(of_file if command == "score" else ()), "--json")
     assert done.returncode == 1
     error = json.loads(done.stdout)["error"]
     assert error["message"] == "No model is champion yet."

@@ -93,7 +93,7 @@ def _refuse_version(connection: sa.Connection) -> None:
 def _refuse_encoding(connection: sa.Connection) -> None:
     """Raises DatabaseError where the tables would be made in a database that does not hold every character."""
     if complaint := encoding_complaint(str(connection.scalar(sa.text("show server_encoding")))):
-        raise DatabaseError(complaint, hint=f"Make another one: {UNICODE_DATABASE}")
+        raise DatabaseError(complaint, hint=f"Create another one: {UNICODE_DATABASE}")
 
 
 def migrate(postgres: PostgresSettings) -> None:
