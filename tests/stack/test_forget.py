@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from fraudstream.features.profiles import pair_key
@@ -155,6 +155,7 @@ NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 
 
 @given(NAMES, NAMES, st.lists(st.integers(0, 4), min_size=12, max_size=12), st.booleans())
+@example(" ", "0", [0] * 12, False).via("a blank, which stands behind the colon of everybody")
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_customer_is_found_in_a_message_however_its_sender_wrote_the_name(
     postgres: PostgresSettings, name: str, other: str, ways: list[int], cut: bool

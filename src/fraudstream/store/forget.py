@@ -80,7 +80,9 @@ def mention(user: str) -> str:
     message as the cut through it, so nothing here relies on JSON that can be read.
     """
     name, field = ("".join(map(_letter, text)) for text in (user, "user_id"))
-    return rf'"{name}"|"{field}"\s*:\s*{name}(?![\w.])'
+    # Of a name that is no number this would find others: a blank stands behind every `"user_id":`.
+    number = rf'|"{field}"\s*:\s*{name}(?![\w.])' if _NUMBER.fullmatch(user) else ""
+    return f'"{name}"{number}'
 
 
 def _letter(letter: str) -> str:
@@ -97,6 +99,7 @@ def _letter(letter: str) -> str:
     return f"(?:{'|'.join([itself, code, *short])})"
 
 
+_NUMBER = re.compile(r"-?\d[\d.eE+-]*", re.ASCII)
 _BACKSLASH = r"\\\\"
 """One of a message: two in the encoded text, each with one before it in an expression."""
 _SHORT = {
