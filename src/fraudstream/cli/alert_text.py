@@ -1,6 +1,5 @@
 """Alerts as a colleague would write them down. Untrusted strings are shown as they are, never obeyed."""
 
-import json
 import shlex
 import sys
 from collections.abc import Sequence
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from fraudstream.cli.alert_document import alert_document
 from fraudstream.cli.label import word
-from fraudstream.cli.output import plain
+from fraudstream.cli.output import print_line
 from fraudstream.logs import printable
 
 if TYPE_CHECKING:
@@ -228,8 +227,7 @@ def show_list(alerts: Sequence["Alert"]) -> None:
 def show_line(alert: "Alert", *, as_json: bool) -> None:
     """Print one alert of a stream at once, though nobody waits for the end."""
     if as_json:
-        sys.stdout.write(json.dumps(alert_document(alert), default=plain, allow_nan=False) + "\n")
-        sys.stdout.flush()
+        print_line(alert_document(alert))
         return
     from rich.console import Console
 

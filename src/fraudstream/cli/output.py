@@ -18,10 +18,16 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on s
 
 def print_document(document: dict[str, Any]) -> None:
     """One JSON document, for scripts."""
-    sys.stdout.write(json.dumps(document, indent=2, default=plain, allow_nan=False) + "\n")
+    sys.stdout.write(json.dumps(document, indent=2, default=_plain, allow_nan=False) + "\n")
 
 
-def plain(value: object) -> str:
+def print_line(document: dict[str, Any]) -> None:
+    """One JSON document on a line of its own, at once: one of a stream of lines, or what ends it."""
+    sys.stdout.write(json.dumps(document, default=_plain, allow_nan=False) + "\n")
+    sys.stdout.flush()
+
+
+def _plain(value: object) -> str:
     """What JSON has no type for, as a string: an instant or a day in ISO 8601."""
     return value.isoformat() if isinstance(value, date) else str(value)
 
@@ -59,9 +65,7 @@ def print_error(error: FraudstreamError, *, as_json: bool) -> None:
     # Where stdout cannot be written, the sentence on stderr has to do.
     if as_json and not isinstance(error, OutputError):
         with suppress(OutputError):
-            # On one line, as it may end a stream of lines.
-            sys.stdout.write(json.dumps(error.document(), default=str, allow_nan=False) + "\n")
-            sys.stdout.flush()
+            print_line(error.document())
             return
     if is_structured():
         get_logger("cli").error(error.message, extra={"error": error.document()["error"]})

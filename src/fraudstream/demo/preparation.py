@@ -15,7 +15,7 @@ from fraudstream.logs import get_logger
 from fraudstream.producer.delivery import Report, deliver
 from fraudstream.producer.sender import LINGER_FAST_MS, Sender
 from fraudstream.settings import KafkaSettings, Settings
-from fraudstream.simulate.world import customers_of
+from fraudstream.simulate.world import customers_of, name_of
 from fraudstream.store import registry, training_rows
 from fraudstream.store.glance import payments_span
 from fraudstream.store.targets import TARGETS
@@ -44,7 +44,7 @@ def prepare(
         # First of all what an earlier run sent: only then the tables say how far its history came.
         _store(spark, settings, watcher, stop)
     # Of this crowd: payments of others, of another seed or from `produce`, are no history of these customers.
-    lived = payments_span(settings.postgres, customers_of(crowd.seed, crowd.users))
+    lived = payments_span(settings.postgres, customers_of(name_of(crowd.seed, crowd.users)))
     stage = Stage(crowd, datetime.now(UTC), lived)
     if stage.history_days:
         _live_through(settings, stage, watcher, stop)

@@ -105,7 +105,7 @@ class Encoder:
         # example.com and its sisters belong to nobody (RFC 2606): no real mailbox is ever named.
         domain = "example." + ("com", "net", "org")[user % 3]
         return {
-            "user_id": f"{customers_of(world.seed, world.users)}{user:05d}",
+            "user_id": f"{customers_of(world.name)}{user:05d}",
             "first_name": first,
             "last_name": last,
             "full_name": f"{first} {last}",

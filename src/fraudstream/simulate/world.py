@@ -99,9 +99,14 @@ class Customers:
     """How long a phone is kept."""
 
 
-def customers_of(seed: int, users: int) -> str:
-    """What the ids of a world's customers begin with, and of nobody else's."""
-    return f"u{seed}-{users}-"
+def name_of(seed: int, users: int) -> str:
+    """The name of a world. No other one has it, so ids that begin with it mean the same person or shop in every run."""
+    return f"{seed}-{users}"
+
+
+def customers_of(name: str) -> str:
+    """What the ids of the customers of the world of this name begin with, and nobody else's."""
+    return f"u{name}-"
 
 
 class World:
@@ -116,8 +121,7 @@ class World:
         if not 1 <= users <= MOST_USERS:
             raise UsageError(f"The number of users must be from 1 to {MOST_USERS:,}.")
         self.seed, self.users = seed, users
-        self.name = f"{seed}-{users}"
-        """No other world has it, so ids that begin with it mean the same person or shop in every run."""
+        self.name = name_of(seed, users)
         rng = np.random.default_rng([seed, users])
         self.cities = places.cities()
         self.merchants = _merchants(rng, self.cities, max(600, users // 4))

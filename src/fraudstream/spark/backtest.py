@@ -56,9 +56,9 @@ def backtest(
     micros = rows["timestamp"].cast(pa.int64()).to_numpy()
     until = end_of(micros) - 1
     since = max(until - round(days * DAY), int(micros[0]))
-    window = (micros >= since) & (micros <= until)
-    risk = None if model is None else model.risk(_columns(views[delay], model.features)[window])
-    rows, values = rows.filter(pa.array(window)), _columns(views[label_delay_days], names)[window]
+    within = (micros >= since) & (micros <= until)
+    risk = None if model is None else model.risk(_columns(views[delay], model.features)[within])
+    rows, values = rows.filter(pa.array(within)), _columns(views[label_delay_days], names)[within]
     window = Window(
         days=max(days_between(micros, since, until), SHORTEST),
         fraud=rows["is_fraud"].fill_null(False).to_numpy(),

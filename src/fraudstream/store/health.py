@@ -93,12 +93,13 @@ select version, algorithm, (manifest ->> 'threshold')::float8 as threshold,
   (manifest ->> 'alert_rate')::float8 as alert_rate
 from shop.models where status = 'champion'"""
 
+_SINCE = f"now() - interval '{REVIEW_DAYS} days'"
 _REVIEWS = f"""
 select count(*) as alerts, count(*) filter (where verdict) as confirmed, count(*) filter (where not verdict) as dismissed,
   count(*) filter (where verdict is null) as waiting,
   percentile_cont(0.5) within group (order by date_part('epoch', judged_at - scored_at)) as label_delay_seconds,
-  {LEGITIMATE_KNOWN.format(since=f"now() - interval '{REVIEW_DAYS} days'", until="'infinity'")} as legitimate_known
-from shop.alert_reviews where scored_at > now() - make_interval(days => %s)"""  # noqa: S608 - constants
+  {LEGITIMATE_KNOWN.format(since=_SINCE, until="'infinity'")} as legitimate_known
+from shop.alert_reviews where scored_at > {_SINCE}"""  # noqa: S608 - constants
 
 _PACE = """
 select (select sum(count)::bigint from shop.risk_bins where hour >= since) as scores,
@@ -132,7 +133,7 @@ def snapshot(postgres: PostgresSettings) -> Snapshot:
         champion = row(connection, Champion, _CHAMPION)
         return Snapshot(
             champion=champion,
-            reviews=only(connection, Reviews, _REVIEWS, (REVIEW_DAYS,)),
+            reviews=only(connection, Reviews, _REVIEWS),
             pace=only(connection, AlertRate, _PACE, (RATE_HOURS,)),
             drift=row(connection, Drift, _DRIFT, (champion.version, ENOUGH_SCORES)) if champion else None,
             latency=only(connection, Latency, _LATENCY, (LATENCY_MINUTES,)),

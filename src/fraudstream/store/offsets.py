@@ -56,11 +56,7 @@ def begin(
     """`next_offset` by target and partition; a target that is new to a partition starts at `first[partition]`."""
     with connected(postgres) as connection, connection.cursor() as cursor:
         _begin(cursor, targets, topic, topic_id, first)
-        cursor.execute(
-            "select target, partition, next_offset from shop.stream_offsets where topic_id = %s and target = any(%s)",
-            (topic_id, list(targets)),
-        )
-        return {(target, partition): next_offset for target, partition, next_offset in cursor.fetchall()}
+        return _stored(cursor, targets, topic_id)
 
 
 def _begin(
@@ -77,14 +73,20 @@ def _begin(
     )
 
 
+def _stored(cursor: Cursor, targets: Sequence[str], topic_id: str) -> dict[tuple[str, int], int]:
+    """`next_offset` by target and partition."""
+    cursor.execute(
+        "select target, partition, next_offset from shop.stream_offsets where topic_id = %s and target = any(%s)",
+        (topic_id, list(targets)),
+    )
+    return {(target, partition): next_offset for target, partition, next_offset in cursor.fetchall()}
+
+
 def taken_in(postgres: PostgresSettings, target: str, topic: Topic, start: Mapping[int, int]) -> int:
     """How many messages at these offsets and behind them the target has already."""
     with connected(postgres) as connection, connection.cursor() as cursor:
-        cursor.execute(
-            "select partition, next_offset from shop.stream_offsets where target = %s and topic_id = %s",
-            (target, topic.topic_id),
-        )
-        return sum(max(0, offset - start.get(partition, offset)) for partition, offset in cursor.fetchall())
+        stored = _stored(cursor, [target], topic.topic_id)
+    return sum(max(0, offset - start.get(partition, offset)) for (_, partition), offset in stored.items())
 
 
 def known(postgres: PostgresSettings, target: str, topic: str) -> bool:
