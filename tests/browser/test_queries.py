@@ -22,7 +22,7 @@ from fraudstream.store import (
     review,
     roles,
 )
-from fraudstream.store.connection import connect, connected
+from fraudstream.store.connection import Connection, connect, connected
 from fraudstream.store.migrate import migrate
 
 DAY = timedelta(days=1)
@@ -153,18 +153,24 @@ def test_a_thousand_kinds_of_rejected_messages_are_all_counted(server: Server) -
     assert len(found.refused) == pipeline.LISTED
 
 
+def flag(connection: Connection, first: int, last: int) -> None:
+    """Alerts of the model `m`, called by their numbers, each a minute older than the one before."""
+    connection.execute(
+        """
+        insert into shop.alerts (transaction_id, user_id, timestamp, amount, risk, rules, model_version, scored_at,
+          reasons, features)
+        select 'a' || n, 'u', now(), 1, 0.8, '{}', 'm', now() - make_interval(mins => n), '[]', '{}'
+        from generate_series(%s::int, %s::int) as n""",
+        (first, last),
+    )
+
+
 def test_verdicts_of_reviewers_are_not_displaced_by_a_file_of_chargebacks(server: Server) -> None:
     """30 alerts were frauds and 30 were not; then 6,000 payments that raised no alert are labelled from a file."""
     postgres = server.database()
     migrate(postgres)
     with connect(postgres) as connection:
-        connection.execute(
-            """
-            insert into shop.alerts (transaction_id, user_id, timestamp, amount, risk, rules, model_version, scored_at,
-              reasons, features)
-            select 'a' || n, 'u', now(), 1, 0.8, '{}', 'm', now() - make_interval(mins => n), '[]', '{}'
-            from generate_series(0, 60) as n"""
-        )
+        flag(connection, 0, 60)
         connection.execute(
             "insert into shop.labels (transaction_id, is_fraud) select 'a' || n, n <= 30 from generate_series(1, 60) as n"
         )
@@ -184,13 +190,7 @@ def test_a_shop_that_only_reads_chargebacks_is_told_no_precision(server: Server)
     postgres = server.database()
     migrate(postgres)
     with connect(postgres) as connection:
-        connection.execute(
-            """
-            insert into shop.alerts (transaction_id, user_id, timestamp, amount, risk, rules, model_version, scored_at,
-              reasons, features)
-            select 'a' || n, 'u', now(), 1, 0.8, '{}', 'm', now() - make_interval(mins => n), '[]', '{}'
-            from generate_series(1, 100) as n"""
-        )
+        flag(connection, 1, 100)
         connection.execute(
             "insert into shop.labels (transaction_id, is_fraud) select 'a' || n, true from generate_series(1, 30) as n"
         )

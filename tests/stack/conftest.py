@@ -27,6 +27,7 @@ from fraudstream.local.home import Home
 from fraudstream.local.processes import choose_port
 from fraudstream.settings import KafkaSettings, PostgresSettings, Settings
 from fraudstream.store import held
+from fraudstream.store.connection import connect
 from service_program import NewProgram, Program
 from unsynced import unsync
 
@@ -178,6 +179,12 @@ class Breakable:
     def up(self) -> None:
         """Start what is down."""
         services.up(self.home)
+
+    def emptied(self, **kafka: object) -> Settings:
+        """The services without a table, and with these settings of Kafka, such as topics of a test's own."""
+        with connect(self.settings.postgres) as connection:
+            connection.execute("drop schema if exists shop cascade")
+        return self.settings.model_copy(update={"kafka": self.settings.kafka.model_copy(update=kafka)})
 
 
 @pytest.fixture(scope="module")

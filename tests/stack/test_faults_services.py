@@ -14,7 +14,6 @@ from fraudstream.local.kafka import EmbeddedKafka
 from fraudstream.local.postgres import EmbeddedPostgres
 from fraudstream.settings import Settings
 from fraudstream.store import held
-from fraudstream.store.connection import connect
 from live_scorer import command
 from waiting import wait_until
 
@@ -25,13 +24,8 @@ if TYPE_CHECKING:
 @pytest.fixture
 def topic(breakable: Any) -> Iterator[Settings]:
     """The breakable services with a topic and tables of this test's own."""
-    settings: Settings = breakable.settings
-    with connect(settings.postgres) as connection:
-        connection.execute("drop schema if exists shop cascade")
-    name = f"breakable-{secrets.token_hex(4)}"
-    yield settings.model_copy(
-        update={"kafka": settings.kafka.model_copy(update={"transactions_topic": name})}
-    )
+    settings: Settings = breakable.emptied(transactions_topic=f"breakable-{secrets.token_hex(4)}")
+    yield settings
     held.close(settings.postgres)
 
 

@@ -46,12 +46,8 @@ WELL = "score is well; 0 messages wait.\n"
 @pytest.fixture
 def live(breakable: Any) -> Iterator[Topics]:
     """Breakable services with topics and an empty database of this test's own."""
-    settings: Settings = breakable.settings
-    with connect(settings.postgres) as connection:
-        connection.execute("drop schema if exists shop cascade")
     name = f"live-{secrets.token_hex(4)}"
-    own = {"transactions_topic": name, "scored_topic": f"{name}-scored", "partitions": 2}
-    topics = Topics(settings.model_copy(update={"kafka": settings.kafka.model_copy(update=own)}))
+    topics = Topics(breakable.emptied(transactions_topic=name, scored_topic=f"{name}-scored", partitions=2))
     yield topics
     topics.close()
 
