@@ -8,10 +8,19 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from fraudstream.features.catalogue import COUNTERS, ENTITIES, LARGEST_AMOUNT, SMALLEST_AMOUNT
+from fraudstream.features.catalogue import (
+    COLUMNS,
+    COUNTERS,
+    ENTITIES,
+    LARGEST_AMOUNT,
+    NEVER_SECONDS,
+    SMALLEST_AMOUNT,
+)
 from fraudstream.features.counters import NEVER
 from fraudstream.features.profiles import INSTANT, pair_key
 
+NUMBERS = tuple(name for name, kind in COLUMNS.items() if kind == "float")
+"""Columns of a profile that hold a number."""
 START = int(datetime(2024, 1, 1, tzinfo=UTC).timestamp())
 DAY_MICROS = 86_400_000_000
 
@@ -71,6 +80,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self.states: dict[tuple[str, str], tuple[int, dict[str, float]]] = {}
+        self._paid: dict[tuple[str, str], tuple[list[int], list[float]]] = {}
 
     def add(self, row: dict[str, Any], micros: int, *, label: bool = False) -> None:
         """Fold one transaction, or its label."""
@@ -91,6 +101,14 @@ class Ledger:
                     continue
                 old = state[counter.name] * 2.0 ** (-(last - at) / 1e6 / counter.half_life)
                 merged[counter.name] = old + value * 2.0 ** (-(last - micros) / 1e6 / counter.half_life)
+            times, amounts = self._paid.setdefault((name, key), ([], []))
+            if not label:
+                times.append(micros)
+                amounts.append(amount)
+            times[:], amounts[:] = sorted(times)[-2:], sorted(amounts)[-2:]
+            two = len(times) > 1
+            merged["last_gap"] = min((times[1] - times[0]) / 1e6, NEVER_SECONDS) if two else NEVER_SECONDS
+            merged["amount_second"] = amounts[0] if two and "amount_max" in entity.counters else 0.0
             self.states[name, key] = (last, merged)
 
     def profile(self, entity: str, row: dict[str, Any]) -> tuple[int, dict[str, float]] | None:
@@ -99,8 +117,13 @@ class Ledger:
         return None if key is None else self.states.get((entity, key))
 
 
-def replay(table: pa.Table, label_delay_days: float = 7.0) -> Iterator[tuple[dict[str, Any], Ledger]]:
-    """Every row in order, with the ledger as it stands just before: labels fold in once they are known."""
+def replay(
+    table: pa.Table, label_delay_days: float = 7.0, *, folded: bool = False
+) -> Iterator[tuple[dict[str, Any], Ledger]]:
+    """Every row in order, with the ledger as it stands just before, or just after it was `folded`.
+
+    Labels fold in once they are known.
+    """
     ledger = Ledger()
     pending: list[tuple[int, int, dict[str, Any]]] = []
     micros = table["timestamp"].cast(pa.int64()).to_pylist()
@@ -109,8 +132,11 @@ def replay(table: pa.Table, label_delay_days: float = 7.0) -> Iterator[tuple[dic
         while pending and pending[0][0] < micros[i]:
             _, j, judged = heapq.heappop(pending)
             ledger.add(judged, micros[j], label=True)
-        yield row, ledger
+        if not folded:
+            yield row, ledger
         ledger.add(row, micros[i])
+        if folded:
+            yield row, ledger
         if row["is_fraud"] is not None:
             known = micros[i] + round(label_delay_days * DAY_MICROS) if recorded[i] is None else recorded[i]
             heapq.heappush(pending, (max(known, micros[i]), i, row))

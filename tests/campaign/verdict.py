@@ -11,10 +11,10 @@ import pyarrow as pa
 from confluent_kafka import Consumer, TopicPartition
 
 from campaign.sent import missing
+from feature_world import NUMBERS
 from fraudstream import kafka
 from fraudstream.decision import TRANSACTION_FIELDS
 from fraudstream.decode import Decoder
-from fraudstream.features.catalogue import COUNTERS
 from fraudstream.features.profiles import combine, fold, fold_labels
 from fraudstream.schema import FIELDS
 from fraudstream.settings import Settings
@@ -226,7 +226,7 @@ def _profiles(verdict: Verdict, settings: Settings) -> None:
     if _keys(found) != _keys(expected):
         verdict.findings.append(f"profiles: {found.num_rows} stored, {expected.num_rows} worked out")
         return
-    for name in COUNTERS:
+    for name in NUMBERS:
         ours, theirs = found[name].to_numpy(), expected[name].to_numpy()
         off = ~np.isclose(ours, theirs, rtol=1e-9, atol=1e-90)
         if off.any():

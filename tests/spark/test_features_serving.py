@@ -10,9 +10,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own custom
 
 from feature_world import entity_key, replay, world
-from fraudstream.features.catalogue import ENTITIES
+from fraudstream.features.catalogue import ENTITIES, LAST_AT
 from fraudstream.features.definitions import FEATURES, profile_columns
-from fraudstream.features.feature import LAST_AT
 from fraudstream.features.serving import Serving, column_name, key_column
 from fraudstream.features.training import view
 from fraudstream.schema import FIELDS, KINDS
@@ -30,14 +29,14 @@ def _far_from_utc(spark: SparkSession) -> Iterator[None]:
     spark.conf.set("spark.sql.session.timeZone", before or "UTC")
 
 
-def joined(spark: SparkSession, table: pa.Table) -> DataFrame:
-    """Transactions beside the profiles that stood just before each; null where there was none."""
+def joined(spark: SparkSession, table: pa.Table, *, folded: bool = False) -> DataFrame:
+    """Transactions beside the profiles that stood just before each, or just after; null where there was none."""
     read = profile_columns(NAMES)
     types = {LAST_AT: "long"}
     rows: list[tuple[Any, ...]] = []
     micros = table["timestamp"].cast(pa.int64()).to_pylist()
     fields = ["user_id", "device", "location", "transaction_location", "merchant_id", "amount"]
-    for i, (row, ledger) in enumerate(replay(table)):
+    for i, (row, ledger) in enumerate(replay(table, folded=folded)):
         values: list[Any] = [i, micros[i], *(row[field] for field in fields)]
         for entity, columns in read.items():
             at, state = ledger.profile(entity, row) or (None, {})
@@ -61,6 +60,18 @@ def test_spark_and_the_training_view_agree_on_every_feature(spark: SparkSession)
     trained = view(table, names=NAMES).values
     for i, name in enumerate(NAMES):
         np.testing.assert_allclose(served[:, i], trained[:, i], rtol=1e-9, atol=1e-9, err_msg=name)
+
+
+def test_spark_leaves_a_transaction_that_was_stored_first_out_of_its_own_profiles(
+    spark: SparkSession,
+) -> None:
+    """The same 800 behind their fold: every feature as if it were still to come."""
+    table = world(800, seed=8)
+    serving = Serving(NAMES, folded=F.lit(True))
+    served = serving.add(joined(spark, table, folded=True)).orderBy("i").select(*NAMES).toPandas().to_numpy()
+    trained = view(table, names=NAMES).values
+    for i, name in enumerate(NAMES):
+        np.testing.assert_allclose(served[:, i], trained[:, i], rtol=1e-6, atol=1e-6, err_msg=name)
 
 
 def test_a_row_of_nulls_has_the_values_of_an_empty_profile(spark: SparkSession) -> None:

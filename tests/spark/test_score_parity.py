@@ -20,6 +20,7 @@ from fraudstream.model.dataset import dataset
 from fraudstream.model.scoring import FileScorer
 from fraudstream.rules import Rule
 from fraudstream.spark.scoring import Scoring
+from fraudstream.store import snapshot
 from model_world import ensemble, packed
 
 PAST, NOW = 3_000, 200
@@ -44,13 +45,14 @@ def rows() -> pa.Table:
     return table
 
 
-def stored(past: pa.Table, reads: "dict[str, tuple[str, ...]]") -> dict[str, pa.Table]:
+def stored(past: pa.Table, reads: "dict[str, tuple[str, ...]]") -> snapshot.Snapshot:
     """Profiles as the sink leaves them, verdicts included, and `store.snapshot.profiles` reads them."""
     profiles = combine([fold(past), fold_labels(past)])
-    return {
+    tables = {
         entity: profiles.filter(pc.equal(profiles["entity"], entity)).select(["key", *columns])
         for entity, columns in reads.items()
     }
+    return snapshot.Snapshot(tables, {})
 
 
 def test_live_and_in_a_file_the_risk_is_the_same(
@@ -61,7 +63,7 @@ def test_live_and_in_a_file_the_risk_is_the_same(
     live = {d["transaction_id"]: d for d in decided(spark, model, past, now)}
     assert len(live) == NOW
     reads = dict(FileScorer(model).reads)
-    profiles = stored(past, reads)
+    profiles = stored(past, reads).profiles
     unjudged = now.drop_columns(["is_fraud", "labelled_at"])
     for place in range(NOW):
         scorer = FileScorer(model)

@@ -18,8 +18,8 @@ from pyspark.sql import DataFrame, SparkSession
 from feature_world import replay, world
 from fraudstream.decision import Decision, Refusal
 from fraudstream.errors import InputError
+from fraudstream.features.catalogue import LAST_AT
 from fraudstream.features.definitions import FEATURES
-from fraudstream.features.feature import LAST_AT
 from fraudstream.features.training import view
 from fraudstream.model.algorithms import IsolationForestEstimator
 from fraudstream.model.artifact import Model, files_of, verified
@@ -27,6 +27,7 @@ from fraudstream.model.packing import unpack
 from fraudstream.rules import Rule, features_read
 from fraudstream.spark.score import CONF
 from fraudstream.spark.scoring import Profiles, Scoring
+from fraudstream.store.snapshot import Snapshot
 from model_world import ensemble, packed
 from plans import forbidden, plan
 from samples import BAD, message
@@ -35,8 +36,6 @@ NAMES = tuple(FEATURES)
 HISTORY = 500
 NOW = datetime(2025, 1, 1, tzinfo=UTC)
 FIELDS = ("transaction_id", "user_id", "amount", "device", "location", "transaction_location", "merchant_id")
-
-Table = dict[str, pa.Table]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -80,13 +79,13 @@ def scoring(spark: SparkSession, model: Model) -> Scoring:
     return Scoring(spark, model)
 
 
-def tables(scoring: Scoring, history: pa.Table | None) -> Table:
+def tables(scoring: Scoring, history: pa.Table | None) -> Snapshot:
     """What `store.snapshot.profiles` would read behind these events."""
     states: dict[tuple[str, str], tuple[int, dict[str, float]]] = {}
     if history is not None:
         *_, (_, ledger) = replay(history)
         states = ledger.states
-    found: Table = {}
+    found: dict[str, pa.Table] = {}
     for entity, columns in scoring.reads.items():
         mine = [(key, at, state) for (name, key), (at, state) in states.items() if name == entity]
         found[entity] = pa.table(
@@ -100,7 +99,7 @@ def tables(scoring: Scoring, history: pa.Table | None) -> Table:
                 },
             }
         )
-    return found
+    return Snapshot(found, {})
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """The merge statement in a real PostgreSQL gives the profiles that folding everything at once gives."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
 import numpy as np
@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 from psycopg import sql
 
-from feature_world import world
+from feature_world import NUMBERS, world
 from fraudstream.features import catalogue
-from fraudstream.features.catalogue import COLUMNS, COUNTERS
+from fraudstream.features.catalogue import COLUMNS, LAST_GAP
 from fraudstream.features.profiles import INSTANT, SCHEMA, combine, fold, fold_labels
 from fraudstream.settings import Settings
 from fraudstream.store.connection import connect
@@ -46,10 +46,10 @@ def stored(cursor: psycopg.Cursor[tuple[object, ...]]) -> pa.Table:
     )
 
 
-def assert_same(left: pa.Table, right: pa.Table) -> None:
+def assert_same(left: pa.Table, right: pa.Table, numbers: Iterable[str]) -> None:
     for name in ("entity", "key", "last_at"):
         assert left[name].to_pylist() == right[name].to_pylist()
-    for name in COUNTERS:
+    for name in numbers:
         # 1e-90 and nothing are the same: the database keeps no number so small.
         np.testing.assert_allclose(
             left[name].to_numpy(), right[name].to_numpy(), rtol=1e-9, atol=1e-90, err_msg=name
@@ -57,13 +57,28 @@ def assert_same(left: pa.Table, right: pa.Table) -> None:
 
 
 def test_batches_in_any_order_merge_to_the_fold_of_all(cursor: psycopg.Cursor[tuple[object, ...]]) -> None:
-    """Late batches, labels before and after their transactions, hostile texts: every counter to nine digits."""
-    table = world(3_000, seed=11)
+    """Late batches, labels behind their transactions, hostile texts: every number to nine digits."""
+    assert_same(*in_random_order(cursor, labels_last=True), NUMBERS)
+
+
+def test_labels_that_come_before_their_transactions_count_alike(
+    cursor: psycopg.Cursor[tuple[object, ...]],
+) -> None:
+    """Their time passes for a transaction's until then, which the gap between the latest two shows."""
+    assert_same(*in_random_order(cursor, labels_last=False), set(NUMBERS) - {LAST_GAP})
+
+
+def in_random_order(
+    cursor: psycopg.Cursor[tuple[object, ...]], *, labels_last: bool
+) -> tuple[pa.Table, pa.Table]:
+    """What the database made of batches in any order, and what they come to."""
+    table, chance = world(3_000, seed=11), np.random.default_rng(0)
     parts = [fold(table.slice(begin, 250)) for begin in range(0, 3_000, 250)]
-    parts += [fold_labels(table.slice(begin, 500)) for begin in range(0, 3_000, 500)]
-    for i in np.random.default_rng(0).permutation(len(parts)):
-        merge(cursor, parts[i])
-    assert_same(stored(cursor), combine([fold(table), fold_labels(table)]))
+    labels = [fold_labels(table.slice(begin, 500)) for begin in range(0, 3_000, 500)]
+    for batches in [parts, labels] if labels_last else [parts + labels]:
+        for i in chance.permutation(len(batches)):
+            merge(cursor, batches[i])
+    return stored(cursor), combine([fold(table), fold_labels(table)])
 
 
 def test_no_age_and_no_amount_stops_the_merge(cursor: psycopg.Cursor[tuple[object, ...]]) -> None:
@@ -91,4 +106,4 @@ def test_no_age_and_no_amount_stops_the_merge(cursor: psycopg.Cursor[tuple[objec
     parts += [fold_labels(fading.slice(0, 1)), *(fold(fading.slice(i, 1)) for i in range(600))]
     for part in parts:
         merge(cursor, part)
-    assert_same(stored(cursor), combine(parts))
+    assert_same(stored(cursor), combine(parts), set(NUMBERS) - {LAST_GAP})

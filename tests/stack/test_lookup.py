@@ -26,13 +26,17 @@ from fraudstream.spark.scoring import Scoring
 from fraudstream.store import profiles, snapshot
 from fraudstream.store.connection import connect
 from fraudstream.store.migrate import migrate
+from fraudstream.store.snapshot import Snapshot
 from model_world import ensemble, packed
+from profile_world import SOURCE, store
+from profile_world import messages as messages_of
 from samples import BAD, message
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 PAST, NOW = 3_000, 300
+MOMENT = datetime(2025, 3, 1, tzinfo=UTC)
 CLOSE = ("features", "risk")
 """Worked out in numpy here and by Spark there."""
 
@@ -61,20 +65,16 @@ def model_of_everything() -> Model:
     return packing.unpack(packed("v", ensemble(*splits), label_delay_days=7)[1], "v")
 
 
+def as_message(row: dict[str, Any]) -> bytes:
+    """As a topic has it."""
+    known = {name: value for name, value in row.items() if name != "labelled_at" and value is not None}
+    texts = {name: row[name] or "" for name in ("device", "location", "transaction_location")}
+    return json.dumps(known | {"timestamp": row["timestamp"].isoformat()} | texts).encode()
+
+
 def messages(spark: "SparkSession", rows: pa.Table) -> "DataFrame":
     """As a topic has them, bad ones among them, in several Arrow batches."""
-    texts = [
-        json.dumps(
-            {
-                k: v
-                for k, v in (row | {"timestamp": row["timestamp"].isoformat()}).items()
-                if k != "labelled_at" and v is not None
-            }
-            | {f: row[f] or "" for f in ("device", "location", "transaction_location")}
-        )
-        for row in rows.to_pylist()
-    ]
-    values = [text.encode() for text in texts] + [value for value, _ in BAD.values()]
+    values = [*map(as_message, rows.to_pylist())] + [value for value, _ in BAD.values()]
     found = spark.createDataFrame(
         [(n, bytearray(b"k"), None if v is None else bytearray(v)) for n, v in enumerate(values)],
         "offset long, key binary, value binary",
@@ -126,12 +126,45 @@ def test_an_estimator_without_trees_decides_as_well(
     scoring = Scoring(spark, model, python=True, ask=settings.postgres)
     raw = messages(spark, remembered)
     answers = [
-        json.loads(a["value"]) for a in scoring.decide(raw, scoring.profiles({}, datetime.now(UTC))).collect()
+        json.loads(a["value"])
+        for a in scoring.decide(raw, scoring.profiles(Snapshot({}, {}), datetime.now(UTC))).collect()
     ]
     decided = [answer for answer in answers if "rejected" not in answer]
     assert len(decided) >= NOW
     seen = np.array([[answer["features"][name] for name in names] for answer in decided])
     assert [answer["risk"] for answer in decided] == pytest.approx(estimator.risk(seen), abs=1e-9)
+
+
+@pytest.mark.parametrize("lookup", [False, True])
+def test_a_message_that_was_stored_first_is_decided_as_if_it_were_not(
+    spark: "SparkSession", settings: Settings, remembered: pa.Table, *, lookup: bool
+) -> None:
+    """`consume` may be ahead of `score`: no feature sees its own payment, and the next payment sees it."""
+    scoring = Scoring(spark, model_of_everything(), ask=settings.postgres if lookup else None)
+    stored, later = (
+        row | {"transaction_id": name} for row in remembered.slice(7, 1).to_pylist() for name in "ab"
+    )
+    values = [as_message(stored), as_message(later)]
+    raw = spark.createDataFrame(
+        [
+            (b"k", bytearray(value), SOURCE.topic, SOURCE.partition, n, MOMENT)
+            for n, value in enumerate(values)
+        ],
+        "key binary, value binary, topic string, partition int, offset long, timestamp timestamp",
+    )
+
+    def features() -> dict[str, dict[str, float]]:
+        held = scoring.profiles(snapshot.profiles(settings.postgres, scoring.reads), MOMENT)
+        answers = [json.loads(row["value"]) for row in scoring.decide(raw, held).collect()]
+        return {answer["transaction_id"]: answer["features"] for answer in answers}
+
+    before = features()
+    assert before["a"] == before["b"]
+    store(settings.postgres, [messages_of(values[:1])], ("profiles",))
+    after = features()
+    assert after["a"] == pytest.approx(before["a"], rel=1e-9, abs=1e-9)
+    assert after["b"]["user_count_1h"] == pytest.approx(before["b"]["user_count_1h"] + 1)
+    assert after["b"]["user_idle"] == 0 < before["b"]["user_idle"]
 
 
 def test_a_database_that_cannot_be_asked_ends_the_stream_with_its_own_sentence(
@@ -149,7 +182,11 @@ def test_a_database_that_cannot_be_asked_ends_the_stream_with_its_own_sentence(
         F.col("value").alias("offset"),
         "timestamp",
     )
-    query = scoring.decide(raw, scoring.profiles({}, datetime.now(UTC))).writeStream.format("noop").start()
+    query = (
+        scoring.decide(raw, scoring.profiles(Snapshot({}, {}), datetime.now(UTC)))
+        .writeStream.format("noop")
+        .start()
+    )
     with pytest.raises(StreamingQueryException):
         query.awaitTermination(120)
     failure = failure_of(query)

@@ -61,7 +61,7 @@ def test_a_scorer_that_comes_after_the_profiles_says_how_many_decisions_that_con
     offsets.begin(settings.postgres, ["profiles"], topic.name, topic.topic_id, {0: 1_500, 1: 40})
     offsets.begin(settings.postgres, ["profiles"], topic.name, "another topic of this name", {0: 9_000})
     warn_of_hindsight(settings.postgres, topic, {0: 200, 1: 50, 2: 0})
-    assert "1,300 of the messages to be scored first are in the profiles already" in caplog.text
+    assert "1,300 of the messages to be scored first were stored before they could be scored" in caplog.text
     caplog.clear()
     warn_of_hindsight(settings.postgres, topic, {0: 1_500, 1: 50, 2: 0})
     assert not caplog.text

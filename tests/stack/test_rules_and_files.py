@@ -77,7 +77,7 @@ def test_rules_are_tried_on_history_and_files_scored_with_its_profiles(
     assert "counted twice" not in remembering.stderr
     scored = [json.loads(line) for line in (tmp_path / "scored.ndjson").read_text().splitlines()]
     assert (len(alone), len(scored), summary["decisions"], summary["model_version"]) == (300, 300, 300, "1")
-    held = snapshot.profiles(settings.postgres, {"user": ("last_at", "count_1h")})["user"]
+    held = snapshot.profiles(settings.postgres, {"user": ("last_at", "count_1h")}).profiles["user"]
     assert held.num_rows > 200
     seen = {d["transaction_id"]: d["features"]["user_count_1h"] for d in scored}
     before = {d["transaction_id"]: d["features"]["user_count_1h"] for d in alone}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fraudstream.arrays import Floats, Integers
 from fraudstream.features import counters
-from fraudstream.features.catalogue import COUNTERS
+from fraudstream.features.catalogue import COUNTERS, RUNNERS_UP
 from fraudstream.features.profiles import INSTANT, SCHEMA, combine, instants
 
 FIRST, LAST = -62_135_596_800_000_000, 253_402_300_799_999_999  # years 1 and 9999 in microseconds
@@ -39,7 +39,7 @@ def state(events: Events, half_life: float) -> State:
 def merged(half_life: float, *states: State) -> State:
     """What the profile of one customer holds after all of these."""
     name = next(name for name, counter in COUNTERS.items() if counter.half_life == half_life)
-    nothing = dict.fromkeys(COUNTERS, np.zeros(1))
+    nothing = dict.fromkeys((*COUNTERS, *RUNNERS_UP.values()), np.zeros(1))
     whole = combine(
         pa.table(
             {
@@ -135,3 +135,16 @@ def test_running_maxima_stay_within_their_group() -> None:
 def test_nothing_at_all_scans_to_nothing() -> None:
     assert counters.scan(np.zeros(0), np.zeros(0)).tolist() == []
     assert counters.scan_largest(np.zeros(0), np.zeros(0, dtype=np.int64)).tolist() == []
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.01, 1e12) | st.sampled_from([1.0, 2.0]), st.integers(0, 3)), max_size=30)
+)
+def test_the_second_largest_is_the_next_one_down_or_as_large_as_the_largest(
+    drawn: list[tuple[float, int]],
+) -> None:
+    value, group = np.array([v for v, _ in drawn]), np.array([g for _, g in drawn], dtype=np.int64)
+    first, second = counters.two_largest(value, group, 4)
+    for number in range(4):
+        found = sorted((v for v, g in drawn if g == number), reverse=True)
+        assert [first[number], second[number]] == [*found, 0.0, 0.0][:2]

@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from feature_world import Ledger, world
-from fraudstream.features.catalogue import COUNTERS, LARGEST_AMOUNT, SMALLEST_AMOUNT
+from fraudstream.features.catalogue import COUNTERS, LARGEST_AMOUNT, LAST_AT, SMALLEST_AMOUNT
 from fraudstream.features.counters import NEVER
 from fraudstream.features.definitions import FEATURES
-from fraudstream.features.feature import LAST_AT
 from fraudstream.features.memory import Memory
 from fraudstream.features.operations import JoinedRow, NumpyOps
 from fraudstream.features.profiles import SCHEMA, combine, fold, fold_labels

@@ -4,12 +4,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from feature_world import DAY_MICROS, replay, world
-from fraudstream.features.catalogue import ENTITIES
+from fraudstream.features.catalogue import ENTITIES, LAST_AT, RUNNERS_UP
 from fraudstream.features.counters import NEVER
 from fraudstream.features.definitions import FEATURES
-from fraudstream.features.feature import LAST_AT
 from fraudstream.features.operations import JoinedRow, NumpyOps
 from fraudstream.features.profiles import Events, combine, fold, fold_labels
 from fraudstream.features.training import view
@@ -24,17 +25,17 @@ class Joined:
         self.columns: dict[tuple[str, str], np.ndarray[Any, Any]] = {}
         for entity in ENTITIES.values():
             self.columns[entity.name, LAST_AT] = np.full(rows, NEVER)
-            for counter in entity.counters:
-                self.columns[entity.name, counter] = np.zeros(rows)
+            for column in (*entity.counters, *RUNNERS_UP.values()):
+                self.columns[entity.name, column] = np.zeros(rows)
 
     def put(self, row: int, entity: str, at: int, state: dict[str, float]) -> None:
         """The stored profile that one transaction meets."""
         self.columns[entity, LAST_AT][row] = at
-        for counter in ENTITIES[entity].counters:
-            self.columns[entity, counter][row] = state[counter]
+        for column in (*ENTITIES[entity].counters, *RUNNERS_UP.values()):
+            self.columns[entity, column][row] = state[column]
 
-    def features(self, table: pa.Table) -> np.ndarray[Any, Any]:
-        """Every feature, as serving works it out from joined profiles."""
+    def features(self, table: pa.Table, *, folded: bool = False) -> np.ndarray[Any, Any]:
+        """Every feature, as serving works it out from joined profiles, which may hold the rows already."""
         events, ops = Events(table), NumpyOps()
         row = JoinedRow(
             ops,
@@ -42,6 +43,7 @@ class Joined:
             amount=events.amount,
             text=events.text,
             profile=lambda entity, column: self.columns[entity, column],
+            folded=np.ones(len(table), np.bool_) if folded else None,
         )
         return np.column_stack([feature.expression(row, ops) for feature in FEATURES.values()])
 
@@ -60,6 +62,45 @@ def test_fifty_thousand_transactions_one_by_one_have_the_features_of_the_trainin
             if (profile := ledger.profile(entity, row)) is not None:
                 joined.put(i, entity, *profile)
     assert_close(joined.features(table), view(table, names=NAMES).values)
+
+
+def test_a_transaction_that_was_stored_before_it_is_scored_has_the_features_of_one_that_was_not() -> None:
+    """`consume` may be faster than `score`: a first payment from a device stays the first, a pause stays a pause."""
+    table = world(20_000, seed=7, users=2_000, merchants=400)
+    joined = Joined(len(table))
+    for i, (row, ledger) in enumerate(replay(table, folded=True)):
+        for entity in ENTITIES:
+            if (profile := ledger.profile(entity, row)) is not None:
+                joined.put(i, entity, *profile)
+    assert_close(joined.features(table, folded=True), view(table, names=NAMES).values)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000), st.integers(0, 39), st.integers(1, 8))
+def test_whatever_was_stored_around_it_a_transaction_is_left_out_of_its_own_profiles(
+    seed: int, place: int, users: int
+) -> None:
+    """Earlier and later ones, of the same instant and of the same amount: as if it alone had not been folded."""
+    table = world(40, seed=seed, users=users, merchants=3, days=0.01)
+    one = table.slice(place, 1)
+    others = pa.concat_tables([table.slice(0, place), table.slice(place + 1)])
+    found = []
+    for held, folded in ((others, False), (table, True)):
+        joined, profiles = Joined(1), fold(held)
+        for row in _relevant(profiles, one):
+            joined.put(0, row["entity"], row[LAST_AT], row)
+        found.append(joined.features(one, folded=folded))
+    assert_close(*found)
+
+
+def test_a_transaction_that_its_profiles_cannot_hold_is_not_taken_out_of_them() -> None:
+    """One of tomorrow is not folded, whatever its offset says."""
+    table = world(40, seed=1, users=1)
+    late = table.slice(39).set_column(2, "timestamp", pa.array([2 * 10**15], pa.timestamp("us", "UTC")))
+    joined = Joined(1)
+    for row in _relevant(fold(table), late):
+        joined.put(0, row["entity"], row[LAST_AT], row)
+    assert_close(joined.features(late, folded=True), joined.features(late))
 
 
 def test_profiles_merged_in_micro_batches_have_the_features_of_the_training_view() -> None:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fraudstream.features.catalogue import NEVER_SECONDS
 from fraudstream.features.definitions import FEATURES
-from fraudstream.features.operations import NEVER_SECONDS
 from fraudstream.reasons.explainer import MOST, Explainer
 from fraudstream.reasons.payment import Payment
 from fraudstream.reasons.phrases import shown

@@ -118,7 +118,7 @@ def _remember(scorer: "FileScorer") -> None:
 
     if warning := other_delay(scorer.model.manifest, load_model_settings().label_delay_days):
         log.warning("%s", warning)
-    profiles = snapshot.profiles(inputs.database(), scorer.reads)
+    profiles = snapshot.profiles(inputs.database(), scorer.reads).profiles
     scorer.remember(profiles)
     log.info("starting from %s stored profiles", f"{sum(table.num_rows for table in profiles.values()):,}")
 

@@ -12,6 +12,8 @@ from fraudstream.schema import LAST_INSTANT
 
 HOUR: Final = 3_600.0
 DAY: Final = 86_400.0
+NEVER_SECONDS: Final = 365 * DAY
+"""The longest time since the last transaction, and the one of an entity that has none."""
 
 Source = Literal["one", "amount", "amount_squared", "labelled", "fraud"]
 """What an event adds: 1, its amount, its amount², and, once its label is known, 1 and 1 if it was fraud."""
@@ -124,15 +126,22 @@ def horizon(now: datetime) -> datetime:
 
 
 KEY_COLUMNS: Final = ("entity", "key")
+LAST_AT: Final = "last_at"
+LAST_GAP: Final = "last_gap"
+SECOND_LARGEST: Final = "amount_second"
+RUNNERS_UP: Final = {LAST_AT: LAST_GAP, "amount_max": SECOND_LARGEST}
+"""The column that says what a column would hold without the transaction that set it. A sum can be taken apart again,
+a latest time and a largest amount cannot (`operations.JoinedRow`)."""
 COLUMNS: Final[dict[str, Literal["text", "instant", "float"]]] = {
     "entity": "text",
     "key": "text",
-    "last_at": "instant",
-    **dict.fromkeys(COUNTERS, "float"),
+    LAST_AT: "instant",
+    **dict.fromkeys((*COUNTERS, *RUNNERS_UP.values()), "float"),
 }
 """Columns of `shop.profiles` and their kinds, as `schema.KINDS` calls them; the key is (entity, key).
 
-`last_at` is the time of the entity's latest transaction; every counter is the value at that moment."""
+`last_at` is the time of the entity's latest transaction; every counter is the value at that moment. `last_gap` is the
+seconds between the latest two transactions, at most NEVER_SECONDS, and `amount_second` the second largest amount, or 0."""
 
 
 MERGE_ORDER: Final = tuple(
@@ -168,7 +177,7 @@ def merge_sql() -> str:
     names = ", ".join(COLUMNS)
     order = ", ".join(f"'{name}'" for name in MERGE_ORDER)
     changed = ", ".join(name for name in COLUMNS if name not in KEY_COLUMNS)
-    merged = ",\n    ".join(_merged(counter) for counter in COUNTERS.values())
+    merged = ",\n    ".join([*map(_merged, COUNTERS.values()), _MERGED_GAP, _MERGED_SECOND])
     # Every part is a constant of this module.
     return f"""insert into shop.profiles as p ({names})
 select {names} from pg_temp.new_profiles order by array_position(array[{order}], entity), key collate "C"
@@ -177,10 +186,21 @@ on conflict (entity, key) do update set ({changed}) = (
     greatest(p.last_at, excluded.last_at),
     {merged}
   from (
-    select
+    select e.old, e.new,
         {factors}
     from (select {", ".join(f"{text} as {side}" for side, text in elapsed.items())} offset 0) as e
     offset 0) as f)"""  # noqa: S608
+
+
+# Of the ages of both sides' latest two transactions, one is 0 and the next one the gap. A side that counts no transaction
+# only brings labels: its `last_at` is the time of one that was counted before.
+_MERGED_GAP: Final = (
+    f"least({NEVER_SECONDS!r}, f.old + p.{LAST_GAP}, f.new + excluded.{LAST_GAP},"
+    " case when p.count_30d > 0 and excluded.count_30d > 0 then greatest(f.old, f.new) end)"
+)
+_MERGED_SECOND: Final = (
+    f"greatest(least(p.amount_max, excluded.amount_max), p.{SECOND_LARGEST}, excluded.{SECOND_LARGEST})"
+)
 
 
 def _used_half_lives() -> set[float | None]:

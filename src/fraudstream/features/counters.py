@@ -54,11 +54,21 @@ def fold(weights: Floats, value: Floats | None, group: Integers, groups: int) ->
     return total.astype(np.float64, copy=False)
 
 
-def largest(value: Floats, group: Integers, groups: int) -> Floats:
-    """The largest value in each group, 0 where there is none."""
-    top = np.zeros(groups)
-    np.maximum.at(top, group, value)
-    return top
+def two_largest(value: Floats, group: Integers, groups: int, none: float = 0.0) -> tuple[Floats, Floats]:
+    """The largest value in each group and the second largest, `none` where there is no value above it.
+
+    >>> two_largest(np.array([3.0, 5.0, 5.0, 2.0]), np.array([0, 0, 0, 1]), 2)
+    (array([5., 2.]), array([5., 0.]))
+    """
+    first, second = np.full(groups, none), np.full(groups, none)
+    np.maximum.at(first, group, value)
+    holder = np.full(groups, -1)
+    holders = np.flatnonzero(value == first[group])
+    holder[group[holders]] = holders  # one of each group
+    others = np.ones(len(value), dtype=np.bool_)
+    others[holder[holder >= 0]] = False
+    np.maximum.at(second, group[others], value[others])
+    return first, second
 
 
 def scan(factor: Floats, value: Floats) -> Floats:

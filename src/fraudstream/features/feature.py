@@ -2,18 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import pyarrow as pa
 
 from fraudstream.arrays import Floats, Integers
-from fraudstream.features.catalogue import COUNTERS, ENTITIES
+from fraudstream.features.catalogue import COUNTERS, ENTITIES, LAST_AT, RUNNERS_UP
 from fraudstream.features.operations import NumpyOps, Ops, Row, Value
 
 Expression = Callable[[Row, Ops], Value]
-
-LAST_AT: Final = "last_at"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +48,7 @@ class _Notes:
     def _note(self, entity: str, column: str) -> Value:
         self.fields.extend(ENTITIES[entity].fields)
         self.columns += [(entity, column), (entity, LAST_AT)]
+        self.columns += [(entity, RUNNERS_UP[column])] if column in RUNNERS_UP else []
         return np.zeros(1)
 
     def state(self, entity: str, counter: str) -> Value:

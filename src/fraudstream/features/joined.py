@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fraudstream.arrays import Floats
+from fraudstream.arrays import Floats, Truths
 from fraudstream.features import definitions
-from fraudstream.features.catalogue import ENTITIES
+from fraudstream.features.catalogue import ENTITIES, LAST_AT
 from fraudstream.features.counters import NEVER
-from fraudstream.features.feature import LAST_AT, evaluate
+from fraudstream.features.feature import evaluate
 from fraudstream.features.operations import JoinedRow, NumpyOps
 from fraudstream.features.profiles import Events, instants
 
@@ -29,14 +29,21 @@ def keys(events: Events, entity: str) -> list[str]:
     return found
 
 
-def features(events: Events, stored: Mapping[str, pa.Table], names: Sequence[str]) -> Floats:
+def features(
+    events: Events, stored: Mapping[str, pa.Table], names: Sequence[str], folded: Truths | None = None
+) -> Floats:
     """Features (events, names), where `stored` has for each entity `key` and the columns that they read.
 
-    An event whose entity has no profile meets an empty one.
+    An event whose entity has no profile meets an empty one, one that is `folded` into `stored` the profile without it.
     """
     profiles = _Profiles(events, stored)
     row = JoinedRow(
-        NumpyOps(), micros=events.micros, amount=events.amount, text=events.text, profile=profiles.column
+        NumpyOps(),
+        micros=events.micros,
+        amount=events.amount,
+        text=events.text,
+        profile=profiles.column,
+        folded=folded if folded is not None and folded.any() else None,
     )
     return evaluate(definitions.select(names), row, len(events))
 

@@ -14,10 +14,9 @@ import pyarrow as pa
 
 from fraudstream.arrays import Floats, Integers, Truths
 from fraudstream.features import counters, definitions
-from fraudstream.features.catalogue import COUNTERS, ENTITIES, NEGLIGIBLE, Counter
+from fraudstream.features.catalogue import COUNTERS, ENTITIES, LAST_AT, NEGLIGIBLE, NEVER_SECONDS, Counter
 from fraudstream.features.counters import NEVER
-from fraudstream.features.feature import LAST_AT, evaluate
-from fraudstream.features.operations import NEVER_SECONDS
+from fraudstream.features.feature import evaluate
 from fraudstream.features.profiles import Events, additions, instants
 
 FIRST_ROOM: Final = 1024

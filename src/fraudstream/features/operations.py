@@ -12,13 +12,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fraudstream.features.catalogue import COUNTERS, DAY
+from fraudstream.features.catalogue import COUNTERS, LAST_AT, NEVER_SECONDS, RUNNERS_UP, Source
 
 Value = Any
 """A float64 array or a Spark column of doubles; conditions are boolean ones."""
 
-NEVER_SECONDS: Final = 365 * DAY
-"""The longest time since the last transaction, and the one of an entity that has none."""
+_ROUNDING: Final = 1e-9
+"""Share of a transaction that may be left of it when it is taken out of a sum: a habit that is as faint as this is none."""
 
 
 class Ops(Protocol):
@@ -47,6 +47,9 @@ class Ops(Protocol):
 
     def number(self, condition: Value) -> Value:
         """1.0 where the condition holds, else 0.0."""
+
+    def choose(self, condition: Value, value: Value, otherwise: Value) -> Value:
+        """`value` where the condition holds, else `otherwise`."""
 
     def differ(self, text: Value, other: Value) -> Value:
         """Whether two text columns differ; no where either is missing."""
@@ -101,6 +104,9 @@ class NumpyOps:
     def number(self, condition: Value) -> Value:  # noqa: D102
         return np.asarray(condition).astype(np.float64)
 
+    def choose(self, condition: Value, value: Value, otherwise: Value) -> Value:  # noqa: D102
+        return np.where(condition, value, otherwise)
+
     def differ(self, text: Value, other: Value) -> Value:  # noqa: D102
         unlike: pa.Array = pc.fill_null(pc.not_equal(text, other), False)
         return unlike.to_numpy(zero_copy_only=False)
@@ -109,12 +115,15 @@ class NumpyOps:
 class JoinedRow:
     """A transaction joined with the profiles of its entities, as serving has it.
 
-    `profile(entity, column)` gives the stored value of a counter, or for `last_at` microseconds since
+    `profile(entity, column)` gives the stored value of a column of `shop.profiles`, for `last_at` microseconds since
     1970: 0 and `counters.NEVER` where there is no profile. A transaction older than the
     profile meets it as it is: time does not run backwards.
+
+    `folded` says where the profiles hold this very transaction (None: nowhere), because whoever stores was faster than
+    whoever decides. It is taken out of them again: a first payment from a device stays the first.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a row is made of
         self,
         ops: Ops,
         *,
@@ -122,19 +131,52 @@ class JoinedRow:
         amount: Value,
         text: Callable[[str], Value],
         profile: Callable[[str, str], Value],
+        folded: Value | None = None,
     ) -> None:
         self._ops = ops
         self.micros = micros
         self.amount = amount
         self.text = text
         self._profile = profile
+        self._folded = folded
 
     def _elapsed(self, entity: str) -> Value:
-        return self._ops.maximum((self.micros - self._profile(entity, "last_at")) / 1e6, 0.0)
+        return self._ops.maximum((self.micros - self._profile(entity, LAST_AT)) / 1e6, 0.0)
 
     def state(self, entity: str, counter: str) -> Value:  # noqa: D102 - see Row
         stored, half_life = self._profile(entity, counter), COUNTERS[counter].half_life
-        return stored if half_life is None else stored * self._ops.exp2(self._elapsed(entity) / -half_life)
+        if half_life is None:
+            return self._without(stored == self.amount, entity, counter, stored)
+        stored = self._taken_out(entity, stored, COUNTERS[counter].source, half_life)
+        return stored * self._ops.exp2(self._elapsed(entity) / -half_life)
 
     def idle(self, entity: str) -> Value:  # noqa: D102
-        return self._ops.minimum(self._elapsed(entity), NEVER_SECONDS)
+        latest = self.micros == self._profile(entity, LAST_AT)
+        elapsed = self._without(latest, entity, LAST_AT, self._elapsed(entity))
+        return self._ops.minimum(elapsed, NEVER_SECONDS)
+
+    def _without(self, own: Value, entity: str, column: str, value: Value) -> Value:
+        """`value`, or the runner-up of its column where it is this transaction's `own`."""
+        if self._folded is None:
+            return value
+        return self._ops.choose(self._folded & own, self._profile(entity, RUNNERS_UP[column]), value)
+
+    def _taken_out(self, entity: str, stored: Value, source: Source, half_life: float) -> Value:
+        """A sum at the profile's time, less what this transaction added to it."""
+        if self._folded is None or source not in _ADDED:
+            return stored
+        faded = (self._profile(entity, LAST_AT) - self.micros) / 1e6
+        # One that is later than the profile was not folded, whatever offsets say: its time was too far
+        # ahead, or its topic was deleted and begins again.
+        inside = self._folded & (faded >= 0)
+        own = _ADDED[source](self.amount) * self._ops.exp2(self._ops.maximum(faded, 0.0) / -half_life)
+        left = stored - own
+        return self._ops.choose(inside, self._ops.choose(left > _ROUNDING * own, left, 0.0), stored)
+
+
+_ADDED: Final[dict[Source, Callable[[Value], Value]]] = {
+    "one": lambda _: 1.0,
+    "amount": lambda amount: amount,
+    "amount_squared": lambda amount: amount * amount,
+}
+"""What a transaction of this amount adds to a sum when it is folded; its label is not among it."""

@@ -2,10 +2,11 @@
 
 An event counts at the time of its transaction. A label is such an event, too: it is folded later, when it
 becomes known, but with the weight of its transaction's time. So `last_at` stays the time
-of the latest transaction, and a fold, a merge and a replay give the same profile in any order.
+of the latest transaction, and a fold, a merge and a replay give the same profile in any order. Only `last_gap` wants
+labels behind their transactions, as they come: the time of one that is there first passes for another transaction's.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -21,8 +22,13 @@ from fraudstream.features.catalogue import (
     COLUMNS,
     COUNTERS,
     ENTITIES,
+    KEY_COLUMNS,
     LARGEST_AMOUNT,
+    LAST_AT,
+    LAST_GAP,
     NEGLIGIBLE,
+    NEVER_SECONDS,
+    RUNNERS_UP,
     SMALLEST_AMOUNT,
     Counter,
     Source,
@@ -235,9 +241,12 @@ def _fold(transactions: pa.Table, *, of_labels: bool) -> pa.Table:
             continue
         named = keys.code >= 0
         rows = slice(None) if named.all() else named
-        values = {c: _some(additions(events, c.source), rows) for c in wanted}
-        last, sums = _sums(events.micros[rows], keys.code[rows], keys.count, values)
-        parts.append(_table(pa.repeat(entity.name, keys.count), keys.text(), last, sums))
+        group = _Group(events.micros[rows], keys.code[rows], keys.count)
+        for counter in wanted:
+            group.add(counter, _some(additions(events, counter.source), rows))
+        if not of_labels:
+            group.add_gap(group.age, group.code)
+        parts.append(_table(pa.repeat(entity.name, keys.count), keys.text(), group))
     return pa.concat_tables(parts) if parts else SCHEMA.empty_table()
 
 
@@ -249,10 +258,16 @@ def combine(profiles: Iterable[pa.Table]) -> pa.Table:
     entity, key = (rows[name].combine_chunks().dictionary_encode() for name in ("entity", "key"))
     pairs = pa.array(_codes(entity) * len(key.dictionary) + _codes(key)).dictionary_encode()
     which = pairs.dictionary.to_numpy()
-    values = {counter: rows[name].to_numpy() for name, counter in COUNTERS.items()}
-    last, sums = _sums(instants(rows["last_at"].combine_chunks()), _codes(pairs), len(which), values)
+    group = _Group(instants(rows[LAST_AT].combine_chunks()), _codes(pairs), len(which))
+    for name, counter in COUNTERS.items():
+        runner_up = rows[RUNNERS_UP[name]].to_numpy() if name in RUNNERS_UP else None
+        group.add(counter, rows[name].to_numpy(), runner_up)
+    # What counts no transaction only brings labels: its time is that of one that was counted before.
+    counts = rows["count_30d"].to_numpy() > 0
+    age, gap = group.age[counts], rows[LAST_GAP].to_numpy()[counts]
+    group.add_gap(np.concatenate([age, age + gap]), np.tile(group.code[counts], 2))
     names = entity.dictionary.take(pa.array(which // len(key.dictionary)))
-    merged = _table(names, key.dictionary.take(pa.array(which % len(key.dictionary))), last, sums)
+    merged = _table(names, key.dictionary.take(pa.array(which % len(key.dictionary))), group)
     return merged.sort_by([("entity", "ascending"), ("key", "ascending")])
 
 
@@ -260,36 +275,52 @@ def _some(values: Floats | None, rows: Any) -> Floats | None:
     return None if values is None else values[rows]
 
 
-def _sums(
-    micros: Integers, group: Integers, groups: int, values: Mapping[Counter, Floats | None]
-) -> tuple[Integers, dict[str, Floats]]:
-    """The latest time of each group, and each counter at that time."""
-    last = counters.latest(micros, group, groups)
-    elapsed = counters.seconds(last[group], micros)
-    weights: dict[float, Floats] = {}
-    sums: dict[str, Floats] = {}
-    for counter, value in values.items():
-        if counter.half_life is None:
-            sums[counter.name] = counters.largest(
-                np.ones(len(group)) if value is None else value, group, groups
-            )
-            continue
-        if counter.half_life not in weights:
-            weights[counter.half_life] = counters.weight(elapsed, counter.half_life)
-        total = counters.fold(weights[counter.half_life], value, group, groups)
-        total[np.abs(total) < NEGLIGIBLE] = 0.0
-        sums[counter.name] = total
-    return last, sums
+class _Group:
+    """Events or states of several keys, and what they come to for each key."""
+
+    def __init__(self, micros: Integers, code: Integers, count: int) -> None:
+        self.code = code
+        self._count = count
+        self.last = counters.latest(micros, code, count)
+        """The latest time of each key, at which its counters hold."""
+        self.age = counters.seconds(self.last[code], micros)
+        """Seconds by which each event is older than the latest one of its key."""
+        self._weights: dict[float, Floats] = {}
+        self.columns = {LAST_GAP: np.full(count, NEVER_SECONDS)}
+        """The columns of `shop.profiles` that were added, by key."""
+
+    def add(self, counter: Counter, value: Floats | None, runner_up: Floats | None = None) -> None:
+        """A counter of what each event adds to it (None: 1), and of the largest value's `runner_up` where one is known."""
+        if counter.half_life is not None:
+            total = counters.fold(self._weight(counter.half_life), value, self.code, self._count)
+            total[np.abs(total) < NEGLIGIBLE] = 0.0
+            self.columns[counter.name] = total
+            return
+        values, code = np.ones(len(self.code)) if value is None else value, self.code
+        if runner_up is not None:
+            values, code = np.concatenate([values, runner_up]), np.tile(code, 2)
+        first, second = counters.two_largest(values, code, self._count)
+        self.columns |= {counter.name: first, RUNNERS_UP[counter.name]: second}
+
+    def add_gap(self, age: Floats, code: Integers) -> None:
+        """The time between the latest two transactions, of which these are the ages and the keys."""
+        _, second = counters.two_largest(-age, code, self._count, none=-NEVER_SECONDS)
+        self.columns[LAST_GAP] = -second
+
+    def _weight(self, half_life: float) -> Floats:
+        if half_life not in self._weights:
+            self._weights[half_life] = counters.weight(self.age, half_life)
+        return self._weights[half_life]
 
 
-def _table(entity: pa.Array, key: pa.Array, last: Integers, sums: Mapping[str, Floats]) -> pa.Table:
+def _table(entity: pa.Array, key: pa.Array, group: _Group) -> pa.Table:
     """Rows of SCHEMA in the order of their key; counters that the entity does not keep are 0."""
-    empty = pa.array(np.zeros(len(last)))
+    empty = pa.array(np.zeros(len(group.last)))
     columns: dict[str, Any] = {
-        "entity": entity,
-        "key": key,
-        "last_at": pa.array(last).cast(INSTANT),
-        **{name: pa.array(sums[name]) if name in sums else empty for name in COUNTERS},
+        **dict.fromkeys(COLUMNS, empty),
+        **dict(zip(KEY_COLUMNS, (entity, key), strict=True)),
+        LAST_AT: pa.array(group.last).cast(INSTANT),
+        **{name: pa.array(values) for name, values in group.columns.items()},
     }
     order = pc.sort_indices(key)
     return pa.table([columns[name].take(order) for name in SCHEMA.names], schema=SCHEMA)

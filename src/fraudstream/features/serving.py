@@ -11,8 +11,15 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own custom
 
 from fraudstream.features import counters, definitions
-from fraudstream.features.catalogue import ENTITIES, LARGEST_AMOUNT, SMALLEST_AMOUNT
-from fraudstream.features.feature import LAST_AT, Feature
+from fraudstream.features.catalogue import (
+    COUNTERS,
+    ENTITIES,
+    LARGEST_AMOUNT,
+    LAST_AT,
+    LAST_GAP,
+    SMALLEST_AMOUNT,
+)
+from fraudstream.features.feature import Feature
 from fraudstream.features.operations import JoinedRow, Value
 from fraudstream.features.profiles import KEY_SEPARATOR
 
@@ -39,11 +46,12 @@ def key_column(entity: str) -> Column:
 class Serving:
     """Adds features to rows. Its columns are built once: a stream that plans the same query again reuses them."""
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, names: Sequence[str], folded: Column | None = None) -> None:
+        """`folded` says which rows the profiles hold already (`operations.JoinedRow`)."""
         chosen = definitions.select(names)
         row, ops = _DecayedRow(), SparkOps()
         self._names = tuple(names)
-        self._decayed = _decayed(chosen)
+        self._decayed = _decayed(chosen, folded)
         self._values = {f.name: f.expression(row, ops).cast("double") for f in chosen}
 
     def add(self, rows: DataFrame) -> DataFrame:
@@ -65,17 +73,19 @@ def _state_name(entity: str, column: str) -> str:
     return f"__{entity}__{column}"
 
 
-def _decayed(chosen: Sequence[Feature]) -> dict[str, Column]:
+def _decayed(chosen: Sequence[Feature], folded: Column | None) -> dict[str, Column]:
     """The columns that `_DecayedRow` reads."""
     ops = SparkOps()
     amount = ops.maximum(ops.minimum(F.col("amount").cast("double"), LARGEST_AMOUNT), SMALLEST_AMOUNT)
     micros = F.unix_micros(F.col("timestamp"))
-    row = JoinedRow(ops, micros=micros, amount=amount, text=F.col, profile=_profile)
+    row = JoinedRow(ops, micros=micros, amount=amount, text=F.col, profile=_profile, folded=folded)
     columns: dict[str, Column] = {_AMOUNT: amount, _MICROS: micros}
     for feature in chosen:
         for entity, column in feature.reads:
-            value = row.idle(entity) if column == LAST_AT else row.state(entity, column)
-            columns[_state_name(entity, column)] = value
+            if column in COUNTERS:
+                columns[_state_name(entity, column)] = row.state(entity, column)
+            elif column == LAST_GAP:  # read with the time of the latest one where that is a feature itself
+                columns[_state_name(entity, LAST_AT)] = row.idle(entity)
     return columns
 
 
@@ -133,6 +143,9 @@ class SparkOps:
 
     def number(self, condition: Value) -> Value:  # noqa: D102
         return condition.cast("double")
+
+    def choose(self, condition: Value, value: Value, otherwise: Value) -> Value:  # noqa: D102
+        return F.when(condition, _column(value)).otherwise(_column(otherwise))
 
     def differ(self, text: Value, other: Value) -> Value:  # noqa: D102
         return F.coalesce(text != other, F.lit(False))

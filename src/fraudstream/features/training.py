@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from fraudstream.arrays import Floats, Integers
 from fraudstream.errors import InputError
 from fraudstream.features import counters, definitions
-from fraudstream.features.catalogue import COUNTERS, DAY, ENTITIES, Counter
+from fraudstream.features.catalogue import COUNTERS, DAY, ENTITIES, NEVER_SECONDS, Counter
 from fraudstream.features.feature import evaluate
-from fraudstream.features.operations import NEVER_SECONDS
 from fraudstream.features.profiles import Events, additions, instants
 
 KNOWN_AT = "labelled_at"

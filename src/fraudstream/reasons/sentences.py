@@ -7,9 +7,8 @@ the same thing in other words share a theme: of each theme an alert gives one se
 from collections.abc import Callable
 from typing import Final
 
-from fraudstream.features.catalogue import DAY, SPANS
+from fraudstream.features.catalogue import DAY, NEVER_SECONDS, SPANS
 from fraudstream.features.definitions import FEATURES
-from fraudstream.features.operations import NEVER_SECONDS
 from fraudstream.reasons import notable
 from fraudstream.reasons.amounts import AMOUNTS
 from fraudstream.reasons.payment import Payment

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from fraudstream import decision, schema
+from fraudstream.arrays import Floats, Truths
 from fraudstream.decode import Decoded, Decoder
 from fraudstream.errors import DatabaseUnreachable
 from fraudstream.features import definitions, joined
@@ -26,6 +28,7 @@ from fraudstream.model.artifact import ESTIMATOR, TREES, Model
 from fraudstream.model.risk import checked_risk
 from fraudstream.settings import PostgresSettings
 from fraudstream.store import connection, held, snapshot
+from fraudstream.store.snapshot import Folded, Snapshot
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -105,7 +108,7 @@ def judged(asked: Lookup, batch: pa.RecordBatch) -> pa.Table:
     Raises DatabaseUnreachable, DatabaseError; InputError where an estimator gives no risk.
     """
     decoded = Decoder(decision.TRANSACTION_FIELDS).decode(batch.column("value").to_pylist())
-    values = _features(asked, Events(decoded.rows))
+    values = _features(asked, Events(decoded.rows), batch.take(pa.array(decoded.positions)))
     known = values[:, : len(asked.model.features)]
     risk = checked_risk(_judge(asked), known, f"Model {asked.model.version}")
     found = {name: decoded.rows[name] for name in decoded.rows.column_names}
@@ -120,10 +123,23 @@ def judged(asked: Lookup, batch: pa.RecordBatch) -> pa.Table:
     return pa.table([found[name] for name in asked.columns.names], schema=asked.columns)
 
 
-def _features(asked: Lookup, events: Events) -> "NDArray[np.float64]":
+def _features(asked: Lookup, events: Events, origin: pa.RecordBatch) -> Floats:
     if not len(events):
         return np.empty((0, len(asked.names)))
-    return joined.features(events, _patiently(asked, events), asked.names)
+    found = _patiently(asked, events)
+    return joined.features(events, found.profiles, asked.names, folded(origin, found.folded))
+
+
+def folded(origin: pa.RecordBatch, below: Folded) -> Truths:
+    """Which of these messages (ORIGIN) the profiles hold already."""
+    next_offset = np.zeros(origin.num_rows, dtype=np.int64)
+    partition, topic = origin.column("partition").to_numpy(), origin.column("topic")
+    for name, offsets in below.items():
+        named = pc.equal(topic, name).to_numpy(zero_copy_only=False)
+        for number, offset in offsets.items():
+            next_offset[named & (partition == number)] = offset
+    already: Truths = origin.column("offset").to_numpy() < next_offset
+    return already
 
 
 def _places(decoded: Decoded, messages: int) -> pa.Array:
@@ -139,7 +155,7 @@ def _judge(asked: Lookup) -> "Estimator | Ensemble":
     return asked.model.scorer()
 
 
-def _patiently(asked: Lookup, events: Events) -> dict[str, pa.Table]:
+def _patiently(asked: Lookup, events: Events) -> Snapshot:
     """The profiles of these events, as soon as PostgreSQL answers. Raises DatabaseUnreachable, DatabaseError."""
     keys = {entity: joined.keys(events, entity) for entity in asked.reads}
     deadline = time.monotonic() + asked.postgres.retry_seconds

@@ -225,11 +225,11 @@ class Scorer:
 
 
 def warn_of_hindsight(postgres: PostgresSettings, topic: Topic, start: Mapping[int, int]) -> None:
-    """Say where `consume` was ahead: a profile that holds a payment already finds nothing new in it."""
+    """Say where `consume` was ahead: a payment is left out of its own profiles, but not those that came after it."""
     if count := offsets.taken_in(postgres, "profiles", topic, start):
         log.warning(
-            "%s of the messages to be scored first are in the profiles already: each is compared with a profile that"
-            " includes it, so less is flagged than live (docs/scoring.md, Where it begins).",
+            "%s of the messages to be scored first were stored before they could be scored: each is compared with"
+            " profiles that include later payments, so some decisions differ from live ones (docs/scoring.md).",
             f"{count:,}",
         )
 

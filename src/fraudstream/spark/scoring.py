@@ -33,9 +33,12 @@ from fraudstream.spark.rules import RuleSet
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from fraudstream.store.snapshot import Folded, Snapshot
+
 _CONTEXT = "total"
-"""The entity of one row that every message meets. Threshold and version of the model travel in it: as data, not as
-constants of the generated code, which would have to be compiled and warmed up again for each model."""
+"""The entity of one row that every message meets. Threshold and version of the model travel in it, and what the profiles
+hold: as data, not as constants of the generated code, which would have to be compiled and warmed up again for each."""
+_FOLDED = "folded"
 _INSTANT = {"timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX", "timeZone": "UTC"}
 _NOW = "timestamp_millis(cast(reflect('java.lang.System', 'currentTimeMillis') as bigint))"
 """The moment of each row. Spark's own clock stands still for a batch, which in real-time mode lasts a minute."""
@@ -97,16 +100,16 @@ class Scoring:
             context = (F.col(column_name(_CONTEXT, name)) for name in ("threshold", "model_version"))
             self._output = _output(names, *context)
 
-    def profiles(self, tables: "Mapping[str, pa.Table]", taken_at: datetime) -> Profiles:
-        """Static frames of the tables that `store.snapshot.profiles` read for `reads`."""
+    def profiles(self, found: "Snapshot", taken_at: datetime) -> Profiles:
+        """Static frames of what `store.snapshot.profiles` read for `reads`."""
         frames = {}
-        for entity, table in tables.items():
-            whole = self._with_model(table) if entity == _CONTEXT else table
+        for entity, table in found.profiles.items():
+            whole = self._with_constants(table, found.folded) if entity == _CONTEXT else table
             named = whole.rename_columns([column_name(entity, name) for name in whole.column_names])
             frames[entity] = self._spark.createDataFrame(named)
-        return Profiles(taken_at, frames, sum(table.num_rows for table in tables.values()))
+        return Profiles(taken_at, frames, sum(table.num_rows for table in found.profiles.values()))
 
-    def _with_model(self, context: "pa.Table") -> "pa.Table":
+    def _with_constants(self, context: "pa.Table", folded: "Folded") -> "pa.Table":
         import pyarrow as pa
 
         if not context.num_rows:  # nothing was stored yet: the row is there all the same, its counters null
@@ -114,7 +117,9 @@ class Scoring:
         constants = {"threshold": self.model.threshold, "model_version": self.model.version}
         for name, value in constants.items():
             context = context.append_column(name, pa.array([value]))
-        return context
+        by_topic = [(topic, list(offsets.items())) for topic, offsets in folded.items()]
+        types = pa.map_(pa.string(), pa.map_(pa.int32(), pa.int64()))
+        return context.append_column(_FOLDED, pa.array([by_topic], types))
 
     def decide(self, raw: DataFrame, profiles: Profiles) -> DataFrame:
         """`key` and `value` of the answer to each row of `raw` (a Kafka source's columns)."""
@@ -149,7 +154,7 @@ class _Expressions:
 
     def __init__(self, names: Sequence[str], judge: RiskStep) -> None:
         self._messages = Messages()
-        self._features = Serving(names)
+        self._features = Serving(names, folded=F.col(_FOLDED))
         self._judge = judge
 
     def judge(self, messages: DataFrame, profiles: Mapping[str, DataFrame]) -> DataFrame:
@@ -158,7 +163,9 @@ class _Expressions:
         for entity, frame in profiles.items():
             key = F.substring(PAID, 1, 0) if entity == _CONTEXT else key_column(entity)
             rows = rows.join(F.broadcast(frame), key == F.col(column_name(entity, "key")), "left")
-        return self._judge(self._features.add(rows))
+        below = F.try_element_at(column_name(_CONTEXT, _FOLDED), F.col("topic"))
+        folded = F.coalesce(F.col("offset") < F.try_element_at(below, F.col("partition")), F.lit(False))
+        return self._judge(self._features.add(rows.withColumn(_FOLDED, folded)))
 
 
 def _types(table: "pa.Table") -> list[tuple[str, Any]]:

@@ -1,6 +1,7 @@
 """Profiles as of one moment, read by one COPY for each entity: of everybody, or of those that a batch has to know."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from psycopg import sql
@@ -29,16 +30,33 @@ _BEGIN: Final = "set transaction isolation level repeatable read, read only; set
 """One moment, and no long wait for whoever holds a lock on the table: the scorer has older profiles, and more to write down."""
 
 
-def profiles(postgres: PostgresSettings, wanted: Wanted) -> "dict[str, pa.Table]":
-    """`key` and the wanted columns of every profile, by entity. Raises DatabaseUnreachable, DatabaseError."""
+_FOLDED: Final = (
+    "select distinct on (topic, partition) topic, partition, next_offset from shop.stream_offsets"
+    " where target = 'profiles' order by topic, partition, updated_at desc"
+)
+"""Of topics of one name the one that was read last."""
+
+Folded = dict[str, dict[int, int]]
+"""By topic and partition the offset below which every message is folded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Profiles of one moment, and what they hold."""
+
+    profiles: "dict[str, pa.Table]"
+    """`key` and the wanted columns, by entity."""
+    folded: Folded
+
+
+def profiles(postgres: PostgresSettings, wanted: Wanted) -> Snapshot:
+    """Every profile. Raises DatabaseUnreachable, DatabaseError."""
     with connected(postgres, autocommit=True) as connection:
         return _read(connection, wanted, _ALL, {})
 
 
-def profiles_of(
-    connection: Connection, keys: Mapping[str, Sequence[str]], wanted: Wanted
-) -> "dict[str, pa.Table]":
-    """The same of these keys, none of which stands twice; a key without a profile is left out.
+def profiles_of(connection: Connection, keys: Mapping[str, Sequence[str]], wanted: Wanted) -> Snapshot:
+    """The profiles of these keys, none of which stands twice; a key without a profile is left out.
 
     `connection` is in autocommit. Raises what PostgreSQL says.
     """
@@ -47,8 +65,8 @@ def profiles_of(
 
 def _read(
     connection: Connection, wanted: Wanted, query: sql.SQL, keys: Mapping[str, Sequence[str]]
-) -> "dict[str, pa.Table]":
-    found = {}
+) -> Snapshot:
+    found, folded = {}, Folded()
     with connection.transaction(), connection.cursor() as cursor:
         cursor.execute(_BEGIN)
         for entity, columns in wanted.items():
@@ -56,7 +74,9 @@ def _read(
             chosen = query.format(sql.SQL(", ").join(map(sql.Identifier, schema.names)))
             asked = {"entity": entity, "keys": list(keys.get(entity, ()))}
             found[entity] = read_rows(cursor, chosen, schema, asked)
-    return found
+        for topic, partition, offset in cursor.execute(_FOLDED):
+            folded.setdefault(topic, {})[partition] = offset
+    return Snapshot(found, folded)
 
 
 def _columns(columns: Sequence[str]) -> "pa.Schema":

@@ -122,6 +122,12 @@ rejected = Table(
     Index("rejected_rejected_at", "rejected_at"),
 )
 
+_COMMENTS = {
+    "last_at": "The latest transaction; counters hold at it.",
+    "last_gap": "Seconds between the latest two transactions, at most a year.",
+    "amount_second": "The second largest amount.",
+}
+
 profiles = Table(
     "profiles",
     metadata,
@@ -131,7 +137,7 @@ profiles = Table(
             _column_type(kind),
             primary_key=name in KEY_COLUMNS,
             nullable=False,
-            comment="The latest transaction; counters hold at it." if name == "last_at" else None,
+            comment=_COMMENTS.get(name),
         )
         for name, kind in COLUMNS.items()
     ),
