@@ -1,4 +1,4 @@
-"""What was flagged, how often that was right, and whether the model still sees the world it learned from."""
+"""What was flagged, how often that was right, and whether the data still look like those the model was trained on."""
 
 from grafana_foundation_sdk.builders.dashboard import QueryVariable
 from grafana_foundation_sdk.models.dashboard import VariableRefresh
@@ -41,9 +41,7 @@ BY_THE_MESSAGES = _share(
                 select from (select is_fraud from shop.transactions where $__timeFilter("timestamp") limit 1000) as few
                 where not is_fraud""",
 )
-UNLESS = (
-    "None while only frauds are labelled in the chosen time, as nothing then says how many alerts were false."
-)
+UNLESS = "None if only frauds were labelled in the selected time, because the share of false alarms is then unknown."
 VERDICTS: dict[str, dict[str, object]] = {
     "confirmed": {"color": RED},
     "dismissed": {"color": GREEN},
@@ -94,7 +92,7 @@ def _figures() -> list[AnyPanel]:
         numbers(
             Look(
                 "Precision by the messages",
-                f"The same, by the truth that came with the messages. {UNLESS}",
+                f"The same, using the truth that came with the messages. {UNLESS}",
                 4,
                 4,
                 "percentunit",
@@ -138,7 +136,7 @@ def _alerts() -> list[AnyPanel]:
             group by 1 order by 1""",
         ),
         over_time(
-            Look("Alerts by model", "By the time of the decision."),
+            Look("Alerts by model", "By decision time."),
             f"""
             select $__timeGroupAlias(scored_at, '$__interval'), model_version as metric, count(*) as alerts
             from shop.alerts where {CHOSEN}
@@ -160,7 +158,7 @@ def _alerts() -> list[AnyPanel]:
         bars(
             Look(
                 "Frauds caught, by kind",
-                "Of the frauds in the chosen time that messages report and that were scored, how many were flagged.",
+                "How many of the scored frauds that messages reported in the selected time were flagged.",
             ),
             # One look into the index for each fraud: with a plain join PostgreSQL reads every decision there is.
             """
@@ -206,7 +204,7 @@ def _quality() -> list[AnyPanel]:
         over_time(
             Look(
                 "Label delay",
-                "Median time from the decision to the label that set its current verdict, of each day's alerts.",
+                "Median time from the decision to the label that set its current verdict, for each day's alerts.",
                 8,
                 unit="s",
             ),
@@ -224,8 +222,8 @@ def _model() -> list[AnyPanel]:
     psi = over_time(
         Look(
             "Drift of the risks",
-            "Population stability index against training, 0 where so few decisions scatter that much by chance:"
-            " above 0.1 take a look, above 0.25 act.",
+            "Population stability index relative to training; 0 if chance alone could explain it."
+            " Above 0.1 investigate, above 0.25 act.",
         ),
         """
         select day as "time", model_version as metric,
@@ -239,7 +237,7 @@ def _model() -> list[AnyPanel]:
         bars(
             Look(
                 "Risks",
-                "Share of the decisions in each twentieth of the training's risks, lowest first.",
+                "Share of the decisions in each twentieth of the training risks, lowest first.",
                 unit="percentunit",
             ),
             """
@@ -261,7 +259,7 @@ def _model() -> list[AnyPanel]:
         rows(
             Look(
                 "Models",
-                "The newest ten, as evaluated on transactions later than those they learned from.",
+                "The newest ten, evaluated on transactions later than those they were trained on.",
                 24,
                 7,
             ),
@@ -277,7 +275,7 @@ def _model() -> list[AnyPanel]:
 def _newest() -> list[AnyPanel]:
     return [
         rows(
-            Look("Newest alerts", "With the strongest reason and what people said about them.", 24, 10),
+            Look("Newest alerts", "With the strongest reason and the verdict.", 24, 10),
             f"""
             select scored_at, transaction_id, user_id, amount, risk, array_to_string(rules, ', ') as rules,
               reasons -> 0 ->> 'sentence' as reason,
@@ -292,7 +290,7 @@ def _newest() -> list[AnyPanel]:
 PAGE = Page(
     "fraudstream-alerts",
     "Alerts and model quality",
-    "What was flagged, how often that was right, and whether the model still sees the world it learned from.",
+    "What was flagged, how often that was right, and whether the data still look like those the model was trained on.",
     "now-30d",
     "1m",
     (*_figures(), *_alerts(), *_quality(), *_model(), *_newest()),

@@ -17,7 +17,7 @@ def _streams() -> list[AnyPanel]:
         gauges(
             Look(
                 "Last report",
-                "Seconds since each stream last reported its position; it does so every five.",
+                "Seconds since each stream last reported its position; streams report every five.",
                 8,
                 unit="s",
             ),
@@ -28,13 +28,13 @@ def _streams() -> list[AnyPanel]:
             (DEAD, RED),
         ),
         gauges(
-            Look("Rows per second", "Of each stream, as last reported; 0 where it is silent.", 8),
+            Look("Rows per second", "For each stream, as last reported; 0 if it is silent.", 8),
             f"""
             select stream, coalesce(max(rows_per_second) filter (where updated_at >= now() - {LATELY}), 0) as rate
             from shop.stream_progress group by 1 order by 1""",
         ),
         gauges(
-            Look("Lag by partition", "Messages that wait in Kafka for each stream, running or not.", 8),
+            Look("Lag by partition", "Messages waiting in Kafka for each stream, running or not.", 8),
             f"""
             with heard as (
               select stream, topic, partition, next_offset, end_offset, updated_at,
@@ -71,7 +71,7 @@ def _decisions() -> list[AnyPanel]:
     return [
         limits(latency, (SLOW, "orange"), (TOO_SLOW, RED)),
         over_time(
-            Look("Decisions per second", "Of each step."),
+            Look("Decisions per second", "Averaged over each interval."),
             """
             select $__timeGroupAlias(minute, '$__interval'), sum(count) * 1000.0 / $__interval_ms as decisions
             from shop.latency_bins where $__timeFilter(minute)
@@ -89,7 +89,7 @@ def _rejected() -> list[AnyPanel]:
             color=RED,
         ),
         over_time(
-            Look("Rejected messages", "By the time at which they were read."),
+            Look("Rejected messages", "By the time they were read."),
             """
             select $__timeGroupAlias(rejected_at, '$__interval'), topic as metric, count(*) as rejected
             from shop.rejected where $__timeFilter(rejected_at)

@@ -9,16 +9,18 @@ COLORS: dict[str, dict[str, object]] = {"fraud": {"color": RED}, "not known as f
 def _figures() -> list[AnyPanel]:
     return [
         numbers(
-            Look("Stored", "Of the hours that lie in the chosen time.", 6, 4),
+            Look("Stored", "In the hours of the selected time.", 6, 4),
             f"select coalesce(sum(count), 0)::bigint as transactions {HOURS}",
         ),
         numbers(
-            Look("Fraud", "Transactions whose messages said that they are fraud.", 6, 4),
+            Look("Fraud", "Transactions reported as fraud by their messages.", 6, 4),
             f"select coalesce(sum(count) filter (where kind = 'fraud'), 0)::bigint as fraud {HOURS}",
             color=RED,
         ),
         numbers(
-            Look("Share of fraud", "Of all transactions of the chosen time.", 6, 4, "percentunit"),
+            Look(
+                "Share of fraud", "As a share of all transactions in the selected time.", 6, 4, "percentunit"
+            ),
             f"""
             select coalesce(sum(count) filter (where kind = 'fraud'), 0) / nullif(sum(count), 0) as share
             {HOURS}""",
@@ -26,7 +28,7 @@ def _figures() -> list[AnyPanel]:
             color=RED,
         ),
         numbers(
-            Look("Money in fraud", "Amounts of fraud added up, whatever their currency.", 6, 4),
+            Look("Money in fraud", "Sum of fraud amounts, regardless of currency.", 6, 4),
             f"select coalesce(sum(amount) filter (where kind = 'fraud'), 0) as amount {HOURS}",
             color=RED,
         ),
@@ -36,7 +38,7 @@ def _figures() -> list[AnyPanel]:
 def _trends() -> list[AnyPanel]:
     return [
         over_time(
-            Look("Transactions", "How many, in steps of an hour or more.", 24),
+            Look("Transactions", "Count per interval of an hour or more.", 24),
             f"""
             select $__timeGroupAlias(hour, '$__interval'),
               sum(count) filter (where kind = 'transactions') as "not known as fraud",
@@ -47,7 +49,7 @@ def _trends() -> list[AnyPanel]:
             bars=True,
         ),
         over_time(
-            Look("Share of fraud", "Of the transactions of each step.", unit="percentunit"),
+            Look("Share of fraud", "As a share of each interval's transactions.", unit="percentunit"),
             f"""
             select $__timeGroupAlias(hour, '$__interval'),
               coalesce(sum(count) filter (where kind = 'fraud'), 0) / sum(count) as fraud
@@ -56,7 +58,7 @@ def _trends() -> list[AnyPanel]:
             COLORS,
         ),
         over_time(
-            Look("Money", "Amounts added up, whatever their currency."),
+            Look("Money", "Sum of amounts, regardless of currency."),
             f"""
             select $__timeGroupAlias(hour, '$__interval'),
               sum(amount) filter (where kind = 'transactions') as "not known as fraud",
@@ -74,7 +76,7 @@ def _frauds() -> list[AnyPanel]:
         rows(
             Look(
                 "Top 5 fraudulent transactions",
-                "The largest amounts among the frauds of the chosen time.",
+                "The frauds with the largest amounts in the selected time.",
                 24,
                 7,
             ),
@@ -88,7 +90,7 @@ def _frauds() -> list[AnyPanel]:
             {"amount": {"decimals": 2, "color": RED}},
         ),
         bars(
-            Look("Frauds by kind", "As the simulator names them; frauds of other sources have no name."),
+            Look("Frauds by kind", "As named by the simulator; frauds from other sources have no name."),
             """
             select coalesce(fraud_scenario, 'not named') as kind, count(*) as frauds
             from shop.fraud_transactions
@@ -111,7 +113,7 @@ def _frauds() -> list[AnyPanel]:
 PAGE = Page(
     "fraudstream-transactions",
     "Transactions",
-    "Trends, fraud against what is not known to be fraud, and the largest frauds of the chosen time.",
+    "Trends, fraud compared with what is not known to be fraud, and the largest frauds in the selected time.",
     "now-30d",
     "1m",
     (*_figures(), *_trends(), *_frauds()),
