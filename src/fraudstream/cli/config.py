@@ -9,8 +9,8 @@ from fraudstream.logs import log_format
 
 INTRODUCTION = """# Settings
 
-A flag beats an environment variable, which beats a line in `.env`, which beats the default. With nothing set,
-Kafka and PostgreSQL are the embedded ones that `fraudstream up` starts. `fraudstream config show` prints what is in
+Flags override environment variables, which override lines in `.env`, which override the defaults. With nothing set,
+Kafka and PostgreSQL are the embedded ones that `fraudstream up` starts. `fraudstream config show` prints the settings in
 force, with secrets masked; `fraudstream config document` prints this page.
 """
 

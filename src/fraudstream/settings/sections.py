@@ -67,37 +67,37 @@ class KafkaSettings(Section):
     """Which Kafka, and how to reach it."""
 
     bootstrap_servers: str | None = None
-    """Host:port pairs with commas; unset means the embedded broker."""
+    """Comma-separated host:port pairs; unset means the embedded broker."""
     transactions_topic: str = Field("transactions-data", pattern=r"^[a-zA-Z0-9._-]{1,249}$")
-    """The topic that transactions come through."""
+    """The topic that carries transactions."""
     scored_topic: str = Field("transactions-scored", pattern=r"^[a-zA-Z0-9._-]{1,249}$")
-    """The topic that decisions go to."""
+    """The topic that decisions are written to."""
     partitions: int = Field(4, ge=1, le=10_000)
-    """Of topics that we create. Partitions set the parallelism of every reader."""
+    """Partitions of topics that fraudstream creates; they set the parallelism of every reader."""
     replication_factor: int = Field(-1, ge=-1)
-    """Of topics that we create; -1 is the broker's own default."""
+    """Replication factor of topics that fraudstream creates; -1 is the broker's default."""
     timeout_seconds: float = Field(10.0, gt=0, le=3_600)
-    """How long a command waits for the broker's answer."""
+    """How long a command waits for the broker to answer."""
     security_protocol: SecurityProtocol = SecurityProtocol.PLAINTEXT
     """PLAINTEXT, SSL or SASL_SSL."""
     sasl_mechanism: SaslMechanism | None = None
     """SCRAM-SHA-256, SCRAM-SHA-512 or PLAIN."""
     sasl_username: str | None = None
-    """Who we are to Kafka."""
+    """User name for Kafka."""
     sasl_password: SecretStr | None = None
     """Prefer the file in the next setting."""
     sasl_password_file: Place | None = None
-    """A file that holds the password."""
+    """A file that contains the password."""
     ssl_ca_file: Place | None = None
-    """PEM; unset means the system's own authorities."""
+    """PEM of the certificate authority; unset means the system's authorities."""
     ssl_certificate_file: Place | None = None
     """PEM of the client's certificate chain, for brokers that ask for one."""
     ssl_key_file: Place | None = None
-    """PEM of the client's key: PKCS#8, or the older forms of RSA and EC."""
+    """PEM of the client's key: PKCS#8, or the older RSA and EC formats."""
     ssl_key_password: SecretStr | None = None
-    """Of the client's key, where it has one."""
+    """Password of the client's key, if it has one."""
     ssl_key_password_file: Place | None = None
-    """A file that holds the password of the key."""
+    """A file that contains the key's password."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -136,23 +136,23 @@ class PostgresSettings(Section):
     """Which PostgreSQL, and how to reach it."""
 
     host: str | None = None
-    """Unset means the embedded server."""
+    """Host of the server; unset means the embedded one."""
     port: Port = 5432
-    """Of the server."""
+    """Port of the server."""
     user: str = "fraudstream"
-    """Who we are to PostgreSQL."""
+    """User name for PostgreSQL."""
     database: str = "fraudstream"
-    """The database that holds the schema `shop`."""
+    """The database that contains the schema `shop`."""
     password: SecretStr | None = None
     """Prefer the file in the next setting."""
     password_file: Place | None = None
-    """A file that holds the password, as Docker and Kubernetes mount secrets."""
+    """A file that contains the password, as Docker and Kubernetes mount secrets."""
     sslmode: SslMode = SslMode.PREFER
-    """As libpq has it; `verify-full` also checks the server's name."""
+    """As in libpq; only `verify-full` also checks the server's name."""
     sslrootcert: Place | Literal["system"] | None = None
-    """PEM of the authority that signed the server's certificate, or `system`; unset means libpq's own place."""
+    """PEM of the authority that signed the server's certificate, or `system`; unset means libpq's default location."""
     connect_timeout_seconds: int = Field(10, ge=2, le=3_600)
-    """Whole seconds; libpq's minimum is two."""
+    """In whole seconds; libpq's minimum is two."""
     retry_seconds: Seconds = Field(300.0, ge=0)
     """How long a stream waits for a lost PostgreSQL or Kafka before it gives up."""
 
@@ -175,25 +175,25 @@ class SparkSettings(Section):
     """How Spark runs."""
 
     master: str = "local[4]"
-    """Four threads even on two cores: a task waits for PostgreSQL while another decodes."""
+    """Spark's master. By default four threads even on two cores: one task waits for PostgreSQL while another decodes."""
     driver_memory: str = Field("2g", pattern=r"^\d+[kmgKMG]$")
-    """Heap of the driver's JVM, which on one machine is all of Spark."""
+    """Heap of the driver's JVM, which on a single machine is all of Spark."""
     driver_host: str | None = Field(None, min_length=1)
-    """Name or address at which a cluster's executors reach this command; unset means what Spark finds out."""
+    """Name or address at which a cluster's executors reach this command; unset lets Spark determine it."""
     driver_bind_address: str | None = Field(None, min_length=1)
-    """Address to listen on for them, where it is not `driver_host`."""
+    """Address to listen on for executors, if not `driver_host`."""
     cores_max: int | None = Field(None, ge=1)
-    """The most cores one command may take on a standalone cluster; unset takes all of them, and the next command waits."""
+    """Maximum cores per command on a standalone cluster; unset takes all of them, and the next command waits."""
     executor_memory: str = Field("1g", pattern=r"^\d+[kmgKMG]$")
-    """Heap of each of a cluster's executors; their Python needs some in addition."""
+    """Heap of each executor on a cluster; its Python needs additional memory."""
     rows_per_batch: int = Field(200_000, ge=1)
-    """The most messages in one micro-batch, over all partitions: bounds the memory and the length of a transaction."""
+    """Maximum messages in one micro-batch, over all partitions: bounds memory and the length of a transaction."""
     batch_seconds: Seconds = Field(30.0, gt=0)
-    """A micro-batch of `consume` that takes longer is followed by smaller ones, until PostgreSQL is quick again."""
+    """If a micro-batch of `consume` takes longer, the next ones are smaller, until PostgreSQL is fast again."""
     trigger_seconds: Seconds = Field(0.0, ge=0)
     """Pause between micro-batches; 0 starts the next one as soon as there is something to read."""
     ui: bool = False
-    """Spark's own web page, on 127.0.0.1:4040; with a cluster at every address, or the one that SPARK_LOCAL_IP names."""
+    """Spark's own web page, on 127.0.0.1:4040; with a cluster, on every address or the one in SPARK_LOCAL_IP."""
 
     @property
     def is_local(self) -> bool:
@@ -205,20 +205,20 @@ class ModelSettings(Section):
     """How models and profiles learn what was fraud."""
 
     label_delay_days: float = Field(7.0, gt=0, le=365)
-    """Days after a transaction until the truth that came with it counts as known; a label that people give counts at once."""
+    """Days after a transaction until the truth that came with it counts as known; labels from people count at once."""
 
 
 class DashboardSettings(Section):
     """Where the Streamlit application listens, and who may open it."""
 
     host: str = Field("127.0.0.1", min_length=1)
-    """Address to listen on; one that other machines reach is refused without a password."""
+    """Address to listen on; one that other machines can reach is refused without a password."""
     port: Port = 8501
     """Port to listen on."""
     password: SecretStr | None = None
-    """Prefer the file in the next setting; unset means that nobody is asked for a password."""
+    """Prefer the file in the next setting; unset means no password."""
     password_file: Place | None = None
-    """A file that holds the password."""
+    """A file that contains the password."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -247,19 +247,19 @@ class ScoreSettings(Section):
     trigger_seconds: Seconds = Field(10.0, ge=5)
     """How old profiles may get: a query with fresh ones takes over this often. Spark's minimum is 5."""
     overlap: bool = True
-    """Start the next query before the last one stops: decisions never pause, for twice the task slots (two a partition)."""
+    """Start the next query before the last one stops: decisions never pause, at twice the task slots (two per partition)."""
     profiles: ProfilesBy = ProfilesBy.BROADCAST
-    """`lookup` asks PostgreSQL for those of each micro-batch: where all are too many for a broadcast, or for twice the decisions."""
+    """`lookup` fetches each micro-batch's profiles from PostgreSQL, if there are too many to broadcast, or for twice the throughput."""
     rules: Place | None = None
-    """The operator's rules, a YAML file (docs/rules.md); unset means none."""
+    """A YAML file of your own rules (docs/rules.md); unset means none."""
 
 
 class MetricsSettings(Section):
     """Where a long-running command reports its state: `/metrics` for Prometheus, `/healthz` for its supervisor."""
 
     host: str = "127.0.0.1"
-    """The address to listen at; in a container 0.0.0.0, as there is no password."""
+    """Address to listen on. There is no password, so use 0.0.0.0 only in a container."""
     port: int | None = Field(None, ge=0, le=65535)
-    """Unset serves nothing; 0 takes any free port and says which."""
+    """Port to listen on; unset serves nothing, 0 picks a free port and reports it."""
     stalled_seconds: Seconds = Field(60.0, gt=0)
     """A stream that makes no progress for this long while messages wait counts as stalled."""

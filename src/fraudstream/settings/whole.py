@@ -44,11 +44,11 @@ class Settings(BaseSettings):
     home: Place = Field(default_factory=lambda: Path(platformdirs.user_data_dir("fraudstream")))
     """Where the embedded services keep their data and logs."""
     jars: Place | None = None
-    """Where the jars of Kafka and of Spark's connector are kept; unset means the user's cache, or `jars` below a moved home."""
+    """Where the jars of Kafka and of Spark's connector are kept; unset means the user's cache, or `jars` below a custom home."""
     ivy_settings: Place | None = None
     """An ivysettings.xml with the repository to fetch those jars from; unset means Maven Central."""
     log_format: LogFormat = LogFormat.TEXT
-    """How narration on stderr is written, text or json; the flag `--log-format` comes before the command."""
+    """Format of the logs on stderr, text or json; the flag `--log-format` goes before the command."""
     kafka: KafkaSettings = KafkaSettings()
     postgres: PostgresSettings = PostgresSettings()
     spark: SparkSettings = SparkSettings()
