@@ -146,32 +146,39 @@ class JoinedRow:
     def state(self, entity: str, counter: str) -> Value:  # noqa: D102 - see Row
         stored, half_life = self._profile(entity, counter), COUNTERS[counter].half_life
         if half_life is None:
-            return self._without(stored == self.amount, entity, counter, stored)
-        stored = self._taken_out(entity, stored, COUNTERS[counter].source, half_life)
+            return self._replaced(stored == self.amount, entity, counter, stored)
+        stored = self._reduced(entity, stored, COUNTERS[counter].source, half_life)
         return stored * self._ops.exp2(self._elapsed(entity) / -half_life)
 
     def idle(self, entity: str) -> Value:  # noqa: D102
         latest = self.micros == self._profile(entity, LAST_AT)
-        elapsed = self._without(latest, entity, LAST_AT, self._elapsed(entity))
+        elapsed = self._replaced(latest, entity, LAST_AT, self._elapsed(entity))
         return self._ops.minimum(elapsed, NEVER_SECONDS)
 
-    def _without(self, own: Value, entity: str, column: str, value: Value) -> Value:
+    def _included(self, entity: str) -> Value:
+        """Where the profile holds this transaction.
+
+        Not if it is later than the profile, whatever its offset says: its time was too far ahead to be folded, or its
+        topic was deleted and begins again.
+        """
+        return self._folded & (self.micros <= self._profile(entity, LAST_AT))
+
+    def _replaced(self, own: Value, entity: str, column: str, value: Value) -> Value:
         """`value`, or the runner-up of its column where it is this transaction's `own`."""
         if self._folded is None:
             return value
-        return self._ops.choose(self._folded & own, self._profile(entity, RUNNERS_UP[column]), value)
+        runner_up = self._profile(entity, RUNNERS_UP[column])
+        return self._ops.choose(self._included(entity) & own, runner_up, value)
 
-    def _taken_out(self, entity: str, stored: Value, source: Source, half_life: float) -> Value:
+    def _reduced(self, entity: str, stored: Value, source: Source, half_life: float) -> Value:
         """A sum at the profile's time, less what this transaction added to it."""
         if self._folded is None or source not in _ADDED:
             return stored
-        faded = (self._profile(entity, LAST_AT) - self.micros) / 1e6
-        # One that is later than the profile was not folded, whatever offsets say: its time was too far
-        # ahead, or its topic was deleted and begins again.
-        inside = self._folded & (faded >= 0)
-        own = _ADDED[source](self.amount) * self._ops.exp2(self._ops.maximum(faded, 0.0) / -half_life)
+        faded = self._ops.maximum((self._profile(entity, LAST_AT) - self.micros) / 1e6, 0.0)
+        own = _ADDED[source](self.amount) * self._ops.exp2(faded / -half_life)
         left = stored - own
-        return self._ops.choose(inside, self._ops.choose(left > _ROUNDING * own, left, 0.0), stored)
+        left = self._ops.choose(left > _ROUNDING * own, left, 0.0)
+        return self._ops.choose(self._included(entity), left, stored)
 
 
 _ADDED: Final[dict[Source, Callable[[Value], Value]]] = {
