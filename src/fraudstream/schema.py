@@ -18,6 +18,8 @@ ID_LENGTH = 128
 """Longest identifier, in characters."""
 TEXT_LENGTH = 256
 """Longest other text, in characters: a megabyte in a name is an attack, not a name."""
+NOTE_LENGTH = 2_000
+"""Longest note on a label, in characters."""
 
 FIRST_INSTANT = datetime(1, 1, 1, tzinfo=UTC)
 LAST_INSTANT = datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)

@@ -114,7 +114,7 @@ def raw(spark: SparkSession, values: Sequence[bytes | None]) -> DataFrame:
     return spark.createDataFrame(rows, ddl)
 
 
-Answers = list[tuple[bytes, bytes]]
+Answers = list[tuple[bytes | None, bytes]]
 Decide = Callable[..., Answers]
 
 
@@ -124,12 +124,12 @@ def decide(spark: SparkSession, scoring: Scoring, profiles: Profiles) -> Decide:
 
     def decide(*values: bytes | None, scoring: Scoring = scoring, profiles: Profiles = profiles) -> Answers:
         rows = scoring.decide(raw(spark, values), profiles).collect()
-        return [(bytes(row["key"]), row["value"].encode()) for row in rows]
+        return [(row["key"] and bytes(row["key"]), row["value"].encode()) for row in rows]
 
     return decide
 
 
-def decision(answer: tuple[bytes, bytes]) -> Decision:
+def decision(answer: tuple[bytes | None, bytes]) -> Decision:
     return msgspec.json.decode(answer[1], type=Decision)
 
 
@@ -204,10 +204,10 @@ def test_the_truth_changes_no_decision(decide: Decide) -> None:
 
 
 def test_a_message_that_is_no_transaction_gets_a_refusal(decide: Decide) -> None:
-    """With its place and the reason, under the key that it came with; its neighbours are scored."""
+    """With its place and the reason, and without its key, which may be an e-mail address; its neighbours are scored."""
     bad = [value for name, (value, _) in BAD.items() if not name.startswith("truth of")]
     answers = decide(message(), *bad, message())
-    assert [key for key, _ in answers[:2]] == [b"u-1", b"key"]
+    assert [key for key, _ in answers[:2]] == [b"u-1", None]
     assert decision(answers[0]).risk == decision(answers[-1]).risk
     for offset, (_, value) in enumerate(answers[1:-1], 1):
         if b'"rejected"' in value:

@@ -4,6 +4,7 @@ import json
 import secrets
 import subprocess
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,6 +22,7 @@ from fraudstream.spark.consume import consume
 from fraudstream.store import (
     alerts,
     explanation,
+    forget,
     glance,
     held,
     history,
@@ -184,6 +186,26 @@ def test_a_reader_changes_nothing(member: Callable[[str], Member]) -> None:
     assert reader.refused("create table public.mine ()")
     assert reader.refused("set role fraudstream_writer")
     assert reader.refused("drop view shop.alert_reviews")
+    assert reader.refused("lock table shop.watermarks in share mode"), "slices would wait for it"
+
+
+def test_a_function_that_a_reader_made_never_runs_with_the_rights_of_others(
+    settings: Settings, member: Callable[[str], Member]
+) -> None:
+    """Before PostgreSQL 15 anybody might create one in `public`, and a better match than the system's was preferred."""
+    reader = member("reader")
+    with connect(settings.postgres) as connection:
+        connection.execute("grant create on schema public to public")
+    with connect(reader.postgres) as connection:
+        connection.execute(
+            "create function public.array_position(text[], text) returns integer language plpgsql"
+            " as $$ begin raise 'in the name of %', current_user; end $$"
+        )
+    values = [message(transaction_id=name, user_id="ann") for name in ("a", "b")]
+    store_slice(settings.postgres, SOURCE, select([*ALL]), {}, iter([messages(values)]))
+    removed: Counter[str] = Counter()
+    forget.forget(settings.postgres, forget.of_user("ann"), removed)
+    assert removed["transactions"] == 2
 
 
 def test_a_reviewer_adds_labels_and_cannot_take_one_back(member: Callable[[str], Member]) -> None:
@@ -212,6 +234,11 @@ def test_a_label_is_corrected_by_a_later_one_and_names_its_login_whatever_it_say
     reviewer.adds("values ('t', false, now() - interval '1 day', 'the.boss')")
     with pytest.raises(CheckViolation, match="labels_not_of_the_future"):
         reviewer.adds("values ('t', false, '2999-01-01', 'the.boss')")
+    for unreadable in ("-infinity", "0044-03-15 BC"):
+        with pytest.raises(CheckViolation, match="labels_of_a_year"):
+            reviewer.adds(f"values ('t', true, '{unreadable}', 'the.boss')")
+    with pytest.raises(CheckViolation, match="labels_of_a_length"):
+        reviewer.adds("values ('t', true, now(), repeat('x', 257))")
     assert run("label", "t", "--fraud", "--by", "me").returncode == 0
     said = labels.said(settings.postgres, "t")
     assert [(label.is_fraud, label.labelled_by) for label in said] == [(False, "the.boss"), (True, "me")]

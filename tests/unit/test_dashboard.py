@@ -360,3 +360,12 @@ def test_starting_it_imports_nothing_heavy() -> None:
 def test_its_files_are_in_the_package() -> None:
     for name in ("theme.toml", "logo.svg", "mark.svg", "app.py"):
         assert (Path(launch.__file__).parent / name).is_file()
+
+
+@pytest.mark.parametrize("text", ["=HYPERLINK(1)", "+1", "-1", "@sum(1)", " =1", "\t=1"])
+def test_a_strangers_text_is_no_formula_where_a_table_is_opened_as_a_spreadsheet(text: str) -> None:
+    assert figures.cell(text) == "\u2060" + text
+
+
+def test_other_texts_are_shown_as_they_are() -> None:
+    assert [figures.cell(text) for text in ("ios", "a=b", "", None)] == ["ios", "a=b", "", ""]

@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 
 from fraudstream.errors import UsageError
-from fraudstream.schema import SKEW
+from fraudstream.schema import NOTE_LENGTH, SKEW
 from fraudstream.store.label_files import parse, renamed
-from fraudstream.store.labels import NOTE_LENGTH
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

@@ -11,6 +11,7 @@ from fraudstream.dashboard import figures, shell
 from fraudstream.dashboard.case import show
 from fraudstream.dashboard.desk import Said, desk
 from fraudstream.errors import FraudstreamError
+from fraudstream.schema import NOTE_LENGTH
 from fraudstream.settings import PostgresSettings
 from fraudstream.store import alerts, labels, review
 from fraudstream.store.review import Order, Queued, State, Wanted
@@ -216,7 +217,7 @@ def _verdict(postgres: PostgresSettings, case: alerts.Alert) -> None:
             st.text_input(
                 f"{asked}: note (optional)",
                 key=f"note {case.transaction_id}",
-                max_chars=labels.NOTE_LENGTH,
+                max_chars=NOTE_LENGTH,
             )
             st.text_input(
                 "Reviewed by",

@@ -12,6 +12,8 @@ MOST_PLAIN = 1e15
 NOTHING = "\u2013"
 """A dash, where nothing can be said."""
 CODE = re.compile(r"[A-Z]{3}")
+_FORMULA = ("=", "+", "-", "@")
+"""What a cell begins with that a spreadsheet works out."""
 
 
 def count(number: float) -> str:
@@ -90,3 +92,8 @@ def plain(text: str) -> str:
     """
     one_line = " ".join(text.split())
     return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", one_line).replace(":", ":\u2060")
+
+
+def cell(text: str | None) -> str:
+    """A stranger's text in a table, which may be saved as CSV: no spreadsheet takes it for a formula."""
+    return f"\u2060{text}" if text and text.lstrip().startswith(_FORMULA) else text or ""

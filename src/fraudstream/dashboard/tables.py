@@ -34,8 +34,8 @@ def queue(found: Sequence[Queued], pick: Callable[[str], None]) -> None:
             "scored": [figures.instant(alert.scored_at) for alert in found],
             "risk": [_percent(alert.risk) for alert in found],
             "amount": [figures.amount(alert.amount, alert.currency) for alert in found],
-            "customer": [alert.user_id for alert in found],
-            "why": [alert.reason or "" for alert in found],
+            "customer": [figures.cell(alert.user_id) for alert in found],
+            "why": [figures.cell(alert.reason) for alert in found],
             "verdict": [VERDICTS[alert.verdict] or "waiting" for alert in found],
         }
     )
@@ -63,9 +63,9 @@ def history(found: Sequence[Past], subject: str) -> None:
             "": ["this one" if past.transaction_id == subject else "" for past in found],
             "time": [figures.instant(past.timestamp) for past in found],
             "amount": [figures.amount(past.amount, past.currency) for past in found],
-            "device": [past.device for past in found],
-            "place": [past.transaction_location for past in found],
-            "merchant": [past.merchant_id or "" for past in found],
+            "device": [figures.cell(past.device) for past in found],
+            "place": [figures.cell(past.transaction_location) for past in found],
+            "merchant": [figures.cell(past.merchant_id) for past in found],
             "risk": [_percent(past.risk) for past in found],
             "flagged": ["flagged" if past.flagged else "" for past in found],
             "verdict": [VERDICTS[past.verdict] for past in found],

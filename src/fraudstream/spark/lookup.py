@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from fraudstream.model.trees import Ensemble
 
 ORIGIN: Final = {
-    "raw_key": pa.binary(),
     "topic": pa.string(),
     "partition": pa.int32(),
     "offset": pa.int64(),

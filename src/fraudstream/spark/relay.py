@@ -36,7 +36,7 @@ OVERLAP_SECONDS: Final = 1.5
 """For how long both run side by side where the successor starts as fast as the one before did."""
 PATIENCE_SECONDS: Final = 60.0
 """After this, a query whose tasks do not all run is said to lack slots."""
-COLUMNS: Final = ("key", "value", "topic", "partition", "offset", "timestamp")
+COLUMNS: Final = ("value", "topic", "partition", "offset", "timestamp")
 
 
 _PRODUCER: Final = {

@@ -123,7 +123,7 @@ class Scoring:
 
     def decide(self, raw: DataFrame, profiles: Profiles) -> DataFrame:
         """`key` and `value` of the answer to each row of `raw` (a Kafka source's columns)."""
-        messages = raw.withColumnRenamed("timestamp", "sent_at").withColumnRenamed("key", "raw_key")
+        messages = raw.withColumnRenamed("timestamp", "sent_at")
         judged = self._rules.add(self._judge(messages, profiles.frames))
         return judged.withColumn("scored_at", F.expr(_NOW)).select(*self._output)
 
@@ -183,5 +183,6 @@ def _output(features: Sequence[str], threshold: Column, version: Column) -> tupl
     answer = F.to_json(F.struct(*(value.alias(name) for name, value in values.items())), _INSTANT)
     refusal = F.to_json(F.struct(*decision.REFUSAL_FIELDS), _INSTANT)
     accepted = F.col(decision.REJECTED).isNull()
-    key = F.when(accepted, F.col("user_id").cast("binary")).otherwise(F.col("raw_key"))
+    # A refusal has none: a producer may key its messages by what personal data must not leave by, such as an address.
+    key = F.when(accepted, F.col("user_id").cast("binary"))
     return key.alias("key"), F.when(accepted, answer).otherwise(refusal).alias("value")

@@ -87,10 +87,14 @@ is sent again for a quarter of an hour, unless `tcp_user_timeout` (milliseconds)
 transaction of a lost executor keeps its locks. Not shorter: it also bounds how long the other side may leave a full
 buffer unread, and a COPY may wait that long for a row that another one holds. Sockets of one machine have none of it.
 """
-SERVER = {"extra_float_digits": "1"} | {
+SERVER = {"extra_float_digits": "1", "search_path": "pg_catalog"} | {
     f"tcp_{name.removeprefix('tcp_')}": str(n) for name, n in PEER.items()
 }
-"""What a session asks of the server besides. A pooler before it knows nothing of these, and has sockets of its own."""
+"""What a session asks of the server besides. A pooler before it knows nothing of these, and has sockets of its own.
+
+Every table is named with its schema. Functions are not: where others may create some in a schema that is searched, as
+in `public` before PostgreSQL 15, a better match of theirs would run with our rights (CVE-2018-1058).
+"""
 
 
 _READ: set[Path] = set()

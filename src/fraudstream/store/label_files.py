@@ -23,10 +23,10 @@ from typing import Any
 from fraudstream.cells import as_instant, as_text, as_truth
 from fraudstream.errors import InputError
 from fraudstream.files import ROWS, Rejects, check_columns, read, renames
-from fraudstream.schema import ID_LENGTH, SKEW, TEXT_LENGTH
+from fraudstream.schema import ID_LENGTH, NOTE_LENGTH, SKEW, TEXT_LENGTH
 from fraudstream.settings import PostgresSettings
 from fraudstream.store.connection import connected
-from fraudstream.store.labels import NOTE_LENGTH, unfit
+from fraudstream.store.labels import unfit
 from fraudstream.store.rows import one
 
 FIELDS = ("transaction_id", "is_fraud", "labelled_at", "labelled_by", "note")
@@ -68,6 +68,8 @@ def labels_from_file(
     digest = _digest(path, columns)
     with connected(postgres) as connection:
         # One file at a time: whoever reads the same one at once finds it read.
+        # Not for ever: anybody who may log in can hold this lock, too.
+        connection.execute("set local lock_timeout = '5min'")
         connection.execute("select pg_advisory_xact_lock(%s)", (FILE_LOCK,))
         now, done.read_before = one(
             connection, "select now(), (select read_at from shop.label_files where sha256 = %s)", (digest,)

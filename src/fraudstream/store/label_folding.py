@@ -23,7 +23,7 @@ from fraudstream.schema import arrow_schema
 from fraudstream.settings import PostgresSettings
 from fraudstream.store.connection import Connection, Cursor, connected
 from fraudstream.store.copy import read_rows
-from fraudstream.store.profiles import FOLDED, LABEL_LOCK, merge, truth_watermark
+from fraudstream.store.profiles import FOLDED, LOCK_WATERMARK, merge, truth_watermark
 from fraudstream.store.rows import one
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def _fold_truths(cursor: Cursor, until: datetime) -> tuple[int, bool]:
 
     A row with a folded label is passed by: people have the later word.
     """
-    cursor.execute("select pg_advisory_xact_lock(%s)", (LABEL_LOCK,))
+    cursor.execute(LOCK_WATERMARK.format("exclusive"))
     span = {"reached": truth_watermark(cursor), "until": until, "chunk": CHUNK}
     count, newest = one(
         cursor,
@@ -128,7 +128,7 @@ def _fold_labels(cursor: Cursor, now: datetime) -> int:
     )
     if cursor.fetchone() == (False,):
         return 0
-    cursor.execute("select pg_advisory_xact_lock(%s)", (LABEL_LOCK,))
+    cursor.execute(LOCK_WATERMARK.format("exclusive"))
     cursor.execute(
         sql.SQL(
             "update shop.labels set folded_at = now() where label_id in (select l.label_id from shop.labels as l"

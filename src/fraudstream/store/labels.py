@@ -11,13 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from fraudstream.errors import InputError
-from fraudstream.schema import ID_LENGTH, TEXT_LENGTH
+from fraudstream.schema import ID_LENGTH, NOTE_LENGTH, TEXT_LENGTH
 from fraudstream.settings import PostgresSettings
 from fraudstream.store.connection import Connection, connected
 from fraudstream.store.rows import columns, one, only, rows
-
-NOTE_LENGTH = 2_000
-"""Longest note, in characters."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,8 +27,12 @@ if TYPE_CHECKING:
 FOLDED = tuple(dict.fromkeys(["timestamp", "amount", *(f for e in ENTITIES.values() for f in e.fields)]))
 """The fields that a fold reads."""
 
-LABEL_LOCK = 0x6C61626C  # "labl": as `migrate.LOCK`, a number that all versions of the program agree on
-"""Shared by whoever stores rows, from the look at the watermark to the commit; exclusive for who moves it."""
+LOCK_WATERMARK = "lock table shop.watermarks in {} mode"
+"""`share` for those who store rows, from the look at the watermark to the commit, `exclusive` for those who move it.
+
+Not an advisory lock, which anybody may take who may log in: this one wants the right to write. Nor one on the row, for
+which a mover would wait behind every later reader of it.
+"""
 
 
 def merge(cursor: Cursor, folded: "pa.Table") -> None:
@@ -122,7 +126,7 @@ class Folding:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        self._cursor.execute("select pg_advisory_xact_lock_shared(%s)", (LABEL_LOCK,))
+        self._cursor.execute(LOCK_WATERMARK.format("share"))
         self._cursor.execute(
             "select reached from shop.watermarks where name = 'truth' and reached > '-infinity'"
         )

@@ -27,7 +27,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.types import TypeEngine
 
 from fraudstream.features.catalogue import COLUMNS, KEY_COLUMNS
-from fraudstream.schema import KINDS, REQUIRED, Kind
+from fraudstream.schema import ID_LENGTH, KINDS, NOTE_LENGTH, REQUIRED, TEXT_LENGTH, Kind
 
 SCHEMA = "shop"
 metadata = MetaData(schema=SCHEMA)
@@ -163,6 +163,13 @@ labels = Table(
     ),
     # The latest counts: one of the future could never be corrected.
     CheckConstraint("labelled_at <= now()", name="labels_not_of_the_future"),
+    # Infinity and years before 1 are instants for PostgreSQL, and for nobody who reads them here.
+    CheckConstraint("labelled_at >= '0001-01-01 00:00:00+00'", name="labels_of_a_year"),
+    CheckConstraint(
+        f"length(transaction_id) <= {ID_LENGTH} and length(labelled_by) <= {TEXT_LENGTH}"
+        f" and length(note) <= {NOTE_LENGTH}",
+        name="labels_of_a_length",
+    ),
     Index("labels_transaction_id", "transaction_id"),
     Index("labels_waiting", "labelled_at", postgresql_where=text("folded_at is null")),
     # Whether anything was called legitimate in some days is asked wherever a precision is shown.

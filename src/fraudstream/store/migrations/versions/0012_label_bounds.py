@@ -1,0 +1,32 @@
+"""No label of a time, or of a length, that nobody can read: a reviewer writes into the table, past the program's checks."""
+
+from alembic import op
+
+revision = "0012"
+down_revision = "0009"
+branch_labels = None
+depends_on = None
+
+CHECKS = {
+    "labels_of_a_year": "labelled_at >= '0001-01-01 00:00:00+00'",
+    "labels_of_a_length": "length(transaction_id) <= 128 and length(labelled_by) <= 256 and length(note) <= 2000",
+}
+
+
+def upgrade() -> None:
+    """Add the checks. A row that is there already is cut to what they allow: an upgrade must not fail because of one."""
+    op.execute(
+        "update shop.labels set labelled_at = '0001-01-01 00:00:00+00' where labelled_at < '0001-01-01 00:00:00+00'"
+    )
+    op.execute(
+        "update shop.labels set transaction_id = left(transaction_id, 128), labelled_by = left(labelled_by, 256),"
+        " note = left(note, 2000) where length(transaction_id) > 128 or length(labelled_by) > 256 or length(note) > 2000"
+    )
+    for name, check in CHECKS.items():
+        op.create_check_constraint(name, "labels", check, schema="shop")
+
+
+def downgrade() -> None:
+    """Take anything again."""
+    for name in CHECKS:
+        op.drop_constraint(name, "labels", schema="shop")
