@@ -90,7 +90,8 @@ def test_a_partition_without_a_leader_is_waited_for_and_said_by_name() -> None:
     topic = kafka.Topic("payments", "id", (0, 1))
     with mock_broker() as broker:
         broker.create("payments", 2)
-        settings = KafkaSettings(bootstrap_servers=broker.servers, timeout_seconds=5)  # asked again and again; a second is short on a busy machine
+        # Asked again and again until then; a second is short on a busy machine.
+        settings = KafkaSettings(bootstrap_servers=broker.servers, timeout_seconds=5)
         broker.lead("payments", 1, NOBODY)
         with pytest.raises(BrokerUnreachable, match="no leader for partition payments/1:"):
             kafka.bounds(settings, topic)
