@@ -143,6 +143,10 @@ class DatabaseError(FraudstreamError):
     code = "database"
 
 
+class ModelAltered(DatabaseError):
+    """A registered model's bytes are not those that were registered."""
+
+
 class DatabaseUnreachable(DatabaseError):
     """PostgreSQL does not answer, or the connection broke: the same transaction is worth another try."""
 

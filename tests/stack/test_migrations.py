@@ -208,3 +208,16 @@ def _administer(
 def _label(postgres: PostgresSettings) -> None:
     with connect(postgres) as connection:
         connection.execute("insert into shop.labels (transaction_id, is_fraud) values ('t', true)")
+
+
+def test_a_schema_that_others_use_already_is_left_alone(settings: Settings) -> None:
+    """Its name is a common one; a backup of the schema that is restored would take their tables back with ours."""
+    with connect(settings.postgres) as connection:
+        connection.execute("create schema shop")
+        connection.execute("create table shop.orders (id integer)")
+    with pytest.raises(DatabaseError, match="has tables that are not fraudstream's: orders") as caught:
+        migrate(settings.postgres)
+    assert "FRAUDSTREAM_POSTGRES__DATABASE" in caught.value.hint
+    with connect(settings.postgres) as connection:
+        found = connection.execute("select relname from pg_class where relnamespace = 'shop'::regnamespace")
+        assert found.fetchall() == [("orders",)]

@@ -16,6 +16,7 @@ import pytest
 from psycopg import sql
 from psycopg.errors import CheckViolation, InsufficientPrivilege
 
+from fraudstream.errors import DatabaseError
 from fraudstream.schema import PERSONAL
 from fraudstream.settings import PostgresSettings, Settings
 from fraudstream.spark.consume import consume
@@ -269,6 +270,20 @@ def test_who_may_not_make_roles_is_told_so(
     assert done.returncode == 1
     assert "permission denied" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_rights_that_postgresql_did_not_give_are_not_reported_as_given(
+    settings: Settings, member: Callable[[str], Member]
+) -> None:
+    """It only warns whoever has some right to a table, and may give none away."""
+    writer = member("writer")
+    with connect(settings.postgres, autocommit=True) as connection:
+        clerk = sql.Identifier(writer.postgres.user)
+        connection.execute(sql.SQL("alter role {} createrole").format(clerk))
+        connection.execute(sql.SQL("grant select on all tables in schema shop to {}").format(clerk))
+    with pytest.raises(DatabaseError, match="PostgreSQL did not do all of") as caught:
+        roles.apply(writer.postgres)
+    assert "owner of the database" in caught.value.hint
 
 
 def test_the_printed_sql_is_what_apply_runs(

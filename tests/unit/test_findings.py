@@ -28,6 +28,7 @@ NOTHING = Snapshot(
     Latency(0, None, None, None),
     [],
     0,
+    0,
 )
 WELL = Snapshot(
     Champion("m1", "isolation_forest", 0.71, 0.005),
@@ -37,6 +38,7 @@ WELL = Snapshot(
     Latency(30_000, 9.0, 20.0, 45.0),
     [Progress("consume", "transactions", p, 100, 100 + p, 50.0, DAY, age) for p, age in ((0, 4.0), (1, 3.0))],
     0,
+    9_000,
 )
 
 RESTART = "`fraudstream consume`, or `fraudstream consume scores` where it runs on its own"
@@ -224,10 +226,18 @@ def test_no_precision_is_claimed_where_only_frauds_are_labelled() -> None:
 
 
 def test_messages_that_could_not_be_read_are_named_with_what_to_do() -> None:
-    found = of(replace(WELL, rejected=3), "rejected")
+    found = of(replace(WELL, rejected=3, stored=1_000), "rejected")
     assert found is not None
     assert found.ok
     assert "fraudstream rejected replay" in found.hint
+
+
+def test_a_topic_in_another_format_is_not_well() -> None:
+    """Every message of it is rejected while offsets go on; millions are not counted one by one."""
+    found = of(replace(WELL, rejected=100_001, stored=12), "rejected")
+    assert found is not None
+    assert not found.ok
+    assert found.sentence == "More than 100,000 messages could not be read."
 
 
 def test_figures_of_one_name_follow_each_other_and_unmeasured_ones_are_left_out() -> None:

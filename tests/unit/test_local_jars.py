@@ -140,7 +140,16 @@ def test_ivy_is_found_in_a_pyspark_that_an_old_pip_installed(tmp_path: Path) -> 
             [
                 "-Dhttps.proxyHost=proxy.example",
                 "-Dhttps.proxyPort=3128",
-                "-Dhttp.nonProxyHosts=localhost|*.example.org",
+                "-Dhttp.nonProxyHosts=localhost|*.localhost|*.example.org",
+            ],
+        ),
+        # As curl and pip take it, too: without a scheme, and a name that stands for what is below it.
+        (
+            {"HTTPS_PROXY": "proxy.example:3128", "NO_PROXY": "example.com"},
+            [
+                "-Dhttps.proxyHost=proxy.example",
+                "-Dhttps.proxyPort=3128",
+                "-Dhttp.nonProxyHosts=example.com|*.example.com",
             ],
         ),
     ],

@@ -181,3 +181,18 @@ def test_what_a_task_raised_is_said_in_its_own_words(last: str, said: str) -> No
     found = failure(ABORTED + TRACEBACK.format(last=last))
     assert type(found) is StreamError
     assert found.message == f"Spark's task stopped: {said}"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        # The daemon of a machine whose Python is another one, and a task on a cluster.
+        "org.apache.spark.SparkException: \nError from python worker:\n  /usr/bin/python3: No module named fraudstream",
+        "Python worker: Traceback (most recent call last):\nModuleNotFoundError: No module named 'fraudstream'\n\n\tat org",
+    ],
+)
+def test_executors_without_the_package_are_told_apart_from_its_defects(words: str) -> None:
+    found = failure(words)
+    assert isinstance(found, StreamError)
+    assert found.message == "The Python that Spark's tasks run does not have fraudstream installed."
+    assert "PYSPARK_PYTHON" in found.hint

@@ -113,3 +113,15 @@ def test_a_home_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
     ):
         pass
     assert "FRAUDSTREAM_HOME" in caught.value.hint
+
+
+def test_what_a_master_needs_is_said_instead_of_a_frame_of_javas_stack(tmp_path: Path) -> None:
+    written = """Exception in thread "main" org.apache.spark.SparkException: When running with master 'yarn' either \
+HADOOP_CONF_DIR or YARN_CONF_DIR must be set in the environment.
+\tat org.apache.spark.deploy.SparkSubmitArguments.error(SparkSubmitArguments.scala:649)
+\tat org.apache.spark.deploy.SparkSubmit.main(SparkSubmit.scala)
+"""
+    found = session._no_java(SparkSettings(master="yarn"), tmp_path / "spark.log", written)
+    assert found.message.endswith("HADOOP_CONF_DIR or YARN_CONF_DIR must be set in the environment.")
+    assert "FRAUDSTREAM_SPARK__MASTER" in found.hint
+    assert "MEMORY" not in found.hint

@@ -419,3 +419,19 @@ def test_no_kafka_at_all_says_what_to_do() -> None:
     with pytest.raises(SettingsError, match="No Kafka is set") as caught:
         client_config(load().kafka)
     assert "fraudstream up" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"TRANSACTIONS_TOPIC": "payments", "SCORED_TOPIC": "payments"}, "would read its own decisions"),
+        ({"BOOTSTRAP_SERVERS": "one.example:9092,two.example"}, "two.example has no port"),
+    ],
+)
+def test_what_one_of_the_two_kafka_clients_would_take_amiss_is_refused(
+    monkeypatch: pytest.MonkeyPatch, values: dict[str, str], words: str
+) -> None:
+    for name, value in values.items():
+        monkeypatch.setenv(f"FRAUDSTREAM_KAFKA__{name}", value)
+    with pytest.raises(SettingsError, match=words):
+        load()

@@ -166,6 +166,10 @@ def _usage_error(error: typer.TyperException) -> UsageError:
 
 def main() -> NoReturn:
     """Entry point of the `fraudstream` program."""
+    if sys.platform == "win32":
+        sys.exit(
+            "fraudstream runs on Linux and macOS. On Windows, use WSL: https://learn.microsoft.com/windows/wsl"
+        )
     stdio.prepare()
     code = run(sys.argv[1:])
     stdio.let_go()

@@ -76,8 +76,9 @@ def ensure_topic(
         # Another process may create it in the same moment: then it is there, which is all we want.
         asked = _Asked(f"create topic {name}", "Create")
         _answer(kafka, future, asked, missing=KafkaError.TOPIC_ALREADY_EXISTS)
-        log.debug("created topic %s", name)
         found = _await_topic(kafka, name, client)
+        # Not in silence: a name with a typo would otherwise be created, and waited on for ever.
+        log.info("topic %s did not exist: created it with %d partitions", name, len(found.partitions))
     return found
 
 
@@ -170,6 +171,8 @@ def _answer(
         KafkaError._RESOLVE,  # noqa: SLF001
         KafkaError.REQUEST_TIMED_OUT,
         KafkaError.NETWORK_EXCEPTION,
+        KafkaError.BROKER_NOT_AVAILABLE,
+        KafkaError.UNKNOWN,  # an error of the broker's own, as while it starts or stops
     }
     try:
         return future.result(kafka.timeout_seconds + 5)

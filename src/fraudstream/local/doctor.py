@@ -64,7 +64,8 @@ def _java() -> Check:
 
 def _jars(settings: Settings) -> Check:
     cache = settings.jar_cache
-    for wanted in (jars.kafka_set(), jars.spark_set()):
+    broker = [jars.kafka_set()] if settings.kafka.bootstrap_servers is None else []  # where it is ours to run
+    for wanted in (*broker, jars.spark_set()):
         wrong = jars.complaint(wanted, cache / wanted.name)
         if wrong is not None:
             return Check("jars", ok=False, detail=wrong, hint="Run `fraudstream jars fetch`.")

@@ -210,7 +210,7 @@ def _missing(wanted: JarSet, reason: str) -> JarsMissing:
         hint=(
             "Run `fraudstream jars fetch` where Maven Central can be reached, or copy a filled"
             " cache from another machine and set FRAUDSTREAM_JARS to it; FRAUDSTREAM_IVY_SETTINGS names an"
-            " ivysettings.xml with a mirror, HTTPS_PROXY a proxy."
+            " ivysettings.xml with a mirror, HTTPS_PROXY a proxy without a login."
         ),
     )
 
@@ -266,11 +266,16 @@ def _proxy_options() -> list[str]:
     options = []
     proxies = getproxies()
     for scheme in ("http", "https"):
-        proxy = urlsplit(proxies.get(scheme, ""))
+        given = proxies.get(scheme, "")
+        proxy = urlsplit(given if "://" in given else f"//{given}")
         if proxy.hostname:
             options += [f"-D{scheme}.proxyHost={proxy.hostname}", f"-D{scheme}.proxyPort={proxy.port or 80}"]
     exempt = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
     if options and exempt:
         hosts = [host.strip() for host in exempt.split(",") if host.strip()]
-        options.append("-Dhttp.nonProxyHosts=" + "|".join(f"*{h}" if h.startswith(".") else h for h in hosts))
+        # A name there stands for what is below it, too; Java wants that said.
+        below = [f"*.{host.lstrip('.')}" for host in hosts if not host.startswith("*")]
+        options.append(
+            "-Dhttp.nonProxyHosts=" + "|".join([*(h for h in hosts if not h.startswith(".")), *below])
+        )
     return options

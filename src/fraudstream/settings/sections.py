@@ -1,6 +1,7 @@
 """The parts of the settings: what each command reads, with the limits of every value."""
 
 import os
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -89,7 +90,7 @@ class KafkaSettings(Section):
     sasl_password_file: Place | None = None
     """A file that contains the password."""
     ssl_ca_file: Place | None = None
-    """PEM of the certificate authority; unset means the system's authorities."""
+    """PEM of the certificate authority; unset means the system's authorities, and for Spark's client those of its Java."""
     ssl_certificate_file: Place | None = None
     """PEM of the client's certificate chain, for brokers that ask for one."""
     ssl_key_file: Place | None = None
@@ -110,8 +111,21 @@ class KafkaSettings(Section):
                 raise ValueError(f"security_protocol SASL_SSL also needs {', '.join(missing)}")
         if (self.ssl_certificate_file is None) != (self.ssl_key_file is None):
             raise ValueError("ssl_certificate_file and ssl_key_file go together")
+        if self.transactions_topic == self.scored_topic:
+            raise ValueError(
+                f"transactions_topic and scored_topic are both {self.scored_topic}: `score` would read its own decisions"
+            )
+        self._check_servers()
         self.key_password()
         return self
+
+    def _check_servers(self) -> None:
+        """Raise ValueError for a server without a port: librdkafka would take 9092, and Spark's client none."""
+        for server in (self.bootstrap_servers or "").split(","):
+            if server.strip() and not re.search(r":\d{1,5}$", server.strip()):
+                raise ValueError(
+                    f"bootstrap_servers: {server.strip()} has no port; write host:port, as in {server.strip()}:9092"
+                )
 
     def password(self) -> SecretStr | None:
         """The SASL password, from the setting or from its file."""

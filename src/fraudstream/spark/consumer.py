@@ -3,6 +3,7 @@
 The checkpoint is scratch: every start begins at the offsets that PostgreSQL holds.
 """
 
+import logging
 import threading
 import time
 from collections import Counter
@@ -222,7 +223,7 @@ class Consumer:
                 markers.pass_over(query, self._postgres, topic, self._expected)
                 stored = summary.rows
                 if pace := progress.tell(self._positions(), stored):
-                    log.info("stored %s rows of %s, %s a second", f"{stored:,}", topic.name, f"{pace:,.0f}")
+                    narrate(topic.name, summary, pace)
             return query.isActive and not stop.is_set()
 
         folded = time.monotonic()
@@ -283,3 +284,20 @@ class Consumer:
         failure = recovery.failure_of(query)
         if failure is not None:
             raise failure
+
+
+def narrate(topic: str, summary: Summary, pace: float) -> None:
+    """Say what was stored so far; a warning where most messages cannot be read, as of a topic in another format."""
+    foreign = summary.rejected > summary.rows and summary.targets != (
+        "fraud",
+    )  # which stores few of what it reads
+    log.log(
+        logging.WARNING if foreign else logging.INFO,
+        "stored %s rows of %s, %s a second%s",
+        f"{summary.rows:,}",
+        topic,
+        f"{pace:,.0f}",
+        f"; {summary.rejected:,} messages could not be read (`fraudstream rejected list` says why)"
+        if summary.rejected
+        else "",
+    )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from fraudstream.errors import DatabaseError, DatabaseUnreachable, FraudstreamError, InputError
+from fraudstream.errors import DatabaseError, FraudstreamError, InputError, ModelAltered
 from fraudstream.kafka import Topic
 from fraudstream.logs import get_logger
 from fraudstream.model import packing
@@ -182,10 +182,8 @@ class Keeper:
             try:
                 scoring = self._ready(load_champion(self._postgres))
                 log.info("model %s was promoted", champion)
-            except DatabaseUnreachable:
-                raise
-            except (InputError, DatabaseError) as error:
-                # An altered artifact, too, is no reason to keep old profiles.
+            except (InputError, ModelAltered) as error:
+                # For good: neither changes. Whatever else the database says may pass, and the next look tries again.
                 self._refused = champion
                 log.warning("Keeping model %s: %s", scoring.model.version, error.message)
         if newer or scoring is not self.basis.scoring:

@@ -63,6 +63,7 @@ KILL_9: Final = "terminated with code: 137"
 """Then it was killed whatever it had written before."""
 NO_PYTHON: Final = re.compile(r'Cannot run program "([^"\n]*python[^"\n]*)"[^:\n]*: ([^\n]+)')
 """What Spark says where tasks find no Python at the path that the command gave them."""
+NO_PACKAGE: Final = re.compile(r"No module named '?fraudstream\b")
 JAVA_REASON: Final = re.compile(r"^: ([\w.$]+(?:Exception|Error)\b[^\n]*)", re.MULTILINE)
 """Where the reason stands when it went from Java through Python and back: the first line tells of the way alone."""
 
@@ -154,7 +155,8 @@ def failure_of(query: "StreamingQuery") -> FraudstreamError | None:
     if refused := KAFKA_REFUSED.search(reason):
         return BrokerRefused(
             f"Kafka does not let Spark's client in: {refused[1].rstrip('.')}.",
-            hint="Check FRAUDSTREAM_KAFKA__SASL_…, __SSL_… and what this user may do with the topic.",
+            hint="Check FRAUDSTREAM_KAFKA__SASL_…, __SSL_… (Java knows other authorities than the system: set __SSL_CA_FILE)"
+            " and what this user may do with the topic.",
         )
     if KAFKA_WENT_AWAY.search(reason):
         return QueryStopped(f"Spark stopped reading Kafka: {summary}")
@@ -171,10 +173,16 @@ def failure_of(query: "StreamingQuery") -> FraudstreamError | None:
 
 def _mistake(reason: str, summary: str) -> StreamError:
     """What no new start cures."""
+    hint = (
+        "Set PYSPARK_PYTHON to where the executors' machines have Python with fraudstream (docs/scaling.md)."
+    )
     if missing := NO_PYTHON.search(reason):
         return StreamError(
-            f"Spark's tasks cannot run Python at {missing[1]}: {missing[2].rstrip('.')}.",
-            hint="Set PYSPARK_PYTHON to where the executors' machines have Python with fraudstream (docs/scaling.md).",
+            f"Spark's tasks cannot run Python at {missing[1]}: {missing[2].rstrip('.')}.", hint=hint
+        )
+    if NO_PACKAGE.search(reason):
+        return StreamError(
+            "The Python that Spark's tasks run does not have fraudstream installed.", hint=hint
         )
     if (raised := WORKER_RAISED.search(reason)) and (lines := RAISED.findall(raised[1])):
         return StreamError(

@@ -195,6 +195,9 @@ class Relay:
             start = {p: bound.end if p in known else bound.first for p, bound in bounds.items()}
             self._next = self._launch(basis, start)
         else:
+            java_config(
+                self._settings.kafka
+            )  # raises while a secret cannot be read, when the current query still answers
             self.current.look()
             self.current.stop()
             start = {p: self.reached.get(p, bound.first) for p, bound in bounds.items()}

@@ -21,6 +21,7 @@ from fraudstream.spark import recovery
 from fraudstream.spark.answers import Answers, Tally
 from fraudstream.spark.first_job import run_first_job
 from fraudstream.spark.keeper import TARGET, Keeper, Standing
+from fraudstream.spark.live_query import Basis
 from fraudstream.spark.mode import Mode
 from fraudstream.spark.recovery import CURABLE, STEADY_SECONDS, Patience, existing_topic
 from fraudstream.spark.relay import Relay
@@ -35,7 +36,8 @@ log = get_logger("score")
 POLL_SECONDS: Final = 0.1
 NARRATE_SECONDS: Final = 5.0
 RETRY_SECONDS: Final = 2.0
-"""Until a hand-over that met no broker is tried again."""
+"""Until a hand-over that met no broker is tried again; twice as long after each failure in a row."""
+LONGEST_RETRY_SECONDS: Final = 60.0
 
 
 @dataclass(slots=True)
@@ -178,7 +180,7 @@ class Scorer:
         self, relay: Relay, topic: Topic, keeper: Keeper, answers: Answers, stop: threading.Event
     ) -> None:
         """Follow a relay, bring it newer profiles and write down how far it came. Raises what stopped a query."""
-        asked, retry_at = False, 0.0
+        asked, retry_at, pause = False, 0.0, RETRY_SECONDS
         standing = Standing(topic, relay.reached, relay.ends, 0.0)
         at, told = relay.current.began, time.monotonic()
         keeper.save(standing)
@@ -200,10 +202,12 @@ class Scorer:
                     asked = False
                     try:
                         relay.hand_over(keeper.basis)
+                        pause = RETRY_SECONDS
                     except BrokerUnreachable as error:
                         log.warning("%s The current query continues.", error.message)
                         self._monitor.lost(TARGET, error.message)
-                        retry_at = time.monotonic() + RETRY_SECONDS
+                        # Each try reads all profiles again: a password file may be missing for days.
+                        retry_at, pause = time.monotonic() + pause, min(2 * pause, LONGEST_RETRY_SECONDS)
             if time.monotonic() - told >= NARRATE_SECONDS:
                 told = time.monotonic()
                 # Said again: a batch may take longer than those who watch wait before they call a stream dead.
@@ -212,12 +216,12 @@ class Scorer:
                 narrate(tally, NARRATE_SECONDS)
                 latency = {share: tally.latencies.quantile(share) for share in (0.5, 0.95, 0.99)}
                 self._monitor.answered(TARGET, tally.decisions, tally.flagged, tally.refused, latency)
-                self._tell_profiles(keeper)
+                self._tell_profiles(keeper, relay.current.basis)
 
-    def _tell_profiles(self, keeper: Keeper) -> None:
-        """What the decisions of now are made by, for whoever watches."""
-        if keeper.basis.scoring.lookup is None:
-            self._monitor.judges_by(TARGET, keeper.basis.profiles.taken_at, stale=keeper.is_away)
+    def _tell_profiles(self, keeper: Keeper, basis: Basis) -> None:
+        """What the decisions of now are made by, which may be older than what the keeper has."""
+        if basis.scoring.lookup is None:
+            self._monitor.judges_by(TARGET, basis.profiles.taken_at, stale=keeper.is_away)
         elif keeper.is_away:
             self._monitor.remark(TARGET, "PostgreSQL is unavailable: decisions wait for it.")
         else:

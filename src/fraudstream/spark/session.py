@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -65,7 +66,9 @@ def start(  # noqa: PLR0913 - what a session is made of
         _hush_py4j()
     os.environ["JAVA_HOME"] = str(java_home)
     # Workers must run this very interpreter, where our dependencies are. Where a cluster has its own at another path, only
-    # the variable says so: PySpark does not look at spark.pyspark.python.
+    # the variable says so: PySpark does not look at spark.pyspark.python. On this machine one of the shell's is of others.
+    if spark.is_local:
+        os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     os.environ.setdefault("PYSPARK_DRIVER_PYTHON", sys.executable)
     if spark.is_local:
@@ -105,9 +108,19 @@ def _look_for_master(master: str) -> None:
     )
 
 
+_FRAME = re.compile(r"\s*(at |\.\.\. \d+ more)")
+_RAISED = 'Exception in thread "main" '
+"""Before what ended spark-submit; frames of a stack follow."""
+
+
 def _no_java(spark: SparkSettings, log_file: Path, written: str) -> StreamError:
-    """The error for a JVM that ended at once; its last line says why: as a rule a heap that it cannot have."""
-    lines = [line.strip() for line in written.splitlines() if line.strip()]
+    """The error for a JVM that ended at once: as a rule for a heap that it cannot have, or a master that it cannot use."""
+    lines = [line.strip() for line in written.splitlines() if line.strip() and not _FRAME.match(line)]
+    if raised := [line.removeprefix(_RAISED) for line in lines if line.startswith(_RAISED)]:
+        return StreamError(
+            f"Spark's Java process did not start: {raised[-1].rstrip('.')}.",
+            hint=f"Check FRAUDSTREAM_SPARK__MASTER and what it needs in the environment. See {log_file}.",
+        )
     reason = f": {lines[-1]}" if lines else ""
     return StreamError(
         f"Spark's Java process did not start{reason}.",

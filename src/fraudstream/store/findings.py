@@ -9,6 +9,7 @@ from fraudstream.metrics import Figure
 from fraudstream.store.drift import Drift, Moved
 from fraudstream.store.health import (
     LATENCY_MINUTES,
+    MOST_REJECTED,
     RATE_HOURS,
     REVIEW_DAYS,
     AlertRate,
@@ -87,7 +88,7 @@ def findings(found: Snapshot) -> list[Finding]:
         *_rate(found),
         _reviews(found.reviews),
         *([_drift(found.drift)] if found.drift else []),
-        *_rejected(found.rejected),
+        *_rejected(found),
     ]
 
 
@@ -213,12 +214,14 @@ def _drift(drift: Drift) -> Finding:
     return Finding("drift", ok=True, sentence=f"{said}: {drift.moved.value}.")
 
 
-def _rejected(count: int) -> Iterator[Finding]:
-    if count:
+def _rejected(found: Snapshot) -> Iterator[Finding]:
+    if count := found.rejected:
+        many = f"{count:,}" if count <= MOST_REJECTED else f"More than {MOST_REJECTED:,}"
+        # More than were stored: the topic has another format, and every message goes this way.
         yield Finding(
             "rejected",
-            ok=True,
-            sentence=f"{count:,} messages could not be read.",
+            ok=count <= found.stored,
+            sentence=f"{many} messages could not be read.",
             hint="`fraudstream rejected list` says why; after a fix `fraudstream rejected replay`.",
         )
 

@@ -85,7 +85,9 @@ class Snapshot:
     streams: list[Progress]
     """One for each stream, topic and partition."""
     rejected: int
-    """Messages that could not be read, and wait."""
+    """Messages that could not be read, and wait; at most MOST_REJECTED + 1."""
+    stored: int
+    """Transactions in the tables."""
 
 
 _CHAMPION = """
@@ -124,13 +126,19 @@ select coalesce(max(decisions), 0)::bigint as decisions,
   exp(min(bin) filter (where below >= 0.99 * decisions) / {BINS_PER_E}::float8) * 1000 as p99_ms
 from running"""  # noqa: S608 - a constant
 
-_REJECTED = "select count(*) from shop.rejected where replayed_at is null"
+MOST_REJECTED = 100_000
+"""As far as they are counted: of a whole topic in another format there may be millions, and no index helps."""
+
+_REJECTED = """
+select (select count(*) from (select from shop.rejected where replayed_at is null limit %s) as waiting) as rejected,
+  (select coalesce(sum(count), 0)::bigint from shop.hourly where kind in ('transactions', 'fraud')) as stored"""
 
 
 def snapshot(postgres: PostgresSettings) -> Snapshot:
     """The figures of this moment. Raises DatabaseError, where somebody holds a lock on a table, too."""
     with connected(postgres, snapshot=True, brief=True) as connection:
         champion = row(connection, Champion, _CHAMPION)
+        rejected, stored = one(connection, _REJECTED, (MOST_REJECTED + 1,))
         return Snapshot(
             champion=champion,
             reviews=only(connection, Reviews, _REVIEWS),
@@ -138,5 +146,6 @@ def snapshot(postgres: PostgresSettings) -> Snapshot:
             drift=row(connection, Drift, _DRIFT, (champion.version, ENOUGH_SCORES)) if champion else None,
             latency=only(connection, Latency, _LATENCY, (LATENCY_MINUTES,)),
             streams=rows(connection, Progress, PROGRESS),
-            rejected=one(connection, _REJECTED)[0],
+            rejected=rejected,
+            stored=stored,
         )

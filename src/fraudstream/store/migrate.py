@@ -96,6 +96,21 @@ def _refuse_encoding(connection: sa.Connection) -> None:
         raise DatabaseError(complaint, hint=f"Create another one: {UNICODE_DATABASE}")
 
 
+def _refuse_strangers(connection: sa.Connection, database: str) -> None:
+    """Move in with nobody: a restored backup of the schema would take the tables of others back with it."""
+    if strangers := connection.scalars(_STRANGERS, {"schema": SCHEMA}).all():
+        raise DatabaseError(
+            f"The schema {SCHEMA} of the database {database} has tables that are not fraudstream's: {', '.join(strangers)}.",
+            hint="Use another database: FRAUDSTREAM_POSTGRES__DATABASE.",
+        )
+
+
+_STRANGERS = sa.text(
+    "select relname from pg_catalog.pg_class where relnamespace = to_regnamespace(:schema)"
+    " and relkind in ('r', 'p', 'v', 'm', 'f', 'S') order by relname limit 5"
+)
+
+
 def migrate(postgres: PostgresSettings) -> None:
     """Create or upgrade the tables. Does nothing, and needs no rights, where they are up to date.
 
@@ -123,6 +138,7 @@ def migrate(postgres: PostgresSettings) -> None:
         _refuse_version(connection)
         if found is None:
             _refuse_encoding(connection)
+            _refuse_strangers(connection, postgres.database)
         # Asked first: `if not exists` wants the right to make schemas also where there is nothing to make.
         if connection.scalar(sa.select(sa.func.to_regnamespace(SCHEMA).is_(None))):
             connection.execute(sa.text(f"create schema {SCHEMA}"))

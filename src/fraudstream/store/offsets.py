@@ -54,7 +54,7 @@ def begin(
     postgres: PostgresSettings, targets: Sequence[str], topic: str, topic_id: str, first: Mapping[int, int]
 ) -> dict[tuple[str, int], int]:
     """`next_offset` by target and partition; a target that is new to a partition starts at `first[partition]`."""
-    with connected(postgres) as connection, connection.cursor() as cursor:
+    with connected(postgres, brief=True) as connection, connection.cursor() as cursor:
         _begin(cursor, targets, topic, topic_id, first)
         return _stored(cursor, targets, topic_id)
 
@@ -84,14 +84,14 @@ def _stored(cursor: Cursor, targets: Sequence[str], topic_id: str) -> dict[tuple
 
 def taken_in(postgres: PostgresSettings, target: str, topic: Topic, start: Mapping[int, int]) -> int:
     """How many messages at these offsets and behind them the target has already."""
-    with connected(postgres) as connection, connection.cursor() as cursor:
+    with connected(postgres, brief=True) as connection, connection.cursor() as cursor:
         stored = _stored(cursor, [target], topic.topic_id)
     return sum(max(0, offset - start.get(partition, offset)) for (_, partition), offset in stored.items())
 
 
 def known(postgres: PostgresSettings, target: str, topic: str) -> bool:
     """Whether the target has read a topic of this name before, be it one that was deleted since."""
-    with connected(postgres) as connection, connection.cursor() as cursor:
+    with connected(postgres, brief=True) as connection, connection.cursor() as cursor:
         cursor.execute(
             "select from shop.stream_offsets where target = %s and topic = %s limit 1", (target, topic)
         )
@@ -101,7 +101,7 @@ def known(postgres: PostgresSettings, target: str, topic: str) -> bool:
 def move(postgres: PostgresSettings, target: str, topic_id: str, partition: int, offset: int) -> None:
     """Continue at `offset`, without what lies between. Only where the operator accepted the loss."""
     source = Source("", topic_id, partition)
-    with connected(postgres) as connection, connection.cursor() as cursor:
+    with connected(postgres, brief=True) as connection, connection.cursor() as cursor:
         lock(cursor, target, source)
         advance(cursor, target, source, offset)
 

@@ -16,7 +16,7 @@ from typing import Any
 import psycopg
 from psycopg.types.json import Jsonb
 
-from fraudstream.errors import DatabaseError, InputError
+from fraudstream.errors import InputError, ModelAltered
 from fraudstream.settings import PostgresSettings
 from fraudstream.store.connection import Connection, connected
 from fraudstream.store.migrate import migrate
@@ -160,7 +160,7 @@ def find(postgres: PostgresSettings, version: str | None = None) -> Registered |
 
 def champion_version(postgres: PostgresSettings) -> str | None:
     """Which model scores, for those who ask every few seconds; None where none was promoted yet."""
-    with connected(postgres) as connection:
+    with connected(postgres, brief=True) as connection:
         found = connection.execute("select version from shop.models where status = 'champion'").fetchone()
     return None if found is None else str(found[0])
 
@@ -179,7 +179,7 @@ def load_on(connection: Connection, version: str | None = None) -> tuple[Registe
     *columns, artifact = _one(connection, f"{_COLUMNS}, artifact", version)
     model, packed = _model(tuple(columns)), bytes(artifact)
     if hashlib.sha256(packed).hexdigest() != model.sha256:
-        raise DatabaseError(
+        raise ModelAltered(
             f"The artifact of model {model.version} was altered: its sha256 is not the one recorded. It was not opened.",
             hint="Train the model again, or restore shop.models from a backup.",
         )

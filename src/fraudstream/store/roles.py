@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from psycopg import sql
 from sqlalchemy import Table
 
+from fraudstream.errors import DatabaseError
 from fraudstream.schema import PERSONAL
 from fraudstream.settings import PostgresSettings
 from fraudstream.store.connection import connected
@@ -137,20 +138,34 @@ def _text(template: str, *parts: sql.Composable) -> str:
 def script(database: str) -> str:
     """The same as a file for psql, in one transaction."""
     heading = [
-        "-- Roles of fraudstream. Run it in the database as the owner of the tables, with the right to create roles;",
+        "-- Roles of fraudstream. Run it as the owner of the database and the tables, with the right to create roles;",
         "-- run it again after every upgrade. They have no login; give people and services logins of their own:",
         f"--   create role grafana login password '…' in role {READER};",
     ]
     return "\n".join([*heading, "begin;", *(f"{line};" for line in statements(database)), "commit;"])
 
 
+_NOT_GRANTED = ("01006", "01007")
+"""SQLSTATEs of a grant or a revoke without effect: no error for who has some right to the object, and none to give away."""
+
+
 def apply(postgres: PostgresSettings) -> tuple[Role, ...]:
     """Make the roles in the database, whose tables are brought up to date first.
 
-    Raises DatabaseError where the user does not own the tables or may not create roles.
+    Raises DatabaseError where the user does not own the database and the tables, or may not create roles.
     """
     migrate(postgres)
     with connected(postgres) as connection:
+        warnings: list[str | None] = []
+        connection.add_notice_handler(
+            lambda said: warnings.append(said.message_primary) if said.sqlstate in _NOT_GRANTED else None
+        )
         for statement in statements(postgres.database):
             connection.execute(statement.encode())
+            if warnings:
+                raise DatabaseError(
+                    f"PostgreSQL did not do all of `{statement}`: {warnings[0]}.",
+                    hint="Run this as the owner of the database and of the tables, or have an owner run what"
+                    " `fraudstream roles sql` prints.",
+                )
     return ROLES

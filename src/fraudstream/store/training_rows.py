@@ -9,6 +9,7 @@ from fraudstream.schema import PERSONAL, arrow_schema, arrow_types
 from fraudstream.settings import PostgresSettings
 from fraudstream.store.connection import connected
 from fraudstream.store.copy import read_rows
+from fraudstream.store.rows import one
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -41,6 +42,16 @@ from (
 ) as l where is_fraud is distinct from before order by transaction_id, labelled_at desc, label_id desc
 """
 """The label with which the latest verdict began: one that says it again makes it known no later."""
+
+
+def stored(postgres: PostgresSettings) -> int:
+    """How many transactions there are, by the hourly sums."""
+    with connected(postgres) as connection:
+        (count,) = one(
+            connection,
+            "select coalesce(sum(count), 0)::bigint from shop.hourly where kind in ('transactions', 'fraud')",
+        )
+    return int(count)
 
 
 def transactions(
