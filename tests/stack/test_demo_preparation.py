@@ -15,7 +15,7 @@ from fraudstream.demo.preparation import prepare
 from fraudstream.demo.view import Scene
 from fraudstream.producer.delivery import deliver
 from fraudstream.producer.sender import LINGER_FAST_MS, Sender
-from fraudstream.settings import Settings
+from fraudstream.settings import ModelSettings, Settings
 from fraudstream.store import registry
 from fraudstream.store.connection import connect
 from fraudstream.store.migrate import migrate
@@ -65,7 +65,11 @@ def seen(spark: "SparkSession", settings: Settings, at: str | None) -> list[str]
 def test_a_demo_that_is_interrupted_while_it_prepares_goes_on_with_the_next_run(
     spark: "SparkSession", settings: Settings
 ) -> None:
-    """It trained on whatever was there, and the model of half a history was champion for good."""
+    """It trained on whatever was there, and the model of half a history was champion for good.
+
+    The model learns with the label delay that its consumer and its scorer have, whatever it is set to.
+    """
+    settings = settings.model_copy(update={"model": ModelSettings(label_delay_days=3)})
     migrate(settings.postgres)
     kafka.ensure_topic(settings.kafka, settings.kafka.transactions_topic)
     (first,) = seen(spark, settings, LIVE)
@@ -82,6 +86,7 @@ def test_a_demo_that_is_interrupted_while_it_prepares_goes_on_with_the_next_run(
     assert learnt.startswith(LEARN)
     champion = registry.find(settings.postgres)
     assert champion is not None
+    assert champion.manifest["label_delay_days"] == 3
 
     (rest,) = seen(spark, settings, None)
     assert rest.startswith(STORE)

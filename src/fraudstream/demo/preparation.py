@@ -107,7 +107,12 @@ def _learn(settings: Settings, watcher: Watcher) -> "Registered":
         from fraudstream.model import packing, training
 
         rows = training_rows.transactions(settings.postgres)
-        request = training.Request("gradient_boosting", alert_rate=ALERT_RATE, parameters=QUICK)
+        request = training.Request(
+            "gradient_boosting",
+            label_delay_days=settings.model.label_delay_days,
+            alert_rate=ALERT_RATE,
+            parameters=QUICK,
+        )
         trained = training.train(rows, request, {"database": settings.postgres.database})
         made = registry.register(settings.postgres, trained.report, packing.pack(trained.files))
         return registry.promote(settings.postgres, made.version)

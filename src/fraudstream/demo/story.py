@@ -39,6 +39,8 @@ LOOK_SECONDS = 1.0
 FRESH_SECONDS = 10.0
 """The customers' time runs fast, so profiles age fast. A hand-over every 5 s, the least that Spark takes, leaves too
 little time to start the next query beside the consumer on two cores: decisions then waited for 2 s."""
+LONGEST_DELAY = 7.0
+"""Days until the truth is known. A longer delay leaves too little of the crowd's history to learn from and to evaluate on."""
 
 
 Pages = Callable[[Settings], AbstractContextManager[str | None]]
@@ -100,8 +102,19 @@ def embedded(settings: Settings) -> Settings:
     ):
         if address not in (None, used):
             log.warning("the demo uses the embedded %s; the one at %s is left alone", name, address)
-    fresh = settings.score.model_copy(update={"trigger_seconds": FRESH_SECONDS})
-    return ours.model_copy(update={"score": fresh})
+    return suited(ours)
+
+
+def suited(settings: Settings) -> Settings:
+    """`settings` with what the demo's fast time and its short history ask for."""
+    delay = settings.model.label_delay_days
+    if delay > LONGEST_DELAY:
+        log.warning(
+            "the demo uses a label delay of %g days: its history is too short for %g", LONGEST_DELAY, delay
+        )
+    score = settings.score.model_copy(update={"trigger_seconds": FRESH_SECONDS})
+    model = settings.model.model_copy(update={"label_delay_days": min(delay, LONGEST_DELAY)})
+    return settings.model_copy(update={"score": score, "model": model})
 
 
 def run(
