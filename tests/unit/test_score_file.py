@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from fraudstream.decision import FIELDS, DecisionDecoder
 from fraudstream.errors import ExitCode
 from fraudstream.model import artifact, folder, packing
 from fraudstream.model.dataset import dataset
+from fraudstream.model.decisions import to_file
 from fraudstream.model.tables import read_transactions
 from model_world import ensemble, packed
 from samples import GOOD
@@ -334,6 +336,60 @@ def test_an_empty_pipe_is_no_error(model: Path) -> None:
         code, found, said = process.end(b"")
     assert (code, found) == (0, [])
     assert "0 decisions" in said
+
+
+@pytest.mark.parametrize("output", [(), ("--output", "out.csv")])
+def test_a_pipe_that_cannot_be_read_is_told_as_such(
+    model: Path, tmp_path: Path, output: tuple[str, ...]
+) -> None:
+    """Opened for writing only: the sentence used to blame the output file, and without one the program itself."""
+    done = score_in(tmp_path, "-", model, *output, before="exec 0> /dev/null")
+    assert done.returncode == ExitCode.FAILED
+    assert done.stderr.splitlines()[-2:] == [
+        "Error: Standard input cannot be read: Bad file descriptor.",
+        "  Next: Pipe NDJSON into the command, or name the file with --data.",
+    ]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.parquet", "out.ndjson"])
+def test_an_output_that_finds_no_room_is_named_and_leaves_nothing(
+    model: Path, data: Path, tmp_path: Path, name: str
+) -> None:
+    """A limit of 1 KB on files, which is met in the middle or at the end of the table."""
+    done = score_in(tmp_path, str(data), model, "--output", name, before="ulimit -f 1")
+    assert done.returncode == ExitCode.FAILED
+    assert f"Error: {name} cannot be written: [Errno 27]" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_fails_beside_the_output_does_not_blame_the_output(tmp_path: Path) -> None:
+    out = tmp_path / "out.csv"
+    with pytest.raises(FileNotFoundError), to_file(out, ("amount",)):
+        Path(tmp_path / "elsewhere").read_bytes()
+    assert list(tmp_path.iterdir()) == []
+
+
+def score_in(
+    folder: Path, data: str, model: Path, *arguments: str, before: str
+) -> "subprocess.CompletedProcess[str]":
+    """The real program in `folder`, in a shell that did something `before`."""
+    command = [
+        sys.executable,
+        "-m",
+        "fraudstream",
+        "score",
+        "--data",
+        data,
+        "--model",
+        str(model),
+        *arguments,
+    ]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("FRAUDSTREAM_")}
+    return subprocess.run(
+        ["bash", "-c", f"{before}; {shlex.join(command)}"],
+        cwd=folder, env=clean | {"PYTHONDONTWRITEBYTECODE": "1"}, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
 
 
 def test_a_file_needs_no_spark_no_kafka_no_database_and_no_scikit_learn(model: Path, data: Path) -> None:

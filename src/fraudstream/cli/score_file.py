@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fraudstream import signals
 from fraudstream.cli import inputs
 from fraudstream.cli.output import print_document
-from fraudstream.errors import UsageError
+from fraudstream.errors import InputError, UsageError
 from fraudstream.logs import get_logger
 
 if TYPE_CHECKING:
@@ -188,6 +188,11 @@ def _unhurried(descriptor: int) -> Iterator[Callable[[int], bytes]]:
         waiting = True
         try:
             return os.read(descriptor, size)
+        except OSError as error:
+            raise InputError(
+                f"Standard input cannot be read: {error.strerror or error}.",
+                hint="Pipe NDJSON into the command, or name the file with --data.",
+            ) from None
         finally:
             waiting = False
 

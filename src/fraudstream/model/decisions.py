@@ -3,7 +3,7 @@
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Final
 
@@ -60,21 +60,30 @@ def to_file(path: Path, features: Sequence[str]) -> Iterator[Write]:
     The suffix says which kind it is. Tables hold decisions only; refusals are no rows of theirs.
     """
     check_output(path)
-    kind = path.suffix.lower()
-    try:
+    with _named(path):
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.absolute().parent)
-        fresh = Path(name)
-        try:
-            with os.fdopen(descriptor, "wb") as stream:
-                if kind in NDJSON:
-                    yield to_stream(stream)
-                else:
-                    with _table_writer(stream, kind, _schema(features)) as table:
-                        yield lambda answers: table.write_table(_rows(answers, features))
+    fresh, opened = Path(name), ExitStack()
+    try:
+        with _named(path):
+            stream = opened.enter_context(os.fdopen(descriptor, "wb"))
+            write = _writer(opened, stream, path.suffix.lower(), features)
+        yield _named(path)(write)
+        with _named(path):
+            opened.close()
             fresh.chmod(0o666 & ~_umask())
             fresh.replace(path)
-        finally:
-            fresh.unlink(missing_ok=True)
+    finally:
+        # Where something failed, the end of the table may fail as well: the first error is the one that counts.
+        with suppress(OSError):
+            opened.close()
+        fresh.unlink(missing_ok=True)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Make an InputError that names `path` of what the system refuses inside: never around the caller's own block."""
+    try:
+        yield
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error}.", hint="Give another --output.") from None
 
@@ -86,8 +95,14 @@ def _umask() -> int:
     return mask
 
 
-def _table_writer(stream: IO[bytes], kind: str, columns: pa.Schema) -> "pacsv.CSVWriter | pq.ParquetWriter":
-    return pq.ParquetWriter(stream, columns) if kind == ".parquet" else pacsv.CSVWriter(stream, columns)
+def _writer(opened: ExitStack, stream: IO[bytes], kind: str, features: Sequence[str]) -> Write:
+    """Writes answers to `stream`; what a table needs at its end it gets where `opened` is closed."""
+    if kind in NDJSON:
+        return to_stream(stream)
+    columns = _schema(features)
+    table = pq.ParquetWriter(stream, columns) if kind == ".parquet" else pacsv.CSVWriter(stream, columns)
+    opened.enter_context(table)
+    return lambda answers: table.write_table(_rows(answers, features))
 
 
 def _schema(features: Sequence[str]) -> pa.Schema:
