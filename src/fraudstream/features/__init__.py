@@ -10,5 +10,4 @@ definitions    every feature, defined once
 training       the point-in-time view that models learn from
 memory         the same for transactions as they come, with profiles in memory
 joined         the features of rows beside stored profiles, in numpy
-serving        the same features as Spark columns
 """

@@ -1,6 +1,6 @@
 """Features of transactions beside the stored profiles of their entities, in numpy: serving where Python may run.
 
-The same expressions as `serving` writes for Spark, for rows that came together: all of a batch meet the
+The same expressions as `spark.features` writes for Spark, for rows that came together: all of a batch meet the
 profiles as they were stored, and none meets another one of its batch.
 """
 

@@ -13,7 +13,7 @@ From transactions to a model
 
 A model
   artifact        as files with checksums; folder writes them, packing makes them one value
-  trees           ensembles as plain tables; extract makes them, export writes them for Spark
+  trees           ensembles as plain tables; extract makes them
   risk            what an estimator returned, checked
 
 Decisions without a stream

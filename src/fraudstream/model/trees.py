@@ -1,4 +1,4 @@
-"""Tree ensembles as plain tables: scored by numpy, written for Spark by `export`, readable by anyone.
+"""Tree ensembles as plain tables: scored by numpy, written for Spark by `spark.trees`, readable by anyone.
 
 An ensemble is a table of nodes, a way to combine the trees (mean or sum) and a link to `risk`.
 Nothing here unpickles, and scoring needs no scikit-learn: the stream and the file scorer read only this.

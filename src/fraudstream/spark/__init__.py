@@ -25,7 +25,8 @@ What is computed
   messages        raw messages as columns; instants reads their times
   scoring         from messages to decisions, as DataFrames
   lookup          the same batch by batch in Python, with profiles asked for
-  risk            the model's part; estimator runs one of your own
+  features        the features of training, as Spark columns
+  risk            the model's part; trees writes them for Spark, estimator runs one of your own
   rules           the operator's rules as columns; conditions checks them
   backtest        rules on stored history
 """

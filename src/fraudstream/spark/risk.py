@@ -13,8 +13,8 @@ from pyspark.sql import functions as F  # noqa: N812 - Spark's own custom
 
 from fraudstream.errors import InputError
 from fraudstream.model.artifact import Model
-from fraudstream.model.export import load_spark
 from fraudstream.model.trees import Ensemble
+from fraudstream.spark.trees import load_spark
 
 RiskStep = Callable[[DataFrame], DataFrame]
 """Adds `risk` to rows that have the model's features."""

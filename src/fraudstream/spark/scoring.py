@@ -2,7 +2,7 @@
 
 messages      a transaction, or why there is none
 profiles      what is remembered of its customer, device, place and merchant
-features      `features.serving`
+features      `features`, the same as in training
 risk          `judge`: the trees, inside the JVM
 rules         the operator's own
 decision      the JSON of `decision.Decision`, or of `decision.Refusal`
@@ -21,10 +21,10 @@ from pyspark.sql import functions as F  # noqa: N812 - Spark's own custom
 
 from fraudstream import decision
 from fraudstream.features.definitions import profile_columns, with_context
-from fraudstream.features.serving import Serving, column_name, key_column
 from fraudstream.model.artifact import Model
 from fraudstream.rules import Rule, features_read
 from fraudstream.settings import PostgresSettings
+from fraudstream.spark.features import Serving, column_name, key_column
 from fraudstream.spark.lookup import PAID, Lookup
 from fraudstream.spark.messages import Messages
 from fraudstream.spark.risk import RiskStep, risk_step

@@ -1,4 +1,4 @@
-"""The same features as Spark columns: plain SQL expressions, as real-time mode allows no Python.
+"""The features of training as Spark columns: plain SQL expressions, as real-time mode allows no Python.
 
 `with_features` expects transactions joined with the stored profiles of their entities, one column
 `ENTITY__COLUMN` for each (entity, column) of `definitions.profile_columns`, null where there is no profile.

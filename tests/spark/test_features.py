@@ -12,9 +12,9 @@ from pyspark.sql import functions as F  # noqa: N812 - Spark's own custom
 from feature_world import entity_key, replay, world
 from fraudstream.features.catalogue import ENTITIES, LAST_AT
 from fraudstream.features.definitions import FEATURES, profile_columns
-from fraudstream.features.serving import Serving, column_name, key_column
 from fraudstream.features.training import view
 from fraudstream.schema import FIELDS, KINDS
+from fraudstream.spark.features import Serving, column_name, key_column
 from plans import forbidden, plan
 
 NAMES = tuple(FEATURES)

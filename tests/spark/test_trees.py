@@ -11,9 +11,9 @@ from pyspark.sql import SparkSession
 from pyspark.sql.functions import col
 from sklearn.ensemble import HistGradientBoostingClassifier, IsolationForest, RandomForestClassifier
 
-from fraudstream.model.export import load_spark
 from fraudstream.model.extract import Side, from_gradient_boosting, from_isolation_forest, from_random_forest
 from fraudstream.model.trees import Ensemble
+from fraudstream.spark.trees import load_spark
 
 FEATURES = ("amount", "share", "flag", "a", "b")
 
