@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from fraudstream.cli import alert_text
+from fraudstream.cli.alert_document import alert_document
 from fraudstream.cli.main import run
 from fraudstream.store.alerts import Alert, Score
 from fraudstream.store.explanation import Explanation
@@ -59,6 +60,15 @@ EARLIER = replace(
     verdict=False,
 )
 FLAGGED = Explanation(ALERT, ALERT, None, PAST, 0.71, [], [EARLIER, PAST])
+
+
+def test_the_document_of_an_alert_keeps_the_truth_that_came_with_the_message_to_itself() -> None:
+    """A simulator or a replayed file knows it; whoever reviews its alerts must not."""
+    document = alert_document(replace(ALERT, truth=True))
+    assert " ".join(document) == (
+        "transaction_id user_id timestamp amount currency device location transaction_location merchant_id risk"
+        " reasons rules model_version scored_at stored_at verdict reviewed_at reviewed_by note"
+    )
 
 
 def label(is_fraud: bool, by: str | None = "ann", note: str | None = None) -> Label:

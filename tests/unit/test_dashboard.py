@@ -142,7 +142,7 @@ def drawn(**features: float) -> str:
     """The chart of a customer's amounts."""
     at = datetime(2026, 3, 1, tzinfo=UTC)
     alert = Alert(
-        "t", "u", at, 20.0, "ios", "Paris", "Lyon", "m-5", "EUR", 0.9, [], "m1", at, None, at, [],
+        "t", "u", at, 20.0, "EUR", "ios", "Paris", "Lyon", "m-5", 0.9, [], [], "m1", at, None, at,
         features | {"user_amount_mean": 80.0}, None, None, None, None, None,
     )  # fmt: skip
     past = Past("t", "u", at, 20.0, "EUR", "ios", "Paris", "Lyon", "m-5", None, flagged=True, verdict=None)

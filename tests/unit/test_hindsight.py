@@ -20,8 +20,8 @@ def alert(*features: str, **values: float) -> Alert:
     known = {"user_count_30d": 18.0, "user_device_share": NONE_OF_18, "user_location_share": NONE_OF_18}
     reasons: list[dict[str, Any]] = [{"feature": name, "sentence": "…"} for name in features]
     return Alert(
-        "t", "u", AT, 20.0, "iPhone 15", "Paris", "Lyon", "m-5", "EUR", 0.9, [], "m1", AT, None, AT,
-        [{"rule": "travel", "sentence": "…"}, *reasons], known | values, None, None, None, None, None,
+        "t", "u", AT, 20.0, "EUR", "iPhone 15", "Paris", "Lyon", "m-5", 0.9,
+        [{"rule": "travel", "sentence": "…"}, *reasons], [], "m1", AT, None, AT, known | values, None, None, None, None, None,
     )  # fmt: skip
 
 

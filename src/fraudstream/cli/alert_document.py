@@ -1,38 +1,19 @@
 """Alerts and what surrounds them as the documents that `--json` prints."""
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
-
-from fraudstream.cli.label import document as label_document
 
 if TYPE_CHECKING:
     from fraudstream.store.alerts import Alert
     from fraudstream.store.explanation import Explanation
-    from fraudstream.store.history import Past
+
+HIDDEN = {"sent_at", "features", "truth"}
+"""Of an alert. The truth that came with a message would tell the reader of a trial what to find."""
 
 
 def alert_document(alert: "Alert") -> dict[str, Any]:
     """An alert for `--json`."""
-    return {
-        "transaction_id": alert.transaction_id,
-        "user_id": alert.user_id,
-        "timestamp": alert.timestamp,
-        "amount": alert.amount,
-        "currency": alert.currency,
-        "device": alert.device,
-        "location": alert.location,
-        "transaction_location": alert.transaction_location,
-        "merchant_id": alert.merchant_id,
-        "risk": alert.risk,
-        "reasons": alert.reasons,
-        "rules": alert.rules,
-        "model_version": alert.model_version,
-        "scored_at": alert.scored_at,
-        "stored_at": alert.stored_at,
-        "verdict": alert.verdict,
-        "reviewed_at": alert.reviewed_at,
-        "reviewed_by": alert.reviewed_by,
-        "note": alert.note,
-    }
+    return {name: value for name, value in asdict(alert).items() if name not in HIDDEN}
 
 
 def explanation_document(found: "Explanation") -> dict[str, Any]:
@@ -58,21 +39,9 @@ def explanation_document(found: "Explanation") -> dict[str, Any]:
         "flagged": found.alert is not None,
         "threshold": found.threshold,
         "hindsight": found.hindsight,
-        "labels": [label_document(said) for said in found.labels],
-        "history": [_past_document(past) for past in found.history],
-    }
-
-
-def _past_document(past: "Past") -> dict[str, Any]:
-    return {
-        "transaction_id": past.transaction_id,
-        "timestamp": past.timestamp,
-        "amount": past.amount,
-        "currency": past.currency,
-        "device": past.device,
-        "transaction_location": past.transaction_location,
-        "merchant_id": past.merchant_id,
-        "risk": past.risk,
-        "flagged": past.flagged,
-        "verdict": past.verdict,
+        "labels": [asdict(said) for said in found.labels],
+        "history": [
+            {name: value for name, value in asdict(past).items() if name not in ("user_id", "location")}
+            for past in found.history
+        ],
     }

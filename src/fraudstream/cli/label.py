@@ -1,7 +1,8 @@
 """`fraudstream label`: what turned out to be true."""
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,7 +12,7 @@ from fraudstream.logs import get_logger, printable
 
 if TYPE_CHECKING:
     from fraudstream.store.label_files import Imported
-    from fraudstream.store.labels import Label, Labelled
+    from fraudstream.store.labels import Labelled
 
 log = get_logger("label")
 
@@ -84,9 +85,9 @@ def _check(
 def _report(done: "Labelled", *, as_json: bool) -> None:
     if as_json:
         print_document(
-            document(done.label)
+            asdict(done.label)
             | {
-                "before": document(done.before) if done.before else None,
+                "before": asdict(done.before) if done.before else None,
                 "stored": done.stored,
                 "flagged": done.flagged,
             }
@@ -114,17 +115,6 @@ def _report(done: "Labelled", *, as_json: bool) -> None:
 def word(is_fraud: bool | None) -> str:
     """A verdict as people say it."""
     return {True: "fraud", False: "legitimate", None: "not reviewed"}[is_fraud]
-
-
-def document(said: "Label") -> dict[str, Any]:
-    """A label for `--json`."""
-    return {
-        "transaction_id": said.transaction_id,
-        "is_fraud": said.is_fraud,
-        "labelled_at": said.labelled_at,
-        "labelled_by": said.labelled_by,
-        "note": said.note,
-    }
 
 
 def _report_file(done: "Imported", *, as_json: bool) -> None:

@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,7 +92,7 @@ def run(request: Request, *, as_json: bool) -> None:
             scorer.model.version,
         )
     if as_json:
-        document = {"model_version": scorer.model.version, **vars(tally), "seconds": round(seconds, 3)}
+        document = {"model_version": scorer.model.version, **asdict(tally), "seconds": round(seconds, 3)}
         print_document(document | {"output": str(request.output)})
 
 

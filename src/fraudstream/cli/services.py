@@ -1,6 +1,7 @@
 """`fraudstream up`, `status`, `down`, `reset`, `doctor` and `jars fetch`: the embedded services."""
 
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -93,7 +94,7 @@ def doctor(as_json: Json = False) -> None:
     checks = examine(load())
     healthy = all(check.ok for check in checks)
     if as_json:
-        print_document({"ok": healthy, "checks": [check.document() for check in checks]})
+        print_document({"ok": healthy, "checks": [asdict(check) for check in checks]})
     else:
         rows = ((check.name, "ok" if check.ok else "FAILED", check.detail, check.hint) for check in checks)
         print_table("Checks", ("check", "result", "found", "what to do"), rows)

@@ -1,7 +1,7 @@
 """What a first run needs, checked one by one; a failed check says what to do."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 
 from fraudstream.errors import FraudstreamError
@@ -27,10 +27,6 @@ class Check:
     ok: bool
     detail: str
     hint: str = ""
-
-    def document(self) -> dict[str, str | bool]:
-        """The check as `doctor --json` prints it."""
-        return asdict(self)
 
 
 def examine(settings: Settings) -> list[Check]:

@@ -18,20 +18,20 @@ class Alert:
     timestamp: datetime
     """Of the transaction."""
     amount: float
+    currency: str | None
     device: str | None
     location: str | None
     transaction_location: str | None
     merchant_id: str | None
-    currency: str | None
     risk: float
+    reasons: list[dict[str, Any]]
+    """Strongest first: `sentence`, with `feature`, `contribution`, `value`, or with `rule`, `severity`."""
     rules: list[str]
     """Names of the operator's rules that matched."""
     model_version: str
     scored_at: datetime
     sent_at: datetime | None
     stored_at: datetime
-    reasons: list[dict[str, Any]]
-    """Strongest first: `sentence`, with `feature`, `contribution`, `value`, or with `rule`, `severity`."""
     features: dict[str, float]
     """As the decision saw them."""
     verdict: bool | None
