@@ -25,7 +25,6 @@ from fraudstream.local import services
 from fraudstream.settings import load
 
 HERE = Path(__file__).parent
-ANY_PORTS = services.Ports(kafka=0, controller=0, postgres=0)
 
 
 @contextmanager
@@ -38,7 +37,7 @@ def playground() -> Iterator[dict[str, str]]:
     with tempfile.TemporaryDirectory(prefix="fraudstream-bench-") as home:
         own = settings.model_copy(update={"home": Path(home), "jars": settings.jar_cache})
         try:
-            services.up(own, ANY_PORTS)
+            services.up(own)
             yield os.environ | {"FRAUDSTREAM_HOME": home, "FRAUDSTREAM_JARS": str(settings.jar_cache)}
         finally:
             services.reset(own)

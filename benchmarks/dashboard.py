@@ -99,7 +99,7 @@ def server() -> Iterator[PostgresSettings]:
         home.prepare()
         postgres = EmbeddedPostgres(home)
         try:
-            postgres.start(Event(), 0)
+            postgres.start(Event())
             assert postgres.port is not None
             yield PostgresSettings(
                 host="127.0.0.1",

@@ -36,7 +36,7 @@ class Server:
 
     def start(self) -> None:
         """Start it where it was stopped, with the same port."""
-        self.embedded.start(Event(), 0)
+        self.embedded.start(Event())
 
     def stop(self) -> None:
         """Send its clients away."""

@@ -23,6 +23,7 @@ from fraudstream.local.kafka import EmbeddedKafka
 from fraudstream.local.postgres import EmbeddedPostgres
 from fraudstream.local.processes import choose_port
 from fraudstream.settings import KafkaSettings, SecurityProtocol, Settings
+from free_ports import give_ports
 
 USER = "stream"
 HOST = "localhost"
@@ -139,8 +140,7 @@ def tls_binaries() -> Path | None:
 
 def start(settings: Settings) -> Locked:
     """Start both in the home of `settings`, which `services.reset` stops and deletes."""
-    home = Home.of(settings)
-    home.prepare()
+    home = give_ports(Home.of(settings))
     authority = Authority(home.root, "authority")
     key_password, password = secrets.token_urlsafe(12), secrets.token_urlsafe(12)
     server = authority.issue("server", HOST)
@@ -149,12 +149,12 @@ def start(settings: Settings) -> Locked:
     broker = LockedKafka(
         home, server.together(home.root / "server.both.pem"), authority.certificate, login, mutual
     )
-    broker.start(settings, Event(), (0, 0))
+    broker.start(settings, Event())
     _add_user(str(broker.servers), password)
     database = EmbeddedPostgres(home)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(binaries, "installed", tls_binaries)
-        database.start(Event(), 0)
+        database.start(Event())
     _lock(database, server, password)
     (home.root / "stream.password").write_text(password + "\n")
     assert database.port is not None

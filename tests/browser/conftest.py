@@ -15,6 +15,7 @@ from dashboard_browser import Server, Start, Visit, leave, open_visit, started
 from fraudstream.local.home import Home
 from fraudstream.local.postgres import EmbeddedPostgres
 from fraudstream.settings import PostgresSettings
+from free_ports import give_ports
 from unsynced import unsync
 
 if TYPE_CHECKING:
@@ -32,11 +33,9 @@ def server() -> Iterator[Server]:
     # The name is that of the homes of tests/stack, which remove those of runs that were killed.
     with tempfile.TemporaryDirectory(prefix=f"fraudstream-tests-{os.getpid()}-") as directory:
         Path(directory).chmod(0o711)
-        home = Home(Path(directory))
-        home.prepare()
-        embedded = EmbeddedPostgres(home)
+        embedded = EmbeddedPostgres(give_ports(Home(Path(directory))))
         try:
-            embedded.start(Event(), 0)
+            embedded.start(Event())
             server = Server(embedded)
             unsync(server.postgres)
             yield server

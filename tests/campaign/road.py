@@ -19,6 +19,7 @@ from fraudstream.local.home import Home
 from fraudstream.local.kafka import EmbeddedKafka
 from fraudstream.local.postgres import EmbeddedPostgres
 from fraudstream.settings import KafkaSettings, PostgresSettings, Settings
+from free_ports import give_ports
 
 COMMANDS = {
     # The poison goes in beside it; see `faults.Poison`.
@@ -51,7 +52,8 @@ class Road:
             self.has_disk = subprocess.run(mount, check=False).returncode == 0
         self.clock = Clock.build(self.home)
         self.clock.wear()
-        found = services.up(self.base, services.Ports(0, 0, 0)).document()
+        give_ports(Home.of(self.base))
+        found = services.up(self.base).document()
         self.settings = self.base.model_copy(
             update={
                 "kafka": KafkaSettings(**found["kafka"]),

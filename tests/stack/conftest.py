@@ -24,10 +24,10 @@ from psycopg import sql
 
 from fraudstream.local import binaries, java, kafka, services, users
 from fraudstream.local.home import Home
-from fraudstream.local.processes import choose_port
 from fraudstream.settings import KafkaSettings, PostgresSettings, Settings
 from fraudstream.store import held
 from fraudstream.store.connection import connect
+from free_ports import give_ports
 from service_program import NewProgram, Program
 from unsynced import unsync
 
@@ -38,7 +38,6 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 """`run("status", "--json")`: the real program with the settings of this test."""
 
 _HOMES = "fraudstream-tests-"
-_ANY_PORTS = services.Ports(kafka=0, controller=0, postgres=0)
 
 
 def jar_cache() -> Path:
@@ -83,7 +82,8 @@ def embedded() -> Iterator[Settings]:
     home = Path(tempfile.mkdtemp(prefix=f"{_HOMES}{os.getpid()}-"))
     bare = home_settings(home)
     try:
-        endpoints = services.up(bare, _ANY_PORTS).document()
+        give_ports(Home.of(bare))
+        endpoints = services.up(bare).document()
         kafka, postgres = KafkaSettings(**endpoints["kafka"]), PostgresSettings(**endpoints["postgres"])
         unsync(postgres)
         yield bare.model_copy(update={"kafka": kafka, "postgres": postgres})
@@ -191,7 +191,8 @@ class Breakable:
 def breakable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Breakable]:
     """A pair of services that a test may break."""
     home = home_settings(tmp_path_factory.mktemp("breakable"))
-    endpoints = services.up(home, _ANY_PORTS).document()
+    give_ports(Home.of(home))
+    endpoints = services.up(home).document()
     reach = {
         "kafka": KafkaSettings(**endpoints["kafka"], transactions_topic="breakable"),
         "postgres": PostgresSettings(**endpoints["postgres"]),
@@ -231,19 +232,6 @@ def homes(embedded: Settings) -> Iterator[NewProgram]:
         assert not (users.OUTSIDE / Home.of(program.settings).key).exists()
 
 
-def with_ports(program: Program) -> Program:
-    """The program with a home where nothing is yet but ports that it prefers.
-
-    With the ports that every new home prefers, a test that runs at the same time could take one while the service that
-    had it starts again, which would have to move.
-    """
-    home, port = Home.of(program.settings), choose_port()
-    home.prepare()
-    home.remember("kafka", port=port, controller_port=choose_port(avoid=port))
-    home.remember("postgres", port=choose_port())
-    return program
-
-
 @pytest.fixture
 def new_program(embedded: Settings) -> Iterator[NewProgram]:
     """Makes homes of a test's own."""
@@ -254,11 +242,15 @@ def new_program(embedded: Settings) -> Iterator[NewProgram]:
 @pytest.fixture
 def program(new_program: NewProgram, tmp_path: Path) -> Program:
     """The program with a home of the test's own."""
-    return with_ports(new_program(tmp_path / "home"))
+    program = new_program(tmp_path / "home")
+    give_ports(Home.of(program.settings))
+    return program
 
 
 @pytest.fixture(scope="module")
 def lasting(embedded: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
     """The program with a home of the module's own: its tests start what the one before them has not left running."""
     with homes(embedded) as make:
-        yield with_ports(make(tmp_path_factory.mktemp("lasting") / "home"))
+        lasting = make(tmp_path_factory.mktemp("lasting") / "home")
+        give_ports(Home.of(lasting.settings))
+        yield lasting

@@ -25,6 +25,7 @@ from fraudstream.local import services
 from fraudstream.local.home import Home
 from fraudstream.local.kafka import EmbeddedKafka
 from fraudstream.settings import KafkaSettings, Settings
+from free_ports import give_ports
 from samples import GOOD
 from waiting import wait_until
 
@@ -226,7 +227,7 @@ class Broker:
 
     def start(self) -> None:
         """Start it where it does not run."""
-        EmbeddedKafka(Home.of(self.settings)).start(self.settings, Event(), (0, 0))
+        EmbeddedKafka(Home.of(self.settings)).start(self.settings, Event())
 
     def kill(self) -> None:
         """Kill -9."""
@@ -257,7 +258,7 @@ class Broker:
 def broker(embedded: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     home = tmp_path_factory.mktemp("broker")
     own = Broker(Settings(_env_file=None, home=home, jars=embedded.jars, kafka=KafkaSettings()))
-    Home.of(own.settings).prepare()
+    give_ports(Home.of(own.settings))
     try:
         own.start()
         yield own

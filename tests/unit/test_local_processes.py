@@ -120,7 +120,7 @@ def test_a_preferred_port_is_taken_when_it_is_free_and_another_when_not() -> Non
         taken.listen()
         port = taken.getsockname()[1]
         assert not processes.free(port)
-        chosen = processes.choose_port(port, 0, None)
+        chosen = processes.choose_port(port, None)
         assert chosen != port
         assert processes.free(chosen)
         assert chosen < 32_768, "no outgoing connection may take it while its service starts again"

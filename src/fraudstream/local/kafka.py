@@ -149,9 +149,7 @@ class EmbeddedKafka:
             (line.partition("=")[2] for line in text.splitlines() if line.startswith("cluster.id=")), None
         )
 
-    def start(
-        self, settings: Settings, cancelled: Event, ports: tuple[int, int] = (PORT, CONTROLLER_PORT)
-    ) -> bool:
+    def start(self, settings: Settings, cancelled: Event) -> bool:
         """Start the broker and wait until it answers; False where it did already. Raises ServiceError."""
         running = self.process()
         if running is not None and self.answers(10.0):
@@ -172,7 +170,7 @@ class EmbeddedKafka:
             return [*archive, *self._java_options(jars)]
 
         def launch() -> None:
-            self._configure(settings.kafka.partitions, ports)
+            self._configure(settings.kafka.partitions)
             self._format([str(java), *options(write=False)])
             self._launch([str(java), *options(write=True)], cancelled)
 
@@ -193,11 +191,11 @@ class EmbeddedKafka:
         self.home.pid("kafka").unlink(missing_ok=True)
         return True
 
-    def _configure(self, partitions: int, preferred: tuple[int, int]) -> None:
+    def _configure(self, partitions: int) -> None:
         """Write the broker's files, with the ports of the last start where they are still free."""
         last = self.home.remembered("kafka")
-        port = keep_port("Kafka", last.get("port"), preferred[0])
-        controller_port = choose_port(last.get("controller_port"), preferred[1], avoid=port)
+        port = keep_port("Kafka", last.get("port"), PORT)
+        controller_port = choose_port(last.get("controller_port"), CONTROLLER_PORT, avoid=port)
         self.home.remember("kafka", port=port, controller_port=controller_port)
         try:
             self.properties.write_text(self._properties("data", partitions), encoding="ascii")

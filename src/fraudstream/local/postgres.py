@@ -92,7 +92,7 @@ class EmbeddedPostgres:
             return str(error)
         return None
 
-    def start(self, cancelled: Event, preferred_port: int = PORT) -> bool:
+    def start(self, cancelled: Event) -> bool:
         """Start the server and wait until it answers; False where it did already. Raises ServiceError."""
         running = self.process()
         self.home.require_own("postgres", self.data)
@@ -109,9 +109,7 @@ class EmbeddedPostgres:
         log.info("Starting %s.", NAME)
         self._initialise(programs, user)
         self._forget_dead()
-        failures.on_free_port(
-            lambda: self._launch(programs, user, self._choose_port(preferred_port), cancelled)
-        )
+        failures.on_free_port(lambda: self._launch(programs, user, cancelled))
         self._ensure_database()
         return True
 
@@ -177,11 +175,6 @@ class EmbeddedPostgres:
         self.home.remember("postgres", outside=directory == self._outside)
         return directory
 
-    def _choose_port(self, preferred: int) -> int:
-        port = keep_port("PostgreSQL", self.port, preferred)
-        self.home.remember("postgres", port=port)
-        return port
-
     def _initialise(self, programs: Path, user: pwd.struct_passwd | None) -> None:
         """Make the cluster where there is none: beside its place, then moved there, so that half of one is never used."""
         if self.data.exists():
@@ -228,8 +221,10 @@ class EmbeddedPostgres:
             log.info("postmaster.pid names process %d, which is another program; removing it.", pid)
         path.unlink(missing_ok=True)
 
-    def _launch(self, programs: Path, user: pwd.struct_passwd | None, port: int, cancelled: Event) -> None:
+    def _launch(self, programs: Path, user: pwd.struct_passwd | None, cancelled: Event) -> None:
         """Run the server until it answers. Raises ServiceError with the reason that its log gives."""
+        port = keep_port("PostgreSQL", self.port, PORT)
+        self.home.remember("postgres", port=port)
         set_aside(self.log)
         deadline = time.monotonic() + START_SECONDS
         while True:

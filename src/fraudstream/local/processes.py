@@ -231,7 +231,7 @@ def _anywhere() -> Iterator[int]:
 
 
 def choose_port(*preferred: int | None, avoid: int | None = None) -> int:
-    """The first preferred port that is free, else any that is; never `avoid`. None and 0 stand for any.
+    """The first preferred port that is free, else any that is; never `avoid`. None stands for any.
 
     Raises ServiceError where none is free.
     """

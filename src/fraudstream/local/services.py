@@ -10,24 +10,13 @@ from typing import Any
 from fraudstream.errors import ServiceError
 from fraudstream.local.home import Home, unusable, write_private
 from fraudstream.local.jars import kafka_jars
-from fraudstream.local.kafka import CONTROLLER_PORT, EmbeddedKafka
-from fraudstream.local.kafka import PORT as KAFKA_PORT
+from fraudstream.local.kafka import EmbeddedKafka
 from fraudstream.local.postgres import DATABASE, USER, EmbeddedPostgres
-from fraudstream.local.postgres import PORT as POSTGRES_PORT
 from fraudstream.local.processes import LOOPBACK
 from fraudstream.logs import get_logger
 from fraudstream.settings import Settings
 
 log = get_logger("local.services")
-
-
-@dataclass(frozen=True, slots=True)
-class Ports:
-    """Ports to prefer where a home has none yet; 0 is any free one."""
-
-    kafka: int = KAFKA_PORT
-    controller: int = CONTROLLER_PORT
-    postgres: int = POSTGRES_PORT
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +46,7 @@ class Endpoints:
         }
 
 
-def up(settings: Settings, ports: Ports | None = None) -> Endpoints:
+def up(settings: Settings) -> Endpoints:
     """Start Kafka and PostgreSQL, in parallel, and wait until both answer; what runs already is left alone.
 
     What this call started is stopped again when one of them fails or the user interrupts.
@@ -67,21 +56,21 @@ def up(settings: Settings, ports: Ports | None = None) -> Endpoints:
     with home.locked():
         # Here, not in a thread: a download can be interrupted only where the signal arrives.
         kafka_jars(settings)
-        started = _start(settings, home, ports or Ports())
+        started = _start(settings, home)
         endpoints = _endpoints(home, started)
         write_private(home.endpoints, json.dumps(endpoints.document(), indent=2) + "\n")
     return endpoints
 
 
-def _start(settings: Settings, home: Home, ports: Ports) -> tuple[str, ...]:
+def _start(settings: Settings, home: Home) -> tuple[str, ...]:
     broker, server = EmbeddedKafka(home), EmbeddedPostgres(home)
     cancelled = Event()
     begun: dict[str, Future[bool]] = {}
     with ThreadPoolExecutor(2) as pool:
         try:
             # Inside the block, too: an interrupt between the two would leave both to start, unseen.
-            begun["kafka"] = pool.submit(broker.start, settings, cancelled, (ports.kafka, ports.controller))
-            begun["postgres"] = pool.submit(server.start, cancelled, ports.postgres)
+            begun["kafka"] = pool.submit(broker.start, settings, cancelled)
+            begun["postgres"] = pool.submit(server.start, cancelled)
             return tuple(name for name, future in begun.items() if future.result())
         except BaseException:
             cancelled.set()
@@ -93,7 +82,7 @@ def _start(settings: Settings, home: Home, ports: Ports) -> tuple[str, ...]:
             raise
 
 
-def _endpoints(home: Home, started: tuple[str, ...] = ()) -> Endpoints:
+def _endpoints(home: Home, started: tuple[str, ...]) -> Endpoints:
     servers, port = EmbeddedKafka(home).servers, EmbeddedPostgres(home).port
     if servers is None or port is None:
         raise ServiceError(
