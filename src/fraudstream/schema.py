@@ -145,6 +145,11 @@ PERSONAL: frozenset[str] = frozenset({"first_name", "last_name", "full_name", "e
 """Never leaves `shop.transactions` and `shop.fraud_transactions`."""
 TRUTH: frozenset[str] = frozenset({"is_fraud", "fraud_scenario"})
 """Never an input of a model."""
+LABELLED_AT = "labelled_at"
+"""Column of rows that may carry labels: since when people say what `is_fraud` says. Null or missing where nobody did."""
+MESSAGE_AGREES = "message_agrees"
+"""Column beside it: whether the message itself said the same, and nobody ever anything else. Then the label is known after
+the delay at the latest."""
 
 Kind = Literal["text", "instant", "float", "truth"]
 _KINDS: dict[Any, Kind] = {str: "text", datetime: "instant", float: "float", bool: "truth"}

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from feature_world import DAY_MICROS, replay, world
 from fraudstream.errors import InputError
-from fraudstream.features import definitions, training
+from fraudstream.features import definitions
 from fraudstream.features.catalogue import COUNTERS, ENTITIES
 from fraudstream.features.definitions import FEATURES, SEED
 from fraudstream.features.feature import feature
 from fraudstream.features.profiles import INSTANT, Events
 from fraudstream.features.training import History, view
-from fraudstream.schema import PERSONAL, TRUTH
+from fraudstream.schema import LABELLED_AT, PERSONAL, TRUTH
 
 
 def test_every_counter_equals_the_ledger_just_before_each_row() -> None:
@@ -237,9 +237,9 @@ def test_recorded_times_of_labels_are_an_optional_column() -> None:
     """Without it, and where it is null, the delay decides; a label is never known before its transaction."""
     table = world(500, seed=4)
     early = table.set_column(
-        table.column_names.index(training.KNOWN_AT),
-        training.KNOWN_AT,
+        table.column_names.index(LABELLED_AT),
+        LABELLED_AT,
         pa.array(np.zeros(500, dtype=np.int64)).cast(INSTANT),
     )
-    at_once = table.drop(training.KNOWN_AT)
+    at_once = table.drop(LABELLED_AT)
     np.testing.assert_array_equal(view(early).values, view(at_once, label_delay_days=0).values)

@@ -18,11 +18,7 @@ from fraudstream.features import counters, definitions
 from fraudstream.features.catalogue import COUNTERS, DAY, ENTITIES, NEVER_SECONDS, Counter
 from fraudstream.features.feature import evaluate
 from fraudstream.features.profiles import Events, additions, instants
-
-KNOWN_AT = "labelled_at"
-"""Optional column: when somebody said what the row's label says. Null or missing: nobody did, it is known after the delay."""
-MESSAGE_AGREES = "message_agrees"
-"""Optional column: whether the message itself said the same, which makes the label known after the delay at the latest."""
+from fraudstream.schema import LABELLED_AT, MESSAGE_AGREES
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,8 +199,8 @@ class History:
 def known_at(transactions: pa.Table, micros: Integers, label_delay_days: float) -> Integers:
     """When each row's label became known, microseconds since 1970; never before its transaction."""
     known = micros + round(label_delay_days * DAY * 1e6)
-    if KNOWN_AT in transactions.column_names:
-        recorded = transactions[KNOWN_AT].combine_chunks()
+    if LABELLED_AT in transactions.column_names:
+        recorded = transactions[LABELLED_AT].combine_chunks()
         said = instants(recorded.fill_null(0))
         if MESSAGE_AGREES in transactions.column_names:
             agrees = transactions[MESSAGE_AGREES].fill_null(False).to_numpy()

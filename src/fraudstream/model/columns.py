@@ -9,11 +9,11 @@ import pyarrow.compute as pc
 
 from fraudstream import cells
 from fraudstream.features.profiles import INSTANT
-from fraudstream.features.training import KNOWN_AT
 from fraudstream.schema import (
     FIRST_INSTANT,
     ID_LENGTH,
     KINDS,
+    LABELLED_AT,
     LAST_INSTANT,
     SKEW,
     TEXT_LENGTH,
@@ -39,7 +39,7 @@ def converted(ours: str, values: pa.ChunkedArray) -> tuple[Any, "NDArray[np.bool
     if ours == RISK:
         risk = _numbers(values)
         return pa.array(np.nan_to_num(risk)), ~((risk >= 0) & (risk <= 1)), "not a number from 0 to 1"
-    if ours == KNOWN_AT:
+    if ours == LABELLED_AT:
         return _label_times(values)
     match KINDS[ours]:
         case "float":

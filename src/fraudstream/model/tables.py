@@ -15,12 +15,12 @@ import pyarrow as pa
 
 from fraudstream.errors import InputError
 from fraudstream.features.profiles import INSTANT
-from fraudstream.features.training import KNOWN_AT
 from fraudstream.files import listed, refuse_repeated, renames
 from fraudstream.model.columns import RISK, converted
 from fraudstream.model.files import BadRow, read_file
 from fraudstream.schema import (
     KINDS,
+    LABELLED_AT,
     PERSONAL,
     TRUTH,
     arrow_schema,
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NEEDED = ("user_id", "timestamp", "amount")
-WANTED = (*(name for name in KINDS if name not in PERSONAL), KNOWN_AT)
+WANTED = (*(name for name in KINDS if name not in PERSONAL), LABELLED_AT)
 """Names and e-mail addresses are no input of a model and are not even read."""
-OF_TRUTH = (*TRUTH, KNOWN_AT)
+OF_TRUTH = (*TRUTH, LABELLED_AT)
 LISTED = 10
 """Bad rows told one by one; the rest only counted."""
 MOST_BAD = 0.5
@@ -118,7 +118,7 @@ def read_transactions(
     read = raw.num_rows + len(broken)
     if len(bad_rows) > MOST_BAD * read:
         raise _mostly_bad(path, bad_rows, read)
-    types = {**{f.name: f.type for f in arrow_schema()}, RISK: pa.float64(), KNOWN_AT: INSTANT}
+    types = {**{f.name: f.type for f in arrow_schema()}, RISK: pa.float64(), LABELLED_AT: INSTANT}
     names = [name for name in wanted if name in columns]
     rows = pa.table({n: columns[n].cast(types[n]) for n in names}).filter(pa.array(good))
     kept, duplicates = _without_duplicates(rows)

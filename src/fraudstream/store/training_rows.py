@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
-from fraudstream.schema import PERSONAL, arrow_schema, arrow_types
+from fraudstream.schema import LABELLED_AT, MESSAGE_AGREES, PERSONAL, arrow_schema, arrow_types
 from fraudstream.settings import PostgresSettings
 from fraudstream.store.connection import connected
 from fraudstream.store.copy import read_rows
@@ -14,10 +14,6 @@ from fraudstream.store.rows import one
 if TYPE_CHECKING:
     import pyarrow as pa
 
-LABELLED_AT = "labelled_at"
-"""Since when people say what the row's `is_fraud` says; null where it came with the message itself."""
-MESSAGE_AGREES = "message_agrees"
-"""Whether the message itself said the same, and nobody ever anything else; null where nobody said anything."""
 _OF_LABELS = (LABELLED_AT, MESSAGE_AGREES)
 
 
