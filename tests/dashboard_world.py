@@ -16,7 +16,7 @@ from fraudstream.model.training import Request, train
 from fraudstream.producer.simulated import Plan, simulated
 from fraudstream.settings import PostgresSettings
 from fraudstream.simulate import SECOND, World
-from fraudstream.store import alerts, labels, registry, training_rows
+from fraudstream.store import alerts, labels, registry, review, training_rows
 from fraudstream.store.connection import connect
 from fraudstream.store.migrate import migrate
 from fraudstream.store.offsets import Source
@@ -39,9 +39,12 @@ def seed(postgres: PostgresSettings, users: int = 120, algorithm: str = "isolati
         [messages([value for value, _ in BAD.values()])],
         source=Source("transactions-data", "bad", 1),
     )
-    champion = _trained(postgres, Request(algorithm, alert_rate=0.05))
+    champion = _trained(postgres, Request(algorithm, alert_rate=0.05, label_delay_days=7))
     registry.promote(postgres, champion.version)
-    _trained(postgres, Request("isolation_forest", features=("amount", "device_freq", "location_change")))
+    _trained(
+        postgres,
+        Request("isolation_forest", ("amount", "device_freq", "location_change"), label_delay_days=7),
+    )
     _decide(postgres, champion)
     _review(postgres)
     _progress(postgres)
@@ -119,3 +122,8 @@ def _progress(postgres: PostgresSettings) -> None:
             from (values ('consume', 'transactions-data', 3), ('score', 'transactions-data', 1)) as s (stream, topic, lag),
               generate_series(0, 3) as p"""
         )
+
+
+def waiting(postgres: PostgresSettings) -> list[str]:
+    """The alerts that nobody has reviewed, in the order of the queue."""
+    return [alert.transaction_id for alert in review.queue(postgres, review.Wanted())]

@@ -17,9 +17,9 @@ from fraudstream.store.offsets import Source
 from fraudstream.store.slices import Messages, Outcome, store_slice
 from fraudstream.store.targets import TARGETS, select
 from samples import message
+from slice_world import SOURCE
 
 ALL = tuple(name for name, target in TARGETS.items() if target.topic == "transactions_topic")
-SOURCE = Source("topic", "topic-uuid", 0)
 START = datetime(2025, 3, 1, tzinfo=UTC)
 
 
@@ -47,6 +47,11 @@ def store(
     source: Source = SOURCE,
 ) -> Outcome:
     return store_slice(postgres, source, select([*targets]), {}, iter(batches))
+
+
+def decide(postgres: PostgresSettings, *values: bytes, first: int = 0) -> None:
+    """Store decisions as `consume scores` does."""
+    store(postgres, [messages(values, first)], ("scores",))
 
 
 def stored_profiles(postgres: PostgresSettings) -> pa.Table:

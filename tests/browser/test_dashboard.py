@@ -13,24 +13,17 @@ import psutil
 import pytest
 
 from dashboard_browser import Server, Visit, launched
+from dashboard_world import waiting
 from fraudstream.settings import PostgresSettings
 from fraudstream.store import alerts, registry, review
 from fraudstream.store.connection import connect
+from rows import query
 from waiting import HANG_SECONDS
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator
 
 PAGES = ("", "alerts", "model", "pipeline")
-
-
-def query(postgres: PostgresSettings, sql: str, *values: object) -> list[tuple[Any, ...]]:
-    with connect(postgres) as connection:
-        return connection.execute(sql.encode(), values).fetchall()
-
-
-def waiting(postgres: PostgresSettings) -> list[str]:
-    return [alert.transaction_id for alert in review.queue(postgres, review.Wanted())]
 
 
 def test_the_overview_counts_what_is_stored(dashboard: str, seeded: PostgresSettings, visit: Visit) -> None:

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 import pytest
 
 from dashboard_browser import Visit
+from dashboard_world import waiting
 from fraudstream.dashboard.desk import PAUSE
 from fraudstream.settings import PostgresSettings
-from fraudstream.store import review
 from fraudstream.store.connection import connect
 
 
@@ -21,10 +21,6 @@ def _none_of_it_stays(seeded: PostgresSettings) -> Iterator[None]:
     assert found
     with connect(seeded) as connection:
         connection.execute("delete from shop.labels where label_id > %s", found)
-
-
-def waiting(postgres: PostgresSettings) -> list[str]:
-    return [alert.transaction_id for alert in review.queue(postgres, review.Wanted())]
 
 
 def labelled(postgres: PostgresSettings, names: list[str]) -> list[str]:

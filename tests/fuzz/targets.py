@@ -28,7 +28,7 @@ from fraudstream.producer.replay import Shape, replay
 from fraudstream.rules import load_rules, render
 from fraudstream.schema import FIELDS, KINDS
 from fraudstream.settings import described, load
-from model_world import ensemble, packed
+from model_world import ensemble, packed, sealed
 from samples import BAD, DECISION, GOOD, REFUSAL, decision, message
 
 GUARD = message(transaction_id="guard"), decision(transaction_id="guard")
@@ -188,19 +188,17 @@ def _archive(data: bytes) -> None:
 
 def _trees(data: bytes) -> None:
     """Tree tables under checksums that fit: they score within bounds, or a sentence."""
-    content = {**packing.unpack_files(PACKED, "seed"), artifact.TREES: data}
-    sums = "".join(f"{artifact._sha256(content[n])}  {n}\n" for n in content if n != artifact.SUMS)
+    files = sealed({**packing.unpack_files(PACKED, "seed"), artifact.TREES: data})
     with suppress(FraudstreamError):
-        risk = artifact.verified({**content, artifact.SUMS: sums.encode()}, "fuzz").risk(ROWS)
+        risk = artifact.verified(files, "fuzz").risk(ROWS)
         assert ((risk >= 0) & (risk <= 1)).all()
 
 
 def _manifest(data: bytes) -> None:
     """A manifest under checksums that fit."""
-    content = {**packing.unpack_files(PACKED, "seed"), artifact.MANIFEST: data}
-    sums = "".join(f"{artifact._sha256(content[n])}  {n}\n" for n in content if n != artifact.SUMS)
+    files = sealed({**packing.unpack_files(PACKED, "seed"), artifact.MANIFEST: data})
     with suppress(FraudstreamError):
-        model = artifact.verified({**content, artifact.SUMS: sums.encode()}, "fuzz")
+        model = artifact.verified(files, "fuzz")
         assert len(model.features) >= 0
         assert math.isfinite(model.threshold)
         assert model.version

@@ -1,6 +1,5 @@
 """Serving in Spark gives the features that training saw, from plain SQL expressions."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,16 +16,9 @@ from fraudstream.schema import FIELDS, KINDS
 from fraudstream.spark.features import Serving, column_name, key_column
 from plans import forbidden, plan
 
+pytestmark = pytest.mark.usefixtures("far_from_utc")
+
 NAMES = tuple(FEATURES)
-
-
-@pytest.fixture(autouse=True)
-def _far_from_utc(spark: SparkSession) -> Iterator[None]:
-    """A time zone that would show where UTC is not meant."""
-    before = spark.conf.get("spark.sql.session.timeZone")
-    spark.conf.set("spark.sql.session.timeZone", "Asia/Kathmandu")
-    yield
-    spark.conf.set("spark.sql.session.timeZone", before or "UTC")
 
 
 def joined(spark: SparkSession, table: pa.Table, *, folded: bool = False) -> DataFrame:

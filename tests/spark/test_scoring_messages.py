@@ -4,7 +4,7 @@ import itertools
 import json
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -14,6 +14,8 @@ from fraudstream.decode import Decoder
 from fraudstream.schema import parse_instant
 from fraudstream.spark.messages import FIELDS, REJECTED, Messages
 from samples import BAD, message
+
+pytestmark = pytest.mark.usefixtures("far_from_utc")
 
 TRUTHS = {"truth of two", "truth as float", "truth as text"}
 """Bad in a field that the scorer never reads, be it to refuse the message."""
@@ -42,15 +44,6 @@ FORMS = [
 def messages(spark: SparkSession) -> Messages:
     assert spark
     return Messages()
-
-
-@pytest.fixture(autouse=True)
-def _far_from_utc(spark: SparkSession) -> Iterator[None]:
-    """A time zone that would show where UTC is not meant."""
-    before = spark.conf.get("spark.sql.session.timeZone") or "UTC"
-    spark.conf.set("spark.sql.session.timeZone", "Asia/Kathmandu")
-    yield
-    spark.conf.set("spark.sql.session.timeZone", before)
 
 
 def read(spark: SparkSession, messages: Messages, values: Sequence[bytes | None]) -> list[Row]:

@@ -27,6 +27,7 @@ from fraudstream.local.home import Home
 from fraudstream.settings import KafkaSettings, PostgresSettings, Settings
 from fraudstream.store import held
 from fraudstream.store.connection import connect
+from fraudstream.store.migrate import migrate
 from free_ports import give_ports
 from service_program import NewProgram, Program
 from unsynced import unsync
@@ -144,6 +145,13 @@ def variables(settings: Settings) -> dict[str, str]:
     return inherited | {
         f"FRAUDSTREAM_{name}": str(value) for name, value in ours.items() if value is not None
     }
+
+
+@pytest.fixture
+def postgres(settings: Settings) -> PostgresSettings:
+    """A database with our tables, and nothing in them."""
+    migrate(settings.postgres)
+    return settings.postgres
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from fraudstream.errors import MessagesLost
 from fraudstream.settings import Settings
 from fraudstream.spark.consumer import Consumer, Summary
 from fraudstream.store.connection import connect
+from rows import query
 from samples import BAD, decision, message
 
 if TYPE_CHECKING:
@@ -49,13 +50,8 @@ def send(settings: Settings, records: Iterable[Record], **properties: Any) -> No
     assert producer.flush(30) == 0
 
 
-def query(settings: Settings, sql: str) -> list[tuple[Any, ...]]:
-    with connect(settings.postgres) as connection:
-        return connection.execute(sql).fetchall()
-
-
 def ids(settings: Settings, table: str = "transactions") -> list[str]:
-    return [row[0] for row in query(settings, f"select transaction_id from shop.{table} order by 1")]
+    return [row[0] for row in query(settings.postgres, f"select transaction_id from shop.{table} order by 1")]
 
 
 def test_the_program_moves_a_topic_into_its_tables(
@@ -129,12 +125,14 @@ def test_bad_messages_are_kept_and_their_neighbours_stored(spark: "SparkSession"
     assert (summary.stored["transactions"], summary.rejected) == (len(bad), 2 * len(bad))
     assert summary.unknown_fields == 2
     assert ids(settings) == sorted(["more", "twice", *(f"good-{n}" for n in range(len(good)))])
-    assert query(settings, "select device from shop.transactions where transaction_id = 'twice'") == [
-        ("last",)
-    ]
-    kept = query(settings, "select value, partition from shop.rejected")
+    assert query(
+        settings.postgres, "select device from shop.transactions where transaction_id = 'twice'"
+    ) == [("last",)]
+    kept = query(settings.postgres, "select value, partition from shop.rejected")
     assert sorted(map(repr, kept)) == sorted(map(repr, bad * 2))
-    end = query(settings, "select sum(next_offset) from shop.stream_offsets where target = 'transactions'")
+    end = query(
+        settings.postgres, "select sum(next_offset) from shop.stream_offsets where target = 'transactions'"
+    )
     assert end == [(3 * len(bad),)]
     assert consume(spark, settings).rejected == 0
 
@@ -157,7 +155,7 @@ def test_a_message_of_ten_megabytes_is_rejected_whole(
     send(settings, [(message(transaction_id="a"), 0), (huge, 0), (message(transaction_id="b"), 0)])
     summary = consume(spark, settings)
     assert (summary.stored["transactions"], summary.rejected) == (2, 1)
-    assert query(settings, "select length(value), reason from shop.rejected") == [
+    assert query(settings.postgres, "select length(value), reason from shop.rejected") == [
         (len(huge), "device: String should have at most 256 characters")
     ]
 
@@ -216,11 +214,11 @@ def test_transactions_that_were_aborted_never_happened(
     consume(spark, settings)
     assert ids(settings) == ["t0", "t2", "t4"]
     # Markers and what was taken back are behind us, too: nothing waits, and after retention nothing is lost.
-    assert query(settings, "select distinct next_offset from shop.stream_offsets where partition = 0") == [
-        (12,)
-    ]
+    assert query(
+        settings.postgres, "select distinct next_offset from shop.stream_offsets where partition = 0"
+    ) == [(12,)]
     waiting = "select next_offset, end_offset from shop.stream_progress where partition = 0"
-    assert query(settings, waiting) == [(12, 12)]
+    assert query(settings.postgres, waiting) == [(12, 12)]
     for future in admin.delete_records([TopicPartition(topic, 0, 12)]).values():
         future.result(30)
     producer.begin_transaction()

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from confluent_kafka import Producer, TopicPartition
@@ -21,6 +21,7 @@ from fraudstream.store.connection import connect
 from fraudstream.store.targets import TARGETS
 from hours import counted_hours, hourly
 from model_world import ensemble, packed
+from rows import query
 from samples import REFUSAL, decision, message
 
 if TYPE_CHECKING:
@@ -57,11 +58,6 @@ def test_decisions_get_as_many_partitions_as_transactions_whoever_makes_their_to
     assert len(scored.partitions) == 6
 
 
-def query(settings: Settings, sql: str) -> list[tuple[Any, ...]]:
-    with connect(settings.postgres) as connection:
-        return connection.execute(sql).fetchall()
-
-
 def once(spark: "SparkSession", settings: Settings, *targets: str, rules: Sequence[Rule] = ()) -> Summary:
     return consume(spark, settings, targets, once=True, stop=threading.Event(), rules=rules)
 
@@ -81,12 +77,12 @@ def test_consume_all_stores_transactions_and_decisions_side_by_side(
     summary = once(spark, settings, *ALL, rules=load_rules(tmp_path / "rules.yaml"))
     assert summary.stored == {"transactions": 180, "fraud": 20, "profiles": 200, "scores": 200}
     assert (summary.duplicates["scores"], summary.refused, summary.rejected) == (50, 1, 1)
-    (reasons,) = query(settings, "select distinct reasons from shop.alerts")
+    (reasons,) = query(settings.postgres, "select distinct reasons from shop.alerts")
     assert [reason["sentence"] for reason in reasons[0]] == [
         "6 payments in ten minutes", "amount 12.50 is 41 times this customer's usual 0.30",
     ]  # fmt: skip
     progress = "select stream, sum(end_offset), sum(next_offset), count(*) from shop.stream_progress group by 1 order by 1"
-    assert query(settings, progress) == [("consume", 200, 200, 4), ("consume scores", 252, 252, 4)]
+    assert query(settings.postgres, progress) == [("consume", 200, 200, 4), ("consume scores", 252, 252, 4)]
     with connect(settings.postgres) as connection:
         connection.execute("update shop.stream_offsets set next_offset = 0")
     again = once(spark, settings, *ALL)
@@ -98,7 +94,7 @@ def test_consume_all_stores_transactions_and_decisions_side_by_side(
         "alerts": "alerts",
     }
     assert hourly(settings.postgres, *tables) == counted_hours(settings.postgres, **tables)
-    assert query(settings, "select sum(count)::int from shop.risk_bins") == [(200,)]
+    assert query(settings.postgres, "select sum(count)::int from shop.risk_bins") == [(200,)]
 
 
 def test_a_stream_that_fails_stops_the_one_beside_it_with_its_cause(

@@ -161,7 +161,7 @@ def test_two_consumers_at_once_store_each_message_once(
     senders, log = (Sender(settings), Scorer(settings)), tmp_path / "log"
     for sender, targets in zip(senders, (ALL, ("scores",)), strict=True):
         topic = kafka.ensure_topic(settings.kafka, sender.topic, 1)
-        offsets.begin(settings.postgres, targets, topic.name, topic.topic_id, {0: 0})
+        offsets.begin(settings.postgres, targets, topic, {0: 0})
         sender.send(4000)
     with (
         ThreadPoolExecutor(1) as pool,

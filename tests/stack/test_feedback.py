@@ -27,28 +27,14 @@ from fraudstream.store.connection import connect
 from fraudstream.store.explanation import explain
 from fraudstream.store.label_files import Imported
 from fraudstream.store.label_folding import Known, fold_known
-from fraudstream.store.migrate import migrate
-from fraudstream.store.slices import store_slice
-from fraudstream.store.targets import select
 from fraudstream.store.training_rows import transactions
 from model_world import ensemble, packed
-from profile_world import SOURCE, START, messages, store
+from profile_world import START, decide, messages, store
 from samples import decision, message
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 TREES = ensemble(("amount_to_user_mean", 5.0, -1.0, 3.0))
-
-
-@pytest.fixture
-def postgres(settings: Settings) -> PostgresSettings:
-    migrate(settings.postgres)
-    return settings.postgres
-
-
-def decide(postgres: PostgresSettings, *values: bytes, first: int = 0) -> None:
-    """Store decisions as `consume scores` does."""
-    store_slice(postgres, SOURCE, select(["scores"]), {}, [messages(values, first)])
 
 
 def alert(name: str, **changes: Any) -> bytes:

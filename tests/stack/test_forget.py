@@ -15,32 +15,22 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from fraudstream.features.profiles import pair_key
-from fraudstream.settings import PostgresSettings, Settings
+from fraudstream.settings import PostgresSettings
 from fraudstream.store import alerts, forget, roles
 from fraudstream.store.connection import connect
 from fraudstream.store.health import snapshot
-from fraudstream.store.migrate import migrate
 from fraudstream.store.slices import Messages, store_slice
 from fraudstream.store.tables import metadata
 from fraudstream.store.targets import select
-from profile_world import ALL, SOURCE, transaction
+from profile_world import ALL, transaction
+from rows import query
 from samples import decision, message
+from slice_world import SOURCE
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 OLD, NEW = datetime(2024, 1, 5, tzinfo=UTC), datetime(2025, 3, 5, tzinfo=UTC)
 DOCS = Path(__file__).parents[2] / "docs"
 LIMIT = datetime(2025, 1, 1, tzinfo=UTC)
-
-
-@pytest.fixture
-def postgres(settings: Settings) -> PostgresSettings:
-    migrate(settings.postgres)
-    return settings.postgres
-
-
-def query(postgres: PostgresSettings, sql: str, *values: object) -> list[tuple[Any, ...]]:
-    with connect(postgres) as connection:
-        return connection.execute(sql.encode(), values).fetchall()
 
 
 def store(

@@ -21,31 +21,17 @@ from fraudstream.store.connection import connect
 from fraudstream.store.findings import Finding, findings, streams
 from fraudstream.store.glance import glance
 from fraudstream.store.health import snapshot
-from fraudstream.store.migrate import migrate
 from fraudstream.store.pipeline import pipeline
-from fraudstream.store.slices import store_slice
-from fraudstream.store.targets import select
 from grafana_panels import queries
 from http_get import get, served_at
 from model_world import ensemble, packed
-from profile_world import SOURCE, messages, store
+from profile_world import decide, messages, store
 from samples import decision, message
 from waiting import wait_until
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 VIEWS = ("alert_reviews", "alert_quality", "alert_rate", "score_drift", "decision_latency")
-
-
-@pytest.fixture
-def postgres(settings: Settings) -> PostgresSettings:
-    migrate(settings.postgres)
-    return settings.postgres
-
-
-def decide(postgres: PostgresSettings, *values: bytes, first: int = 0) -> None:
-    """Store decisions as `consume scores` does."""
-    store_slice(postgres, SOURCE, select(["scores"]), {}, [messages(values, first)])
 
 
 def now() -> datetime:

@@ -28,9 +28,10 @@ from fraudstream.store.connection import connect
 from fraudstream.store.migrate import migrate
 from fraudstream.store.snapshot import Snapshot
 from model_world import ensemble, packed
-from profile_world import SOURCE, store
 from profile_world import messages as messages_of
+from profile_world import store
 from samples import BAD, message
+from slice_world import SOURCE
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

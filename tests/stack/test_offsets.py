@@ -1,6 +1,7 @@
 """Where streams stand is written down, or the loss of the database is said as what it is."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -44,11 +45,11 @@ def test_a_database_that_goes_away_at_the_commit_is_waited_for_and_no_defect(
 def test_a_gap_is_passed_only_from_where_the_target_was_seen(settings: Settings) -> None:
     """A database that was taken back since, or another consumer that got further, keeps its own place."""
     migrate(settings.postgres)
-    offsets.begin(settings.postgres, ["fraud", "scores", "transactions"], TOPIC.name, TOPIC.topic_id, {0: 7})
+    offsets.begin(settings.postgres, ["fraud", "scores", "transactions"], TOPIC, {0: 7})
     seen = {"fraud": 7, "scores": 9, "transactions": 5}
     assert offsets.pass_gap(settings.postgres, TOPIC, 0, seen, 8) == ["fraud"]
     assert offsets.pass_gap(settings.postgres, TOPIC, 0, {"fraud": 8}, 8) == []
-    found = offsets.begin(settings.postgres, [*seen], TOPIC.name, TOPIC.topic_id, {0: 0})
+    found = offsets.begin(settings.postgres, [*seen], TOPIC, {0: 0})
     assert found == {("fraud", 0): 8, ("scores", 0): 7, ("transactions", 0): 7}
 
 
@@ -58,8 +59,10 @@ def test_a_scorer_that_comes_after_the_profiles_says_how_many_decisions_that_con
     """A device is not new to a profile that has seen the payment; without a word such decisions look like others."""
     migrate(settings.postgres)
     topic = Topic("t", "id", (0, 1, 2))
-    offsets.begin(settings.postgres, ["profiles"], topic.name, topic.topic_id, {0: 1_500, 1: 40})
-    offsets.begin(settings.postgres, ["profiles"], topic.name, "another topic of this name", {0: 9_000})
+    offsets.begin(settings.postgres, ["profiles"], topic, {0: 1_500, 1: 40})
+    offsets.begin(
+        settings.postgres, ["profiles"], replace(topic, topic_id="another of this name"), {0: 9_000}
+    )
     warn_of_hindsight(settings.postgres, topic, {0: 200, 1: 50, 2: 0})
     assert "1,300 of the messages to be scored first were stored before they could be scored" in caplog.text
     caplog.clear()

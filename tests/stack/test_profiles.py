@@ -1,8 +1,6 @@
 """Profiles are folded exactly once: after any history they are those of the transactions that were stored."""
 
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from random import Random
 
@@ -15,21 +13,15 @@ from hypothesis import strategies as st
 
 from fraudstream.features.catalogue import COUNTERS
 from fraudstream.features.profiles import fold
-from fraudstream.settings import PostgresSettings, Settings
+from fraudstream.settings import PostgresSettings
 from fraudstream.store import offsets
 from fraudstream.store.connection import connect
-from fraudstream.store.migrate import migrate
 from fraudstream.store.offsets import Source
-from fraudstream.store.slices import Messages, store_slice
+from fraudstream.store.slices import store_slice
 from fraudstream.store.targets import open_intake, select
 from fraudstream.store.training_rows import transactions
-from profile_world import ALL, SOURCE, messages, store, stored_profiles, transaction
-
-
-@pytest.fixture
-def postgres(settings: Settings) -> PostgresSettings:
-    migrate(settings.postgres)
-    return settings.postgres
+from profile_world import ALL, messages, store, stored_profiles, transaction
+from slice_world import SOURCE, TOPIC, Step, dying, steps
 
 
 def assert_same(found: pa.Table, expected: pa.Table) -> None:
@@ -113,28 +105,6 @@ def test_a_transaction_of_the_far_future_is_stored_but_not_folded(postgres: Post
     )
 
 
-@dataclass
-class Step:
-    """One task: which targets, which slice in which batches, and whether it dies before it commits."""
-
-    targets: tuple[str, ...]
-    begin: int
-    length: int
-    batch: int
-    dies: bool
-
-
-def steps(*targets: tuple[str, ...]) -> st.SearchStrategy[Step]:
-    return st.builds(
-        Step,
-        targets=st.sampled_from(targets),
-        begin=st.integers(0, 12),
-        length=st.integers(1, 12),
-        batch=st.integers(1, 5),
-        dies=st.booleans(),
-    )
-
-
 def replay(postgres: PostgresSettings, values: list[bytes], history: list[Step]) -> None:
     """Empty tables, then the tasks of `history`, then one task that stores the rest."""
     with connect(postgres) as connection:
@@ -142,7 +112,7 @@ def replay(postgres: PostgresSettings, values: list[bytes], history: list[Step])
             "truncate shop.transactions, shop.fraud_transactions, shop.stream_offsets, shop.profiles"
         )
     for step in [*history, Step(ALL, 0, len(values), 3, dies=False)]:
-        at = offsets.begin(postgres, step.targets, "topic", "topic-uuid", {0: 0})
+        at = offsets.begin(postgres, step.targets, TOPIC, {0: 0})
         begin = min(step.begin, *at.values())
         batches = [
             messages(values[first : min(first + step.batch, begin + step.length)], first)
@@ -150,14 +120,9 @@ def replay(postgres: PostgresSettings, values: list[bytes], history: list[Step])
         ]
         if step.dies:
             with pytest.raises(ConnectionResetError):
-                store_slice(postgres, SOURCE, select([*step.targets]), {}, _dying(batches))
+                store_slice(postgres, SOURCE, select([*step.targets]), {}, dying(batches))
         else:
             store(postgres, batches, step.targets)
-
-
-def _dying(batches: list[Messages]) -> Iterator[Messages]:
-    yield from batches
-    raise ConnectionResetError
 
 
 ANY_HISTORY = hypothesis_settings(max_examples=40)

@@ -12,22 +12,15 @@ from hypothesis import strategies as st
 
 from fraudstream.features.catalogue import COUNTERS
 from fraudstream.features.profiles import combine, fold, fold_labels
-from fraudstream.settings import PostgresSettings, Settings
+from fraudstream.settings import PostgresSettings
 from fraudstream.store import label_folding
 from fraudstream.store.connection import connect
 from fraudstream.store.label_folding import Known, fold_known
-from fraudstream.store.migrate import migrate
 from fraudstream.store.training_rows import transactions
 from profile_world import START, messages, store, stored_profiles, transaction
 from samples import message
 
 DELAY = timedelta(days=7)
-
-
-@pytest.fixture
-def postgres(settings: Settings) -> PostgresSettings:
-    migrate(settings.postgres)
-    return settings.postgres
 
 
 def say(postgres: PostgresSettings, name: str, is_fraud: bool, at: datetime) -> None:

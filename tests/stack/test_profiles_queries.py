@@ -9,18 +9,11 @@ import pytest
 from fraudstream.features.training import view
 from fraudstream.model.dataset import dataset
 from fraudstream.schema import PERSONAL, arrow_schema
-from fraudstream.settings import PostgresSettings, Settings
+from fraudstream.settings import PostgresSettings
 from fraudstream.store.connection import connect
-from fraudstream.store.migrate import migrate
 from fraudstream.store.training_rows import transactions, transactions_schema
 from profile_world import START, messages, store, transaction
 from samples import message
-
-
-@pytest.fixture
-def postgres(settings: Settings) -> PostgresSettings:
-    migrate(settings.postgres)
-    return settings.postgres
 
 
 def test_an_empty_database_gives_an_empty_table(postgres: PostgresSettings) -> None:

@@ -21,16 +21,9 @@ from fraudstream.model.candidates import candidates
 from fraudstream.settings import PostgresSettings, Settings
 from fraudstream.store import registry
 from fraudstream.store.connection import connect
-from fraudstream.store.migrate import migrate
 from fraudstream.store.registry import Status
 
 Run = Callable[..., "CompletedProcess[str]"]
-
-
-@pytest.fixture
-def postgres(settings: Settings) -> PostgresSettings:
-    migrate(settings.postgres)
-    return settings.postgres
 
 
 def manifest(version: str, **changes: Any) -> dict[str, Any]:

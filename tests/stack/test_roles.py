@@ -44,8 +44,9 @@ from fraudstream.store.slices import store_slice
 from fraudstream.store.tables import metadata
 from fraudstream.store.targets import TARGETS, select
 from model_world import ensemble, packed
-from profile_world import ALL, SOURCE, messages
+from profile_world import ALL, messages
 from samples import decision, message
+from slice_world import SOURCE
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

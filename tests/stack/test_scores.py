@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,27 +15,16 @@ from fraudstream.rules import Rule
 from fraudstream.settings import PostgresSettings, Settings
 from fraudstream.store import registry
 from fraudstream.store.connection import connect
-from fraudstream.store.migrate import migrate
 from fraudstream.store.slices import NO_RULES, Messages, Outcome, store_slice
 from fraudstream.store.targets import select
 from hours import counted_hours, hourly
 from model_world import ensemble, packed
+from rows import query
 from samples import DECISION, REFUSAL, decision
-from slice_world import SOURCE, Step, Topic, run_history, steps, topics
+from slice_world import SOURCE, Step, Topic, moment, run_history, steps, topics
 
 TREES = ensemble(("amount_to_user_mean", 5.0, -1.0, 3.0), ("user_count_10m", 3.0, 0.0, 1.0))
 FEATURES = {"amount_to_user_mean": 41.0, "user_count_10m": 5.2}
-
-
-@pytest.fixture
-def postgres(settings: Settings) -> PostgresSettings:
-    migrate(settings.postgres)
-    return settings.postgres
-
-
-def query(postgres: PostgresSettings, sql: str) -> list[tuple[Any, ...]]:
-    with connect(postgres) as connection:
-        return connection.execute(sql).fetchall()
 
 
 def store(
@@ -186,21 +174,13 @@ def test_risks_are_counted_in_the_bins_of_their_own_model(postgres: PostgresSett
 
 
 MESSAGES = {
-    "quiet": lambda name: decision(transaction_id=name, **_moment(name)),
+    "quiet": lambda name: decision(transaction_id=name, **moment(name)),
     "alert": lambda name: decision(
-        transaction_id=name, flagged=True, risk=0.9, features=FEATURES, **_moment(name)
+        transaction_id=name, flagged=True, risk=0.9, features=FEATURES, **moment(name)
     ),
     "refusal": lambda _: REFUSAL,
     "bad": lambda name: f"bad {name}".encode(),
 }
-
-
-def _moment(name: str) -> dict[str, Any]:
-    place = "abcdefgh".index(name)
-    return {
-        "timestamp": f"2025-03-01T{place // 2:02}:59:59Z",
-        "amount": 1e300 if place == 7 else place + 0.25,
-    }
 
 
 @hypothesis_settings(max_examples=40)

@@ -2,37 +2,25 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from fraudstream.settings import PostgresSettings, Settings
+from fraudstream.settings import PostgresSettings
 from fraudstream.store import offsets
 from fraudstream.store.connection import connect
-from fraudstream.store.migrate import migrate
 from fraudstream.store.offsets import Source
 from fraudstream.store.slices import Messages, OffsetHole, Outcome, store_slice
 from fraudstream.store.targets import select
 from hours import counted_hours, hourly
+from rows import query
 from samples import message
-from slice_world import SOURCE, Step, Topic, run_history, steps, topics
+from slice_world import SOURCE, TOPIC, Step, Topic, moment, run_history, steps, topics
 
 BOTH = ("fraud", "transactions")
 """The tables; `test_profiles` has the third target."""
-
-
-@pytest.fixture
-def postgres(settings: Settings) -> PostgresSettings:
-    migrate(settings.postgres)
-    return settings.postgres
-
-
-def query(postgres: PostgresSettings, sql: str) -> list[tuple[Any, ...]]:
-    with connect(postgres) as connection:
-        return connection.execute(sql).fetchall()
 
 
 def stored_ids(postgres: PostgresSettings, table: str) -> list[str]:
@@ -63,7 +51,7 @@ def test_a_slice_is_stored_with_its_offset_and_its_rejects(postgres: PostgresSet
     assert query(postgres, 'select topic, topic_id, partition, "offset", key, value from shop.rejected') == [
         ("topic", "topic-uuid", 0, 8, b"key", b"poison")
     ]
-    assert offsets.begin(postgres, BOTH, "topic", "topic-uuid", {}) == {
+    assert offsets.begin(postgres, BOTH, TOPIC, {}) == {
         ("transactions", 0): 10,
         ("fraud", 0): 10,
     }
@@ -128,15 +116,6 @@ MESSAGES = {
     "fraud": lambda name: message(transaction_id=name, is_fraud=1, **moment(name)),
     "bad": lambda name: f"bad {name}".encode(),
 }
-
-
-def moment(name: str) -> dict[str, Any]:
-    """An hour and an amount of this id's own; of some ids an amount that the sums do not take whole."""
-    place = "abcdefgh".index(name)
-    return {
-        "timestamp": f"2025-03-01T{place // 2:02}:59:59Z",
-        "amount": 1e300 if place == 7 else place + 0.25,
-    }
 
 
 @hypothesis_settings(max_examples=60)

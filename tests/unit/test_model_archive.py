@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from fraudstream.errors import FraudstreamError, InputError
 from fraudstream.model import artifact, folder, packing
-from model_world import ensemble, packed
+from model_world import ensemble, packed, sealed
 
 TREES = ensemble(("amount_to_user_mean", 5.0, -1.0, 3.0), ("user_count_10m", 3.0, 0.0, 1.0))
 PACKED = packed("m-1", TREES)[1]
@@ -28,13 +28,6 @@ RISKS = packing.unpack(PACKED, "here").risk(ROWS)
 
 def files() -> dict[str, bytes]:
     return packing.unpack_files(PACKED, "here")
-
-
-def sealed(changed: dict[str, bytes]) -> dict[str, bytes]:
-    """The files with checksums that fit, as somebody who knows the format would leave them."""
-    content = {name: data for name, data in changed.items() if name != artifact.SUMS}
-    sums = "".join(f"{artifact._sha256(data)}  {name}\n" for name, data in content.items())
-    return {**content, artifact.SUMS: sums.encode()}
 
 
 def zipped(write: Callable[[zipfile.ZipFile], None]) -> bytes:

@@ -21,6 +21,7 @@ from fraudstream.model import artifact, candidates, folder, packing
 from fraudstream.model.folds import plan
 from fraudstream.model.tables import read_transactions
 from fraudstream.model.training import Request, train
+from model_world import sealed
 
 START = datetime(2024, 3, 1, tzinfo=UTC)
 
@@ -299,7 +300,9 @@ def test_the_seed_systems_model_is_reproduced(rows: pa.Table) -> None:
         .append_column("location", pa.array(["Rome"] * n))
         .append_column("transaction_location", pa.array(np.where(np.arange(n) % 40, "Rome", "Oslo")))
     )
-    model = artifact.verified(train(full, Request("isolation_forest", SEED, 3)).files, "memory")
+    model = artifact.verified(
+        train(full, Request("isolation_forest", SEED, label_delay_days=3)).files, "memory"
+    )
     x = features(full, SEED)
     known = (
         rows["timestamp"].cast(pa.int64()).to_numpy()
@@ -398,10 +401,7 @@ def resealed(model: Path, **changes: Any) -> dict[str, bytes]:
     """The model's files with a changed manifest and checksums that match it."""
     files = {path.name: path.read_bytes() for path in model.iterdir()}
     manifest = json.loads(files[artifact.MANIFEST]) | changes
-    files[artifact.MANIFEST] = json.dumps(manifest).encode()
-    del files[artifact.SUMS]
-    sums = "".join(f"{artifact._sha256(content)}  {name}\n" for name, content in files.items())
-    return {**files, artifact.SUMS: sums.encode()}
+    return sealed({**files, artifact.MANIFEST: json.dumps(manifest).encode()})
 
 
 def test_a_model_of_another_scikit_learn_is_evaluated_by_its_trees(
@@ -558,7 +558,9 @@ def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.usefixtures("network")
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_a_neural_network_of_the_users_own_trains_saves_and_scores(rows: pa.Table, tmp_path: Path) -> None:
-    trained = train(rows, Request("network", ("amount", "amount_to_user_mean", "merchant_risk_7d"), 3))
+    trained = train(
+        rows, Request("network", ("amount", "amount_to_user_mean", "merchant_risk_7d"), label_delay_days=3)
+    )
     assert trained.report["metrics"]["average_precision"] > 0.2
     folder.write(trained.files, tmp_path / "model")
     model = folder.read(tmp_path / "model")
@@ -580,9 +582,9 @@ def test_a_feature_of_labels_is_refused_for_the_label_free_forest_also_where_not
     """To map a column of labels, as the other sentence advises, would not help."""
     bare = rows.drop_columns(["is_fraud", "merchant_id"])
     with pytest.raises(InputError, match="label-free and cannot take merchant_risk_30d"):
-        train(bare, Request("isolation_forest", ("amount", "merchant_risk_30d"), 3))
+        train(bare, Request("isolation_forest", ("amount", "merchant_risk_30d"), label_delay_days=3))
     with pytest.raises(InputError, match="lack what merchant_risk_30d needs"):
-        train(bare, Request("random_forest", ("amount", "merchant_risk_30d"), 3))
+        train(bare, Request("random_forest", ("amount", "merchant_risk_30d"), label_delay_days=3))
 
 
 def test_an_unknown_algorithm_is_refused_with_the_list_of_those_that_exist(rows: pa.Table) -> None:

@@ -211,9 +211,9 @@ def begin(  # noqa: PLR0913 - what a start depends on
     first = {partition: bound.first for partition, bound in bounds.items()}
     if new == "end":
         ends = {partition: bound.end for partition, bound in bounds.items()}
-        strangers = [t for t in targets if not offsets.known(postgres, t, topic.name)]
-        offsets.begin(postgres, strangers, topic.name, topic.topic_id, ends)
-    stored = offsets.begin(postgres, targets, topic.name, topic.topic_id, first)
+        strangers = [t for t in targets if not offsets.known(postgres, t, topic)]
+        offsets.begin(postgres, strangers, topic, ends)
+    stored = offsets.begin(postgres, targets, topic, first)
     outside = {
         (target, partition): bounds[partition]
         for (target, partition), offset in stored.items()
@@ -232,7 +232,7 @@ def begin(  # noqa: PLR0913 - what a start depends on
         log.warning(
             "%s: offsets %s to %s of partition %s are lost", target, *sorted((offset, begins)), partition
         )
-        offsets.move(postgres, target, topic.topic_id, partition, begins)
+        offsets.move(postgres, target, topic, partition, begins)
         stored[target, partition] = begins
     return stored
 

@@ -51,33 +51,31 @@ def advance(cursor: Cursor, target: str, source: Source, next_offset: int) -> No
 
 
 def begin(
-    postgres: PostgresSettings, targets: Sequence[str], topic: str, topic_id: str, first: Mapping[int, int]
+    postgres: PostgresSettings, targets: Sequence[str], topic: Topic, first: Mapping[int, int]
 ) -> dict[tuple[str, int], int]:
     """`next_offset` by target and partition; a target that is new to a partition starts at `first[partition]`."""
     with connected(postgres, brief=True) as connection, connection.cursor() as cursor:
-        _begin(cursor, targets, topic, topic_id, first)
-        return _stored(cursor, targets, topic_id)
+        _begin(cursor, targets, topic, first)
+        return _stored(cursor, targets, topic)
 
 
-def _begin(
-    cursor: Cursor, targets: Sequence[str], topic: str, topic_id: str, first: Mapping[int, int]
-) -> None:
+def _begin(cursor: Cursor, targets: Sequence[str], topic: Topic, first: Mapping[int, int]) -> None:
     cursor.executemany(
         "insert into shop.stream_offsets (target, topic, topic_id, partition, next_offset) values (%s, %s, %s, %s, %s)"
         " on conflict do nothing",
         [
-            (target, topic, topic_id, partition, offset)
+            (target, topic.name, topic.topic_id, partition, offset)
             for target in targets
             for partition, offset in first.items()
         ],
     )
 
 
-def _stored(cursor: Cursor, targets: Sequence[str], topic_id: str) -> dict[tuple[str, int], int]:
+def _stored(cursor: Cursor, targets: Sequence[str], topic: Topic) -> dict[tuple[str, int], int]:
     """`next_offset` by target and partition."""
     cursor.execute(
         "select target, partition, next_offset from shop.stream_offsets where topic_id = %s and target = any(%s)",
-        (topic_id, list(targets)),
+        (topic.topic_id, list(targets)),
     )
     return {(target, partition): next_offset for target, partition, next_offset in cursor.fetchall()}
 
@@ -85,22 +83,22 @@ def _stored(cursor: Cursor, targets: Sequence[str], topic_id: str) -> dict[tuple
 def taken_in(postgres: PostgresSettings, target: str, topic: Topic, start: Mapping[int, int]) -> int:
     """How many messages at these offsets and behind them the target has already."""
     with connected(postgres, brief=True) as connection, connection.cursor() as cursor:
-        stored = _stored(cursor, [target], topic.topic_id)
+        stored = _stored(cursor, [target], topic)
     return sum(max(0, offset - start.get(partition, offset)) for (_, partition), offset in stored.items())
 
 
-def known(postgres: PostgresSettings, target: str, topic: str) -> bool:
-    """Whether the target has read a topic of this name before, be it one that was deleted since."""
+def known(postgres: PostgresSettings, target: str, topic: Topic) -> bool:
+    """Whether the target has read a topic of that name before, be it one that was deleted since."""
     with connected(postgres, brief=True) as connection, connection.cursor() as cursor:
         cursor.execute(
-            "select from shop.stream_offsets where target = %s and topic = %s limit 1", (target, topic)
+            "select from shop.stream_offsets where target = %s and topic = %s limit 1", (target, topic.name)
         )
         return cursor.fetchone() is not None
 
 
-def move(postgres: PostgresSettings, target: str, topic_id: str, partition: int, offset: int) -> None:
+def move(postgres: PostgresSettings, target: str, topic: Topic, partition: int, offset: int) -> None:
     """Continue at `offset`, without what lies between. Only where the operator accepted the loss."""
-    source = Source("", topic_id, partition)
+    source = Source(topic.name, topic.topic_id, partition)
     with connected(postgres, brief=True) as connection, connection.cursor() as cursor:
         lock(cursor, target, source)
         advance(cursor, target, source, offset)
@@ -109,7 +107,7 @@ def move(postgres: PostgresSettings, target: str, topic_id: str, partition: int,
 def reach(postgres: PostgresSettings, target: str, topic: Topic, reached: Mapping[int, int]) -> None:
     """Every message below these offsets is answered: the next start begins there. Never moves back."""
     with connected(postgres, brief=True) as connection, connection.cursor() as cursor:
-        _begin(cursor, (target,), topic.name, topic.topic_id, reached)
+        _begin(cursor, (target,), topic, reached)
         cursor.executemany(
             "update shop.stream_offsets set next_offset = %(offset)s, updated_at = now() where target = %(target)s"
             " and topic_id = %(topic_id)s and partition = %(partition)s and next_offset < %(offset)s",
