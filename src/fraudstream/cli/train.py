@@ -93,7 +93,9 @@ def train(
         _check_curve(curve)
     postgres = inputs.database() if output is None else None
     rows, source = inputs.transactions(data, mapping)
-    request = training.Request(algorithm, names, delay, alert_rate or ALERT_RATE, alerts_per_day)
+    request = training.Request(
+        algorithm, names, alert_rate or ALERT_RATE, alerts_per_day, label_delay_days=delay
+    )
     trained = training.train(rows, request, source)
     if output is not None:
         folder.write(trained.files, output)

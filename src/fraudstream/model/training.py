@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version as installed
 from typing import Any
@@ -37,7 +37,8 @@ class Request:
     algorithm: str = "auto"
     features: tuple[str, ...] | None = None
     """By name; None takes what the algorithm wants of those that the data allow."""
-    label_delay_days: float = 7.0
+    label_delay_days: float = field(kw_only=True)
+    """No default: it has to be the one by which live profiles learn."""
     alert_rate: float = 0.005
     """Share of transactions that may be flagged."""
     alerts_per_day: float | None = None
