@@ -152,7 +152,7 @@ def drawn(**features: float) -> str:
 def test_alerts_that_look_alike_are_told_apart_in_the_queue() -> None:
     """Streamlit knows by what it shows which one was clicked."""
     at = datetime(2026, 3, 1, tzinfo=UTC)
-    found = [Queued(name, "u", at, 1.0, "EUR", 0.97, at, None, None, None) for name in "abc"]
+    found = [Queued(name, "u", at, 1.0, "EUR", 0.97, at, None, None) for name in "abc"]
     shown = alerts.lines(found)
     assert len({*shown.values()}) == 3
     assert {line.replace("\u2060", "") for line in shown.values()} == {"**1.00 EUR** · risk 97.0 %"}

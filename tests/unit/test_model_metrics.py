@@ -33,7 +33,7 @@ def test_average_precision_and_roc_are_scikit_learns(rows: list[tuple[int, bool,
         expected = average_precision_score(
             fraud[weights > 0], risk[weights > 0], sample_weight=weights[weights > 0]
         )
-        assert metrics.average_precision(risk, fraud, weights) == pytest.approx(expected)
+        assert metrics.Ranking.of(risk, fraud).average_precision(weights) == pytest.approx(expected)
 
 
 def test_card_precision_counts_customers_by_day_and_blocks_the_caught() -> None:

@@ -20,12 +20,9 @@ TOP = 100
 """Cards that investigators look at on a day, as in the Fraud Detection Handbook."""
 
 
-def average_precision(risk: "Floats", fraud: "Truths", weights: "Floats | None" = None) -> float | None:
-    """Σ (Rₖ - Rₖ₋₁)·Pₖ over the distinct risks from the highest, as in scikit-learn; rows may carry weights."""
-    if not len(risk):
-        return None
-    ranking = Ranking.of(risk, fraud)
-    return ranking.average_precision(np.ones(len(risk)) if weights is None else weights)
+def average_precision(risk: "Floats", fraud: "Truths") -> float | None:
+    """Σ (Rₖ - Rₖ₋₁)·Pₖ over the distinct risks from the highest, as in scikit-learn."""
+    return Ranking.of(risk, fraud).average_precision(np.ones(len(risk))) if len(risk) else None
 
 
 @dataclass(frozen=True, slots=True)

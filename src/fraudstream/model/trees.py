@@ -68,15 +68,15 @@ class Link:
                 small = np.exp(-np.abs(value))
                 return np.where(value >= 0, 1.0, small) / (1.0 + small)
 
-    def sql(self, column: str = "prediction") -> str:
-        """The same as a Spark SQL expression of `column`. doubles there never raise: exp overflows to infinity."""
+    def sql(self) -> str:
+        """The same as a Spark SQL expression of `prediction`. doubles there never raise: exp overflows to infinity."""
         match self.name:
             case "isolation":
-                return f"pow(2.0D, -{column} / {self.scale!r}D)"
+                return f"pow(2.0D, -prediction / {self.scale!r}D)"
             case "identity":
-                return f"greatest(0.0D, least(1.0D, {column}))"
+                return "greatest(0.0D, least(1.0D, prediction))"
             case "sigmoid":
-                return f"1.0D / (1.0D + exp(-{column}))"
+                return "1.0D / (1.0D + exp(-prediction))"
 
 
 @dataclass(frozen=True)

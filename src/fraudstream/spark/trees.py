@@ -108,7 +108,7 @@ def _nodes(ensemble: Ensemble) -> bytes:
 def load_spark(spark: "SparkSession", ensemble: Ensemble, path: Path) -> Any:
     """Write `ensemble` at `path` and load it: a transformer that adds `prediction` to a vector column `features`.
 
-    `ensemble.link.sql("prediction")` makes `risk` of it. No executor reads the path; the trees travel with the query.
+    `ensemble.link.sql()` makes `risk` of it. No executor reads the path; the trees travel with the query.
     """
     from pyspark.ml import regression
 

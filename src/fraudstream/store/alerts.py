@@ -67,12 +67,10 @@ def alerts(  # noqa: PLR0913 - one for each filter of a list
     unreviewed: bool = False,
     user_id: str | None = None,
     min_risk: float = 0.0,
-    before: tuple[datetime, str] | None = None,
 ) -> list[Alert]:
     """Alerts, the newest decision first: at most `limit`, scored at `since` or later, with `risk` at `min_risk` or above.
 
-    `sent_since` takes those alone whose message entered Kafka then or later.
-    `before` continues a list where it ended: (scored_at, transaction_id) of its last alert. Raises DatabaseError.
+    `sent_since` takes those alone whose message entered Kafka then or later. Raises DatabaseError.
     """
     wanted = [
         (since is not None, "scored_at >= %(since)s"),
@@ -81,13 +79,10 @@ def alerts(  # noqa: PLR0913 - one for each filter of a list
         (unreviewed, "not exists (select from shop.labels as l where l.transaction_id = a.transaction_id)"),
         (user_id is not None, "user_id = %(user_id)s"),
         (min_risk > 0, "risk >= %(min_risk)s"),
-        (before is not None, "(scored_at, transaction_id) < (%(before_at)s, %(before_id)s)"),
     ]
     conditions = [condition for is_wanted, condition in wanted if is_wanted]
-    before_at, before_id = before or (None, None)
     values = {
         "since": since, "sent_since": sent_since, "user_id": user_id, "min_risk": min_risk, "limit": limit,
-        "before_at": before_at, "before_id": before_id,
     }  # fmt: skip
     where = f"where {' and '.join(conditions)}" if conditions else ""
     with connected(postgres) as connection:

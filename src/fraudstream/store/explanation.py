@@ -10,6 +10,9 @@ from fraudstream.store.hindsight import SEEN, hindsight
 from fraudstream.store.history import Past
 from fraudstream.store.labels import Label
 
+BEFORE, AFTER = 8, 4
+"""Transactions of the customer that are shown, fewer than the SEEN that hindsight looks at."""
+
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
@@ -36,10 +39,8 @@ class Explanation:
         return self.alert or self.score
 
 
-def explain(
-    postgres: PostgresSettings, transaction_id: str, *, before: int = 8, after: int = 4
-) -> Explanation:
-    """What is known of a transaction, with so many of its customer's transactions up to it and after it.
+def explain(postgres: PostgresSettings, transaction_id: str) -> Explanation:
+    """What is known of a transaction, with BEFORE of its customer's transactions up to it and AFTER of them behind it.
 
     Raises InputError where nothing is known, DatabaseError.
     """
@@ -57,10 +58,10 @@ def explain(
         )
     decision = alert or score
     threshold = _threshold(postgres, decision.model_version) if decision else None
-    around = history.history(postgres, one.user_id, one.timestamp, before=max(before, SEEN), after=after)
+    around = history.history(postgres, one.user_id, one.timestamp, before=SEEN, after=AFTER)
     later = sum(past.timestamp > one.timestamp for past in around)
     better = hindsight(alert, around) if alert else []
-    shown = around[max(len(around) - later - before, 0) :]
+    shown = around[max(len(around) - later - BEFORE, 0) :]
     return Explanation(one, alert, score, stored, threshold, said, shown, better)
 
 

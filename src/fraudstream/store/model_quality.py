@@ -9,6 +9,9 @@ from fraudstream.store.drift import Drift
 from fraudstream.store.review import LEGITIMATE_KNOWN, NEWEST_REVIEWED, REMEMBERED, SAID
 from fraudstream.store.rows import one, rows
 
+DAYS = 30
+"""How far back drift and the quality of alerts are followed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Bin:
@@ -34,8 +37,6 @@ class Quality:
 class Reviewed:
     """Reviewed alerts of one tenth of the range of risk."""
 
-    tenth: int
-    """From 0 to 9."""
     risk: float
     """Their mean."""
     reviewed: int
@@ -82,14 +83,14 @@ _LEGITIMATE = "select " + LEGITIMATE_KNOWN.format(
 )
 
 _REVIEWED = f"""
-select least(floor(risk * 10), 9)::int as tenth, avg(risk) as risk, count(*) as reviewed,
-  count(*) filter (where is_fraud) as fraud
-from {NEWEST_REVIEWED.format(which="a.model_version = %(version)s")} as r group by 1 order by 1"""  # noqa: S608 - a constant
+select avg(risk) as risk, count(*) as reviewed, count(*) filter (where is_fraud) as fraud
+from {NEWEST_REVIEWED.format(which="a.model_version = %(version)s")} as r
+group by least(floor(risk * 10), 9) order by 1"""  # noqa: S608 - a constant
 
 
-def at_work(postgres: PostgresSettings, version: str, days: int = 30) -> AtWork:
-    """The last `days` of one model; empty lists where it has decided nothing. Raises DatabaseError."""
-    values = {"version": version, "days": days, "remembered": REMEMBERED}
+def at_work(postgres: PostgresSettings, version: str) -> AtWork:
+    """The last DAYS of one model; empty lists where it has decided nothing. Raises DatabaseError."""
+    values = {"version": version, "days": DAYS, "remembered": REMEMBERED}
     with connected(postgres, snapshot=True) as connection:
         return AtWork(
             rows(connection, Drift, _DRIFT, values)[::-1],

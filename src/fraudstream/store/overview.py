@@ -41,15 +41,12 @@ class Stakes:
     """That nobody has reviewed."""
     waiting_amount: float
     confirmed: int
-    confirmed_amount: float
     dismissed: int
-    scored_fraud: int
+    scored_fraud_amount: float
     """Of the newest FRAUDS transactions whose messages say that they are fraud, the scored ones: what never met a model
     was not missed."""
-    scored_fraud_amount: float
-    caught: int
-    """Of these, the flagged ones."""
     caught_amount: float
+    """Of these, the flagged ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,18 +85,16 @@ with flagged as materialized (
   ) as f
   cross join lateral (select flagged from shop.scores where transaction_id = f.transaction_id limit 1) as s
 ), met as (
-  select count(*) as scored_fraud, coalesce(sum(amount), 0) as scored_fraud_amount,
-    count(*) filter (where flagged) as caught, coalesce(sum(amount) filter (where flagged), 0) as caught_amount
+  select coalesce(sum(amount), 0) as scored_fraud_amount,
+    coalesce(sum(amount) filter (where flagged), 0) as caught_amount
   from fraud
 )
 select
   count(*) filter (where is_fraud is null) as waiting,
   coalesce(sum(amount) filter (where is_fraud is null), 0) as waiting_amount,
   count(*) filter (where is_fraud) as confirmed,
-  coalesce(sum(amount) filter (where is_fraud), 0) as confirmed_amount,
   count(*) filter (where not is_fraud) as dismissed,
-  (select scored_fraud from met), (select scored_fraud_amount from met),
-  (select caught from met), (select caught_amount from met)
+  (select scored_fraud_amount from met), (select caught_amount from met)
 from flagged left join said using (transaction_id)"""  # noqa: S608 - constants
 
 

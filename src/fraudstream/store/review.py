@@ -45,7 +45,6 @@ class Queued:
     reason: str | None
     """The strongest one, as a sentence."""
     verdict: bool | None
-    reviewed_by: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +96,7 @@ LEGITIMATE_KNOWN = """exists (
 
 _LATEST = """
 left join lateral (
-  select is_fraud, labelled_by from shop.labels
+  select is_fraud from shop.labels
   where transaction_id = a.transaction_id order by labelled_at desc, label_id desc limit 1
 ) as l on true"""
 
@@ -114,13 +113,13 @@ _STATES: dict[State, str] = {
 # Which rows come first is found among narrow ones; reasons, kilobytes each, are read of those only.
 _QUEUE = """
 with chosen as materialized (
-  select a.transaction_id, l.is_fraud as verdict, l.labelled_by as reviewed_by, row_number() over (order by {order}) as place
+  select a.transaction_id, l.is_fraud as verdict, row_number() over (order by {order}) as place
   from shop.alerts as a {latest}
   where {conditions}
   order by place limit %(limit)s
 )
 select a.transaction_id, a.user_id, a.timestamp, a.amount, a.currency, a.risk, a.scored_at,
-  a.reasons -> 0 ->> 'sentence' as reason, c.verdict, c.reviewed_by
+  a.reasons -> 0 ->> 'sentence' as reason, c.verdict
 from chosen as c join shop.alerts as a using (transaction_id) order by c.place"""
 
 SAID = """said as (
