@@ -5,6 +5,12 @@ from typing import Final
 
 from fraudstream.local.processes import LOOPBACK
 
+AUTH: Final = "scram-sha-256"
+"""How the server lets clients in, and all that they accept: each side proves that it knows the password.
+
+After a crash another user's program may have the port; clients that do as they are told would send it the password in
+clear text, or the data without one.
+"""
 TUNING: Final = {
     # A quarter of a small machine's memory is the usual rule; Spark and Kafka want the rest.
     "shared_buffers": "256MB",
@@ -28,7 +34,7 @@ def command(programs: Path, directory: Path, owner: str, secret: Path) -> list[s
         *(str(programs / "initdb"), "-D", str(directory), "-U", owner, f"--pwfile={secret}"),
         # The built-in provider sorts by code point like C, quick and the same on every machine, and still
         # knows upper and lower case beyond ASCII.
-        *("--auth=scram-sha-256", "-E", "UTF8", "--locale=C", "--locale-provider=builtin"),
+        *(f"--auth={AUTH}", "-E", "UTF8", "--locale=C", "--locale-provider=builtin"),
         "--builtin-locale=C.UTF-8",
         *(f"--set={name}={value}" for name, value in TUNING.items()),
     ]

@@ -151,6 +151,7 @@ class EmbeddedPostgres:
             user=USER,
             dbname=database,
             password=self._password(),
+            require_auth=initdb.AUTH,
             connect_timeout=seconds,
             autocommit=True,
         )

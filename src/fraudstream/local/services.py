@@ -9,6 +9,7 @@ from typing import Any
 
 from fraudstream.errors import ServiceError
 from fraudstream.local.home import Home, unusable, write_private
+from fraudstream.local.initdb import AUTH
 from fraudstream.local.jars import kafka_jars
 from fraudstream.local.kafka import EmbeddedKafka
 from fraudstream.local.postgres import DATABASE, USER, EmbeddedPostgres
@@ -42,6 +43,7 @@ class Endpoints:
                 "user": self.user,
                 "database": self.database,
                 "password_file": str(self.password_file),
+                "require_auth": AUTH,
             },
         }
 

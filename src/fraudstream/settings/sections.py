@@ -165,6 +165,8 @@ class PostgresSettings(Section):
     """As in libpq; only `verify-full` also checks the server's name."""
     sslrootcert: Place | Literal["system"] | None = None
     """PEM of the authority that signed the server's certificate, or `system`; unset means libpq's default location."""
+    require_auth: Literal["scram-sha-256"] | None = None
+    """`scram-sha-256` refuses a server that cannot prove it knows the password; unset accepts any but for the embedded one."""
     connect_timeout_seconds: int = Field(10, ge=2, le=3_600)
     """In whole seconds; libpq's minimum is two."""
     retry_seconds: Seconds = Field(300.0, ge=0)

@@ -42,6 +42,8 @@ RETRYABLE = (
 """SQLSTATE prefixes after which the same transaction is worth another try."""
 
 
+UNPROVEN = "authentication method requirement"
+"""What libpq says of a server that lets us in, or wants the password, without SCRAM while `require_auth` is set."""
 REFUSED_BY_POOLER = "unsupported startup parameter"
 FINAL = (
     "authentication failed",
@@ -56,6 +58,7 @@ FINAL = (
     REFUSED_BY_POOLER,
     "unrecognized configuration parameter",
     "weak sslmode",
+    UNPROVEN,
 )
 """What is said of a login that was refused for good, which has no SQLSTATE.
 
@@ -130,6 +133,7 @@ def _connect(postgres: PostgresSettings, session: Mapping[str, str], *, autocomm
         dbname=postgres.database,
         sslmode=postgres.sslmode.value,
         sslrootcert=str(postgres.sslrootcert) if postgres.sslrootcert else None,
+        require_auth=postgres.require_auth,
         connect_timeout=postgres.connect_timeout_seconds,
         **PEER,
         application_name="fraudstream",
@@ -226,7 +230,13 @@ def _ours(postgres: PostgresSettings, error: psycopg.Error, brief: bool) -> Data
             f"PostgreSQL at {where} does not answer: {detail}",
             hint="Start the embedded one with `fraudstream up`, or check FRAUDSTREAM_POSTGRES__HOST and __PORT.",
         )
-    return DatabaseError(f"PostgreSQL at {where} refused: {detail}", hint=_hint(error))
+    unproven = UNPROVEN in str(error)
+    said = (
+        f"The server at {where} did not prove that it knows the password"
+        if unproven
+        else f"PostgreSQL at {where} refused"
+    )
+    return DatabaseError(f"{said}: {detail}", hint=_hint(error))
 
 
 def is_retryable(error: psycopg.Error) -> bool:
@@ -251,6 +261,9 @@ def by_hand(connection: Connection) -> bool:
 
 
 _HINTS = {
+    UNPROVEN: "Another program may have the port of the embedded PostgreSQL: run `fraudstream up`. If the server is your"
+    " own and does not use SCRAM, unset FRAUDSTREAM_POSTGRES__REQUIRE_AUTH.",
+    "require_auth": "libpq 16 or newer is needed: `pip install 'psycopg[binary]'`, and unset PSYCOPG_IMPL.",
     "authentication failed": "Check FRAUDSTREAM_POSTGRES__USER and __PASSWORD (or __PASSWORD_FILE).",
     "no password": "Check FRAUDSTREAM_POSTGRES__USER and __PASSWORD (or __PASSWORD_FILE).",
     "not permitted to log in": "This role cannot log in: `create role NAME login password '…' in role …`.",
