@@ -425,7 +425,8 @@ def test_no_kafka_at_all_says_what_to_do() -> None:
     ("values", "words"),
     [
         ({"TRANSACTIONS_TOPIC": "payments", "SCORED_TOPIC": "payments"}, "would read its own decisions"),
-        ({"BOOTSTRAP_SERVERS": "one.example:9092,two.example"}, "two.example has no port"),
+        ({"BOOTSTRAP_SERVERS": "one.example:9092,two.example"}, "'two.example' has no port"),
+        ({"BOOTSTRAP_SERVERS": "\udcdc"}, "has no port"),
     ],
 )
 def test_what_one_of_the_two_kafka_clients_would_take_amiss_is_refused(

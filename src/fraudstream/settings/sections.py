@@ -121,11 +121,10 @@ class KafkaSettings(Section):
 
     def _check_servers(self) -> None:
         """Raise ValueError for a server without a port: librdkafka would take 9092, and Spark's client none."""
-        for server in (self.bootstrap_servers or "").split(","):
-            if server.strip() and not re.search(r":\d{1,5}$", server.strip()):
-                raise ValueError(
-                    f"bootstrap_servers: {server.strip()} has no port; write host:port, as in {server.strip()}:9092"
-                )
+        for server in map(str.strip, (self.bootstrap_servers or "").split(",")):
+            if server and not re.search(r":\d{1,5}$", server):
+                # As Python writes it: a name may hold what no message can be encoded with.
+                raise ValueError(f"bootstrap_servers: {server!r} has no port; write host:port")
 
     def password(self) -> SecretStr | None:
         """The SASL password, from the setting or from its file."""
