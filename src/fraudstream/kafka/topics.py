@@ -1,5 +1,6 @@
 """Topics as the broker describes them: their ids, their partitions, and which offsets they hold."""
 
+import logging
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future
@@ -77,8 +78,9 @@ def ensure_topic(
         asked = _Asked(f"create topic {name}", "Create")
         _answer(kafka, future, asked, missing=KafkaError.TOPIC_ALREADY_EXISTS)
         found = _await_topic(kafka, name, client)
-        # Not in silence: a name with a typo would otherwise be created, and waited on for ever.
-        log.info("topic %s did not exist: created it with %d partitions", name, len(found.partitions))
+        # The one that others fill not in silence: a name with a typo would be created, and waited on for ever.
+        level = logging.INFO if name == kafka.transactions_topic else logging.DEBUG
+        log.log(level, "topic %s did not exist: created it with %d partitions", name, len(found.partitions))
     return found
 
 
