@@ -287,6 +287,20 @@ def test_rights_that_postgresql_did_not_give_are_not_reported_as_given(
     assert "owner of the database" in caught.value.hint
 
 
+def test_a_database_of_somebody_else_will_do_where_everybody_may_connect(
+    settings: Settings, member: Callable[[str], Member]
+) -> None:
+    """As PUBLIC may unless it was taken away: then nothing is missing, though nothing was granted."""
+    owner = member("writer").postgres.user
+    with connect(settings.postgres, autocommit=True) as connection:
+        database = sql.Identifier(settings.postgres.database)
+        connection.execute(sql.SQL("alter database {} owner to {}").format(database, sql.Identifier(owner)))
+        assert roles.apply(settings.postgres) == roles.ROLES
+        connection.execute(
+            sql.SQL("alter database {} owner to {}").format(database, sql.Identifier(settings.postgres.user))
+        )
+
+
 def test_the_printed_sql_is_what_apply_runs(
     settings: Settings, run: Run, member: Callable[[str], Member]
 ) -> None:

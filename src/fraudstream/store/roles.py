@@ -19,7 +19,7 @@ from sqlalchemy import Table
 from fraudstream.errors import DatabaseError
 from fraudstream.schema import PERSONAL
 from fraudstream.settings import PostgresSettings
-from fraudstream.store.connection import connected
+from fraudstream.store.connection import Connection, connected
 from fraudstream.store.migrate import migrate
 from fraudstream.store.tables import SCHEMA, metadata
 
@@ -162,10 +162,22 @@ def apply(postgres: PostgresSettings) -> tuple[Role, ...]:
         )
         for statement in statements(postgres.database):
             connection.execute(statement.encode())
-            if warnings:
+            if warnings and not _has_what_it_needs(connection, postgres.database, statement):
                 raise DatabaseError(
                     f"PostgreSQL did not do all of `{statement}`: {warnings[0]}.",
                     hint="Run this as the owner of the database and of the tables, or have an owner run what"
                     " `fraudstream roles sql` prints.",
                 )
+            warnings.clear()
     return ROLES
+
+
+def _has_what_it_needs(connection: Connection, database: str, statement: str) -> bool:
+    """Whether the roles have all rights to the database, of which this grants one: PUBLIC may have them anyway."""
+    if " on database " not in statement:
+        return False
+    rights = [(role.name, "connect") for role in ROLES] + [(WRITER, "temporary")]
+    asked = "select has_database_privilege(%s, %s, %s)"
+    return all(
+        connection.execute(asked, (name, database, right)).fetchone() == (True,) for name, right in rights
+    )
