@@ -4,6 +4,7 @@ import asyncio
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -293,7 +294,9 @@ def address_seen(peer: str, claimed: str) -> str:
         config = uvicorn.Config(page, interface="asgi3", log_config=None)
         config.load()
     scope = {"type": "http", "client": (peer, 1), "headers": [(b"x-forwarded-for", claimed.encode())]}
-    asyncio.run(config.loaded_app(scope, None, None))
+    # In a thread of its own: a browser that another test of this process opened has a running loop in this one.
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(lambda: asyncio.run(config.loaded_app(scope, None, None))).result()
     return str(seen[0])
 
 
