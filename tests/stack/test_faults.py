@@ -223,13 +223,13 @@ def test_a_running_consumer_stores_again_what_a_restored_database_has_lost(
         await_progress(settings, running, 500)
         with connect(settings.postgres) as backup:
             for table in TAKEN_BACK:
-                backup.execute(f"create table kept_{table} as table shop.{table}".encode())
+                backup.execute(f"create table shop.kept_{table} as table shop.{table}".encode())
         sender.send(500)
         await_progress(settings, running, 1000)
         with connect(settings.postgres) as restore:
             for table in TAKEN_BACK:
                 restore.execute(f"delete from shop.{table}".encode())
-                restore.execute(f"insert into shop.{table} table kept_{table}".encode())
+                restore.execute(f"insert into shop.{table} table shop.kept_{table}".encode())
         sender.send(1)
         await_progress(settings, running, 1001)
         sender.send(500)
