@@ -7,14 +7,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
+from feature_world import world
 from fraudstream.features.profiles import INSTANT
+from fraudstream.model import artifact
 from fraudstream.model.dataset import dataset
 from fraudstream.model.evaluation import blocked
-from fraudstream.model.finished import evaluate_scores
+from fraudstream.model.finished import evaluate_model, evaluate_scores
 from fraudstream.model.folds import DAY, Fold
 from fraudstream.model.tables import read_transactions
+from fraudstream.model.training import Request, train
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 EVALUATED = 110
@@ -55,3 +59,53 @@ def test_scores_of_one_amount_or_one_customer_are_evaluated(tmp_path: Path, same
     frame.to_csv(tmp_path / "scores.csv", index=False)
     loaded = read_transactions(tmp_path / "scores.csv", with_risk=True)
     assert evaluate_scores(loaded.rows, 7, 0.05)["metrics"]["average_precision"] == pytest.approx(1.0)
+
+
+def test_stray_payments_in_a_pause_inside_a_window_change_no_figure() -> None:
+    """Each would make a day of its own, on which nobody is caught, with as much say in card precision as a busy one."""
+    rng = np.random.default_rng(0)
+    busy = np.append(np.arange(53), [73, 74])
+    steady = np.repeat(busy, 200) + np.tile(np.linspace(0, 0.99, 200), len(busy))
+    days = np.append(steady, np.arange(53, 73) + 0.5)
+    rows = len(days)
+    fraud = (rng.random(rows) < 0.05) & (np.arange(rows) < len(steady))
+    table = pa.table({
+        "transaction_id": [f"t{n}" for n in range(rows)],
+        "user_id": [f"u{n}" for n in rng.integers(0, 900, rows)],
+        "timestamp": pa.array([START + timedelta(days=float(day)) for day in days], INSTANT),
+        "amount": rng.uniform(1, 9, rows),
+        "is_fraud": fraud,
+        "risk": np.where(fraud, 0.9, 0.1) + rng.uniform(0, 0.1, rows),
+    })  # fmt: skip
+    # Four days before the pause and two behind it are the last window.
+    strayed = evaluate_scores(table, 3, 0.01)
+    alone = evaluate_scores(table.slice(0, len(steady)), 3, 0.01)
+    last = strayed["folds"][-1]
+    assert (last["test_from"][:10], last["test_until"][:10]) == ("2024-02-19", "2024-03-16")
+    for window in (*strayed["folds"], *alone["folds"]):
+        del window["baselines"]["random"]  # drawn for each row of a file, and one file has more
+    assert strayed["folds"] == alone["folds"]
+    assert strayed["metrics"] == alone["metrics"]
+    assert strayed["calibration"] == alone["calibration"]
+
+
+@pytest.mark.parametrize(
+    "names", [("amount", "amount_to_user_mean"), ("amount",)], ids=["habits", "no habits"]
+)
+def test_a_file_without_the_history_before_its_windows_says_that_habits_begin_empty(
+    names: tuple[str, ...],
+) -> None:
+    """With the whole history, or for a model that remembers nothing, there is nothing to say."""
+    rows = world(9_000, days=90).drop_columns("labelled_at")
+    at = rows["timestamp"]
+    early, tail = (
+        rows.filter(pc.less(at, pa.scalar(START + timedelta(days=50), INSTANT))),
+        rows.filter(pc.greater_equal(at, pa.scalar(START + timedelta(days=60), INSTANT))),
+    )
+    trained = train(early, Request("isolation_forest", names, label_delay_days=3))
+    model = artifact.verified(trained.files, "memory")
+    notes = [
+        [note for note in evaluate_model(model, part)["notes"] if "habits begin empty" in note]
+        for part in (tail, rows)
+    ]
+    assert [len(found) for found in notes] == [1 if len(names) > 1 else 0, 0]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,7 @@ from fraudstream.errors import InputError
 from fraudstream.features import training
 from fraudstream.features.catalogue import horizon
 from fraudstream.features.profiles import INSTANT
+from fraudstream.model.folds import DAY, busy_days
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,6 +49,16 @@ class Dataset:
     def span(self) -> tuple[int, int]:
         """The first and the last transaction."""
         return int(self.micros[0]), int(self.micros[-1])
+
+    @cached_property
+    def busy(self) -> "Truths":
+        """Whether a row's day is one of those that windows are made of."""
+        found: Truths = np.isin(self.micros // DAY * DAY, busy_days(self.micros))
+        return found
+
+    def window(self, since: int, until: int) -> "Integers":
+        """The rows of a window: those of its busy days, as stragglers between them would make days of their own."""
+        return np.flatnonzero(self.busy & (self.micros >= since) & (self.micros < until))
 
     @property
     def customers(self) -> int:

@@ -110,7 +110,7 @@ def score_baseline(name: str, data: Dataset, folds: Sequence[Fold], alert_rate: 
 
 def _window(data: Dataset, fold: Fold, risk: "Callable[[Integers], Floats]", alert_rate: float) -> Scored:
     gap = np.flatnonzero((data.micros >= fold.train_until) & (data.micros < fold.test_from))
-    rows = np.flatnonzero((data.micros >= fold.test_from) & (data.micros < fold.test_until))
+    rows = data.window(fold.test_from, fold.test_until)
     threshold = metrics.threshold_for(risk(gap), alert_rate) if len(gap) else None
     return Scored(fold, rows, risk(rows) if len(rows) else np.empty(0), threshold)
 

@@ -8,11 +8,15 @@ import numpy as np
 import pyarrow as pa
 
 from fraudstream.errors import InputError
+from fraudstream.features import definitions
 from fraudstream.model import evaluation, reporting
 from fraudstream.model.artifact import Model
 from fraudstream.model.columns import RISK
 from fraudstream.model.dataset import Dataset, dataset, until_now
 from fraudstream.model.folds import DAY, Fold, end_of, plan, weeks
+
+HABIT_DAYS = 30
+"""The longest half-life of what is remembered."""
 
 
 def evaluate_model(model: Model, rows: pa.Table) -> dict[str, Any]:
@@ -32,13 +36,14 @@ def evaluate_model(model: Model, rows: pa.Table) -> dict[str, Any]:
             f" no whole day of these transactions, which end {reporting.iso(end_of(data.micros))}, is left to evaluate it on.",
             hint="Give later transactions. On rows that it has seen, a model only looks good.",
         )
+    notes += _without_habits(model, data, folds[0].test_from)
     judged = np.flatnonzero(data.micros >= folds[0].test_from)
     risk = np.zeros(len(data))
     risk[judged] = model.risk(data.columns(model.features, judged))
     scored = [
         evaluation.Scored(fold, here, risk[here], model.threshold)
         for fold in folds
-        for here in [np.flatnonzero((data.micros >= fold.test_from) & (data.micros < fold.test_until))]
+        for here in [data.window(fold.test_from, fold.test_until)]
     ]
     rate = float(model.manifest["alert_rate"])
     tier = str(model.manifest.get("tier", "labelled"))
@@ -104,6 +109,21 @@ def _document(  # noqa: PLR0913, PLR0917 - what is evaluated, and how it is call
     else:
         said += reporting.thin(data, folds, "test")
     return {**report, "validation": {}, "notes": said}
+
+
+def _without_habits(model: Model, data: Dataset, test_from: int) -> list[str]:
+    """What is to be said where the file lacks what the model's features would remember when the first window begins."""
+    began = int(data.micros[data.busy][0])
+    days = (test_from - began) / DAY
+    # Customers had no more history when the model learned, either, where the file begins with its training.
+    known = reporting.iso(began) <= model.manifest["training"]["from"]
+    if days >= HABIT_DAYS or known or not any(f.reads for f in definitions.select(model.features)):
+        return []
+    said = (
+        f"The transactions begin {days:.1f} days before the first window, where all customers' habits begin empty, so"
+        f" the model looks worse than it is: include the history before them, {HABIT_DAYS} days or more."
+    )
+    return [said]
 
 
 def _without_history(results: Mapping[str, evaluation.Judged]) -> list[str]:

@@ -64,9 +64,9 @@ def gaps(
 
 def thin(data: Dataset, folds: Sequence[Fold], name: str) -> list[str]:
     """What is to be said where windows hold too few known frauds to tell good from bad, or nothing else that is known."""
-    windows = [(data.micros >= fold.test_from) & (data.micros < fold.test_until) for fold in folds]
-    frauds = [int((data.fraud & window).sum()) for window in windows]
-    judged = [int((data.judged & window).sum()) for window in windows]
+    windows = [data.window(fold.test_from, fold.test_until) for fold in folds]
+    frauds = [int(data.fraud[window].sum()) for window in windows]
+    judged = [int(data.judged[window].sum()) for window in windows]
     few = sum(count < FEW for count in frauds)
     only = sum(0 < count == known for count, known in zip(frauds, judged, strict=True))
     said = []
