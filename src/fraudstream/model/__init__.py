@@ -5,6 +5,7 @@ From transactions to a model
   dataset         transactions with features and truth, in order of time
   folds           which rows a model learns from, and on which it is tested
   candidates      the estimators to choose from; algorithms is how each learns
+  choice          which of them becomes the model; coverage is whether labels stand for all traffic
   training        choose, evaluate, fit once more, set the threshold
   evaluation      a way of training on later rows, beside two baselines; finished does it for a model that exists
   metrics         the figures of the field

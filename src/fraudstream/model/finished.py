@@ -107,7 +107,7 @@ def _document(  # noqa: PLR0913, PLR0917 - what is evaluated, and how it is call
             "No transaction in the windows is known to be fraud: nothing can be said about detection."
         )
     else:
-        said += reporting.thin(data, folds, "test")
+        said += reporting.thin(data, folds, "test") + reporting.one_sided(data, folds)
     return {**report, "validation": {}, "notes": said}
 
 

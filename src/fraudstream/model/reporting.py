@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fraudstream.model import evaluation, metrics
+from fraudstream.model.coverage import Coverage
 from fraudstream.model.dataset import Dataset
 from fraudstream.model.evaluation import Judged
 from fraudstream.model.folds import DAY, Fold, busy_days
@@ -81,15 +82,32 @@ def thin(data: Dataset, folds: Sequence[Fold], name: str) -> list[str]:
     return said
 
 
+def one_sided(data: Dataset, folds: Sequence[Fold]) -> list[str]:
+    """What is to be said where ordinary payments are hardly among what is known of the windows' transactions."""
+    rows = np.concatenate([data.window(fold.test_from, fold.test_until) for fold in folds])
+    covered = Coverage.of(rows, data.judged, data.fraud)
+    if not covered.one_sided or not covered.legitimate or not covered.frauds:
+        return []
+    share = (covered.frauds + covered.legitimate) / len(rows)
+    said = (
+        f"Labels cover {share:.1%} of the transactions in the windows ({covered.frauds:,} fraudulent,"
+        f" {covered.legitimate:,} legitimate), and precision and recall are over these only. If they come from chargebacks"
+        " and reviewed alerts, there is hardly an ordinary payment among them: expect far worse on all traffic, most of"
+        " all from a model that learned from such labels."
+    )
+    return [said]
+
+
 def _calibration(data: Dataset, own: Judged) -> list[dict[str, float | int]]:
     """For each tenth of the range of risk: the mean risk of the labelled rows in it, and the share that was fraud.
 
-    None where only frauds are labelled: that all of them were fraud says nothing of the risk.
+    None where ordinary payments are hardly among them: that most of the others were fraud says nothing of the risk.
     """
+    rows = np.concatenate([window.rows for window in own.scored])
     known = [data.judged[window.rows] for window in own.scored]
     risk = np.concatenate([window.risk[k] for window, k in zip(own.scored, known, strict=True)])
     fraud = np.concatenate([data.fraud[window.rows[k]] for window, k in zip(own.scored, known, strict=True)])
-    if fraud.all():
+    if Coverage.of(rows, data.judged, data.fraud).one_sided:
         return []
     tenth = np.minimum((risk * TENTHS).astype(np.int64), TENTHS - 1)
     return [
