@@ -2,11 +2,14 @@
 
 import gc
 import weakref
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
 import pytest
 
+from fraudstream.features.profiles import SCHEMA
 from fraudstream.kafka import Topic
 from fraudstream.settings import Settings
 from fraudstream.spark import keeper as keepers
@@ -15,6 +18,7 @@ from fraudstream.spark.scoring import Scoring
 from fraudstream.store import registry
 from fraudstream.store.connection import connect
 from fraudstream.store.migrate import migrate
+from fraudstream.store.profiles import merge
 from live_scorer import promote
 from model_world import ensemble, packed
 from waiting import wait_until
@@ -124,3 +128,34 @@ def test_locked_profiles_are_said_once_and_their_return_once(
         keeper.close()
     assert sum("Scoring continues with the profiles of" in message for message in caplog.messages) == 1
     assert caplog.messages.count("PostgreSQL answers again") == 1
+
+
+def test_a_model_that_meets_other_labels_than_it_learned_from_is_told_once(
+    spark: "SparkSession", settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Chargebacks are loaded while it scores; a scorer that asks for profiles batch by batch sees them at its start."""
+    migrate(settings.postgres)
+    trees = ensemble(("merchant_risk_30d", 0.1, -1.0, 1.0))
+    training = {"rows": 100_000, "judged": 100_000, "frauds": 500}
+    registry.register(settings.postgres, *packed("m-1", trees, training=training))
+    registry.promote(settings.postgres, "m-1")
+    model, told = load_champion(settings.postgres), "100.00% of those in live profiles"
+    keeper = Keeper(settings.postgres, lambda model: Scoring(spark, model), model)
+    try:
+        assert told not in caplog.text
+        with connect(settings.postgres) as connection:
+            everybody = dict.fromkeys(SCHEMA.names, 0.0) | {
+                "entity": "total",
+                "key": "",
+                "last_at": datetime.now(UTC),
+            }
+            labels = {"fraud_30d": 300.0, "labelled_30d": 300.0}
+            merge(connection.cursor(), pa.Table.from_pylist([everybody | labels], SCHEMA))
+        for _ in range(2):
+            keeper.ask()
+            wait_until(lambda: not keeper.is_asked, "newer profiles")
+    finally:
+        keeper.close()
+    assert caplog.text.count(told) == 1
+    Keeper(settings.postgres, lambda model: Scoring(spark, model, ask=settings.postgres), model).close()
+    assert caplog.text.count(told) == 2

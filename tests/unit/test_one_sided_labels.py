@@ -11,6 +11,7 @@ import pytest
 from feature_world import world
 from fraudstream.model import candidates
 from fraudstream.model.finished import evaluate_scores
+from fraudstream.model.scoring import other_fraud_share
 from fraudstream.model.training import Request, train
 
 DISMISSED = 300
@@ -93,3 +94,49 @@ def test_auto_learns_from_labels_where_every_payment_was_judged(rows: pa.Table, 
 def labelled_from(rows: pa.Table, labels: list[bool], since: int) -> pa.Table:
     known = [None] * since + labels[since:]
     return rows.set_column(rows.column_names.index("is_fraud"), "is_fraud", pa.array(known, pa.bool_()))
+
+
+# -- live profiles ---------------------------------------------------------------------------------------------
+
+
+def live(fraud: float, known: float) -> dict[str, pa.Table]:
+    """Stored profiles with so many labels among all transactions together."""
+    return {"total": pa.table({"key": [""], "fraud_30d": [fraud], "labelled_30d": [known]})}
+
+
+def manifest(*features: str, judged: int = 100_000, frauds: int = 500) -> dict[str, Any]:
+    return {"version": "m-1", "features": features, "training": {"judged": judged, "frauds": frauds}}
+
+
+@pytest.mark.parametrize(
+    ("fraud", "known", "warns"),
+    [
+        (300.0, 300.0, True),
+        (300.0, 600.0, True),
+        (60.0, 10_000.0, False),
+        (9.0, 9.0, False),
+        (0.0, 10_000.0, True),
+        (0.0, 1_000.0, False),
+        (0.0, 0.0, False),
+    ],
+    ids=["chargebacks", "and as many others", "the usual share", "too few", "frauds never labelled", "none yet", "nothing"],
+)  # fmt: skip
+def test_a_model_that_meets_another_share_of_fraud_than_it_learned_from_is_told(
+    fraud: float, known: float, *, warns: bool
+) -> None:
+    """Whoever was never judged has the share of all: with chargebacks alone, every shop's payments look like fraud."""
+    warning = other_fraud_share(manifest("amount", "merchant_risk_30d"), live(fraud, known))
+    assert (warning is not None) == warns
+    assert warning is None or "0.50%" in warning
+
+
+def test_only_a_model_that_looks_at_labels_cares_about_their_share() -> None:
+    """So does none that was trained on no fraud, or before manifests counted labels; empty profiles tell nothing."""
+    chargebacks = live(300.0, 300.0)
+    assert other_fraud_share(manifest("amount"), chargebacks) is None
+    assert other_fraud_share(manifest("merchant_risk_30d", frauds=0), chargebacks) is None
+    old = manifest("merchant_risk_30d") | {"training": {"rows": 1000, "frauds": 5}}
+    assert other_fraud_share(old, chargebacks) is None
+    assert other_fraud_share(manifest("merchant_risk_30d"), {}) is None
+    empty = {"total": chargebacks["total"].slice(0, 0)}
+    assert other_fraud_share(manifest("merchant_risk_30d"), empty) is None

@@ -112,13 +112,15 @@ def _look(request: Request, scorer: "FileScorer") -> None:
 
 
 def _remember(scorer: "FileScorer") -> None:
-    from fraudstream.model.scoring import other_delay
+    from fraudstream.model.scoring import other_delay, other_fraud_share
     from fraudstream.settings import load_model_settings
     from fraudstream.store import snapshot
 
     if warning := other_delay(scorer.model.manifest, load_model_settings().label_delay_days):
         log.warning("%s", warning)
     profiles = snapshot.profiles(inputs.database(), scorer.reads).profiles
+    if warning := other_fraud_share(scorer.model.manifest, profiles):
+        log.warning("%s", warning)
     scorer.remember(profiles)
     log.info("starting from %s stored profiles", f"{sum(table.num_rows for table in profiles.values()):,}")
 

@@ -36,6 +36,10 @@ CHUNK: Final = 16_384
 """Transactions of a file that are worked on together: memory stays the same however long it is."""
 IDS: Final = 250_000
 """Transaction ids of a stream that are remembered, so that one that comes again counts once."""
+OTHER: Final = 3.0
+"""Times the share of fraud by which labels may differ from those of the training: seasons do that, and waves of fraud."""
+TELLING: Final = 10
+"""With fewer frauds, seen or expected, chance alone may make such a difference."""
 _COPIED: Final = tuple(
     name for name in decision.FIELDS if name in ("transaction_id", "user_id", *decision.CONTEXT)
 )
@@ -175,4 +179,29 @@ def other_delay(manifest: Mapping[str, Any], delay_days: float) -> str | None:
         f"model {manifest['version']} was trained with a {learnt:g}-day label delay, and labels that come with"
         f" messages count in live profiles after {delay_days:g} (FRAUDSTREAM_MODEL__LABEL_DELAY_DAYS):"
         f" live it meets other shares of fraud than it learned from; train it with --label-delay-days {delay_days:g}, or change the setting"
+    )
+
+
+def other_fraud_share(manifest: Mapping[str, Any], profiles: Mapping[str, pa.Table]) -> str | None:
+    """What to say where the share of fraud among the labels in these profiles is not at all that of the training.
+
+    Whoever has no labels is taken to be like all. Where all are chargebacks, with or without dismissed alerts, every
+    merchant and customer without labels therefore looks like the worst ones of the training. None where the
+    model does not look at that share, or too few labels are there to tell.
+    """
+    names = [f.name for f in definitions.select(manifest["features"]) if ("total", "fraud_30d") in f.reads]
+    training, total = manifest["training"], profiles.get("total")
+    if not names or not total or not training.get("judged") or not training["frauds"]:
+        return None
+    usual = training["frauds"] / training["judged"]
+    frauds, known = (float(total[name][0].as_py()) for name in ("fraud_30d", "labelled_30d"))
+    too_many = frauds >= TELLING and frauds > OTHER * usual * known
+    too_few = usual * known >= TELLING and OTHER * frauds < usual * known
+    if not (too_many or too_few):
+        return None
+    return (
+        f"{usual:.2%} of the labelled transactions that model {manifest['version']} learned from were fraud, but"
+        f" {frauds / known:.2%} of those in live profiles: that share also stands for merchants, devices and customers"
+        f" without labels ({', '.join(names)}), so risks are not what the evaluation says; label legitimate transactions,"
+        " too, or train a model without these features"
     )

@@ -17,6 +17,7 @@ from fraudstream.kafka import Topic
 from fraudstream.logs import get_logger
 from fraudstream.model import packing
 from fraudstream.model.artifact import Model
+from fraudstream.model.scoring import other_fraud_share
 from fraudstream.settings import PostgresSettings
 from fraudstream.spark.live_query import Basis
 from fraudstream.spark.scoring import Scoring
@@ -80,6 +81,8 @@ class Keeper:
         self._ready = ready
         self._refused: str | None = None
         """A champion that cannot be used, said once."""
+        self._told: str | None = None
+        """A model that met other shares of fraud than it learned from, said once."""
         self.reading_seconds = 0.0
         """How long it took to read the last profiles."""
         self._unread = False
@@ -195,11 +198,20 @@ class Keeper:
         gc.collect()
         began, taken_at = time.monotonic(), datetime.now(UTC)
         self._unread = True
-        profiles = scoring.profiles(snapshot.profiles(self._postgres, scoring.reads), taken_at)
+        found = snapshot.profiles(self._postgres, scoring.reads)
+        self._compare(scoring.model, found)
+        profiles = scoring.profiles(found, taken_at)
         self._unread = False
         self.reading_seconds = time.monotonic() - began
         log.debug("read %s profiles in %.2f s", f"{profiles.rows:,}", self.reading_seconds)
         return Basis(scoring, profiles)
+
+    def _compare(self, model: Model, found: snapshot.Snapshot) -> None:
+        """Not at the start alone: chargebacks may be loaded at any time."""
+        warning = other_fraud_share(model.manifest, found.profiles)
+        if warning and model.version != self._told:
+            self._told = model.version
+            log.warning("%s", warning)
 
     def _lost(self, error: FraudstreamError) -> None:
         if not self._away:

@@ -88,9 +88,10 @@ class Scoring:
         names = tuple(dict.fromkeys([*with_context(model.features), *features_read(rules)]))
         self.lookup = Lookup.of(ask, model, names) if ask is not None else None
         self.reads: dict[str, tuple[str, ...]] = {}
-        """Columns of `shop.profiles` that are broadcast, by entity."""
+        """Columns of `shop.profiles` that are read for everybody, by entity: where others are looked up, those of `total`."""
         self._judge: Callable[[DataFrame, Mapping[str, DataFrame]], DataFrame]
         if self.lookup is not None:
+            self.reads = {e: columns for e, columns in self.lookup.reads.items() if e == _CONTEXT}
             model.scorer()  # what is wrong with it is said now, not by a task
             self._judge = self.lookup.judge
             self._output = _output(names, F.lit(model.threshold), F.lit(model.version))
