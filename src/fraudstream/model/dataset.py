@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     from fraudstream.arrays import Floats, Integers, Truths
 
+SOME = 5
+"""Currencies that are named where there are many."""
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -79,6 +82,18 @@ def until_now(rows: pa.Table) -> tuple[pa.Table, list[str]]:
     return come, [
         f"{left_out:,} of {rows.num_rows:,} transactions are dated more than a day from now; they are left out."
     ] if left_out else []
+
+
+def currencies(rows: pa.Table) -> list[str]:
+    """What is to be said where amounts are in more than one currency."""
+    found = pc.unique(rows["currency"]).to_pylist() if "currency" in rows.column_names else []
+    names = sorted(name for name in found if name is not None)
+    if len(names) < 2:  # noqa: PLR2004 - one is what everybody has
+        return []
+    some = ", ".join(names[:SOME]) + (", …" if len(names) > SOME else "")
+    return [
+        f"Amounts are in {len(names)} currencies ({some}) and are compared as plain numbers: convert them to one first."
+    ]
 
 
 def dataset(rows: pa.Table, delay_days: float, names: Sequence[str] | None = None) -> Dataset:

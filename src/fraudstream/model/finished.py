@@ -12,7 +12,7 @@ from fraudstream.features import definitions
 from fraudstream.model import evaluation, reporting
 from fraudstream.model.artifact import Model
 from fraudstream.model.columns import RISK
-from fraudstream.model.dataset import Dataset, dataset, until_now
+from fraudstream.model.dataset import Dataset, currencies, dataset, until_now
 from fraudstream.model.folds import DAY, Fold, end_of, plan, weeks
 
 HABIT_DAYS = 30
@@ -36,7 +36,7 @@ def evaluate_model(model: Model, rows: pa.Table) -> dict[str, Any]:
             f" no whole day of these transactions, which end {reporting.iso(end_of(data.micros))}, is left to evaluate it on.",
             hint="Give later transactions. On rows that it has seen, a model only looks good.",
         )
-    notes += _without_habits(model, data, folds[0].test_from)
+    notes += currencies(rows) + _without_habits(model, data, folds[0].test_from)
     judged = np.flatnonzero(data.micros >= folds[0].test_from)
     risk = np.zeros(len(data))
     risk[judged] = model.risk(data.columns(model.features, judged))

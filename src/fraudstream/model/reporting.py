@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from math import floor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from fraudstream.model.folds import DAY, Fold, busy_days
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from fraudstream.arrays import Floats
 
 BASELINES = ("amount", "random")
 FIGURES = ("average_precision", "roc_auc", "card_precision_100", "recall_at_budget", "alert_rate")
@@ -94,6 +97,26 @@ def one_sided(data: Dataset, folds: Sequence[Fold]) -> list[str]:
         f" {covered.legitimate:,} legitimate), and precision and recall are over these only. If they come from chargebacks"
         " and reviewed alerts, there is hardly an ordinary payment among them: expect far worse on all traffic, most of"
         " all from a model that learned from such labels."
+    )
+    return [said]
+
+
+def tied(risk: "Floats", threshold: float, alert_rate: float) -> list[str]:
+    """What is to be said where more of the rows that set the threshold share the highest risk than may be flagged."""
+    allowed = int(alert_rate * len(risk))
+    if not allowed or (risk >= threshold).any():
+        return []
+    most = int((risk == risk.max()).sum())
+    if most == len(risk):
+        return [
+            f"All {most:,} transactions that set the threshold have the same risk: this model flags nothing."
+        ]
+    # Above what these rows take, or a rounded product could lack the last one.
+    enough = (floor(1e4 * most / len(risk)) + 1) / 1e4
+    said = (
+        f"{most:,} of the {len(risk):,} transactions that set the threshold share the highest risk, and the budget allows"
+        f" {allowed:,}: this model flags nothing. Raise --alert-rate to {enough:g} or more, or add features that tell"
+        " them apart."
     )
     return [said]
 

@@ -17,7 +17,7 @@ from fraudstream.model.algorithms import Estimator, TreeEstimator
 from fraudstream.model.candidates import Candidate
 from fraudstream.model.choice import choose
 from fraudstream.model.curve import draw
-from fraudstream.model.dataset import Dataset, check_variety, dataset, until_now
+from fraudstream.model.dataset import Dataset, check_variety, currencies, dataset, until_now
 from fraudstream.model.evaluation import Judged
 from fraudstream.model.folds import DAY, Plan, days_between, end_of, learn_until, plan
 from fraudstream.model.insight import insight, reference
@@ -130,7 +130,7 @@ def _prepared(rows: pa.Table, request: Request) -> tuple[Dataset, list[str]]:
             )
     data = dataset(rows, request.label_delay_days, names)
     check_variety(data)
-    notes += reporting.gaps(data.micros)
+    notes += reporting.gaps(data.micros) + currencies(rows)
     unjudged = int((~data.judged).sum())
     if data.judged.any() and unjudged:
         notes.append(
@@ -193,6 +193,7 @@ def _final(
     seen = data.columns(chosen.features, late)
     risk = checked_risk(estimator, seen, chosen.name)
     threshold = metrics.threshold_for(risk, request.alert_rate)
+    notes += reporting.tied(risk, threshold, request.alert_rate)
     looks_at = insight(
         lambda rows: checked_risk(estimator, rows, chosen.name), seen, threshold, chosen.features
     )
