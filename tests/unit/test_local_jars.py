@@ -5,12 +5,17 @@ import os
 import re
 import subprocess
 import sys
+import threading
+from base64 import b64encode
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import metadata
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
+from psutil import Process
 
+from fraudstream.errors import JarsMissing
 from fraudstream.local import jars
 from fraudstream.local.jars import JarSet
 from fraudstream.settings import Settings
@@ -131,38 +136,80 @@ def test_ivy_is_found_in_a_pyspark_that_an_old_pip_installed(tmp_path: Path) -> 
     assert found.stdout.strip() == str(package / "jars" / "ivy-2.5.3.jar")
 
 
+PROXY = ["-Dhttps.proxyHost=proxy.example", "-Dhttps.proxyPort=3128"]
+
+
+@pytest.fixture
+def proxies(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """An environment without any proxy, to set one in."""
+    for name in ("http_proxy", "https_proxy", "no_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    return monkeypatch
+
+
 @pytest.mark.parametrize(
     ("environ", "options"),
     [
         ({}, []),
         (
             {"HTTPS_PROXY": "http://proxy.example:3128", "NO_PROXY": "localhost,.example.org"},
-            [
-                "-Dhttps.proxyHost=proxy.example",
-                "-Dhttps.proxyPort=3128",
-                "-Dhttp.nonProxyHosts=localhost|*.localhost|*.example.org",
-            ],
+            [*PROXY, "-Dhttp.nonProxyHosts=localhost|*.localhost|*.example.org"],
         ),
-        # As curl and pip take it, too: without a scheme, and a name that stands for what is below it.
         (
             {"HTTPS_PROXY": "proxy.example:3128", "NO_PROXY": "example.com"},
+            [*PROXY, "-Dhttp.nonProxyHosts=example.com|*.example.com"],
+        ),
+        (
+            {"HTTPS_PROXY": "http://ann:p%40ss@proxy.example:3128"},
             [
-                "-Dhttps.proxyHost=proxy.example",
-                "-Dhttps.proxyPort=3128",
-                "-Dhttp.nonProxyHosts=example.com|*.example.com",
+                *PROXY,
+                "-Dhttp.proxyUser=ann",
+                "-Dhttp.proxyPassword=p@ss",
+                "-Djdk.http.auth.tunneling.disabledSchemes=",
             ],
         ),
     ],
 )
 def test_the_proxy_of_the_environment_is_told_to_java(
-    monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], options: list[str]
+    proxies: pytest.MonkeyPatch, environ: dict[str, str], options: list[str]
 ) -> None:
-    for name in ("http_proxy", "https_proxy", "no_proxy", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
+    """With a scheme, without one, and with a login; who is exempt is so with all below his name, as for other programs."""
     for name, value in environ.items():
-        monkeypatch.setenv(name, value)
+        proxies.setenv(name, value)
     assert jars._proxy_options() == options
+
+
+def test_a_proxy_that_asks_for_a_login_gets_it_and_nobody_else_does(
+    proxies: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A real Ivy behind a proxy that lets nobody in without; every user of a machine may read its command lines."""
+    logins: list[str | None] = []
+    told: list[str] = []
+
+    class Proxy(BaseHTTPRequestHandler):
+        def do_CONNECT(self) -> None:
+            logins.append(self.headers["Proxy-Authorization"])
+            told.extend(word for child in Process().children() for word in child.cmdline())
+            self.send_response(503 if logins[-1] else 407)
+            self.send_header("Proxy-Authenticate", 'Basic realm="company"')
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        proxies.setenv("HTTPS_PROXY", f"http://ann:p%22%5C%20ss@127.0.0.1:{server.server_port}")
+        wanted = JarSet("small-1", "one small file", (("org.example", "small", "1"),))
+        with pytest.raises(JarsMissing):
+            jars._ivy(wanted, tmp_path, tmp_path / "jars", None)
+        server.shutdown()
+    login = b64encode(b'ann:p"\\ ss').decode()
+    assert logins[:2] == [None, f"Basic {login}"]
+    assert "-jar" in told
+    assert not any("Password" in word for word in told)
 
 
 @pytest.mark.parametrize(

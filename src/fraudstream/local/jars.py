@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import metadata, resources
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies
 from xml.sax.saxutils import quoteattr
 
 from fraudstream.errors import JarsMissing
 from fraudstream.local.home import file_lock, unusable
-from fraudstream.local.java import find_java
+from fraudstream.local.java import find_java, quoted
 from fraudstream.logs import get_logger
 from fraudstream.settings import Settings
 
@@ -186,7 +186,10 @@ def _fetch(wanted: JarSet, directory: Path, ivy_settings: Path | None) -> None:
 def _ivy(wanted: JarSet, scratch: Path, into: Path, ivy_settings: Path | None) -> None:
     """Run Ivy; everything that it writes stays in `scratch`."""
     (scratch / "ivy.xml").write_text(_ivy_file(wanted), encoding="utf-8")
-    command = [str(find_java().binary), *_proxy_options(), f"-Divy.default.ivy.user.dir={scratch / 'ivy'}"]
+    # In a file, as a proxy's password on a command line is read by every user of this machine.
+    (scratch / "java.options").write_text("\n".join(map(quoted, _proxy_options())), encoding="utf-8")
+    command = [str(find_java().binary), f"@{scratch / 'java.options'}"]
+    command += [f"-Divy.default.ivy.user.dir={scratch / 'ivy'}"]
     # Java waits for ever by default; a network that drops packets would look like a slow one.
     command += ["-Dsun.net.client.defaultConnectTimeout=15000", "-Dsun.net.client.defaultReadTimeout=60000"]
     command += ["-jar", str(_ivy_jar())]
@@ -210,7 +213,7 @@ def _missing(wanted: JarSet, reason: str) -> JarsMissing:
         hint=(
             "Run `fraudstream jars fetch` where Maven Central can be reached, or copy a filled"
             " cache from another machine and set FRAUDSTREAM_JARS to it; FRAUDSTREAM_IVY_SETTINGS names an"
-            " ivysettings.xml with a mirror, HTTPS_PROXY a proxy without a login."
+            " ivysettings.xml with a mirror, HTTPS_PROXY a proxy (with a login: http://USER:PASSWORD@HOST:PORT)."
         ),
     )
 
@@ -263,13 +266,20 @@ def _ivy_jar() -> Path:
 
 def _proxy_options() -> list[str]:
     """HTTPS_PROXY and NO_PROXY in Java's words: Java does not read those variables itself."""
-    options = []
+    options, login = [], []
     proxies = getproxies()
     for scheme in ("http", "https"):
         given = proxies.get(scheme, "")
         proxy = urlsplit(given if "://" in given else f"//{given}")
         if proxy.hostname:
             options += [f"-D{scheme}.proxyHost={proxy.hostname}", f"-D{scheme}.proxyPort={proxy.port or 80}"]
+        if proxy.username:
+            # Ivy knows one login for all proxies, and Java gives it to one of https only if Basic is not disabled there.
+            login = [
+                f"-Dhttp.proxyUser={unquote(proxy.username)}",
+                f"-Dhttp.proxyPassword={unquote(proxy.password or '')}",
+                "-Djdk.http.auth.tunneling.disabledSchemes=",
+            ]
     exempt = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
     if options and exempt:
         hosts = [host.strip() for host in exempt.split(",") if host.strip()]
@@ -278,4 +288,4 @@ def _proxy_options() -> list[str]:
         options.append(
             "-Dhttp.nonProxyHosts=" + "|".join([*(h for h in hosts if not h.startswith(".")), *below])
         )
-    return options
+    return options + login

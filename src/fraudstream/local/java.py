@@ -68,6 +68,11 @@ def find_java(environ: Mapping[str, str] = os.environ, places: Sequence[str] = U
     )
 
 
+def quoted(option: str) -> str:
+    """As Java's files of options and Spark's launcher take it: a value may hold spaces, quotes and backslashes."""
+    return '"' + option.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
 def ask(binary: Path) -> Java | None:
     """Which Java `binary` is, or None where it is none or does not run."""
     try:
