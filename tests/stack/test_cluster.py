@@ -165,6 +165,22 @@ def test_a_scorer_that_a_cluster_gives_no_slot_is_ended_by_a_signal_and_spark_sa
     assert "Traceback" not in log.read_text()
 
 
+def test_a_python_that_tasks_do_not_find_is_named_with_its_variable(
+    spark_cluster: Cluster, settings: Settings, environment: dict[str, str], run: Run
+) -> None:
+    """Tasks run the Python of whoever starts the command, at the same path, unless they are told another."""
+    live = Topics(settings)
+    live.send(1)
+    live.close()
+    nowhere = "/home/nobody/.venv/bin/python"
+    there = environment | master_of(spark_cluster) | {"PYSPARK_PYTHON": nowhere}
+    failed = run("consume", "transactions", "--once", "--json", env=there)
+    assert failed.returncode == 1, failed.stderr
+    error = json.loads(failed.stdout)["error"]
+    assert error["message"].startswith(f"Spark's tasks cannot run Python at {nowhere}: ")
+    assert "PYSPARK_PYTHON" in error["hint"]
+
+
 def test_a_master_that_does_not_answer_is_named(run: Run, environment: dict[str, str]) -> None:
     """A wrong port: one sentence with the setting to check, and none of the minute that Spark takes to give up."""
     there = environment | {"FRAUDSTREAM_SPARK__MASTER": "spark://127.0.0.1:9"}

@@ -195,4 +195,5 @@ def test_executors_without_the_package_are_told_apart_from_its_defects(words: st
     found = failure(words)
     assert isinstance(found, StreamError)
     assert found.message == "The Python that Spark's tasks run does not have fraudstream installed."
+    assert "Install" in found.hint
     assert "PYSPARK_PYTHON" in found.hint

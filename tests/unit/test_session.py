@@ -72,6 +72,35 @@ except StreamError as error:
     assert "FRAUDSTREAM_SPARK__DRIVER_MEMORY" in done.stdout
 
 
+OPTION = """\
+Unrecognized VM option 'UseNothing'
+Error: Could not create the Java Virtual Machine.
+Error: A fatal exception has occurred. Program will exit.
+"""
+KILLED = """\
+# There is insufficient memory for the Java Runtime Environment to continue.
+# An error report file with more information is saved as:
+# /tmp/hs_err_pid7.log
+"""
+
+
+@pytest.mark.parametrize(
+    ("written", "said", "hinted"),
+    [
+        (OPTION, ": Unrecognized VM option 'UseNothing'.", "See spark.log"),
+        (KILLED, "insufficient memory for the Java Runtime", "DRIVER_MEMORY"),
+        ("", "did not start.", "See spark.log"),
+    ],
+)
+def test_a_java_that_does_not_start_says_why_and_blames_memory_only_for_what_memory_did(
+    written: str, said: str, hinted: str
+) -> None:
+    error = session._no_java(SparkSettings(), Path("spark.log"), written)
+    assert said in error.message
+    assert hinted in error.hint
+    assert ("DRIVER_MEMORY" in error.hint) == ("memory" in error.message)
+
+
 def test_on_one_machine_nothing_of_spark_listens_beyond_it_not_even_its_web_page(tmp_path: Path) -> None:
     """In a process of its own, with a variable that names every address."""
     program = f"""

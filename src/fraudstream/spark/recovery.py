@@ -174,7 +174,8 @@ def failure_of(query: "StreamingQuery") -> FraudstreamError | None:
 def _mistake(reason: str, summary: str) -> StreamError:
     """What no new start cures."""
     hint = (
-        "Set PYSPARK_PYTHON to where the executors' machines have Python with fraudstream (docs/scaling.md)."
+        "Install fraudstream on the executors' machines, and set PYSPARK_PYTHON to the Python that has it there"
+        " (docs/scaling.md)."
     )
     if missing := NO_PYTHON.search(reason):
         return StreamError(

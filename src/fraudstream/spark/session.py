@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from fraudstream.errors import StreamError
 from fraudstream.local.home import unusable
+from fraudstream.local.java import quoted
 from fraudstream.local.processes import LOOPBACK, set_aside, size, tail
 from fraudstream.logs import get_logger
 from fraudstream.settings import SparkSettings
@@ -37,6 +38,18 @@ interprets for ever unless told otherwise: with 47 features a decision took 108 
 
 REDACT = "(?i)secret|password|passphrase|token|jaas|keystore|access[.]?key|url"
 """Options that Spark must mask in plans and on its web page; its own list knows no `jaas` and no PEM key."""
+
+OF_MEMORY = re.compile(r"\bheap\b|enough space|insufficient memory|OutOfMemory", re.IGNORECASE)
+"""In what Java says of memory that it cannot have."""
+RAISED = 'Exception in thread "main" '
+"""Before what ended spark-submit; frames of a stack follow."""
+SAYS_NOTHING = (
+    "at ",
+    "... ",
+    "Error: Could not create the Java Virtual Machine",
+    "Error: A fatal exception has occurred",
+)
+"""What stands after the line that says why Java ended."""
 
 
 def start(  # noqa: PLR0913 - what a session is made of
@@ -108,24 +121,24 @@ def _look_for_master(master: str) -> None:
     )
 
 
-_FRAME = re.compile(r"\s*(at |\.\.\. \d+ more)")
-_RAISED = 'Exception in thread "main" '
-"""Before what ended spark-submit; frames of a stack follow."""
-
-
 def _no_java(spark: SparkSettings, log_file: Path, written: str) -> StreamError:
-    """The error for a JVM that ended at once: as a rule for a heap that it cannot have, or a master that it cannot use."""
-    lines = [line.strip() for line in written.splitlines() if line.strip() and not _FRAME.match(line)]
-    if raised := [line.removeprefix(_RAISED) for line in lines if line.startswith(_RAISED)]:
-        return StreamError(
-            f"Spark's Java process did not start: {raised[-1].rstrip('.')}.",
-            hint=f"Check FRAUDSTREAM_SPARK__MASTER and what it needs in the environment. See {log_file}.",
+    """The error for a JVM that ended at once: as a rule for a heap that it cannot have, or a master that lacks something."""
+    lines = [line.strip("# \t") for line in written.splitlines()]
+    lines = [line for line in lines if line and not line.startswith(SAYS_NOTHING)]
+    of_memory = [line for line in lines if OF_MEMORY.search(line)]
+    errors = [line.removeprefix(RAISED) for line in lines if line.startswith((RAISED, "Error:"))]
+    reason = (of_memory or errors or lines or [""])[-1].rstrip(".")
+    if of_memory:
+        hint = (
+            f"Check FRAUDSTREAM_SPARK__DRIVER_MEMORY ({spark.driver_memory}): 1g is enough to begin with, and the"
+            " machine must have it. "
         )
-    reason = f": {lines[-1]}" if lines else ""
+    elif spark.is_local:
+        hint = ""
+    else:
+        hint = f"Check FRAUDSTREAM_SPARK__MASTER ({spark.master}) and what it needs. "
     return StreamError(
-        f"Spark's Java process did not start{reason}.",
-        hint=f"Check FRAUDSTREAM_SPARK__DRIVER_MEMORY ({spark.driver_memory}): 1g is enough to begin with, and the"
-        f" machine must have it. See {log_file}.",
+        f"Spark's Java process did not start{': ' if reason else ''}{reason}.", hint=f"{hint}See {log_file}."
     )
 
 
@@ -202,9 +215,9 @@ def _conf(spark: SparkSettings, jars: Sequence[Path], java_options: Sequence[str
         "spark.jars": ",".join(map(str, jars)),
         "spark.driver.memory": spark.driver_memory,
         **_place(spark),
-        "spark.driver.extraJavaOptions": " ".join(map(_quoted, (*everywhere, *java_options))),
+        "spark.driver.extraJavaOptions": " ".join(map(quoted, (*everywhere, *java_options))),
         # Not `extraJavaOptions`, which a cluster's own spark-defaults.conf may set: these stand before those.
-        "spark.executor.defaultJavaOptions": " ".join(map(_quoted, everywhere)),
+        "spark.executor.defaultJavaOptions": " ".join(map(quoted, everywhere)),
         "spark.ui.enabled": str(spark.ui).lower(),
         "spark.ui.showConsoleProgress": "false",
         "spark.sql.session.timeZone": "UTC",
@@ -218,11 +231,6 @@ def _conf(spark: SparkSettings, jars: Sequence[Path], java_options: Sequence[str
         "spark.redaction.regex": REDACT,
         "spark.sql.redaction.options.regex": REDACT,
     }
-
-
-def _quoted(option: str) -> str:
-    """As Spark's launcher takes a string of options apart: a path may hold spaces, quotes and backslashes."""
-    return '"' + option.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def own_jars() -> list[Path]:
