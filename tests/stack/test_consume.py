@@ -1,6 +1,7 @@
 """Kafka to PostgreSQL through real Spark: what a user sees of `consume`, bad input included."""
 
 import json
+import logging
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -97,6 +98,35 @@ def test_what_is_away_or_wrong_is_said_before_spark_starts(
     assert ended.returncode == 1
     assert sentence in json.loads(ended.stdout)["error"]["message"]
     assert "starting Spark" not in ended.stderr
+
+
+def test_a_topic_that_a_reader_had_to_make_is_named_as_its_name_may_be_misspelt(
+    settings: Settings, run: Run
+) -> None:
+    """On a company's broker it would wait there for ever, and say nothing."""
+    done = run("--quiet", "consume", "transactions", "--once")
+    assert done.returncode == 0
+    said = f"topic {settings.kafka.transactions_topic} did not exist: created it with 4 partitions. If it should exist"
+    assert done.stderr.count(said) == 1
+    assert "FRAUDSTREAM_KAFKA__TRANSACTIONS_TOPIC" in done.stderr
+
+
+def test_a_topic_that_nobody_expected_is_made_without_alarm(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By who writes it; and by whoever comes first where no name was set, as on the embedded broker."""
+    given, name = settings.kafka, settings.kafka.transactions_topic
+    unset = given.model_copy(update={"transactions_topic": f"{name}-2"})
+    unset.model_fields_set.remove("transactions_topic")
+    with caplog.at_level("INFO"):
+        kafka.ensure_topic(given, name)
+        kafka.ensure_topic(given, name, reads=True)
+        kafka.ensure_topic(given, given.scored_topic, 3, reads=True)
+        kafka.ensure_topic(unset, f"{name}-2", reads=True)
+    assert caplog.record_tuples == [
+        ("fraudstream.kafka", logging.INFO, f"topic {made} did not exist: created it with {count} partitions")
+        for made, count in ((name, 4), (f"{name}-2", 4))
+    ]
 
 
 def test_a_python_of_the_shell_that_others_mean_for_spark_changes_nothing_on_one_machine(

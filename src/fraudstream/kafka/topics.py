@@ -58,9 +58,17 @@ def _described(found: Any) -> Topic:
 
 
 def ensure_topic(
-    kafka: KafkaSettings, name: str, partitions: int | None = None, *, like: str | None = None
+    kafka: KafkaSettings,
+    name: str,
+    partitions: int | None = None,
+    *,
+    like: str | None = None,
+    reads: bool = False,
 ) -> Topic:
     """The topic, created where it is missing, with as many partitions as topic `like` where that exists.
+
+    Who only `reads` from a topic by a name that was set expects to find it there, and is warned: a misspelt one stays
+    empty for ever.
 
     Raises BrokerUnreachable, TopicError.
     """
@@ -79,8 +87,14 @@ def ensure_topic(
         _answer(kafka, future, asked, missing=KafkaError.TOPIC_ALREADY_EXISTS)
         found = _await_topic(kafka, name, client)
         # The one that others fill not in silence: a name with a typo would be created, and waited on for ever.
-        level = logging.INFO if name == kafka.transactions_topic else logging.DEBUG
-        log.log(level, "topic %s did not exist: created it with %d partitions", name, len(found.partitions))
+        level, then = logging.INFO if name == kafka.transactions_topic else logging.DEBUG, ""
+        if level == logging.INFO and reads and "transactions_topic" in kafka.model_fields_set:
+            level, then = (
+                logging.WARNING,
+                ". If it should exist, check FRAUDSTREAM_KAFKA__TRANSACTIONS_TOPIC.",
+            )
+        made = len(found.partitions)
+        log.log(level, "topic %s did not exist: created it with %d partitions%s", name, made, then)
     return found
 
 

@@ -36,7 +36,7 @@ def run_consumer(
     rules = load_rules(settings.score.rules) if settings.score.rules and "scores" in targets else ()
     migrate(settings.postgres)
     for topic in by_topic(settings.kafka, targets):
-        kafka_clients.ensure_topic(settings.kafka, topic, like=settings.kafka.transactions_topic)
+        kafka_clients.ensure_topic(settings.kafka, topic, like=settings.kafka.transactions_topic, reads=True)
     monitor = ConsumeMonitor(patience(settings))
     with (
         served(settings.metrics, monitor.health, monitor.registry),

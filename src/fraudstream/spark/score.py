@@ -49,7 +49,7 @@ def run_scorer(
     migrate(settings.postgres)
     model = load_champion(settings.postgres)
     trees_of(model, python=mode is Mode.MICROBATCH)
-    topic = kafka_clients.ensure_topic(settings.kafka, settings.kafka.transactions_topic)
+    topic = kafka_clients.ensure_topic(settings.kafka, settings.kafka.transactions_topic, reads=True)
     # It says where it stands whenever a query relieves another.
     monitor = ScoreMonitor(settings.metrics.stalled_seconds + 2 * settings.score.trigger_seconds)
     with (
