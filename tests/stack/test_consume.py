@@ -167,6 +167,27 @@ def test_bad_messages_are_kept_and_their_neighbours_stored(spark: "SparkSession"
     assert consume(spark, settings).rejected == 0
 
 
+def test_a_topic_in_another_format_is_said_while_it_runs_and_is_a_finding(
+    settings: Settings, run: Run
+) -> None:
+    """A company's own messages: every one is rejected, while offsets move on and nothing waits."""
+    send(settings, [(b'{"transaction_id": "t%d", "customer": 7}' % n, n % 4) for n in range(1_000)])
+    done = run("--quiet", "consume", "transactions", "--once")
+    assert done.returncode == 0, done.stderr
+    topic = settings.kafka.transactions_topic
+    assert f"1,000 of the last 1,000 messages of {topic} could not be read, 1,000 in all" in done.stderr
+    assert "the latest: user_id: Field required" in done.stderr
+    health = run("health", "--json")
+    (found,) = (finding for finding in json.loads(health.stdout)["findings"] if finding["name"] == "rejected")
+    assert (health.returncode, found["ok"]) == (1, False)
+    assert f"400 of the newest 400 of {topic} (user_id: Field required" in found["sentence"]
+    send(settings, [(message(transaction_id=f"t{n}"), n % 4) for n in range(404)])
+    assert run("consume", "transactions", "--once").returncode == 0
+    document = json.loads(run("health", "--json").stdout)
+    (found,) = (finding for finding in document["findings"] if finding["name"] == "rejected")
+    assert (found["ok"], document["rejected"], document["unreadable"]) == (True, 1_000, [])
+
+
 def test_a_batch_of_only_poison_moves_on(spark: "SparkSession", settings: Settings) -> None:
     send(settings, [(b"poison", 0)] * 30)
     assert consume(spark, settings).rejected == 30

@@ -20,7 +20,7 @@ from fraudstream.store import alerts, labels, progress, registry
 from fraudstream.store.connection import connect
 from fraudstream.store.findings import Finding, findings, streams
 from fraudstream.store.glance import glance
-from fraudstream.store.health import snapshot
+from fraudstream.store.health import _REJECTED, MOST_REJECTED, snapshot
 from fraudstream.store.pipeline import pipeline
 from grafana_panels import queries
 from http_get import get, served_at
@@ -410,7 +410,9 @@ def test_a_consumer_says_over_http_what_it_stores_and_when_it_cannot(
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=out, text=True, env=through) as process:
             try:
                 wait_until(lambda: "health at" in log.read_text(), "address")
-                address = served_at(log.read_text().splitlines()[0])
+                address = served_at(
+                    next(line for line in log.read_text().splitlines() if "health at" in line)
+                )
                 assert get(f"{address}/healthz") == (503, "consume is starting.\n")
                 looked.touch()
 
@@ -449,6 +451,22 @@ def test_a_consumer_says_over_http_what_it_stores_and_when_it_cannot(
             "select sum(next_offset), sum(end_offset) from shop.stream_progress where stream = 'consume'"
         ).fetchall()
     assert ends == [(12, 12)]
+
+
+def test_millions_of_rejected_messages_do_not_hold_up_the_rest_of_health(postgres: PostgresSettings) -> None:
+    """Counting them all took longer than a look may: then PostgreSQL seemed to be away."""
+    with connect(postgres) as connection:
+        connection.execute(
+            'insert into shop.rejected (topic, topic_id, partition, "offset", reason)'
+            " select 'payments', 'id', 0, n, 'user_id: Field required' from generate_series(1, 100500) as n"
+        )
+    assert snapshot(postgres).rejected == 100_001
+    with connect(postgres) as connection:
+        connection.execute("set enable_seqscan = off")  # of so few rows it is as quick
+        plan = connection.execute(f"explain {_REJECTED}".encode(), (MOST_REJECTED + 1,)).fetchall()
+        connection.execute("update shop.rejected set replayed_at = now()")
+    assert "rejected_rejected_at" in str(plan)
+    assert snapshot(postgres).rejected == 0
 
 
 def _lag(metrics: list[str]) -> float:

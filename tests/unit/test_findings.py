@@ -16,7 +16,7 @@ from fraudstream.settings import PostgresSettings
 from fraudstream.store import health
 from fraudstream.store.drift import SCATTER, Drift
 from fraudstream.store.findings import Finding, duration, figures, findings, wilson
-from fraudstream.store.health import AlertRate, Champion, Latency, Reviews, Snapshot
+from fraudstream.store.health import AlertRate, Champion, Latency, Reviews, Snapshot, Unreadable
 from fraudstream.store.pipeline import Progress
 
 DAY = datetime(2026, 3, 1, tzinfo=UTC)
@@ -28,7 +28,6 @@ NOTHING = Snapshot(
     Latency(0, None, None, None),
     [],
     0,
-    0,
 )
 WELL = Snapshot(
     Champion("m1", "isolation_forest", 0.71, 0.005),
@@ -38,7 +37,6 @@ WELL = Snapshot(
     Latency(30_000, 9.0, 20.0, 45.0),
     [Progress("consume", "transactions", p, 100, 100 + p, 50.0, DAY, age) for p, age in ((0, 4.0), (1, 3.0))],
     0,
-    9_000,
 )
 
 RESTART = "`fraudstream consume`, or `fraudstream consume scores` where it runs on its own"
@@ -226,17 +224,33 @@ def test_no_precision_is_claimed_where_only_frauds_are_labelled() -> None:
 
 
 def test_messages_that_could_not_be_read_are_named_with_what_to_do() -> None:
-    found = of(replace(WELL, rejected=3, stored=1_000), "rejected")
+    found = of(replace(WELL, rejected=3), "rejected")
     assert found is not None
     assert found.ok
     assert "fraudstream rejected replay" in found.hint
 
 
-def test_a_topic_in_another_format_is_not_well() -> None:
-    """Every message of it is rejected while offsets go on; millions are not counted one by one."""
-    found = of(replace(WELL, rejected=100_001, stored=12), "rejected")
+def test_a_topic_in_another_format_is_a_matter_and_a_bad_message_among_good_ones_is_none() -> None:
+    """Offsets move on and nothing waits: nobody else would notice."""
+    why = "user_id: Field required"
+    for rejected, newest, ok in ((400, 400, False), (200, 400, False), (199, 400, True), (9, 9, True)):
+        topics = [
+            Unreadable("payments", newest, rejected, why),
+            Unreadable("transactions-scored", 400, 1, ""),
+        ]
+        found = of(replace(WELL, rejected=1_000, unreadable=topics), "rejected")
+        assert found is not None
+        assert found.ok is ok
+        assert found.sentence.startswith("1,000 messages could not be read")
+        if not ok:
+            assert f"{rejected} of the newest {newest} of payments ({why})" in found.sentence
+            assert "scored" not in found.sentence
+            assert "docs/transaction.schema.json" in found.hint
+
+
+def test_a_flood_of_rejected_messages_is_not_counted_to_its_end() -> None:
+    found = of(replace(WELL, rejected=100_001), "rejected")
     assert found is not None
-    assert not found.ok
     assert found.sentence == "More than 100,000 messages could not be read."
 
 

@@ -78,6 +78,7 @@ def document(found: "Snapshot", said: "list[Finding]") -> dict[str, Any]:
             for stream in streams(found.streams)
         ],
         "rejected": found.rejected,
+        "unreadable": [asdict(topic) for topic in found.unreadable],
     }
 
 

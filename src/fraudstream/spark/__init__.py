@@ -11,7 +11,7 @@ Every command
 The consumer
   consume         a query for each topic; consumer drives one
   sink            the executors' side; daemon loads it once for all Python workers
-  batches         how many messages a micro-batch may hold
+  batches         how many messages a micro-batch may hold; narration says what became of them
 
 The scorer
   score           the command; scorer is the driver: starts queries, watches them, starts again

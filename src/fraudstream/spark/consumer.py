@@ -3,7 +3,6 @@
 The checkpoint is scratch: every start begins at the offsets that PostgreSQL holds.
 """
 
-import logging
 import threading
 import time
 from collections import Counter
@@ -22,6 +21,7 @@ from fraudstream.rules import Rule
 from fraudstream.settings import KafkaSettings, ModelSettings, PostgresSettings, SparkSettings
 from fraudstream.spark import markers, recovery, sink
 from fraudstream.spark.batches import BatchSize, Resized
+from fraudstream.spark.narration import Narration
 from fraudstream.spark.progress import Progress
 from fraudstream.spark.recovery import CURABLE, STEADY_SECONDS, Patience, TopicReplaced, existing_topic
 from fraudstream.spark.source import location, new_checkpoint, read_messages
@@ -50,6 +50,8 @@ class Summary:
     stored: Counter[str] = field(default_factory=Counter)
     duplicates: Counter[str] = field(default_factory=Counter)
     rejected: int = 0
+    reason: str = ""
+    """Why the latest of them could not be read."""
     refused: int = 0
     unknown_fields: int = 0
     from_future: int = 0
@@ -74,6 +76,7 @@ class Summary:
         self.stored.update(done.stored)
         self.duplicates.update(done.duplicates)
         self.rejected += done.rejected
+        self.reason = done.reason or self.reason
         self.refused += done.refused
         self.unknown_fields += done.unknown_fields
         self.from_future += done.from_future
@@ -193,6 +196,7 @@ class Consumer:
         progress = Progress(
             self._kafka, self._postgres, self._admin, self._monitor, summary.stream, topic, summary.rows
         )
+        narration = Narration(self._monitor, topic.name, sum(start.values()), summary.rejected)
         checkpoint = new_checkpoint(self._spark)
         with checkpoint:
             query = (
@@ -203,17 +207,20 @@ class Consumer:
                 .start()
             )
             try:
-                self._watch(query, progress, topic, summary, stop)
+                self._watch(query, progress, narration, topic, summary, stop)
             finally:
                 query.stop()
         self._raise_failure(query)
         markers.pass_over(query, self._postgres, topic, self._expected)
-        progress.tell(self._positions(), summary.rows)
+        pace = progress.tell(self._positions(), summary.rows)
+        if narration.owes(summary):
+            narration.tell(summary, sum(self._positions().values()), pace)
 
-    def _watch(
+    def _watch(  # noqa: PLR0913, PLR0917 - whom to watch, and whom to tell
         self,
         query: "StreamingQuery",
         progress: Progress,
+        narration: Narration,
         topic: Topic,
         summary: Summary,
         stop: threading.Event,
@@ -221,9 +228,9 @@ class Consumer:
         def goes_on() -> bool:
             if progress.is_due:
                 markers.pass_over(query, self._postgres, topic, self._expected)
-                stored = summary.rows
-                if pace := progress.tell(self._positions(), stored):
-                    narrate(topic.name, summary, pace)
+                pace = progress.tell(self._positions(), summary.rows)
+                if pace or narration.owes(summary):
+                    narration.tell(summary, sum(self._positions().values()), pace)
             return query.isActive and not stop.is_set()
 
         folded = time.monotonic()
@@ -284,20 +291,3 @@ class Consumer:
         failure = recovery.failure_of(query)
         if failure is not None:
             raise failure
-
-
-def narrate(topic: str, summary: Summary, pace: float) -> None:
-    """Say what was stored so far; a warning where most messages cannot be read, as of a topic in another format."""
-    foreign = summary.rejected > summary.rows and summary.targets != (
-        "fraud",
-    )  # which stores few of what it reads
-    log.log(
-        logging.WARNING if foreign else logging.INFO,
-        "stored %s rows of %s, %s a second%s",
-        f"{summary.rows:,}",
-        topic,
-        f"{pace:,.0f}",
-        f"; {summary.rejected:,} messages could not be read (`fraudstream rejected list` says why)"
-        if summary.rejected
-        else "",
-    )

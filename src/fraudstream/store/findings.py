@@ -215,15 +215,22 @@ def _drift(drift: Drift) -> Finding:
 
 
 def _rejected(found: Snapshot) -> Iterator[Finding]:
-    if count := found.rejected:
-        many = f"{count:,}" if count <= MOST_REJECTED else f"More than {MOST_REJECTED:,}"
-        # More than were stored: the topic has another format, and every message goes this way.
+    many = found.rejected > MOST_REJECTED
+    said = f"{f'More than {MOST_REJECTED:,}' if many else f'{found.rejected:,}'} messages could not be read"
+    if floods := [topic for topic in found.unreadable if topic.is_flood]:
+        topics = "; ".join(
+            f"{t.rejected:,} of the newest {t.newest:,} of {t.topic} ({t.reason})" for t in floods
+        )
         yield Finding(
             "rejected",
-            ok=count <= found.stored,
-            sentence=f"{many} messages could not be read.",
-            hint="`fraudstream rejected list` says why; after a fix `fraudstream rejected replay`.",
+            ok=False,
+            sentence=f"{said}, among them {topics}.",
+            hint="Messages must look as docs/transaction.schema.json says: correct the topic's name or its sender, or"
+            " convert them upstream. `fraudstream rejected list` shows them.",
         )
+    elif found.rejected:
+        hint = "`fraudstream rejected list` says why; after a fix `fraudstream rejected replay`."
+        yield Finding("rejected", ok=True, sentence=f"{said}.", hint=hint)
 
 
 def figures(found: Snapshot) -> Iterator[Figure]:
@@ -247,7 +254,7 @@ def figures(found: Snapshot) -> Iterator[Figure]:
         ("alert_rate_budget", "Share that the champion was to flag.", budget),
         ("score_drift_psi", "Population stability index of the champion's risks.", psi),
         ("score_drift_psi_by_chance", "What it would be without any drift.", by_chance),
-        ("rejected_waiting", "Messages that could not be read.", found.rejected),
+        ("rejected_waiting", "Messages that could not be read; counted up to 100,001.", found.rejected),
     ]
     for name, meaning, value in measured:
         if value is not None:

@@ -1,12 +1,13 @@
 """How the model and the streams are, in one look: the figures, read from PostgreSQL alone."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fraudstream.settings import PostgresSettings
 from fraudstream.store.connection import connected
 from fraudstream.store.drift import Drift
 from fraudstream.store.latency import BINS_PER_E
 from fraudstream.store.pipeline import PROGRESS, Progress
+from fraudstream.store.rejected import is_flood
 from fraudstream.store.review import LEGITIMATE_KNOWN, precision
 from fraudstream.store.rows import one, only, row, rows
 
@@ -17,6 +18,10 @@ RATE_HOURS = 24
 LATENCY_MINUTES = 5
 ENOUGH_SCORES = 1_000
 """A day with fewer scores says little about drift: an older one that has them is preferred."""
+MOST_REJECTED = 100_000
+"""More rejected messages are not counted: a topic in another format rejects all of them, and there is no index."""
+NEWEST = 100
+"""So many messages of each partition say what a topic carries now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,22 @@ class Latency:
 
 
 @dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A topic of whose NEWEST messages some were rejected within the last hour."""
+
+    topic: str
+    newest: int
+    rejected: int
+    reason: str
+    """Of the latest."""
+
+    @property
+    def is_flood(self) -> bool:
+        """Whether the topic has another format."""
+        return is_flood(self.rejected, self.newest)
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything at one moment. What was never measured is None."""
 
@@ -85,9 +106,8 @@ class Snapshot:
     streams: list[Progress]
     """One for each stream, topic and partition."""
     rejected: int
-    """Messages that could not be read, and wait; at most MOST_REJECTED + 1."""
-    stored: int
-    """Transactions in the tables."""
+    """Messages that could not be read, and wait; MOST_REJECTED + 1 stands for any more."""
+    unreadable: list[Unreadable] = field(default_factory=list)
 
 
 _CHAMPION = """
@@ -126,19 +146,31 @@ select coalesce(max(decisions), 0)::bigint as decisions,
   exp(min(bin) filter (where below >= 0.99 * decisions) / {BINS_PER_E}::float8) * 1000 as p99_ms
 from running"""  # noqa: S608 - a constant
 
-MOST_REJECTED = 100_000
-"""As far as they are counted: of a whole topic in another format there may be millions, and no index helps."""
-
+# The newest of them, by an index, as those that wait have none: replays begin with the oldest.
 _REJECTED = """
-select (select count(*) from (select from shop.rejected where replayed_at is null limit %s) as waiting) as rejected,
-  (select coalesce(sum(count), 0)::bigint from shop.hourly where kind in ('transactions', 'fraud')) as stored"""
+select count(*) filter (where replayed_at is null)
+from (select replayed_at from shop.rejected order by rejected_at desc limit %s) as newest"""
+
+_UNREADABLE = f"""
+select topic, sum(least(next_offset, {NEWEST}))::bigint as newest, sum(count)::bigint as rejected,
+  (array_agg(reason order by last desc nulls last))[1] as reason
+from (
+  select topic, topic_id, partition, max(next_offset) as next_offset from shop.stream_offsets
+  where updated_at > now() - interval '1 hour' group by 1, 2, 3
+) as reading cross join lateral (
+  select count(*) as count, max(rejected_at) as last, (array_agg(r.reason order by r."offset" desc))[1] as reason
+  from shop.rejected as r
+  where r.topic_id = reading.topic_id and r.partition = reading.partition
+    and r."offset" >= reading.next_offset - {NEWEST}
+    and r.rejected_at > now() - interval '1 hour' and r.replayed_at is null
+) as rejects
+group by topic having sum(count) > 0 order by topic"""  # noqa: S608 - a constant
 
 
 def snapshot(postgres: PostgresSettings) -> Snapshot:
     """The figures of this moment. Raises DatabaseError, where somebody holds a lock on a table, too."""
     with connected(postgres, snapshot=True, brief=True) as connection:
         champion = row(connection, Champion, _CHAMPION)
-        rejected, stored = one(connection, _REJECTED, (MOST_REJECTED + 1,))
         return Snapshot(
             champion=champion,
             reviews=only(connection, Reviews, _REVIEWS),
@@ -146,6 +178,6 @@ def snapshot(postgres: PostgresSettings) -> Snapshot:
             drift=row(connection, Drift, _DRIFT, (champion.version, ENOUGH_SCORES)) if champion else None,
             latency=only(connection, Latency, _LATENCY, (LATENCY_MINUTES,)),
             streams=rows(connection, Progress, PROGRESS),
-            rejected=rejected,
-            stored=stored,
+            rejected=one(connection, _REJECTED, (MOST_REJECTED + 1,))[0],
+            unreadable=rows(connection, Unreadable, _UNREADABLE),
         )

@@ -10,6 +10,9 @@ from fraudstream.settings import PostgresSettings
 from fraudstream.store.connection import engine, translated
 from fraudstream.store.tables import rejected
 
+FEW = 10
+"""Fewer rejected messages say nothing about a topic, also where it has hardly any others."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
@@ -24,6 +27,15 @@ class Rejected:
     reason: str
     rejected_at: datetime
     replayed_at: datetime | None
+
+
+def is_flood(rejected: int, read: int) -> bool:
+    """Whether so many of the messages that were read are a topic in another format, rather than a sender's mistake.
+
+    >>> is_flood(9, 9), is_flood(10, 20), is_flood(10, 21)
+    (False, True, False)
+    """
+    return rejected >= FEW and 2 * rejected >= read
 
 
 def count(postgres: PostgresSettings) -> int:

@@ -63,6 +63,8 @@ class Outcome:
     stored: Counter[str] = field(default_factory=Counter)
     duplicates: Counter[str] = field(default_factory=Counter)
     rejected: int = 0
+    reason: str = ""
+    """Why the latest of them could not be read."""
     refused: int = 0
     """Decisions that are none, as the scorer could not read the transaction: `consume transactions` keeps it."""
     unknown_fields: int = 0
@@ -140,6 +142,7 @@ def _store(
             if decoded.rejects:
                 rejects = _rejects(source, fresh, decoded)
                 outcome.rejected += insert_new(intake.cursor, "rejected", rejects, "offset").num_rows
+                outcome.reason = decoded.rejects[-1].reason
             outcome.refused += decoded.refused
             outcome.unknown_fields += decoded.unknown_fields
     intake.finish()

@@ -1,0 +1,45 @@
+"""What a consumer says in its log of what it could not read."""
+
+import logging
+
+import pytest
+
+from fraudstream.metrics import ConsumeMonitor
+from fraudstream.spark.consumer import Summary
+from fraudstream.spark.narration import Narration
+
+WHY = "user_id: Field required"
+STEPS = [
+    (1_000, 0, 1_000, logging.WARNING, "stored 0 rows of payments, 0 a second; 1,000 of the last 1,000"),
+    (1_000, 990, 10, logging.INFO, "stored 990 rows of payments, 198 a second; 10 of the last 1,000"),
+    (1_000, 1_000, 0, logging.INFO, "stored 1,990 rows of payments, 200 a second"),
+    (9, 0, 9, logging.INFO, "stored 1,990 rows of payments, 0 a second; 9 of the last 9"),
+]
+"""Messages read, rows stored, messages rejected; and what is said of that, how loudly."""
+
+
+def test_a_line_says_what_could_not_be_read_since_the_last_one_and_warns_while_that_is_most(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A topic in another format was silent for as long as it was read."""
+    summary, monitor, read = Summary(("transactions",), rejected=5, reason=WHY), ConsumeMonitor(), 100
+    monitor.begun(summary.stream)
+    narration = Narration(monitor, "payments", read, rejected=5)
+    assert not narration.owes(summary), "what an earlier query said"
+    with caplog.at_level("INFO"):
+        for messages, stored, rejected, level, begins in STEPS:
+            read += messages
+            summary.stored["transactions"] += stored
+            summary.rejected += rejected
+            assert narration.owes(summary) is (rejected > 0)
+            narration.tell(summary, read, stored / 5)
+            _, said, line = caplog.record_tuples[-1]
+            assert (said, line[: len(begins)]) == (level, begins)
+            assert line.endswith(
+                f" could not be read, {summary.rejected:,} in all; the latest: {WHY}"
+            ) is bool(rejected)
+            health = monitor.health()
+            assert health.ok, "no new start would cure it"
+            assert (f"1,000 messages of payments could not be read: {WHY}." in health.sentence) is (
+                level == logging.WARNING
+            )
