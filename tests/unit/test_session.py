@@ -22,6 +22,17 @@ def test_on_one_machine_the_driver_is_on_the_loopback_address_whatever_is_set_fo
     assert "spark.cores.max" not in told
 
 
+@pytest.mark.parametrize("master", ["local", "local[4]", "local[*]", "local[4,2]"])
+def test_on_one_machine_spark_draws_a_secret_without_which_its_ports_answer_nobody(master: str) -> None:
+    assert conf(master=master)["spark.authenticate"] == "true"
+
+
+@pytest.mark.parametrize("master", ["spark://spark-master:7077", "local-cluster[2,1,1024]"])
+def test_on_a_cluster_its_own_settings_say_whether_there_is_a_secret(master: str) -> None:
+    """Spark draws none there, and would refuse to start."""
+    assert "spark.authenticate" not in conf(master=master)
+
+
 def test_on_a_cluster_spark_finds_out_where_the_driver_is_unless_it_is_set() -> None:
     told = conf(master="spark://spark-master:7077")
     assert not {"spark.driver.host", "spark.driver.bindAddress"} & told.keys()
@@ -32,6 +43,10 @@ def test_on_a_cluster_spark_finds_out_where_the_driver_is_unless_it_is_set() -> 
     )
     assert told["spark.driver.host"] == "consume.example"
     assert told["spark.driver.bindAddress"] == "10.0.0.7"
+
+
+def test_nobody_ends_a_stream_from_sparks_web_page() -> None:
+    assert conf(ui=True)["spark.ui.killEnabled"] == "false"
 
 
 def test_several_commands_share_a_cluster_when_each_has_its_share_of_the_cores() -> None:

@@ -213,7 +213,7 @@ class SparkSettings(Section):
     @property
     def is_local(self) -> bool:
         """Whether all of Spark is threads of one process on this machine."""
-        return self.master.startswith("local")
+        return self.master == "local" or self.master.startswith("local[")
 
 
 class ModelSettings(Section):

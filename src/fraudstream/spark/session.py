@@ -219,6 +219,8 @@ def _conf(spark: SparkSettings, jars: Sequence[Path], java_options: Sequence[str
         # Not `extraJavaOptions`, which a cluster's own spark-defaults.conf may set: these stand before those.
         "spark.executor.defaultJavaOptions": " ".join(map(quoted, everywhere)),
         "spark.ui.enabled": str(spark.ui).lower(),
+        # The page asks for no password, and a form on any page that is open in a browser here could end a stream.
+        "spark.ui.killEnabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.shuffle.partitions": "4",
@@ -247,6 +249,9 @@ def _place(spark: SparkSettings) -> dict[str, str]:
             # Not every machine's name resolves; on one machine the loopback address always works.
             "spark.driver.host": LOOPBACK,
             "spark.driver.bindAddress": LOOPBACK,
+            # Every user of the machine reaches that address: without this, broadcasts and tasks are theirs for the
+            # asking. Spark draws the secret itself, and keeps it in the process.
+            "spark.authenticate": "true",
             # Not on a cluster: a daemon starts before Spark has shipped our module to its machine.
             "spark.python.daemon.module": "fraudstream.spark.daemon",
         }
