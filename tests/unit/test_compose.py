@@ -120,6 +120,11 @@ def test_what_sparks_master_knows_survives_its_container() -> None:
     assert f"install -d -o fraudstream -m 0700 {directory}" in DOCKERFILE, "a volume takes the owner it finds"
 
 
+def test_nobody_ends_a_stream_from_the_web_page_of_sparks_master() -> None:
+    """It asks for no password, and a form on any web page that is open in a browser of this machine could do it."""
+    assert "-Dspark.ui.killEnabled=false" in environment("spark-master")["SPARK_MASTER_OPTS"].split()
+
+
 def test_every_service_of_ours_runs_a_command_that_the_program_takes() -> None:
     """Name, options and arguments are parsed by the program itself."""
     for name, service in OURS.items():
