@@ -4,13 +4,15 @@ import gc
 import weakref
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
+import sklearn
 
 from fraudstream.features.profiles import SCHEMA
 from fraudstream.kafka import Topic
+from fraudstream.model.artifact import Model
 from fraudstream.settings import Settings
 from fraudstream.spark import keeper as keepers
 from fraudstream.spark.keeper import Keeper, Standing, load_champion
@@ -76,6 +78,60 @@ def test_profiles_stay_new_though_the_champion_was_altered(spark: "SparkSession"
         assert keeper.basis.profiles is not before
         assert keeper.basis.scoring.model.version == "sound"
         assert not keeper.is_away
+    finally:
+        keeper.close()
+
+
+def pickled(version: str) -> tuple[dict[str, Any], bytes]:
+    """A model without trees, whose estimator could be opened here."""
+    return packed(version, None, versions={"scikit-learn": sklearn.__version__})
+
+
+@pytest.mark.parametrize("by_lookup", [False, True], ids=["broadcast", "lookup"])
+def test_a_running_stream_that_began_with_trees_opens_no_estimator_that_is_promoted(
+    spark: "SparkSession", settings: Settings, caplog: pytest.LogCaptureFixture, *, by_lookup: bool
+) -> None:
+    """A pickle runs code: who may promote a model must not run it as the stream, without anybody starting anything."""
+    migrate(settings.postgres)
+    promote(settings.postgres, "trees")
+    ask = settings.postgres if by_lookup else None
+    opened: list[str] = []
+
+    def ready(model: Model) -> Scoring:
+        opened.append(model.version)
+        return Scoring(spark, model, python=True, ask=ask)
+
+    keeper = Keeper(settings.postgres, ready, load_champion(settings.postgres))
+    try:
+        registry.register(settings.postgres, *pickled("pickled"))
+        registry.promote(settings.postgres, "pickled")
+        wait_until(lambda: "Keeping model trees: " in caplog.text, "warning")
+        keeper.ask()
+        wait_until(lambda: not keeper.is_asked, "newer profiles")
+        assert keeper.basis.scoring.model.version == "trees"
+        promote(settings.postgres, "newer")
+        wait_until(lambda: keeper.basis.scoring.model.version == "newer", "promotion")
+    finally:
+        keeper.close()
+    assert opened == ["trees", "newer"]
+    assert caplog.text.count("restart `fraudstream score --mode microbatch`") == 1
+
+
+def test_a_stream_that_was_started_on_an_estimator_follows_estimators(
+    spark: "SparkSession", settings: Settings
+) -> None:
+    migrate(settings.postgres)
+    registry.register(settings.postgres, *pickled("pickled"))
+    registry.promote(settings.postgres, "pickled")
+    keeper = Keeper(
+        settings.postgres,
+        lambda model: Scoring(spark, model, python=True),
+        load_champion(settings.postgres),
+    )
+    try:
+        registry.register(settings.postgres, *pickled("pickled again"))
+        registry.promote(settings.postgres, "pickled again")
+        wait_until(lambda: keeper.basis.scoring.model.version == "pickled again", "promotion")
     finally:
         keeper.close()
 

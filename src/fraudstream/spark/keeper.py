@@ -16,7 +16,7 @@ from fraudstream.errors import DatabaseError, FraudstreamError, InputError, Mode
 from fraudstream.kafka import Topic
 from fraudstream.logs import get_logger
 from fraudstream.model import packing
-from fraudstream.model.artifact import Model
+from fraudstream.model.artifact import TREES, Model
 from fraudstream.model.scoring import other_fraud_share
 from fraudstream.settings import PostgresSettings
 from fraudstream.spark.live_query import Basis
@@ -183,7 +183,7 @@ class Keeper:
         champion = registry.champion_version(self._postgres)
         if champion is not None and champion not in (scoring.model.version, self._refused):
             try:
-                scoring = self._ready(load_champion(self._postgres))
+                scoring = self._ready(self._like(scoring.model, load_champion(self._postgres)))
                 log.info("model %s was promoted", champion)
             except (InputError, ModelAltered) as error:
                 # For good: neither changes. Whatever else the database says may pass, and the next look tries again.
@@ -191,6 +191,20 @@ class Keeper:
                 log.warning("Keeping model %s: %s", scoring.model.version, error.message)
         if newer or scoring is not self.basis.scoring:
             self.basis = self._fresh(scoring)
+
+    @staticmethod
+    def _like(before: Model, champion: Model) -> Model:
+        """The champion. Raises InputError where only its estimator can score, and the model before had trees.
+
+        A pickle runs code when it is opened. Who may promote a model must not run theirs as a stream that was started
+        on trees, without anybody starting anything.
+        """
+        if TREES in before.files and TREES not in champion.files:
+            raise InputError(
+                f"model {champion.version} has no trees, only a pickled estimator, which runs code when opened. To accept"
+                " it, restart `fraudstream score --mode microbatch`."
+            )
+        return champion
 
     def _fresh(self, scoring: Scoring) -> Basis:
         # py4j's handles on Java's objects point at themselves, and Python's own collector hardly ever comes in a process
