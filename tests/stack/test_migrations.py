@@ -218,6 +218,17 @@ def test_a_schema_that_others_use_already_is_left_alone(settings: Settings) -> N
     with pytest.raises(DatabaseError, match="has tables that are not fraudstream's: orders") as caught:
         migrate(settings.postgres)
     assert "FRAUDSTREAM_POSTGRES__DATABASE" in caught.value.hint
+    (check,) = (check for check in examine(settings) if check.name == "schema")
+    assert (check.ok, check.detail, check.hint) == (False, caught.value.message, caught.value.hint)
     with connect(settings.postgres) as connection:
         found = connection.execute("select relname from pg_class where relnamespace = 'shop'::regnamespace")
         assert found.fetchall() == [("orders",)]
+
+
+def test_tables_are_made_again_where_a_downgrade_took_them_all(settings: Settings) -> None:
+    """It leaves the table of versions, which is empty then."""
+    migrate(settings.postgres)
+    _alembic(settings.postgres, alembic.command.downgrade, "base")
+    assert current_revision(settings.postgres) is None
+    migrate(settings.postgres)
+    _label(settings.postgres)

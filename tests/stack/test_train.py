@@ -1,10 +1,12 @@
 """From a simulated history in Kafka to a judged, registered model, with the real program."""
 
 import json
+import re
 import subprocess
+import sys
 import threading
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,9 +15,15 @@ import pyarrow.parquet as pq
 
 from documents import lacking
 from feature_world import world
+from fraudstream.model.tables import read_transactions
 from fraudstream.settings import Settings
 from fraudstream.spark.consume import consume
+from fraudstream.store import labels
+from fraudstream.store.connection import connect
+from fraudstream.store.migrate import migrate
 from fraudstream.store.targets import TARGETS
+from profile_world import messages, store
+from samples import message
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -76,6 +84,54 @@ def test_an_empty_database_trains_nothing_and_says_how_to_fill_it(run: Run) -> N
     assert error["message"] == "PostgreSQL holds no transactions yet."
     assert "fraudstream produce" in error["hint"]
     assert json.loads(run("models", "list", "--json").stdout) == {"models": []}
+
+
+SCARCE = """
+import sys, types, psutil
+psutil.virtual_memory = lambda: types.SimpleNamespace(available=100_000)
+from fraudstream.cli.main import main
+main()
+"""
+
+
+def test_a_history_that_does_not_fit_into_memory_is_refused_before_it_is_read(
+    settings: Settings, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """The kernel would end the command with one word."""
+    migrate(settings.postgres)
+    rows = [message(transaction_id=f"t{n}") for n in range(2000)]
+    store(settings.postgres, [messages(rows)], ("transactions",))
+    command = [sys.executable, "-c", SCARCE, "train"]
+    done = subprocess.run(
+        command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert re.search(r"Error: About [\d,]+ transactions need", done.stderr)
+    assert "--data" in done.stderr
+
+
+def test_the_months_that_are_exported_instead_are_what_a_training_reads(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """By the query of the page, with what people said in the place of what came with the message."""
+    migrate(settings.postgres)
+    page = (Path(__file__).parents[2] / "docs" / "model.md").read_text()
+    query, months = page.partition("<<'SQL'\n")[2].partition("\nSQL\n")[0], tmp_path / "months.csv"
+    now = datetime.now(UTC)
+    values = [
+        message(transaction_id=f"t{n}", timestamp=(now - timedelta(days=days)).isoformat(), is_fraud=n % 2)
+        for n, days in enumerate([1, 2, 3, 400])
+    ]
+    store(settings.postgres, [messages(values)], ("transactions", "fraud"))
+    labels.label(settings.postgres, "t0", is_fraud=False, by="ada")
+    labels.label(settings.postgres, "t0", is_fraud=True, by="ada")
+    copy = f"copy ({query}) to stdout (format csv, header)".encode()
+    with connect(settings.postgres) as connection, connection.cursor().copy(copy) as exported:
+        months.write_bytes(b"".join(bytes(part) for part in exported))
+    rows = read_transactions(months).rows.select(["transaction_id", "is_fraud"]).to_pylist()
+    assert sorted((row["transaction_id"], row["is_fraud"]) for row in rows) == [
+        ("t0", True), ("t1", True), ("t2", False),
+    ]  # fmt: skip
 
 
 def test_a_model_of_another_label_delay_than_the_live_one_is_told_when_it_is_registered(

@@ -112,6 +112,13 @@ def test_commands_of_the_pages_that_touch_nothing_work(capsys: pytest.CaptureFix
         assert capsys.readouterr().out
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_example_that_checks_a_certificate_names_who_signed_it(page: Path) -> None:
+    """Otherwise libpq looks into ~/.postgresql, where nobody has anything."""
+    blocks = _BLOCK.findall(page.read_text(encoding="utf-8"))
+    assert [b for b in blocks if "SSLMODE=verify" in b and "SSLROOTCERT=" not in b] == []
+
+
 def test_the_pages_do_say_what_to_type() -> None:
     assert sum(len(commands(page)) for page in PAGES) > 100
 

@@ -1,8 +1,11 @@
 """What `doctor` says of servers that are not at hand."""
 
+from pathlib import Path
+
 import pytest
 
-from fraudstream.local import doctor
+from fraudstream.local import doctor, jars
+from fraudstream.settings import KafkaSettings, Settings
 
 
 @pytest.mark.parametrize(
@@ -15,3 +18,13 @@ def test_a_server_that_is_too_old_for_the_tables_is_told_before_they_are_made(ve
     if not ok:
         assert "14 or newer" in check.detail
         assert "Upgrade the server" in check.hint
+
+
+def test_whoever_has_a_kafka_of_their_own_needs_no_jars_of_a_broker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host without a line to Maven is given Spark's jars alone; those of the embedded broker are asked for where it is used."""
+    spark, own = jars.spark_set().name, KafkaSettings(bootstrap_servers="kafka.example:9092")
+    monkeypatch.setattr(jars, "complaint", lambda wanted, _: None if wanted.name == spark else "missing")
+    assert doctor._jars(Settings(_env_file=None, home=tmp_path, kafka=own)).ok
+    assert not doctor._jars(Settings(_env_file=None, home=tmp_path, kafka=KafkaSettings())).ok

@@ -76,8 +76,9 @@ def refuse_too_many(rows: int, free: int) -> None:
     """Raise InputError where `rows` transactions need more than `free` bytes: the system would kill the command without a word."""
     if rows * BYTES_PER_ROW > free:
         raise InputError(
-            f"{rows:,} transactions need about {rows * BYTES_PER_ROW / 1e9:,.0f} GB of memory, and {free / 1e9:,.1f} GB are free.",
-            hint="Export the last months to a file and use --data, or use a machine with more memory.",
+            f"About {rows:,} transactions need {rows * BYTES_PER_ROW / 1e9:,.0f} GB of memory, and {free / 1e9:,.1f} GB are free.",
+            hint="Export the last months to a file and use --data (docs/model.md has the query), or use a machine with more"
+            " memory.",
         )
 
 

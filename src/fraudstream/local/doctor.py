@@ -60,8 +60,9 @@ def _java() -> Check:
 
 def _jars(settings: Settings) -> Check:
     cache = settings.jar_cache
-    broker = [jars.kafka_set()] if settings.kafka.bootstrap_servers is None else []  # where it is ours to run
-    for wanted in (*broker, jars.spark_set()):
+    # The embedded broker, while it runs, has its address in the settings, too.
+    foreign = settings.kafka.bootstrap_servers and not EmbeddedKafka(Home.of(settings)).process()
+    for wanted in (jars.spark_set(),) if foreign else (jars.kafka_set(), jars.spark_set()):
         wrong = jars.complaint(wanted, cache / wanted.name)
         if wrong is not None:
             return Check("jars", ok=False, detail=wrong, hint="Run `fraudstream jars fetch`.")

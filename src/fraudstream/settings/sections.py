@@ -163,7 +163,7 @@ class PostgresSettings(Section):
     sslmode: SslMode = SslMode.PREFER
     """As in libpq; only `verify-full` also checks the server's name."""
     sslrootcert: Place | Literal["system"] | None = None
-    """PEM of the authority that signed the server's certificate, or `system`; unset means libpq's default location."""
+    """PEM of the authority that signed the server's certificate, or `system`; unset means libpq's default location. Executors read the file, too."""
     require_auth: Literal["scram-sha-256"] | None = None
     """`scram-sha-256` refuses a server that cannot prove it knows the password; unset accepts any but for the embedded one."""
     connect_timeout_seconds: int = Field(10, ge=2, le=3_600)

@@ -52,9 +52,15 @@ def _revision(connection: sa.Connection) -> str | None:
 
 
 def current_revision(postgres: PostgresSettings) -> str | None:
-    """The revision of the database, or None where it has no tables of ours yet."""
+    """The revision of the database, or None where it has no tables of ours yet.
+
+    Raises DatabaseError, where our tables could not be made for those of others, too.
+    """
     with translated(postgres), engine(postgres).connect() as connection:
-        return _revision(connection)
+        found = _revision(connection)
+        if found is None:
+            _refuse_strangers(connection, postgres.database)
+        return found
 
 
 def version_complaint(number: int) -> str | None:
@@ -107,8 +113,9 @@ def _refuse_strangers(connection: sa.Connection, database: str) -> None:
 
 _STRANGERS = sa.text(
     "select relname from pg_catalog.pg_class where relnamespace = to_regnamespace(:schema)"
-    " and relkind in ('r', 'p', 'v', 'm', 'f', 'S') order by relname limit 5"
+    " and relkind in ('r', 'p', 'v', 'm', 'f', 'S') and relname <> 'alembic_version' order by relname limit 5"
 )
+"""Without the table of versions, which is empty where all of ours were taken out again."""
 
 
 def migrate(postgres: PostgresSettings) -> None:
