@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from measure import alone, beside, in_turns, options, report
 
-from fraudstream.features.definitions import FEATURES
+from fraudstream.features.definitions import DEFAULTS
 from fraudstream.model.algorithms import TreeEstimator
 from fraudstream.model.candidates import candidates
 from fraudstream.model.trees import Ensemble
@@ -28,9 +28,9 @@ TREES = 100
 def grown(rows: int = 50_000) -> tuple[Any, Any]:
     """A forest of every feature, as `train` grows it, on noise in which three features matter; and rows."""
     rng = np.random.default_rng(1)
-    x = rng.gamma(2.0, 1.0, (rows, len(FEATURES)))
+    x = rng.gamma(2.0, 1.0, (rows, len(DEFAULTS)))
     y = (x[:, 0] + x[:, 7] + x[:, 20] > np.quantile(x[:, 0] + x[:, 7] + x[:, 20], 0.99)).astype(np.int64)
-    (candidate, *_) = candidates("random_forest", tuple(FEATURES))
+    (candidate, *_) = candidates("random_forest", DEFAULTS)
     estimator: Any = candidate.make()
     estimator.n_estimators = TREES
     estimator.fit(x, y)
@@ -55,7 +55,7 @@ def decisions(x: Any) -> list[dict[str, Any]]:
             "amount": 3204.0,
             "risk": 1.0,
             "rules": [],
-            "features": dict(zip(FEATURES, row, strict=True)),
+            "features": dict(zip(DEFAULTS, row, strict=True)),
             **context,
         }
         for row in x.tolist()

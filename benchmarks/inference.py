@@ -21,14 +21,14 @@ from explain import grown
 from measure import beside, in_turns, options, report
 from stage import spark_session
 
-from fraudstream.features.definitions import FEATURES
+from fraudstream.features.definitions import DEFAULTS
 from fraudstream.settings import load
 from fraudstream.spark.risk import RiskStep, risk_step_of_trees
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-NAMES = tuple(FEATURES)
+NAMES = DEFAULTS
 SMALL = 100
 """Rows of a small batch."""
 TOLERANCE = 1e-9

@@ -186,7 +186,7 @@ def _risk_features() -> list[Feature]:
             f"known frauds {whose[entity]} in about the last 30 days",
             lambda r, _ops, entity=entity: r.state(entity, "fraud_30d"),  # type: ignore[misc]
         )
-        for entity in ("merchant", "user")
+        for entity in whose
     ]
 
 
@@ -215,6 +215,10 @@ FEATURES: Final[dict[str, Feature]] = {
     )
 }
 """Every feature by name."""
+
+DEFAULTS: Final = tuple(name for name in FEATURES if name != "device_fraud_30d")
+"""What a model may look at unless told otherwise. Frauds of a kind of phone count above all how many people have one:
+reasons need the number, a model has the share."""
 
 SEED: Final = ("amount", "device_freq", "location_change")
 """The features of the seed system's model."""
@@ -253,9 +257,13 @@ _TOLD_WITH: Final = {
     # A faded sum is never quite nothing.
     "user_spent_1d": ("user_count_1d", "user_idle"),
     "user_spent_7d": ("user_count_7d", "user_idle"),
-    # The share of a week does not tell a fraud of that week from one of two months ago: the known frauds do.
-    "merchant_risk_7d": ("merchant_fraud_30d",),
-    "user_risk_7d": ("user_fraud_30d",),
+    # A share does not tell a fraud of a week ago from one of two months ago, nor from the share of everybody's payments
+    # where none was judged: the known frauds do.
+    **{
+        f"{entity}_risk_{label}": (f"{entity}_fraud_30d",)
+        for entity in ("merchant", "device", "user")
+        for label in ("7d", "30d")
+    },
     # The largest amount itself does not tell a customer of whom nothing is remembered.
     "amount_to_user_max": ("user_count_30d",),
 }

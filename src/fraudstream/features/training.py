@@ -35,12 +35,15 @@ class FeatureTable:
 def view(
     transactions: pa.Table, label_delay_days: float = 7, names: Sequence[str] | None = None
 ) -> FeatureTable:
-    """The features `names` (default: all that are available) of every transaction, just before it.
+    """The features `names` (by default those of `definitions.DEFAULTS` that are available) of every transaction, just before it.
 
     Raises InputError for an unknown feature, where a column that one needs is missing, and where
     a timestamp or an amount is.
     """
-    chosen = definitions.select(definitions.available(transactions) if names is None else names)
+    if names is None:
+        there = definitions.available(transactions)
+        names = [name for name in definitions.DEFAULTS if name in there]
+    chosen = definitions.select(names)
     for feature in chosen:
         if missing := [field for field in feature.needs if field not in transactions.column_names]:
             raise InputError(

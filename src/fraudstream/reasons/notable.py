@@ -117,7 +117,8 @@ def stale(entity: str, label: str, p: Payment) -> bool:
 def risky(entity: str, label: str) -> Notable:
     """More fraud than usual, and not merely what is assumed of an entity of which no payment was judged.
 
-    That is the share of fraud overall, which moves, so where no feature counts the known frauds it takes a clear excess.
+    That is the share of fraud overall, which moves. A decision of an earlier version may not count the known frauds: there
+    it takes a clear excess.
     """
 
     def notable(value: float, p: Payment) -> bool:

@@ -11,7 +11,7 @@ from fraudstream.features.catalogue import DAY, NEVER_SECONDS, SPANS
 from fraudstream.features.definitions import FEATURES
 from fraudstream.reasons import notable
 from fraudstream.reasons.amounts import AMOUNTS
-from fraudstream.reasons.payment import Payment
+from fraudstream.reasons.payment import NEVER, Payment
 from fraudstream.reasons.phrases import duration, named, percent, rate, shown, whole
 from fraudstream.reasons.telling import Sentence, Tell
 
@@ -122,9 +122,11 @@ def _judged(entity: str, label: str) -> Tell:
     subject = _SUBJECTS[entity]
 
     def tell(value: float, p: Payment) -> str:
-        if label != "30d" and notable.stale(entity, label, p):
+        known = p.features.get(f"{entity}_fraud_30d")
+        if known is not None and known < NEVER:  # then the share is everybody's, or no reason
+            return f"{subject(p)}: no known fraud in about the last 30 days"
+        if known is not None and label != "30d" and notable.stale(entity, label, p):
             month = p.features.get(f"{entity}_risk_30d")
-            known = p.features[f"{entity}_fraud_30d"]
             return _frauds(subject)(known, p) if month is None else _judged(entity, "30d")(month, p)
         against = f", against {percent(p.fraud_share)} overall" if p.fraud_share else ""
         return f"{subject(p)}: {percent(value)} of the judged payments of about the last {SPANS[label]} were fraud{against}"
@@ -199,8 +201,7 @@ def _frauds_known() -> dict[str, Sentence]:
             found[f"{entity}_risk_{label}"] = Sentence(
                 theme, _judged(entity, label), notable.risky(entity, label)
             )
-        if entity != "device":
-            found[f"{entity}_fraud_30d"] = Sentence(theme, _frauds(subject), notable.several)
+        found[f"{entity}_fraud_30d"] = Sentence(theme, _frauds(subject), notable.several)
     return found
 
 
