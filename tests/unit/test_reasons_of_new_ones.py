@@ -8,7 +8,8 @@ import pytest
 from msgspec.structs import asdict
 
 from fraudstream.decision import Decision
-from fraudstream.features.definitions import FEATURES, select, with_context
+from fraudstream.features.context import with_context
+from fraudstream.features.definitions import FEATURES, select
 from fraudstream.features.profiles import INSTANT
 from fraudstream.model import packing
 from fraudstream.model.algorithms import LABEL_FREE

@@ -7,7 +7,8 @@ from functools import cache
 import pyarrow as pa
 import pytest
 
-from fraudstream.features.definitions import FEATURES, with_context
+from fraudstream.features.context import with_context
+from fraudstream.features.definitions import FEATURES
 from fraudstream.features.profiles import INSTANT
 from fraudstream.features.training import view
 from fraudstream.reasons.payment import Payment

@@ -4,11 +4,17 @@ from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 import pytest
+from msgspec.structs import asdict
 
-from fraudstream.features.definitions import with_context
+from fraudstream.features.context import with_context
+from fraudstream.features.profiles import INSTANT
 from fraudstream.features.training import view
+from fraudstream.model import packing
+from fraudstream.model.scoring import FileScorer
+from fraudstream.reasons.explainer import Explainer
 from fraudstream.reasons.payment import Payment
 from fraudstream.reasons.sentences import is_notable, say
+from model_world import ensemble, packed
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
@@ -49,3 +55,46 @@ def test_a_model_counts_the_frauds_of_a_device_only_if_asked() -> None:
     assert {"merchant_fraud_30d", "device_risk_30d"} < set(view(table).names)
     assert "device_fraud_30d" not in view(table).names
     assert view(table, names=("device_fraud_30d",)).values.tolist() == [[0.0]]
+
+
+DEVICE, PLACE = "device Pixel 9", "paid at home in Paris"
+
+
+def told(feature: str, *before: tuple[float, bool]) -> str:
+    """The reason of a model of one split on `feature`, of a payment behind these: days before it, whether with its device and place."""
+    days, same = zip(*before, (0.0, True), strict=True)
+    table = pa.table({
+        "timestamp": pa.array([NOW - timedelta(days=day) for day in days], INSTANT), "user_id": ["u"] * len(days),
+        "transaction_id": [str(place) for place in range(len(days))], "amount": [10.0] * len(days),
+        "device": ["Pixel 9" if one else "other" for one in same], "location": ["Paris"] * len(days),
+        "transaction_location": ["Paris" if one else "Lagos" for one in same],
+    })  # fmt: skip
+    trees = ensemble((feature, 0.5, 1.0, 0.0))
+    scorer = FileScorer(packing.unpack(packed("v1", trees)[1], "v1"))
+    decision = scorer.score_arrivals(table, NOW + timedelta(days=9))[-1]
+    (reasons,) = Explainer("v1", trees).reasons([asdict(decision)], {})
+    return str(reasons[0]["sentence"])
+
+
+@pytest.mark.parametrize(("feature", "where"), [("device_switch", DEVICE), ("location_switch", PLACE)])
+def test_no_last_payment_is_told_of_a_customer_without_one(feature: str, where: str) -> None:
+    assert told(feature) == f"{where}; this customer has no recent payments to compare with"
+
+
+@pytest.mark.parametrize(
+    ("feature", "said"), [("device_switch", f"{DEVICE}; this customer's last payment on record came from it, too"),
+                          ("location_switch", f"{PLACE}; this customer's last payment on record was made there, too")],
+)  # fmt: skip
+def test_the_last_payment_is_told_where_there_is_one(feature: str, said: str) -> None:
+    assert told(feature, (3.0, False), (1.0, True)) == said
+
+
+@pytest.mark.parametrize(
+    ("feature", "said"), [("device_switch", f"{DEVICE}; a payment of this customer from it, of the same moment or later, is on record"),
+                          ("location_switch", f"{PLACE}; a payment of this customer there, of the same moment or later, is on record")],
+)  # fmt: skip
+def test_of_a_late_payment_the_last_one_on_record_is_not_told_as_the_one_before(
+    feature: str, said: str
+) -> None:
+    """The last one, a day later, was made elsewhere; the profile knows only that one with this device came after it."""
+    assert told(feature, (-0.5, True), (-1.0, False)) == said

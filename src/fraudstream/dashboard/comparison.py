@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from fraudstream.dashboard import charts, figures, shell
+from fraudstream.dashboard.contest import better
 from fraudstream.dashboard.figures import escaped
 from fraudstream.store import review
 from fraudstream.store.drift import ELSEWHERE, SHIFTED, Drift, Moved
@@ -247,16 +248,10 @@ def _against(chosen: Registered, champion: Registered) -> None:
             called,
             figures.figure(a),
             None if a is None or b is None else f"{a - b:+.3f} against {b:.3f}",
+            delta_color="off",  # which one is better, the sentence says
             border=True,
         )
-    a, b = own.get("average_precision"), best.get("average_precision")
-    if a is None or b is None:
-        said = "One of the two could not be evaluated, so they cannot be compared."
-    elif a > b:
-        said = "It found fraud better than the champion, each evaluated on its own test windows."
-    else:
-        said = "It did not find fraud better than the champion."
-    _promote(chosen, said)
+    _promote(chosen, better(chosen.manifest, champion.manifest))
 
 
 def _promote(chosen: Registered, said: str) -> None:

@@ -7,6 +7,7 @@ operations     what an expression may use, in numpy and in Spark alike
 feature        what a feature is
 expressions    formulas that several features share
 definitions    every feature, defined once
+context        what a decision carries so that its reasons can be told
 training       the point-in-time view that models learn from
 memory         the same for transactions as they come, with profiles in memory
 joined         the features of rows beside stored profiles, in numpy

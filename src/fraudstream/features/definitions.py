@@ -248,40 +248,6 @@ def select(names: Sequence[str]) -> tuple[Feature, ...]:
     return tuple(FEATURES[name] for name in names)
 
 
-_TOLD_WITH: Final = {
-    # Everybody's mean is taken out of the customer's, and a span without a payment is known by the last one.
-    **dict.fromkeys(
-        ("amount_to_user_mean_7d", "user_mean_shift_1d", "user_mean_shift_7d"),
-        ("amount_to_overall_mean", "amount_to_user_mean", "user_idle"),
-    ),
-    # A faded sum is never quite nothing.
-    "user_spent_1d": ("user_count_1d", "user_idle"),
-    "user_spent_7d": ("user_count_7d", "user_idle"),
-    # A share does not tell a fraud of a week ago from one of two months ago, nor from the share of everybody's payments
-    # where none was judged: the known frauds do.
-    **{
-        f"{entity}_risk_{label}": (f"{entity}_fraud_30d",)
-        for entity in ("merchant", "device", "user")
-        for label in ("7d", "30d")
-    },
-    # The largest amount itself does not tell a customer of whom nothing is remembered.
-    "amount_to_user_max": ("user_count_30d",),
-}
-"""What a feature's reason needs beyond the feature, and beyond the counts that these look at."""
-
-
-def with_context(names: Sequence[str]) -> tuple[str, ...]:
-    """`names`, and behind them what their reasons are told with: counts above all, which tell a habit from everybody's.
-
-    >>> with_context(("amount", "amount_to_user_mean"))
-    ('amount', 'amount_to_user_mean', 'user_count_30d')
-    """
-    beside = (also for chosen in select(names) for also in _TOLD_WITH.get(chosen.name, ()))
-    found = tuple(dict.fromkeys([*names, *beside]))
-    read = (f"{entity}_{column}" for chosen in select(found) for entity, column in chosen.reads)
-    return tuple(dict.fromkeys([*found, *(name for name in read if name in FEATURES and "_count_" in name)]))
-
-
 def profile_columns(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """For each entity that these features look at the columns of `shop.profiles` that they read."""
     found: dict[str, dict[str, None]] = {}

@@ -24,6 +24,7 @@ from fraudstream.decision import Decision
 from fraudstream.errors import InputError
 from fraudstream.features import definitions, training
 from fraudstream.features.catalogue import horizon
+from fraudstream.features.context import with_context
 from fraudstream.features.memory import Memory
 from fraudstream.features.profiles import INSTANT
 from fraudstream.model.artifact import Model
@@ -66,7 +67,7 @@ class FileScorer:
         """Raises InputError where the model cannot be read, or wants a package that is not there."""
         self.model = model
         self._judge = model.scorer()
-        self.features = definitions.with_context(model.features)
+        self.features = with_context(model.features)
         """Of a decision, as the live scorer has them."""
         self._memory = Memory(self.features)
         self._ids: OrderedDict[str, None] = OrderedDict()

@@ -6,7 +6,7 @@ from typing import Final
 from fraudstream.features.catalogue import SPANS
 from fraudstream.reasons import notable
 from fraudstream.reasons.payment import Payment
-from fraudstream.reasons.phrases import money, number, percent, times
+from fraudstream.reasons.phrases import in_span, money, number, percent, times
 from fraudstream.reasons.telling import Sentence, Tell
 
 _PERIODS = ("1d", "7d")
@@ -82,10 +82,11 @@ def _of_span(label: str, tell: Tell) -> Tell:
 
 
 def _spent(label: str) -> Tell:
-    return _of_span(
-        label,
-        lambda value, p: f"{p.money} on top of {money(value)} spent in about the last {SPANS[label]}",
-    )
+    def tell(value: float, p: Payment) -> str:
+        usual = max(p.usual_count("user", label) * (p.usual or 0.0), 0.0)
+        return f"{p.money} on top of {money(in_span(value, usual))} spent in about the last {SPANS[label]}"
+
+    return _of_span(label, tell)
 
 
 def _shift(label: str) -> Tell:

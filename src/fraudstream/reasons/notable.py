@@ -9,7 +9,7 @@ from typing import Final
 
 from fraudstream.features.catalogue import DAY, HALF_LIVES, HOUR
 from fraudstream.features.expressions import PRIOR_RATE
-from fraudstream.reasons.payment import NEVER, PRESENT, Payment
+from fraudstream.reasons.payment import FEW, NEVER, PRESENT, Payment
 from fraudstream.reasons.phrases import whole
 
 Notable = Callable[[float, Payment], bool]
@@ -18,8 +18,6 @@ FAR: Final = 1.5
 """Multiples of what is usual, up or down, below which nobody would call something unusual."""
 RARE: Final = 0.1
 """A device, place or merchant of more than this share of the payments is one of the customer's own."""
-FEW: Final = 5
-"""Payments in a month; with fewer a customer or merchant is new."""
 
 
 def always(_value: float, _payment: Payment) -> bool:

@@ -12,6 +12,8 @@ NEVER: Final = 0.01
 """A counter below this stands for nothing: with 30 days one event fades to it in 200."""
 PRESENT: Final = 0.5
 """A counter below this holds no event of its own span: one fades to it in exactly that time."""
+FEW: Final = 5
+"""Payments in a month; with fewer a customer or merchant is new."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,11 @@ class Payment:
         return (
             count >= PRESENT and self.idle_seconds(self.features.get("user_idle", 0.0)) <= HALF_LIVES[label]
         )
+
+    def usual_count(self, entity: str, label: str) -> float:
+        """What the counter of a span would hold at the pace of a month; 0 of who is new, or where no feature tells it."""
+        month = self.features.get(f"{entity}_count_30d", 0.0)
+        return month * HALF_LIVES[label] / HALF_LIVES["30d"] if month >= FEW else 0.0
 
     def own(self, label: str) -> float | None:
         """The customer's own mean amount of a span; None where nothing is remembered of it, or the features do not tell.

@@ -5,7 +5,7 @@ import re
 import unicodedata
 from typing import Final
 
-from fraudstream.features.catalogue import DAY, HALF_LIVES
+from fraudstream.features.catalogue import DAY, HALF_LIVES, HOUR
 from fraudstream.schema import HUGE
 
 LONGEST_TEXT: Final = 60
@@ -87,13 +87,29 @@ def duration(seconds: float) -> str:
     return f"{count} {unit}{'' if count == 1 else 's'}"
 
 
-def rate(count: float) -> str:
+def in_span(decayed: float, usual: float) -> float:
+    """What a span brought, of a decayed sum that is `usual` at the usual pace.
+
+    A steady pace keeps the sum at 1 / ln 2 = 1.44 times what a span brings; a burst of just now adds what it is. So of the
+    usual part ln 2 is told, and what goes beyond it whole.
+
+    >>> round(in_span(14.4, 14.4)), round(in_span(9.0, 0.01))
+    (10, 9)
+    """
+    return decayed - (1 - math.log(2)) * min(decayed, usual)
+
+
+def rate(count: float, *, hourly: bool = False) -> str:
     """The steady pace that keeps a decayed count of 30 days where it is: λ = s · ln 2 / h.
 
     >>> rate(300), rate(43), rate(5)
     ('about 7 a day', 'one a day', 'one a week')
+    >>> rate(104_000), rate(104_000, hourly=True), rate(300, hourly=True)
+    ('about 2,403 a day', 'about 100 an hour', 'about 7 a day')
     """
     a_day = count * math.log(2) * DAY / HALF_LIVES["30d"]
+    if hourly and round(an_hour := a_day * HOUR / DAY) > 1:
+        return f"about {number(an_hour)} an hour"
     for unit, days in (("day", 1), ("week", 7), ("month", 30)):
         many = a_day * days
         if round(many) > 1:

@@ -12,19 +12,23 @@ from fraudstream.features.definitions import FEATURES
 from fraudstream.reasons import notable
 from fraudstream.reasons.amounts import AMOUNTS
 from fraudstream.reasons.payment import NEVER, Payment
-from fraudstream.reasons.phrases import duration, named, percent, rate, shown, whole
+from fraudstream.reasons.phrases import duration, in_span, named, percent, rate, shown, whole
 from fraudstream.reasons.telling import Sentence, Tell
 
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_SHORT = ("10m", "1h")
+"""Spans beside which a busy merchant's usual pace is told by the hour."""
 _NOTHING = "this customer has no recent payments to compare with"
 
 
 def _count(label: str, who: str) -> Tell:
     def tell(value: float, p: Payment) -> str:
-        count = whole(value) + 1  # with this one
+        count = whole(in_span(value, p.usual_count(who, label))) + 1  # with this one
         said = f"{count:,} payments" if count > 1 else "no other payment"
         before = p.features.get(f"{who}_count_30d")
-        usual = f"; usual is {rate(before)}" if label != "30d" and before and p.remembers(who) else ""
+        usual = ""
+        if label != "30d" and before and p.remembers(who):
+            usual = f"; usual is {rate(before, hourly=label in _SHORT)}"
         whose = f"at {p.merchant}" if who == "merchant" else "of this customer"
         return f"{said} {whose} in about the last {SPANS[label]}{usual}"
 
@@ -112,10 +116,20 @@ def _location(value: float | None, p: Payment) -> str:
     return f"{_place(p)}; {_of_recent(share, p)} were made there"
 
 
-def _switch(subject: Callable[[Payment], str], changed: str, same: str) -> Tell:
-    return lambda value, p: (
-        f"{subject(p)}; this customer's last payment on record {changed if value else same}"
-    )
+def _switch(subject: Callable[[Payment], str], changed: str, same: str, with_it: str) -> Tell:
+    def tell(value: float, p: Payment) -> str:
+        if value:
+            said = f"this customer's last payment on record {changed}"
+        elif not p.remembers("user"):
+            said = _NOTHING
+        elif p.features.get("user_idle") == 0:
+            # Nothing is known of the payment before: the profile's last one is as late as this one, or later.
+            said = f"a payment of this customer {with_it}, of the same moment or later, is on record"
+        else:
+            said = f"this customer's last payment on record {same}, too"
+        return f"{subject(p)}; {said}"
+
+    return tell
 
 
 def _judged(entity: str, label: str) -> Tell:
@@ -178,8 +192,8 @@ def _paces() -> dict[str, Sentence]:
 
 
 def _habits() -> dict[str, Sentence]:
-    device = _switch(_SUBJECTS["device"], "came from another device", "came from it, too")
-    place = _switch(_place, "was made elsewhere", "was made there, too")
+    device = _switch(_SUBJECTS["device"], "came from another device", "came from it", "from it")
+    place = _switch(_place, "was made elsewhere", "was made there", "there")
     return {
         "user_device_share": Sentence("device", _device, notable.rare),
         "device_switch": Sentence("device", device, notable.true),

@@ -20,7 +20,8 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own custom
 
 from fraudstream import decision
-from fraudstream.features.definitions import profile_columns, with_context
+from fraudstream.features.context import with_context
+from fraudstream.features.definitions import profile_columns
 from fraudstream.model.artifact import Model
 from fraudstream.rules import Rule, features_read
 from fraudstream.settings import PostgresSettings

@@ -1,0 +1,50 @@
+"""Which of two models finds fraud better, as far as their evaluations tell."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def better(own: Mapping[str, Any], champion: Mapping[str, Any]) -> str:
+    """Whether a model found fraud better than the champion, as far as their manifests tell.
+
+    Average precision moves from week to week and with who is labelled, by more than good models differ. So only figures
+    of the same windows are compared, and only intervals that lie apart tell one from another.
+    """
+    found = [_evaluated(manifest) for manifest in (own, champion)]
+    if None in found:
+        return "One of the two could not be evaluated, so they cannot be compared."
+    compared = f"Average precision (95 % interval): {found[0]}; champion: {found[1]}."
+    (low, high), (champions_low, champions_high) = (_interval(manifest) for manifest in (own, champion))
+    if _windows(own) != _windows(champion):
+        return f"Which of the two finds fraud better cannot be told: they were not evaluated on the same labelled transactions. {compared}"
+    if low > champions_high:
+        return f"It found fraud better than the champion in the same test windows. {compared}"
+    if high < champions_low:
+        return f"It found fraud less well than the champion in the same test windows. {compared}"
+    return f"Which of the two finds fraud better cannot be told: the difference may be chance. {compared}"
+
+
+def _interval(manifest: Mapping[str, Any]) -> tuple[float, float]:
+    """Of the average precision, 95 %; all that is possible where the model does not know it."""
+    low, high = manifest["metrics"].get("average_precision_interval") or (0.0, 1.0)
+    return low, high
+
+
+def _windows(manifest: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """When the test windows were, and of how many transactions the truth was known."""
+    return [
+        tuple(fold.get(name) for name in ("test_from", "test_until", "transactions", "judged"))
+        for fold in manifest.get("folds") or ()
+    ]
+
+
+def _evaluated(manifest: Mapping[str, Any]) -> str | None:
+    """The average precision with its interval and the time that it is of; None where there is none."""
+    value = manifest.get("metrics", {}).get("average_precision")
+    if value is None:
+        return None
+    interval = manifest["metrics"].get("average_precision_interval")
+    folds = manifest.get("folds") or ()
+    between = f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
+    when = f", {str(folds[0]['test_from'])[:10]} to {str(folds[-1]['test_until'])[:10]}" if folds else ""
+    return f"{value:.3f}{between}{when}"
