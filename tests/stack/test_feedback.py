@@ -126,7 +126,7 @@ def test_a_transaction_is_explained_whatever_is_known_of_it(postgres: PostgresSe
     assert [past["flagged"] for past in flagged["history"]] == [False, True, False, False]
     assert (flagged["flagged"], flagged["stored"], flagged["threshold"]) == (True, True, 0.5)
     assert flagged["reasons"][0]["feature"] == "amount_to_user_mean"
-    assert "Nobody has judged it yet." in run("alerts", "explain", "it").stdout
+    assert "Nobody has reviewed it yet." in run("alerts", "explain", "it").stdout
 
     assert explain(postgres, "ahead").transaction is None
     scored = explain(postgres, "before")

@@ -96,7 +96,7 @@ def test_a_message_that_kafka_refuses_waits_and_the_others_go_on(
     assert all("size too large" in row["reason"] for row in report["refused"])
     again = run("rejected", "replay")
     assert again.stdout == f"0 replayed, {len(refused)} still waiting\n"
-    assert f"{name}/0 at offset 5 still waits: Kafka refuses it" in again.stderr
+    assert f"{name}/0 at offset 5 was not sent; Kafka refuses it" in again.stderr
     assert json.loads(run("rejected", "list", "--json").stdout)["total"] == len(refused)
 
 

@@ -223,7 +223,7 @@ def test_the_program_lists_promotes_rolls_back_and_exports(
     listed = json.loads(run("models", "list", "--json").stdout)["models"]
     assert [(model["version"], model["status"]) for model in listed] == [("2", "champion"), ("1", "retired")]
     assert "0.900" in run("models", "list").stdout
-    assert "model 1 (random_forest) is the champion now" in run("models", "rollback").stdout
+    assert "model 1 (random_forest) is now the champion" in run("models", "rollback").stdout
     shown = json.loads(run("models", "show", "--json").stdout)
     assert (shown["version"], shown["manifest"]["features"]) == ("1", ["amount"])
     exported = json.loads(run("models", "export", "--output", str(tmp_path / "model"), "--json").stdout)

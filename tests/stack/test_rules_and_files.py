@@ -86,7 +86,7 @@ def test_rules_are_tried_on_history_and_files_scored_with_its_profiles(
 
     # A file whose transactions may have been consumed already is scored, and its reader warned.
     (tmp_path / "past.ndjson").write_text(run("produce", "--dry-run", "--count", "9", *world).stdout)
-    assert "those are counted twice" in run("score", "--data", "past.ndjson", "--profiles").stderr
+    assert "the overlap is counted twice" in run("score", "--data", "past.ndjson", "--profiles").stderr
 
 
 def test_a_rule_with_a_typo_is_shown_by_line_and_column(run: Run, tmp_path: Path) -> None:

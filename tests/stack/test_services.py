@@ -123,7 +123,7 @@ def test_a_day_with_the_services(program: Program) -> None:
 
     for service in ("kafka", "postgres"):
         (program.home / f"{service}.pid").unlink()
-    assert program.run("up").stdout.count("running already") == 2
+    assert program.run("up").stdout.count("already running") == 2
     assert program.run("down").stdout == "Stopped Kafka and PostgreSQL.\n"
     assert program.processes() == []
     assert not (program.home / "endpoints.json").exists()

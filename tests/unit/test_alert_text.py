@@ -97,14 +97,15 @@ def test_a_flagged_transaction_reads_like_a_note(printed: Printed) -> None:
         "  1. 3,204.00 is 41 times …",
         "  2. rule travel: 10,000 km in 20 minutes",
         "",
-        "On 1 Mar 13:05:01 UTC, model m1 gave it a risk of 0.934, and flags from 0.710 on.",
+        "On 1 Mar 13:05:01 UTC, model m1 gave it a risk of 0.934, and flags transactions with a risk of 0.710",
+        "or more.",
         "",
         "The customer's payments around it",
         "  when (UTC)            amount where device    merchant risk",
         "   1 Mar 12:05:00    20.00 EUR Lyon  iPhone 15 m-5      -    legitimate",
         ">  1 Mar 13:05:00 3,204.00 EUR Lyon  iPhone 15 m-5      0.93 flagged",
         "",
-        "Nobody has judged it yet.",
+        "Nobody has reviewed it yet.",
         "Next, one of:",
         "  fraudstream label t-1 --fraud",
         "  fraudstream label t-1 --legit",
@@ -126,9 +127,10 @@ def test_what_people_said_stands_in_the_note_with_the_way_back(printed: Printed)
     alert_text.show(replace(FLAGGED, labels=[label(False, "bob"), label(True, note="card stolen")]))
     text = " ".join(printed().split())
     assert (
-        "ann called it fraud on Monday 2 March 2026, 13:05:00 UTC: card stolen. Before, people said" in text
+        "ann labelled it fraud on Monday 2 March 2026, 13:05:00 UTC: card stolen. 1 earlier label said"
+        in text
     )
-    assert "Before, people said otherwise (1 earlier label); the latest counts." in text
+    assert "1 earlier label said otherwise; the latest counts." in text
     assert "Next, if that was wrong: fraudstream label t-1 --legit" in text
 
 
@@ -136,7 +138,7 @@ def test_only_labels_that_differ_are_said_to() -> None:
     """Fraud, fraud, legitimate, legitimate: two people said otherwise, the third agreed."""
     labels = [label(True), label(True), label(False), label(False, note="Called the customer!")]
     assert alert_text.verdict(replace(FLAGGED, labels=labels)).endswith(
-        "UTC: Called the customer! Before, people said otherwise (2 earlier labels); the latest counts."
+        "UTC: Called the customer! 2 earlier labels said otherwise; the latest counts."
     )
     assert alert_text.verdict(replace(FLAGGED, labels=labels[2:])).endswith("UTC: Called the customer!")
 
@@ -144,7 +146,7 @@ def test_only_labels_that_differ_are_said_to() -> None:
 def test_a_rule_that_flagged_alone_is_named() -> None:
     found = replace(FLAGGED, alert=replace(ALERT, risk=0.2))
     assert alert_text.decided(found) == (
-        "On 1 Mar 13:05:01 UTC, model m1 gave it a risk of 0.200, and flags from 0.710 on: the model alone would have let it pass."
+        "On 1 Mar 13:05:01 UTC, model m1 gave it a risk of 0.200, and flags transactions with a risk of 0.710 or more: the model alone would have let it pass."
         " The rule travel flagged it."
     )
 
@@ -153,7 +155,7 @@ def test_a_transaction_that_was_not_flagged_or_not_scored_gets_a_clear_sentence(
     score = Score("t-1", "u-77", AT, 20.0, 0.2, False, [], "m1", AT)
     assert alert_text.decided(Explanation(score, None, score, PAST, None, [], [])) == (
         "It was not flagged. On 1 Mar 13:05:00 UTC, model m1 gave it a risk of 0.200. No rule matched either."
-        " Reasons are worked out for flagged ones only."
+        " Reasons are computed only for flagged transactions."
     )
     assert alert_text.decided(Explanation(PAST, None, None, PAST, None, [], [])).startswith(
         "It is stored and was not scored: it came before `fraudstream score` began"

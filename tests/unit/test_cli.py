@@ -154,7 +154,7 @@ def test_reset_says_what_it_leaves_on_the_disk_and_where(tmp_path: Path) -> None
     archive.write_bytes(bytes(3_000_000))
     where = {"FRAUDSTREAM_HOME": str(tmp_path)}
     said = fraudstream("reset", "--yes", **where).stdout
-    assert f"Still there: {tmp_path}/jars (3 MB), the jars and the archives of Java classes" in said
+    assert f"Kept: {tmp_path}/jars (3 MB), the jars and the archives of Java classes" in said
     assert archive.exists()
     assert json.loads(fraudstream("reset", "--yes", "--json", **where).stdout) == {
         "stopped": [], "deleted": True, "kept": f"{tmp_path}/jars",

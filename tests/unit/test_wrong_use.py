@@ -52,7 +52,7 @@ def test_a_mistyped_directory_of_a_model_is_called_one_where_there_is_no_registr
     Path("model").mkdir()
     assert run([command, *DATA, "--model", "modle"]) == ExitCode.FAILED
     said = capsys.readouterr().err
-    assert "There is no directory modle, and no PostgreSQL whose registry could have a version" in said
+    assert "There is no directory modle, and no PostgreSQL in whose registry to look" in said
 
 
 def test_an_error_as_json_is_one_line_as_it_may_end_a_stream_of_lines(

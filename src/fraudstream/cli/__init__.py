@@ -4,9 +4,9 @@ main            the program, and the one place where an error is printed
 options         options that several commands share
 inputs          where commands get transactions and models from
 output          documents, tables and errors as they are printed
-alert_text      an alert as a colleague would write it down; alert_document is its JSON
-questions       what is asked before something is deleted
-stdio           stdin, stdout and stderr, where they are closed or full
+alert_text      an alert as plain text; alert_document is its JSON
+questions       confirmation before something is deleted
+stdio           stdin, stdout and stderr, even if they are closed or full
 
-Every other file is the command of its name; score_file is `score --data`.
+Every other file is the command of the same name; score_file is `score --data`.
 """

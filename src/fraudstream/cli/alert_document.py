@@ -1,4 +1,4 @@
-"""Alerts and what surrounds them as the documents that `--json` prints."""
+"""Alerts and their explanations as the documents that `--json` prints."""
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ def alert_document(alert: "Alert") -> dict[str, Any]:
 
 
 def explanation_document(found: "Explanation") -> dict[str, Any]:
-    """An explanation for `--json`: as an alert, with nulls where nothing was decided, and what surrounds it."""
+    """An explanation for `--json`: an alert, with nulls if nothing was decided, and its context."""
     decision = found.decision
     decided: dict[str, Any] = {
         "transaction_id": found.subject.transaction_id,

@@ -1,4 +1,4 @@
-"""Alerts as a colleague would write them down. Untrusted strings are shown as they are, never obeyed."""
+"""Alerts as plain text. Untrusted strings are printed literally, never interpreted as markup."""
 
 import shlex
 import sys
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from fraudstream.store.history import Past
 
 RISKY = 0.8
-"""Drawn in red from here on."""
+"""Risks from here on are drawn in red."""
 ID = 16
-"""Signs of a merchant's id that stay on one line beside places and devices, which have words to break between."""
+"""Merchants' ids up to this length stay on one line; places and devices can wrap between words."""
 SHORT = 3
-"""Reasons that a list shows of an alert: the strongest say most of it."""
+"""Reasons that a list shows per alert: the strongest say most of it."""
 
 
 def money(amount: float, currency: str | None) -> str:
@@ -33,7 +33,7 @@ def money(amount: float, currency: str | None) -> str:
 
 
 def sentences(alert: "Alert") -> list[str]:
-    """Why it was flagged, the strongest first; what a rule says is named after it."""
+    """Why it was flagged, the strongest reason first; a rule's sentence starts with its name."""
     return [
         f"rule {reason['rule']}: {reason['sentence']}" if "rule" in reason else str(reason["sentence"])
         for reason in alert.reasons
@@ -55,24 +55,24 @@ def opening(found: "Explanation") -> str:
 
 
 def day(at: datetime) -> str:
-    """An instant as people say it."""
+    """A timestamp in full, for a sentence."""
     return f"{at:%A} {at.day} {at:%B %Y}, {at:%H:%M:%S}"
 
 
 def short(at: datetime) -> str:
-    """An instant where there is little room."""
+    """A timestamp in short, for a table."""
     return f"{at.day:2} {at:%b %H:%M:%S}"
 
 
 def standing(past: "Past") -> str:
-    """What one of a customer's transactions is held to be, in a word."""
+    """The verdict on one of a customer's transactions, or whether it was flagged, in a word."""
     if past.verdict is not None:
         return word(past.verdict)
     return "flagged" if past.flagged else ""
 
 
 def decided(found: "Explanation") -> str:
-    """What was decided and by what, in a sentence or two."""
+    """The decision and what made it, in a sentence or two."""
     decision, threshold = found.decision, found.threshold
     if decision is None:
         return (
@@ -81,10 +81,14 @@ def decided(found: "Explanation") -> str:
         )
     at = f"{short(decision.scored_at).strip()} UTC"
     by = f"On {at}, model {decision.model_version} gave it a risk of {decision.risk:.3f}"
-    flags = f", and flags from {threshold:.3f} on" if threshold is not None else ""
+    flags = (
+        f", and flags transactions with a risk of {threshold:.3f} or more" if threshold is not None else ""
+    )
     if found.alert is None:
         no_rule = " No rule matched either." if not decision.rules else ""
-        return f"It was not flagged. {by}{flags}.{no_rule} Reasons are worked out for flagged ones only."
+        return (
+            f"It was not flagged. {by}{flags}.{no_rule} Reasons are computed only for flagged transactions."
+        )
     if threshold is not None and decision.risk < threshold:
         rules = "rule" if len(decision.rules) == 1 else "rules"
         return f"{by}{flags}: the model alone would have let it pass. The {rules} {', '.join(decision.rules)} flagged it."
@@ -92,26 +96,28 @@ def decided(found: "Explanation") -> str:
 
 
 def verdict(found: "Explanation") -> str:
-    """What people said so far, in a sentence."""
+    """The labels so far, in a sentence."""
     if not found.labels:
-        return "Nobody has judged it yet."
+        return "Nobody has reviewed it yet."
     last = found.labels[-1]
-    said = f"{last.labelled_by or 'Somebody'} called it {word(last.is_fraud)} on {day(last.labelled_at)} UTC"
+    said = (
+        f"{last.labelled_by or 'Somebody'} labelled it {word(last.is_fraud)} on {day(last.labelled_at)} UTC"
+    )
     said += f": {_closed(last.note)}" if last.note else "."
     others = sum(label.is_fraud != last.is_fraud for label in found.labels)
     if others:
-        said += f" Before, people said otherwise ({others} earlier label{'s' if others > 1 else ''}); the latest counts."
+        said += f" {others} earlier label{'s' if others > 1 else ''} said otherwise; the latest counts."
     return said
 
 
 def _closed(text: str) -> str:
-    """Untrusted words as the end of a sentence."""
+    """An untrusted string as the end of a sentence."""
     ended = text.rstrip()
     return ended if ended.endswith((".", "!", "?", "…")) else f"{ended}."
 
 
 def next_steps(found: "Explanation") -> list[str]:
-    """The commands that say what it was; where people judged it, the one that corrects them."""
+    """The commands that label it; if it has a label, the one that corrects it."""
     transaction_id = found.subject.transaction_id
     quoted = shlex.quote(transaction_id)
 
@@ -133,7 +139,7 @@ def show(found: "Explanation") -> None:
     console.print(_heading(found))
     console.print(_text(opening(found)))
     if found.alert:
-        reasons = sentences(found.alert) or ["No reason was worked out for it."]
+        reasons = sentences(found.alert) or ["No reasons were computed for it."]
         console.print(_text("\nWhy it was flagged", "bold"))
         console.print(_numbered(reasons))
         for said in found.hindsight:
@@ -145,7 +151,7 @@ def show(found: "Explanation") -> None:
     console.print(_text(f"\n{verdict(found)}"))
     console.print(_text("Next, if that was wrong:" if found.labels else "Next, one of:"))
     for command in next_steps(found):
-        # Not folded: it is there to be copied.
+        # Not wrapped, so that it can be copied.
         console.print(_text(f"  {command}"), soft_wrap=True)
 
 
@@ -208,7 +214,7 @@ def _around(found: "Explanation") -> "Table":
 
 
 def show_list(alerts: Sequence["Alert"]) -> None:
-    """Print alerts as a list: two lines for each, so that an id is never broken."""
+    """Print alerts as a list, with two lines for each so that an id is never broken."""
     from rich.console import Console
 
     console = Console()
@@ -218,14 +224,14 @@ def show_list(alerts: Sequence["Alert"]) -> None:
     console.print(
         _text(
             f"Shown: {len(alerts):,}, of which {waiting:,} not reviewed. `fraudstream alerts explain ID` shows more,"
-            " `fraudstream label ID --fraud` or `--legit` says what it was.",
+            " `fraudstream label ID --fraud` or `--legit` records what it was.",
             "dim",
         )
     )
 
 
 def show_line(alert: "Alert", *, as_json: bool) -> None:
-    """Print one alert of a stream at once, though nobody waits for the end."""
+    """Print one alert of a stream, and flush."""
     if as_json:
         print_line(alert_document(alert))
         return

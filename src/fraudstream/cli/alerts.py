@@ -18,14 +18,14 @@ log = get_logger("alerts")
 group = typer.Typer(help="What was flagged, and why.", no_args_is_help=True)
 
 POLL_SECONDS = 1.0
-"""How often `tail` looks."""
+"""Seconds between two queries of `tail`."""
 PAUSE_SECONDS = 2.0
-"""Before it looks again where PostgreSQL did not answer."""
+"""Seconds before `tail` tries again if PostgreSQL did not respond."""
 UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 
 
 def _since(text: str) -> datetime:
-    """`2h` is two hours ago; else an instant."""
+    """Parse an age such as `2h`, or a timestamp."""
     from fraudstream.schema import parse_instant
 
     try:
@@ -85,7 +85,7 @@ def tail(
     postgres = inputs.database()
     feed = Feed(postgres)
     if sys.stderr.isatty():
-        log.info("waiting for alerts; Ctrl-C ends it")
+        log.info("waiting for alerts; stop with Ctrl-C")
     lost_since: float | None = None
     while True:
         try:
@@ -104,7 +104,7 @@ def tail(
 
 
 def _lost(error: DatabaseUnreachable, since: float | None, patience: float) -> float:
-    """When PostgreSQL was lost; says so once. Raises `error` when patience ends."""
+    """When PostgreSQL was lost, which is logged once. Raises `error` once `patience` seconds have passed."""
     now = time.monotonic()
     if since is None:
         log.warning("%s Waiting for it.", error.message)

@@ -1,4 +1,4 @@
-"""`fraudstream bench`: the project's own measurements, which live in a checkout."""
+"""`fraudstream bench`: the project's own benchmarks, which are in the repository only."""
 
 import os
 import runpy
@@ -32,25 +32,25 @@ def bench(
         list[str] | None, typer.Argument(metavar="NAME", help="Which benchmarks; default: all.")
     ] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="A tenth of the work, to see whether everything runs.")
+        bool, typer.Option("--quick", help="A tenth of the work, to check that everything runs.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Run the benchmarks: this program beside its alternatives, on this machine."""
+    """Run the benchmarks: this program against its alternatives, on this machine."""
     folder = CHECKOUT / "benchmarks"
     if not (folder / "__main__.py").is_file():
         raise NoBenchmarks(folder)
     _refuse_unknown(names or [], runpy.run_path(str(folder / "names.py"))["NAMES"])
     command = [sys.executable, str(folder), *(names or [])]
     command += ["--quick"] * quick + ["--json"] * as_json
-    # In our place: Ctrl-C and SIGTERM then reach the run itself, which stops what it started.
+    # Replaces this process: Ctrl-C and SIGTERM then reach the run itself, which stops what it started.
     os.execv(sys.executable, command)  # noqa: S606 - our own program
 
 
 def _refuse_unknown(names: Sequence[str], known: Sequence[str]) -> None:
     if unknown := sorted(set(names) - set(known)):
         raise UsageError(
-            f"There is no benchmark {', '.join(unknown)}.", hint=f"There are {', '.join(known)}."
+            f"There is no benchmark {', '.join(unknown)}.", hint=f"Available: {', '.join(known)}."
         )
 
 

@@ -1,4 +1,4 @@
-"""`fraudstream config show`: the settings in force."""
+"""`fraudstream config`: the settings in force."""
 
 from typing import Any
 

@@ -25,11 +25,9 @@ class Targets(StrEnum):
 
 
 Once = Annotated[
-    bool, typer.Option("--once", help="Stop when everything that is in the topic now is stored.")
+    bool, typer.Option("--once", help="Stop once everything that is in the topic now is stored.")
 ]
-Topic = Annotated[
-    str | None, typer.Option(help="The topic to read; with `all`, the one of the transactions.")
-]
+Topic = Annotated[str | None, typer.Option(help="The topic to read; with `all`, the transactions topic.")]
 Servers = Annotated[str | None, options.servers()]
 AcceptLoss = Annotated[bool, options.accept_loss()]
 
@@ -47,8 +45,8 @@ def consume(
 
     `shop.transactions` gets legitimate and unlabelled transactions, `shop.fraud_transactions` known fraud,
     `shop.profiles` the profiles of users, devices, places and merchants (there `stored` counts the
-    transactions that were folded), and `shop.rejected` the messages that could not be read. `shop.scores`
-    gets the decisions of `fraudstream score`, `shop.alerts` the flagged ones with their reasons. Runs
+    transactions added to them), and `shop.rejected` the messages that could not be read. `shop.scores`
+    gets the decisions of `fraudstream score`, and `shop.alerts` the flagged ones with their reasons. Runs
     until Ctrl-C, or with --once until it has caught up.
     """
     from fraudstream.spark.consume import run_consumer
@@ -73,11 +71,11 @@ def report(summary: "Summary", *, as_json: bool) -> None:
         print_document(document)
         return
     for name, counts in document["targets"].items():
-        typer.echo(f"{name}: {counts['stored']:,} stored, {counts['duplicates']:,} were there already")
+        typer.echo(f"{name}: {counts['stored']:,} stored, {counts['duplicates']:,} already stored")
     if summary.refused:
         typer.echo(f"{summary.refused:,} transactions could not be read by the scorer and have no decision")
     if summary.from_future:
-        typer.echo(f"{summary.from_future:,} are in the future: stored, but left out of the profiles")
+        typer.echo(f"{summary.from_future:,} are dated in the future: stored, but left out of the profiles")
     typer.echo(f"{summary.rejected:,} rejected, in {summary.seconds:.1f} s")
     if summary.rejected:
         typer.echo("`fraudstream rejected list` shows what could not be read, and why.")

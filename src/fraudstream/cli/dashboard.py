@@ -7,7 +7,7 @@ import typer
 
 def dashboard(
     host: Annotated[
-        str | None, typer.Option(help="Address to listen on; beyond 127.0.0.1 only with a password.")
+        str | None, typer.Option(help="Address to listen on; any other than 127.0.0.1 needs a password.")
     ] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
 ) -> None:
@@ -16,7 +16,7 @@ def dashboard(
     from fraudstream.settings import load
 
     with started(load(dashboard={"host": host, "port": port}).dashboard) as running:
-        typer.echo(f"The dashboard is on {running.url}; Ctrl-C ends it.")
+        typer.echo(f"The dashboard is on {running.url}; stop it with Ctrl-C.")
         running.wait()
 
 

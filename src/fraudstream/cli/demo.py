@@ -23,12 +23,10 @@ def demo(
     ] = None,
     rate: Annotated[float, typer.Option(min=1, max=200, help="Live payments a second.")] = 12.0,
     seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same customers.")] = 42,
-    no_dashboard: Annotated[
-        bool, typer.Option("--no-dashboard", help="Do not open the pages in the background.")
-    ] = False,
+    no_dashboard: Annotated[bool, typer.Option("--no-dashboard", help="Do not start the dashboard.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Run everything at once: services, simulated customers, a model, live decisions, and alerts with their reasons.
+    """Run everything at once: services, simulated customers, a model, live decisions and explained alerts.
 
     Needs Java 17 to 21 and nothing else: no Docker, no account, no settings. Everything it makes is in the embedded
     services, where `alerts`, `label` and `dashboard` find it afterwards; `reset` deletes it.
@@ -65,7 +63,7 @@ def _nobody(_settings: "Settings") -> Iterator[str | None]:
 
 @contextmanager
 def _pages(settings: "Settings") -> Iterator[str | None]:
-    """The dashboard, beside the stream. Without it the demo goes on and says why."""
+    """The dashboard beside the stream. If it cannot start, the demo logs why and continues without it."""
     from fraudstream.dashboard.launch import EMBEDDED, started
     from fraudstream.errors import FraudstreamError
     from fraudstream.logs import get_logger
@@ -82,7 +80,7 @@ def _pages(settings: "Settings") -> Iterator[str | None]:
 
 
 def _tell(ending: "Ending", settings: "Settings") -> None:
-    """What happened, and what to try next."""
+    """Print what happened, and what to try next."""
     from fraudstream.demo.view import headline, latency, result, sentences
 
     glance = ending.glance

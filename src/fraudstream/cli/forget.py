@@ -1,4 +1,4 @@
-"""`fraudstream forget`: a customer, or what is older than a day, out of every table with personal data."""
+"""`fraudstream forget`: delete a customer, or all older data, from every table with personal data."""
 
 import time
 from collections import Counter
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def _day(text: str) -> datetime:
-    """`90` or `90d` is ninety days ago; else a day or an instant."""
+    """Parse an age in days such as `90` or `90d`, or a date or timestamp."""
     from fraudstream.schema import parse_instant
 
     now = datetime.now(UTC)
@@ -48,8 +48,8 @@ def forget(
 ) -> None:
     """Delete personal data: transactions, decisions, alerts, labels, rejected messages and profiles.
 
-    Counts by the hour, sums of merchants, models and the stream's offsets stay: what was forgotten is not stored
-    again. Kafka's topics keep their messages as long as their own retention says. An interrupted run
+    Hourly counts, merchants' sums, models and the stream's offsets stay, so that deleted transactions are not stored
+    again. Kafka's topics keep their messages for as long as their own retention. An interrupted run
     resumes at the next call.
     """
     from fraudstream.store import forget as forgetting
@@ -62,7 +62,7 @@ def forget(
     if not yes:
         rows = forgetting.count(postgres, scope).total()
         whose = f"about {printable(user)}" if user else f"from before {older_than:%Y-%m-%d %H:%M} UTC"
-        if not agreed(f"Delete {rows:,} rows {whose}, for ever?"):
+        if not agreed(f"Permanently delete {rows:,} rows {whose}?"):
             raise typer.Exit(ExitCode.FAILED)
     removed: Counter[str] = Counter()
     began = time.monotonic()
@@ -90,7 +90,7 @@ def _report(rows: Counter[str], seconds: float | None, *, as_json: bool) -> None
         document = {"dry_run": seconds is None, "rows": dict(rows), "total": rows.total()}
         print_document(document if seconds is None else document | {"seconds": round(seconds, 3)})
         return
-    title = f"{rows.total():,} rows {'would be forgotten' if seconds is None else 'forgotten'}"
+    title = f"{rows.total():,} rows {'would be deleted' if seconds is None else 'deleted'}"
     print_table(title, ("table", "rows"), [(table, f"{number:,}") for table, number in rows.items()])
 
 

@@ -1,4 +1,4 @@
-"""`fraudstream health`: how the model and the streams are."""
+"""`fraudstream health`: the state of the model and the streams."""
 
 import threading
 import time
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from fraudstream.store.health import Snapshot
 
 REMEMBERED_SECONDS = 5.0
-"""Whoever asks twice within so long gets the same answer: the database is looked at once."""
+"""Seconds for which an answer is reused, so that frequent requests do not load the database."""
 CONNECT_SECONDS = 3
-"""Of a look over HTTP: Prometheus waits 10 s for the whole answer, and of a machine that fell silent it should have one."""
+"""Connection timeout for a request over HTTP: Prometheus waits 10 s in all, and gets an answer even if the host is silent."""
 
 
 def health(metrics_port: MetricsPort = None, as_json: Json = False) -> None:
     """Check streams, lag, latency, alerts, precision and drift.
 
-    Exits with 1 where something is wrong, and says what to do. With --metrics-port it keeps running, and serves the same
-    figures to Prometheus until Ctrl-C.
+    Exits with status 1 if anything is wrong, and says how to fix it. With --metrics-port it keeps running, and serves the
+    same figures to Prometheus until Ctrl-C.
     """
     from fraudstream.settings import load
     from fraudstream.store.findings import findings
@@ -37,11 +37,11 @@ def health(metrics_port: MetricsPort = None, as_json: Json = False) -> None:
 
     if metrics_port is not None and as_json:
         raise UsageError(
-            "--json prints the figures once, --metrics-port stays and serves them.", hint="Leave one out."
+            "--json prints the figures once, --metrics-port keeps serving them.", hint="Leave one out."
         )
     settings = load(metrics={"port": metrics_port})
     migrate(settings.postgres)
-    if metrics_port is not None:  # said here: an image may set the port for the commands that run long
+    if metrics_port is not None:  # the flag only: an image may set the port for the long-running commands
         _serve(settings)
         return
     found = snapshot(settings.postgres)
@@ -98,7 +98,7 @@ def _show(said: "list[Finding]") -> None:
 
 
 class _Look:
-    """The state of the moment, for whoever asks over HTTP."""
+    """The current state, for requests over HTTP."""
 
     def __init__(self, postgres: "PostgresSettings") -> None:
         wait = min(postgres.connect_timeout_seconds, CONNECT_SECONDS)
@@ -120,7 +120,7 @@ class _Look:
             return self._found
 
     def health(self) -> "Health":
-        """Well where every finding is."""
+        """Healthy if every finding is."""
         from fraudstream.metrics import Health
         from fraudstream.store.findings import findings
 
@@ -131,13 +131,13 @@ class _Look:
         return Health(ok=not wrong, sentence=" ".join(wrong) or "All is well.")
 
     def figures(self) -> "list[Figure]":
-        """The figures of the findings, or only that the database is away."""
+        """The figures of the findings, or only that the database is unreachable."""
         from fraudstream.metrics import Figure
         from fraudstream.store.findings import figures
 
         found = self._look()
         up = Figure(
-            "database_up", "Whether PostgreSQL answers.", float(not isinstance(found, FraudstreamError))
+            "database_up", "Whether PostgreSQL responds.", float(not isinstance(found, FraudstreamError))
         )
         return [up] if isinstance(found, FraudstreamError) else [up, *figures(found)]
 

@@ -1,4 +1,4 @@
-"""Where commands get transactions and models from: a file, PostgreSQL, the registry. What is left out is told."""
+"""Where commands get transactions and models from: a file, PostgreSQL, the registry. Skipped rows are reported."""
 
 import os
 from pathlib import Path
@@ -21,7 +21,7 @@ BYTES_PER_ROW = 1_500
 
 
 def database() -> "PostgresSettings":
-    """The database, with its tables up to date: one that nothing was stored in yet is empty, no error."""
+    """The database, with its tables up to date: one without any data yet is empty, not an error."""
     from fraudstream.settings import load
     from fraudstream.store.migrate import migrate
 
@@ -41,7 +41,7 @@ def open_model(model: str | None) -> "Model":
 
     if model is not None and load().postgres.host is None:
         raise InputError(
-            f"There is no directory {model}, and no PostgreSQL whose registry could have a version of that name.",
+            f"There is no directory {model}, and no PostgreSQL in whose registry to look for a version of that name.",
             hint="Check the path. For a version in the registry: `fraudstream up`, or set FRAUDSTREAM_POSTGRES__HOST.",
         )
     found, packed = registry.load(database(), model)
@@ -49,7 +49,7 @@ def open_model(model: str | None) -> "Model":
 
 
 def transactions(data: Path | None, mapping: list[str] | None) -> tuple["pa.Table", dict[str, Any]]:
-    """The transactions of a file, or without one those of PostgreSQL, and where they came from."""
+    """The transactions of a file, or without one those in PostgreSQL, and where they came from."""
     if data is not None:
         loaded = load_file(data, mapping)
         source = {"file": data.name, "read": loaded.read, "unparsable": loaded.unparsable}
@@ -66,7 +66,7 @@ def transactions(data: Path | None, mapping: list[str] | None) -> tuple["pa.Tabl
     if not rows.num_rows:
         raise InputError(
             "PostgreSQL holds no transactions yet.",
-            hint="Make some history with `fraudstream produce --days 60 --history-only` and `fraudstream consume --once`.",
+            hint="Create some history with `fraudstream produce --days 60 --history-only` and `fraudstream consume --once`.",
         )
     log.info("%s transactions from PostgreSQL", f"{rows.num_rows:,}")
     return rows, {"database": postgres.database, "read": rows.num_rows}
@@ -85,13 +85,13 @@ def refuse_too_many(rows: int, free: int) -> None:
 def load_file(
     path: Path, mapping: list[str] | None, *, with_risk: bool = False, with_truth: bool = True
 ) -> "Loaded":
-    """The file's transactions; what was left out is told on stderr."""
+    """The file's transactions; skipped rows are reported on stderr."""
     from fraudstream.model import tables
 
     given = tables.parse_map(mapping or [])
     loaded = tables.read_transactions(path, given, with_risk=with_risk, with_truth=with_truth)
     if loaded.unparsable:
-        log.warning("%d of %d rows could not be read and are left out:", loaded.unparsable, loaded.read)
+        log.warning("%d of %d rows could not be read and were skipped:", loaded.unparsable, loaded.read)
         for bad in loaded.examples:
             log.warning("  row %d: %s", bad.row, bad.reason)
     if loaded.duplicates:

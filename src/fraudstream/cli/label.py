@@ -1,4 +1,4 @@
-"""`fraudstream label`: what turned out to be true."""
+"""`fraudstream label`: record which transactions were fraud."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -33,23 +33,23 @@ def label(
         typer.Option(
             "--from",
             metavar="FILE",
-            help="CSV, Parquet or NDJSON with transaction_id and is_fraud, and where known labelled_at, labelled_by, note.",
+            help="CSV, Parquet or NDJSON with transaction_id and is_fraud, and optionally labelled_at, labelled_by and note.",
             rich_help_panel=FILE,
         ),
     ] = None,
     mapping: Annotated[list[str] | None, options.mapping(FILE)] = None,
     by: Annotated[
-        str | None, typer.Option(help="Who says so; default: the user who runs the command.")
+        str | None, typer.Option(help="Who labelled it; default: the user who runs the command.")
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Record what a transaction turned out to be: `label ID --fraud`, `label ID --legit`, or `label --from FILE`.
 
-    Labels are added and never changed: of several the latest counts. Merchant, device and customer risk follow
-    within a minute where `consume` keeps profiles, and the next `train` learns from them, but for
-    payments of the last label delay, which give its threshold. An id that is not stored
-    yet is accepted, too: its label waits for it. The same file twice adds nothing, except
-    labels that were in the future when it was read first.
+    Labels are added and never changed: if there are several, the latest counts. Merchant, device and customer risk follow
+    within a minute while `consume` keeps profiles. The next `train` learns from them, except
+    payments within the last label delay, which are used to set the threshold. A transaction that is not stored
+    yet can be labelled, too. Importing the same file twice adds nothing, except
+    labels that were in the future when it was first read.
     """
     from fraudstream.store import label_files, labels
 
@@ -69,12 +69,12 @@ def _check(
     from_file: Path | None,
     mapping: list[str] | None,
 ) -> None:
-    """Raises BadParameter unless the command line says either one transaction or a file."""
+    """Raise BadParameter unless the command line names either one transaction or a file."""
     if (transaction_id is None) == (from_file is None):
         raise typer.BadParameter("give the ID of one transaction, or a file with --from")
     if from_file is not None and (is_fraud is not None or note is not None):
         raise typer.BadParameter(
-            "--fraud, --legit and --note are for one transaction; a file gives them row by row"
+            "--fraud, --legit and --note are for one transaction; a file has them in its rows"
         )
     if transaction_id is not None and mapping:
         raise typer.BadParameter("--map is for --from")
@@ -108,12 +108,12 @@ def _report(done: "Labelled", *, as_json: bool) -> None:
         )
     if not done.stored:
         typer.echo(
-            "This transaction is not stored yet: the label waits for it. Check the id if you expected it to be here."
+            "This transaction is not stored yet; the label is kept for it. Check the id if you expected it to be here."
         )
 
 
 def word(is_fraud: bool | None) -> str:
-    """A verdict as people say it."""
+    """A verdict in a word."""
     return {True: "fraud", False: "legitimate", None: "not reviewed"}[is_fraud]
 
 
@@ -136,7 +136,7 @@ def _report_file(done: "Imported", *, as_json: bool) -> None:
         return
     if done.read_before is not None:
         typer.echo(
-            f"This file was already imported on {done.read_before:%Y-%m-%d at %H:%M} UTC: only labels that were still in the future then are added."
+            f"This file was already imported on {done.read_before:%Y-%m-%d at %H:%M} UTC: only labels that were still in the future then were added."
         )
     typer.echo(
         f"{done.added:,} labels added, {done.present:,} already known,"
@@ -144,7 +144,7 @@ def _report_file(done: "Imported", *, as_json: bool) -> None:
     )
     if done.unknown:
         typer.echo(
-            f"{done.unknown:,} of them belong to transactions that are not stored yet, and wait for them."
+            f"{done.unknown:,} of them are for transactions that are not stored yet, and are kept for those."
         )
 
 

@@ -69,9 +69,9 @@ LOG_FORMAT = "FRAUDSTREAM_LOG_FORMAT"
 
 
 def _log_format() -> logs.LogFormat:
-    """The setting without a flag, read as every other one, but here: the log begins before settings are loaded.
+    """The log format if no flag sets it, read here as the log begins before settings are loaded.
 
-    They would cost each `--help` a tenth of a second. A `.env` that cannot be read is told when they are loaded.
+    They would cost each `--help` a tenth of a second. An unreadable `.env` is reported when they are loaded.
     """
     given = {name.upper(): value for name, value in os.environ.items()}.get(LOG_FORMAT)
     file = Path(".env")
@@ -86,7 +86,7 @@ def _log_format() -> logs.LogFormat:
     except ValueError:
         raise SettingsError(
             f"{LOG_FORMAT} is neither {' nor '.join(logs.LogFormat)}.",
-            hint="Set it to one of them in the environment and in .env, or nowhere.",
+            hint="Set it to one of these in the environment or in .env, or unset it.",
         ) from None
 
 
@@ -111,13 +111,13 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
 
 
 def run(arguments: list[str]) -> ExitCode | int:
-    """Run one command and return its exit code; every error ends here, as a sentence or as JSON."""
+    """Run one command and return its exit code; every error is printed here, as a sentence or as JSON."""
     code: ExitCode | int = ExitCode.DONE
     try:
-        # SIGTERM and a closed terminal end a command the way Ctrl-C does: with what it did.
+        # SIGTERM and a closed terminal end a command as Ctrl-C does: it still reports what it did.
         with suppress(ReaderGone), signals.heard(_interrupt):
             code = _obey(arguments)
-            # Here, where a full disk is still a sentence, and not only when the interpreter ends.
+            # A full disk is still reported as an error here; at the interpreter's exit it would not be.
             sys.stdout.flush()
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
@@ -145,7 +145,7 @@ def _obey(arguments: list[str]) -> ExitCode | int:
 
 
 def _as_ours(error: Exception) -> FraudstreamError:
-    """Any error in our shape; one that nobody foresaw is ours to fix."""
+    """Any error as a FraudstreamError; an unexpected one is a bug of ours."""
     if isinstance(error, FraudstreamError):
         return error
     if isinstance(error, typer.TyperException):
@@ -157,7 +157,7 @@ def _as_ours(error: Exception) -> FraudstreamError:
 
 
 def _usage_error(error: typer.TyperException) -> UsageError:
-    """Typer's complaint about the command line, in our shape."""
+    """Typer's error about the command line, as one of ours."""
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "fraudstream"
     message = error.format_message() if hasattr(error, "format_message") else str(error)

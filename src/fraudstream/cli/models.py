@@ -21,7 +21,7 @@ Champion = Annotated[
 ]
 
 FIGURES = {"AP": "average_precision", "AUC": "roc_auc", "CP@100": "card_precision_100"}
-"""What the list shows of how a model was evaluated, by its heading."""
+"""The metrics in the list of models, by column heading."""
 
 
 @group.command("list")
@@ -37,7 +37,7 @@ def list_models(as_json: Json = False) -> None:
         (model.version, model.status, model.algorithm, *(_figure(model, name) for name in FIGURES.values()))
         for model in found
     ]
-    # All that fits into 80 columns, the width of a pipe; the version is the instant at which the model was made.
+    # All that fits into 80 columns, the width of a pipe; the version is also the time at which the model was made.
     columns = ("version", "status", "algorithm", *FIGURES)
     print_table(f"{len(found):,} models", columns, rows, whole=columns)
     if found:
@@ -102,7 +102,7 @@ def export(
 
 
 def _usable(model: "Registered", packed: bytes) -> None:
-    """Raise InputError for one that this program cannot use: it must not reach the stream."""
+    """Raise InputError for a model that this version cannot use: it must not reach the stream."""
     from fraudstream.model import packing
 
     packing.unpack(packed, f"model {model.version}")
@@ -112,7 +112,7 @@ def _report(model: "Registered", *, as_json: bool) -> None:
     if as_json:
         print_document(_summary(model))
     else:
-        typer.echo(f"model {model.version} ({model.algorithm}) is the champion now")
+        typer.echo(f"model {model.version} ({model.algorithm}) is now the champion")
 
 
 def _summary(model: "Registered") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Options that several commands take, and a word where some were given that do not go together."""
+"""Options that several commands take, and the error for options that do not go together."""
 
 from typing import Annotated, Any
 
@@ -8,7 +8,7 @@ from fraudstream.errors import UsageError
 
 
 def mapping(panel: str | None = None) -> Any:
-    """`--map`, of commands that read a file of somebody else's; in this panel of the help, as are the others."""
+    """`--map`, of commands that read a file with columns of other names. `panel` is its panel in the help."""
     return typer.Option(
         "--map",
         metavar="THEIRS=OURS",
@@ -31,7 +31,7 @@ def accept_loss(panel: str | None = None) -> Any:
 
 
 def metrics_port(panel: str | None = None) -> Any:
-    """`--metrics-port`, of every command that runs long."""
+    """`--metrics-port`, of every long-running command."""
     text = "Serve /metrics and /healthz while it runs; 0 takes any free port."
     return typer.Option(min=0, max=65535, help=text, rich_help_panel=panel)
 
@@ -41,7 +41,7 @@ MetricsPort = Annotated[int | None, metrics_port()]
 
 
 def refuse(context: typer.Context, panel: str, why: str) -> None:
-    """Raise UsageError where an option of this help panel was given: silence would look like obedience."""
+    """Raise UsageError if an option of this help panel was given: ignoring it silently would suggest that it took effect."""
     for option in context.command.params:
         said = option.name and context.get_parameter_source(option.name)
         if getattr(option, "rich_help_panel", None) == panel and said and said.name == "COMMANDLINE":

@@ -17,27 +17,27 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on s
 
 
 def print_document(document: dict[str, Any]) -> None:
-    """One JSON document, for scripts."""
+    """Print one JSON document, for scripts."""
     sys.stdout.write(json.dumps(document, indent=2, default=_plain, allow_nan=False) + "\n")
 
 
 def print_line(document: dict[str, Any]) -> None:
-    """One JSON document on a line of its own, at once: one of a stream of lines, or what ends it."""
+    """Print one JSON document on a line of its own, and flush."""
     sys.stdout.write(json.dumps(document, default=_plain, allow_nan=False) + "\n")
     sys.stdout.flush()
 
 
 def _plain(value: object) -> str:
-    """What JSON has no type for, as a string: an instant or a day in ISO 8601."""
+    """A value that JSON has no type for, as a string: a timestamp or date in ISO 8601."""
     return value.isoformat() if isinstance(value, date) else str(value)
 
 
 def print_table(
     title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], whole: Collection[str] = ()
 ) -> None:
-    """A table for people; cells of the columns `whole` are never broken, as they are there to be copied.
+    """Print a table for people; cells of the columns `whole` are never broken, so that they can be copied.
 
-    Where they need more than the terminal's width, it wraps the lines: cut off, nobody could copy them.
+    If they need more than the terminal's width, the terminal wraps the lines, as a truncated cell could not be copied.
     """
     from rich.cells import cell_len
     from rich.console import Console
@@ -45,7 +45,7 @@ def print_table(
     from rich.text import Text
 
     table = Table(title=title, title_justify="left", header_style="bold")
-    # Text, not str: a cell may hold what a stranger sent, and rich would obey its markup.
+    # Text, not str: a cell may hold untrusted text, which rich would interpret as markup.
     cells = [[Text(printable(str(cell))) for cell in row] for row in rows]
     needed = 1
     for place, column in enumerate(columns):
@@ -61,8 +61,8 @@ def print_table(
 
 
 def print_error(error: FraudstreamError, *, as_json: bool) -> None:
-    """What happened and what to do next: JSON on stdout where it was asked for, else a sentence on stderr."""
-    # Where stdout cannot be written, the sentence on stderr has to do.
+    """Print what happened and what to do next: JSON on stdout with `--json`, else a sentence on stderr."""
+    # If stdout cannot be written, the sentence on stderr has to do.
     if as_json and not isinstance(error, OutputError):
         with suppress(OutputError):
             print_line(error.document())

@@ -59,7 +59,10 @@ DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Print the messages, one per line, and send nothing.")
 ]
 Seed = Annotated[
-    int, typer.Option(min=0, help="The same seed makes the same world.", rich_help_panel=SIMULATED)
+    int,
+    typer.Option(
+        min=0, help="The same seed gives the same customers and payments.", rich_help_panel=SIMULATED
+    ),
 ]
 Users = Annotated[int, typer.Option(min=1, help="Number of simulated customers.", rich_help_panel=SIMULATED)]
 FraudRate = Annotated[
@@ -145,7 +148,7 @@ def produce(
     """Send transactions to Kafka, simulated or from a file.
 
     Keyed by user, idempotent, acknowledged by all replicas. Runs until Ctrl-C unless --count,
-    --history-only or --from bounds it.
+    --history-only or --from limits it.
     """
     if scenario == "list":
         _explain(as_json=as_json)
@@ -155,9 +158,7 @@ def produce(
     from fraudstream.settings import load
 
     if dry_run and as_json:
-        raise UsageError(
-            "--dry-run prints messages and --json a report; both want standard output.", hint="Leave one out."
-        )
+        raise UsageError("--dry-run and --json both write to standard output.", hint="Leave one out.")
     source: Simulation | File
     if from_file is not None:
         options.refuse(context, SIMULATED, "does not go with --from")
@@ -199,12 +200,12 @@ def _print(report: "Report", rejects: "Rejects", *, as_json: bool) -> None:
         f" ({report.document()['rate']:,} a second)"
     )
     if rejects.count:
-        typer.echo(f"{rejects.count:,} rows of the file were left out")
+        typer.echo(f"{rejects.count:,} rows of the file were skipped")
 
 
 @contextmanager
 def _progress(total: int | None) -> Iterator[Callable[[int], object]]:
-    """A bar on the terminal; without a total it counts."""
+    """A progress bar on the terminal; without a total, a counter."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TimeElapsedColumn
 
     from fraudstream.logs import console

@@ -1,4 +1,4 @@
-"""What commands ask before they delete."""
+"""Confirmation before a command deletes anything."""
 
 import typer
 
@@ -6,7 +6,7 @@ from fraudstream.errors import UsageError
 
 
 def agreed(question: str) -> bool:
-    """Whether the user said yes. Raises UsageError where nobody can answer: a script learns what to write instead."""
+    """Whether the user said yes. Raises UsageError if nobody can answer, with the option that a script needs."""
     try:
         said = typer.confirm(question, err=True)
     except typer.Abort as aborted:

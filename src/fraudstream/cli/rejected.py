@@ -29,7 +29,7 @@ def list_rejected(
     limit: Annotated[int, typer.Option(min=1, help="Show at most this many.")] = 50,
     as_json: Json = False,
 ) -> None:
-    """Show the waiting messages, with the reason for each."""
+    """Show the messages that wait for a replay, with the reason for each."""
     from fraudstream.store import rejected
 
     postgres = inputs.database()
@@ -62,7 +62,7 @@ def _document(message: "Rejected") -> dict[str, Any]:
 def _preview(message: "Rejected") -> str:
     if message.value is None:
         return "(tombstone)"
-    # repr keeps control characters, which a stranger may have sent, from reaching the terminal.
+    # repr keeps control characters of untrusted messages from the terminal.
     text = repr(message.value[:PREVIEW])[2:-1]
     return f"{text}… ({len(message.value):,} bytes)" if len(message.value) > PREVIEW else text
 
@@ -71,8 +71,8 @@ def _preview(message: "Rejected") -> str:
 def replay(as_json: Json = False) -> None:
     """Send the messages that this version can read to their topic again; the rest stay.
 
-    Use it after a fix, such as a newer version that reads what this one refused. What Kafka refuses, because it is too
-    large for its topic, stays as well and is reported.
+    Use it after a fix, such as a newer version that reads what this one refused. A message that Kafka refuses, as it is
+    too large for its topic, stays as well and is reported.
     """
     from fraudstream.producer.delivery import stopping
     from fraudstream.producer.redelivery import Redelivery, replay_rejected
@@ -81,7 +81,7 @@ def replay(as_json: Json = False) -> None:
     kafka, postgres = load().kafka, inputs.database()
     done, stop = Redelivery(), threading.Event()
     try:
-        # Ctrl-C waits for the portion under way, so that what was sent is counted and marked; a second one does not.
+        # The first Ctrl-C waits for the current batch, so that what was sent is counted and marked; a second one does not.
         with stopping(stop):
             replay_rejected(kafka, postgres, done, stop)
     except KeyboardInterrupt:
@@ -89,7 +89,7 @@ def replay(as_json: Json = False) -> None:
     finally:
         for message in done.refused:
             log.warning(
-                "%s/%d at offset %d still waits: Kafka refuses it: %s",
+                "%s/%d at offset %d was not sent; Kafka refuses it: %s",
                 *(message.topic, message.partition, message.offset, message.reason),
             )
     _report(done, as_json=as_json)

@@ -1,4 +1,4 @@
-"""`fraudstream roles`: separate rights in PostgreSQL for those who look, review, train and store."""
+"""`fraudstream roles`: PostgreSQL roles for those who read, review, train and write."""
 
 import typer
 
@@ -11,7 +11,7 @@ group = typer.Typer(
 
 @group.command()
 def sql() -> None:
-    """Print the SQL that makes the roles, for a database administrator to read and run."""
+    """Print the SQL that creates the roles, for a database administrator to read and run."""
     from fraudstream.settings import load
     from fraudstream.store import roles
 
@@ -20,9 +20,9 @@ def sql() -> None:
 
 @group.command()
 def apply(as_json: Json = False) -> None:
-    """Make the roles, or bring their rights up to date; needs the owner of the tables, who may create roles.
+    """Create the roles, or update their rights; needs the owner of the tables, with the right to create roles.
 
-    The roles have no login: `create role grafana login password '…' in role fraudstream_reader` makes one.
+    The roles cannot log in: `create role grafana login password '…' in role fraudstream_reader` creates one that can.
     """
     from fraudstream.settings import load
     from fraudstream.store import roles

@@ -1,4 +1,4 @@
-"""`fraudstream rules`: the operator's own lines, checked and tried on the past before they go live."""
+"""`fraudstream rules`: check the operator's own rules, and try them on history before they go live."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -32,7 +32,7 @@ EXAMPLE = "example.yaml"
 def check(file: File = None, as_json: Json = False) -> None:
     """Check the rules; each mistake is shown with its line and column.
 
-    Spark parses the conditions, so this needs Java 17 to 21 and takes some seconds; it reads and changes nothing else.
+    Spark parses the conditions, so this needs Java 17 to 21 and takes a few seconds; it changes nothing.
     """
     from fraudstream.rules import features_read, load_rules
     from fraudstream.settings import load
@@ -52,7 +52,7 @@ def check(file: File = None, as_json: Json = False) -> None:
         print_document({"ok": True, "file": str(path), "rules": found})
         return
     rows = [(r.name, r.severity, " ".join(r.condition.split())) for r in rules]
-    print_table(f"{len(rows)} rules, all in order", ("rule", "severity", "condition"), rows)
+    print_table(f"{len(rows)} rules, all valid", ("rule", "severity", "condition"), rows)
 
 
 @group.command()
@@ -63,8 +63,8 @@ def backtest(
 ) -> None:
     """Show what the rules would have caught: alerts, precision, and what they add to the champion model.
 
-    Looks at the last days that PostgreSQL holds, with the features as they stood just before each transaction and with
-    the conditions that Spark runs live; needs Java 17 to 21. Without FILE and setting it tries the example.
+    Uses the last days in PostgreSQL, with the features as they were just before each transaction and with
+    the conditions that Spark runs live; needs Java 17 to 21. Without FILE and the setting it tries the example.
     """
     from fraudstream.rules import load_rules
     from fraudstream.settings import load
@@ -106,7 +106,7 @@ def _path(file: Path | None, settings: "Settings") -> Path:
     if path is None:
         raise InputError(
             "No rules are set.",
-            hint="Name a file, or begin with `fraudstream rules example > rules.yaml` and set FRAUDSTREAM_SCORE__RULES.",
+            hint="Name a file, or start from `fraudstream rules example > rules.yaml` and set FRAUDSTREAM_SCORE__RULES.",
         )
     return path
 
@@ -119,7 +119,7 @@ def _champion(postgres: "PostgresSettings") -> "Model | None":
 
 
 def _show(document: dict[str, Any], rules: "tuple[Rule, ...]") -> None:
-    """Each rule on a line, then all together, then the model."""
+    """Print each rule on a line, then all together, then the model."""
     together, model = document["together"], document["model"]
     lines = [(found["name"], found) for found in document["rules"]]
     if len(rules) > 1:
@@ -134,9 +134,7 @@ def _show(document: dict[str, Any], rules: "tuple[Rule, ...]") -> None:
     )
     print_table(title, columns, [_line(name, found) for name, found in lines])
     if model is not None:
-        typer.echo(
-            "added: alerts that the model does not raise; fraud: how many of those are known to be fraud"
-        )
+        typer.echo("added: alerts that the model does not raise; fraud: how many of those are known fraud")
     for note in document["notes"]:
         log.warning("%s", note)
 

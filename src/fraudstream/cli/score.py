@@ -23,7 +23,7 @@ HowItRuns = Annotated[
     Mode,
     typer.Option(
         "--mode",
-        help="realtime answers in milliseconds; microbatch also scores models in Python.",
+        help="realtime decides in milliseconds; microbatch also runs models in Python.",
         rich_help_panel=_STREAM,
     ),
 ]
@@ -31,7 +31,7 @@ Rules = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="YAML file of rules; default: that of FRAUDSTREAM_SCORE__RULES.",
+        help="YAML file of rules; default: FRAUDSTREAM_SCORE__RULES.",
         rich_help_panel=_STREAM,
     ),
 ]
@@ -50,7 +50,7 @@ Data = Annotated[
     typer.Option(
         "--data",
         metavar="FILE|-",
-        help="Score a CSV, Parquet or NDJSON file, or NDJSON from stdin as it comes; one decision on each line of stdout.",
+        help="Score a CSV, Parquet or NDJSON file, or NDJSON from stdin as it arrives; one decision per line of stdout.",
         rich_help_panel=_FILE,
     ),
 ]
@@ -80,7 +80,7 @@ Verdicts = Annotated[
     bool,
     typer.Option(
         "--with-verdicts",
-        help="The file's is_fraud counts for later rows once it is known, as in `evaluate`.",
+        help="Use the file's is_fraud for later rows once it is known, as in `evaluate`.",
         rich_help_panel=_FILE,
     ),
 ]
@@ -108,9 +108,9 @@ def score(
 
     Each message of the transactions topic gets a decision in the scored topic (or a refusal that says
     why it is not a transaction), at least once; consumers should keep the first. Runs until Ctrl-C. The next start
-    resumes where this one stopped; the very first one begins with the next message.
+    resumes where this one stopped; the very first one begins with the next new message.
 
-    With --data it scores a file or a pipe, with no Spark and no Kafka, and with --model DIR no PostgreSQL.
+    With --data it scores a file or a pipe without Spark and Kafka, and with --model DIR also without PostgreSQL.
     """
     if data is not None:
         options.refuse(context, _STREAM, "is for the stream, not for --data")
@@ -139,7 +139,7 @@ def score(
 
 
 def report(summary: "Summary", *, as_json: bool) -> None:
-    """Print what was answered: a document, or two sentences."""
+    """Print what was decided: a document, or two sentences."""
     document = _document(summary)
     if as_json:
         print_document(document)

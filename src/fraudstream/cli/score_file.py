@@ -42,7 +42,7 @@ class Request:
 
 @dataclass
 class Tally:
-    """What was answered so far."""
+    """Counts of the answers so far."""
 
     decisions: int = 0
     flagged: int = 0
@@ -59,18 +59,18 @@ class Tally:
 
 
 def run(request: Request, *, as_json: bool) -> None:
-    """Score, and say what was done: on stderr, and with --json as a document."""
+    """Score, and report what was done: on stderr, and with --json as a document."""
     from fraudstream.model import decisions, scoring
 
     if as_json and request.output is None:
         raise UsageError(
-            "Without --output decisions go to standard output, where --json wants to print a report.",
-            hint="Name a file with --output, or leave out --json: decisions are NDJSON in any case.",
+            "Without --output decisions go to standard output, where --json would print its report.",
+            hint="Name a file with --output, or leave out --json: decisions are NDJSON anyway.",
         )
     if request.verdicts and (request.profiles or request.data == PIPE):
         raise UsageError(
             "--with-verdicts is for a file and starts from empty profiles.",
-            hint="Stored profiles already include past verdicts; leave one of the options out.",
+            hint="Stored profiles already include past verdicts. Leave one of the options out.",
         )
     if request.output is not None:
         decisions.check_output(request.output)
@@ -97,7 +97,7 @@ def run(request: Request, *, as_json: bool) -> None:
 
 
 def _look(request: Request, scorer: "FileScorer") -> None:
-    """Say what the model cannot see, and fetch the profiles that it begins with."""
+    """Warn of inputs that the model lacks, and fetch the profiles to start from."""
     from fraudstream.model.scoring import looks_at_verdicts
 
     if request.profiles:
@@ -147,17 +147,17 @@ def _from_file(request: Request, scorer: "FileScorer") -> "Iterator[Sequence[Ans
 
 
 def _warn_of_overlap(rows: "pa.Table", scorer: "FileScorer") -> None:
-    """Transactions that were consumed are in the profiles already."""
+    """Warn of transactions in the file that the stored profiles already include."""
     first = rows["timestamp"][0].as_py()
     if scorer.newest is not None and first <= scorer.newest:
         log.warning(
-            "the profiles already include transactions up to %s, and the file begins at %s: those are counted twice",
+            "the profiles already include transactions up to %s, and the file begins at %s: the overlap is counted twice",
             *(f"{at:%Y-%m-%d %H:%M:%S}" for at in (scorer.newest, first)),
         )
 
 
 def _from_pipe(request: Request, scorer: "FileScorer") -> "Iterator[Sequence[Answer]]":
-    """Answers in the order of the lines, as soon as they come."""
+    """Answers in the order of the lines, as soon as they arrive."""
     from fraudstream.model import lines, scoring, tables
 
     reader = lines.LineReader(scoring.needed_fields(scorer.model), tables.parse_map(request.mapping or []))
@@ -174,7 +174,7 @@ def _from_pipe(request: Request, scorer: "FileScorer") -> "Iterator[Sequence[Ans
 
 @contextmanager
 def _unhurried(descriptor: int) -> Iterator[Callable[[int], bytes]]:
-    """Reads from a pipe. Ctrl-C and SIGTERM end the wait for more at once, and the answer to a batch never."""
+    """A reader of a pipe. Ctrl-C and SIGTERM interrupt the wait for input, but never the answer to a batch."""
     waiting = stopped = False
 
     def stop(*_: Any) -> None:

@@ -28,7 +28,7 @@ def up(as_json: Json = False) -> None:
         ("PostgreSQL", f"{endpoints.host}:{endpoints.port}", "postgres" in endpoints.started),
     )
     for name, address, started in rows:
-        typer.echo(f"{name} {'runs' if started else 'is running already'} on {address}")
+        typer.echo(f"{name} {'runs' if started else 'is already running'} on {address}")
 
 
 def status(as_json: Json = False) -> None:
@@ -50,7 +50,7 @@ def status(as_json: Json = False) -> None:
 
 
 def down(as_json: Json = False) -> None:
-    """Stop Kafka and PostgreSQL; their data stays."""
+    """Stop Kafka and PostgreSQL; their data is kept."""
     from fraudstream.local import services
     from fraudstream.settings import load_bare
 
@@ -65,7 +65,7 @@ def reset(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Stop Kafka and PostgreSQL and delete all their data; the cache of jars and Java classes stays."""
+    """Stop Kafka and PostgreSQL and delete all their data; the cache of jars and Java classes is kept."""
     from fraudstream.local import services
     from fraudstream.settings import load_bare
 
@@ -81,13 +81,13 @@ def reset(
     typer.echo("All data is deleted.")
     if kept:
         typer.echo(
-            f"Still there: {cache} ({kept / 1e6:,.0f} MB), the jars and the archives of Java classes that later starts"
-            " need. Delete it to download and make them again."
+            f"Kept: {cache} ({kept / 1e6:,.0f} MB), the jars and the archives of Java classes that later starts"
+            " need. If you delete it, they are downloaded and made again."
         )
 
 
 def doctor(as_json: Json = False) -> None:
-    """Check everything a first run needs, and say how to fix what is missing."""
+    """Check everything that a first run needs, and say how to fix what is missing."""
     from fraudstream.local.doctor import examine
     from fraudstream.settings import load
 
@@ -121,7 +121,7 @@ def fetch(as_json: Json = False) -> None:
 
 
 def _size(folder: Path) -> int:
-    """Bytes of the files in it; one that goes meanwhile, as an archive that gets its name, is none."""
+    """Bytes of the files in it; files that vanish meanwhile, such as an archive being renamed, are skipped."""
     found = 0
     for file in folder.rglob("*"):
         with suppress(OSError):

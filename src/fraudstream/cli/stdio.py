@@ -1,7 +1,7 @@
-"""The standard streams of the program: open, and failing in our words where they cannot be written.
+"""The standard streams of the program: always open, and with errors of ours if they cannot be written.
 
-Python, Typer and Rich each have a way of their own with a reader that went away or a full disk: a traceback, exit
-code 1 or 120, or a line of the interpreter. So errors are named where they arise, below all three.
+Python, Typer and Rich each react in their own way to a closed pipe or a full disk: a traceback, exit code 1 or 120,
+or a message from the interpreter. So errors are translated where they arise, below all three.
 """
 
 import io
@@ -13,10 +13,10 @@ from fraudstream.errors import OutputError, ReaderGone
 
 
 class _Narration(io.FileIO):
-    """stderr. What can go nowhere is let go: nobody reads it, and the work matters more."""
+    """stderr. Output that cannot be written is dropped: nobody reads it, and the work matters more."""
 
     def write(self, data: "bytes | memoryview", /) -> int:  # type: ignore[override]
-        """Write, and say where that fails."""
+        """Write, and translate errors."""
         try:
             return super().write(data)
         except OSError as error:
@@ -28,7 +28,7 @@ class _Narration(io.FileIO):
 
 
 class _Data(_Narration):
-    """stdout. Raises ReaderGone or OutputError, each time: Typer tries its streams and swallows what that raises."""
+    """stdout. Raises ReaderGone or OutputError, on every write: Typer tests its streams and swallows what that raises."""
 
     def _tell(self, error: OSError) -> None:
         if isinstance(error, BrokenPipeError):
@@ -37,7 +37,7 @@ class _Data(_Narration):
 
 
 def prepare() -> None:
-    """Make stdin, stdout and stderr what the rest of the program may rely on. Once, at the very start."""
+    """Open and wrap stdin, stdout and stderr. Call it once, at the very start."""
     _open_closed()
     sys.stdin = sys.stdin or open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - as long as the process
     sys.stdout = _text(_Data(1, "wb", closefd=False), sys.stdout)
@@ -45,7 +45,7 @@ def prepare() -> None:
 
 
 def let_go() -> None:
-    """Send what stdout still holds to nowhere if it can go nowhere else, or the interpreter's last flush is exit code 120."""
+    """Flush stdout, or discard what it holds if that fails: the interpreter's last flush would exit with code 120."""
     try:
         sys.stdout.flush()
     except OutputError:
@@ -53,7 +53,7 @@ def let_go() -> None:
 
 
 def _open_closed() -> None:
-    """Let the null device be each of 0, 1 and 2 that is closed.
+    """Open the null device for each of the descriptors 0, 1 and 2 that is closed.
 
     A file that is opened later would get the number, and our output, or a child's, would be written into it.
     """
@@ -63,9 +63,9 @@ def _open_closed() -> None:
 
 
 def _text(raw: io.FileIO, like: TextIO | None) -> io.TextIOWrapper:
-    """A text stream over `raw` with the encoding and the buffering that Python chose for this one.
+    """A text stream over `raw` with the encoding and the buffering of `like`.
 
-    What the encoding lacks is escaped, as Python does on stderr: it must not end work that is done.
+    What the encoding lacks is escaped, as Python does on stderr: it must not fail a command that has done its work.
     """
     if not isinstance(like, io.TextIOWrapper):  # it was closed
         return io.TextIOWrapper(io.BufferedWriter(raw), encoding="utf-8", errors="backslashreplace")

@@ -21,7 +21,7 @@ Data = Annotated[
     Path | None,
     typer.Option(
         "--data",
-        help="CSV, Parquet or NDJSON with user_id, timestamp, amount; further fields enable further features. Without it, what is stored in PostgreSQL.",
+        help="CSV, Parquet or NDJSON with user_id, timestamp, amount; further fields enable further features. Default: what is stored in PostgreSQL.",
     ),
 ]
 Delay = Annotated[
@@ -35,7 +35,7 @@ Delay = Annotated[
     ),
 ]
 ALERT_RATE = 0.005
-"""Unless another is asked for."""
+"""The default alert rate."""
 Rate = Annotated[
     float | None,
     typer.Option(
@@ -76,7 +76,7 @@ def train(
     curve: Annotated[Path | None, typer.Option("--curve", help="PNG of precision against recall.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Train a model, and evaluate it on later transactions beside two baselines.
+    """Train a model, and evaluate it on later transactions next to two baselines.
 
     Learns from what is stored in PostgreSQL, or from --data. Adds the model to the registry, where the first one
     scores at once and later ones wait for `models promote`; with --output it goes to files and needs no database.
@@ -86,7 +86,7 @@ def train(
 
     delay = _delay(label_delay_days)
     names, algorithm = _features(features, algorithm)
-    # Whatever would stop it afterwards is met first: training takes minutes, and its model is nowhere else.
+    # What could fail afterwards is checked first: training takes minutes, and its model exists nowhere else.
     if output is not None:
         folder.check_target(output)
     if curve is not None:
@@ -120,7 +120,7 @@ def _register(postgres: "PostgresSettings", trained: "Trained") -> None:
         log.info("model %s is registered and, as the first one, champion", model.version)
     else:
         log.info(
-            "model %s is registered; `fraudstream models promote %s` lets it score",
+            "model %s is registered; `fraudstream models promote %s` makes it the champion",
             model.version,
             model.version,
         )
@@ -130,7 +130,8 @@ def evaluate(
     data: Annotated[
         Path | None,
         typer.Option(
-            "--data", help="CSV, Parquet or NDJSON of transactions, or of scores. Without it, what is stored."
+            "--data",
+            help="CSV, Parquet or NDJSON of transactions, or of scores. Default: what is stored in PostgreSQL.",
         ),
     ] = None,
     model: Annotated[
@@ -159,13 +160,13 @@ def evaluate(
         _only_for_scores({"--label-delay-days": label_delay_days, "--alert-rate": alert_rate})
         opened = inputs.open_model(model)
         if artifact.TREES not in opened.files:
-            artifact.check_scikit_learn(opened.manifest)  # now, and not when all transactions are read
+            artifact.check_scikit_learn(opened.manifest)  # before all transactions are read
         report = finished.evaluate_model(opened, inputs.transactions(data, mapping)[0])
     _show(report, as_json=as_json)
 
 
 def _only_for_scores(options: dict[str, float | None]) -> None:
-    """Raise UsageError where one of these was given, though a model is evaluated: silence would look like obedience."""
+    """Raise UsageError if one of these was given for a model: ignoring it silently would suggest that it took effect."""
     for name, value in options.items():
         if value is not None:
             raise UsageError(
@@ -176,14 +177,14 @@ def _only_for_scores(options: dict[str, float | None]) -> None:
 
 
 def _delay(given: float | None) -> float:
-    """The label delay that was given, else the one that is set: live profiles learn truths by it, too."""
+    """The label delay of the flag, else of the settings: live profiles use the latter as well."""
     from fraudstream.settings import load_model_settings
 
     return load_model_settings(label_delay_days=given).label_delay_days
 
 
 def _features(text: str | None, algorithm: str) -> tuple[tuple[str, ...] | None, str]:
-    """The features asked for, and the algorithm: the seed system's features mean the seed system's model."""
+    """The requested features, and the algorithm: the seed system's features imply the seed system's model."""
     from fraudstream.features.definitions import SEED, select
 
     if text is None:
@@ -193,7 +194,7 @@ def _features(text: str | None, algorithm: str) -> tuple[tuple[str, ...] | None,
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     if not names:
         raise UsageError(
-            "--features names none.", hint="Give names with commas; docs/features.md lists them."
+            "--features is empty.", hint="Give names separated by commas; docs/features.md lists them."
         )
     try:
         return tuple(feature.name for feature in select(names)), algorithm
@@ -209,7 +210,7 @@ def _check_curve(path: Path) -> None:
 
 def _write_curve(path: Path, png: bytes | None) -> None:
     if png is None:
-        log.warning("no curve was drawn: there is no evaluation to draw")
+        log.warning("no curve was drawn, as there is no evaluation")
         return
     try:
         path.write_bytes(png)
@@ -253,7 +254,7 @@ def _show(report: dict[str, Any], *, as_json: bool) -> None:
 
 
 def _evaluation(report: dict[str, Any]) -> None:
-    """The figures: label-free and labelled tiers apart, baselines beside them."""
+    """Print the figures: label-free and labelled tiers separately, next to the baselines."""
     ways = [(found["algorithm"], found) for found in report["tiers"].values()]
     ways += [(name, figures) for name, figures in report["baselines"].items()]
     rows = [(name, *(_cell(figures, figure) for figure in FIGURES)) for name, figures in ways]
