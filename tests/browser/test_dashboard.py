@@ -71,9 +71,9 @@ def test_a_click_is_a_label_and_the_next_alert_comes(
         seeded, "select is_fraud, labelled_by, note from shop.labels where transaction_id = %s", first
     ) == [(True, "Grace", "phoned: never was there")]
     assert first not in waiting(seeded)
-    visit.page.get_by_role("button", name="Back to it").click()
+    visit.page.get_by_role("button", name="Reopen").click()
     visit.see("Change the verdict: note (optional)")
-    visit.see(re.compile("Grace called it fraud: “phoned: never was there”"))
+    visit.see(re.compile("Grace labelled it fraud: “phoned: never was there”"))
     visit.see("the message itself says")
     line = visit.page.locator(".st-key-queue [data-testid=stRadioCaption]").nth(1)
     line.click(force=True)  # on the words below: the whole of it is the button, which lies above them
@@ -130,7 +130,7 @@ def test_an_alert_has_an_address_and_filters_find_it(
     visit.count(lines, len(review.queue(seeded, review.Wanted("reviewed", text=customer))))
     box.fill("nobody")
     box.press("Enter")
-    visit.see("No other alert fits these filters.")
+    visit.see("No other alert matches these filters.")
 
 
 def test_a_queue_of_more_than_a_hundred_alerts_can_be_seen_to_its_end(
@@ -174,12 +174,12 @@ def test_the_model_page_draws_how_it_was_judged_and_how_it_does(
     assert f"{manifest['metrics']['average_precision']:.3f}" in visit.text
     learnt = manifest["training"]
     assert (
-        f"learned from a history of {learnt['rows']:,} transactions, {learnt['judged']:,} of them judged"
+        f"learned from a history of {learnt['rows']:,} transactions, {learnt['judged']:,} of them labelled"
         f" ({learnt['frauds']:,} known frauds)"
     ) in visit.text
     for tab, sign, charts in (
         ("Features", "How risk depends on", 2),
-        ("Calibration", "its risk is an order, not a probability", 1),
+        ("Calibration", "its risk is a ranking, not a probability", 1),
         ("At work", "Alerts by verdict", 3),
         ("Detection", "Test windows", 2),
     ):
@@ -347,7 +347,7 @@ def test_an_empty_database_a_lost_one_and_a_password(
         command = " ".join(" ".join(p.cmdline()) for p in _family(running.process.pid))
         assert "sesame" not in command
         for link, sign in (
-            ("Overview", "Nothing has come through the stream yet."), ("Alerts", "Nothing waits for review."),
+            ("Overview", "Nothing has come through the stream yet."), ("Alerts", "No alerts are awaiting review."),
             ("Model", "There is no model yet."), ("Pipeline", "No stream has run yet."),
         ):  # fmt: skip
             visit.page.get_by_role("link", name=link).click()

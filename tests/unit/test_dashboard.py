@@ -41,7 +41,7 @@ def test_large_numbers_are_short(number: float, shown: str) -> None:
     [
         (112, "+12 % on the period before"),
         (88, "-12 % on the period before"),
-        (99.9, "as in the period before"),
+        (99.9, "same as the period before"),
     ],
 )
 def test_a_change_of_nothing_has_no_sign(now: float, shown: str) -> None:
@@ -69,7 +69,7 @@ def test_a_page_claims_no_precision_where_only_frauds_are_labelled() -> None:
 def test_a_history_says_how_much_of_it_was_judged() -> None:
     """A labelled model learns from that alone; manifests of before do not say it."""
     learnt = {"rows": 1_000_000, "judged": 3_000, "frauds": 900}
-    said = "a history of 1,000,000 transactions, 3,000 of them judged (900 known frauds)"
+    said = "a history of 1,000,000 transactions, 3,000 of them labelled (900 known frauds)"
     assert model.learned(learnt) == said
     del learnt["judged"]
     assert model.learned(learnt) == "a history of 1,000,000 transactions (900 known frauds)"
@@ -339,7 +339,7 @@ def test_a_taken_port_is_a_sentence_with_another_one() -> None:
         taken.listen()
         port = taken.getsockname()[1]
         with (
-            pytest.raises(ServiceError, match=f"Port {port} of 127.0.0.1 is taken") as caught,
+            pytest.raises(ServiceError, match=f"Port {port} of 127.0.0.1 is in use") as caught,
             launch.started(DashboardSettings(port=port)),
         ):
             pass

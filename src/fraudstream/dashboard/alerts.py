@@ -1,4 +1,4 @@
-"""Alerts: the review queue. One alert at a time, with all that a verdict needs; the next one comes by itself."""
+"""Alerts: the review queue. Shows one alert at a time, with all that a verdict needs, then opens the next one."""
 
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -17,7 +17,7 @@ from fraudstream.store import alerts, labels, review
 from fraudstream.store.review import Order, Queued, State, Wanted
 
 LIMIT = 100
-"""Lines of the queue, at first and again with each wish for more."""
+"""Lines of the queue at first, and added by each click on Show more."""
 STATES: dict[State, str] = {"waiting": "To review", "reviewed": "Reviewed", "all": "All"}
 ORDERS: dict[Order, str] = {
     "newest": "Newest first",
@@ -26,7 +26,7 @@ ORDERS: dict[Order, str] = {
 }
 SPANS = {"24 hours": 1, "7 days": 7, "30 days": 30, "Any time": None}
 PICKED, NAME, LINES = "picked", "reviewer's name", "lines"
-"""Keys of the list, of the field, and of how long the list may be."""
+"""Keys of the list, of the name field, and of the list's length."""
 
 ONE_PRESS = """<script>
 if (!window.fraudstreamOnePress) {
@@ -37,7 +37,7 @@ if (!window.fraudstreamOnePress) {
   }, true);
 }
 </script>"""
-"""Keeps from Streamlit the verdicts that a held key repeats: only the browser can tell them from presses."""
+"""Hides the repetitions of a held key from Streamlit: only the browser can tell them from separate presses."""
 
 
 def page() -> None:
@@ -52,7 +52,7 @@ def _body(postgres: PostgresSettings) -> None:
     _tally(review.tally(postgres, wanted.since))
     _said()
     limit: int = st.session_state.get(LINES, LIMIT)
-    # One more than is shown tells whether there are more.
+    # One more than is shown, to know whether there are more.
     found = review.queue(postgres, wanted, limit + 1)
     found, more = found[:limit], len(found) > limit
     chosen = _chosen(found)
@@ -82,7 +82,7 @@ def _filters() -> Wanted:
             least = st.number_input("Amount from", min_value=0.0, value=0.0, step=50.0, key="min_amount")
             risk = st.slider("Risk from, %", 0, 100, 0, key="min_risk")
     days = SPANS[span]
-    # To the minute, so that a click does not move the window and with it the queue.
+    # To the minute, so that a click does not shift the window, and with it the queue.
     now = datetime.now(UTC).replace(second=0, microsecond=0)
     since = now - timedelta(days=days) if days else None
     return Wanted(state or "all", order, since, least, risk / 100, figures.typed(text))
@@ -94,13 +94,14 @@ def _tally(found: review.Tally) -> None:
     right = f", {figures.share(precision, 0)} of them fraud" if precision is not None else ""
     why = f". {review.ONLY_FRAUDS}" if reviewed and precision is None else ""
     shell.html(
-        f'<div class="fs-quiet"><b>{figures.count(found.waiting)}</b> wait, worth <b>{figures.short(found.waiting_amount)}</b>'
+        f'<div class="fs-quiet"><b>{figures.count(found.waiting)}</b> awaiting review,'
+        f" <b>{figures.short(found.waiting_amount)}</b> in total"
         f" · <b>{figures.count(reviewed)}</b> reviewed{right}{why}</div>"
     )
 
 
 def _said() -> None:
-    """The last verdict, with the way back to it."""
+    """The last verdict, with a button that reopens its alert."""
     said = desk().said
     if said is None:
         return
@@ -110,7 +111,7 @@ def _said() -> None:
         )
         shell.html(f'<span class="fs-text">{figures.escaped(said.words)}</span>')
         st.button(
-            "Back to it",
+            "Reopen",
             key="back",
             shortcut="B",
             type="tertiary",
@@ -120,7 +121,7 @@ def _said() -> None:
 
 
 def _chosen(found: Sequence[Queued]) -> str | None:
-    """The alert that is open: the one that was asked for, by click or address, else the next one of the queue."""
+    """The open alert: the one chosen by click or address, else the next one of the queue."""
     place, asked = desk(), figures.typed(st.query_params.get("alert", ""))
     if asked:
         place.open(asked)
@@ -129,14 +130,14 @@ def _chosen(found: Sequence[Queued]) -> str | None:
 
 
 def _queue(found: Sequence[Queued], *, more: bool) -> None:
-    """The list, and a button where there are more. Arrow keys move in it; its labels hold nothing that a stranger wrote."""
+    """The list, and a button if there are more. Arrow keys move in it; its labels contain no untrusted text."""
     by_id = lines(found)
     chosen = desk().chosen
-    # Set rather than given as `index`: that would make it another list, and the keyboard would fall out of it.
+    # Set here rather than as `index`, which would make it a new list, and the keyboard would lose its focus.
     st.session_state[PICKED] = chosen if chosen in by_id else None
     with st.container(height=760, border=True, key="queue"):
         if not found:
-            st.caption("No other alert fits these filters.")
+            st.caption("No other alert matches these filters.")
             return
         st.radio(
             "Queue",
@@ -149,7 +150,7 @@ def _queue(found: Sequence[Queued], *, more: bool) -> None:
             on_change=lambda: _pick(by_id),
         )
         if more:
-            st.caption(f"The first {len(found):,}; more follow.")
+            st.caption(f"The first {len(found):,} alerts; there are more.")
             st.button(
                 f"Show {LIMIT} more", key="more", type="tertiary", on_click=_lengthen, args=(len(found),)
             )
@@ -158,7 +159,7 @@ def _queue(found: Sequence[Queued], *, more: bool) -> None:
 def _pick(listed: Collection[str]) -> None:
     """Open the alert that was clicked.
 
-    A press of another key sends the list along as the browser has it: with a line, as text, that is gone by now.
+    Any other key press also sends the browser's state of the list, which may name a line that is gone by now.
     """
     picked = st.session_state[PICKED]
     if picked in listed:
@@ -170,10 +171,10 @@ def _lengthen(shown: int) -> None:
 
 
 def lines(found: Sequence[Queued]) -> dict[str, str]:
-    """What the list shows of each alert, by its id.
+    """The list's line for each alert, by its id.
 
-    No two are the same, as Streamlit knows by what is shown which one was clicked: word joiners, which nobody sees,
-    tell alike ones apart.
+    Streamlit identifies the clicked line by its text, so equal lines are made unique with word joiners, which are
+    invisible.
     """
     seen: Counter[str] = Counter()
     shown = {}
@@ -197,12 +198,12 @@ def _caption(alert: Queued) -> str:
 def _nothing(wanted: Wanted) -> None:
     if wanted == Wanted("waiting", wanted.order, wanted.since):
         shell.empty(
-            "Nothing waits for review.",
+            "No alerts are awaiting review.",
             "New alerts appear here as soon as <code>fraudstream score</code> flags and <code>fraudstream consume</code>"
             " stores them. Choose <b>Reviewed</b> or <b>Any time</b> to see earlier ones.",
         )
     else:
-        shell.empty("No alert fits these filters.", "Remove a filter, or choose <b>Any time</b>.")
+        shell.empty("No alerts match these filters.", "Remove a filter, or choose <b>Any time</b>.")
 
 
 def _open(transaction_id: str) -> None:
@@ -210,7 +211,7 @@ def _open(transaction_id: str) -> None:
 
 
 def _verdict(postgres: PostgresSettings, case: alerts.Alert) -> None:
-    """The buttons. Keys work wherever the cursor is not in a text."""
+    """The buttons. Their keys work unless the cursor is in a text field."""
     asked = "Change the verdict" if case.verdict is not None else "Your verdict"
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -229,7 +230,7 @@ def _verdict(postgres: PostgresSettings, case: alerts.Alert) -> None:
             )
         with st.container(horizontal=True):
             say = partial(_say, postgres, case)
-            # By the alert's name: a late press of a key is then one for the alert that was read, not for the next one.
+            # Named after the alert, so that a late key press is for the alert that was read, not for the next one.
             name = case.transaction_id
             st.button(
                 "Confirm fraud",
@@ -274,6 +275,6 @@ def _say(postgres: PostgresSettings, case: alerts.Alert, is_fraud: bool) -> None
     )
     if said.before is not None:
         earlier = "fraud" if said.before.is_fraud else "legitimate"
-        words += f" Before, {said.before.labelled_by or 'somebody'} called it {earlier}."
+        words += f" Previously {earlier}, by {said.before.labelled_by or 'somebody'}."
     place.said = Said(case.transaction_id, words, is_saved=True)
     place.forward()

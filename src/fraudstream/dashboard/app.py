@@ -11,7 +11,7 @@ HERE = launch.THEME.parent
 
 
 def main() -> None:
-    """Ask for the password where there is one, then show the page that the address names."""
+    """Ask for the password if there is one, then show the page that the address names."""
     st.set_page_config(page_title="fraudstream", page_icon=str(HERE / "mark.svg"), layout="wide")
     shell.html(shell.STYLE)
     try:
@@ -20,7 +20,7 @@ def main() -> None:
     except FraudstreamError as error:
         st.error(f"{error.message} {error.hint}")
         return
-    # Named before the password is asked for, too: else Streamlit forgets which page was asked for.
+    # Registered before the password prompt, too: otherwise Streamlit forgets which page was requested.
     page = st.navigation(_pages(), position="top" if is_open else "hidden")
     if not is_open:
         gate.ask(settings)

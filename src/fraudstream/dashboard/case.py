@@ -1,4 +1,4 @@
-"""One alert as its reviewer sees it: how much, how sure, why, what the customer did around it."""
+"""One alert as its reviewer sees it: the amount, the risk, the reasons, and the customer's other payments."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -18,16 +18,16 @@ from fraudstream.store.history import Past
 from fraudstream.store.labels import Label
 
 BEFORE, AFTER = 60, 20
-"""Of the customer's transactions around the alert: a few weeks of a busy one."""
+"""Number of the customer's transactions around the alert: a few weeks of a busy customer."""
 ENOUGH = 5
-"""Reviewed alerts below which their share says nothing."""
+"""Minimum number of reviewed alerts for their share of fraud to mean anything."""
 WIDE = 50.0
-"""Largest amount over the smallest from which on a logarithmic scale shows more."""
+"""Ratio of the largest to the smallest amount from which a logarithmic scale is used."""
 MARKS = {"this one": charts.ORANGE, "called fraud": "#a03a78", "flagged": charts.AMBER, "others": charts.BLUE}
 
 
 def show(postgres: PostgresSettings, case: Alert, verdict: Callable[[], None]) -> None:
-    """Everything about one alert; `verdict` draws the buttons in their place."""
+    """Draw everything about one alert; `verdict` draws the buttons in their place."""
     manifest = _manifest(postgres, case.model_version)
     said = labels.said(postgres, case.transaction_id)
     _head(case, manifest.get("threshold"))
@@ -41,7 +41,7 @@ def show(postgres: PostgresSettings, case: Alert, verdict: Callable[[], None]) -
 
 def _manifest(postgres: PostgresSettings, version: str) -> Mapping[str, Any]:
     found = registry.find(postgres, version)
-    return found.manifest if found else {}  # It scored from a directory: the alert stands for itself.
+    return found.manifest if found else {}  # A model in a directory: only the alert itself is known.
 
 
 def _head(case: Alert, threshold: float | None) -> None:
@@ -53,7 +53,7 @@ def _head(case: Alert, threshold: float | None) -> None:
     mark, said = "", ""
     if isinstance(threshold, (int, float)):
         mark = f'<i style="left:{min(max(threshold, 0), 1) * 100:.2f}%"></i>'
-        said = f"; the model flags from {figures.share(threshold, 1)} on"
+        said = f"; the model flags transactions with a risk of {figures.share(threshold, 1)} or more"
     shell.html(
         f'<div style="display:flex;justify-content:space-between;align-items:start;gap:1rem"><div class="fs-lead">'
         f"{escaped(figures.amount(case.amount, case.currency))}</div>{state}</div>"
@@ -64,7 +64,7 @@ def _head(case: Alert, threshold: float | None) -> None:
 
 
 def _how_sure(postgres: PostgresSettings, case: Alert, manifest: Mapping[str, Any]) -> str:
-    """How often such a risk was fraud: among reviewed alerts, else in the weeks on which the model was judged."""
+    """How often such a risk was fraud: among reviewed alerts, else in the model's evaluation."""
     alike = review.alike(postgres, case.transaction_id, case.model_version, case.risk)
     precision = review.precision(
         alike.fraud, alike.reviewed - alike.fraud, legitimate_known=alike.legitimate_known
@@ -83,7 +83,7 @@ def _how_sure(postgres: PostgresSettings, case: Alert, manifest: Mapping[str, An
         )
     if alike.reviewed >= ENOUGH:
         return review.ONLY_FRAUDS
-    return "Too few alerts like this one were reviewed to say how often they are fraud."
+    return "Too few similar alerts have been reviewed to say how often they are fraud."
 
 
 def reasons(found: Sequence[Mapping[str, Any]]) -> str:
@@ -122,7 +122,7 @@ def _facts(case: Alert, said: Sequence[Label]) -> None:
         "model": case.model_version,
     }
     if case.verdict is not None and case.truth is not None:
-        # Not before: a reviewer who is told the answer does not review.
+        # Only after the verdict: a reviewer who sees the answer does not review.
         facts["the message itself says"] = "fraud" if case.truth else "legitimate"
     items = "".join(
         f"<div><small>{name}</small>{escaped(value)}</div>"
@@ -135,7 +135,7 @@ def _facts(case: Alert, said: Sequence[Label]) -> None:
         note = f": “{escaped(label.note)}”" if label.note else "."
         shell.html(
             f'<div class="fs-quiet fs-text">{figures.instant(label.labelled_at)}'
-            f" {escaped(label.labelled_by or 'somebody')} called it {verdict}{note}</div>"
+            f" {escaped(label.labelled_by or 'somebody')} labelled it {verdict}{note}</div>"
         )
 
 
@@ -144,7 +144,7 @@ def _history(past: Sequence[Past], case: Alert) -> None:
     if not past:
         shell.empty(
             "The customer's transactions are not stored yet.",
-            "<code>fraudstream consume transactions</code> stores them; an alert may be there first.",
+            "<code>fraudstream consume transactions</code> stores them; an alert may arrive first.",
         )
         return
     shell.chart("Amounts", history_chart(past, case))
@@ -152,7 +152,7 @@ def _history(past: Sequence[Past], case: Alert) -> None:
 
 
 def history_chart(past: Sequence[Past], case: Alert) -> Any:
-    """Amounts over time; the alert stands out, and so does what was called fraud or flagged besides."""
+    """Amounts over time; highlights the alert, and other payments that were flagged or labelled fraud."""
     data = pd.DataFrame(
         {
             "time": [figures.iso(p.timestamp) for p in past],
@@ -191,7 +191,7 @@ def history_chart(past: Sequence[Past], case: Alert) -> Any:
 
 
 def _usual(case: Alert) -> float | None:
-    """The customer's usual amount; None where it is that of everybody, for want of payments, or where nobody can tell."""
+    """The customer's usual amount; None if it is unknown, or is everybody's as the customer has too few payments."""
     payment = Payment(case.amount, case.features)
     return payment.usual if payment.before is not None and payment.remembers("user") else None
 

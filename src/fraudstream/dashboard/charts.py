@@ -1,4 +1,4 @@
-"""Charts in one look: titles that say the unit, times in UTC, colours that mean the same everywhere and suit both themes."""
+"""One style for all charts: units in the titles, times in UTC, and one meaning per colour, in both themes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,29 +8,29 @@ import altair as alt
 import pandas as pd
 
 BLUE, ORANGE, AMBER, GREEN, GREY = "#4a8bd0", "#d8572a", "#d69e2e", "#5b9a68", "#8794a3"
-"""Usual, fraud, alerts, cleared, beside the point. Told apart without seeing red and green: light and hue both differ."""
+"""Usual, fraud, alerts, cleared, background. Safe for colour blindness: both lightness and hue differ."""
 
 
 _CLOCK = (
     "utcseconds(datum.value) ? '' : utchours(datum.value) || utcminutes(datum.value) ? utcFormat(datum.value, '%H:%M')"
     " : utcdate(datum.value) == 1 ? utcFormat(datum.value, '%b %Y') : utcFormat(datum.value, '%d %b')"
 )
-"""How a tick is written: the minute, at midnight the day, on the first the month; between two minutes it is bare."""
+"""Label of a tick: the minute, at midnight the day, on the first the month; none between two minutes."""
 
 
 def time_axis(title: str = "time (UTC)", field: str = "time", padding: float = 0) -> alt.X:
-    """Instants as they are in UTC, whatever zone the browser is in; `padding` in pixels keeps marks off the edges."""
+    """An axis of times in UTC, whatever the browser's time zone; `padding` in pixels keeps marks off the edges."""
     axis = alt.Axis(title=title, grid=False, labelOverlap=True, labelExpr=_CLOCK, tickCount=10)
     return alt.X(f"{field}:T", scale=alt.Scale(type="utc", padding=padding), axis=axis)
 
 
 def tip(field: str, title: str, form: str = "") -> alt.Tooltip:
-    """A line of a tooltip; without a format a string, as it is."""
+    """A line of a tooltip; without a format, a string."""
     return alt.Tooltip(f"{field}:{'Q' if form else 'N'}", title=title, format=form or alt.Undefined)
 
 
 def y_axis(field: str, title: str, form: str = "~s", *, whole: bool = False, **scale: Any) -> alt.Y:
-    """A quantity, few ticks; of `whole` things none between two numbers."""
+    """An axis of a quantity with few ticks; `whole` numbers get none in between."""
     return alt.Y(
         f"{field}:Q",
         scale=alt.Scale(**scale) if scale else alt.Undefined,
@@ -48,13 +48,13 @@ def named(field: str, colours: dict[str, str]) -> alt.Color:
 
 
 def finished(chart: Any, about: str, height: int = 260) -> Any:
-    """In its size; `about` is for those who cannot see it."""
+    """A chart with its size set; `about` describes it for screen readers."""
     return chart.properties(description=about, height=height)
 
 
 @dataclass(frozen=True)
 class Series:
-    """What is drawn over time: a column, what it is, and in which unit."""
+    """A quantity over time: its column, title and unit."""
 
     value: str
     title: str
@@ -77,7 +77,7 @@ def area(data: pd.DataFrame, series: Series, tips: Sequence[alt.Tooltip]) -> Any
 def lines(
     data: pd.DataFrame, series: Series, name: str, colours: dict[str, str], tips: Sequence[alt.Tooltip]
 ) -> Any:
-    """Several quantities over time, told apart by the column `name`."""
+    """Several quantities over time, distinguished by the column `name`."""
     base = alt.Chart(data).encode(
         x=time_axis(),
         y=y_axis(series.value, series.unit, series.form, whole=series.whole),
@@ -92,7 +92,7 @@ def _over_time(chart: Any, series: Series) -> Any:
 
 
 def _points(base: alt.Chart) -> Any:
-    """Invisible but under the pointer, so that a tooltip is found without aiming."""
+    """Points that show only under the pointer, so that a tooltip appears without aiming."""
     return base.mark_point(size=180, opacity=0, filled=True)
 
 

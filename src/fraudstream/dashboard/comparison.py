@@ -1,4 +1,4 @@
-"""A model at work, and beside the others."""
+"""A model's live performance, and its comparison with the other models."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -18,8 +18,8 @@ from fraudstream.store.registry import Registered, Status
 
 WORDS = {
     Moved.NOT: "no drift",
-    Moved.A_LITTLE: "some drift, look at it",
-    Moved.FAR: "strong drift, train again",
+    Moved.A_LITTLE: "some drift, worth a look",
+    Moved.FAR: "strong drift, train a new model",
 }
 VERDICTS = {"confirmed": charts.ORANGE, "dismissed": charts.GREEN, "waiting": charts.GREY}
 FIGURES = {
@@ -28,11 +28,11 @@ FIGURES = {
     "recall_at_budget": "Recall at the budget",
     "roc_auc": "ROC AUC",
 }
-"""Of the manifest, by what they are called."""
+"""Labels of the manifest's figures."""
 
 
 def at_work(work: AtWork, manifest: Mapping[str, Any]) -> None:
-    """Drift of the risks, and what became of the alerts."""
+    """Draw the drift of the risks, and the verdicts on the alerts."""
     if not (work.drift or work.quality):
         shell.empty(
             "This model has not decided anything yet.",
@@ -51,7 +51,7 @@ def at_work(work: AtWork, manifest: Mapping[str, Any]) -> None:
 def _drift(work: AtWork) -> None:
     if not work.drift:
         shell.empty(
-            "Drift cannot be computed.", "The model has no reference of its risks, or decided nothing lately."
+            "Drift cannot be computed.", "The model has no reference risks, or made no decisions recently."
         )
         return
     data = pd.DataFrame(
@@ -70,7 +70,7 @@ def _drift(work: AtWork) -> None:
     base = alt.Chart(data).encode(x=charts.time_axis("day (UTC)"), tooltip=tips)
     psi = base.encode(y=charts.y_axis("psi", "population stability index", ".2f", domainMin=0))
     scatter: Any = base.mark_line(color=charts.GREY, strokeDash=[2, 3]).encode(y="scatter:Q")
-    if len(data) == 1:  # of one point there is no line
+    if len(data) == 1:  # one point makes no line
         scatter = alt.Chart(data).mark_rule(color=charts.GREY, strokeDash=[2, 3]).encode(y="scatter:Q")
     drawn: Any = psi.mark_line(color=charts.BLUE, strokeWidth=2) + psi.mark_circle(color=charts.BLUE, size=60)
     drawn = drawn + scatter
@@ -81,15 +81,15 @@ def _drift(work: AtWork) -> None:
     )
     shell.chart(
         "Drift of the risks",
-        charts.finished(drawn, "How far each day's risks are from those of training", 240),
+        charts.finished(drawn, "How far each day's risks are from those in training", 240),
     )
     st.caption(
-        f"Compared with the risks in training; the last day: {_drifted(work.drift[-1])}. Below the dotted line it is sampling noise."
+        f"Compared with the risks in training; the last day: {_drifted(work.drift[-1])}. Values below the dotted line are sampling noise."
     )
 
 
 def _drifted(day: Drift) -> str:
-    """In words, by the rule of `health`."""
+    """A day's drift in words, by the rule of `health`."""
     return f"{day.psi:.3f} with {figures.count(day.scores)} decisions, {WORDS[day.moved]}"
 
 
@@ -98,7 +98,7 @@ def _spread(work: AtWork, reference: Mapping[str, Any]) -> None:
     total = sum(found.count for found in work.bins)
     if not shares or not total:
         shell.empty(
-            "No risks to compare.", "The model has no reference of its risks, or decided nothing lately."
+            "No risks to compare.", "The model has no reference risks, or made no decisions recently."
         )
         return
     counts = {found.bin: found.count for found in work.bins}
@@ -123,7 +123,7 @@ def _spread(work: AtWork, reference: Mapping[str, Any]) -> None:
         .mark_bar(cornerRadiusEnd=2)
         .encode(
             x=alt.X(
-                "bin:O", axis=alt.Axis(title="risks of training in equal parts, lowest first", labelAngle=0)
+                "bin:O", axis=alt.Axis(title="risks in training in equal parts, lowest first", labelAngle=0)
             ),
             xOffset=alt.XOffset("what:N", sort=["training", "the last 7 days"]),
             y=charts.y_axis("share", "share of the decisions", "%"),
@@ -137,13 +137,13 @@ def _spread(work: AtWork, reference: Mapping[str, Any]) -> None:
     )
     shell.chart(
         "Distribution of the risks",
-        charts.finished(chart, "Share of the decisions in each part of the risks of training", 240),
+        charts.finished(chart, "Share of the decisions in each part of the risks in training", 240),
     )
-    st.caption("Bars of equal height mean that the model sees what it saw in training.")
+    st.caption("Bars of equal height mean that live risks are distributed as in training.")
 
 
 def week(found: Sequence[Quality]) -> list[Quality]:
-    """The days of a week at least, those without alerts too: one day alone is a bar as wide as the page."""
+    """At least a week of days, including those without alerts: a single day would be a bar as wide as the page."""
     start = max(day.day for day in found) - timedelta(days=6)
     return [*([Quality(start, 0, 0, 0, 0)] if start < min(day.day for day in found) else []), *found]
 
@@ -189,13 +189,13 @@ def _quality(work: AtWork) -> None:
     dismissed = sum(day.dismissed for day in work.quality)
     st.caption(
         f"{_right(confirmed, dismissed, legitimate_known=work.legitimate_known)};"
-        f" by verdicts and messages together, {figures.share(known / alerts)} of all {figures.count(alerts)}"
+        f" counting verdicts and messages, {figures.share(known / alerts)} of all {figures.count(alerts)}"
         " are known to be fraud."
     )
 
 
 def _right(confirmed: int, dismissed: int, *, legitimate_known: bool) -> str:
-    """How many of the reviewed alerts were fraud, in words."""
+    """The share of the reviewed alerts that were fraud, in words."""
     precision = review.precision(confirmed, dismissed, legitimate_known=legitimate_known)
     if precision is not None:
         return (
@@ -221,7 +221,7 @@ def versions(found: Sequence[Registered], chosen: Registered) -> None:
                 },
                 "features": [len(model.manifest.get("features", ())) for model in found],
                 "learned from": [_counted(model, "rows") for model in found],
-                "of them judged": [_counted(model, "judged") for model in found],
+                "of them labelled": [_counted(model, "judged") for model in found],
             }
         ),
         hide_index=True,
@@ -234,7 +234,7 @@ def versions(found: Sequence[Registered], chosen: Registered) -> None:
 
 
 def _counted(model: Registered, what: str) -> str:
-    """Transactions of the history that a model learned from; older models do not know each number."""
+    """A number of transactions in a model's training history; older manifests lack some of them."""
     number = model.manifest.get("training", {}).get(what)
     return figures.NOTHING if number is None else figures.count(number)
 
@@ -256,6 +256,6 @@ def _against(chosen: Registered, champion: Registered) -> None:
 
 def _promote(chosen: Registered, said: str) -> None:
     shell.html(
-        f'<p class="fs-text">{escaped(said)} To let it score: <code>fraudstream models promote {escaped(chosen.version)}</code>;'
+        f'<p class="fs-text">{escaped(said)} To make it the champion: <code>fraudstream models promote {escaped(chosen.version)}</code>;'
         " <code>fraudstream models rollback</code> undoes it.</p>"
     )

@@ -1,7 +1,7 @@
-"""A reviewer's place in the queue: which alert is open, which come next, and for which one a verdict was meant.
+"""A reviewer's place in the queue: which alert is open, which come next, and whether a verdict counts.
 
-One object in the session, changed without looking at the session: where another press waits, Streamlit ends a callback
-at its next such look, and of a verdict the label would be written while its alert stayed open for a second one.
+It is one object in the session, changed without reading the session: if another key press is waiting, Streamlit aborts
+a callback at its next read, so the label would be written while its alert stayed open for a second verdict.
 """
 
 import time
@@ -11,14 +11,14 @@ from dataclasses import dataclass
 import streamlit as st
 
 PAUSE = 1.0
-"""Seconds after a verdict, and after the next alert has come to the screen, in which no other one counts: nobody has read it
-by then. What comes within the pause begins it anew, so that a key that is held down (its first repetition comes after 0.25 to
-0.7 s) judges one alert where a browser runs no scripts of ours, too."""
+"""Seconds after a verdict, and after the next alert appears on the screen, in which no other verdict counts: nobody has read
+the alert by then. One within the pause restarts it, so that a held key (whose first repetition comes after 0.25 to 0.7 s)
+labels only one alert even if the browser does not run our script."""
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What became of the last verdict."""
+    """The outcome of the last verdict."""
 
     transaction_id: str
     words: str
@@ -27,7 +27,7 @@ class Said:
 
 @dataclass
 class Desk:
-    """What a reviewer has in front of them."""
+    """The state of one reviewer's session."""
 
     chosen: str | None = None
     """The alert that is open."""
@@ -36,18 +36,18 @@ class Desk:
     """Whether a verdict on the open alert was ignored, as it came within the pause."""
     clock: Callable[[], float] = time.monotonic
     _order: Sequence[str] = ()
-    """The queue as it was when the open alert last stood in it: a colleague may take it away."""
+    """The last queue that contained the open alert, which a colleague's verdict may remove."""
     _ahead: Sequence[str] = ()
     _attempted: float = float("-inf")
     _is_to_come: bool = False
-    """Whether the open alert comes after a verdict, by itself, and is not on the screen yet."""
+    """Whether the open alert was opened by a verdict and is not on the screen yet."""
 
     def open(self, transaction_id: str) -> None:
-        """Open the alert that was asked for, whether or not it is in the queue."""
+        """Open this alert, whether or not it is in the queue."""
         self.chosen, self.is_hasty = transaction_id, False
 
     def settle(self, queue: Sequence[str]) -> str | None:
-        """The alert that is open over this queue; where one was left, the first that followed it and is still there."""
+        """The open alert, given this queue; if one was left, the first after it that is still there."""
         if self.chosen is None:
             there = set(queue)
             self.chosen = next((name for name in self._ahead if name in there), queue[0] if queue else None)
@@ -56,18 +56,18 @@ class Desk:
         return self.chosen
 
     def forward(self) -> None:
-        """Leave the open alert for the one after it; at the end for the first of the queue."""
+        """Leave the open alert for the one after it, or at the end for the first of the queue."""
         self._leave(self._beside()[1])
         self._is_to_come = True
 
     def step(self, by: int) -> None:
-        """Leave the open alert for a neighbour; where there is none, stay while the queue has it."""
+        """Leave the open alert for a neighbour; if there is none, stay while the queue has it."""
         before, after = self._beside()
         ahead = after if by > 0 else before
         self._leave([*ahead, self.chosen] if self.chosen else ahead)
 
     def _beside(self) -> tuple[list[str], list[str]]:
-        """What stands before the open alert and after it, the nearest first."""
+        """The alerts before and after the open one, the nearest first."""
         order = [*self._order]
         if self.chosen not in order:
             return [], order
@@ -78,12 +78,12 @@ class Desk:
         self._ahead, self.chosen, self.is_hasty = ahead, None, False
 
     def shown(self) -> None:
-        """Take note that the open alert is on its way to the screen."""
+        """Note that the open alert is being drawn."""
         if self._is_to_come:
             self._attempted, self._is_to_come = self.clock(), False
 
     def takes(self, transaction_id: str) -> bool:
-        """Whether a verdict on this alert counts: it is open, and neither came nor was judged within the pause."""
+        """Whether a verdict on this alert counts: the alert is open, and the pause is over."""
         now = self.clock()
         waited = now - self._attempted >= PAUSE
         self._attempted = now
@@ -93,6 +93,6 @@ class Desk:
 
 
 def desk() -> Desk:
-    """That of this session."""
+    """The desk of this session."""
     found: Desk = st.session_state.setdefault("desk", Desk())
     return found

@@ -1,4 +1,4 @@
-"""How a model was judged when it was trained, from its manifest: detection, features, calibration."""
+"""A model's evaluation, from its manifest: detection, features, calibration."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,11 +16,11 @@ OTHERS = {"amount": charts.AMBER, "random": charts.GREY}
 """The baselines of every report."""
 MOST_IMPORTANT = 15
 WIDE = 100.0
-"""Largest value over a usual one from which on a feature is drawn on a logarithmic scale."""
+"""Ratio of a feature's largest value to a usual one from which its scale is logarithmic."""
 
 
 def detection(manifest: Mapping[str, Any]) -> None:
-    """The precision-recall curve, kinds of fraud and test windows."""
+    """Draw the precision-recall curve, the kinds of fraud and the test windows."""
     if not manifest.get("folds"):
         shell.empty(
             "This model could not be evaluated.",
@@ -114,7 +114,7 @@ def _windows(folds: Sequence[Mapping[str, Any]]) -> None:
 
 
 def features(manifest: Mapping[str, Any]) -> None:
-    """What the model looks at, and how risk depends on it."""
+    """Draw which features matter to the model, and how risk depends on each."""
     importance, dependence = manifest.get("importance") or {}, manifest.get("dependence") or {}
     if not importance:
         shell.empty(
@@ -127,7 +127,9 @@ def features(manifest: Mapping[str, Any]) -> None:
         _importance(importance)
     with right:
         if not dependence:
-            shell.empty("The risk depends on no single feature.", "Only together do they move it.")
+            shell.empty(
+                "The risk depends on no single feature.", "It changes only if several features change."
+            )
             return
         name = st.selectbox(
             "How risk depends on",
@@ -139,7 +141,7 @@ def features(manifest: Mapping[str, Any]) -> None:
 
 
 def _strongest(importance: Mapping[str, float]) -> list[str]:
-    """Features that matter, the most important first; PostgreSQL does not keep the order of keys."""
+    """Features that matter, the most important first: PostgreSQL does not keep the order of keys."""
     return sorted(
         (name for name, change in importance.items() if change > 0), key=lambda name: -importance[name]
     )
@@ -163,14 +165,14 @@ def _importance(importance: Mapping[str, float]) -> None:
             y=alt.Y("feature:N", sort=None, axis=alt.Axis(title=None, labelLimit=190, labelOverlap=False)),
             x=alt.X("change:Q", axis=alt.Axis(title="change of the risk of a flagged transaction", format="~%", tickCount=5)),
             tooltip=[
-                charts.tip("feature", "feature"), charts.tip("meaning", "what it says"), charts.tip("change", "change", ".2%"),
+                charts.tip("feature", "feature"), charts.tip("meaning", "meaning"), charts.tip("change", "change", ".2%"),
             ],
         )
     )  # fmt: skip
     about = "By how much the risk of a flagged transaction changes when one feature alone takes a usual value"
     shell.chart("Importance", charts.finished(chart, about, 26 * len(data) + 90))
     st.caption(
-        "How far the risk of a flagged transaction moves, when this feature alone takes the value of a usual one."
+        "How much the risk of a flagged transaction changes when this feature alone takes a usual value."
     )
 
 
@@ -204,12 +206,12 @@ def _dependence(name: str, curve: Mapping[str, Sequence[float]], threshold: floa
 
 
 def calibration(manifest: Mapping[str, Any], reviewed: Sequence[Reviewed]) -> None:
-    """Whether a risk of 70 % means fraud in 70 % of the cases."""
+    """Draw whether a risk of 70 % means fraud in 70 % of the cases."""
     rows = [
         _judged("test windows", bin_["risk"], bin_["fraud"], bin_["transactions"])
         for bin_ in manifest.get("calibration") or ()
     ]
-    # By chargebacks alone every risk was fraud.
+    # With chargebacks as the only labels, every risk would be fraud.
     if any(found.fraud < found.reviewed for found in reviewed):
         rows += [
             _judged("reviewed alerts", found.risk, found.fraud / found.reviewed, found.reviewed)
@@ -223,7 +225,7 @@ def calibration(manifest: Mapping[str, Any], reviewed: Sequence[Reviewed]) -> No
         return
     if manifest.get("tier") == "label_free":
         st.info(
-            "This model learned without labels: its risk is an order, not a probability. Do not expect the diagonal."
+            "This model was trained without labels: its risk is a ranking, not a probability. Do not expect the diagonal."
         )
     data = pd.DataFrame(rows)
     colours = {"test windows": charts.BLUE, "reviewed alerts": charts.ORANGE}
@@ -252,7 +254,7 @@ def calibration(manifest: Mapping[str, Any], reviewed: Sequence[Reviewed]) -> No
 
 
 def _judged(where: str, risk: float, fraud: float, transactions: int) -> dict[str, object]:
-    """With Wilson's interval, which holds for shares near 0 and 1, too."""
+    """A point with Wilson's interval, which is valid for shares near 0 and 1, too."""
     count = max(transactions, 1)
     low, high = wilson(fraud * count, count)
     return {

@@ -1,4 +1,4 @@
-"""The password: asked once for each session, compared in constant time, and slow to guess."""
+"""The password: asked for once per session, compared in constant time, and slow to guess."""
 
 import hmac
 import threading
@@ -13,33 +13,33 @@ from fraudstream.dashboard import launch
 from fraudstream.settings import DashboardSettings
 
 FREE = 3
-"""Wrong passwords before a wait: people mistype."""
+"""Wrong passwords that cause no wait: people mistype."""
 LONGEST_WAIT = 60.0
-"""Seconds; a guesser gets 1,440 tries a day, and whoever knows the password never waits longer."""
+"""Longest wait in seconds: an attacker gets 1,440 attempts a day, and a user never waits longer."""
 PASSED = "passed"
-"""Key of the session."""
+"""Session key."""
 BURST, EVERY = 20, 5.0
-"""Wrong passwords from all addresses together before a wait, and the seconds that give one of them back. Whoever owns a
-network of addresses, as everybody with IPv6 does, gets no further; whoever knows the password waits 5 s at most for it."""
+"""Wrong passwords from all addresses together before a wait, and the seconds after which another one is allowed. This limits
+attackers with many addresses, such as anybody with IPv6; users wait 5 s at most because of it."""
 REMEMBERED = 10_000
-"""Addresses whose failures are kept: an attacker with more must not fill the memory."""
+"""Maximum number of addresses whose failures are kept: an attacker with more must not fill the memory."""
 
 
 @dataclass
 class Throttle:
-    """Wrong passwords by the address they came from; each beyond FREE doubles the wait until the next one is looked at.
+    """Wrong passwords by address; each one beyond FREE doubles the wait before the next is checked.
 
-    Beside that, all addresses together have BURST of them, and one more EVERY few seconds.
+    In addition, all addresses together have BURST of them, and one more EVERY few seconds.
     """
 
     clock: Callable[[], float] = time.monotonic
     _failures: "OrderedDict[str, tuple[int, float]]" = field(default_factory=OrderedDict)
     _all: tuple[float, float] = (0.0, 0.0)
-    """How many of BURST are taken, and since when."""
+    """How many of BURST are used up, and when that was counted."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def attempt(self, address: str, given: str, password: str) -> float | None:
-        """None where the password is right; else the seconds until another one is looked at. One inside the wait is not."""
+        """None if the password is right, else the seconds until the next check. Within the wait none is checked."""
         with self._lock:
             now = self.clock()
             count, last = self._failures.get(address, (0, 0.0))
@@ -59,7 +59,7 @@ class Throttle:
 
 
 def wait(failures: int) -> float:
-    """Seconds to wait after so many wrong passwords in a row."""
+    """Seconds to wait after this many consecutive wrong passwords."""
     return min(2.0 ** (failures - FREE), LONGEST_WAIT) if failures > FREE else 0.0
 
 
@@ -71,7 +71,7 @@ def _throttle() -> Throttle:
 def is_open(settings: DashboardSettings) -> bool:
     """Whether this session may see the pages.
 
-    Raises SettingsError where the server, started by other means than `fraudstream dashboard`, is open to everybody.
+    Raises SettingsError if the server, not started with `fraudstream dashboard`, is open to everybody.
     """
     address = st.get_option("server.address") or "0.0.0.0"  # noqa: S104 - Streamlit's own default
     launch.check_closed(settings.model_copy(update={"host": address}))
@@ -79,9 +79,9 @@ def is_open(settings: DashboardSettings) -> bool:
 
 
 def ask(settings: DashboardSettings) -> None:
-    """The form in the place of the page; the right password brings the page that was asked for."""
+    """Show the password form instead of the page; the right password shows the requested page."""
     secret = settings.secret()
-    assert secret is not None, "asked only where there is one"  # noqa: S101 - narrows the type
+    assert secret is not None, "called only if there is one"  # noqa: S101 - narrows the type
     with st.container(horizontal_alignment="center"), st.form("password", width=380):
         st.subheader("fraudstream", anchor=False)
         given = st.text_input("Password", type="password", autocomplete="current-password")
@@ -92,7 +92,7 @@ def ask(settings: DashboardSettings) -> None:
                 st.session_state[PASSED] = True
                 st.rerun()
             st.error(
-                f"Wrong password, or too soon after one: wait {waits:.0f} s, then try again."
+                f"Wrong password, or too many attempts. Try again in {waits:.0f} s."
                 if waits > 0
                 else "Wrong password."
             )

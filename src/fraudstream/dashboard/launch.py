@@ -1,6 +1,6 @@
 """Starts the dashboard: a Streamlit server in a process of its own, with its settings in the environment.
 
-Nothing heavy is imported here, and no secret stands on a command line.
+Nothing heavy is imported here, and no secret is on a command line.
 """
 
 import errno
@@ -23,35 +23,35 @@ from fraudstream.settings import PREFIX, DashboardSettings
 log = get_logger("dashboard.launch")
 
 START_SECONDS = 120.0
-"""Two seconds as a rule; Streamlit's first import on a cold, busy machine takes a minute."""
+"""Usually two seconds suffice; Streamlit's first import on a cold, busy machine takes a minute."""
 STOP_SECONDS = 10.0
 EMBEDDED = "--embedded"
-"""An option of the server and not a variable: `.env` may set another PostgreSQL, and no variable unsets what stands there."""
+"""An option of the server, not a variable: `.env` may set another PostgreSQL, and no variable unsets that."""
 PROXIES = "FORWARDED_ALLOW_IPS"
-"""uvicorn's variable: addresses of proxies, with commas between."""
+"""uvicorn's variable: addresses of proxies, separated by commas."""
 THEME = Path(__file__).with_name("theme.toml")
 
 
 @dataclass(frozen=True)
 class Dashboard:
-    """A dashboard that answers."""
+    """A running dashboard."""
 
     url: str
     process: "subprocess.Popen[bytes]"
 
     def wait(self) -> None:
-        """Until it ends by itself. Raises ServiceError, as it never should."""
+        """Wait until it exits. Always raises ServiceError, as it should never exit by itself."""
         code = self.process.wait()
         raise ServiceError(f"The dashboard ended with code {code}.", hint="The lines above say why.")
 
 
 @contextmanager
 def started(settings: DashboardSettings, *options: str) -> Iterator[Dashboard]:
-    """Run the dashboard while the block lasts; it is there when the block begins, and gone when it is left.
+    """Run the dashboard for the duration of the block; it is ready when the block begins, and stopped when it ends.
 
-    With the option EMBEDDED it shows the embedded PostgreSQL, whatever other one is set.
-    The process ends with us even where we are killed: it holds the other end of a pipe of ours.
-    Raises SettingsError where it would be open to everybody, ServiceError where it cannot start.
+    With the option EMBEDDED it shows the embedded PostgreSQL, whatever the settings say.
+    The process ends with us even if we are killed, as it holds the other end of a pipe of ours.
+    Raises SettingsError if it would be open to everybody, ServiceError if it cannot start.
     """
     check_closed(settings)
     _check_free(settings.host, settings.port)
@@ -60,7 +60,7 @@ def started(settings: DashboardSettings, *options: str) -> Iterator[Dashboard]:
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,  # Streamlit's own greeting
         env=os.environ | variables(settings),
-        # Ctrl-C on the terminal reaches us alone, and we end it in order.
+        # Ctrl-C in the terminal reaches only us, and we end it cleanly.
         start_new_session=True,
     )
     try:
@@ -71,7 +71,7 @@ def started(settings: DashboardSettings, *options: str) -> Iterator[Dashboard]:
 
 
 def variables(settings: DashboardSettings) -> dict[str, str]:
-    """The environment of the server. Ours wins over a `.streamlit/config.toml` of the user's."""
+    """The environment of the server, which overrides the user's `.streamlit/config.toml`."""
     streamlit = {
         "GLOBAL_DEVELOPMENT_MODE": "false",  # Streamlit guesses it from where it is installed
         "SERVER_ADDRESS": settings.host,
@@ -82,7 +82,7 @@ def variables(settings: DashboardSettings) -> dict[str, str]:
         "SERVER_MAX_UPLOAD_SIZE": "1",
         "BROWSER_GATHER_USAGE_STATS": "false",
         "CLIENT_TOOLBAR_MODE": "viewer",
-        # What a defect says may hold data; it goes to our stderr, not into the page.
+        # An unexpected error may contain data; it goes to our stderr, not into the page.
         "CLIENT_SHOW_ERROR_DETAILS": "none",
         "CLIENT_SHOW_ERROR_LINKS": "false",
         "THEME_BASE": str(THEME),
@@ -94,15 +94,15 @@ def variables(settings: DashboardSettings) -> dict[str, str]:
     ours = {
         f"{PREFIX}DASHBOARD__HOST": settings.host,
         f"{PREFIX}DASHBOARD__PORT": str(settings.port),
-        # Whose X-Forwarded-For uvicorn believes. Its own default is every program of this machine, each of which could
-        # then guess passwords from ever new addresses.
+        # Proxies whose X-Forwarded-For uvicorn trusts. By default it trusts every program on this machine, each of which
+        # could then guess passwords from ever new addresses.
         PROXIES: os.environ.get(PROXIES, ""),
     }
     return {f"STREAMLIT_{name}": value for name, value in streamlit.items()} | ours
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches the address."""
+    """Whether only this machine can reach the address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -110,7 +110,7 @@ def is_loopback(host: str) -> bool:
 
 
 def check_closed(settings: DashboardSettings) -> None:
-    """Raise SettingsError where other machines could open the dashboard without a password."""
+    """Raise SettingsError if other machines could open the dashboard without a password."""
     if not is_loopback(settings.host) and settings.secret() is None:
         raise SettingsError(
             f"The dashboard shows customers' transactions, and {settings.host} can be reached from other machines.",
@@ -123,17 +123,17 @@ def _bracketed(host: str) -> str:
 
 
 def _check_free(host: str, port: int) -> None:
-    """Raise ServiceError where the address is not ours to listen on."""
+    """Raise ServiceError if the address cannot be listened on."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
-            # As servers do: connections that are still closing do not count, a listener does.
+            # As servers do: connections that are still closing do not block the port, a listener does.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise ServiceError(
-                f"Port {port} of {host} is taken, perhaps by a dashboard that runs already.",
+                f"Port {port} of {host} is in use, possibly by a dashboard that is already running.",
                 hint=f"Open http://{_bracketed(host)}:{port}, or choose another port: `fraudstream dashboard --port {port % 65535 + 1}`.",
             ) from None
         raise ServiceError(
@@ -143,16 +143,16 @@ def _check_free(host: str, port: int) -> None:
 
 
 def _await(process: "subprocess.Popen[bytes]", settings: DashboardSettings) -> None:
-    """Until it answers. Raises ServiceError."""
+    """Wait until it responds. Raises ServiceError."""
     everywhere = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - compared, not bound
     host = everywhere.get(settings.host, _bracketed(settings.host))
-    # A proxy of the environment has no business between us and our own process.
+    # Ignores a proxy in the environment: the server is our own process.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     deadline = time.monotonic() + START_SECONDS
     while True:
         if process.poll() is not None:
             raise ServiceError(
-                f"The dashboard ended with code {process.returncode} before it answered.",
+                f"The dashboard ended with code {process.returncode} before it responded.",
                 hint="The lines above say why.",
             )
         try:
@@ -163,14 +163,14 @@ def _await(process: "subprocess.Popen[bytes]", settings: DashboardSettings) -> N
             pass  # Not listening yet.
         if time.monotonic() > deadline:
             raise ServiceError(
-                f"The dashboard did not answer within {START_SECONDS:g} s and was stopped.",
+                f"The dashboard did not respond within {START_SECONDS:g} s and was stopped.",
                 hint="Check whether the machine is very busy, then start it again.",
             )
         time.sleep(0.05)
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """In order, and by force where that takes too long."""
+    """End it cleanly, or by force if that takes too long."""
     assert process.stdin is not None, "opened as a pipe"  # noqa: S101 - narrows the type
     process.stdin.close()
     process.terminate()

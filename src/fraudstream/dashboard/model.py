@@ -1,4 +1,4 @@
-"""Model: how well it finds fraud, what it looks at, whether its risks mean what they say, and whether they still do."""
+"""Model: how well it finds fraud, which features matter, whether its risks are calibrated, and whether they drift."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -16,7 +16,7 @@ MEANINGS = {
     "average_precision": "Area under the precision-recall curve: mean of the test windows.",
     "card_precision_100": "Of the 100 customers with the highest risk on a day, the share that was compromised.",
     "recall_at_budget": "The share of the fraud that the alert budget finds.",
-    "roc_auc": "Chance that a fraud ranks above a legitimate transaction; flattering where fraud is rare.",
+    "roc_auc": "Probability that a fraud ranks above a legitimate transaction; flattering if fraud is rare.",
 }
 
 
@@ -31,7 +31,7 @@ def _body(postgres: PostgresSettings) -> None:
     if not found:
         shell.empty(
             "There is no model yet.",
-            "Train one on what is stored with <code>fraudstream train</code>; the first one becomes champion by itself.",
+            "Train one on the stored transactions with <code>fraudstream train</code>; the first one becomes champion automatically.",
         )
         return
     model = _choose(found)
@@ -75,16 +75,16 @@ def _about(model: Registered) -> None:
             f"learned from {learned(learnt)}, {_day(learnt.get('from'))} to {_day(learnt.get('until'))}"
         )
     if "threshold" in manifest:
-        parts.append(f"flags from a risk of {figures.share(manifest['threshold'], 2)}")
-    parts.append(f"made {figures.instant(model.created_at, seconds=False)} UTC")
+        parts.append(f"flags transactions with a risk of {figures.share(manifest['threshold'], 2)} or more")
+    parts.append(f"created {figures.instant(model.created_at, seconds=False)} UTC")
     shell.html(f'<div class="fs-quiet">{" · ".join(parts)}</div>')
     for note in manifest.get("notes", ()):
         shell.html(f'<div class="fs-quiet fs-text">{escaped(note)}</div>')
 
 
 def learned(learnt: Mapping[str, Any]) -> str:
-    """A history, and how much of it was judged: labelled models learn from that alone."""
-    judged = f", {figures.count(learnt['judged'])} of them judged" if "judged" in learnt else ""
+    """A training history, and how much of it was labelled: labelled models learn from that alone."""
+    judged = f", {figures.count(learnt['judged'])} of them labelled" if "judged" in learnt else ""
     frauds = figures.count(learnt.get("frauds", 0))
     return f"a history of {figures.count(learnt['rows'])} transactions{judged} ({frauds} known frauds)"
 
@@ -112,6 +112,6 @@ def _figures(manifest: Mapping[str, Any]) -> None:
 
 
 def beside(interval: Sequence[float] | None, amount: float | None) -> str:
-    """What stands below a figure of the model: its own interval first, which is not that of the baseline."""
+    """The line below a figure of the model: its interval, then the baseline's figure."""
     own = f"{interval[0]:.2f} to {interval[1]:.2f} (95 %); " if interval else ""
     return f"{own}amount alone {figures.figure(amount)}"

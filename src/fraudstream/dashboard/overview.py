@@ -1,4 +1,4 @@
-"""Overview: how much flows, how much of it is fraud, what is at stake, and the newest alerts."""
+"""Overview: transactions, fraud, money at stake, and the newest alerts."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,14 +16,14 @@ from fraudstream.store import review
 REFRESH_SECONDS = 15
 NEWEST = 8
 PICKED = "picked on the overview"
-"""Key of the session: an alert was clicked, and its page is to come."""
+"""Session key: the alert that was clicked, until its page opens."""
 
 
 @dataclass(frozen=True)
 class _Range:
     length: timedelta
     steps: tuple[store.Step, ...]
-    """That make sense, the usual one first."""
+    """Steps that suit the period, the usual one first."""
 
 
 RANGES = {
@@ -38,8 +38,8 @@ SERIES = {"known fraud": charts.ORANGE, "alerts": charts.AMBER}
 
 
 def page(alerts_page: Any) -> None:
-    """The whole page; it renews itself."""
-    shell.title("Overview", "What flows through the stream. Times are UTC, by the transactions' own clock.")
+    """The whole page, which refreshes itself."""
+    shell.title("Overview", "What comes through the stream. Times are the transactions' own, in UTC.")
     left, middle, right = st.columns([4, 2, 2], vertical_alignment="bottom")
     chosen = left.segmented_control("Range", list(RANGES), default=USUAL_RANGE, key="range") or USUAL_RANGE
     steps = RANGES[chosen].steps
@@ -86,14 +86,14 @@ def _numbers(found: store.Overview) -> None:
             shell.Number(
                 "Transactions",
                 figures.short(everything),
-                figures.change(everything, earlier) or "nothing before it",
-                "Everything that came in this period, compared with the period before.",
+                figures.change(everything, earlier) or "none in the period before",
+                "All transactions in this period, compared with the period before.",
             ),
             shell.Number(
                 "Known fraud",
                 figures.short(now["fraud"].count) + fraud_share,
                 f"{figures.short(now['fraud'].amount)} in money",
-                "By what the messages themselves say, where a simulator or a replayed file knows it.",
+                "According to the messages themselves, if a simulator or a replayed file includes it.",
             ),
             shell.Number(
                 "Alerts",
@@ -105,10 +105,10 @@ def _numbers(found: store.Overview) -> None:
             shell.Number(
                 "Money at stake",
                 figures.short(stakes.waiting_amount),
-                f"{figures.count(stakes.waiting)} alerts wait"
+                f"{figures.count(stakes.waiting)} awaiting review"
                 + (f"; {figures.share(caught, 0)} of fraud money caught" if caught is not None else ""),
-                "The amounts of alerts that nobody has reviewed; and of the money in the newest known frauds that were"
-                " scored, the part that was flagged. Amounts are added as they are, whatever the currency.",
+                "The total of alerts that nobody has reviewed; and of the money in the newest known frauds that were"
+                " scored, the share that was flagged. Amounts are added up regardless of currency.",
             ),
         ]
     )
@@ -139,7 +139,7 @@ def _alert_rate(data: pd.DataFrame) -> None:
     rates = _rates(data)
     if rates["scores"].sum() == 0:
         shell.empty(
-            "Nothing was scored in this time.", "Score the stream with <code>fraudstream score</code>."
+            "Nothing was scored in this period.", "Score the stream with <code>fraudstream score</code>."
         )
         return
     tips = [
@@ -152,7 +152,7 @@ def _alert_rate(data: pd.DataFrame) -> None:
 
 
 def _filled(found: store.Overview, step: store.Step) -> pd.DataFrame:
-    """Every kind at every step: an hour in which nothing came is zero, not a gap that a line jumps over."""
+    """Every kind at every step: an empty hour is zero, not a gap that a line jumps over."""
     first = found.since.replace(hour=0) if step == "day" else found.since
     times = pd.date_range(first, found.until, freq="D" if step == "day" else "h", inclusive="left")
     index = pd.MultiIndex.from_product([store.KINDS, times], names=["kind", "time"])
@@ -173,7 +173,7 @@ def _newest(postgres: PostgresSettings) -> None:
     st.subheader("Newest alerts", anchor=False)
     found = review.queue(postgres, review.Wanted("all"), NEWEST)
     if not found:
-        shell.empty("No alert yet.", "Flagged transactions appear here and on the page Alerts.")
+        shell.empty("No alerts yet.", "Flagged transactions appear here and on the Alerts page.")
         return
     tables.queue(found, pick=_pick)
     st.caption("Select a row to review it.")

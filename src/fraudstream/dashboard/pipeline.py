@@ -1,4 +1,4 @@
-"""Pipeline: how far the streams are, how fast decisions come, and what could not be read."""
+"""Pipeline: the progress of the streams, the latency of decisions, and rejected messages."""
 
 import re
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ from fraudstream.store import pipeline as store
 
 REFRESH_SECONDS = 5
 BEHIND = 10_000
-"""Messages from which on a stream is called behind: more than a few seconds of a busy one."""
+"""Messages from which a stream counts as behind: more than a few seconds of a busy one."""
 REASONS = 20
-"""Shown, the most frequent ones."""
+"""Number of reasons shown, the most frequent ones."""
 PERCENTILES = {"p50": charts.BLUE, "p95": charts.AMBER, "p99": charts.ORANGE}
 _SHOWN = frozenset(FIELDS) - PERSONAL
 _PART = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|\s+|[^\s"{}\[\]:,]+|".*', re.DOTALL)
-"""Of JSON, and of what was meant to be JSON."""
+"""A value in JSON, or in broken JSON."""
 _NAME = re.compile(r'"([A-Za-z_]\w{0,63})"(?=\s*:)', re.ASCII)
 _VALUE = re.compile(
     r'(?:"(?:[^"\\]|\\.)*"|[-+]?[0-9][0-9.eE+-]*|true|false|null|NaN|-?Infinity)(?=\s*[,}])', re.DOTALL
@@ -29,7 +29,7 @@ _ADDRESS = re.compile(r"[^\s\"'<>,;:]+@[^\s\"'<>,;:]+")
 
 
 def page() -> None:
-    """The whole page; it renews itself."""
+    """The whole page, which refreshes itself."""
     shell.title("Pipeline", "The streams as last reported. Times are UTC.")
     _renewed()
 
@@ -68,7 +68,7 @@ def _numbers(found: store.Pipeline) -> None:
                 "Messages waiting",
                 figures.short(lag),
                 waiting_for(found.progress),
-                "In Kafka, not yet read, for each stream that is to read them.",
+                "Messages in Kafka that are not read yet, counted for each stream that has to read them.",
             ),
             shell.Number(
                 "Decision, median",
@@ -88,13 +88,13 @@ def _numbers(found: store.Pipeline) -> None:
 
 
 def _streams(found: Sequence[store.Progress]) -> tuple[list[str], list[str]]:
-    """Which streams run, and which ones fell silent."""
+    """Names of the streams that run, and of those that stopped reporting."""
     running = {p.stream for p in found if p.runs}
     return sorted(running), sorted({p.stream for p in found} - running)
 
 
 def waiting_for(found: Sequence[store.Progress]) -> str:
-    """Who is to read the messages that wait, and whether they will."""
+    """Which streams the waiting messages are for, if those do not read them."""
     running, silent = _streams(found)
     left = sum(p.lag for p in found if p.stream in silent)
     if left:
@@ -173,7 +173,7 @@ def _rejected(found: store.Pipeline) -> None:
     if not found.refused:
         shell.empty(
             "Every message could be read.",
-            "One that cannot be read is kept here byte for byte, with the reason.",
+            "Any that cannot be read is kept here byte for byte, with the reason.",
         )
         return
     left, right = st.columns([2, 3], gap="medium")
@@ -216,9 +216,9 @@ def _name(message: store.RejectedPreview) -> str:
 
 
 def preview(start: bytes | None, size: int | None, *, may_read: bool = True) -> str:
-    """The beginning of a message as text that only shows: control signs are written out, what may name somebody is not.
+    """The start of a message, with control characters escaped and personal data hidden.
 
-    Of a JSON object the names of its fields, and the values of our own ones that hold no name; of anything else the size.
+    A JSON object is shown with its field names and the values of our own fields without personal data; otherwise the size.
     """
     if not may_read:
         return "This database user may not see the messages' contents."
@@ -233,7 +233,7 @@ def preview(start: bytes | None, size: int | None, *, may_read: bool = True) -> 
 
 
 def _text(start: bytes, size: int) -> str | None:
-    """The text of what begins like a JSON object; None for anything else. A cut through the last sign is ours."""
+    """The text if it begins like a JSON object, else None. The start may end within a character, as we truncate it."""
     try:
         text = start.decode(errors="ignore" if size > len(start) else "strict")
     except UnicodeDecodeError:
@@ -242,7 +242,7 @@ def _text(start: bytes, size: int) -> str | None:
 
 
 def _known(text: str) -> str:
-    """A JSON object, whole or broken, with every value hidden but those of our own fields."""
+    """A JSON object, valid or broken, with all values hidden except those of our own fields."""
     shown, depth, field = [], 0, ""
     for found in _PART.finditer(text):
         part = found[0]

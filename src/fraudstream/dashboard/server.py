@@ -1,6 +1,6 @@
 """The process of the dashboard: `python -m fraudstream.dashboard.server`, which `launch.started` starts.
 
-It is `streamlit run app.py`, and a thread that ends it when whoever started it is gone.
+It is `streamlit run app.py`, and a thread that ends it when its parent is gone.
 """
 
 import os
@@ -14,8 +14,8 @@ STDIN = 0
 
 
 def _end_with_parent() -> None:
-    # Returns nothing when the last holder of the other end has closed it. Not through sys.stdin, whose lock an
-    # interpreter that ends by itself would wait for in vain.
+    # Reads end of file once nobody holds the other end. Not through sys.stdin, on whose lock the interpreter would wait
+    # forever at its exit.
     while os.read(STDIN, 1):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
@@ -26,7 +26,7 @@ def main() -> None:
     from streamlit.web import cli
 
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    # What stands behind `--` is `sys.argv` of the pages.
+    # The arguments after `--` are `sys.argv` of the pages.
     cli.main(["run", str(APP), "--", *sys.argv[1:]], prog_name="streamlit")
 
 

@@ -1,4 +1,4 @@
-"""What every page has around it: the database, its troubles as one sentence, the look of our own HTML."""
+"""What all pages share: the database, its errors as a sentence, and the style of our own HTML."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 RETRY_SECONDS = 5
-"""How often a page that lost its database looks for it."""
+"""Seconds between attempts to reach a lost database."""
 
 STYLE = """<style>
 [data-testid=stMainBlockContainer] { padding-top: 4.2rem; padding-bottom: 3rem; max-width: 1560px; }
@@ -69,12 +69,12 @@ STYLE = """<style>
     "BESIDE",
     "[data-testid=stHorizontalBlock]:not(:has(.st-key-queue)):has([data-testid=stVegaLiteChart], [data-testid=stDataFrame])",
 )
-"""Colours are mixed with that of the text, so that both themes get theirs. Where there is little room, figures stand in two rows,
-and what stands beside a chart or a table comes below it."""
+"""Colours are mixed with the text's, so that they suit both themes. On a narrow page figures are in two rows, and whatever
+is next to a chart or a table moves below it."""
 
 
 def html(body: str) -> None:
-    """Our own HTML; everything in it that is not ours went through `escaped`."""
+    """Show our own HTML; everything untrusted in it went through `escaped`."""
     st.html(body)
 
 
@@ -86,7 +86,7 @@ def title(name: str, about: str) -> None:
 
 @dataclass(frozen=True)
 class Number:
-    """A figure in a box: what it is, its value, one more thing about it, and what it means."""
+    """A figure in a box: its title, value, a line below it, and its explanation."""
 
     name: str
     value: str
@@ -95,7 +95,7 @@ class Number:
 
 
 def cells(count: int, of: str) -> list[Any]:
-    """Places for figures side by side, in two rows where there is little room; `of` names them on their page."""
+    """Columns for figures side by side, in two rows on a narrow page; `of` names them on their page."""
     with st.container(key=f"numbers-{of}"):
         return st.columns(count)
 
@@ -126,12 +126,12 @@ def empty(what: str, then: str) -> None:
 
 
 def settings() -> Settings:
-    """Those in force now: `fraudstream up` may have come after us."""
+    """The settings in force now: `fraudstream up` may have run since we started."""
     return on_embedded(load_bare()) if EMBEDDED in sys.argv else load()
 
 
 def reviewer() -> str | None:
-    """Who reviews, as the labels name them: what was typed into the page, else the user whose server this is, if known."""
+    """The reviewer's name for labels: as typed into the page, else the user who runs the server, if known."""
     name = " ".join(str(st.session_state.get("reviewer", "")).split())
     return name or current_user()
 
@@ -146,14 +146,14 @@ def _up_to_date(postgres: PostgresSettings) -> None:
 
 
 def database() -> PostgresSettings:
-    """A PostgreSQL whose tables are there. Raises FraudstreamError."""
+    """The PostgreSQL to show, with its tables up to date. Raises FraudstreamError."""
     postgres = settings().postgres
     _up_to_date(postgres)
     return postgres
 
 
 def guarded(page: Callable[[PostgresSettings], None]) -> Callable[[], None]:
-    """A page, or a part of one, whose expected troubles are a sentence in its place."""
+    """A page, or a part of one, that shows a sentence instead if an expected error occurs."""
 
     def shown() -> None:
         try:
@@ -176,7 +176,7 @@ def _trouble(error: FraudstreamError) -> None:
 
 @st.fragment(run_every=RETRY_SECONDS)
 def _retry() -> None:
-    """A button, and a look every few seconds whether the trouble is over."""
+    """A button, and a check every few seconds whether the database is back."""
     asked = st.button("Try again", key="retry", type="primary")
     looked = st.session_state.get("looked", False)
     st.session_state["looked"] = not asked
@@ -189,7 +189,7 @@ def _is_back() -> bool:
     try:
         database()
     except FraudstreamError:
-        return False  # What is wrong stands on the page already.
+        return False  # The error is already on the page.
     return True
 
 

@@ -1,4 +1,4 @@
-"""Tables of alerts and transactions: their cells are drawn as data, so no text in them can be more."""
+"""Tables of alerts and transactions. Cells are drawn as data, so untrusted text in them is never interpreted."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -17,10 +17,10 @@ VERDICTS = {True: "fraud", False: "legitimate", None: ""}
 
 
 def queue(found: Sequence[Queued], pick: Callable[[str], None]) -> None:
-    """Alerts as lines; `pick` is told the id of the one that was just selected.
+    """Draw alerts as lines; `pick` gets the id of the one that was just selected.
 
-    The browser names a line by its number. So every list is a table of its own, and what was selected in it is looked up
-    in the alerts that were drawn there: by the time of the click there may be newer ones.
+    The browser identifies a line by its number. So every list is a table of its own, and its selection is looked up in the
+    alerts that were drawn there: by the time of the click there may be newer ones.
     """
     key = f"queue {hash(tuple(alert.transaction_id for alert in found))}"
 
@@ -94,7 +94,7 @@ def _risk(width: int | None = None) -> "ColumnConfig":
 
 
 def _amount(width: int | None = None) -> "ColumnConfig":
-    """Text, as currencies differ, but with its digits one below the other."""
+    """A text column, as currencies differ, but with aligned digits."""
     column = st.column_config.TextColumn("amount", width=width)
     column["alignment"] = "right"
     return column
