@@ -151,7 +151,7 @@ def test_a_queue_of_more_than_a_hundred_alerts_can_be_seen_to_its_end(
         box = visit.page.get_by_label("Customer or transaction")
         box.fill("busy")
         box.press("Enter")
-        visit.see("The first 100; more follow.")
+        visit.see("The first 100 alerts; there are more.")
         lines = visit.page.locator(".st-key-queue [data-testid=stRadioCaption]")
         visit.count(lines, 100)
         visit.page.get_by_role("button", name="Show 100 more").click()

@@ -314,7 +314,7 @@ def test_a_file_of_which_nothing_is_a_label_leaves_nothing_behind(
     path = tmp_path / "labels.csv"
     for text, words in (
         ("transaction_id,is_fraud\nx,9\ny,\n", "None of the 2 rows .* row 1, is_fraud: not 0 or 1"),
-        ("transaction_id,is_fraud\n", "holds no rows"),
+        ("transaction_id,is_fraud\n", "has no rows"),
         ("id,is_fraud\nx,1\n", "lacks transaction_id"),
     ):
         path.write_text(text)

@@ -63,7 +63,7 @@ def test_a_list_in_a_pipe_breaks_no_version(postgres: PostgresSettings, run: Run
 
 def test_a_version_that_is_taken_changes_nothing(postgres: PostgresSettings) -> None:
     add(postgres, "1")
-    with pytest.raises(InputError, match="There is a model 1 already; nothing was changed"):
+    with pytest.raises(InputError, match="There is already a model 1; nothing was changed"):
         registry.register(postgres, manifest("1", algorithm="other"), b"other")
     assert registry.load(postgres, "1")[1] == b"artifact of 1"
 
@@ -107,7 +107,7 @@ def test_promote_and_rollback_go_back_and_forth(postgres: PostgresSettings) -> N
     assert registry.get(postgres, "3").status is Status.ROLLED_BACK
     assert registry.promote(postgres, "2").version == "2", "the champion again: nothing but its date changes"
     assert registry.rollback(postgres).version == "1"
-    with pytest.raises(InputError, match="There is no model to go back to"):
+    with pytest.raises(InputError, match="There is no previous champion"):
         registry.rollback(postgres)
     assert champions(postgres) == ["1"]
     assert registry.promote(postgres, "3").version == "3"
@@ -133,7 +133,7 @@ def test_nobody_goes_back_to_a_model_that_was_altered(postgres: PostgresSettings
 def test_an_unknown_version_is_a_sentence_and_changes_nothing(postgres: PostgresSettings) -> None:
     with pytest.raises(InputError, match="There is no model '9'") as caught:
         registry.promote(postgres, "9")
-    assert "There is none yet" in caught.value.hint
+    assert "There are none yet" in caught.value.hint
     with pytest.raises(InputError, match="No model is champion yet"):
         registry.load(postgres)
     add(postgres, "1")
@@ -241,7 +241,7 @@ def test_the_program_says_in_a_sentence_what_cannot_be_done(
     """Unknown versions, nothing to go back to, an altered artifact, one that is no model: exit 1, nothing changed."""
     nothing = run("models", "rollback", "--json")
     assert nothing.returncode == 1
-    assert "no model to go back to" in json.loads(nothing.stdout)["error"]["message"]
+    assert "no previous champion" in json.loads(nothing.stdout)["error"]["message"]
     assert "There is no model '9'" in run("models", "promote", "9").stderr
     registry.register(settings.postgres, *packed("1"))
     registry.register(settings.postgres, manifest("odd"), b"no archive")

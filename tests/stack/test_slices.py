@@ -86,7 +86,7 @@ def test_of_two_messages_with_one_id_the_first_is_kept_and_the_second_counted(
 def test_a_target_that_went_back_in_time_stops_the_slice(postgres: PostgresSettings) -> None:
     """As after a restore from a backup: storing on would leave a hole that nobody sees."""
     store(postgres, [messages(message(transaction_id="a"))])
-    with pytest.raises(OffsetHole, match="stands at offset 1 of topic/0, but was seen at 5"):
+    with pytest.raises(OffsetHole, match="is at offset 1 of topic/0, but was seen at 5"):
         store(postgres, [messages(message(transaction_id="b"), first=5)], expected={"transactions": 5})
     assert stored_ids(postgres, "transactions") == ["a"]
 

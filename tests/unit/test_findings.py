@@ -39,7 +39,7 @@ WELL = Snapshot(
     0,
 )
 
-RESTART = "`fraudstream consume`, or `fraudstream consume scores` where it runs on its own"
+RESTART = "`fraudstream consume`, or `fraudstream consume scores` if it runs on its own"
 
 
 def of(found: Snapshot, name: str) -> Finding | None:
@@ -53,8 +53,8 @@ def test_a_system_that_is_well_says_so_in_figures() -> None:
         "stream consume": "consume on transactions: 50 messages a second, 1 wait.",
         "latency": "30,000 decisions in 5 minutes: p50 9 ms, p95 20 ms, p99 45 ms.",
         "model": "m1 (isolation_forest), flags risk ≥ 0.710.",
-        "alert rate": "520 of 100,000 decisions of 24 hours, 0.52%; the budget is 0.50%.",
-        "alerts": "500 in 30 days, 400 not reviewed; of those reviewed 30% were fraud (22% to 40%), reviewed after 2 hours.",
+        "alert rate": "520 of 100,000 decisions in the last 24 hours, 0.52%; the budget is 0.50%.",
+        "alerts": "500 alerts in the last 30 days, 400 of them not reviewed; of those reviewed 30% were fraud (22% to 40%), reviewed after 2 hours.",
         "drift": "2026-03-01: stability index 0.020 over 100,000 scores: as in training.",
     }
 
@@ -210,7 +210,7 @@ def test_no_precision_is_claimed_where_only_frauds_are_labelled() -> None:
     found = of(replace(WELL, reviews=chargebacks), "alerts")
     assert found is not None
     assert found.sentence == (
-        "1,000 in 30 days, 997 not reviewed; 3 confirmed as fraud, reviewed after 30 days."
+        "1,000 alerts in the last 30 days, 997 of them not reviewed; 3 confirmed as fraud, reviewed after 30 days."
         " Only frauds are labelled, so nothing says how many alerts were false."
     )
     names = {figure.name for figure in figures(replace(WELL, reviews=chargebacks))}

@@ -1,4 +1,4 @@
-"""New alerts as they are stored, each once, whoever stores them."""
+"""New alerts as they are stored, each of them once."""
 
 from datetime import datetime, timedelta
 
@@ -8,12 +8,12 @@ from fraudstream.store.connection import connected
 from fraudstream.store.rows import one, rows
 
 OVERLAP = timedelta(minutes=5)
-"""An alert carries the time at which its transaction began, and is seen when it commits: this is how long a slice may
-take. It is looked back for so far at each step, past those that were seen."""
+"""How far each step looks back: `stored_at` is when an alert's slice began, but the alert is visible only once that commits.
+A slice may take this long."""
 
 
 class Feed:
-    """Alerts that were stored since this feed was made. A step that fails changes nothing: the next one brings the same."""
+    """Alerts stored since this feed was created. A step that fails changes nothing: the next one returns the same alerts."""
 
     def __init__(self, postgres: PostgresSettings) -> None:
         """Raises DatabaseError."""
@@ -28,7 +28,7 @@ class Feed:
         self._seen: dict[str, datetime] = dict(found)
 
     def step(self) -> list[Alert]:
-        """What was stored since the last step, in the order of the decisions. Raises DatabaseError."""
+        """The alerts stored since the last step, in the order of the decisions. Raises DatabaseError."""
         since = self._newest - OVERLAP
         query = (
             f"{ALERTS} where stored_at > %s and transaction_id <> all(%s) order by scored_at, transaction_id"

@@ -1,4 +1,4 @@
-"""What was decided of transactions: the flagged ones with their reasons and what people said of them, and the others."""
+"""Decisions on transactions: alerts with their reasons and verdicts, and scores of the rest."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,12 +11,12 @@ from fraudstream.store.rows import columns, row, rows
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """A flagged transaction, why it was flagged, and what people said of it since."""
+    """A flagged transaction, why it was flagged, and its verdict."""
 
     transaction_id: str
     user_id: str
     timestamp: datetime
-    """Of the transaction."""
+    """When the transaction took place."""
     amount: float
     currency: str | None
     device: str | None
@@ -35,12 +35,12 @@ class Alert:
     features: dict[str, float]
     """As the decision saw them."""
     verdict: bool | None
-    """What people said last: fraud, legitimate, or nothing yet."""
+    """The latest label: fraud, legitimate, or none yet."""
     reviewed_at: datetime | None
     reviewed_by: str | None
     note: str | None
     truth: bool | None
-    """What came with the message itself, where a simulator or a replayed file knew; null as long as it is not stored."""
+    """The message's own `is_fraud`, if a simulator or a replayed file set it; null until the transaction is stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +70,12 @@ def alerts(  # noqa: PLR0913 - one for each filter of a list
 ) -> list[Alert]:
     """Alerts, the newest decision first: at most `limit`, scored at `since` or later, with `risk` at `min_risk` or above.
 
-    `sent_since` takes those alone whose message entered Kafka then or later. Raises DatabaseError.
+    `sent_since` limits them to messages that entered Kafka at that time or later. Raises DatabaseError.
     """
     wanted = [
         (since is not None, "scored_at >= %(since)s"),
         (sent_since is not None, "sent_at >= %(sent_since)s"),
-        # As an anti-join, which follows the index from the newest on and stops; `verdict is null` reads every alert.
+        # As an anti-join, which follows the index from the newest alert and stops; `verdict is null` reads every alert.
         (unreviewed, "not exists (select from shop.labels as l where l.transaction_id = a.transaction_id)"),
         (user_id is not None, "user_id = %(user_id)s"),
         (min_risk > 0, "risk >= %(min_risk)s"),
@@ -95,13 +95,13 @@ def alerts(  # noqa: PLR0913 - one for each filter of a list
 
 
 def alert(postgres: PostgresSettings, transaction_id: str) -> Alert | None:
-    """The alert of a transaction, or None where there is none. Raises DatabaseError."""
+    """The alert of a transaction, or None. Raises DatabaseError."""
     with connected(postgres) as connection:
         return row(connection, Alert, f"{ALERTS} where transaction_id = %s", (transaction_id,))
 
 
 def score(postgres: PostgresSettings, transaction_id: str) -> Score | None:
-    """The decision on a transaction, or None where there is none. Raises DatabaseError."""
+    """The decision on a transaction, or None. Raises DatabaseError."""
     with connected(postgres) as connection:
         return row(connection, Score, f"{_SCORES} where transaction_id = %s", (transaction_id,))
 

@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL, and its errors in our words."""
+"""Connections to PostgreSQL, and its errors as ours."""
 
 import os
 import re
@@ -18,28 +18,28 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 Cursor = psycopg.Cursor[tuple[Any, ...]]
 
 READ_ONLY = "25006"
-"""SQLSTATE of a write that met a server or a session which takes none."""
+"""SQLSTATE of a write to a read-only server or session."""
 
 LOCKED = "55P03"
 """SQLSTATE of a statement that waited too long for a lock."""
 CANCELLED = "57014"
-"""SQLSTATE of a statement that took longer than it may, or that somebody cancelled."""
+"""SQLSTATE of a statement that exceeded its time limit, or that somebody cancelled."""
 
 IDLE = "25P03"
-"""SQLSTATE of a session whose transaction waited too long for its next statement, as while a broker pauses."""
+"""SQLSTATE of a transaction that was idle for too long, for example while a broker pauses."""
 OVERLONG = "25P04"
-"""SQLSTATE of a transaction that took longer than it may (PostgreSQL 17): the next one would, too."""
+"""SQLSTATE of a transaction that exceeded its time limit (PostgreSQL 17): the next one would, too."""
 
 RETRYABLE = (
     "08",  # connection exceptions
     "57P",  # the server is shutting down, crashed, or not up yet
-    "40",  # serialisation failure, deadlock: the other one won, and is done now
+    "40",  # serialisation failure, deadlock: the other transaction won, and is done by now
     "53300",  # too many connections
     LOCKED,
     IDLE,
-    READ_ONLY,  # a standby: after a failover the name points at it until it is promoted
+    READ_ONLY,  # a standby: after a failover the host name points at it until it is promoted
 )
-"""SQLSTATE prefixes after which the same transaction is worth another try."""
+"""SQLSTATE prefixes after which the same transaction is worth a retry."""
 
 
 UNPROVEN = "authentication method requirement"
@@ -60,21 +60,21 @@ FINAL = (
     "weak sslmode",
     UNPROVEN,
 )
-"""What is said of a login that was refused for good, which has no SQLSTATE.
+"""Messages of permanently rejected logins, which have no SQLSTATE.
 
-Other words are of the network, or of a server or a pooler before it that takes nobody now: it starts, it is full, it
-speaks another language. A list of these would never be whole, and what is missing in it would end a running stream.
+All other messages count as temporary: the network, or a server or a pooler that is starting, is full or uses another
+language. A list of those would never be complete, and any omission would end a running stream.
 """
 _SERVER_SPEAKS = re.compile(r"failed: [^\s:]+:  ")
-"""Before what a server says of a login stands its severity, in its language, with two spaces; libpq's own words have one."""
+"""A server's message about a login starts with the severity, in its language, and two spaces; libpq's own with one."""
 
 
 SESSION = {"timezone": "UTC", "datestyle": "ISO", "intervalstyle": "postgres"}
-"""What a session has whatever its database, role or server defaults to: the program reads values in these forms."""
+"""Settings of a session, whatever the defaults of its database, role or server: the program parses values in these formats."""
 
 
 BRIEF = "set local lock_timeout = '3s'; set local statement_timeout = '10s'"
-"""For what a stream's driver writes down beside its work: it must hear a stop, whoever holds a lock on the table."""
+"""Timeouts for the bookkeeping of a stream's driver, so that a lock held by another session cannot delay shutdown."""
 
 
 PEER: Mapping[str, Any] = {
@@ -83,25 +83,25 @@ PEER: Mapping[str, Any] = {
     "keepalives_count": 4,
     "tcp_user_timeout": 60_000,
 }
-"""Both sides notice within a minute that the other one vanished without a word (a cut cable, a machine that lost power).
+"""Both sides notice within a minute that the other one vanished silently (a cut cable, a machine that lost power).
 
-Keepalives run only while nothing is under way, and take two hours as systems have them; what was sent and not received
-is sent again for a quarter of an hour, unless `tcp_user_timeout` (milliseconds) ends that. Until the server notices, the
-transaction of a lost executor keeps its locks. Not shorter: it also bounds how long the other side may leave a full
-buffer unread, and a COPY may wait that long for a row that another one holds. Sockets of one machine have none of it.
+Keepalives run only on idle connections, and take two hours by default; data that is not acknowledged is retransmitted
+for a quarter of an hour, unless `tcp_user_timeout` (milliseconds) ends that. Until the server notices, the transaction
+of a lost executor keeps its locks. Not shorter: it also limits how long the other side may leave a full buffer unread,
+and a COPY may wait that long for a row that another transaction has locked. Unix sockets ignore all of this.
 """
 SERVER = {"extra_float_digits": "1", "search_path": "pg_catalog"} | {
     f"tcp_{name.removeprefix('tcp_')}": str(n) for name, n in PEER.items()
 }
-"""What a session asks of the server besides. A pooler before it knows nothing of these, and has sockets of its own.
+"""Further settings, for direct connections only: a pooler does not know them, and has sockets of its own.
 
-Every table is named with its schema. Functions are not: where others may create some in a schema that is searched, as
-in `public` before PostgreSQL 15, a better match of theirs would run with our rights (CVE-2018-1058).
+Every table is named with its schema. Functions are not: if others may create some in a schema on the search path, such
+as `public` before PostgreSQL 15, a better match of theirs would run with our rights (CVE-2018-1058).
 """
 
 
 _READ: set[Path] = set()
-"""Password files that this process has read: one of them that is missing now will be there again."""
+"""Password files that this process has read: if one of them is missing now, it is being replaced."""
 
 
 def connect(postgres: PostgresSettings, *, autocommit: bool = False) -> Connection:
@@ -118,7 +118,7 @@ def connect(postgres: PostgresSettings, *, autocommit: bool = False) -> Connecti
             if REFUSED_BY_POOLER not in str(error):
                 raise
             connection = _connect(postgres, SESSION, autocommit=autocommit)
-        # A snapshot that is older than the lock waited for would miss what the one who held it wrote.
+        # A snapshot from before a lock was granted would miss what the previous holder wrote.
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         return connection
 
@@ -137,24 +137,24 @@ def _connect(postgres: PostgresSettings, session: Mapping[str, str], *, autocomm
         connect_timeout=postgres.connect_timeout_seconds,
         **PEER,
         application_name="fraudstream",
-        # A database that was made without an encoding would answer with bytes where we expect text.
+        # A database without an encoding would otherwise return bytes where we expect strings.
         client_encoding="utf8",
         options=" ".join(f"-c {name}={value}" for name, value in session.items()),
         autocommit=autocommit,
-        # A pooler has another backend for the next transaction, which does not know what was prepared in this one.
+        # Behind a pooler the next transaction may have another backend, which lacks the statements prepared on this one.
         prepare_threshold=None,
     )
 
 
 def _secret(postgres: PostgresSettings) -> SecretStr | None:
-    """The password of now. Raises DatabaseUnreachable where its file is being replaced, DatabaseError where there is none."""
+    """The current password. Raises DatabaseUnreachable while its file is being replaced, DatabaseError if there is none."""
     file, said = postgres.password_file, f"Cannot log in to PostgreSQL at {postgres.address}"
     hint = "Check FRAUDSTREAM_POSTGRES__PASSWORD_FILE."
     try:
         secret = postgres.secret()
     except ValueError as error:
         if file is not None and file not in _READ and not os.access(file, os.R_OK):
-            # In full in the message: of what a task raises, nothing else reaches the driver.
+            # All of it in the message: nothing else of a task's error reaches the driver.
             where = "on this machine (executors read the file, too)"
             raise DatabaseError(f"{said}: {error} {where}.", hint=hint) from None
         raise DatabaseUnreachable(f"{said}: {error}.", hint=hint) from None
@@ -167,9 +167,9 @@ def _secret(postgres: PostgresSettings) -> SecretStr | None:
 def connected(
     postgres: PostgresSettings, *, autocommit: bool = False, snapshot: bool = False, brief: bool = False
 ) -> Iterator[Connection]:
-    """A connection whose transaction is committed at the end. Raises DatabaseError for all that goes wrong in it.
+    """A connection whose transaction is committed at the end. Raises DatabaseError for any error in it.
 
-    With `snapshot` every query in it sees one moment, and none may write. With `brief` none takes longer than seconds.
+    With `snapshot` all queries see the same snapshot, and none may write. With `brief` each is limited to seconds.
     """
     with translated(postgres, brief=brief), connect(postgres, autocommit=autocommit) as connection:
         if snapshot:
@@ -182,12 +182,12 @@ def connected(
 
 @contextmanager
 def translated(postgres: PostgresSettings, *, brief: bool = False) -> Iterator[None]:
-    """Errors of psycopg as ours: lost connections apart from refusals. The password is in neither.
+    """Translate errors of psycopg into ours, which distinguish lost connections from refusals and omit the password.
 
-    A string that is not UTF-8 can only come from a command line, and was sent nowhere: InputError.
+    A string that is not UTF-8 can only come from a command line, and was not sent: InputError.
 
-    A statement that took too long is worth another try where the limit is our own, as it is of what is `brief`: one
-    of the role or the database would end it again.
+    A statement that took too long is worth a retry only if `brief` set the limit: a limit of the role or the database
+    would end it again.
     """
     try:
         yield
@@ -213,12 +213,12 @@ def _ours(postgres: PostgresSettings, error: psycopg.Error, brief: bool) -> Data
     if error.sqlstate == LOCKED or (brief and error.sqlstate == CANCELLED):
         return DatabaseUnreachable(
             f"PostgreSQL at {where} took too long: {detail}",
-            hint="Another session holds a lock, or the server is overloaded: `select * from pg_stat_activity` says which.",
+            hint="Another session holds a lock, or the server is overloaded: `select * from pg_stat_activity` shows which.",
         )
     if error.sqlstate == IDLE:
         return DatabaseUnreachable(
             f"PostgreSQL at {where} ended a transaction that waited for Kafka: {detail}",
-            hint="Raise this role's or database's idle_in_transaction_session_timeout above the pauses that Kafka makes.",
+            hint="Raise idle_in_transaction_session_timeout of this role or database above the length of Kafka's pauses.",
         )
     if is_retryable(error) and _SERVER_SPEAKS.search(str(error)):
         return DatabaseUnreachable(
@@ -243,16 +243,16 @@ def is_retryable(error: psycopg.Error) -> bool:
     """Whether the same transaction may succeed if it is tried again."""
     if error.sqlstate is not None:
         return error.sqlstate.startswith(RETRYABLE)
-    # No SQLSTATE: libpq itself speaks. A refused login is final, everything else is the network.
+    # Without SQLSTATE the error is libpq's own: a rejected login is final, everything else is the network.
     return isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)) and not any(
         word in str(error) for word in FINAL
     )
 
 
 def by_hand(connection: Connection) -> bool:
-    """Whether what was cancelled on this connection was cancelled by somebody: no time limit of its own can have done it.
+    """Whether a cancelled statement on this connection was cancelled by somebody, as no time limit is set.
 
-    PostgreSQL says which in words alone, in the server's language.
+    PostgreSQL distinguishes the two only in its message, in the server's language.
     """
     try:
         return connection.execute("show statement_timeout").fetchone() == ("0",)
@@ -270,15 +270,15 @@ _HINTS = {
     "permission denied for database": "Ask an owner to grant it: `grant connect on database … to …`.",
     REFUSED_BY_POOLER: "The pooler rejects our session settings: use PgBouncer 1.20 or newer, or connect to PostgreSQL directly.",
     "unrecognized configuration parameter": "PostgreSQL 14 or newer is needed.",
-    "weak sslmode": "Set FRAUDSTREAM_POSTGRES__SSLMODE=verify-full, as the system's certificates are to be trusted.",
+    "weak sslmode": "Set FRAUDSTREAM_POSTGRES__SSLMODE=verify-full, which the system's certificates require.",
     "does not match host name": "Use the name that the certificate is for in FRAUDSTREAM_POSTGRES__HOST.",
     "certificate": "Check FRAUDSTREAM_POSTGRES__SSLMODE and __SSLROOTCERT.",
     "SSL": "Check FRAUDSTREAM_POSTGRES__SSLMODE and __SSLROOTCERT.",
-    "no encryption": "Check FRAUDSTREAM_POSTGRES__SSLMODE: this server wants TLS.",
-    "pg_hba.conf": "Let this user, database and address in with a line of the server's pg_hba.conf.",
+    "no encryption": "Check FRAUDSTREAM_POSTGRES__SSLMODE: this server requires TLS.",
+    "pg_hba.conf": "Allow this user, database and address in the server's pg_hba.conf.",
     "does not exist": "Create the database, or check FRAUDSTREAM_POSTGRES__DATABASE.",
 }
-"""What to do for what libpq says of a login; the first that fits."""
+"""Hints for libpq's messages about logins; the first match counts."""
 
 
 def _hint(error: psycopg.Error) -> str:
@@ -301,7 +301,7 @@ def _hint(error: psycopg.Error) -> str:
 
 
 def engine(postgres: PostgresSettings) -> sa.Engine:
-    """A SQLAlchemy engine over `connect`; without a pool, as commands are short."""
+    """A SQLAlchemy engine over `connect`, without a pool, as commands are short."""
     return sa.create_engine(
         "postgresql+psycopg://", creator=lambda: connect(postgres), poolclass=sa.pool.NullPool
     )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def copy_rows(cursor: Cursor, table: sql.Composable, rows: "pa.Table") -> None:
-    """Binary COPY of `rows` into the columns of the same names. Raises what PostgreSQL says."""
+    """Binary COPY of `rows` into the columns of the same names. Raises psycopg's errors."""
     encoder = _encoder(rows.schema)
     columns = sql.SQL(", ").join(map(sql.Identifier, rows.schema.names))
     with cursor.copy(sql.SQL("copy {} ({}) from stdin (format binary)").format(table, columns)) as stream:
@@ -28,7 +28,7 @@ def copy_rows(cursor: Cursor, table: sql.Composable, rows: "pa.Table") -> None:
 
 
 def _encoder(schema: "pa.Schema") -> pgpq.ArrowToPostgresBinaryEncoder:
-    """Arrow types as PostgreSQL's; a string whose field says so (`decision.JSON_COLUMN`) is jsonb."""
+    """An encoder from Arrow types to PostgreSQL's; a string field marked with `decision.JSON_COLUMN` becomes jsonb."""
     infer = pgpq.ArrowToPostgresBinaryEncoder.infer_encoder
     encoders = {
         field.name: StringEncoderBuilder.new_with_output(field, Jsonb())
@@ -48,12 +48,12 @@ def insert_new(  # noqa: PLR0913 - what, where, and how often it is there
     *,
     repeated: bool = False,
 ) -> "pa.Table":
-    """Store the rows whose primary key is not there yet, and return those. `key` tells them apart.
+    """Store the rows whose primary key is not there yet, and return those. `key` identifies a row.
 
-    `columns` are those that the table has, if `rows` have others as well. Straight into the table, as duplicates are
-    rare; where the key objects, once more by way of a temporary table. Where keys are `repeated` as a rule it is asked
-    for them before, as PostgreSQL writes each refusal to its log as an error. The first row of a key wins, in the table
-    and within `rows`.
+    `columns` are those that the table has, if `rows` have others as well. COPY goes straight into the table, as
+    duplicates are rare; if it fails on the key, it is repeated through a temporary table. If keys are usually
+    `repeated`, the table is queried for them first, as PostgreSQL logs each violation as an error. The first row of a
+    key wins, in the table and within `rows`.
     """
     if repeated and rows.num_rows:
         rows = _unknown(cursor, table, rows, key)
@@ -84,12 +84,12 @@ def _unknown(cursor: Cursor, table: str, rows: "pa.Table", key: str) -> "pa.Tabl
 
 
 def _first_places(rows: "pa.Table", key: str) -> dict[object, int]:
-    """Where each key stands for the first time."""
+    """The index of each key's first row."""
     return {value: place for place, value in reversed(list(enumerate(rows[key].to_pylist())))}
 
 
 def _insert_around_duplicates(cursor: Cursor, table: str, rows: "pa.Table", key: str) -> "pa.Array":
-    """Store what is new of `rows`; returns its places among them, in order."""
+    """Store the new ones of `rows`; returns their indices, in order."""
     import pyarrow as pa
 
     name, staging = sql.Identifier(SCHEMA, table), sql.Identifier("pg_temp", f"new_{table}")
@@ -101,7 +101,7 @@ def _insert_around_duplicates(cursor: Cursor, table: str, rows: "pa.Table", key:
     )
     cursor.execute(sql.SQL("truncate {}").format(staging))
     copy_rows(cursor, staging, rows)
-    # `ctid` is the order of arrival: of two messages with one key the first is kept, as everywhere.
+    # `ctid` is the order of arrival: of two messages with the same key the first is kept, as everywhere.
     cursor.execute(
         sql.SQL(
             "insert into {} ({}) select {} from {} order by ctid on conflict do nothing returning {}"
@@ -112,17 +112,17 @@ def _insert_around_duplicates(cursor: Cursor, table: str, rows: "pa.Table", key:
 
 
 BLOCK_BYTES = 4 << 20
-"""Text that is parsed at a time: some ten thousand rows, hundreds of times the longest."""
+"""Bytes of text parsed at a time: some ten thousand rows, hundreds of times the longest one."""
 
 
 def read_rows(
     cursor: Cursor, query: sql.Composable, schema: "pa.Schema", parameters: Mapping[str, Any] | None = None
 ) -> "pa.Table":
-    """What `query` selects, as a table of `schema`: texts, float64, bool and instants in microseconds of UTC.
+    """The result of `query` as a table of `schema`: strings, float64, bool and timestamps in microseconds of UTC.
 
-    The columns of `query` bear the names of `schema`. Streamed as CSV, which writes a null (nothing) and an
-    empty text (two quotes) apart, floats in full, and which Arrow parses faster than Python could
-    make objects: neither the text nor a Python row for each row is ever held whole.
+    The columns of `query` have the names of `schema`. Streamed as CSV, which distinguishes a null (nothing) from an
+    empty string (two quotes), has all digits of floats, and which Arrow parses faster than Python could
+    create objects: neither the whole text nor a Python object per row is ever in memory.
     """
     import pyarrow as pa
     from pyarrow import csv
@@ -143,7 +143,7 @@ def read_rows(
             return schema.empty_table()
         reader = csv.open_csv(
             pa.PythonFile(text, mode="r"),
-            # One thread: a second one would read from the connection while this one is stopping.
+            # A single thread: a second one would read from the connection while this one is stopping.
             read_options=csv.ReadOptions(
                 column_names=schema.names, block_size=BLOCK_BYTES, use_threads=False
             ),
@@ -170,11 +170,11 @@ class _Text:
         self._held = bytearray(stream.read())
 
     def is_empty(self) -> bool:
-        """Whether there is no row."""
+        """Whether there are no rows."""
         return not self._held
 
     def read(self, size: int) -> bytes:
-        """The next `size` bytes, fewer only at the end."""
+        """The next `size` bytes; fewer only at the end."""
         held, read = self._held, self._stream.read
         while len(held) < size and (row := read()):
             held += row

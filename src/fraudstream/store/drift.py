@@ -1,14 +1,14 @@
-"""Whether the risks of a day are still those of the training: one rule for `health`, the dashboard and Grafana."""
+"""Whether a day's risks are still distributed as in training: one rule for `health`, the dashboard and Grafana."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
 SHIFTED, ELSEWHERE = 0.1, 0.25
-"""Population stability index: below the first nothing happened, beyond the second the model was made for another
-world. The usual limits of credit scoring."""
+"""Population stability index: up to the first there is no drift, beyond the second the model no longer fits. The usual limits
+in credit scoring."""
 SCATTER = 3.0
-"""So many times what few scores make by chance is not scatter."""
+"""Multiple of the index expected by chance beyond which it is not sampling noise."""
 
 
 class Moved(Enum):
@@ -21,23 +21,23 @@ class Moved(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """How far a model's risks of a day are from those of its training."""
+    """How far a model's risks on a day are from those in its training."""
 
     day: datetime
     scores: int
     psi: float
-    """Population stability index: 0 is the same, beyond 0.25 another world."""
+    """Population stability index: 0 is no change, beyond 0.25 the model no longer fits."""
     psi_by_chance: float | None
-    """What it would be on average if nothing had changed."""
+    """The average index if nothing had changed."""
 
     @property
     def scatter(self) -> float:
-        """The index that chance alone may make of so few scores."""
+        """The largest index that so few scores reach by chance."""
         return SCATTER * (self.psi_by_chance or 0.0)
 
     @property
     def moved(self) -> Moved:
-        """What the index means, which counts whole once it is more than scatter."""
+        """What the index means; within the scatter it means no drift."""
         if self.psi <= max(SHIFTED, self.scatter):
             return Moved.NOT
         return Moved.FAR if self.psi > ELSEWHERE else Moved.A_LITTLE

@@ -1,4 +1,4 @@
-"""Everything that is known of one transaction, put together for whoever has to judge it."""
+"""Everything known about one transaction, for its reviewer."""
 
 from dataclasses import dataclass, field
 
@@ -16,33 +16,33 @@ BEFORE, AFTER = 8, 4
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A transaction, the decision on it, and its surroundings."""
+    """A transaction, the decision on it, and its context."""
 
     subject: Alert | Score | Past
-    """The one of the next three that says most."""
+    """The most informative of the next three fields."""
     alert: Alert | None
     score: Score | None
     transaction: Past | None
-    """As it is stored; None where it is not (yet)."""
+    """As it is stored; None if it is not stored (yet)."""
     threshold: float | None
-    """From which risk on the model flags; None where the registry does not have the model."""
+    """The model's threshold; None if the registry does not have the model."""
     labels: list[Label]
-    """What people said; the last one counts."""
+    """Its labels; the last one counts."""
     history: list[Past]
-    """What the customer did around it, in order of time; itself among it."""
+    """The customer's transactions around it, including itself, in order of time."""
     hindsight: list[str] = field(default_factory=list)
-    """What the history knows better than the reasons, in sentences."""
+    """Sentences about payments that the profile lacked at the time of the decision."""
 
     @property
     def decision(self) -> Alert | Score | None:
-        """What was decided."""
+        """The decision on it, if there is one."""
         return self.alert or self.score
 
 
 def explain(postgres: PostgresSettings, transaction_id: str) -> Explanation:
-    """What is known of a transaction, with BEFORE of its customer's transactions up to it and AFTER of them behind it.
+    """Everything known about a transaction, with BEFORE of its customer's transactions before it and AFTER after it.
 
-    Raises InputError where nothing is known, DatabaseError.
+    Raises InputError if nothing is known, DatabaseError.
     """
     alert = alerts.alert(postgres, transaction_id)
     score = alerts.score(postgres, transaction_id)
@@ -50,10 +50,10 @@ def explain(postgres: PostgresSettings, transaction_id: str) -> Explanation:
     said = labels.said(postgres, transaction_id)
     one = alert or score or stored
     if one is None:
-        waiting = " A label waits for it." if said else ""
+        waiting = " It has a label, though." if said else ""
         raise InputError(
             f"Nothing is known about transaction {transaction_id}: it is neither stored nor scored.{waiting}",
-            hint="Check the id; `fraudstream alerts list` shows those that were flagged, `fraudstream health` how far"
+            hint="Check the id. `fraudstream alerts list` shows flagged transactions, `fraudstream health` how far"
             " the streams are.",
         )
     decision = alert or score
@@ -66,7 +66,7 @@ def explain(postgres: PostgresSettings, transaction_id: str) -> Explanation:
 
 
 def _threshold(postgres: PostgresSettings, version: str) -> float | None:
-    """The model may be in another registry, or in a directory: then nobody here knows."""
+    """The threshold of a model; None if it is in another registry or in a directory."""
     found = registry.find(postgres, version)
     threshold = found.manifest.get("threshold") if found else None
     return float(threshold) if isinstance(threshold, (int, float)) else None

@@ -1,4 +1,4 @@
-"""What the figures mean: what is wrong, and what to do about it. Pure: a snapshot in, sentences out."""
+"""What the figures of `health` mean: what is wrong, and how to fix it. Pure functions of a snapshot."""
 
 import math
 from collections.abc import Iterator
@@ -21,18 +21,18 @@ from fraudstream.store.pipeline import Progress
 from fraudstream.store.review import ONLY_FRAUDS
 
 MANY_TIMES = 2.0
-"""So many times the budget of alerts is worth a look."""
+"""Multiple of the alert budget from which the alert rate is reported."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     name: str
     ok: bool
     sentence: str
     hint: str = ""
-    """What to do, where it is not well."""
+    """What to do if it is not ok."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,21 +43,21 @@ class Stream:
     topic: str
     partitions: int
     lag: int
-    """Messages that wait for it."""
+    """Messages waiting for it."""
     messages_per_second: float
-    """0 where it does not run."""
+    """0 if it does not run."""
     age_seconds: float
-    """Since it said where it stands."""
+    """Since its last report."""
     runs: bool
-    """Whether it said so lately."""
+    """Whether it reported recently."""
     still_seconds: float
-    """Since it last made progress, or had nothing to do, where messages wait."""
+    """Since it last made progress or had nothing to do, if messages are waiting."""
     stuck: bool
-    """Whether it says so and makes no progress."""
+    """Whether it reports but makes no progress."""
 
 
 def streams(progress: list[Progress]) -> list[Stream]:
-    """The streams of partitions, which come in the order of their streams and topics."""
+    """Combine the progress of partitions, sorted by stream and topic, into streams."""
     found = []
     for (name, topic), group in groupby(progress, lambda p: (p.stream, p.topic)):
         partitions = list(group)
@@ -80,7 +80,7 @@ def streams(progress: list[Progress]) -> list[Stream]:
 
 
 def findings(found: Snapshot) -> list[Finding]:
-    """What there is to say, the streams first."""
+    """All findings, the streams first."""
     return [
         *map(_stream, streams(found.streams)),
         *_latency(found.latency),
@@ -118,12 +118,10 @@ def _stream(stream: Stream) -> Finding:
 
 
 def _command(stream: Stream) -> str:
-    """What runs a stream: that of the scores belongs to `consume`, or to a command of its own."""
+    """The command that runs a stream: that of the scores belongs to `consume`, or to a command of its own."""
     own = f"`fraudstream {stream.name}`"
     return (
-        f"`fraudstream consume`, or {own} where it runs on its own"
-        if stream.name == "consume scores"
-        else own
+        f"`fraudstream consume`, or {own} if it runs on its own" if stream.name == "consume scores" else own
     )
 
 
@@ -143,7 +141,7 @@ def _champion(found: Snapshot) -> Finding:
             "model",
             ok=False,
             sentence="No model is scoring.",
-            hint="Train one: `fraudstream train`. The first becomes champion by itself.",
+            hint="Train one with `fraudstream train`; the first becomes champion automatically.",
         )
     threshold = (
         f", flags risk ≥ {found.champion.threshold:.3f}" if found.champion.threshold is not None else ""
@@ -157,7 +155,9 @@ def _rate(found: Snapshot) -> Iterator[Finding]:
     pace, budget = found.pace, found.champion.alert_rate if found.champion else None
     if pace.alert_rate is None or pace.scores is None:
         return
-    said = f"{pace.alerts:,} of {pace.scores:,} decisions of {RATE_HOURS} hours, {pace.alert_rate:.2%}"
+    said = (
+        f"{pace.alerts:,} of {pace.scores:,} decisions in the last {RATE_HOURS} hours, {pace.alert_rate:.2%}"
+    )
     if budget is None:
         yield Finding("alert rate", ok=True, sentence=f"{said}.")
         return
@@ -167,28 +167,30 @@ def _rate(found: Snapshot) -> Iterator[Finding]:
             "alert rate",
             ok=False,
             sentence=said,
-            hint="See `fraudstream alerts list` for what repeats: a rule, a merchant, an attack. If scores have"
-            " drifted, train again.",
+            hint="See in `fraudstream alerts list` what recurs: a rule, a merchant, an attack. If scores have"
+            " drifted, train a new model.",
         )
     elif pace.alerts == 0 and budget * pace.scores >= 20:  # noqa: PLR2004 - by chance once in e^20
         yield Finding(
             "alert rate",
             ok=False,
-            sentence=f"{said} None at all is not plausible.",
-            hint="Compare `fraudstream models show` with what `fraudstream score` says of its model; train again.",
+            sentence=f"{said} No alerts at all is implausible.",
+            hint="Compare `fraudstream models show` with the model that `fraudstream score` logs, or train a new one.",
         )
     else:
         yield Finding("alert rate", ok=True, sentence=said)
 
 
 def _far_more(pace: AlertRate, budget: float) -> bool:
-    """Beyond MANY_TIMES the budget, and beyond what chance does to so few."""
+    """Whether it is beyond MANY_TIMES the budget, and beyond chance for so few."""
     expected = budget * (pace.scores or 0)
     return pace.alerts > MANY_TIMES * expected + 3 * math.sqrt(expected)
 
 
 def _reviews(reviews: Reviews) -> Finding:
-    said = f"{reviews.alerts:,} in {REVIEW_DAYS} days, {reviews.waiting:,} not reviewed"
+    said = (
+        f"{reviews.alerts:,} alerts in the last {REVIEW_DAYS} days, {reviews.waiting:,} of them not reviewed"
+    )
     if not reviews.confirmed + reviews.dismissed:
         return Finding("alerts", ok=True, sentence=f"{said}.")
     if reviews.precision is None:
@@ -229,31 +231,31 @@ def _rejected(found: Snapshot) -> Iterator[Finding]:
             " convert them upstream. `fraudstream rejected list` shows them.",
         )
     elif found.rejected:
-        hint = "`fraudstream rejected list` says why; after a fix `fraudstream rejected replay`."
+        hint = "`fraudstream rejected list` shows why; after a fix, run `fraudstream rejected replay`."
         yield Finding("rejected", ok=True, sentence=f"{said}.", hint=hint)
 
 
 def figures(found: Snapshot) -> Iterator[Figure]:
-    """The same for Prometheus. What was never measured is left out."""
+    """The same for Prometheus, without what was never measured."""
     reviews, pace, drift, latency = found.reviews, found.pace, found.drift, found.latency
     counts = {"fraud": reviews.confirmed, "legitimate": reviews.dismissed, "waiting": reviews.waiting}
     for verdict, count in counts.items():
         yield Figure(
-            "recent_alerts", f"Alerts of {REVIEW_DAYS} days by what people said.", count, {"verdict": verdict}
+            "recent_alerts", f"Alerts of {REVIEW_DAYS} days by verdict.", count, {"verdict": verdict}
         )
     budget = found.champion.alert_rate if found.champion else None
     psi, by_chance = (drift.psi, drift.psi_by_chance) if drift else (None, None)
     measured: list[tuple[str, str, float | None]] = [
         (
             "alert_precision",
-            f"Share of fraud among the judged alerts of {REVIEW_DAYS} days.",
+            f"Share of fraud among the reviewed alerts of {REVIEW_DAYS} days.",
             reviews.precision,
         ),
         ("label_delay_seconds", "Median from decision to verdict.", reviews.label_delay_seconds),
         ("alert_rate", f"Share of decisions that were flagged, {RATE_HOURS} hours.", pace.alert_rate),
-        ("alert_rate_budget", "Share that the champion was to flag.", budget),
+        ("alert_rate_budget", "Share that the champion should flag.", budget),
         ("score_drift_psi", "Population stability index of the champion's risks.", psi),
-        ("score_drift_psi_by_chance", "What it would be without any drift.", by_chance),
+        ("score_drift_psi_by_chance", "The index to expect without any drift.", by_chance),
         ("rejected_waiting", "Messages that could not be read; counted up to 100,001.", found.rejected),
     ]
     for name, meaning, value in measured:
@@ -279,7 +281,7 @@ def figures(found: Snapshot) -> Iterator[Figure]:
 
 
 def wilson(hits: float, count: int) -> tuple[float, float]:
-    """The interval in which a share lies, seen `hits` of `count` times; 95 %, Wilson (1927)."""
+    """The 95 % confidence interval of a share with `hits` of `count`, by Wilson (1927)."""
     z = 1.96
     share, spread = hits / count, z * z / count
     middle = (share + spread / 2) / (1 + spread)
@@ -288,7 +290,7 @@ def wilson(hits: float, count: int) -> tuple[float, float]:
 
 
 def duration(seconds: float) -> str:
-    """A time span as people say it."""
+    """A time span in words, in its largest unit."""
     for size, unit in ((86_400, "days"), (3_600, "hours"), (60, "minutes")):
         if abs(seconds) >= 2 * size:
             return f"{seconds / size:.0f} {unit}"

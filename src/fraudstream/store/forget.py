@@ -1,11 +1,11 @@
-"""Forgetting: a customer, or everything before a day, out of every table that holds personal data.
+"""Forgetting: deletes a customer, or everything before a time, from every table with personal data.
 
-What stays says nothing of a person: how many rows an hour had (`hourly`, `risk_bins`, `latency_bins`), the sums of
-merchants and of all (`profiles`), models, and the offsets of the stream. So nothing that was forgotten is stored again,
-unless it is sent again. Kafka's topics keep messages as long as their own retention says.
+What stays is about no person: numbers of rows per hour (`hourly`, `risk_bins`, `latency_bins`), the sums of merchants
+and the totals (`profiles`), models, and the offsets of the stream. So nothing that was forgotten is stored again,
+unless it is sent again. Kafka's topics keep messages for as long as their own retention.
 
-Old rows go a stretch of the table at a time, each in a transaction of its own with the labels that belong to it: what
-was interrupted goes on at the next call. A customer goes in one transaction, whole or not at all.
+Old rows are deleted one range of pages at a time, each in a transaction of its own together with its labels: an
+interrupted run resumes at the next call. A customer is deleted in one transaction, completely or not at all.
 """
 
 import re
@@ -30,21 +30,21 @@ from fraudstream.store.tables import SCHEMA
 log = get_logger("forget")
 
 PAGES = 8_192
-"""Of a table, in one transaction: 64 MB, some 250,000 transactions, half a second."""
+"""Pages of a table per transaction: 64 MB, some 250,000 transactions, half a second."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What is to be forgotten: for each table a condition, and the values that they all share."""
+    """What to forget: a condition for each table, and their common parameters."""
 
     conditions: Mapping[str, str]
     values: Mapping[str, Any]
     in_stretches: bool
-    """Whether so many rows may be meant that they go in several transactions."""
+    """Whether there may be so many rows that several transactions are needed."""
 
 
 def of_user(user: str) -> Scope:
-    """Everything about one customer. Raises InputError where no customer can be called so."""
+    """Everything about one customer. Raises InputError if no customer can have this id."""
     from fraudstream.features.profiles import pair_key
 
     complaint = unfit(user, ID_LENGTH)
@@ -58,7 +58,7 @@ def of_user(user: str) -> Scope:
     return Scope(
         {
             **dict.fromkeys(("transactions", "fraud_transactions", "scores", "alerts"), "user_id = %(user)s"),
-            # A message that could not be read has no columns: its key, or its text, says whose it is.
+            # A rejected message has no columns: its key or its text names the customer.
             "rejected": "key = %(key)s or encode(value, 'escape') ~ %(mention)s",
             "profiles": "entity = 'user' and key = %(user)s or entity = any(%(pairs)s) and starts_with(key, %(prefix)s)",
         },
@@ -74,19 +74,19 @@ def of_user(user: str) -> Scope:
 
 
 def mention(user: str) -> str:
-    r"""A regular expression of PostgreSQL that finds a customer in `encode(message, 'escape')`, however JSON wrote the name.
+    r"""A regular expression of PostgreSQL that finds a customer in `encode(message, 'escape')`, however JSON escapes the name.
 
-    It finds the name as a text anywhere, and as a number where a `user_id` stands: one is as often what is wrong with a
-    message as the cut through it, so nothing here relies on JSON that can be read.
+    It finds the name as a string anywhere, and as a number after a `user_id`, which is a common error in a message.
+    Truncated messages are as common, so it does not rely on valid JSON.
     """
     name, field = ("".join(map(_letter, text)) for text in (user, "user_id"))
-    # Of a name that is no number this would find others: a blank stands behind every `"user_id":`.
+    # For any other name this would find other customers: every `"user_id":` is followed by a blank.
     number = rf'|"{field}"\s*:\s*{name}(?![\w.])' if _NUMBER.fullmatch(user) else ""
     return f'"{name}"{number}'
 
 
 def _letter(letter: str) -> str:
-    """A character as any writer of JSON may have it: as it is, as a code, as its short escape."""
+    """A regular expression for a character in JSON: literally, as a code, or as its short escape."""
     # `encode(…, 'escape')` doubles a backslash and gives bytes from 128 on as three octal digits.
     itself = "".join(
         rf"\\{byte:03o}" if byte > 127 else _BACKSLASH if byte == ord("\\") else re.escape(chr(byte))  # noqa: PLR2004
@@ -101,22 +101,22 @@ def _letter(letter: str) -> str:
 
 _NUMBER = re.compile(r"-?\d[\d.eE+-]*", re.ASCII)
 _BACKSLASH = r"\\\\"
-"""One of a message: two in the encoded text, each with one before it in an expression."""
+"""A backslash of a message: two in the encoded text, each escaped in a regular expression."""
 _SHORT = {
     '"': '"', "\\": _BACKSLASH, "/": "/", "\b": "b", "\f": "f", "\n": "n", "\r": "r", "\t": "t",
 }  # fmt: skip
-"""What JSON writes behind a backslash for some characters."""
+"""The short escapes of JSON, without their backslash."""
 
 
 def before(instant: datetime) -> Scope:
-    """Everything that happened before an instant, and the profiles of whom nothing has been seen since."""
+    """Everything that happened before a time, and the profiles of those who have been inactive since."""
     return Scope(
         {
             **dict.fromkeys(
                 ("transactions", "fraud_transactions", "scores", "alerts"), "timestamp < %(before)s"
             ),
             "rejected": "rejected_at < %(before)s",
-            # Said long ago of what is not stored (any more).
+            # Old labels of transactions that are not stored (any more).
             "labels": "labelled_at < %(before)s"
             " and not exists (select from shop.transactions as t where t.transaction_id = labels.transaction_id)"
             " and not exists (select from shop.fraud_transactions as t where t.transaction_id = labels.transaction_id)",
@@ -128,7 +128,7 @@ def before(instant: datetime) -> Scope:
 
 
 _HAVE_LABELS = ("transactions", "fraud_transactions", "scores", "alerts")
-"""Their rows have a transaction_id, and labels with them."""
+"""Tables whose rows have a transaction_id, and therefore labels."""
 
 
 def count(postgres: PostgresSettings, scope: Scope) -> Counter[str]:
@@ -151,7 +151,7 @@ def count(postgres: PostgresSettings, scope: Scope) -> Counter[str]:
 
 
 def forget(postgres: PostgresSettings, scope: Scope, removed: Counter[str]) -> None:
-    """Delete what `scope` names, adding to `removed` (rows by table) with every transaction that is done.
+    """Delete what `scope` names, adding to `removed` (rows by table) after every transaction.
 
     Raises DatabaseError; the user must own the tables.
     """
@@ -171,7 +171,7 @@ def forget(postgres: PostgresSettings, scope: Scope, removed: Counter[str]) -> N
                     removed.update(gone)
                 log.info("%s: %s rows forgotten", table, f"{removed[table]:,}")
         for table in +removed:
-            # Until then their bytes are still in the table's files.
+            # Until a vacuum their bytes are still in the table's files.
             connection.execute(sql.SQL("vacuum {}").format(sql.Identifier(SCHEMA, table)))
 
 
@@ -180,13 +180,13 @@ select n.nspname, c.relname, pg_relation_size(c.oid) / current_setting('block_si
 from pg_class as c join pg_namespace as n on n.oid = c.relnamespace where c.relkind = 'r'
   and (c.oid = %(table)s::regclass or c.oid in (select relid from pg_partition_tree(%(table)s::regclass)))
 order by 1, 2"""
-"""Where a table's rows are, and how many pages: a table by itself, or each of its partitions, of which it has none itself."""
+"""The relations with a table's rows, and their pages: the table itself, or its partitions."""
 
 
 def _stretches(connection: Connection, table: str) -> Iterator[tuple[sql.Composable, sql.Composable]]:
-    """A table's pages, some at a time, each with the partition that has them.
+    """Ranges of a table's pages, each with its partition.
 
-    Each row is looked at once, however many others were deleted before.
+    Each row is read once, however many others were deleted before.
     """
     for schema, part, pages in connection.execute(_PARTS, {"table": f"{SCHEMA}.{table}"}).fetchall():
         for first in range(0, pages + 1, PAGES):
@@ -201,7 +201,7 @@ def _stretches(connection: Connection, table: str) -> Iterator[tuple[sql.Composa
 def _delete(
     cursor: Cursor, table: str, scope: Scope, part: sql.Composable, stretch: sql.Composable
 ) -> Counter[str]:
-    """Delete what the scope means in a stretch of a table, or of a partition of it; returns rows by table, labels too."""
+    """Delete the scope's rows in a range of a table or a partition; returns rows by table, including labels."""
     shape = _PROFILES if table == "profiles" else _LABELLED if table in _HAVE_LABELS else _PLAIN
     query = sql.SQL(shape).format(
         part=part, table=sql.Identifier(table), stretch=stretch, condition=sql.SQL(scope.conditions[table])
@@ -219,7 +219,7 @@ with gone as (delete from {part} as {table} where {stretch} and ({condition}) re
   unsaid as (delete from shop.labels where transaction_id in (select transaction_id from gone) returning 1)
 select (select count(*) from gone), (select count(*) from unsaid)"""
 _PROFILES = """
--- locked in the order in which slices lock them, so that neither waits for the other in a circle
+-- locked in the same order as by slices, so that they cannot deadlock
 with meant as (
   select entity, key from {part} as {table} where {stretch} and ({condition})
   order by array_position(%(order)s, entity), key collate "C" for update

@@ -1,4 +1,4 @@
-"""A running stream at a glance: how much was decided, how fast, and how good the alerts have been so far."""
+"""A summary of a running stream: how much was decided, how fast, and how good the alerts have been so far."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,7 +10,7 @@ from fraudstream.store.rows import one, only
 
 @dataclass(frozen=True, slots=True)
 class Glance:
-    """What has been sent and decided since some moment."""
+    """What has been sent and decided since some time."""
 
     decisions: int
     alerts: int
@@ -18,13 +18,13 @@ class Glance:
     """From the transaction's entry into Kafka to its decision; null before the first one."""
     p99_ms: float | None
     p99_lately_ms: float | None
-    """The same of the last half minute: Spark compiles while the first decisions wait."""
+    """The same for the last half minute: Spark compiles while the first decisions wait."""
     right: int
-    """Alerts of transactions that are known to be fraud, by their message or by people."""
+    """Alerts of transactions that are known to be fraud, from their message or a label."""
     wrong: int
     """Alerts of transactions that are known to be legitimate."""
     frauds: int
-    """Decided transactions that are known to be fraud, by people or else by their message, flagged or not."""
+    """Decided transactions that are known to be fraud, from a label or else their message, flagged or not."""
 
 
 _GLANCE = """
@@ -52,16 +52,16 @@ select
 
 
 def glance(postgres: PostgresSettings, since: datetime) -> Glance:
-    """What was sent and decided at `since` or later; what had waited in the topic by then is none of this stream's.
+    """What was both sent and decided at `since` or later, without messages that were in the topic before.
 
-    Meant for minutes of a stream: it reads every decision. Raises DatabaseError.
+    Meant for a few minutes of a stream, as it reads every decision. Raises DatabaseError.
     """
     with connected(postgres) as connection:
         return only(connection, Glance, _GLANCE, {"since": since})
 
 
 def payments_span(postgres: PostgresSettings, customers: str) -> tuple[datetime, datetime] | None:
-    """When customers whose ids begin so paid for the first and the last time; None where they never did.
+    """When customers with this id prefix made their first and last payment; None if they never did.
 
     Reads the whole table. Raises DatabaseError.
     """

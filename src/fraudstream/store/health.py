@@ -1,4 +1,4 @@
-"""How the model and the streams are, in one look: the figures, read from PostgreSQL alone."""
+"""The state of the model and the streams: the figures, read from PostgreSQL alone."""
 
 from dataclasses import dataclass, field
 
@@ -12,16 +12,16 @@ from fraudstream.store.review import LEGITIMATE_KNOWN, precision
 from fraudstream.store.rows import one, only, row, rows
 
 REVIEW_DAYS = 30
-"""Alerts of so many days tell how good alerts are."""
+"""Period of the alerts from which precision is computed."""
 RATE_HOURS = 24
-"""Decisions of so many hours tell how many alerts there are."""
+"""Period of the decisions from which the alert rate is computed."""
 LATENCY_MINUTES = 5
 ENOUGH_SCORES = 1_000
-"""A day with fewer scores says little about drift: an older one that has them is preferred."""
+"""Scores that a day needs to say much about drift: an older day that has them is preferred."""
 MOST_REJECTED = 100_000
-"""More rejected messages are not counted: a topic in another format rejects all of them, and there is no index."""
+"""Counting stops here: a whole topic in another format may have millions, and no index helps."""
 NEWEST = 100
-"""So many messages of each partition say what a topic carries now."""
+"""Messages of each partition that show what a topic carries now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,25 +32,25 @@ class Champion:
     algorithm: str
     threshold: float | None
     alert_rate: float | None
-    """Share of transactions that it was to flag."""
+    """Share of transactions that it should flag."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reviews:
-    """Alerts of the last REVIEW_DAYS, and what people said of them."""
+    """Alerts of the last REVIEW_DAYS, and their verdicts."""
 
     alerts: int
     confirmed: int
     dismissed: int
     waiting: int
     label_delay_seconds: float | None
-    """Median, from the decision to the label since which its verdict stands."""
+    """Median, from the decision to the first label of the current verdict."""
     legitimate_known: bool
-    """Whether anybody called a transaction legitimate in these days, be it flagged or not."""
+    """Whether any transaction, flagged or not, was labelled legitimate in this period."""
 
     @property
     def precision(self) -> float | None:
-        """Share of fraud among the alerts that people judged; None where they judged none, or labelled only frauds."""
+        """Share of fraud among the reviewed alerts; None if there are none, or only frauds are labelled."""
         return precision(self.confirmed, self.dismissed, legitimate_known=self.legitimate_known)
 
 
@@ -59,7 +59,7 @@ class AlertRate:
     """Decisions of the last RATE_HOURS."""
 
     scores: int | None
-    """Those of models that have a score reference; None where there was none."""
+    """Those of models with a score reference; None if there were none."""
     alerts: int
 
     @property
@@ -96,7 +96,7 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything at one moment. What was never measured is None."""
+    """All figures at one time; those that were never measured are None."""
 
     champion: Champion | None
     reviews: Reviews
@@ -106,7 +106,7 @@ class Snapshot:
     streams: list[Progress]
     """One for each stream, topic and partition."""
     rejected: int
-    """Messages that could not be read, and wait; MOST_REJECTED + 1 stands for any more."""
+    """Messages that could not be read and were not replayed; at most MOST_REJECTED + 1."""
     unreadable: list[Unreadable] = field(default_factory=list)
 
 
@@ -146,7 +146,7 @@ select coalesce(max(decisions), 0)::bigint as decisions,
   exp(min(bin) filter (where below >= 0.99 * decisions) / {BINS_PER_E}::float8) * 1000 as p99_ms
 from running"""  # noqa: S608 - a constant
 
-# The newest of them, by an index, as those that wait have none: replays begin with the oldest.
+# Counts the newest messages, which an index finds; those that wait have no index, and replays begin with the oldest.
 _REJECTED = """
 select count(*) filter (where replayed_at is null)
 from (select replayed_at from shop.rejected order by rejected_at desc limit %s) as newest"""
@@ -168,7 +168,7 @@ group by topic having sum(count) > 0 order by topic"""  # noqa: S608 - a constan
 
 
 def snapshot(postgres: PostgresSettings) -> Snapshot:
-    """The figures of this moment. Raises DatabaseError, where somebody holds a lock on a table, too."""
+    """The current figures. Raises DatabaseError, also if a table is locked for long."""
     with connected(postgres, snapshot=True, brief=True) as connection:
         champion = row(connection, Champion, _CHAMPION)
         return Snapshot(

@@ -1,4 +1,4 @@
-"""One connection for each process and database, held between the tasks of a worker: a new login costs 10 ms, a tenth of a small batch."""
+"""One connection per process and database, reused by all tasks of a worker: a login costs 10 ms, a tenth of a small batch."""
 
 import psycopg
 
@@ -9,7 +9,7 @@ _held: dict[PostgresSettings, Connection] = {}
 
 
 def connection(postgres: PostgresSettings) -> Connection:
-    """This process's connection, in autocommit, found alive before anything hangs on it. Raises what `connect` does."""
+    """This process's connection, in autocommit, checked to be alive. Raises what `connect` does."""
     held = _held.get(postgres)
     if held is not None:
         try:
@@ -23,7 +23,7 @@ def connection(postgres: PostgresSettings) -> Connection:
 
 
 def close(postgres: PostgresSettings) -> None:
-    """Forget this process's connection, where it has one."""
+    """Close this process's connection, if it has one."""
     held = _held.pop(postgres, None)
     if held is not None:
         held.close()

@@ -1,7 +1,7 @@
-"""What a customer's stored history knows better than the profile that an alert was decided from.
+"""Payments in a customer's stored history that the profile lacked when an alert was decided.
 
-Profiles follow the stream by seconds, by minutes of the customers' time where their clock runs fast: a first payment
-from a device may have been the eighth. Looked up where an alert is explained, never where it is stored.
+Profiles are seconds behind the stream, which can be minutes of the customers' time if their clock runs fast: a "first"
+payment from a device may have been the eighth. Looked up when an alert is explained, not when it is stored.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,16 +15,16 @@ from fraudstream.store.alerts import Alert
 from fraudstream.store.history import Past
 
 SEEN: Final = 60
-"""Earlier payments that are looked at; those of the minutes before are the newest ones."""
+"""Number of earlier payments to look at, the newest ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Habit:
-    """What a share says of the customer."""
+    """A share in the profile, and the field of a payment that it is about."""
 
     share: str
     field: str
-    """Of the payment."""
+    """The field of the payment."""
     words: Callable[[str], str]
 
 
@@ -39,13 +39,13 @@ _HABITS: Final = {
     "location_switch": _PLACE,
     "user_merchant_share": _MERCHANT,
 }
-"""By the feature that is told as a reason."""
+"""By the feature that a reason names."""
 
 
 def hindsight(alert: Alert, history: Sequence[Past]) -> list[str]:
-    """A sentence for each reason of the alert that `history`, of the same customer, knows better.
+    """A sentence for each reason of the alert that the customer's `history` contradicts.
 
-    Exact though `history` holds only the newest payments: each sentence says how far back it counts.
+    Exact although `history` has only the newest payments, as each sentence says how far back it counts.
     """
     earlier = [past for past in history if past.timestamp < alert.timestamp]
     told = {str(reason.get("feature")) for reason in alert.reasons}
@@ -61,7 +61,7 @@ def hindsight(alert: Alert, history: Sequence[Past]) -> list[str]:
 
 
 def _of_habit(alert: Alert, habit: _Habit, earlier: Sequence[Past]) -> list[Past]:
-    """Earlier payments with the alert's device, place or merchant, of which the profile held none."""
+    """Earlier payments with the alert's device, place or merchant, if the profile had none of them."""
     value, text = alert.features.get(habit.share), getattr(alert, habit.field)
     if value is None or text is None or Payment(alert.amount, alert.features).share(value):
         return []
@@ -69,7 +69,7 @@ def _of_habit(alert: Alert, habit: _Habit, earlier: Sequence[Past]) -> list[Past
 
 
 def _of_pause(alert: Alert, earlier: Sequence[Past]) -> list[Past]:
-    """Payments within a pause of a day or more that the profile saw before the alert."""
+    """Payments within a pause of a day or more before the alert, as the profile saw it."""
     pause = Payment.idle_seconds(alert.features.get("user_idle", 0.0))
     if pause < DAY:
         return []

@@ -1,4 +1,4 @@
-"""What a customer did around some moment, found by time and customer among millions of rows."""
+"""A customer's transactions around a time, found by time and customer among millions of rows."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,7 +11,7 @@ from fraudstream.store.rows import row, rows
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """One of a customer's transactions, with what is known of it now."""
+    """One of a customer's transactions, with its decision and verdict as known now."""
 
     transaction_id: str
     user_id: str
@@ -23,10 +23,10 @@ class Past:
     transaction_location: str
     merchant_id: str | None
     risk: float | None
-    """Null where it was not scored."""
+    """Null if it was not scored."""
     flagged: bool
     verdict: bool | None
-    """What people said last."""
+    """The latest label."""
 
 
 def history(
@@ -48,15 +48,15 @@ class _Direction:
     order: str
     sign: int
     days: tuple[float, ...]
-    """How far to look, wider only where a narrower look found too little: what a busy customer did in a month is many
-    rows, what a rare one did is few block ranges."""
+    """A direction in time, and its spans in days: a wider one is used only if a narrower one found too little, as a busy
+    customer's month is many rows."""
 
 
 BACK = _Direction("timestamp > %(edge)s and timestamp <= %(around)s", "desc", -1, (1, 30))
 AHEAD = _Direction("timestamp > %(around)s and timestamp <= %(edge)s", "asc", 1, (1, 7))
 
 _FIELDS = "transaction_id, user_id, timestamp, amount, currency, device, location, transaction_location, merchant_id"
-"""Of a transaction, by name: whoever looks may not see names and e-mail addresses, and `*` would ask for them."""
+"""The columns, by name: readers may not see names and e-mail addresses, which `*` would select."""
 
 _PAST = """
 select p.*, s.risk, coalesce(s.flagged, false) as flagged, l.is_fraud as verdict
@@ -68,7 +68,7 @@ left join lateral (
 
 
 def _past(condition: str, order: str = "") -> str:
-    """Transactions of both tables that fulfil a condition; `order` and its limit hold for each table."""
+    """A query of both tables' transactions that meet a condition; `order` and its limit apply to each table."""
     parts = (
         f"(select {_FIELDS} from shop.{table} where {condition} {order})"  # noqa: S608 - constants of this module
         for table in ("transactions", "fraud_transactions")
@@ -77,7 +77,7 @@ def _past(condition: str, order: str = "") -> str:
 
 
 def transaction(postgres: PostgresSettings, transaction_id: str) -> Past | None:
-    """A stored transaction with what is known of it, or None where there is none. Raises DatabaseError."""
+    """A stored transaction with its decision and verdict, or None. Raises DatabaseError."""
     with connected(postgres) as connection:
         return row(connection, Past, _past("transaction_id = %s"), (transaction_id, transaction_id))
 
@@ -94,7 +94,7 @@ def _nearest(
     found: list[Past] = []
     for days in where.days:
         values["edge"] = _moved(around, where.sign * timedelta(days=days))
-        # An id that came both as fraud and as legitimate stands in both tables.
+        # An id that came both as fraud and as legitimate is in both tables.
         by_id = {past.transaction_id: past for past in rows(connection, Past, query, values)}
         found = list(by_id.values())[:limit]
         if len(found) == limit:
@@ -103,7 +103,7 @@ def _nearest(
 
 
 def _moved(instant: datetime, by: timedelta) -> datetime:
-    """An instant later or earlier, inside the years that there are."""
+    """A later or earlier time, limited to the years that datetime supports."""
     try:
         return instant + by
     except OverflowError:

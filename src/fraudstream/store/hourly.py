@@ -1,7 +1,7 @@
-"""How many rows and how much money each hour has, kept by whoever stores the rows, in the same transaction.
+"""Rows and money per hour, updated in the same transaction that stores the rows.
 
-A slice adds up what it stored and merges once, at its end, in the order of the keys: the row of the present
-hour belongs to every partition, so it is locked last, for the shortest time, and never in a circle.
+A slice adds up what it stored and merges once, at its end, in the order of the keys: all partitions share the row of
+the current hour, so it is locked last, for the shortest time, and never in a circle.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -28,7 +28,7 @@ on conflict (kind, hour) do update set count = h.count + excluded.count, amount 
 
 
 def hours(instants: "pa.ChunkedArray") -> "NDArray[np.int64]":
-    """Whole hours since 1970 of instants in microseconds; an hour that has begun counts."""
+    """Timestamps in microseconds as hours since 1970, rounded down."""
     import pyarrow as pa
 
     micros: NDArray[np.int64] = instants.cast(pa.int64()).to_numpy()
@@ -36,7 +36,7 @@ def hours(instants: "pa.ChunkedArray") -> "NDArray[np.int64]":
 
 
 def instant(hour: int) -> datetime:
-    """The beginning of such an hour."""
+    """The start of an hour, given in hours since 1970."""
     return EPOCH + hour * HOUR
 
 
@@ -48,7 +48,7 @@ class Hourly:
         self._sums: dict[tuple[Kind, int], tuple[int, float]] = {}
 
     def add(self, kind: Kind, rows: "pa.Table") -> None:
-        """Count rows that were stored just now: `timestamp` and `amount`, which counts as at most LARGEST_AMOUNT."""
+        """Count newly stored rows by `timestamp`, with their `amount` up to LARGEST_AMOUNT."""
         if not rows.num_rows:
             return
         found, place = np.unique(hours(rows["timestamp"]), return_inverse=True)

@@ -1,4 +1,4 @@
-"""What a topic's messages become in one slice: how they are decoded, stored by each target, and added up at the end."""
+"""How a topic's messages are processed in one slice: decoded, stored by each target, and added up at the end."""
 
 from typing import TYPE_CHECKING, Protocol
 
@@ -19,20 +19,20 @@ class Intake(Protocol):
 
     cursor: Cursor
     from_future: int
-    """Transactions that the profiles left out because their time is too far ahead."""
+    """Transactions left out of the profiles because they are too far in the future."""
 
     def decode(self, values: "Sequence[bytes | None]") -> Decoded:
-        """Rows and rejects of messages, in their order. Never raises because of a message."""
+        """Decode messages into rows and rejects, in their order. Never raises because of a message."""
 
     def write(self, target: str, rows: "pa.Table") -> tuple[int, int]:
-        """Store what of `rows` is this target's own; returns how many were stored and how many were there already."""
+        """Store the rows that belong to this target; returns how many were stored and how many already were."""
 
     def finish(self) -> None:
-        """Merge what was added up, once: the last step before the offsets move on."""
+        """Merge what was added up, once: the last step before the offsets advance."""
 
 
 class Transactions:
-    """The topic of transactions: the targets `fraud`, `transactions` and `profiles`."""
+    """The intake of the transactions topic: the targets `fraud`, `transactions` and `profiles`."""
 
     def __init__(self, cursor: Cursor) -> None:
         self.cursor = cursor

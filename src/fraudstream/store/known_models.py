@@ -1,4 +1,4 @@
-"""What the sink knows of the models whose decisions it stores: kept in each process, read once for each version."""
+"""The models whose decisions the sink stores: cached in each process, read once per version."""
 
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -18,25 +18,25 @@ if TYPE_CHECKING:
 
 
 KEPT = 8
-"""Versions that a process keeps: a stream has one, for a while two. A hundred deep trees take some megabytes."""
+"""Versions cached per process: a stream has one, for a while two. A hundred deep trees take a few megabytes."""
 
 
 @dataclass(frozen=True)
 class KnownModel:
-    """A model as far as its decisions are concerned."""
+    """What storing a model's decisions needs."""
 
     explainer: Explainer
     edges: "NDArray[np.float64] | None" = None
-    """Between the bins of its score reference; None where it has none."""
+    """Edges between the bins of its score reference; None if it has none."""
 
 
 _known: "OrderedDict[tuple[str, str], KnownModel]" = OrderedDict()
 
 
 def known_model(cursor: Cursor, version: str) -> KnownModel:
-    """The model of this version from the registry, or what can be said without it. Nothing is unpickled.
+    """The model of this version from the registry, or a substitute that gives no reasons. Nothing is unpickled.
 
-    One that cannot be had is asked for again with each slice: it may be registered late, or brought back.
+    A missing model is looked up again with each slice: it may be registered late, or restored.
     """
     key = (cursor.connection.info.dsn, version)
     if key not in _known:
@@ -52,7 +52,7 @@ def known_model(cursor: Cursor, version: str) -> KnownModel:
 
 
 def _read(manifest: Mapping[str, Any], model: artifact.Model) -> KnownModel:
-    # A null says the same as nothing, and must not stop the stream of decisions.
+    # A null means the same as a missing key, and must not stop the stream of decisions.
     learnt, reference = manifest.get("training") or {}, manifest.get("score_reference") or {}
     explainer = Explainer(
         model.version,
@@ -65,6 +65,6 @@ def _read(manifest: Mapping[str, Any], model: artifact.Model) -> KnownModel:
 
 
 def _fraud_share(learnt: Mapping[str, Any]) -> float | None:
-    """Of the judged payments that the model learned from; older manifests count those that nobody judged, too."""
+    """The share of fraud in the labelled training payments; in older manifests, in all training payments."""
     frauds, payments = learnt.get("frauds"), learnt.get("judged") or learnt.get("rows")
     return frauds / payments if frauds and payments else None

@@ -1,13 +1,12 @@
-"""Labels from files: CSV, Parquet or NDJSON with `transaction_id` and `is_fraud`, and who said so, when and why.
+"""Labels from files: CSV, Parquet or NDJSON with `transaction_id` and `is_fraud`, and optionally author, time and note.
 
-The same file twice adds nothing, whatever was said in between: the files that were read are remembered by their
-bytes. Only a label that lay in the future then, and was refused for it, is taken when its time has come. Of another
-file a row is news where
+The same file twice adds nothing, whatever was labelled in between: imported files are remembered by their bytes. Only
+a label that was refused as it lay in the future is added once its time has come. A row of a new file is added if
 
-- it has a time, and nobody said the same of that transaction at that time;
-- it has none, and the same person did not say the same of that transaction last.
+- it has a time, and there is no equal label of that transaction at that time;
+- it has none, and it differs from the same person's latest label of that transaction.
 
-So exports that grow from day to day can be read every day, and do not overturn what others said since.
+So a growing export can be imported every day, and does not override what others said since.
 """
 
 import hashlib
@@ -31,44 +30,44 @@ from fraudstream.store.rows import one
 
 FIELDS = ("transaction_id", "is_fraud", "labelled_at", "labelled_by", "note")
 REQUIRED = FIELDS[:2]
-FILE_LOCK = 0x6C66696C  # "lfil": as `migrate.LOCK`, a number that all versions of the program agree on
+FILE_LOCK = 0x6C66696C  # "lfil": like `migrate.LOCK`, a number that all versions of the program agree on
 
 Values = tuple[str, bool, datetime | None, str | None, str | None]
-"""One label, in the order of FIELDS; without a time it is said now."""
+"""One label, in the order of FIELDS; without a time it gets the current one."""
 
 
 @dataclass(slots=True)
 class Imported:
-    """What became of a file of labels."""
+    """The result of importing a file of labels."""
 
     read: int = 0
     added: int = 0
     present: int = 0
-    """Rows that say nothing new."""
+    """Rows that add nothing."""
     unknown: int = 0
-    """Rows whose transaction is not stored (yet); their labels are kept and wait."""
+    """Rows whose transaction is not stored (yet); their labels are kept."""
     read_before: datetime | None = None
-    """When this very file was read first, if it was: then nothing is added but what lay in the future."""
+    """When this file was first read, if it was: then only labels that were in the future are added."""
     rejects: Rejects = field(default_factory=Rejects)
 
 
 def renamed(texts: Sequence[str]) -> dict[str, str]:
-    """`THEIRS=OURS` strings as our field → their column. Raises UsageError where one is none or names no field of ours."""
+    """Parse `THEIRS=OURS` strings into our field → their column. Raises UsageError if one is malformed or names no field."""
     return renames(texts, FIELDS)
 
 
 def labels_from_file(
     postgres: PostgresSettings, path: Path, columns: Mapping[str, str], by: str | None = None
 ) -> Imported:
-    """Add the labels of a file, all or none of them; `columns` is our field → theirs, `by` who speaks where no row says.
+    """Add the labels of a file, all or none of them; `columns` is our field → theirs, `by` the default author.
 
-    Raises InputError where the file cannot be read, lacks a required column, or holds no label at all; DatabaseError.
+    Raises InputError if the file cannot be read, lacks a required column, or has no valid label at all; DatabaseError.
     """
     done = Imported()
     digest = _digest(path, columns)
     with connected(postgres) as connection:
-        # One file at a time: whoever reads the same one at once finds it read.
-        # Not for ever: anybody who may log in can hold this lock, too.
+        # One file at a time: of two simultaneous imports of the same file, the second finds it imported.
+        # With a limit, as anybody who may log in can hold this lock.
         connection.execute("set local lock_timeout = '5min'")
         connection.execute("select pg_advisory_xact_lock(%s)", (FILE_LOCK,))
         now, done.read_before = one(
@@ -92,14 +91,14 @@ def labels_from_file(
 
 
 def _not_taken(labels: Sequence[Values], read_before: datetime | None) -> Sequence[Values]:
-    """Without those that an earlier reading of the same file took: it refused what lay in its future."""
+    """The labels that an earlier import of the same file refused, as they were in the future."""
     if read_before is None:
         return labels
     return [label for label in labels if label[2] is not None and label[2] > read_before + SKEW]
 
 
 def _digest(path: Path, columns: Mapping[str, str]) -> str:
-    """What names a file: its bytes, and how they were understood."""
+    """The identity of a file: its bytes, and how its columns were mapped."""
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256")
@@ -111,7 +110,7 @@ def _digest(path: Path, columns: Mapping[str, str]) -> str:
 
 def _nothing(path: Path, done: Imported) -> InputError:
     if not done.read:
-        return InputError(f"{path} holds no rows.", hint="Give a file with labels in it.")
+        return InputError(f"{path} has no rows.", hint="Give a file with labels in it.")
     number, reason = done.rejects.first[0]
     return InputError(
         f"None of the {done.read:,} rows of {path} is a label; the first: row {number}, {reason}.",
@@ -129,7 +128,7 @@ with rows as (
   select * from unnest(%s::text[], %s::boolean[], %s::timestamptz[], %s::text[], %s::text[]) with ordinality
     as i (transaction_id, is_fraud, labelled_at, labelled_by, note, place)
 ), apart as (
-  -- of what one person says without a time, the last word; of what is said with one, every different word
+  -- without a time, each person's last row; with a time, every different row
   select distinct on (transaction_id, labelled_by, labelled_at, case when labelled_at is not null then is_fraud end) *
   from rows
   order by transaction_id, labelled_by, labelled_at, case when labelled_at is not null then is_fraud end, place desc
@@ -155,9 +154,9 @@ select count(*) from added"""
 def _portions(
     path: Path, columns: Mapping[str, str], by: str | None, now: datetime, done: Imported
 ) -> Iterator[list[Values]]:
-    """The labels of a file, in its order; what is none goes to `done.rejects`."""
-    # Of a file that was read before none may be ahead of the clock: the label would be stored with another time than
-    # its own, and once more when the file comes again.
+    """The labels of a file, in its order; invalid rows go to `done.rejects`."""
+    # In a file that was read before, no label may be ahead of the clock: it would be stored with another time than its
+    # own, and once more at the next import of the file.
     latest = now + (SKEW if done.read_before is None else timedelta())
     rows = read(path, partial(_chosen, path, columns))
     while some := list(islice(rows, ROWS)):
@@ -177,19 +176,19 @@ def _portions(
 
 
 def _chosen(path: Path, columns: Mapping[str, str], have: Sequence[str]) -> list[str]:
-    """The columns to read. Raises InputError where a mapped one does not exist or a required field has none."""
+    """The columns to read. Raises InputError if a mapped one does not exist or a required field has none."""
     shown = check_columns(path, FIELDS, columns, have)
     missing = [name for name in REQUIRED if columns.get(name, name) not in have]
     if missing:
         raise InputError(
             f"{path} lacks {', '.join(missing)}.",
-            hint=f"Say which column it is with --map THEIRS={missing[0]} (its columns are {shown}).",
+            hint=f"Name its column with --map THEIRS={missing[0]} (the columns are {shown}).",
         )
     return [name for name in dict.fromkeys(columns.get(name, name) for name in FIELDS) if name in have]
 
 
 def parse(fields: Mapping[str, Any], by: str | None, now: datetime, latest: datetime | None = None) -> Values:
-    """One label from its fields, as a file has them; one of after `now` counts as of now, none may be of after `latest`.
+    """One label from the fields of a row; a time after `now` becomes `now`, and one after `latest` is an error.
 
     Raises ValueError with what is wrong.
     """

@@ -1,12 +1,12 @@
-"""What turned out to be true, folded into the profiles when it becomes known and not before.
+"""Labels and truths, folded into the profiles when they become known and not before.
 
-Labels come from two places: the truth that came with the message, which counts as known `label_delay`
-after the transaction, and `shop.labels`, where people write, known at `labelled_at`. What
-people say is the later word, whenever the delay ends; of several labels the latest counts.
+They come from two places: the truth that came with the message, which counts as known `label_delay`
+after the transaction, and `shop.labels`, where people write, known at `labelled_at`. A label
+overrides the truth, whenever the delay ends; of several labels the latest counts.
 
-At any time the label counters hold, for each stored row: its latest folded label, else its truth if its
-timestamp is not above the watermark, else nothing. From this what was folded before is
-found again, so that a correction takes away exactly that.
+At any time the label counters contain, for each stored row: its latest folded label, else its truth if its
+timestamp is not above the watermark, else nothing. This reveals what was folded before, so that a
+correction removes exactly that.
 """
 
 from collections.abc import Callable, Iterator
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 CHUNK = 200_000
-"""Rows of one transaction. Who stores rows waits for its end: about a second for each chunk of history."""
+"""Rows per transaction. Slices that store rows wait for its end: about a second for each chunk of history."""
 
 _WAIT = "set local lock_timeout = '10s'"
-"""A stream's driver folds, and must hear a stop, whoever holds a lock on a table; slices that merge beside it take less."""
+"""So that a lock held by another session does not delay a stream's shutdown; concurrent slices take less time to merge."""
 
 _ROWS = sql.SQL("(select * from shop.transactions union all select * from shop.fraud_transactions) as t")
 _COLUMNS = sql.SQL(", ").join(sql.Identifier("t", name) for name in FOLDED)
@@ -41,12 +41,12 @@ _COLUMNS = sql.SQL(", ").join(sql.Identifier("t", name) for name in FOLDED)
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What became known and was folded."""
+    """Numbers of truths and labels that were folded."""
 
     truths: int = 0
     """Transactions whose own truth counts from now on."""
     labels: int = 0
-    """Labels of people that count from now on, or that a later one outdid at once."""
+    """Labels that count from now on, or are already superseded by a later one."""
 
 
 def fold_known(
@@ -58,9 +58,9 @@ def fold_known(
     """Fold every label that is known at `now` and was not folded yet, each exactly once.
 
     Labels of transactions that are not stored (yet) wait, and so do those of transactions too far in the
-    future to fold. Each chunk is a transaction of its own: what was interrupted goes on at the next call, and
-    `go_on` is asked between two of them (ten million truths take minutes, and somebody may want to stop).
-    Raises DatabaseUnreachable, also where another session holds a lock for long, DatabaseError.
+    future to fold. Each chunk is a transaction of its own: an interrupted call resumes at the next one, and
+    `go_on` is checked between chunks (ten million truths take minutes, and the command may be stopped).
+    Raises DatabaseUnreachable, also if another session holds a lock for long, DatabaseError.
     """
     truths = labels = 0
     with connected(postgres, autocommit=True) as connection:
@@ -86,9 +86,9 @@ def _chunk(connection: Connection) -> Iterator[Cursor]:
 
 
 def _fold_truths(cursor: Cursor, until: datetime) -> tuple[int, bool]:
-    """Move the watermark up to `until`, or past the next CHUNK rows; returns what counts now and whether there is more.
+    """Move the watermark to `until`, or past the next CHUNK rows; returns how many truths count now and if there are more.
 
-    A row with a folded label is passed by: people have the later word.
+    A row with a folded label is skipped, as labels override truths.
     """
     cursor.execute(LOCK_WATERMARK.format("exclusive"))
     span = {"reached": truth_watermark(cursor), "until": until, "chunk": CHUNK}
@@ -122,7 +122,7 @@ def _fold_truths(cursor: Cursor, until: datetime) -> tuple[int, bool]:
 
 
 def _fold_labels(cursor: Cursor, now: datetime) -> int:
-    """Fold up to CHUNK labels of people; returns how many."""
+    """Fold up to CHUNK labels; returns how many."""
     cursor.execute(
         "select exists (select from shop.labels where folded_at is null and labelled_at <= %s)", (now,)
     )
@@ -164,7 +164,7 @@ def _latest(which: sql.Composable) -> sql.Composable:
 
 
 def _difference(rows: "pa.Table") -> "pa.Table":
-    """What changes where the folded label of `rows` goes from `before` (null: none) to `after`."""
+    """The change of the profiles when the folded label of `rows` changes from `before` (null: none) to `after`."""
     import pyarrow.compute as pc
 
     same = pc.fill_null(pc.equal(rows["before"], rows["after"]), False)

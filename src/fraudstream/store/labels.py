@@ -1,8 +1,7 @@
-"""What people said of transactions: rows that are added and never changed.
+"""Labels: verdicts of people on transactions, which are added and never changed.
 
-Of several the latest (`labelled_at`, then the order of arrival) counts. Everything else about a transaction follows
-from that: its verdict in an alert, its truth in training (`training_rows.transactions`), its place in the profiles
-(`label_folding.fold_known`).
+Of several the latest (`labelled_at`, then the order of arrival) counts: as the verdict in an alert, the truth in
+training (`training_rows.transactions`), and in the profiles (`label_folding.fold_known`).
 """
 
 import getpass
@@ -19,7 +18,7 @@ from fraudstream.store.rows import columns, one, only, rows
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What somebody said of a transaction."""
+    """One verdict on a transaction."""
 
     transaction_id: str
     is_fraud: bool
@@ -30,19 +29,19 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """A label that was added, and what it meets."""
+    """A label that was added, and what was known before."""
 
     label: Label
     before: Label | None
     """The label that counted until now."""
     stored: bool
-    """Whether the transaction is stored; if not, the label waits for it."""
+    """Whether the transaction is stored; if not, the label is kept for it."""
     flagged: bool
     """Whether it raised an alert."""
 
 
 def current_user() -> str | None:
-    """Who runs this, as the shell has it; None where nobody knows, as in a container without users."""
+    """The user who runs this; None if unknown, as in a container without users."""
     try:
         return os.environ.get("USER") or getpass.getuser()
     except (OSError, KeyError, ImportError):
@@ -56,10 +55,10 @@ def label(
     by: str | None = None,
     note: str | None = None,
 ) -> Labelled:
-    """Say that a transaction was fraud, or was not; counts from now on, over everything said before.
+    """Label a transaction as fraud or not, which overrides all earlier labels.
 
-    Any id is taken: the transaction may arrive later. Raises InputError for an id, a name or a note that
-    no table can hold, DatabaseError.
+    Any id is accepted, as the transaction may arrive later. Raises InputError for an id, a name or a note that
+    cannot be stored, DatabaseError.
     """
     given = (
         ("transaction_id", transaction_id, ID_LENGTH), ("labelled_by", by, TEXT_LENGTH), ("note", note, NOTE_LENGTH)
@@ -81,7 +80,7 @@ def label(
 
 
 def unfit(text: str, length: int) -> str | None:
-    """Why a string that people wrote cannot be stored, or None where it can."""
+    """Why a user's string cannot be stored, or None if it can."""
     if not text:
         return "empty"
     if len(text) > length:
@@ -96,7 +95,7 @@ def unfit(text: str, length: int) -> str | None:
 
 
 def said(postgres: PostgresSettings, transaction_id: str) -> list[Label]:
-    """Everything that people said of a transaction; the last one counts. Raises DatabaseError."""
+    """All labels of a transaction; the last one counts. Raises DatabaseError."""
     with connected(postgres) as connection:
         return _said(connection, transaction_id)
 

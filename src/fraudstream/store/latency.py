@@ -1,7 +1,7 @@
-"""How long decisions took, minute by minute, kept by whoever stores them, in the same transaction.
+"""Latency of decisions per minute, updated in the same transaction that stores them.
 
 From a transaction's entry into Kafka to its decision, in bins of 2 %: a percentile of an hour reads thousands of
-rows, however many million decisions it had (from those themselves: 3 s for a million).
+rows, however many decisions it had (computing it from the decisions themselves takes 3 s per million).
 """
 
 from collections import Counter
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 BINS_PER_E: Final = 50
-"""Bins while a latency grows e times: each is 2 % wide, so a percentile is right to 1 %."""
+"""Bins per factor of e: each is 2 % wide, so a percentile is exact to 1 %."""
 SHORTEST, LONGEST = 1e-4, 1e7
-"""Seconds. Clocks of two machines may say that an answer came before its question."""
+"""Limits in seconds: by the clocks of two machines, a decision may precede its transaction."""
 
 _MERGE = """
 insert into shop.latency_bins as b (minute, bin, count)
@@ -35,7 +35,7 @@ class LatencyBins:
         self._counts: Counter[tuple[int, int]] = Counter()
 
     def add(self, rows: "pa.Table") -> None:
-        """Count decisions that were stored just now: `scored_at` and `sent_at`; one that has no `sent_at` came from a file."""
+        """Count newly stored decisions by `scored_at` and `sent_at`; those without `sent_at` came from a file."""
         import pyarrow as pa
 
         rows = rows.select(["scored_at", "sent_at"]).filter(rows["sent_at"].is_valid())

@@ -16,12 +16,12 @@ log = get_logger("store.migrate")
 LOCK = 0x66726175  # "frau": any number will do, as long as all versions of the program agree on it
 
 OLDEST = 14
-"""The first PostgreSQL whose BRIN indexes can be Bloom filters (`text_bloom_ops`), as ours of customers are."""
+"""The first PostgreSQL whose BRIN indexes support Bloom filters (`text_bloom_ops`), which we use for customers."""
 NEWER_SERVER = (
     f"Upgrade the server to PostgreSQL {OLDEST} or newer, or set FRAUDSTREAM_POSTGRES__HOST to one."
 )
 UNICODE_DATABASE = "`create database … encoding 'UTF8' template template0`."
-"""How a database is made that holds every character."""
+"""Creates a database that can store every character."""
 
 
 def _config(connection: sa.Connection | None = None) -> Any:
@@ -34,12 +34,12 @@ def _config(connection: sa.Connection | None = None) -> Any:
 
 
 def head_revision() -> str:
-    """The revision that this version of the program wants."""
+    """The revision that this version of the program needs."""
     from alembic.script import ScriptDirectory
 
     head = ScriptDirectory.from_config(_config()).get_current_head()
     if head is None:
-        raise DatabaseError("The package holds no migrations.", hint="Install fraudstream again.")
+        raise DatabaseError("The package contains no migrations.", hint="Reinstall fraudstream.")
     return head
 
 
@@ -52,9 +52,9 @@ def _revision(connection: sa.Connection) -> str | None:
 
 
 def current_revision(postgres: PostgresSettings) -> str | None:
-    """The revision of the database, or None where it has no tables of ours yet.
+    """The revision of the database, or None if it has no tables of ours yet.
 
-    Raises DatabaseError, where our tables could not be made for those of others, too.
+    Raises DatabaseError, also if tables of others stand where ours would be made.
     """
     with translated(postgres), engine(postgres).connect() as connection:
         found = _revision(connection)
@@ -64,7 +64,7 @@ def current_revision(postgres: PostgresSettings) -> str | None:
 
 
 def version_complaint(number: int) -> str | None:
-    """Why a server with this `server_version_num` will not do, or None where it is new enough.
+    """Why a server with this `server_version_num` is not supported, or None if it is.
 
     >>> version_complaint(140000)
     >>> version_complaint(130021)
@@ -76,13 +76,13 @@ def version_complaint(number: int) -> str | None:
 
 
 def encoding_complaint(encoding: str) -> str | None:
-    """Why a database of this encoding will not do, or None where it holds every character.
+    """Why a database of this encoding is not supported, or None if it is.
 
     >>> encoding_complaint("UTF8")
     >>> encoding_complaint("LATIN1")
     'The database has the encoding LATIN1, which lacks characters that messages may have: the first one would stop the stream.'
     """
-    if encoding in ("UTF8", "SQL_ASCII"):  # the latter keeps bytes as they come, and ours are UTF-8
+    if encoding in ("UTF8", "SQL_ASCII"):  # the latter stores bytes unchanged, and ours are UTF-8
         return None
     return (
         f"The database has the encoding {encoding}, which lacks characters that messages may have:"
@@ -91,13 +91,13 @@ def encoding_complaint(encoding: str) -> str | None:
 
 
 def _refuse_version(connection: sa.Connection) -> None:
-    """Raises DatabaseError where the server is too old for the tables."""
+    """Raise DatabaseError if the server is too old for the tables."""
     if complaint := version_complaint(int(connection.scalar(sa.text("show server_version_num")) or 0)):
         raise DatabaseError(complaint, hint=NEWER_SERVER)
 
 
 def _refuse_encoding(connection: sa.Connection) -> None:
-    """Raises DatabaseError where the tables would be made in a database that does not hold every character."""
+    """Raise DatabaseError if the tables would be created in a database that cannot store every character."""
     if complaint := encoding_complaint(str(connection.scalar(sa.text("show server_encoding")))):
         raise DatabaseError(complaint, hint=f"Create another one: {UNICODE_DATABASE}")
 
@@ -119,10 +119,10 @@ _STRANGERS = sa.text(
 
 
 def migrate(postgres: PostgresSettings) -> None:
-    """Create or upgrade the tables. Does nothing, and needs no rights, where they are up to date.
+    """Create or upgrade the tables. Does nothing, and needs no rights, if they are up to date.
 
-    Raises DatabaseError where the database is newer than this program, where the server is too old, where new tables
-    would not hold every character, or where the user may not.
+    Raises DatabaseError if the database is newer than this program, the server is too old, new tables
+    could not store every character, or the user lacks the rights.
     """
     from alembic import command
     from alembic.script import ScriptDirectory
@@ -131,7 +131,7 @@ def migrate(postgres: PostgresSettings) -> None:
     with translated(postgres), engine(postgres).connect() as connection:
         if _revision(connection) == head:
             return
-        # Until commit: a second process waits here, then finds the work done.
+        # Held until commit: a second process waits here, then finds the work done.
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(LOCK)))
         found = _revision(connection)
         if found == head:
@@ -146,7 +146,7 @@ def migrate(postgres: PostgresSettings) -> None:
         if found is None:
             _refuse_encoding(connection)
             _refuse_strangers(connection, postgres.database)
-        # Asked first: `if not exists` wants the right to make schemas also where there is nothing to make.
+        # Checked first: `create schema if not exists` needs the right to create schemas even if the schema exists.
         if connection.scalar(sa.select(sa.func.to_regnamespace(SCHEMA).is_(None))):
             connection.execute(sa.text(f"create schema {SCHEMA}"))
         command.upgrade(_config(connection), "head")

@@ -1,4 +1,4 @@
-"""A model at work: whether risks still look as in training, and how right its alerts are."""
+"""A model's live performance: whether its risks are still distributed as in training, and how precise its alerts are."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,19 +23,19 @@ class Bin:
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """What became of a day's alerts."""
+    """A day's alerts by verdict."""
 
     day: datetime
     alerts: int
     confirmed: int
     dismissed: int
     known_fraud: int
-    """By the verdict, else by what the message said."""
+    """Known from the verdict, else from the message."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reviewed:
-    """Reviewed alerts of one tenth of the range of risk."""
+    """Reviewed alerts in one tenth of the range of risk."""
 
     risk: float
     """Their mean."""
@@ -45,13 +45,13 @@ class Reviewed:
 
 @dataclass(frozen=True, slots=True)
 class AtWork:
-    """What decisions and labels say of one model."""
+    """What decisions and labels show about one model."""
 
     drift: list[Drift]
     bins: list[Bin]
     quality: list[Quality]
     legitimate_known: bool
-    """As `review.precision` takes it, of the days of `quality` and a month after them."""
+    """Argument of `review.precision`, for the days of `quality` and a month after them."""
     reviewed: list[Reviewed]
 
 
@@ -89,7 +89,7 @@ group by least(floor(risk * 10), 9) order by 1"""  # noqa: S608 - a constant
 
 
 def at_work(postgres: PostgresSettings, version: str) -> AtWork:
-    """The last DAYS of one model; empty lists where it has decided nothing. Raises DatabaseError."""
+    """The last DAYS of one model; empty lists if it has decided nothing. Raises DatabaseError."""
     values = {"version": version, "days": DAYS, "remembered": REMEMBERED}
     with connected(postgres, snapshot=True) as connection:
         return AtWork(

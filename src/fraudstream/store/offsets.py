@@ -1,7 +1,7 @@
-"""The one number that makes the stream exactly once.
+"""The next offset per target and partition, which makes the stream exactly once.
 
-For a target and a partition: every message below `next_offset` is in the target, and none at or
-above it. The topic is named by the broker's UUID, so one that was deleted and made again under
+Every message below `next_offset` is in the target, and none at or
+above it. The topic is identified by the broker's UUID, so one that was deleted and recreated under
 the same name starts at its own zero.
 """
 
@@ -24,7 +24,7 @@ class Source:
 
 
 def lock(cursor: Cursor, target: str, source: Source) -> int:
-    """Hold the offset row until the transaction ends, and return `next_offset` (0 for a new partition)."""
+    """Lock the offset row until the transaction ends, and return `next_offset` (0 for a new partition)."""
     cursor.execute(
         "insert into shop.stream_offsets (target, topic, topic_id, partition, next_offset) values (%s, %s, %s, %s, 0)"
         " on conflict do nothing",
@@ -39,7 +39,7 @@ def lock(cursor: Cursor, target: str, source: Source) -> int:
 
 
 def advance(cursor: Cursor, target: str, source: Source, next_offset: int) -> None:
-    """Move on, inside the transaction that stored the messages below."""
+    """Advance the offset, inside the transaction that stored the messages below it."""
     cursor.execute(
         "update shop.stream_offsets set next_offset = %s, updated_at = now()"
         " where target = %s and topic_id = %s and partition = %s",
@@ -47,7 +47,7 @@ def advance(cursor: Cursor, target: str, source: Source, next_offset: int) -> No
     )
 
 
-# What the driver of a stream asks and tells, each in a transaction of its own.
+# Functions for the driver of a stream, each in a transaction of its own.
 
 
 def begin(
@@ -81,14 +81,14 @@ def _stored(cursor: Cursor, targets: Sequence[str], topic: Topic) -> dict[tuple[
 
 
 def taken_in(postgres: PostgresSettings, target: str, topic: Topic, start: Mapping[int, int]) -> int:
-    """How many messages at these offsets and behind them the target has already."""
+    """How many messages from these offsets on the target already has."""
     with connected(postgres, brief=True) as connection, connection.cursor() as cursor:
         stored = _stored(cursor, [target], topic)
     return sum(max(0, offset - start.get(partition, offset)) for (_, partition), offset in stored.items())
 
 
 def known(postgres: PostgresSettings, target: str, topic: Topic) -> bool:
-    """Whether the target has read a topic of that name before, be it one that was deleted since."""
+    """Whether the target has ever read a topic of that name, including one that was deleted since."""
     with connected(postgres, brief=True) as connection, connection.cursor() as cursor:
         cursor.execute(
             "select from shop.stream_offsets where target = %s and topic = %s limit 1", (target, topic.name)
@@ -97,7 +97,7 @@ def known(postgres: PostgresSettings, target: str, topic: Topic) -> bool:
 
 
 def move(postgres: PostgresSettings, target: str, topic: Topic, partition: int, offset: int) -> None:
-    """Continue at `offset`, without what lies between. Only where the operator accepted the loss."""
+    """Skip to `offset`. Only if the operator accepted the loss."""
     source = Source(topic.name, topic.topic_id, partition)
     with connected(postgres, brief=True) as connection, connection.cursor() as cursor:
         lock(cursor, target, source)
@@ -105,7 +105,7 @@ def move(postgres: PostgresSettings, target: str, topic: Topic, partition: int, 
 
 
 def reach(postgres: PostgresSettings, target: str, topic: Topic, reached: Mapping[int, int]) -> None:
-    """Every message below these offsets is answered: the next start begins there. Never moves back."""
+    """Record that every message below these offsets is answered, so that the next start begins there. Never moves back."""
     with connected(postgres, brief=True) as connection, connection.cursor() as cursor:
         _begin(cursor, (target,), topic, reached)
         cursor.executemany(
@@ -123,8 +123,8 @@ def pass_gap(
 ) -> list[str]:
     """Advance targets below `end` over a gap without messages; returns those that moved.
 
-    One that stands elsewhere than it was seen stays: a task is about to move it, which then holds its row, or the
-    database was taken back.
+    A target whose offset is not the expected one stays: either a task is moving it, and has its row locked, or the
+    database was restored.
     """
     below = {target: offset for target, offset in seen.items() if offset < end}
     if not below:

@@ -1,4 +1,4 @@
-"""The stream from far away: how much, how much of it fraud, what waits. Reads the hourly rollup, never the transactions."""
+"""The overview: transactions, fraud, alerts awaiting review. Reads the hourly rollup, never the transactions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from fraudstream.store.rows import one, only, rows
 
 Step = Literal["hour", "day"]
 KINDS = ("transactions", "fraud", "scores", "alerts")
-"""Of `shop.hourly`. `transactions` are those that no message calls fraud."""
+"""Kinds in `shop.hourly`; `transactions` are those without `is_fraud` in their message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +35,10 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class Stakes:
-    """What became of the alerts of a span of time."""
+    """The alerts of a period by verdict."""
 
     waiting: int
-    """That nobody has reviewed."""
+    """Total of the alerts that nobody has reviewed."""
     waiting_amount: float
     confirmed: int
     dismissed: int
@@ -51,7 +51,7 @@ class Stakes:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """Everything between `since` and `until`, and the totals of as long a time before it."""
+    """Everything between `since` and `until`, and the totals of the preceding period of the same length."""
 
     since: datetime
     until: datetime
@@ -62,7 +62,7 @@ class Overview:
 
 
 _NEWEST = "select max(hour) from shop.hourly where kind = any(%s) and hour <= now() + interval '1 hour'"
-"""A clock that goes wrong somewhere sends a transaction of the year 9999; it must not carry the charts away."""
+"""The hour at which the charts end: not one in the future, which a single wrong clock could set to the year 9999."""
 
 _BUCKETS = """
 select kind, date_trunc(%(step)s, hour) as time, sum(count)::bigint as count, sum(amount) as amount
@@ -70,14 +70,14 @@ from shop.hourly where kind = any(%(kinds)s) and hour >= %(since)s and hour < %(
 group by 1, 2 order by 2, 1"""
 
 FRAUDS = 10_000
-"""Newest frauds of which it is looked up what was decided: a page that renews itself shows a share, and these are enough."""
+"""Number of newest frauds whose decisions are looked up: enough for the share on a page that refreshes itself."""
 
 _STAKES = f"""
 with flagged as materialized (
   select transaction_id, least(amount, 1e12) as amount from shop.alerts
   where timestamp >= %(since)s and timestamp < %(until)s
 ), {SAID}, fraud as (
-  -- One look into the index for each fraud: with a plain join PostgreSQL reads every decision there is.
+  -- One index lookup per fraud: with a plain join PostgreSQL reads every decision.
   select least(amount, 1e12) as amount, s.flagged
   from (
     select transaction_id, amount from shop.fraud_transactions
@@ -99,9 +99,9 @@ from flagged left join said using (transaction_id)"""  # noqa: S608 - constants
 
 
 def overview(postgres: PostgresSettings, length: timedelta, step: Step) -> Overview | None:
-    """The newest `length` of the stream, in steps; None where nothing is stored yet. Raises DatabaseError.
+    """The newest `length` of the stream, in steps; None if nothing is stored yet. Raises DatabaseError.
 
-    It ends with the newest hour that holds anything, so that a replayed file of last year is seen, too.
+    It ends with the newest non-empty hour, so that a replayed file of last year is shown, too.
     """
     with connected(postgres, snapshot=True) as connection:
         (newest,) = one(connection, _NEWEST, (list(KINDS),))

@@ -1,4 +1,4 @@
-"""The streams themselves: how far they are, how fast they decide, and what could not be read."""
+"""The state of the streams: their progress, the latency of decisions, and rejected messages."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,54 +9,55 @@ from fraudstream.store.progress import SILENT_SECONDS
 from fraudstream.store.rows import rows
 
 COUNTED = 10_000
-"""Newest rejected messages whose reasons are counted; a flood of millions must not hold up the page."""
+"""Number of newest rejected messages whose reasons are counted: a flood of millions must not slow down the page."""
 LISTED = 50
 SHOWN_BYTES = 600
-"""Of a rejected message, from its beginning: the messages may be megabytes."""
+"""Bytes shown of a rejected message, which may have megabytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a stream stands in one partition, as it said last."""
+    """The last reported position of a stream in one partition."""
 
     stream: str
     topic: str
     partition: int
     next_offset: int
     end_offset: int
-    """As whoever reads this topic saw it last: a stream that ended does not see what came since."""
+    """The latest end that any stream reported for this partition: a stopped stream does not see newer messages."""
     rows_per_second: float
-    """Of the whole stream, as it said last."""
+    """Last reported rate of the whole stream."""
     updated_at: datetime
     age_seconds: float
-    """Since then, by the clock of the database."""
+    """Since the report, by the clock of the database."""
     still_seconds: float | None = None
-    """Since it last made progress, or had nothing to do; None where a version wrote it that did not say."""
+    """Since it last made progress or had nothing to do; None if an older version wrote the row."""
     patience_seconds: float | None = None
-    """How long it may take before it is stuck, as the stream says itself: pauses are its own."""
+    """After how long without progress the stream counts as stuck; each stream reports its own."""
 
     @property
     def runs(self) -> bool:
-        """Whether it spoke lately."""
+        """Whether it reported recently."""
         return self.age_seconds <= SILENT_SECONDS
 
     @property
     def pace(self) -> float:
-        """Rows a second of the whole stream; none where it does not run."""
+        """Rows per second of the whole stream; 0 if it does not run."""
         return self.rows_per_second if self.runs else 0.0
 
     @property
     def is_stuck(self) -> bool:
-        """Whether it speaks, messages wait, and it has made no progress for longer than it may."""
+        """Whether it reports, messages are waiting, and it has made no progress for longer than its patience."""
         still, patience = self.still_seconds, self.patience_seconds
         return self.runs and self.lag > 0 and still is not None and patience is not None and still > patience
 
     @property
     def lag(self) -> int:
-        """Messages that wait for this stream."""
+        """Messages waiting for this stream."""
         if self.end_offset >= self.next_offset:
             return self.end_offset - self.next_offset
-        # A running one is ahead of what the others saw. For one that ended the topic was made anew: all of it waits.
+        # A running stream may be ahead of the end the others saw. If a stopped one is, the topic was recreated since,
+        # and all of it is waiting.
         return 0 if self.runs else self.end_offset
 
 
@@ -82,13 +83,13 @@ class RejectedPreview:
     replayed_at: datetime | None
     reason: str
     size: int | None
-    """Bytes; None for a tombstone, and where this user of the database may not look."""
+    """Bytes; None for a tombstone, or if this database user may not read it."""
     start: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """How often a reason stands among the newest rejected messages."""
+    """How often a reason occurs among the newest rejected messages."""
 
     reason: str
     count: int
@@ -98,18 +99,18 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """Everything at one moment."""
+    """The whole state at one time."""
 
     progress: list[Progress]
     latency: list[LatencyMinute]
     reasons: list[Reason]
     refused: list[RejectedPreview]
     may_read_messages: bool
-    """Whether this user of the database may see what rejected messages hold."""
+    """Whether this database user may read the contents of rejected messages."""
 
 
-# The furthest end that was said within a minute of the last word about a partition: ends of before may be those of
-# a topic that was deleted since. Through JSON, as a database that is not upgraded yet lacks the last two columns.
+# The highest end reported within a minute before the last report on a partition: earlier ones may be of a topic that
+# was deleted since. Through JSON, as a database that is not upgraded yet lacks the last two columns.
 PROGRESS = f"""
 select stream, topic, partition, next_offset,
   max(end_offset) filter (where updated_at >= last - interval '{SILENT_SECONDS:g} s') over same as end_offset,
@@ -123,7 +124,7 @@ from (
 window same as (partition by topic, partition)
 order by stream, topic, partition"""  # noqa: S608 - a constant of ours
 
-# Positions and lengths make every complaint another one.
+# Without digits, as positions and lengths would make every reason unique.
 _REASONS = r"""
 select regexp_replace(left(reason, 120), '\d+', '…', 'g') as reason,
   count(*) as count, count(*) filter (where replayed_at is null) as waiting
@@ -158,6 +159,6 @@ def pipeline(postgres: PostgresSettings) -> Pipeline:
 
 
 def _may_read_messages(connection: Connection) -> bool:
-    """Readers see no message that could not be read, as it may hold any name."""
+    """Whether this user may read rejected messages: readers may not, as these may contain any name."""
     found = connection.execute("select has_column_privilege('shop.rejected', 'value', 'select')").fetchone()
     return found == (True,)

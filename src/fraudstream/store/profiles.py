@@ -1,12 +1,12 @@
-"""Transactions and labels folded into `shop.profiles`, inside the transaction that stores them.
+"""Folds transactions and labels into `shop.profiles`, inside the transaction that stores them.
 
-A slice collects what it is about to fold and merges once, at its end: the rows that everybody
-shares are locked last and for the shortest time, and no transaction locks them twice, so none
-waits for another in a circle.
+A slice collects what it will fold and merges once, at its end: the shared
+rows are locked last and for the shortest time, and no transaction locks them twice, so there
+are no deadlocks.
 
 Label counters belong to the two tables, not to the target `profiles`: the truth of each stored row
-counts once. `label_folding.fold_known` folds it when it becomes known and moves a watermark in
-the time of transactions; a row that is stored behind that watermark is folded here, at once.
+counts once. `label_folding.fold_known` folds it when it becomes known and advances a watermark in
+transaction time; a row that is stored below that watermark is folded here, at once.
 """
 
 from datetime import datetime
@@ -28,10 +28,10 @@ FOLDED = tuple(dict.fromkeys(["timestamp", "amount", *(f for e in ENTITIES.value
 """The fields that a fold reads."""
 
 LOCK_WATERMARK = "lock table shop.watermarks in {} mode"
-"""`share` for those who store rows, from the look at the watermark to the commit, `exclusive` for those who move it.
+"""`share` for slices, from reading the watermark to the commit, `exclusive` for moving it.
 
-Not an advisory lock, which anybody may take who may log in: this one wants the right to write. Nor one on the row, for
-which a mover would wait behind every later reader of it.
+Not an advisory lock, which anybody who may log in can take: this one needs the right to write. Nor a lock on the row,
+for which moving would wait behind every later reader of it.
 """
 
 
@@ -48,7 +48,7 @@ def merge(cursor: Cursor, folded: "pa.Table") -> None:
 
 
 def truth_watermark(cursor: Cursor) -> str:
-    """Truth of every stored row up to this instant is folded; as text, for it may be -infinity."""
+    """The time up to which the truth of every stored row is folded; a string, as it may be -infinity."""
     (reached,) = one(
         cursor,
         "select coalesce((select reached from shop.watermarks where name = 'truth'), '-infinity')::text",
@@ -66,10 +66,10 @@ class Folding:
         self._repeated: set[str] = set()
         self._seen: set[str] = set()
         self.from_future = 0
-        """Transactions that were left out because their time is too far ahead."""
+        """Transactions left out because they are too far in the future."""
 
     def stored(self, rows: "pa.Table", new: "pa.Table") -> None:
-        """A table took `new` of `rows` and had the others already."""
+        """Note that a table stored `new` of `rows`, and already had the others."""
         if new.num_rows < rows.num_rows:
             self._repeated.update(rows["transaction_id"].to_pylist())
             self._repeated.difference_update(new["transaction_id"].to_pylist())
@@ -78,10 +78,10 @@ class Folding:
             self._truths.append(known.select([*FOLDED, "is_fraud"]))
 
     def add(self, rows: "pa.Table") -> tuple[int, int]:
-        """Fold `rows` at the end; returns how many, and how many repeat an id and are left out.
+        """Collect `rows` to fold at the end; returns how many, and how many repeat an id and are left out.
 
-        A repeat is known by the tables where they take the same messages in this transaction, and
-        within the slice in any case.
+        Repeats are recognised by the tables, if those store the same messages in this transaction, and
+        always within the slice.
         """
         import pyarrow as pa
 
@@ -102,12 +102,12 @@ class Folding:
 
     @cached_property
     def _horizon(self) -> datetime:
-        """By the database's clock: executors may disagree about the time."""
+        """The latest time to fold, by the database's clock, as those of executors may differ."""
         (now,) = one(self._cursor, "select now()")
         return horizon(now)
 
     def finish(self) -> None:
-        """Merge what was collected; the last step before the offsets move on."""
+        """Merge what was collected; the last step before the offsets advance."""
         import pyarrow as pa
 
         from fraudstream.features import profiles
@@ -122,7 +122,7 @@ class Folding:
             merge(self._cursor, filled[0] if len(filled) == 1 else profiles.combine(filled))
 
     def _known_already(self, truths: "pa.Table") -> "pa.Table":
-        """Those behind the watermark; it stands still until this transaction ends."""
+        """Those up to the watermark, which does not move until this transaction ends."""
         import pyarrow as pa
         import pyarrow.compute as pc
 

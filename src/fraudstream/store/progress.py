@@ -1,4 +1,4 @@
-"""Where each running stream stands, for those who watch: written by its driver, beside the stream and not in it."""
+"""The position of each running stream, for monitoring: written by its driver, outside the stream's transactions."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -7,7 +7,7 @@ from fraudstream.settings import PostgresSettings
 from fraudstream.store.connection import connected
 
 SILENT_SECONDS: Final = 60.0
-"""A running stream says every 5 s where it stands: one that said nothing for so long does not run, or hangs."""
+"""A running stream reports every 5 s: after this long without a report it does not run, or hangs."""
 
 _RECORD = """
 insert into shop.stream_progress as p
@@ -19,7 +19,7 @@ on conflict (stream, topic, partition) do update set next_offset = excluded.next
   patience_seconds = excluded.patience_seconds, moved_at = case
     when p.next_offset = excluded.next_offset and excluded.end_offset > excluded.next_offset
       and p.updated_at > now() - make_interval(secs => %(silent)s) then coalesce(p.moved_at, now())
-    -- one that was silent begins again, and has all its time before it
+    -- a stream that was silent starts again with all of its patience
     else now() end"""
 _FORGET = """
 delete from shop.stream_progress
@@ -35,9 +35,9 @@ def record(  # noqa: PLR0913, PLR0917 - a row of the table
     rows_per_second: float,
     patience_seconds: float = 60.0,
 ) -> None:
-    """Write down the next offset and the end of each partition; what is not in `positions` is forgotten.
+    """Record the next offset and the end of each partition; partitions that are not in `positions` are deleted.
 
-    A stream that speaks, and for `patience_seconds` makes progress in no partition where messages wait, is stuck.
+    A stream is stuck if it reports but for `patience_seconds` makes no progress in any partition with waiting messages.
 
     Raises DatabaseUnreachable, DatabaseError.
     """
@@ -50,7 +50,7 @@ def record(  # noqa: PLR0913, PLR0917 - a row of the table
         "silent": SILENT_SECONDS,
         "partitions": partitions,
         "positions": [positions[partition] for partition in partitions],
-        # The end was asked for a moment ago, and may have been passed since.
+        # The end was read a moment ago, and the stream may have passed it since.
         "ends": [max(ends.get(partition, 0), positions[partition]) for partition in partitions],
     }
     with connected(postgres, brief=True) as connection:

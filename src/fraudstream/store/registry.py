@@ -1,8 +1,8 @@
-"""The registry of models: one table that all processes share already, and that a backup has.
+"""The registry of models: a table, which all processes share already and which backups include.
 
-A model is a manifest (what it is and how it was judged) and an artifact (its files, packed). The
+A model is a manifest (what it is and how it was evaluated) and an artifact (its files, packed). The
 artifact's sha256 is checked before anything else is done with the bytes; nothing here opens them.
-At most one model is champion, the one that scores; a partial unique index sees to it.
+At most one model is champion, the one that scores; a partial unique index ensures that.
 """
 
 import hashlib
@@ -23,16 +23,16 @@ from fraudstream.store.migrate import migrate
 
 
 class Status(StrEnum):
-    """What a model is to the stream."""
+    """A model's role."""
 
     CANDIDATE = "candidate"
     """Trained, never promoted."""
     CHAMPION = "champion"
     """The one that scores."""
     RETIRED = "retired"
-    """A champion that another one was promoted over: rollback finds the latest of these."""
+    """A former champion, replaced by a promotion: rollback restores the latest of these."""
     ROLLED_BACK = "rolled_back"
-    """A champion that somebody took back: rollback passes it by, promote may bring it back."""
+    """A former champion, removed by a rollback: rollback skips it, promote can restore it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Registered:
     algorithm: str
     manifest: dict[str, Any]
     sha256: str
-    """Of the artifact."""
+    """Checksum of the artifact."""
 
 
 _COLUMNS = "version, status, created_at, promoted_at, algorithm, manifest, sha256"
@@ -60,7 +60,7 @@ with stepped_down as (
   update shop.models set status = 'retired' where status = 'champion' and version <> %(version)s returning 1
 )
 update shop.models set status = 'champion', promoted_at = clock_timestamp()
--- counting makes the one statement retire the old champion first: the index allows one at any moment
+-- counting makes the statement retire the old champion first: the index never allows two
 where version = %(version)s and (select count(*) from stepped_down) >= 0
 returning {_COLUMNS}"""  # noqa: S608 - a constant of this module
 
@@ -77,10 +77,10 @@ returning {_COLUMNS}"""  # noqa: S608 - a constant of this module
 
 
 def register(postgres: PostgresSettings, manifest: Mapping[str, Any], artifact: bytes) -> Registered:
-    """Add a model as a candidate; makes the tables where there are none.
+    """Add a model as a candidate; creates the tables if there are none.
 
-    `manifest` holds at least `version` and `algorithm`, and is JSON. Raises InputError where it is not,
-    where the version is taken (nothing is overwritten), or where PostgreSQL cannot hold the artifact.
+    `manifest` has at least `version` and `algorithm`, and is JSON. Raises InputError if it is not,
+    if the version exists (nothing is overwritten), or if PostgreSQL cannot store the artifact.
     """
     _check(manifest, artifact)
     migrate(postgres)
@@ -99,35 +99,35 @@ def register(postgres: PostgresSettings, manifest: Mapping[str, Any], artifact: 
             ).fetchone()
         except psycopg.errors.UniqueViolation:
             raise InputError(
-                f"There is a model {manifest['version']} already; nothing was changed.",
+                f"There is already a model {manifest['version']}; nothing was changed.",
                 hint="Give the new one another version.",
             ) from None
     return _model(found)
 
 
 MOST_BYTES = (1 << 30) - (1 << 20)
-"""PostgreSQL holds no value of a gigabyte; a little is left for the protocol."""
+"""PostgreSQL's limit for a value is a gigabyte; a little is left for the protocol."""
 
 
 def _check(manifest: Mapping[str, Any], artifact: bytes) -> None:
     for name in ("version", "algorithm"):
         if not isinstance(manifest.get(name), str) or not manifest[name]:
-            raise InputError(f"The model's manifest has no {name}.", hint="Train the model again.")
+            raise InputError(f"The model's manifest has no {name}.", hint="Train a new model.")
     if not _is_json(manifest):
         raise InputError(
-            "The model's manifest is not JSON that PostgreSQL can hold: it has a NaN, an infinity, a NUL or an object"
+            "The model's manifest is not JSON that PostgreSQL can store: it has a NaN, an infinity, a NUL or an object"
             " of Python.",
             hint="Leave that figure out of the manifest.",
         )
     if len(artifact) > MOST_BYTES:
         raise InputError(
-            f"The model has {len(artifact):,} bytes; the registry holds {MOST_BYTES:,} at most.",
+            f"The model has {len(artifact):,} bytes; the registry's limit is {MOST_BYTES:,}.",
             hint="Train with fewer or smaller trees, or keep it as files: `fraudstream train --output DIR`.",
         )
 
 
 def _is_json(value: object) -> bool:
-    """Whether jsonb can hold it."""
+    """Whether jsonb can store it."""
     try:
         text = json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
     except (TypeError, ValueError):
@@ -145,37 +145,37 @@ def models(postgres: PostgresSettings) -> list[Registered]:
 
 
 def get(postgres: PostgresSettings, version: str | None = None) -> Registered:
-    """One model; without a version the champion. Raises InputError where there is none."""
+    """A model; without a version, the champion. Raises InputError if there is none."""
     with connected(postgres) as connection:
         found = _one(connection, _COLUMNS, version)
     return _model(found)
 
 
 def find(postgres: PostgresSettings, version: str | None = None) -> Registered | None:
-    """Like `get`, but None where there is none."""
+    """Like `get`, but None if there is none."""
     with connected(postgres) as connection:
         found = _row(connection, _COLUMNS, version)
     return None if found is None else _model(found)
 
 
 def champion_version(postgres: PostgresSettings) -> str | None:
-    """Which model scores, for those who ask every few seconds; None where none was promoted yet."""
+    """The champion's version, for frequent polling; None if none was promoted yet."""
     with connected(postgres, brief=True) as connection:
         found = connection.execute("select version from shop.models where status = 'champion'").fetchone()
     return None if found is None else str(found[0])
 
 
 def load(postgres: PostgresSettings, version: str | None = None) -> tuple[Registered, bytes]:
-    """A model with its artifact, whose sha256 matched; without a version the champion.
+    """A model with its artifact, whose sha256 was checked; without a version, the champion.
 
-    Raises InputError where there is none, DatabaseError where the bytes are not those that were registered.
+    Raises InputError if there is none, DatabaseError if the bytes are not those that were registered.
     """
     with connected(postgres) as connection:
         return load_on(connection, version)
 
 
 def load_on(connection: Connection, version: str | None = None) -> tuple[Registered, bytes]:
-    """The same on a connection that the caller holds."""
+    """The same on the caller's connection."""
     *columns, artifact = _one(connection, f"{_COLUMNS}, artifact", version)
     model, packed = _model(tuple(columns)), bytes(artifact)
     if hashlib.sha256(packed).hexdigest() != model.sha256:
@@ -187,7 +187,7 @@ def load_on(connection: Connection, version: str | None = None) -> tuple[Registe
 
 
 def promote(postgres: PostgresSettings, version: str) -> Registered:
-    """Make this model the champion and retire the one that was. Raises InputError for an unknown version."""
+    """Make this model the champion and retire the previous one. Raises InputError for an unknown version."""
     with connected(postgres) as connection:
         found = _changed(connection, _PROMOTE, {"version": version})
         if found is None:
@@ -198,10 +198,10 @@ def promote(postgres: PostgresSettings, version: str) -> Registered:
 def rollback(
     postgres: PostgresSettings, check: Callable[[Registered, bytes], object] | None = None
 ) -> Registered:
-    """Make the champion before this one champion again; once more goes back one further.
+    """Restore the previous champion; calling it again goes back one further.
 
-    Nothing is changed where its artifact is not what was registered, or where `check` of it raises: who goes back is in
-    trouble enough. Raises InputError where there was none before, DatabaseError where the artifact was altered.
+    Nothing is changed if its artifact is not the one that was registered, or if `check` raises for it: a rollback must
+    not make things worse. Raises InputError if there was none before, DatabaseError if the artifact was altered.
     """
     with connected(postgres) as connection:
         found = _changed(connection, _ROLLBACK, {})
@@ -211,14 +211,14 @@ def rollback(
                 check(*before)
     if found is None:
         raise InputError(
-            "There is no model to go back to: none was champion before this one.",
+            "There is no previous champion to restore.",
             hint="`fraudstream models list` shows what can be promoted.",
         )
     return _model(found)
 
 
 def _changed(connection: Connection, statement: str, parameters: Mapping[str, Any]) -> tuple[Any, ...] | None:
-    """Run the one statement, one process at a time: two at once would each step in for the same champion."""
+    """Run the statement, one process at a time: two at once would each replace the same champion."""
     connection.execute("lock table shop.models in share row exclusive mode")
     return connection.execute(statement.encode(), parameters).fetchone()
 
@@ -248,7 +248,7 @@ def _unknown(connection: Connection, version: str) -> InputError:
         f"There is no model {version!r}.",
         hint=f"The newest are {known}."
         if known
-        else "There is none yet: train one with `fraudstream train`.",
+        else "There are none yet: train one with `fraudstream train`.",
     )
 
 

@@ -39,13 +39,13 @@ def is_flood(rejected: int, read: int) -> bool:
 
 
 def count(postgres: PostgresSettings) -> int:
-    """How many messages wait: rejected and not sent again."""
+    """The number of rejected messages that were not replayed."""
     with translated(postgres), engine(postgres).connect() as connection:
         return connection.scalar(select(func.count()).where(rejected.c.replayed_at.is_(None))) or 0
 
 
 def waiting(postgres: PostgresSettings, limit: int | None = None) -> Iterator[Rejected]:
-    """The messages that wait, oldest first; read in portions, as there may be millions of large ones."""
+    """The rejected messages that were not replayed, oldest first; read in batches, as there may be millions of large ones."""
     query = (
         select(rejected)
         .where(rejected.c.replayed_at.is_(None))
@@ -58,7 +58,7 @@ def waiting(postgres: PostgresSettings, limit: int | None = None) -> Iterator[Re
 
 
 def mark_replayed(postgres: PostgresSettings, messages: list[Rejected]) -> None:
-    """Note that these were sent to their topic again, so that the next replay leaves them alone."""
+    """Mark these as sent to their topic again, so that the next replay skips them."""
     with translated(postgres), engine(postgres).begin() as connection:
         for message in messages:
             connection.execute(

@@ -1,4 +1,4 @@
-"""The queue of alerts that people look through, and what their verdicts so far say about the next one."""
+"""The review queue of alerts, and what past verdicts say about the next one."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,23 +12,23 @@ State = Literal["waiting", "reviewed", "all"]
 Order = Literal["newest", "risk", "amount"]
 
 REMEMBERED = 5_000
-"""Newest reviewed alerts that are looked at to say how alerts like one turned out: more take time and change no digit."""
+"""Number of newest reviewed alerts used to say how similar alerts turned out: more cost time and change no digit."""
 NEAR = 0.05
-"""Risks that far apart count as alike."""
+"""Difference in risk up to which alerts count as similar."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which alerts, and in which order."""
+    """Filters and order of the queue."""
 
     state: State = "waiting"
     order: Order = "newest"
     since: datetime | None = None
-    """Of the decision."""
+    """Start of the period, by the time of the decision."""
     min_amount: float = 0.0
     min_risk: float = 0.0
     text: str = ""
-    """The whole id of a transaction or a customer."""
+    """The full id of a transaction or a customer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +43,20 @@ class Queued:
     risk: float
     scored_at: datetime
     reason: str | None
-    """The strongest one, as a sentence."""
+    """The strongest reason, as a sentence."""
     verdict: bool | None
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How far the review is."""
+    """The progress of the review."""
 
     waiting: int
     waiting_amount: float
     confirmed: int
     dismissed: int
     legitimate_known: bool
-    """As `precision` takes it."""
+    """Argument of `precision`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Turnout:
     reviewed: int
     fraud: int
     legitimate_known: bool
-    """As `precision` takes it, of all time."""
+    """Argument of `precision`, for all time."""
 
 
 ONLY_FRAUDS = "Only frauds are labelled, so nothing says how many alerts were false."
@@ -74,10 +74,10 @@ ONLY_FRAUDS = "Only frauds are labelled, so nothing says how many alerts were fa
 
 
 def precision(confirmed: int, dismissed: int, *, legitimate_known: bool) -> float | None:
-    """Share of fraud among the reviewed alerts; None where there are none, and where only frauds are labelled.
+    """Share of fraud among the reviewed alerts; None if there are none, or if only frauds are labelled.
 
-    Chargebacks say of no alert that it was false: by them alone every model is always right. `legitimate_known` says
-    whether anybody called any transaction legitimate in the period, so that a day without a false alert stays 100 %.
+    Chargebacks never show that an alert was false: with them alone every model is always right. `legitimate_known` says
+    whether any transaction was labelled legitimate in the period, so that a day without a false alert is 100 %.
     """
     if not (dismissed or legitimate_known):
         return None
@@ -91,7 +91,7 @@ LEGITIMATE_KNOWN = """exists (
     and (o.labelled_at, o.label_id) > (l.labelled_at, l.label_id)
   )
 )"""
-"""Whether the last word on any transaction, flagged or not, was `legitimate`, said between these instants."""
+"""Whether the latest label of any transaction, flagged or not, is `legitimate` and from between these times."""
 
 
 _LATEST = """
@@ -110,7 +110,7 @@ _STATES: dict[State, str] = {
     "reviewed": "l.is_fraud is not null",
     "all": "true",
 }
-# Which rows come first is found among narrow ones; reasons, kilobytes each, are read of those only.
+# The first rows are chosen from narrow ones; reasons, kilobytes each, are read for those only.
 _QUEUE = """
 with chosen as materialized (
   select a.transaction_id, l.is_fraud as verdict, row_number() over (order by {order}) as place
@@ -126,7 +126,7 @@ SAID = """said as (
   select distinct on (transaction_id) transaction_id, is_fraud
   from flagged join shop.labels using (transaction_id) order by transaction_id, labelled_at desc, label_id desc
 )"""
-"""The verdicts of the alerts in `flagged`: for many of them one join, where a look for each would take a second."""
+"""The verdicts of the alerts in `flagged`, by one join: a lookup for each would take a second."""
 
 _TALLY = f"""
 with flagged as materialized (
@@ -150,8 +150,8 @@ NEWEST_REVIEWED = """(
 )"""
 """The newest alerts that meet `which` and have a verdict, each with its latest.
 
-Alerts are counted and not labels: a file of chargebacks adds thousands of labels of payments that raised no alert,
-and behind them every verdict would be forgotten.
+The newest alerts rather than the newest labels: a file of chargebacks adds thousands of labels for payments without an
+alert, which would push out every verdict.
 """
 
 _OF_THE_BAND = """a.model_version = %(version)s and a.transaction_id <> %(itself)s
@@ -191,7 +191,7 @@ def tally(postgres: PostgresSettings, since: datetime | None = None) -> Tally:
 
 
 def alike(postgres: PostgresSettings, transaction_id: str, model_version: str, risk: float) -> Turnout:
-    """How other alerts of this model with about this risk turned out, by the newest that were reviewed. Raises DatabaseError."""
+    """How the newest other reviewed alerts of this model with about this risk turned out. Raises DatabaseError."""
     values = {
         "version": model_version, "risk": risk, "near": NEAR, "itself": transaction_id, "remembered": REMEMBERED,
     }  # fmt: skip

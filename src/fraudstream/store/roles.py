@@ -1,13 +1,13 @@
 """Roles with the rights that each kind of work needs, and no more.
 
-    fraudstream_reader     looks: Grafana, reports; no names, no e-mail, no raw messages
-    fraudstream_reviewer   a reader who also says what was fraud: the dashboard, `label`
+    fraudstream_reader     reads: Grafana, reports; no names, no e-mail, no raw messages
+    fraudstream_reviewer   a reader who also labels: the dashboard, `label`
     fraudstream_trainer    a reader who also registers and promotes models: `train`, `models`
     fraudstream_writer     stores the stream: `consume`, `score`, `rejected`; changes and deletes no transaction
 
-They have no login and no password: people and services get logins of their own, as members. Who made the tables
-stays their owner, who alone migrates and forgets. Models have a role apart because an estimator is a pickle:
-who may write `shop.models` may run code where it is opened.
+They have no login and no password: people and services get logins of their own, as members. The creator of the tables
+remains their owner, who alone migrates and forgets. Models have a separate role because an estimator is a pickle:
+whoever may write `shop.models` can run code wherever it is opened.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -28,16 +28,16 @@ READER, REVIEWER, TRAINER, WRITER = (
 )
 
 HIDDEN: Mapping[str, frozenset[str]] = {"rejected": frozenset({"key", "value"})}
-"""Columns that readers do not see besides `schema.PERSONAL`: a message that could not be read may hold any name."""
+"""Further columns that readers may not see besides `schema.PERSONAL`: a rejected message may contain any name."""
 VIEWS = ("alert_reviews", "alert_quality", "alert_rate", "score_drift", "decision_latency")
-"""Read with their owner's rights; none of them shows a personal column."""
+"""Views, which read with their owner's rights; none of them shows a personal column."""
 VERSION_TABLE = "alembic_version"
-"""Every command looks whether the tables are up to date."""
+"""Every command checks whether the tables are up to date."""
 
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """A name and its rights: by table and privilege the columns, where None stands for all of them."""
+    """A name and its rights: the columns by table and privilege, or None for all columns."""
 
     name: str
     meaning: str
@@ -62,7 +62,7 @@ _WRITE: dict[str, Mapping[str, tuple[str, ...] | None]] = {
     **dict.fromkeys(
         ("stream_offsets", "profiles", "watermarks", "hourly", "risk_bins", "latency_bins"), _KEEP
     ),
-    # Partitions that a topic has no more are forgotten.
+    # Rows of partitions that a topic no longer has are deleted.
     "stream_progress": {**_KEEP, "delete": None},
     "rejected": {**_APPEND, "update": ("replayed_at",)},
     "labels": {"select": None, "update": ("folded_at",)},
@@ -75,14 +75,14 @@ ROLES: tuple[Role, ...] = (
     Role(
         REVIEWER,
         "a reader who adds labels",
-        # Neither when it was folded, which the stream keeps, nor its number, nor the login that wrote it.
+        # Not `folded_at`, which the stream sets, nor the label's number, nor the login that wrote it.
         {
             "labels": {"insert": ("transaction_id", "is_fraud", "labelled_at", "labelled_by", "note")},
             "label_files": {"insert": None},
         },
         READER,
     ),
-    # `lock table … in share row exclusive mode`, by which promotions queue up, asks for the right on the whole table.
+    # `lock table … in share row exclusive mode`, which serialises promotions, needs the right on the whole table.
     Role(
         TRAINER,
         "a reader who registers and promotes models",
@@ -91,20 +91,20 @@ ROLES: tuple[Role, ...] = (
     ),
     Role(WRITER, "stores the stream; changes and deletes no transaction, decision or label", _WRITE),
 )
-"""In the order in which they are made."""
+"""In the order in which they are created."""
 
 
 def statements(database: str) -> Iterator[str]:
-    """The SQL that makes the roles and gives them their rights in `database`; running it again changes nothing.
+    """The SQL that creates the roles and grants their rights in `database`; running it again changes nothing.
 
-    Rights that an earlier version gave and this one does not are taken away.
+    Rights that an earlier version granted and this one does not are revoked.
     """
     names = sql.SQL(", ").join(sql.Identifier(role.name) for role in ROLES)
     schema = sql.Identifier(SCHEMA)
     yield from map(_create, ROLES)
     yield _text("revoke all on all tables in schema {} from {}", schema, names)
     yield _text("grant connect on database {} to {}", sql.Identifier(database), names)
-    # Rows with ids that are there already go by way of a temporary table, and so do profiles.
+    # Profiles, and rows with existing ids, are written through a temporary table.
     yield _text("grant temporary on database {} to {}", sql.Identifier(database), sql.Identifier(WRITER))
     yield _text("grant usage on schema {} to {}", schema, names)
     for role in ROLES:
@@ -117,7 +117,7 @@ def statements(database: str) -> Iterator[str]:
 
 
 def _create(role: Role) -> str:
-    # Roles belong to the whole server, and `create role` knows no `if not exists`.
+    # Roles belong to the whole server, and `create role` has no `if not exists`.
     return _text(
         "do $$ begin if not exists (select from pg_roles where rolname = {}) then create role {} nologin; end if; end $$",
         sql.Literal(role.name),
@@ -139,7 +139,7 @@ def script(database: str) -> str:
     """The same as a file for psql, in one transaction."""
     heading = [
         "-- Roles of fraudstream. Run it as the owner of the database and the tables, with the right to create roles;",
-        "-- run it again after every upgrade. They have no login; give people and services logins of their own:",
+        "-- run it again after every upgrade. The roles cannot log in; give people and services logins of their own:",
         f"--   create role grafana login password '…' in role {READER};",
     ]
     return "\n".join([*heading, "begin;", *(f"{line};" for line in statements(database)), "commit;"])
@@ -150,9 +150,9 @@ _NOT_GRANTED = ("01006", "01007")
 
 
 def apply(postgres: PostgresSettings) -> tuple[Role, ...]:
-    """Make the roles in the database, whose tables are brought up to date first.
+    """Create the roles in the database, after bringing its tables up to date.
 
-    Raises DatabaseError where the user does not own the database and the tables, or may not create roles.
+    Raises DatabaseError if the user does not own the database and the tables, or may not create roles.
     """
     migrate(postgres)
     with connected(postgres) as connection:

@@ -1,4 +1,4 @@
-"""What a query selects: rows as objects, whose fields are the columns of the query, or as tuples."""
+"""Results of queries: rows as objects, whose fields are the columns of the query, or as tuples."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -14,18 +14,18 @@ Values = Mapping[str, Any] | Sequence[Any]
 
 
 def columns(kind: type[Any]) -> str:
-    """The fields of a dataclass, for a query."""
+    """The fields of a dataclass, as a select list."""
     return ", ".join(field.name for field in fields(kind))
 
 
 def rows(connection: Connection, kind: type[Row], query: str, values: Values = ()) -> list[Row]:
-    """What a query selects. Its columns are the fields of `kind`, in any order."""
+    """All rows of a query, whose columns are the fields of `kind` in any order."""
     with connection.cursor(row_factory=class_row(kind)) as cursor:
         return cursor.execute(query.encode(), values).fetchall()
 
 
 def row(connection: Connection, kind: type[Row], query: str, values: Values = ()) -> Row | None:
-    """The first row that a query selects, or None where there is none."""
+    """The first row of a query, or None."""
     return next(iter(rows(connection, kind, query, values)), None)
 
 

@@ -1,7 +1,7 @@
-"""Decisions into `shop.scores` and `shop.alerts`, and what is counted of them, inside the transaction of the slice.
+"""Stores decisions in `shop.scores` and `shop.alerts`, and counts them, inside the transaction of the slice.
 
-The first decision of a transaction is kept, whatever is answered or replayed again: everything else here looks only at
-the rows that `shop.scores` took.
+The first decision on a transaction is kept, whatever is decided or replayed again: everything else here uses only the
+rows that were new to `shop.scores`.
 """
 
 from collections import Counter
@@ -36,7 +36,7 @@ on conflict (model_version, hour, bin) do update set count = b.count + excluded.
 
 
 class Decisions:
-    """The topic of decisions: the target `scores`."""
+    """The intake of the decisions topic: the target `scores`."""
 
     from_future = 0
 
@@ -52,7 +52,7 @@ class Decisions:
         return self._decoder.decode(values)
 
     def write(self, _target: str, rows: "pa.Table") -> tuple[int, int]:  # noqa: D102
-        # While one query of the scorer relieves another both answer: a quarter of the answers are there already.
+        # While one query of the scorer replaces another, both answer: a quarter of the decisions are already stored.
         new = insert_new(self.cursor, "scores", rows, "transaction_id", SCORES, repeated=True)
         self._hourly.add("scores", new)
         self._latency.add(new)
@@ -69,11 +69,11 @@ class Decisions:
         flagged = rows.filter(rows["flagged"])
         if flagged.num_rows:
             found = _with_reasons(model, flagged, self._rules)
-            # An alert may be there without its score, where somebody deleted one of them: it stays as it was.
+            # An alert may exist without its score, if somebody deleted that: it stays as it was.
             self._hourly.add("alerts", insert_new(self.cursor, "alerts", found, "transaction_id", ALERTS))
 
     def _count_bins(self, version: str, model: KnownModel, rows: "pa.Table") -> None:
-        """Where the risks lie in the reference of their model; a model that nobody knows has none."""
+        """Count the risks per bin of their model's score reference; an unknown model has none."""
         if model.edges is None:
             return
         bins = np.searchsorted(model.edges, rows["risk"].to_numpy(), side="left")

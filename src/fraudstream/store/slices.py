@@ -8,7 +8,7 @@
 6. advance `next_offset`,
 7. commit.
 
-Whatever is retried, replayed with other boundaries or run twice at once ends with the same tables.
+Whatever is retried, replayed with other boundaries or run twice concurrently, the tables end up the same.
 """
 
 from collections import Counter
@@ -36,14 +36,14 @@ if TYPE_CHECKING:
 
 
 class OffsetHole(StreamError):
-    """The slice begins above `next_offset`: the database went back in time, for example from a backup."""
+    """The slice begins above `next_offset`: the database was restored to an earlier state, for example from a backup."""
 
     code = "offset_hole"
 
 
 @dataclass(frozen=True, slots=True)
 class Messages:
-    """Messages of one partition in their order. `offsets` need not be dense: transactions leave gaps."""
+    """Messages of one partition in order. `offsets` need not be dense: Kafka's transactions leave gaps."""
 
     offsets: Sequence[int]
     keys: Sequence[bytes | None]
@@ -57,7 +57,7 @@ class Messages:
 
 @dataclass(slots=True)
 class Outcome:
-    """What one slice did, for the driver: counts by target and where each target stands now."""
+    """The result of one slice, for the driver: counts and the next offset by target."""
 
     next_offsets: dict[str, int] = field(default_factory=dict)
     stored: Counter[str] = field(default_factory=Counter)
@@ -66,10 +66,10 @@ class Outcome:
     reason: str = ""
     """Why the latest of them could not be read."""
     refused: int = 0
-    """Decisions that are none, as the scorer could not read the transaction: `consume transactions` keeps it."""
+    """Refusals: messages that the scorer could not read, which `consume transactions` keeps."""
     unknown_fields: int = 0
     from_future: int = 0
-    """Transactions that the profiles left out because their time is too far ahead."""
+    """Transactions left out of the profiles because they are too far in the future."""
 
 
 NO_RULES: Mapping[str, "Rule"] = {}
@@ -86,9 +86,9 @@ def store_slice(  # noqa: PLR0913 - what one task is told
 ) -> Outcome:
     """Store a slice exactly once, in one transaction. The targets read one topic.
 
-    `expected[target]` is where the query last saw that target: Spark's slices follow each other
-    without a gap from there on, so a lower number in the table means that the table went back.
-    `rules` are the operator's by name: alerts give their sentences as reasons.
+    `expected[target]` is the next offset that the query last saw: Spark's slices continue from there
+    without a gap, so a lower one in the table means that the table was restored.
+    `rules` are the operator's by name: alerts contain their sentences as reasons.
 
     Raises DatabaseUnreachable (nothing was stored; try again), OffsetHole, DatabaseError.
     """
@@ -103,8 +103,8 @@ def store_slice(  # noqa: PLR0913 - what one task is told
             held.close(postgres)
             if cancelled:
                 raise DatabaseUnreachable(
-                    f"Somebody cancelled a statement at PostgreSQL at {postgres.address}.",
-                    hint="Whoever called pg_cancel_backend knows why; nothing is lost.",
+                    f"Somebody cancelled a statement on PostgreSQL at {postgres.address}.",
+                    hint="Ask whoever called pg_cancel_backend; nothing is lost.",
                 ) from None
             raise
 
@@ -112,16 +112,16 @@ def store_slice(  # noqa: PLR0913 - what one task is told
 def _lock(
     cursor: Cursor, source: Source, targets: Sequence[Target], expected: Mapping[str, int]
 ) -> dict[str, int]:
-    """Where each target stands; none moves until the transaction ends. Raises OffsetHole."""
-    # Every transaction locks its offset rows in the order of their names, so two never wait for each other.
+    """Lock and return the next offset of each target until the transaction ends. Raises OffsetHole."""
+    # Every transaction locks its offset rows in the order of their names, so there are no deadlocks.
     names = sorted(target.name for target in targets)
     found = {name: offsets.lock(cursor, name, source) for name in names}
     for name, next_offset in found.items():
         if next_offset < expected.get(name, 0):
             raise OffsetHole(
-                f"Target {name} stands at offset {next_offset} of {source.topic}/{source.partition}, but was seen at"
+                f"Target {name} is at offset {next_offset} of {source.topic}/{source.partition}, but was seen at"
                 f" {expected[name]}: the database was restored, for example from a backup.",
-                hint="The stream resumes at the stored offset by itself; nothing is lost.",
+                hint="The stream resumes at the stored offset automatically; nothing is lost.",
             )
     return found
 
@@ -169,7 +169,7 @@ def _write(
 
 
 def _rows_since(decoded: Decoded, message_offsets: Sequence[int], next_offset: int) -> "pa.Table":
-    """The decoded rows whose messages stand at `next_offset` or above."""
+    """The decoded rows of messages at `next_offset` or above."""
     positions = decoded.positions
     start = next((i for i, at in enumerate(positions) if message_offsets[at] >= next_offset), len(positions))
     return decoded.rows.slice(start)

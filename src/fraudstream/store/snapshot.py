@@ -1,4 +1,4 @@
-"""Profiles as of one moment, read by one COPY for each entity: of everybody, or of those that a batch has to know."""
+"""Profiles at one point in time, read by one COPY per entity: all of them, or those that a batch needs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 Wanted = Mapping[str, Sequence[str]]
-"""Columns of `shop.profiles` by entity, as `features.definitions.profile_columns` gives them."""
+"""Columns of `shop.profiles` by entity, as returned by `features.definitions.profile_columns`."""
 
 _ALL: Final = sql.SQL("select {} from shop.profiles where entity = %(entity)s")
 _ASKED: Final = sql.SQL(
@@ -27,22 +27,22 @@ _ASKED: Final = sql.SQL(
 """By the primary key, however many others there are."""
 
 _BEGIN: Final = "set transaction isolation level repeatable read, read only; set local lock_timeout = '3s'"
-"""One moment, and no long wait for whoever holds a lock on the table: the scorer has older profiles, and more to write down."""
+"""A consistent snapshot, without a long wait for a lock: the scorer can use older profiles meanwhile, and has other work."""
 
 
 _FOLDED: Final = (
     "select distinct on (topic, partition) topic, partition, next_offset from shop.stream_offsets"
     " where target = 'profiles' order by topic, partition, updated_at desc"
 )
-"""Of topics of one name the one that was read last."""
+"""Of several topics of the same name, the one that was read last."""
 
 Folded = dict[str, dict[int, int]]
-"""By topic and partition the offset below which every message is folded."""
+"""By topic and partition, the offset below which every message is folded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Profiles of one moment, and what they hold."""
+    """Profiles at one point in time, and the offsets up to which they are folded."""
 
     profiles: "dict[str, pa.Table]"
     """`key` and the wanted columns, by entity."""
@@ -56,9 +56,9 @@ def profiles(postgres: PostgresSettings, wanted: Wanted) -> Snapshot:
 
 
 def profiles_of(connection: Connection, keys: Mapping[str, Sequence[str]], wanted: Wanted) -> Snapshot:
-    """The profiles of these keys, none of which stands twice; a key without a profile is left out.
+    """The profiles of these keys, which must be distinct; a key without a profile is left out.
 
-    `connection` is in autocommit. Raises what PostgreSQL says.
+    `connection` is in autocommit. Raises psycopg's errors.
     """
     return _read(connection, wanted, _ASKED, keys)
 
@@ -80,7 +80,7 @@ def _read(
 
 
 def _columns(columns: Sequence[str]) -> "pa.Schema":
-    """`key` and these columns of `shop.profiles`, as Arrow has them."""
+    """The Arrow schema of `key` and these columns of `shop.profiles`."""
     import pyarrow as pa
 
     return pa.schema([pa.field(name, arrow_types()[COLUMNS[name]]) for name in ("key", *columns)])

@@ -1,6 +1,6 @@
-"""The tables of the schema `shop`, as SQLAlchemy Core knows them.
+"""The tables of the schema `shop` in SQLAlchemy Core.
 
-The migrations make them; a test proves that both agree. Columns of transactions come from
+The migrations create them; a test proves that both agree. Columns of transactions come from
 `schema.KINDS` and those of profiles from `features.catalogue`, so each is declared once in the whole program.
 """
 
@@ -64,13 +64,13 @@ def _transactions(name: str) -> Table:
         # and costs the writer next to nothing; a B-tree would cost it a fifth of its rate.
         Index(f"{name}_timestamp", "timestamp", postgresql_using="brin"),
         # Bloom filters of block ranges: a customer's month among 10,000,000 rows in 0.05 s instead of 3 s, for 21 MB.
-        # The writer pays nothing, as vacuum summarises later; until then the newest rows are simply scanned, so it
-        # must not wait for a fifth of the table to be new, as it does by default.
+        # Writes cost nothing, as vacuum builds the summaries later; until then the newest rows are scanned, so vacuum
+        # must not wait until a fifth of the table is new, as it does by default.
         Index(
             f"{name}_user_id",
             "user_id",
             postgresql_using="brin",
-            # Rows of this table that 16 pages hold: each may be of another customer.
+            # Rows of this table in 16 pages: each may be of another customer.
             postgresql_ops={"user_id": "text_bloom_ops(n_distinct_per_range=1200)"},
             postgresql_with={"pages_per_range": 16},
         ),
@@ -82,9 +82,9 @@ def _transactions(name: str) -> Table:
 
 
 transactions = _transactions("transactions")
-"""Every transaction that nobody has called fraud: `is_fraud` is false or null."""
+"""Every transaction whose message does not say that it is fraud: `is_fraud` is false or null."""
 fraud_transactions = _transactions("fraud_transactions")
-"""Every transaction whose message says `is_fraud`."""
+"""Every transaction whose message says that it is fraud."""
 
 stream_offsets = Table(
     "stream_offsets",
@@ -143,7 +143,7 @@ profiles = Table(
     ),
     postgresql_with={"fillfactor": 70},
 )
-"""What is remembered of each user, device, place and merchant."""
+"""The profile of each user, device, place and merchant."""
 
 labels = Table(
     "labels",
@@ -161,9 +161,9 @@ labels = Table(
         server_default=text("session_user"),
         comment="The login that wrote it, as the database knows it.",
     ),
-    # The latest counts: one of the future could never be corrected.
+    # The latest label counts: one in the future could not be corrected.
     CheckConstraint("labelled_at <= now()", name="labels_not_of_the_future"),
-    # Infinity and years before 1 are instants for PostgreSQL, and for nobody who reads them here.
+    # PostgreSQL allows infinity and years before 1, which Python cannot represent.
     CheckConstraint("labelled_at >= '0001-01-01 00:00:00+00'", name="labels_of_a_year"),
     CheckConstraint(
         f"length(transaction_id) <= {ID_LENGTH} and length(labelled_by) <= {TEXT_LENGTH}"
@@ -172,10 +172,10 @@ labels = Table(
     ),
     Index("labels_transaction_id", "transaction_id"),
     Index("labels_waiting", "labelled_at", postgresql_where=text("folded_at is null")),
-    # Whether anything was called legitimate in some days is asked wherever a precision is shown.
+    # Every precision shown needs to know whether anything was labelled legitimate in its period.
     Index("labels_legitimate", "labelled_at", postgresql_where=text("not is_fraud")),
 )
-"""What people said: rows are added, never changed but for `folded_at`; the latest of a transaction counts."""
+"""Labels: rows are added and never changed, except `folded_at`; the latest of a transaction counts."""
 
 label_files = Table(
     "label_files",
@@ -187,7 +187,7 @@ label_files = Table(
     Column("added", BigInteger, nullable=False),
     _instant("read_at", nullable=False, server_default=func.now()),
 )
-"""Files of labels that were read: one that comes again adds nothing but what lay in the future, whatever was said since."""
+"""Files of labels that were read: importing one again adds only labels that were in the future, whatever was said since."""
 
 watermarks = Table(
     "watermarks",
@@ -195,7 +195,7 @@ watermarks = Table(
     Column("name", Text, primary_key=True),
     Column("reached", DateTime(timezone=True), nullable=False),
 )
-"""How far something has come in the time of transactions."""
+"""How far something has progressed in transaction time."""
 
 models = Table(
     "models",
@@ -230,7 +230,7 @@ scores = Table(
     Index("scores_timestamp", "timestamp", postgresql_using="brin"),
     Index("scores_scored_at", "scored_at", postgresql_using="brin"),
 )
-"""The first decision of every transaction."""
+"""The first decision on every transaction."""
 
 alerts = Table(
     "alerts",
@@ -268,7 +268,7 @@ hourly = Table(
     Column("count", BigInteger, nullable=False),
     Column("amount", Double, nullable=False),
 )
-"""How many rows and how much money each hour has: a chart of months reads hundreds of rows, not millions."""
+"""Rows and money per hour: a chart of months reads hundreds of rows, not millions."""
 
 risk_bins = Table(
     "risk_bins",
@@ -280,7 +280,7 @@ risk_bins = Table(
     ),
     Column("count", BigInteger, nullable=False),
 )
-"""How risks are spread, hour by hour, in the bins of each model's own reference: what drift is worked out from."""
+"""Risks per hour in the bins of each model's own reference, from which drift is computed."""
 
 latency_bins = Table(
     "latency_bins",
@@ -291,7 +291,7 @@ latency_bins = Table(
     ),
     Column("count", BigInteger, nullable=False),
 )
-"""How long decisions took, from a transaction's entry into Kafka."""
+"""Latency of decisions, from a transaction's entry into Kafka."""
 
 stream_progress = Table(
     "stream_progress",
@@ -306,4 +306,4 @@ stream_progress = Table(
     _instant("moved_at", comment="When next_offset last changed, or nothing waited."),
     Column("patience_seconds", Double, comment="So long after moved_at it is stuck, if messages wait."),
 )
-"""Where each running stream stands, as it said last."""
+"""The last reported position of each stream."""

@@ -1,4 +1,4 @@
-"""What the messages of a topic are stored as. Targets own offsets; consumers come and go."""
+"""What the messages of a topic are stored as. Offsets belong to targets, not to consumers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ TopicSetting = Literal["transactions_topic", "scored_topic"]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A name that owns offsets, and the setting that names the topic it reads."""
+    """A name with its own offsets, and the setting that names its topic."""
 
     name: str
     topic: TopicSetting
@@ -32,11 +32,11 @@ TARGETS: dict[str, Target] = {
         Target("scores", "scored_topic"),
     )
 }
-"""In the order in which they write: the tables first, as they know which transactions the profiles have counted."""
+"""In the order in which they write: the tables first, as they show which transactions the profiles already include."""
 
 
 def select(names: Sequence[str]) -> list[Target]:
-    """The targets of these names, each once, in the order of TARGETS. Raises InputError for an unknown name."""
+    """The targets with these names, without duplicates, in the order of TARGETS. Raises InputError for an unknown name."""
     unknown = [name for name in names if name not in TARGETS]
     if unknown:
         raise InputError(
@@ -46,7 +46,7 @@ def select(names: Sequence[str]) -> list[Target]:
 
 
 def by_topic(kafka: KafkaSettings, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """The names of these targets by the topic that they read. Raises InputError for an unknown name."""
+    """The names of these targets by topic. Raises InputError for an unknown name."""
     found: dict[str, tuple[str, ...]] = {}
     for target in select(names):
         topic: str = getattr(kafka, target.topic)
@@ -55,7 +55,7 @@ def by_topic(kafka: KafkaSettings, names: Sequence[str]) -> dict[str, tuple[str,
 
 
 def open_intake(targets: Sequence[Target], cursor: "Cursor", rules: Mapping[str, "Rule"]) -> "Intake":
-    """How the messages of these targets' topic are taken in. Raises InputError where they read several.
+    """The intake of these targets' topic. Raises InputError if they read several.
 
     `rules` are the operator's by name, for the reasons of alerts.
     """

@@ -1,4 +1,4 @@
-"""What was stored, as Arrow tables: for training, and for everything that looks back."""
+"""Stored transactions as Arrow tables, for training and backtests."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ _OF_LABELS = (LABELLED_AT, MESSAGE_AGREES)
 
 
 def transactions_schema() -> "pa.Schema":
-    """The columns of `transactions`: those of `schema.arrow_schema()` but personal ones, LABELLED_AT and MESSAGE_AGREES."""
+    """The columns of `transactions`: `schema.arrow_schema()` without personal ones, plus LABELLED_AT and MESSAGE_AGREES."""
     import pyarrow as pa
 
     public = [field for field in arrow_schema() if field.name not in PERSONAL]
@@ -37,7 +37,7 @@ from (
     lag(is_fraud) over (partition by transaction_id order by labelled_at, label_id) as before from shop.labels
 ) as l where is_fraud is distinct from before order by transaction_id, labelled_at desc, label_id desc
 """
-"""The label with which the latest verdict began: one that says it again makes it known no later."""
+"""The first label of the latest verdict: confirming it again does not make it known later."""
 
 
 _STORED = """
@@ -63,17 +63,17 @@ def transactions(
 ) -> "pa.Table":
     """Every transaction with since <= timestamp < until, in order of time, without personal columns.
 
-    Those of one instant stand in the order of their ids, which knows nothing of fraud: two tables do not record
-    who came first, and one table before the other would tell every counter of a busy instant which is which.
-    Of what people said (`shop.labels`) the latest replaces the truth that came with the message, and it is known
-    since the first label from which on all say the same. An id
-    that came both as fraud and as legitimate stands once, as fraud. Columns: `transactions_schema()`.
+    Transactions of the same time are in the order of their ids, which are independent of fraud: the two tables do not
+    record which came first, and one table before the other would leak to the counters which is which.
+    The latest label (`shop.labels`) replaces the truth that came with the message, and is known
+    since the first label from which on all agree. An id
+    that came both as fraud and as legitimate appears once, as fraud. Columns: `transactions_schema()`.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     schema, bounds = transactions_schema(), {"since": since, "until": until}
-    # Named one by one: who trains need not have the right to read names and addresses.
+    # Listed one by one: training does not need the right to read names and addresses.
     public = sql.SQL(", ").join(sql.Identifier(name) for name in schema.names if name not in _OF_LABELS)
     said_schema = pa.schema([schema.field(name) for name in ("transaction_id", "is_fraud", *_OF_LABELS)])
     with connected(postgres, snapshot=True) as connection, connection.cursor() as cursor:
@@ -89,7 +89,7 @@ def transactions(
 
 
 def _with_labels(rows: "pa.Table", said: "pa.Table") -> "pa.Table":
-    """`rows` with what people said in the place of what came with the message."""
+    """`rows` with the labels of people instead of the truth that came with the message."""
     import pyarrow.compute as pc
 
     if not said.num_rows:
