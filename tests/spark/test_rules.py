@@ -171,7 +171,7 @@ WRONG = (
     ("device[0] = 'a'", "device", "is not allowed"),
     ("extract(century from timestamp) > 3", "extract", "Cannot extract"),
     ("abs(distinct amount) > 1", "abs", "DISTINCT"),
-    ("(" * 100, "(" * 60, "more than 40 brackets"),
+    ("(" * 100, "(" * 60, "more than 40 nested brackets"),
     ("not " * 400 + "isnull(device)", "not not", "more than 300 parts"),
 )
 

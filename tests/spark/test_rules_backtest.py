@@ -133,7 +133,7 @@ def test_without_a_model_and_without_labels_the_alerts_are_still_counted(spark: 
     assert found["rules"][2]["alerts"] > 0
     assert found["rules"][2]["precision"] is None
     assert [note.split(":")[0] for note in found["notes"]] == [
-        "Nobody has said yet what was fraud", "No model is champion yet",
+        "Nothing is labelled yet", "No model is champion yet",
     ]  # fmt: skip
 
 

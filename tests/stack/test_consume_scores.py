@@ -108,7 +108,7 @@ def test_a_stream_that_fails_stops_the_one_beside_it_with_its_cause(
     admin = kafka.admin(settings.kafka)
     for future in admin.delete_records([TopicPartition(topic, 0, 6)]).values():
         future.result(30)
-    with pytest.raises(MessagesLost, match=f"stands at offset 2 of {topic}/0"):
+    with pytest.raises(MessagesLost, match=f"is at offset 2 of {topic}/0"):
         consume(spark, settings, ALL, once=False, stop=threading.Event())
     assert spark.streams.active == []
 

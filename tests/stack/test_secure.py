@@ -178,7 +178,7 @@ def test_the_stream_is_refused_with_the_same_sentences(
         query.awaitTermination(120)
     failure = failure_of(query)
     assert failure is not None
-    assert "does not let Spark's client in: Authentication failed" in failure.message
+    assert "rejected Spark's client: Authentication failed" in failure.message
     assert "SASL" in failure.hint
 
 

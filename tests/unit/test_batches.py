@@ -28,7 +28,9 @@ def test_a_quick_sink_changes_nothing() -> None:
 
 def test_a_batch_that_takes_too_long_is_followed_by_ones_that_take_half_of_the_time() -> None:
     size = BatchSize(MOST, SECONDS)
-    with pytest.raises(Resized, match=r"200,000 messages took 400\.0 s: the next ones hold 7,500 at most"):
+    with pytest.raises(
+        Resized, match=r"200,000 messages took 400\.0 s: the next ones will have 7,500 at most"
+    ):
         size.follow(MOST, 400.0)
     assert settle(size, pace=500) == 0
 

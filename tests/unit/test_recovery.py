@@ -83,7 +83,7 @@ def test_a_refusal_is_waited_for_by_a_stream_that_runs_and_not_by_one_that_start
     refused = failure(ABORTED + words)
     assert isinstance(refused, BrokerRefused)
     patience = Patience(60)
-    with pytest.raises(BrokerRefused, match="does not let Spark's client in"):
+    with pytest.raises(BrokerRefused, match="rejected Spark's client"):
         patience.until(lambda: "found", refused, threading.Event())
     patience.reward()
     assert patience.until(lambda: "found", refused, threading.Event()) == "found"

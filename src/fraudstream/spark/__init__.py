@@ -4,29 +4,29 @@ Every command
   command         a session for one command, and the signals that end it
   session         Spark's settings; scratch is what it keeps on disk
   source          Kafka as a stream of raw messages
-  recovery        which failures pass, and where a stream begins again
-  progress        a running stream says how far it has come
-  markers         what Kafka's transactions leave behind the last message
+  recovery        which failures are temporary, and where a stream resumes
+  progress        a running stream reports its position
+  markers         Kafka's transaction markers after the last message
 
 The consumer
   consume         a query for each topic; consumer drives one
-  sink            the executors' side; daemon loads it once for all Python workers
-  batches         how many messages a micro-batch may hold; narration says what became of them
+  sink            the executors' part; daemon loads it once for all Python workers
+  batches         how many messages a micro-batch may hold; narration logs what became of them
 
 The scorer
-  score           the command; scorer is the driver: starts queries, watches them, starts again
+  score           the command; scorer is the driver: starts, watches and restarts queries
   relay           hands the stream from one query to the next; live_query is one
   mode            real time or micro-batches
-  keeper          the line to PostgreSQL: profiles, champion, offsets
-  first_job       the first job of a session, told and ended while it waits for a slot
-  answers         the scored topic as its readers see it
+  keeper          exchanges profiles, champion and offsets with PostgreSQL
+  first_job       the first job of a session, which may have to wait for a slot
+  answers         counts and latencies of decisions, from the scored topic
 
 What is computed
-  messages        raw messages as columns; instants reads their times
+  messages        raw messages as columns; instants parses their times
   scoring         from messages to decisions, as DataFrames
-  lookup          the same batch by batch in Python, with profiles asked for
+  lookup          the same in Python, looking profiles up batch by batch
   features        the features of training, as Spark columns
-  risk            the model's part; trees writes them for Spark, estimator runs one of your own
+  risk            the model's risk; trees writes ensembles for Spark, estimator runs one of your own
   rules           the operator's rules as columns; conditions checks them
   backtest        rules on stored history
 """

@@ -1,7 +1,7 @@
-"""The scored topic as its readers see it: how many decisions, how late, how many of them flagged.
+"""Counts and latencies of the decisions, as readers of the scored topic see them.
 
-A thread of its own follows the topic's end. Answers that a hand-over or a restart repeats are
-counted apart: the first one counts, as everywhere.
+A separate thread follows the end of the topic. Answers that a hand-over or a restart repeats are
+counted separately: the first one counts, as everywhere.
 """
 
 import math
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from confluent_kafka import Message
 
 _REMEMBERED: Final = 100_000
-"""Answers among which a repeat is known: a hand-over repeats those of a second or two."""
+"""Number of answers among which repeats are recognised: a hand-over repeats those of a second or two."""
 LOOK_SECONDS: Final = 5.0
-"""Between two looks for partitions that were added."""
+"""Seconds between two checks for added partitions."""
 
 _Instant = Annotated[datetime, msgspec.Meta(tz=True)]
-"""As every scorer writes it; one without a zone is somebody else's, and no span ends there."""
+"""Format of every scorer; a time without a zone is not ours, and no latency can be computed from it."""
 
 
 class _Answer(msgspec.Struct):
-    """What is read of a decision or of a refusal."""
+    """The fields of a decision or a refusal that are read here."""
 
     scored_at: _Instant
     sent_at: _Instant | None = None
@@ -54,7 +54,7 @@ class Latencies:
         self.bins[round(math.log(max(milliseconds / 1000, SHORTEST)) * BINS_PER_E)] += 1
 
     def quantile(self, share: float) -> float | None:
-        """The milliseconds that this share of all stays below, right to 1 %; None where there is none.
+        """The quantile in milliseconds, exact to 1 %; None if there are no latencies.
 
         >>> latencies = Latencies()
         >>> for ms in range(1, 101):
@@ -72,7 +72,7 @@ class Latencies:
 
 @dataclass(slots=True)
 class Tally:
-    """Answers since some moment. Latency runs from the broker's time of the message to the decision."""
+    """Answers since some time. Latency is from the broker's timestamp of the message to the decision."""
 
     decisions: int = 0
     flagged: int = 0
@@ -108,11 +108,11 @@ class Answers:
         self._thread.start()
 
     def whole(self) -> Tally:
-        """Since the beginning."""
+        """All answers since the start."""
         return self._whole
 
     def take_latest(self) -> Tally:
-        """Since this was called last."""
+        """The answers since the last call."""
         with self._lock:
             taken, self._latest = self._latest, Tally()
         return taken
@@ -137,7 +137,7 @@ class Answers:
             self._consumer.close()
 
     def _follow_added(self) -> None:
-        """Read partitions that were added, too, from their first message on."""
+        """Also read added partitions, from their first message."""
         from confluent_kafka import OFFSET_BEGINNING, KafkaException, TopicPartition
 
         try:
@@ -156,7 +156,7 @@ class Answers:
         try:
             answer = self._decoder.decode(message.value() or b"")
         except REFUSED:
-            return  # somebody else's message: not an answer
+            return  # another program's message, not an answer
         name = answer.transaction_id or (answer.partition, answer.offset)
         repeated = self._seen(name)
         for tally in (self._whole, self._latest):
@@ -171,7 +171,7 @@ class Answers:
                     tally.latencies.add((answer.scored_at - answer.sent_at).total_seconds() * 1000)
 
     def _seen(self, name: object) -> bool:
-        """Whether an answer of this name came lately; two sets take turns, so that none grows for ever."""
+        """Whether an answer with this name arrived recently; two sets alternate, so that neither grows without bound."""
         newer, older = self._recent
         if name in newer or name in older:
             return True

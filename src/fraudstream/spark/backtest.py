@@ -1,4 +1,4 @@
-"""Rules on stored history: the features as they stood just before each transaction, the conditions as they run live."""
+"""Rules on stored history: features as of just before each transaction, conditions as they run live."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CHUNK: Final = 250_000
-"""Transactions that Spark holds at once."""
+"""Transactions per Spark job."""
 SHORTEST: Final = 1 / 86_400
-"""Days of a history, at least: one of a single transaction has no length."""
+"""Minimum length of a history in days: one with a single transaction has no length."""
 
 
 def backtest(
@@ -37,12 +37,12 @@ def backtest(
     days: float,
     label_delay_days: float,
 ) -> dict[str, Any]:
-    """What the rules would have raised in the last `days` days of `transactions` (as `training_rows.transactions`).
+    """The alerts of the rules in the last `days` days of `transactions` (as `training_rows.transactions`).
 
-    Labels reach the rules after `label_delay_days`, as they do live, and the model after the delay that it learned with.
-    Everything before feeds the features. Quiet days, as training knows them, are none: a stray timestamp does not end
-    the history. Raises InputError where there is no transaction, or where a feature
-    cannot be worked out.
+    Labels reach the rules after `label_delay_days`, as they do live, and the model after the delay of its training.
+    Everything before feeds the features. Gaps, as in training, do not count: a stray timestamp does not end
+    the history. Raises InputError if there are no transactions, or if a feature
+    cannot be computed.
     """
     rules = ruleset.rules
     rows = _until_now(transactions).sort_by("timestamp").combine_chunks()
@@ -51,7 +51,7 @@ def backtest(
     if model is not None:
         delay = float(model.manifest.get("label_delay_days", label_delay_days))
         wanted.setdefault(delay, []).extend(model.features)
-    # One view where both delays are the same, as they mostly are: a view of two million rows takes a quarter of a minute.
+    # One view if both delays are equal, as they usually are: a view of two million rows takes 15 s.
     views = {after: training.view(rows, after, tuple(dict.fromkeys(read))) for after, read in wanted.items()}
     micros = rows["timestamp"].cast(pa.int64()).to_numpy()
     until = end_of(micros) - 1
@@ -83,12 +83,12 @@ def _columns(view: training.FeatureTable, names: Sequence[str]) -> "NDArray[np.f
 
 
 def _instant(micros: int) -> datetime:
-    """To the microsecond, which a float of seconds would lose."""
+    """A timestamp, exact to the microsecond, which a float of seconds is not."""
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)
 
 
 def _until_now(transactions: pa.Table) -> pa.Table:
-    """Those whose day has come. Raises InputError where there is none."""
+    """The transactions that are not in the future. Raises InputError if there are none."""
     rows, _ = until_now(transactions)
     if not rows.num_rows:
         raise InputError(
@@ -98,7 +98,7 @@ def _until_now(transactions: pa.Table) -> pa.Table:
 
 
 def held(ruleset: RuleSet, rows: pa.Table, features: "dict[str, NDArray[np.float64]]") -> "NDArray[np.bool_]":
-    """Which rule holds for which transaction, (rules, rows). Features by name, a value for each row."""
+    """Which rule holds for which transaction, as (rules, rows). `features` has a value per row, by name."""
     fields = {n: rows[n] for n in FIELDS if n in columns() and n in rows.column_names and n not in features}
     table = pa.table({"__row": pa.array(np.arange(rows.num_rows)), **fields, **features})
     place = {rule.name: i for i, rule in enumerate(ruleset.rules)}
@@ -111,10 +111,10 @@ def held(ruleset: RuleSet, rows: pa.Table, features: "dict[str, NDArray[np.float
 
 
 def _notes(model: Model | None, window: Window, since: datetime) -> list[str]:
-    """What a reader has to know to take the figures for what they are."""
+    """Notes that a reader needs to interpret the figures."""
     notes = []
     if not window.judged.any():
-        notes.append("Nobody has said yet what was fraud: precision and recall cannot be computed.")
+        notes.append("Nothing is labelled yet: precision and recall cannot be computed.")
     elif not window.fraud.any():
         notes.append("No fraud is known in these days: recall cannot be computed.")
     elif window.only_frauds:

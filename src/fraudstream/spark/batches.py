@@ -1,7 +1,7 @@
-"""How many messages a micro-batch of the consumer may hold: as many as PostgreSQL stores in good time.
+"""The size of the consumer's micro-batches: as many messages as PostgreSQL stores within a time limit.
 
-A batch is a transaction in each partition. One that takes minutes, as the database has become slow, is lost whole when
-something falls, and everything that waits for its rows waits as long.
+A batch is a transaction in each partition. One that takes minutes, as the database has become slow, is lost completely
+by a failure, and delays everything that waits for its rows.
 """
 
 from typing import Final
@@ -9,21 +9,21 @@ from typing import Final
 from fraudstream.errors import StreamError
 
 FEWEST: Final = 1_000
-"""Below that a batch takes as long as what every batch costs, whatever its size."""
+"""Below this size, the fixed cost of a batch dominates."""
 IDLE: Final = 4
-"""A full batch that took less than this part of the time may grow, by so many times at most."""
+"""A full batch that took less than this fraction of the time may grow, at most by this factor."""
 AIM: Final = 2
-"""A new size aims at this part of the time: far enough from both ends not to change with every batch."""
+"""A new size aims at this fraction of the time: far enough from both limits not to change with every batch."""
 
 
 class Resized(StreamError):
-    """The query ends, its last batch stored, and begins again with batches of another size: Spark fixes it at the start."""
+    """Ends the query after its last batch was stored, to restart with another batch size, which Spark fixes at the start."""
 
     code = "resized"
 
 
 class BatchSize:
-    """Follows the sink, between FEWEST and `most` messages, so that a batch takes no longer than `seconds`."""
+    """Adapts the batch size, between FEWEST and `most` messages, so that a batch takes no longer than `seconds`."""
 
     def __init__(self, most: int, seconds: float) -> None:
         self._most, self._seconds = most, seconds
@@ -31,16 +31,16 @@ class BatchSize:
         """Messages of the next batch, over all partitions."""
 
     def follow(self, messages: int, seconds: float) -> None:
-        """Learn from a batch that was stored, which took more than no time. Raises Resized where the next ones should be larger or smaller."""
+        """Learn from a stored batch; `seconds` is positive. Raises Resized if the next ones should be larger or smaller."""
         too_long = seconds > self._seconds
         could_grow = messages * 2 > self.limit and seconds * IDLE < self._seconds
         if not messages or not (too_long or could_grow):
             return
         wanted = int(messages * min(self._seconds / AIM / seconds, IDLE))
-        # A setting below FEWEST is somebody's wish, and no lower bound may lift it.
+        # A setting below FEWEST is deliberate, so the lower bound must not raise it.
         limit = min(max(wanted, FEWEST), self._most)
         if limit < self.limit if too_long else limit > self.limit:
             self.limit = limit
             raise Resized(
-                f"A micro-batch of {messages:,} messages took {seconds:.1f} s: the next ones hold {limit:,} at most."
+                f"A micro-batch of {messages:,} messages took {seconds:.1f} s: the next ones will have {limit:,} at most."
             )

@@ -1,4 +1,4 @@
-"""What every command that runs Spark has around it: Java, jars, a session, and the signals that end it."""
+"""What every command that runs Spark needs: Java, jars, a session, and the handling of signals that end it."""
 
 import threading
 from collections.abc import Iterator, Mapping
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 log = get_logger("spark")
 
 JVM_SECONDS = 2.0
-"""A process that was killed closes its sockets a moment before it counts as ended."""
+"""Seconds to wait, as a killed process closes its sockets a moment before it counts as ended."""
 
 
 @contextmanager
@@ -30,8 +30,8 @@ def spark_session(
 ) -> Iterator["SparkSession"]:
     """A session for one command, stopped at its end. Raises JavaMissing, JarsMissing, StreamError.
 
-    StreamError, too, where the JVM dies under what runs inside. A `brief` one ends by itself, and leaves to later ones
-    what they start quicker from.
+    Also raises StreamError if the JVM dies during the block. A `brief` session ends by itself, and leaves an archive from
+    which later ones start faster.
     """
     from py4j.protocol import Py4JError
 
@@ -63,7 +63,7 @@ def spark_session(
                 raise
             raise StreamError(
                 "Spark's Java process is gone: it was killed, or it ran out of memory.",
-                hint=f"Restart the command: it resumes where it stopped; {log_file} may say why."
+                hint=f"Restart the command: it resumes where it stopped. {log_file} may show why."
                 " FRAUDSTREAM_SPARK__DRIVER_MEMORY gives it more memory.",
             ) from error
         finally:
@@ -72,9 +72,9 @@ def spark_session(
 
 @contextmanager
 def stop_on_signals() -> Iterator[threading.Event]:
-    """An event that Ctrl-C, SIGTERM and a closed terminal set, so that a stream ends between two steps and not in one.
+    """An event that Ctrl-C, SIGTERM and a closed terminal set, so that a stream ends between two steps, not within one.
 
-    Taken after Spark has started, as Spark installs a handler of its own that would cancel its jobs.
+    Call it after Spark has started, as Spark installs its own handler, which would cancel its jobs.
     """
     stop = threading.Event()
     with signals.heard(lambda *_: signals.ask(stop)):

@@ -1,8 +1,8 @@
-"""One condition of a rule, looked through before Spark may run it.
+"""Checks a rule's condition before Spark may run it.
 
-Spark's own parser makes the tree; the tree may hold comparisons, arithmetic, a few pure functions and the
+Spark's own parser builds the tree, which may contain comparisons, arithmetic, a few pure functions and the
 columns of `rules.columns`, and nothing else. What is on these lists cannot read a file, call
-Java, draw a chance, or grow without bound; what is not on them is refused, known or not.
+Java, use random numbers, or grow without bound; everything else is refused.
 """
 
 import re
@@ -22,13 +22,13 @@ from fraudstream.rules.columns import Kind, columns, refusal
 
 ANSI: Final = "spark.sql.ansi.enabled"
 _ANSI_LOCK: Final = threading.Lock()
-"""ANSI is one setting of the whole session, and rules are resolved in more than one thread of it."""
+"""ANSI mode is a setting of the whole session, in which several threads resolve rules."""
 MOST_NODES: Final = 300
-"""Parts of one condition. Spark compiles each; a rule that a person can read has twenty."""
+"""Maximum number of nodes in a condition. Spark compiles each; a readable rule has twenty."""
 DEEPEST: Final = 40
-"""Brackets inside each other: a thousand keep the parser busy for seconds."""
+"""Maximum nesting of brackets: a thousand keep the parser busy for seconds."""
 MOST_WILDCARDS: Final = 3
-"""`%` in one pattern: each multiplies the ways that a matcher tries, and texts have up to 256 characters."""
+"""Maximum number of `%` in a pattern: each multiplies the attempts of the matcher, and strings have up to 256 characters."""
 
 OPERATORS: Final = frozenset(
     {
@@ -38,8 +38,8 @@ OPERATORS: Final = frozenset(
         *("Concat", "Literal", "UnresolvedAttribute", "UnresolvedFunction"),
     }
 )
-"""Spark's names for the parts that a condition may have. No regular expressions: a few dozen characters of one can
-keep a task busy for years."""
+"""Spark's names of the nodes allowed in a condition. No regular expressions: one of a few dozen characters can keep a task
+busy for years."""
 FUNCTIONS: Final = {
     **dict.fromkeys(("abs", "ceil", "ceiling", "floor", "sign", "ln", "log10", "log2", "isnan"), 1),
     **dict.fromkeys(("isnull", "isnotnull", "lower", "upper", "trim", "ltrim", "rtrim", "length"), 1),
@@ -49,8 +49,8 @@ FUNCTIONS: Final = {
     **dict.fromkeys(("between", "if", "substring", "substr"), 3),
     **dict.fromkeys(("coalesce", "greatest", "least", "concat"), 20),
 }
-"""Functions that a condition may call, and how many arguments at most: `ceil(x, 2000000000)` would fill the memory.
-None draws a chance, looks at a clock or at the machine, or gives NaN, which Spark takes for the largest number."""
+"""Functions that a condition may call, and their maximum number of arguments: `ceil(x, 2000000000)` would fill the memory.
+None is random, depends on the clock or the machine, or returns NaN, which Spark treats as the largest number."""
 
 _REFUSED: Final = {
     "ScalarSubquery": "a subquery",
@@ -70,7 +70,7 @@ _TYPES: Final[dict[Kind, str]] = {"text": "string", "instant": "timestamp", "flo
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong with a condition, and the index of the character where it shows."""
+    """An error in a condition, and the index of its character."""
 
     index: int
     message: str
@@ -78,11 +78,11 @@ class Fault:
 
 @contextmanager
 def forgiving(spark: SparkSession) -> Iterator[None]:
-    """Expressions that are resolved inside give null where ANSI mode would raise an error, for as long as they live.
+    """Make expressions that are resolved inside return null where ANSI mode would raise an error.
 
     Spark 4 is strict by default: one division by zero would end the stream. Whether an expression raises
-    is decided when it is resolved and travels with it, so this covers the stream that starts later.
-    One thread at a time: a second one would take "false" for what was there before, and leave it there.
+    is fixed when it is resolved, so this covers the stream that starts later.
+    One thread at a time: a second one would read "false" as the previous value, and restore that.
     """
     with _ANSI_LOCK:
         before = spark.conf.get(ANSI) or "true"
@@ -101,7 +101,7 @@ def no_rows(spark: SparkSession) -> DataFrame:
 
 
 def faults(spark: SparkSession, empty: DataFrame, condition: str) -> list[Fault]:
-    """What is wrong with a condition, in its order; nothing where it may run. `empty` is `no_rows(spark)`."""
+    """The errors in a condition, by position; none if it may run. `empty` is `no_rows(spark)`."""
     if (fault := _unreadable(condition)) is not None:
         return [fault]
     parser = spark._jsparkSession.sessionState().sqlParser()  # noqa: SLF001 - Spark shows its parser nowhere else
@@ -118,31 +118,31 @@ def faults(spark: SparkSession, empty: DataFrame, condition: str) -> list[Fault]
 
 
 def _unreadable(condition: str) -> Fault | None:
-    """What the parser itself must not see."""
+    """The error of a condition that must not reach the parser."""
     if "${" in condition:
-        # Spark would put in a setting or a variable of the environment here, passwords included.
+        # Spark would substitute a setting or an environment variable here, including passwords.
         return Fault(condition.index("${"), "`${` is not allowed in a rule")
     depth = 0
     for index, character in enumerate(condition):
         depth += (character in "([") - (character in ")]")
         if depth > DEEPEST:
-            return Fault(index, f"more than {DEEPEST} brackets inside each other")
+            return Fault(index, f"more than {DEEPEST} nested brackets")
     return None
 
 
 def _looked_through(tree: Any) -> tuple[list[Any], list[Fault]]:
-    """The nodes of a parsed condition, and what may not stand there."""
+    """The nodes of a parsed condition, and the errors among them."""
     found: list[Fault] = []
     nodes = list(_walk(tree, MOST_NODES + 1, found))
     if len(nodes) > MOST_NODES:
-        found = [Fault(0, f"more than {MOST_NODES} parts; make several rules of it")]
+        found = [Fault(0, f"more than {MOST_NODES} parts; split it into several rules")]
     elif not found and not any(_kind(node) == "UnresolvedAttribute" for node in nodes):
         found = [Fault(0, "refers to no column, so it is true for every transaction or for none")]
     return nodes, found
 
 
 def _walk(root: Any, most: int, found: list[Fault] | None = None) -> Iterator[Any]:
-    """The nodes of a tree, parents first, `most` at most. With `found`, faults go there and hide what is below them."""
+    """Up to `most` nodes of a tree, parents first. With `found`, faults are added to it and their subtrees skipped."""
     pending = [root]
     while pending and most:
         most -= 1
@@ -160,13 +160,13 @@ def _kind(node: Any) -> str:
 
 
 def _index(node: Any) -> int:
-    """Where a node begins in its text; 0 where Spark does not say."""
+    """The index at which a node begins; 0 if Spark does not know it."""
     start = node.origin().startIndex()
     return int(start.get()) if start.isDefined() else 0
 
 
 def _fault(node: Any) -> Fault | None:
-    """Why this part may not stand in a condition."""
+    """Why this node is not allowed in a condition, or None."""
     kind = _kind(node)
     if kind not in OPERATORS:
         what = _REFUSED.get(kind, f"`{node.toString()}`"[:80])
@@ -180,18 +180,18 @@ def _fault(node: Any) -> Fault | None:
         pattern = node.right()
         if _kind(pattern) != "Literal" or pattern.toString().count("%") > MOST_WILDCARDS:
             return Fault(
-                _index(node), f"a pattern is a string with at most {MOST_WILDCARDS} `%`; `contains` may do"
+                _index(node), f"a pattern must be a string with at most {MOST_WILDCARDS} `%`; try `contains`"
             )
     return None
 
 
 def _call(node: Any) -> Fault | None:
-    """Why this function may not be called like this."""
+    """Why this function call is not allowed, or None."""
     name = ".".join(_texts(node.nameParts())).lower()
     if name not in FUNCTIONS:
         return Fault(
             _index(node),
-            f"the function {name} is not allowed in a rule; these are: {', '.join(sorted(FUNCTIONS))}",
+            f"the function {name} is not allowed in a rule; allowed are: {', '.join(sorted(FUNCTIONS))}",
         )
     if node.arguments().size() > FUNCTIONS[name]:
         return Fault(_index(node), f"{name} takes at most {FUNCTIONS[name]} arguments in a rule")
@@ -203,7 +203,7 @@ def _texts(parts: Any) -> list[str]:
 
 
 def _bare_columns(nodes: list[Any]) -> dict[str, int]:
-    """The columns that the condition itself casts nowhere, and where the first mention of each begins."""
+    """The columns that the condition itself never casts, and the index of each one's first mention."""
     by_hand = {_index(node.child()) for node in nodes if _kind(node) == "Cast"}
     mentions: dict[str, list[int]] = {}
     for node in nodes:
@@ -213,7 +213,7 @@ def _bare_columns(nodes: list[Any]) -> dict[str, int]:
 
 
 def _unresolvable(empty: DataFrame, condition: str, bare: dict[str, int]) -> list[Fault]:
-    """What Spark's analysis finds wrong, and what it would do in silence: make numbers of strings."""
+    """Errors that Spark's analysis finds, and its silent casts of strings to numbers."""
     try:
         with forgiving(empty.sparkSession):
             resolved = empty.select(F.expr(condition))
@@ -228,7 +228,7 @@ def _unresolvable(empty: DataFrame, condition: str, bare: dict[str, int]) -> lis
 
 
 def _silent_cast(node: Any, bare: dict[str, int]) -> Fault | None:
-    """Why this cast, which nobody wrote, cannot be meant."""
+    """Why this implicit cast is an error, or None."""
     child, target = node.child(), node.dataType().simpleString()
     if child.dataType().simpleString() != "string" or target == "string":
         return None
@@ -244,7 +244,7 @@ def _silent_cast(node: Any, bare: dict[str, int]) -> Fault | None:
 
 
 def _syntax_index(error: PySparkException, condition: str) -> int:
-    """Where the parser gave up, from the line and position that it reports."""
+    """The index of the parser's error, from the line and position that it reports."""
     start = error._origin.start() if getattr(error, "_origin", None) else None  # type: ignore[attr-defined] # noqa: SLF001
     if start is None or not (start.line().isDefined() and start.startPosition().isDefined()):
         return 0
@@ -253,12 +253,12 @@ def _syntax_index(error: PySparkException, condition: str) -> int:
 
 
 def _context_index(error: PySparkException) -> int:
-    """Where analysis found the mistake."""
+    """The index of the error that analysis found."""
     return next((context.startIndex() for context in error.getQueryContext()), 0)
 
 
 def _sentence(error: PySparkException) -> str:
-    """Spark's message without its code, its state, its link and its echo of the text."""
+    """Spark's message without its code, state, link and copy of the condition."""
     line = str(error).strip().splitlines()[0]
     message = re.split(r"SQLSTATE|Please", line, maxsplit=1)[0].strip()
     _, bracket, plain = message.partition("] ")

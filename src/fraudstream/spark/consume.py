@@ -1,4 +1,4 @@
-"""`consume` as a command line asks for it: a query for each topic, side by side."""
+"""The `consume` command: a query for each topic, running concurrently."""
 
 import threading
 import time
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def patience(settings: Settings) -> float:
-    """Seconds after which `consume` counts as stalled: a pause and a long batch are no fault of a healthy one.
+    """Seconds after which `consume` counts as stalled: longer than a pause or a long batch of a healthy one.
 
     >>> patience(Settings(_env_file=None, spark={"trigger_seconds": 60}))
     150.0
@@ -31,7 +31,7 @@ def patience(settings: Settings) -> float:
 def run_consumer(
     targets: tuple[str, ...], flags: Mapping[str, dict[str, Any]], *, once: bool, accept_loss: bool
 ) -> Summary:
-    """Consume with the settings in force; see `consume`. What can be wrong is found before Spark starts."""
+    """Consume with the settings in force; see `consume`. Errors in these are raised before Spark starts."""
     settings = load(**flags)
     rules = load_rules(settings.score.rules) if settings.score.rules and "scores" in targets else ()
     migrate(settings.postgres)
@@ -66,9 +66,9 @@ def consume(  # noqa: PLR0913 - what a command line says
     rules: Sequence[Rule] = (),
     monitor: ConsumeMonitor | None = None,
 ) -> Summary:
-    """Store targets of any topics: a query for each topic, side by side; see `Consumer.run`.
+    """Store targets of any topics: a query for each topic, running concurrently; see `Consumer.run`.
 
-    Where one fails the others are stopped (`stop` is set), and its error is raised.
+    If one fails, the others are stopped (`stop` is set), and its error is raised.
     """
     began = time.monotonic()
 

@@ -1,6 +1,6 @@
-"""Kafka to PostgreSQL: the driver's side. It plans, counts and starts again; no row passes through it.
+"""Kafka to PostgreSQL: the driver's part. It plans, counts and restarts; no rows pass through it.
 
-The checkpoint is scratch: every start begins at the offsets that PostgreSQL holds.
+The checkpoint is scratch: every start begins at the offsets in PostgreSQL.
 """
 
 import threading
@@ -37,14 +37,14 @@ if TYPE_CHECKING:
 log = get_logger("consume")
 
 POLL_SECONDS = 0.1
-"""How often the driver looks whether the query still runs: bounds how late `--once` ends."""
+"""Seconds between two checks of the query, and so the longest delay with which `--once` ends."""
 LABEL_SECONDS = 60.0
-"""How often labels that became known are folded: a minute is nothing beside a delay of days."""
+"""Seconds between two foldings of newly known labels: a minute is nothing compared with a delay of days."""
 
 
 @dataclass(slots=True)
 class Summary:
-    """What a consumer did since it started."""
+    """What a consumer has done since it started."""
 
     targets: tuple[str, ...]
     stored: Counter[str] = field(default_factory=Counter)
@@ -61,18 +61,18 @@ class Summary:
 
     @property
     def stream(self) -> str:
-        """The name by which it is watched."""
+        """Its name in monitoring."""
         return "consume" if len(self.targets) > 1 else f"consume {self.targets[0]}"
 
     @property
     def rows(self) -> int:
-        """Rows in the tables; where profiles are kept alone, the transactions that they counted."""
+        """Rows stored in the tables; for the target `profiles` alone, the transactions counted in them."""
         return (
             sum(count for target, count in self.stored.items() if target != "profiles") or self.stored.total()
         )
 
     def add(self, done: "Outcome | Summary") -> None:
-        """Count what one slice did, or a consumer beside this one."""
+        """Add the result of a slice, or of another consumer."""
         self.stored.update(done.stored)
         self.duplicates.update(done.duplicates)
         self.rejected += done.rejected
@@ -114,15 +114,15 @@ class Consumer:
     ) -> Summary:
         """Consume until `stop` is set or, with `once`, until everything that was there is stored.
 
-        The targets read one topic, which is made where it is missing; `consume.run_consumer` runs several. A lost
-        PostgreSQL or broker is waited for, `postgres.retry_seconds` at the longest since the last progress. Raises
+        The targets read one topic, which is created if it is missing; `consume.run_consumer` runs several. Waits for a
+        lost PostgreSQL or broker, at most `postgres.retry_seconds` since the last progress. Raises
         StreamError with Spark's reason, MessagesLost, DatabaseError, TopicError.
         """
         began = time.monotonic()
         summary = Summary(targets)
         migrate(self._postgres)
         (name,) = by_topic(self._kafka, targets)
-        # Decisions stay in step with the transactions that they answer, be it `score` or `consume` that comes first.
+        # Partitions of decisions match those of the transactions, whether `score` or `consume` starts first.
         topic = kafka_clients.ensure_topic(self._kafka, name, like=self._kafka.transactions_topic)
         found: tuple[Topic, dict[int, int]] | None = (
             topic,
@@ -156,13 +156,13 @@ class Consumer:
     def _where(
         self, name: str, targets: tuple[str, ...], *, accept_loss: bool
     ) -> tuple[Topic, dict[int, int]]:
-        """The topic as it is now, and where its partitions begin. A password may be another one since."""
+        """The topic as it is now, and the start offsets of its partitions. The password may have changed meanwhile."""
         self._admin = kafka_clients.admin(self._kafka)
         topic = existing_topic(self._kafka, name, self._admin)
         return topic, self._position(topic, targets, accept_loss=accept_loss)
 
     def _position(self, topic: Topic, targets: tuple[str, ...], *, accept_loss: bool) -> dict[int, int]:
-        """Where each partition begins: the lowest stored offset of the targets."""
+        """The start offset of each partition: the lowest stored offset of the targets."""
         stored = recovery.begin(
             self._kafka,
             self._postgres,
@@ -238,18 +238,18 @@ class Consumer:
             if time.monotonic() - folded >= LABEL_SECONDS:
                 try:
                     self._fold_labels(summary.targets, goes_on)
-                except DatabaseUnreachable as error:  # the stream itself finds out whether that stays
+                except DatabaseUnreachable as error:  # if it persists, the stream itself fails
                     log.warning("Labels that became known are folded later: %s", error.message)
                 folded = time.monotonic()
             stop.wait(POLL_SECONDS)
 
     def _positions(self) -> dict[int, int]:
-        """Below which offset every target has each partition."""
+        """The offset of each partition below which all targets have everything."""
         seen = dict(self._expected)  # a copy in one step: Spark's thread adds partitions
         return {partition: min(by_target.values()) for partition, by_target in seen.items()}
 
     def _fold_labels(self, targets: tuple[str, ...], go_on: Callable[[], bool]) -> None:
-        """Fold the labels that became known, where profiles are kept; the first time that may be a whole history."""
+        """Fold newly known labels, if profiles are kept; the first time that may be a whole history."""
         if "profiles" in targets:
             known = fold_known(self._postgres, datetime.now(UTC), self._label_delay, go_on)
             if known.truths or known.labels:
@@ -260,10 +260,10 @@ class Consumer:
                 )
 
     def _store(self, topic: Topic, summary: Summary, batch: "DataFrame", _batch_id: int) -> None:
-        """Have the executors store one micro-batch. Spark calls this; what it raises stops the query."""
+        """Have the executors store one micro-batch. Called by Spark; an exception stops the query."""
         began, before = time.monotonic(), sum(self._positions().values())
         try:
-            # A batch that was planned on a new topic of this name is caught here: the plan is older than the look.
+            # Catches a batch that was planned on a recreated topic: the plan is older than this check.
             if existing_topic(self._kafka, topic.name, self._admin).topic_id != topic.topic_id:
                 raise TopicReplaced(f"Topic {topic.name} was deleted and recreated.")
             job = sink.Job(
@@ -271,7 +271,7 @@ class Consumer:
             )
             rows = batch.mapInArrow(partial(sink.write, job), sink.REPORT).collect()
             reports, errors = sink.read_reports(row.report for row in rows)
-            for report in reports:  # these are committed, whatever became of their neighbours
+            for report in reports:  # these are committed, even if other slices failed
                 self._expected[report.partition] = report.outcome.next_offsets
                 summary.add(report.outcome)
                 self._monitor.stored(

@@ -1,4 +1,4 @@
-"""An estimator of a user's own in Spark's Python workers. Apart from the rest, as it alone needs pandas."""
+"""Runs a user's own estimator in Spark's Python workers. A module of its own, as only it needs pandas."""
 
 import io
 from collections.abc import Iterator
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 def risk_of(model: Model) -> Column:
-    """The risk that the model's estimator gives to the columns of its features. Raises InputError as `Model.estimator`."""
-    model.estimator()  # what is wrong with it is said now, not by a task
+    """The risk from the model's estimator, given the columns of its features. Raises InputError like `Model.estimator`."""
+    model.estimator()  # errors are raised here, not in a task
     name = f"Model {model.version}"
-    pickled = model.files[artifact.ESTIMATOR]  # its checksum matched when the model was opened
+    pickled = model.files[artifact.ESTIMATOR]  # its checksum was checked when the model was opened
 
     def risks(batches: Iterator[pd.DataFrame]) -> Iterator[pd.Series]:
         estimator = _unpickled(pickled)
@@ -37,9 +37,9 @@ def risk_of(model: Model) -> Column:
 
 
 def _of_whole(estimator: Estimator, values: "NDArray[np.float64]", name: str) -> "NDArray[np.float64]":
-    """The risk of each row, NaN where a feature is missing: messages that are no transactions come by here, too.
+    """The risk of each row, NaN if a feature is missing: messages that are not transactions pass through here, too.
 
-    Raises InputError where the estimator gives no risk, as what it gave would else go into the topic of decisions.
+    Raises InputError if the estimator returns an invalid risk, which would otherwise go into the topic of decisions.
     """
     whole = ~np.isnan(values).any(axis=1)
     risk = np.full(len(values), np.nan)
@@ -49,7 +49,7 @@ def _of_whole(estimator: Estimator, values: "NDArray[np.float64]", name: str) ->
 
 @lru_cache(maxsize=2)
 def _unpickled(pickled: bytes) -> Estimator:
-    """The estimator, once for each worker, of now and of the model before: a batch of a hundred rows must not unpickle it again."""
+    """The estimators of the current and the previous model, cached per worker: a small batch must not unpickle them again."""
     import joblib
 
     estimator: Estimator = joblib.load(io.BytesIO(pickled))

@@ -1,4 +1,4 @@
-"""The features of training as Spark columns: plain SQL expressions, as real-time mode allows no Python.
+"""The features of training as Spark columns: plain SQL expressions, as real-time mode does not allow Python.
 
 `with_features` expects transactions joined with the stored profiles of their entities, one column
 `ENTITY__COLUMN` for each (entity, column) of `definitions.profile_columns`, null where there is no profile.
@@ -25,7 +25,7 @@ from fraudstream.features.profiles import KEY_SEPARATOR
 
 
 def column_name(entity: str, column: str) -> str:
-    """The name of a profile's column beside a transaction.
+    """The name of a profile's column next to a transaction.
 
     >>> column_name("user", "count_1h")
     'user__count_1h'
@@ -47,7 +47,7 @@ class Serving:
     """Adds features to rows. Its columns are built once: a stream that plans the same query again reuses them."""
 
     def __init__(self, names: Sequence[str], folded: Column | None = None) -> None:
-        """`folded` says which rows the profiles hold already (`operations.JoinedRow`)."""
+        """`folded` says which rows the profiles already include (`operations.JoinedRow`)."""
         chosen = definitions.select(names)
         row, ops = _DecayedRow(), SparkOps()
         self._names = tuple(names)
@@ -60,8 +60,8 @@ class Serving:
         Rows hold the fields that the features need (`timestamp` as a timestamp) and the prefixed
         profile columns. Counters are decayed in a first projection, as many features read the same ones.
         """
-        # A feature may bear the name of a field (`amount`): a projection replaces it for the rows that follow,
-        # while every expression here still reads the field.
+        # A feature may have the name of a field (`amount`): a projection replaces it for later steps, while every
+        # expression here still reads the field.
         valued = rows.withColumns(self._decayed).withColumns(self._values)
         return valued.select(*dict.fromkeys([*rows.columns, *self._names]))
 
@@ -84,13 +84,13 @@ def _decayed(chosen: Sequence[Feature], folded: Column | None) -> dict[str, Colu
         for entity, column in feature.reads:
             if column in COUNTERS:
                 columns[_state_name(entity, column)] = row.state(entity, column)
-            elif column == LAST_GAP:  # read with the time of the latest one where that is a feature itself
+            elif column == LAST_GAP:  # read with the time of the latest one, if that is a feature itself
                 columns[_state_name(entity, LAST_AT)] = row.idle(entity)
     return columns
 
 
 def _profile(entity: str, column: str) -> Column:
-    """A stored value, with those of an empty profile where there is none."""
+    """A stored value, or that of an empty profile if there is none."""
     stored = F.col(column_name(entity, column))
     if column == LAST_AT:
         return F.coalesce(F.unix_micros(stored), F.lit(counters.NEVER))
@@ -98,7 +98,7 @@ def _profile(entity: str, column: str) -> Column:
 
 
 class _DecayedRow:
-    """A row whose counters are columns already; see `operations.Row`."""
+    """A row whose counters are already columns; see `operations.Row`."""
 
     amount = property(lambda _self: F.col(_AMOUNT))
     micros = property(lambda _self: F.col(_MICROS))

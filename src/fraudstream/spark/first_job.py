@@ -1,4 +1,4 @@
-"""The first job of a session, which waits as long as a cluster has no task slot for it: told, and ended when asked."""
+"""The first job of a session, which waits until the cluster has a free task slot: logs the wait, and can be cancelled."""
 
 import threading
 import time
@@ -12,7 +12,7 @@ log = get_logger("spark")
 
 POLL_SECONDS: Final = 0.1
 PATIENCE_SECONDS: Final = 60.0
-"""A first job takes seconds, on an overloaded machine half a minute."""
+"""Seconds before the wait is logged: a first job takes a few, on an overloaded machine half a minute."""
 
 
 def run_first_job(
@@ -21,16 +21,16 @@ def run_first_job(
     stop: threading.Event,
     patience_seconds: float = PATIENCE_SECONDS,
 ) -> None:
-    """Run a job to its end, or until `stop` is set, when `cancel` ends it. Raises what the job raises.
+    """Run a job to its end, or until `stop` is set, and then `cancel` it. Raises what the job raises.
 
-    In a thread of its own: a call that waits for Spark hears no event, and the command could only be killed.
+    It runs in a thread of its own: a blocking call into Spark cannot wait for an event, and the command could only be killed.
     """
     began, told = time.monotonic(), False
     with ThreadPoolExecutor(1, "first job") as pool:
         running = pool.submit(job)
         while not wait([running], POLL_SECONDS).done:
             if stop.is_set():
-                cancel()  # again and again: the job may not have reached Spark the first time
+                cancel()  # repeatedly: the job may not have reached Spark the first time
             elif not told and time.monotonic() - began > patience_seconds:
                 told = True
                 log.warning(

@@ -1,7 +1,7 @@
-"""The scorer's line to PostgreSQL: a thread of its own, so that a lost database never holds up a decision.
+"""Exchanges state with PostgreSQL for the scorer, in a separate thread, so that a lost database never delays a decision.
 
-It brings the profiles of the moment and the champion, and takes away how far the stream has come.
-While PostgreSQL is away, the stream goes on with what it has.
+It reads the current profiles and the champion, and writes the progress of the stream.
+While PostgreSQL is unavailable, the stream continues with what it has.
 """
 
 import gc
@@ -26,19 +26,19 @@ from fraudstream.store import offsets, progress, registry, snapshot
 log = get_logger("score")
 
 TARGET: Final = "score"
-"""Owns the offsets below which every message is answered, and the scorer's rows in `shop.stream_progress`."""
+"""The target of the scorer's offsets, below which every message is answered, and its name in `shop.stream_progress`."""
 CHAMPION_SECONDS: Final = 3.0
-"""How often it asks who is champion: a promotion is in force a few seconds later."""
+"""Seconds between two checks of the champion: a promotion takes effect a few seconds later."""
 _TURN_SECONDS: Final = 0.2
 _RETRY_SECONDS: Final = 1.0
 _CLOSING_SECONDS: Final = 15.0
-"""More than the last word takes where PostgreSQL answers, and less than a supervisor waits before it kills."""
+"""Longer than the final write takes if PostgreSQL responds, and less than a supervisor waits before it kills."""
 _UNWRITTEN: Final = "Progress could not be saved; the next start will score some messages again. %s"
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How far a stream has come, for `shop.stream_offsets` and `shop.stream_progress`."""
+    """The progress of a stream, for `shop.stream_offsets` and `shop.stream_progress`."""
 
     topic: Topic
     reached: Mapping[int, int]
@@ -46,7 +46,7 @@ class Standing:
     rows_per_second: float
 
     def later(self, reached: Mapping[int, int], ends: Mapping[int, int], seconds: float) -> "Standing":
-        """Where it stands so much later, at the pace since. A partition that is new counts from where it begins.
+        """The progress some time later, with the rate since. A new partition counts from its start offset.
 
         >>> before = Standing(Topic("t", "id", (0,)), {0: 10}, {0: 10}, 0.0)
         >>> before.later({0: 25, 1: 4_000}, {0: 30, 1: 4_000}, 10.0).rows_per_second
@@ -57,13 +57,13 @@ class Standing:
 
 
 def load_champion(postgres: PostgresSettings) -> Model:
-    """The model that scores. Raises InputError where there is none, or where it is not for this program."""
+    """The champion. Raises InputError if there is none, or if this version cannot use it."""
     registered, packed = registry.load(postgres)
     return packing.unpack(packed, f"model {registered.version}")
 
 
 class Keeper:
-    """Reads and writes in the background; `basis` is the newest that there is."""
+    """Reads and writes in the background; `basis` is the newest one."""
 
     def __init__(
         self,
@@ -72,21 +72,21 @@ class Keeper:
         model: Model,
         patience_seconds: float = 60.0,
     ) -> None:
-        """Reads the first profiles at once. Raises DatabaseError, InputError.
+        """Reads the first profiles immediately. Raises DatabaseError, InputError.
 
-        A stream that makes no progress for `patience_seconds` is said to be stuck.
+        A stream that makes no progress for `patience_seconds` is reported as stuck.
         """
         self._postgres = postgres
         self._patience_seconds = patience_seconds
         self._ready = ready
         self._refused: str | None = None
-        """A champion that cannot be used, said once."""
+        """A champion that cannot be used, so that it is logged once."""
         self._told: str | None = None
-        """A model that met other shares of fraud than it learned from, said once."""
+        """A model that met another share of fraud than it learned from, so that it is logged once."""
         self.reading_seconds = 0.0
-        """How long it took to read the last profiles."""
+        """How long reading the last profiles took."""
         self._unread = False
-        """Profiles were wished for and could not be read: PostgreSQL may write, and hold these back by a lock."""
+        """Whether requested profiles could not be read: PostgreSQL may accept writes while a lock blocks these."""
         self.basis = self._fresh(ready(model))
         self._wanted = threading.Event()
         self._standing: Standing | None = None
@@ -99,27 +99,27 @@ class Keeper:
 
     @property
     def is_asked(self) -> bool:
-        """Whether a wish for newer profiles is still open."""
+        """Whether a request for newer profiles is still pending."""
         return self._wanted.is_set()
 
     @property
     def is_away(self) -> bool:
-        """Whether PostgreSQL did not answer last time."""
+        """Whether PostgreSQL was unavailable at the last attempt."""
         return self._away
 
     def ask(self) -> None:
-        """Wish for newer profiles; `basis` has them, or PostgreSQL is away, once `is_asked` is false again."""
+        """Request newer profiles; once `is_asked` is false again, `basis` has them or PostgreSQL is unavailable."""
         self._check()
         self._wanted.set()
 
     def save(self, standing: Standing) -> None:
-        """Write this down soon. The latest counts."""
+        """Have this written soon. The latest one counts."""
         self._check()
         with self._lock:
             self._standing = standing
 
     def close(self) -> None:
-        """Write down what is left, and end. A database that hangs is left behind: a stop must not wait for it."""
+        """Write what is pending, and end. A database that hangs is abandoned: shutdown must not wait for it."""
         self._closing.set()
         self._thread.join(_CLOSING_SECONDS)
         if self._thread.is_alive():
@@ -139,7 +139,7 @@ class Keeper:
                     looked = time.monotonic()
                     self._read(newer=wanted or self._unread)
                     answered = True
-                if answered and not self._unread:  # a turn that asks nothing learns nothing
+                if answered and not self._unread:  # a turn without a query shows nothing
                     self._found()
             except DatabaseError as error:
                 self._lost(error)
@@ -155,7 +155,7 @@ class Keeper:
             log.warning(_UNWRITTEN, error.message)
 
     def _write(self) -> bool:
-        """Write down what is to be written; returns whether there was anything. Raises DatabaseError."""
+        """Write what is pending; returns whether there was anything. Raises DatabaseError."""
         with self._lock:
             standing, self._standing = self._standing, None
         if standing is None:
@@ -178,7 +178,7 @@ class Keeper:
         return True
 
     def _read(self, *, newer: bool) -> None:
-        """Follow the champion; profiles are read where the model is another, or `newer` ones were wished for."""
+        """Follow the champion; profiles are read if the model changed, or `newer` ones were requested."""
         scoring = self.basis.scoring
         champion = registry.champion_version(self._postgres)
         if champion is not None and champion not in (scoring.model.version, self._refused):
@@ -186,7 +186,7 @@ class Keeper:
                 scoring = self._ready(self._like(scoring.model, load_champion(self._postgres)))
                 log.info("model %s was promoted", champion)
             except (InputError, ModelAltered) as error:
-                # For good: neither changes. Whatever else the database says may pass, and the next look tries again.
+                # Permanent errors, as neither changes. All others may be temporary, and the next check tries again.
                 self._refused = champion
                 log.warning("Keeping model %s: %s", scoring.model.version, error.message)
         if newer or scoring is not self.basis.scoring:
@@ -194,10 +194,10 @@ class Keeper:
 
     @staticmethod
     def _like(before: Model, champion: Model) -> Model:
-        """The champion. Raises InputError where only its estimator can score, and the model before had trees.
+        """The champion. Raises InputError if only its estimator can score, and the model before had trees.
 
-        A pickle runs code when it is opened. Who may promote a model must not run theirs as a stream that was started
-        on trees, without anybody starting anything.
+        A pickle runs code when it is opened. A stream that was started on trees must not run code merely because
+        somebody may promote models.
         """
         if TREES in before.files and TREES not in champion.files:
             raise InputError(
@@ -207,8 +207,8 @@ class Keeper:
         return champion
 
     def _fresh(self, scoring: Scoring) -> Basis:
-        # py4j's handles on Java's objects point at themselves, and Python's own collector hardly ever comes in a process
-        # as large as a driver: without this, every hand-over left another copy of all profiles in the JVM, until its heap was full.
+        # py4j's handles of Java objects are cyclic garbage, and Python's collector hardly ever runs in a process as large
+        # as a driver: without this, every hand-over left another copy of all profiles in the JVM, until its heap was full.
         gc.collect()
         began, taken_at = time.monotonic(), datetime.now(UTC)
         self._unread = True
@@ -231,7 +231,7 @@ class Keeper:
         if not self._away:
             self._away = True
             if self.basis.scoring.lookup is not None:
-                log.warning("%s Decisions wait for it, as every batch asks it for profiles.", error.message)
+                log.warning("%s Decisions wait for it, as every batch looks up profiles.", error.message)
                 return
             log.warning(
                 "%s Scoring continues with the profiles of %s.",

@@ -1,4 +1,4 @@
-"""One query of the scorer: what it decides by, whether its tasks run, and how far it came."""
+"""One query of the scorer: its model and profiles, whether its tasks run, and its progress."""
 
 import tempfile
 import time
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 log = get_logger("score")
 
 GRACE_SECONDS: Final = 1.0
-"""For so long the tasks of a query run before the one before is stopped: they connect to Kafka first."""
+"""Seconds for which a query's tasks run before its predecessor is stopped, as they connect to Kafka first."""
 
 
 @dataclass(frozen=True)
 class Basis:
-    """What a query decides by: a model with the rules, and the profiles of a moment."""
+    """What a query decides with: a model, the rules, and profiles at one point in time."""
 
     scoring: Scoring
     profiles: Profiles
 
 
 class LiveQuery:
-    """One query: where it began, and below which offsets everything from there on is answered."""
+    """One query: its start offsets, and the offsets up to which everything from there on is answered."""
 
     def __init__(
         self,
@@ -44,13 +44,13 @@ class LiveQuery:
         self.start = dict(start)
         self.reached = dict(start)
         self.ends: dict[int, int] = {}
-        """Where the partitions ended when the last batch was planned, as far as Spark says."""
+        """The ends of the partitions when the last batch was planned, as reported by Spark."""
         self.batches = 0
         self.began = time.monotonic()
         self._ready_at: float | None = None
         self._moved_at: float | None = None
         self._spark, self._query, self._checkpoint = spark, query, checkpoint
-        self._seen = ""  # when the last batch that was looked at began, as Spark says
+        self._seen = ""  # start time of the last batch that was looked at, as reported by Spark
 
     @property
     def age(self) -> float:
@@ -58,14 +58,14 @@ class LiveQuery:
         return time.monotonic() - self.began
 
     def look(self) -> bool:
-        """Take note of a batch that ended, or found no message; returns whether one did. Raises what stopped the query."""
+        """Note a batch that ended, or found no messages; returns whether there is one. Raises what stopped the query."""
         if not self._query.isActive:
             raise failure_of(self._query) or QueryStopped("Spark stopped the query.")
         if self._ready_at is None and self._runs():
             self._ready_at = time.monotonic()
             log.debug("query %s runs after %.2f s", self._query.name, self._ready_at - self.began)
         progress = self._query.lastProgress
-        # Not by its number: while nothing comes, Spark says every 10 s what the next batch, of that number, found.
+        # Not by its number: while idle, Spark reports every 10 s on the next batch, which keeps the same number.
         if progress is None or progress.timestamp == self._seen:
             return False
         self._seen, self._moved_at = progress.timestamp, time.monotonic()
@@ -76,22 +76,22 @@ class LiveQuery:
         return True
 
     def hangs(self, seconds: float) -> bool:
-        """Whether it reads messages, and no batch of it has ended for so long."""
+        """Whether it reads messages, but no batch of it has ended for this long."""
         since = self._moved_at or self._ready_at
         return since is not None and time.monotonic() - since > seconds and not self._waits()
 
     @property
     def starting_seconds(self) -> float | None:
-        """How long it took until all its tasks ran; None before."""
+        """How long it took until all its tasks ran; None until then."""
         return None if self._ready_at is None else self._ready_at - self.began
 
     @property
     def answers(self) -> bool:
-        """Whether it has run for long enough to answer what comes."""
+        """Whether it has run for long enough to answer new messages."""
         return self._ready_at is not None and time.monotonic() - self._ready_at >= GRACE_SECONDS
 
     def _runs(self) -> bool:
-        """Whether its tasks all run, or wait for a message to come."""
+        """Whether its tasks all run, or wait for a message."""
         if self.batches or self._waits():
             return True
         tracker = self._spark.sparkContext.statusTracker()
@@ -103,10 +103,10 @@ class LiveQuery:
         return False
 
     def _waits(self) -> bool:
-        """Whether there is no message to plan a batch for."""
+        """Whether there are no messages to plan a batch for."""
         return bool(self._query.status["message"].startswith("Waiting for data"))
 
     def stop(self) -> None:
-        """End the query; what it answered since its last batch is answered by its successor, too."""
+        """End the query; its successor repeats what it answered since its last batch."""
         self._query.stop()
         self._checkpoint.cleanup()

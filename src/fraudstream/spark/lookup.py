@@ -1,11 +1,11 @@
-"""Decisions batch by batch in Python workers, with the profiles that each batch asks for.
+"""Decisions batch by batch in Python workers, with profiles looked up for each batch.
 
-A broadcast holds every profile in every executor and is sent again with each hand-over. Here a worker asks PostgreSQL
-for the profiles of its batch's own customers, devices and merchants, and for no others: memory follows the batch, and
-profiles are as fresh as the batch. It takes Python, which real-time mode does not allow; and where Python runs anyway, it
-reads messages, works out features and walks the trees as well, whole batches at a time in numpy.
+A broadcast puts every profile into every executor and is sent again with each hand-over. Here a worker queries PostgreSQL
+only for the profiles of its batch's customers, devices and merchants: memory is proportional to the batch, and
+profiles are as fresh as the batch. It needs Python, which real-time mode does not allow; and as Python runs anyway, it
+also decodes messages, computes features and evaluates the trees, whole batches at a time in numpy.
 
-Spark is loaded by what plans, not by what works: workers are forked with this module in them (`spark.daemon`).
+This module imports Spark only for planning: workers are forked with the module loaded (`spark.daemon`).
 """
 
 import time
@@ -42,43 +42,43 @@ ORIGIN: Final = {
     "partition": pa.int32(),
     "offset": pa.int64(),
 } | {"sent_at": INSTANT}
-"""Where a message stands in Kafka: columns that go through as they are."""
+"""A message's position in Kafka: columns that are passed through."""
 PAID: Final = "paid"
-"""The field `amount`, as a feature may bear its name."""
+"""The field `amount`, as a feature may have the same name."""
 RISK: Final = "risk"
 RETRY_SECONDS: Final = 1.0
-"""Until PostgreSQL is asked again where it did not answer."""
+"""Seconds before PostgreSQL is tried again if it did not answer."""
 MODELS: Final = 2
-"""A worker keeps the model of now and the one before, which answers until it is relieved."""
+"""A worker caches the current model and the previous one, which answers until it is replaced."""
 
 
 @dataclass(frozen=True)
 class Lookup:
-    """What decides, and where profiles are asked for. Pickled into each task: no secret passes through Spark's settings."""
+    """The model, and where to look up profiles. Pickled into each task: no secret passes through Spark's settings."""
 
     postgres: PostgresSettings
     names: tuple[str, ...]
-    """Features of a decision: the model's, and behind them what reasons are told with and what rules read."""
+    """Features of a decision: the model's, then those that reasons and rules read."""
     content: bytes
     """The model's trees, or its estimator, as they are stored."""
     model: Model = field(compare=False)
-    """With nothing but this content."""
+    """Checksum of its content."""
 
     @classmethod
     def of(cls, postgres: PostgresSettings, model: Model, names: tuple[str, ...]) -> "Lookup":
-        """What decides as `model` does."""
+        """The lookup that decides with `model`."""
         kept = TREES if TREES in model.files else ESTIMATOR
         lean = Model(model.manifest, {kept: model.files[kept]})
         return cls(postgres, names, model.files[kept], lean)
 
     @cached_property
     def reads(self) -> Mapping[str, tuple[str, ...]]:
-        """Columns of `shop.profiles` that it asks for, by entity."""
+        """Columns of `shop.profiles` that it reads, by entity."""
         return definitions.profile_columns(self.names)
 
     @cached_property
     def columns(self) -> pa.Schema:
-        """What `judged` gives. A feature that bears the name of a field (`amount`) stands in its place."""
+        """The schema of `judged`. A feature with the name of a field (`amount`) replaces it."""
         fields = {f.name: f.type for f in schema.arrow_schema() if f.name in decision.TRANSACTION_FIELDS}
         features = dict.fromkeys(self.names, pa.float64())
         others = {PAID: pa.float64(), RISK: pa.float64(), decision.REJECTED: pa.string()}
@@ -87,7 +87,7 @@ class Lookup:
     def judge(self, raw: "DataFrame", _profiles: Mapping[str, "DataFrame"]) -> "DataFrame":
         """Rows with `columns` of the messages in `raw`, which has ORIGIN and the binary `value`. Nothing is broadcast to it.
 
-        A task waits `postgres.retry_seconds` for a PostgreSQL that does not answer, then raises DatabaseUnreachable.
+        A task waits up to `postgres.retry_seconds` for PostgreSQL, then raises DatabaseUnreachable.
         """
         from pyspark.sql.pandas.types import from_arrow_schema
 
@@ -102,9 +102,9 @@ def _each_judged(asked: Lookup, batches: Iterable[pa.RecordBatch]) -> Iterator[p
 
 
 def judged(asked: Lookup, batch: pa.RecordBatch) -> pa.Table:
-    """`asked.columns` of a batch of messages, in their order; what is no transaction has null fields and a reason.
+    """`asked.columns` of a batch of messages, in their order; a message that is not a transaction has nulls and a reason.
 
-    Raises DatabaseUnreachable, DatabaseError; InputError where an estimator gives no risk.
+    Raises DatabaseUnreachable, DatabaseError; InputError if an estimator returns an invalid risk.
     """
     decoded = Decoder(decision.TRANSACTION_FIELDS).decode(batch.column("value").to_pylist())
     values = _features(asked, Events(decoded.rows), batch.take(pa.array(decoded.positions)))
@@ -130,7 +130,7 @@ def _features(asked: Lookup, events: Events, origin: pa.RecordBatch) -> Floats:
 
 
 def folded(origin: pa.RecordBatch, below: Folded) -> Truths:
-    """Which of these messages (ORIGIN) the profiles hold already."""
+    """Which of these messages (ORIGIN) the profiles already include."""
     next_offset = np.zeros(origin.num_rows, dtype=np.int64)
     partition, topic = origin.column("partition").to_numpy(), origin.column("topic")
     for name, offsets in below.items():
@@ -142,7 +142,7 @@ def folded(origin: pa.RecordBatch, below: Folded) -> Truths:
 
 
 def _places(decoded: Decoded, messages: int) -> pa.Array:
-    """For each message the row that it became; null for a rejected one."""
+    """For each message, the index of its row; null for a rejected one."""
     places: NDArray[np.int64] = np.full(messages, -1)
     places[decoded.positions] = np.arange(len(decoded.positions))
     return pa.array(places, mask=places < 0)
@@ -150,12 +150,12 @@ def _places(decoded: Decoded, messages: int) -> pa.Array:
 
 @lru_cache(maxsize=MODELS)
 def _judge(asked: Lookup) -> "Estimator | Ensemble":
-    """What works out the risk, made once for each worker: a batch of a hundred rows must not read a forest again."""
+    """What computes the risk, cached per worker: a batch of a hundred rows must not load a forest again."""
     return asked.model.scorer()
 
 
 def _patiently(asked: Lookup, events: Events) -> Snapshot:
-    """The profiles of these events, as soon as PostgreSQL answers. Raises DatabaseUnreachable, DatabaseError."""
+    """The profiles of these events, retrying until PostgreSQL answers. Raises DatabaseUnreachable, DatabaseError."""
     keys = {entity: joined.keys(events, entity) for entity in asked.reads}
     deadline = time.monotonic() + asked.postgres.retry_seconds
     while True:

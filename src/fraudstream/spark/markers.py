@@ -1,8 +1,8 @@
-"""What a batch read beyond its last message: the markers by which Kafka ends a transaction, which nobody sees.
+"""Kafka's transaction markers after the last message of a batch, which readers never see.
 
-A transactional producer ends each partition with one, or with messages that it took back. The stored offset follows
-what was stored, and would stay below the end of the topic for good: messages that never come would seem to wait, and
-once retention took the rest, to be lost.
+A transactional producer leaves one at the end of each partition, or aborted messages. The stored offset follows
+the stored messages, and would stay below the end of the topic forever: nonexistent messages would seem to be waiting,
+and once retention has deleted the rest, to be lost.
 """
 
 import time
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from pyspark.sql.streaming.query import StreamingQuery
 
 LOOK_SECONDS: Final = 2.0
-"""What a look has not found out by then, it leaves to the next one: the driver waits for it."""
+"""What one check has not determined within this many seconds is left to the next: the driver waits for it."""
 
 
 def pass_over(
     query: "StreamingQuery", postgres: PostgresSettings, topic: Topic, seen: Mapping[int, dict[str, int]]
 ) -> None:
-    """Move the stored offsets to where the last batch ended, and `seen` (where each target was) with them.
+    """Advance the stored offsets to the end of the last batch, and `seen` (the last known offsets) with them.
 
-    Spark says so of batches that were stored whole only, and reads nothing but what is decided, so no message lies in
-    between. A database that is away is found out by the stream itself; the next look tries again.
+    Spark reports only batches that were stored completely, and reads only committed messages, so there are none in
+    between. An unavailable database is noticed by the stream itself; the next check tries again.
     """
     progress = query.lastProgress
     if progress is None:
@@ -44,10 +44,10 @@ def pass_over(
 
 
 def silent_until(kafka: KafkaSettings, topic: Topic, places: Mapping[int, int]) -> dict[int, int]:
-    """Where reading from these offsets meets the end of the partition, of those in which it meets no message before.
+    """The ends of those partitions that have no more messages from these offsets on.
 
-    A real-time batch says where its last message was, and nothing of markers behind it. Partitions of which the broker
-    says nothing in time are missing, as are those with a message; all of them where it cannot be asked.
+    A real-time batch reports its last message, but not the markers after it. Partitions with messages are missing, as are
+    those about which the broker does not answer in time, or all of them if it cannot be reached.
     """
     from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
@@ -57,8 +57,8 @@ def silent_until(kafka: KafkaSettings, topic: Topic, places: Mapping[int, int]) 
         "enable.partition.eof": True,
         "enable.auto.commit": False,
         "auto.offset.reset": "error",
-        "fetch.wait.max.ms": 10,  # the end is said when a fetch has waited in vain
-        "queued.min.messages": 1,  # one message is enough to know
+        "fetch.wait.max.ms": 10,  # the end is reported after a fetch has found nothing for this long
+        "queued.min.messages": 1,  # one message is enough
         "log_level": "0",
         "error_cb": lambda _: None,  # a broker that is away is the stream's news
     }

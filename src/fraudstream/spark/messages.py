@@ -1,6 +1,6 @@
 """Messages of the transactions topic as Spark columns: the rules of `schema.Transaction`, with no Python in the stream.
 
-Only the fields that a decision needs are read: the truth and personal fields of a message are never looked at, not even
+Only the fields that a decision needs are read: the truth and personal fields of a message are never read, not even
 to refuse it. What is refused here is refused by `decode` as well; what `decode` accepts is accepted here
 with the same values.
 """
@@ -18,29 +18,29 @@ FIELDS: Final = decision.TRANSACTION_FIELDS
 REJECTED: Final = decision.REJECTED
 
 _OPTIONS: Final = {"allowSingleQuotes": "false", "allowNonNumericNumbers": "false"}
-"""Spark takes 'x' and NaN for JSON; JSON does not."""
+"""Spark accepts 'x' and NaN as JSON by default."""
 _NUMBERS: Final = tuple(name for name in FIELDS if schema.KINDS[name] == "float")
 _TEXTS: Final = tuple(name for name in FIELDS if name not in _NUMBERS)
 _INITIALS: Final = "".join(sorted({name[0] for name in FIELDS}))
 _SUSPECT: Final = (
     rf'"(?=[{_INITIALS}])(?:'
-    rf'(?:{"|".join(_TEXTS)})"\s*+:\s*+[^"n\s]'  # no text, which becomes one
-    rf'|(?:{"|".join(_NUMBERS)})"\s*+:\s*+[^-\dn\s])'  # no number, which leaves a first one of this name as it was
+    rf'(?:{"|".join(_TEXTS)})"\s*+:\s*+[^"n\s]'  # not a string, but read as one
+    rf'|(?:{"|".join(_NUMBERS)})"\s*+:\s*+[^-\dn\s])'  # not a number, after which Spark keeps an earlier value of the same key
 )
 _ESCAPE: Final = "\\u"
 _SUSPECT_ESCAPE: Final = r"\\u(?:00[5-7]|[dD])"
-"""A letter of a key written by its number, or half of a pair that means one character."""
+"""An escaped letter in a key, or half of a surrogate pair."""
 _TEXT, _ODD, _PROBLEMS = "__text", "__odd", "__problems"
 _NO_AMOUNT, _NO_INSTANT = 1.0, 0
 
 
 class Messages:
-    """Reads transactions from messages. Its columns are built once: a hand-over plans the same query again."""
+    """Parses transactions from messages. Its columns are built once: a hand-over plans the same query again."""
 
     def __init__(self) -> None:
-        # Spark stops reading behind the first object. In an envelope, whatever follows it (bytes, a second
-        # object, a closing brace) keeps the end from being found; nobody can write the end himself, as its name is drawn.
-        # Bytes that go on as members of the envelope (`,"x":1`) are read over: decided, though the consumer refuses them.
+        # Spark stops reading after the first object. In an envelope, anything after it (bytes, a second object, a closing
+        # brace) hides the envelope's end, which no message can forge, as its name is random.
+        # Bytes that continue as members of the envelope (`,"x":1`) are skipped: decided, although the consumer refuses them.
         # So are brackets some 995 to 999 deep: Jackson's limit is 1,000, the consumer's a little lower.
         end = f"end_{secrets.token_hex(8)}"
         envelope = F.concat(F.lit('{"message":'), F.col(_TEXT), F.lit(f',"{end}":0}}'))
@@ -68,7 +68,7 @@ class Messages:
                 "__json": json(dict.fromkeys(_TEXTS, "string") | dict.fromkeys(_NUMBERS, "double")),
                 _ODD: _is_suspect(F.col(_TEXT)),
             },
-            # A third slower, so only where needed: a variant still knows what stood in the message.
+            # A third slower, so only if needed: a variant preserves the original types.
             {"__closely": F.when(odd, json(dict.fromkeys(FIELDS, "variant")))},
             numbers | texts,
             *instants.stages("timestamp"),
@@ -78,10 +78,10 @@ class Messages:
         ]
 
     def read(self, raw: DataFrame) -> DataFrame:
-        """`raw` (binary `value`) with FIELDS and REJECTED in its place.
+        """Replace `value` (binary) of `raw` with FIELDS and REJECTED.
 
-        A refused message has null strings, amount 1 and the instant 1970: values that every later step can
-        work with and that no reader sees.
+        A refused message has null strings, amount 1 and the year 1970: values that every later step can
+        handle and that no reader sees.
         """
         rows = raw
         for stage in self._stages:
@@ -90,24 +90,24 @@ class Messages:
 
 
 def _is_suspect(text: Column) -> Column:
-    """Whether Spark would take something in it for something else: what is no suspect holds what belongs there, or null.
+    """Whether Spark may misread a value in it; otherwise every value has its type, or is null.
 
-    Two searches, each behind one that is quicker (a first letter, a plain text): as one pattern of four alternatives it
-    took 14 microseconds for a message, more than reading the JSON, and takes 4 so.
+    Two searches, each after a faster one (a first letter, a plain string), take 4 microseconds per message: a single
+    pattern with four alternatives took 14, more than parsing the JSON.
     """
     return text.rlike(_SUSPECT) | (F.contains(text, F.lit(_ESCAPE)) & text.rlike(_SUSPECT_ESCAPE))
 
 
 def _name(field: str) -> str:
-    """The column that holds a field as it stood in the message."""
+    """The column with a field as it is in the message."""
     return instants.TEXT if schema.KINDS[field] == "instant" else field
 
 
 def _text(read: Column, found: Column) -> Column:
-    """What was read as a string where it is one, and otherwise, but for null, a string that no field accepts.
+    """The field's string if it is one, null if it is null, and otherwise a string that no field accepts.
 
-    Read as a variant it must be the same text: where Spark cannot read a nested value it goes on with the next key
-    wherever that is, and takes it for one of ours.
+    It must equal the string read as a variant: if Spark cannot read a nested value, it continues with the next key at
+    any level, and takes that for one of ours.
     """
     is_text = (_first_character(found) == '"') & (F.try_variant_get(found, "$", "string") == read)
     return F.when(F.coalesce(is_text, F.lit(False)), read).when(read.isNotNull(), F.lit("\0"))
@@ -118,12 +118,12 @@ def _is_number(found: Column) -> Column:
 
 
 def _first_character(found: Column) -> Column:
-    """It tells what a variant is. `schema_of_variant` would merge the types of ten thousand elements one by one."""
+    """The first character of a variant, which shows its type: `schema_of_variant` would merge those of all its elements."""
     return F.substring(F.to_json(found), 1, 1)
 
 
 def _problem(name: str) -> Column:
-    """What is wrong with the field, null where nothing is."""
+    """What is wrong with the field, or null."""
     value = F.col(name)
     match schema.KINDS[name]:
         case "float":
@@ -148,7 +148,7 @@ _PROPERTIES: Final[dict[str, Any]] = schema.json_schema()["properties"]
 
 
 def _lengths(name: str) -> tuple[int, int]:
-    """Fewest and most characters of a string, from the one schema."""
+    """Minimum and maximum length of a string, from the schema."""
     stated = _PROPERTIES[name]
     text = next(kind for kind in stated.get("anyOf", [stated]) if kind["type"] == "string")
     return text.get("minLength", 0), text["maxLength"]

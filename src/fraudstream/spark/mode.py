@@ -1,4 +1,4 @@
-"""How the scorer runs. Apart, as the command line reads it before Spark is loaded."""
+"""How the scorer runs. A module of its own, as the command line imports it before Spark."""
 
 from enum import StrEnum
 
@@ -7,6 +7,6 @@ class Mode(StrEnum):
     """How Spark runs the stream."""
 
     REALTIME = "realtime"
-    """One long batch of tasks that answer each message as it comes."""
+    """One long batch of tasks that answer each message as it arrives."""
     MICROBATCH = "microbatch"
-    """One short batch after the other: slower answers, more of them a second, and room for Python."""
+    """Many short batches: slower answers, more of them a second, and support for Python."""

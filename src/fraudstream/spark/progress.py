@@ -1,4 +1,4 @@
-"""A running stream says every few seconds how far it has come, in `shop.stream_progress`."""
+"""Reports the progress of a running stream every few seconds, in `shop.stream_progress`."""
 
 import time
 from collections.abc import Mapping
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 log = get_logger("spark.progress")
 
 SECONDS: Final = 5.0
-"""Between two records: a dashboard that looks every 10 s sees a number that is new."""
+"""Seconds between two reports: a dashboard that refreshes every 10 s always sees a new one."""
 
 
 class Progress:
-    """What one stream reports of one topic. `rows` were counted before it began."""
+    """Progress reports of one stream on one topic. `rows` were counted before it began."""
 
     def __init__(  # noqa: PLR0913, PLR0917 - whom to ask, whom to tell, and of what
         self,
@@ -46,20 +46,20 @@ class Progress:
 
     @property
     def is_due(self) -> bool:
-        """Whether the last report is old."""
+        """Whether the next report is due."""
         return time.monotonic() - self._told[0] >= SECONDS
 
     def tell(self, positions: Mapping[int, int], rows: int) -> float:
-        """Record the next offset of each partition and the pace since the last report; returns that, in rows a second.
+        """Record the next offset of each partition and the rate since the last report; returns that, in rows a second.
 
-        The stream itself finds out whether PostgreSQL, the broker or the topic is away for good: here it is only
-        said. A topic that is deleted and made again under a running stream is such a moment.
+        An unavailable PostgreSQL, broker or topic is only logged: if it persists, the stream itself fails. A topic that is
+        deleted and recreated under a running stream is unavailable for a moment.
         """
         (before, counted), now = self._told, time.monotonic()
         pace = (rows - counted) / max(now - before, 1e-3)
         self._told = (now, rows)
         try:
-            # The partitions of now: of those that were added since the query began, it has read nothing yet.
+            # The current partitions: the query has not read those that were added since it began.
             topic = existing_topic(self._kafka, self._topic.name, self._admin)
             bounds = kafka_clients.bounds(self._kafka, topic, self._admin)
             positions = {p: bound.first for p, bound in bounds.items()} | dict(positions)
@@ -69,7 +69,7 @@ class Progress:
                 progress.record(
                     self._postgres, self._stream, self._topic.name, positions, ends, pace, patience
                 )
-            finally:  # what waits in Kafka is known, be PostgreSQL away or not
+            finally:  # the lag in Kafka is known even if PostgreSQL is unavailable
                 stands = {p: Position(offset, ends.get(p, offset)) for p, offset in positions.items()}
                 self._monitor.stands(self._stream, self._topic.name, stands, pace)
             self._away = False

@@ -1,4 +1,4 @@
-"""Starting again after a failure that passes: which ones do, how long to wait, and where a stream begins."""
+"""Restarting after temporary failures: which ones those are, how long to wait, and where a stream resumes."""
 
 import re
 import threading
@@ -30,7 +30,7 @@ log = get_logger("spark.recovery")
 Found = TypeVar("Found")
 
 STEADY_SECONDS: Final = 60.0
-"""A query that lived this long was healthy: its end is a new failure, not the last one going on."""
+"""A query that ran this long was healthy: its end is a new failure, not a continuation of the last one."""
 BACKOFF_SECONDS: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 """Pauses between starts after a failure; the last one repeats."""
 KAFKA_WENT_AWAY: Final = re.compile(
@@ -41,83 +41,83 @@ KAFKA_WENT_AWAY: Final = re.compile(
     r"|you must specify all TopicPartitions|Cannot fetch record for offset \d+ in"
     r"|No resolvable bootstrap urls"
 )
-"""What Spark says when the broker or the topic changed under it, by a partition, too. The next start finds out what is
-true: a topic made anew is read from its start, lost messages are an error. Refused logins and rights are not among these;
-a name that no server resolves for a while is."""
+"""Spark's errors if the broker or the topic changed, for example by a new partition. The next start finds out what happened:
+a recreated topic is read from its start, lost messages are an error. These do not include rejected logins and missing
+rights, but do include names that temporarily do not resolve."""
 NO_CLIENT: Final = "Failed to create new KafkaAdminClient"
-"""All that Spark says of the driver's client, be it a name that no server resolves or a key that Java does not take."""
+"""Spark's only message about the driver's client, whether a name does not resolve or Java does not accept a key."""
 KAFKA_REFUSED: Final = re.compile(
     r"kafka\.common\.errors\.\w*(?:Authentication|Authorization)Exception: ([^\n]*)"
 )
-"""What Spark says when the broker does not let its client in, for example after a password was changed."""
+"""Spark's error if the broker rejects its client, for example after a password was changed."""
 WORKER_DIED: Final = re.compile(
     r"Python worker (exited unexpectedly|failed to connect back)|EOFException occurred while reading the port number"
     r"|java\.io\.EOFException(?:\s+at [^\n]+){0,6}?\s+at org\.apache\.spark\.api\.python\.PythonWorkerFactory\."
 )
-"""What Spark says when a Python worker was killed, most often for want of memory, or the daemon that makes the workers,
-perhaps as it began: its pipe ends. Their slice is read again. That there is no such Python, or that it prints what it
-should not, Spark says of the same daemon, and no new start cures it."""
+"""Spark's errors if a Python worker was killed, usually because memory ran out, or the daemon that forks the workers, possibly
+while starting: its pipe ends. Their slice is read again. Errors about a missing Python, or one that prints unexpected
+output, are about the same daemon, but restarting does not help."""
 WORKER_SPOKE: Final = "Error from python worker:"
-"""Behind this stands what the daemon wrote before it ended, such as a module that is missing: a mistake, not a kill."""
+"""Followed by the daemon's output before it ended, such as a missing module: an error, not a kill."""
 KILL_9: Final = "terminated with code: 137"
-"""Then it was killed whatever it had written before."""
+"""With this exit code it was killed, whatever it had written before."""
 NO_PYTHON: Final = re.compile(r'Cannot run program "([^"\n]*python[^"\n]*)"[^:\n]*: ([^\n]+)')
-"""What Spark says where tasks find no Python at the path that the command gave them."""
+"""Spark's error if tasks find no Python at the path given by the command."""
 NO_PACKAGE: Final = re.compile(r"No module named '?fraudstream\b")
 JAVA_REASON: Final = re.compile(r"^: ([\w.$]+(?:Exception|Error)\b[^\n]*)", re.MULTILINE)
-"""Where the reason stands when it went from Java through Python and back: the first line tells of the way alone."""
+"""The line with the reason if an error went from Java through Python and back: the first line is only about the way."""
 
 WORKER_RAISED: Final = re.compile(
     r"Python worker: Traceback \(most recent call last\):\n(.*?)(?=\n\s+at |\n=== |\Z)", re.DOTALL
 )
-"""What a task of ours did not expect; behind it Java says where it met it."""
+"""An unexpected error in one of our tasks; Java's stack trace follows."""
 RAISED: Final = re.compile(r"^(?:fraudstream\.[\w.]+: |(?=[A-Za-z_][\w.]*: ))([^\n]+)$", re.MULTILINE)
-"""The last line of a traceback; one of our own errors is a sentence without its class."""
+"""The last line of a traceback; for our own errors, the sentence without the class."""
 
 
 class TopicReplaced(StreamError):
-    """The topic was deleted and made again: its offsets mean other messages now."""
+    """The topic was deleted and recreated: its offsets now refer to other messages."""
 
     code = "topic_replaced"
 
 
 class QueryStopped(StreamError):
-    """Spark stopped the query for a reason that a new start may cure, such as a broker that went away."""
+    """Spark stopped the query for a reason that a restart may cure, such as a lost broker."""
 
     code = "query_stopped"
 
 
 class ClientFailed(QueryStopped):
-    """Java could not make its client for Kafka: settings are wrong, or a name is not resolved just now."""
+    """Java could not create its client for Kafka: settings are wrong, or a name temporarily does not resolve."""
 
     code = "kafka_client"
 
 
 CURABLE: Final = (DatabaseUnreachable, BrokerUnreachable, OffsetHole, TopicReplaced, QueryStopped)
-"""After these a stream begins again where it stood, until patience ends."""
+"""After these a stream resumes where it stopped, until patience ends."""
 
 
 class Patience:
-    """Waits longer after each failure in a row, and ends `seconds` after the first of them."""
+    """Backs off after consecutive failures, and gives up `seconds` after the first of them."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._failures: list[float] = []
-        """When each failure since the last progress happened."""
+        """Times of the failures since the last progress."""
         self._ran = False
 
     def reward(self) -> None:
-        """There was progress: the next failure is a new one."""
+        """Note progress: the next failure is a new one."""
         self._ran = True
         self._failures.clear()
 
     def until(
         self, find: Callable[[], Found], error: FraudstreamError, stop: threading.Event
     ) -> Found | None:
-        """What `find` gives once it raises nothing of CURABLE any more; None where a stop was asked for.
+        """The result of `find`, retried while it raises one of CURABLE; None if a stop was requested.
 
-        Raises the last error when patience ends, and a refusal or a mistake of the settings at once before there was any
-        progress: logins, rights and keys are fixed while a stream runs, and whoever starts one is there to read.
+        Raises the last error once patience ends. Before any progress, a rejection or a wrong setting is raised immediately:
+        while a stream runs, logins, rights and keys may be corrected, but at the start there is somebody to read the error.
         """
         if isinstance(error, (BrokerRefused, ClientFailed)) and not self._ran:
             raise error
@@ -137,7 +137,7 @@ class Patience:
 
 
 def existing_topic(kafka: KafkaSettings, name: str, client: "AdminClient | None" = None) -> Topic:
-    """The topic of a running stream. Raises QueryStopped where it is gone, BrokerUnreachable."""
+    """The topic of a running stream. Raises QueryStopped if it is gone, BrokerUnreachable."""
     found = kafka_clients.find_topic(kafka, name, client)
     if found is None:
         raise QueryStopped(f"Topic {name} is gone.")
@@ -145,7 +145,7 @@ def existing_topic(kafka: KafkaSettings, name: str, client: "AdminClient | None"
 
 
 def failure_of(query: "StreamingQuery") -> FraudstreamError | None:
-    """Why the query ended, None where it was stopped on purpose."""
+    """Why the query ended; None if it was stopped on purpose."""
     exception = query.exception()
     if exception is None:
         return None
@@ -154,7 +154,7 @@ def failure_of(query: "StreamingQuery") -> FraudstreamError | None:
     summary = found[1] if found else reason.split("\n", 1)[0]
     if refused := KAFKA_REFUSED.search(reason):
         return BrokerRefused(
-            f"Kafka does not let Spark's client in: {refused[1].rstrip('.')}.",
+            f"Kafka rejected Spark's client: {refused[1].rstrip('.')}.",
             hint="Check FRAUDSTREAM_KAFKA__SASL_…, __SSL_… (Java knows other authorities than the system: set __SSL_CA_FILE)"
             " and what this user may do with the topic.",
         )
@@ -162,17 +162,17 @@ def failure_of(query: "StreamingQuery") -> FraudstreamError | None:
         return QueryStopped(f"Spark stopped reading Kafka: {summary}")
     if NO_CLIENT in reason:
         return ClientFailed(
-            f"Java's client for Kafka could not be made: {summary}",
-            hint="See Spark's own log in `home`/logs for the reason: a name that is not resolved, or a certificate or a key that"
+            f"Java's client for Kafka could not be created: {summary}",
+            hint="See Spark's own log in `home`/logs for the reason: a name that does not resolve, or a certificate or a key that"
             " librdkafka accepts and Java does not.",
         )
     if WORKER_DIED.search(reason) and (KILL_9 in reason or WORKER_SPOKE not in reason):
-        return QueryStopped("A Python worker of Spark was killed, perhaps for want of memory.")
+        return QueryStopped("A Python worker of Spark was killed, possibly because memory ran out.")
     return _mistake(reason, summary)
 
 
 def _mistake(reason: str, summary: str) -> StreamError:
-    """What no new start cures."""
+    """The error for a failure that restarting does not cure."""
     hint = (
         "Install fraudstream on the executors' machines, and set PYSPARK_PYTHON to the Python that has it there"
         " (docs/scaling.md)."
@@ -202,11 +202,11 @@ def begin(  # noqa: PLR0913 - what a start depends on
     accept_loss: bool,
     new: Literal["first", "end"] = "first",
 ) -> dict[tuple[str, int], int]:
-    """Where each target begins in each partition: the stored offsets, checked against what the broker still has.
+    """The start offset of each target and partition: the stored one, checked against what the broker still has.
 
-    A target without any offset in a topic of this name begins at the first message, or with `new="end"` at
-    the next one; partitions and topics that came later are read whole. Raises MessagesLost (where the loss is accepted,
-    it moves the stored offsets instead), BrokerUnreachable, DatabaseError.
+    A target without any offset in a topic of this name starts at the first message, or with `new="end"` at
+    the next one; partitions and topics that were added later are read completely. Raises MessagesLost (or, if the loss is
+    accepted, moves the stored offsets instead), BrokerUnreachable, DatabaseError.
     """
     bounds = kafka_clients.bounds(kafka, topic)
     first = {partition: bound.first for partition, bound in bounds.items()}
@@ -222,8 +222,8 @@ def begin(  # noqa: PLR0913 - what a start depends on
     }
     if outside and not accept_loss:
         where = "; ".join(
-            f"target {target} stands at offset {stored[target, partition]} of {topic.name}/{partition}, but"
-            f" Kafka holds {bound.first} to {bound.end}"
+            f"target {target} is at offset {stored[target, partition]} of {topic.name}/{partition}, but"
+            f" Kafka has {bound.first} to {bound.end}"
             for (target, partition), bound in outside.items()
         )
         raise _lost(where, command, beyond=any(stored[place] > bound.end for place, bound in outside.items()))
@@ -239,14 +239,14 @@ def begin(  # noqa: PLR0913 - what a start depends on
 
 
 def _lost(where: str, command: str, *, beyond: bool) -> MessagesLost:
-    """Why messages are missing: retention took old ones, or, `beyond` Kafka's end, Kafka lost new ones."""
+    """The error for missing messages: retention deleted old ones, or, `beyond` Kafka's end, Kafka lost new ones."""
     if beyond:
         return MessagesLost(
-            f"{where}: Kafka lost messages that are stored already.",
-            hint="A replica without them became leader, or a broker was restored from a backup; new messages take their"
-            f" offsets. To go on at Kafka's end: `{command} --accept-loss`.",
+            f"{where}: Kafka lost messages that are already stored.",
+            hint="A replica without them became leader, or a broker was restored from a backup; new messages reuse their"
+            f" offsets. To continue at Kafka's end: `{command} --accept-loss`.",
         )
     return MessagesLost(
         f"{where}: messages were deleted before they were read.",
-        hint=f"Raise the topic's retention. To go on without them: `{command} --accept-loss`.",
+        hint=f"Raise the topic's retention. To continue without them: `{command} --accept-loss`.",
     )

@@ -1,10 +1,10 @@
-"""One query after the other, each with newer profiles, and none of them stops before the next one answers.
+"""Runs one query after another, each with newer profiles, and stops each only once the next one answers.
 
-A query's profiles and model are those of its start: Spark reads a static side again only between
+A query's profiles and model are fixed at its start: Spark reads static data again only between
 two batches, and between two batches a real-time query answers nothing for a while. So no query
-is asked to go on: before its batch ends, its successor starts beside it, reads from where the topic
-ends at that moment, and takes over. What both answer in the second between is answered twice; readers
-keep the first answer.
+runs a second batch: before its batch ends, its successor starts concurrently, reads from the end
+of the topic at that time, and takes over. Messages that both answer meanwhile are answered twice;
+readers keep the first answer.
 
     query 1   start ├──────────── one batch ────────────┤ ends behind the start of query 2, and is stopped
     query 2                                       start ├──────────── one batch ────────────┤
@@ -33,19 +33,19 @@ if TYPE_CHECKING:
 log = get_logger("score")
 
 OVERLAP_SECONDS: Final = 1.5
-"""For how long both run side by side where the successor starts as fast as the one before did."""
+"""Seconds for which both run concurrently if the successor starts as fast as its predecessor did."""
 PATIENCE_SECONDS: Final = 60.0
-"""After this, a query whose tasks do not all run is said to lack slots."""
+"""Seconds after which a query whose tasks do not all run is reported to lack slots."""
 COLUMNS: Final = ("value", "topic", "partition", "offset", "timestamp")
 
 
 _PRODUCER: Final = {
-    # A decision does not wait for company, but while a request is under way, those that come share the next. With Java's
-    # five at once each had one of its own, and a burst, as after a hand-over, kept both sides busy with requests:
+    # A decision is sent immediately, but while a request is in flight, new ones share the next. With Java's default of
+    # five requests each decision had its own, and bursts, such as after a hand-over, overloaded both sides with requests:
     # at 2,000 a second half of them took 19 to 57 ms instead of 14 to 36 (docs/scoring.md).
     Mode.REALTIME: {"linger.ms": "0", "max.in.flight.requests.per.connection": "1"},
-    # A batch waits for its last decision anyway. Java's 16 KiB would be ten decisions a request, for which
-    # the broker works harder than Spark does; features of neighbours resemble each other, which lz4 finds.
+    # A batch waits for its last decision anyway. Java's default of 16 KiB would be ten decisions per request, which costs
+    # the broker more than Spark; lz4 profits from the similarity of their features.
     Mode.MICROBATCH: {
         "linger.ms": "20",
         "batch.size": str(256 << 10),
@@ -65,7 +65,7 @@ def furthest(one: Mapping[int, int], other: Mapping[int, int]) -> dict[int, int]
 
 
 def _stop(relieved: LiveQuery) -> None:
-    """End a query in the background. Nobody waits for it, so what goes wrong is told here or never."""
+    """End a query in the background. Nobody waits for it, so errors can only be reported here."""
     try:
         relieved.stop()
     except Exception as error:  # noqa: BLE001 - whatever it is, the stream goes on with the next query
@@ -73,7 +73,7 @@ def _stop(relieved: LiveQuery) -> None:
 
 
 class Relay:
-    """Starts queries, hands the stream from one to the next, and knows what is answered for certain."""
+    """Starts queries, hands the stream from one to the next, and tracks what is certainly answered."""
 
     def __init__(self, spark: "SparkSession", settings: Settings, mode: Mode, topic: Topic) -> None:
         self._spark = spark
@@ -81,27 +81,27 @@ class Relay:
         self._admin: AdminClient | None = None
         self._stopping = ThreadPoolExecutor(1, "stop")
         self.ends: dict[int, int] = {}
-        """Where the partitions ended when the newest query started, or a micro-batch was planned."""
+        """The ends of the partitions when the newest query started, or a micro-batch was planned."""
         self.handovers = 0
         self._answered: dict[int, int] = {}
-        """Below which the queries that were relieved have answered everything, and what follows is no message."""
+        """Offsets below which the replaced queries have answered everything, including markers that follow."""
         self._current: LiveQuery | None = None
         self._next: LiveQuery | None = None
         self._told = False
 
     @property
     def current(self) -> LiveQuery:
-        """The query that the stream relies on."""
+        """The query whose answers count."""
         if self._current is None:
-            raise RuntimeError("no query was started yet")
+            raise RuntimeError("no query has been started yet")
         return self._current
 
     @property
     def reached(self) -> dict[int, int]:
-        """Everything below is answered, by partition; empty before the first query. Never less than before.
+        """The offset below which everything is answered, by partition; empty before the first query. Never decreases.
 
-        A successor begins behind what the query before has answered by the hand-over, and repeats the rest: what
-        both cover reaches as far as the one that is further on.
+        A successor starts no later than where its predecessor's answers end, and repeats the rest: together they
+        cover everything up to the one that is further ahead.
         """
         return furthest(self._current.reached if self._current is not None else {}, self._answered)
 
@@ -111,7 +111,7 @@ class Relay:
         self._current = self._launch(basis, start)
 
     def look(self) -> bool:
-        """Follow the queries; returns whether a batch ended, and with it `reached` is newer. Raises what stopped one."""
+        """Follow the queries; returns whether a batch ended, which advances `reached`. Raises what stopped a query."""
         moved = self.current.look()
         self._check_pace()
         if moved:
@@ -134,10 +134,10 @@ class Relay:
         return moved
 
     def _pass_markers(self) -> None:
-        """Reach the end of partitions in which nothing is left but markers, by which Kafka ends a transaction.
+        """Advance to the end of partitions in which only Kafka's transaction markers are left.
 
-        A real-time batch ends behind its last message; a successor begins behind the markers that follow, and would
-        wait for the next message of every partition. A micro-batch reads up to where it was planned.
+        A real-time batch ends after its last message; a successor begins after the markers that follow, and would
+        wait for the next message of every partition. A micro-batch reads up to its planned end.
         """
         if self._mode is Mode.REALTIME:
             stands = self.reached.items()
@@ -150,16 +150,14 @@ class Relay:
         return all(self.reached.get(partition, offset) >= offset for partition, offset in start.items())
 
     def _check_pace(self) -> None:
-        """Raise QueryStopped where a real-time batch goes on for long after its time.
+        """Raise QueryStopped if a real-time batch continues long after its end.
 
-        Spark ends one at a time of day. Where the clock was set back, by an hour perhaps, that is an hour later: all is
-        answered, but nothing that was counts as answered, and neither profiles nor models change.
+        Spark ends it by the time of day. If the clock was set back, for example by an hour, that is an hour later:
+        everything is answered, but nothing counts as answered, and neither profiles nor models change.
         """
         trigger, patience = self._settings.score.trigger_seconds, self._settings.metrics.stalled_seconds
         if self._mode is Mode.REALTIME and self.current.hangs(trigger + patience):
-            raise QueryStopped(
-                f"A batch of {trigger:g} s has not ended {patience:g} s after its time: was the clock set back?"
-            )
+            raise QueryStopped(f"A batch of {trigger:g} s is {patience:g} s overdue: was the clock set back?")
 
     def is_due(self, basis: Basis, reading_seconds: float) -> bool:
         """Whether it is time for a successor with this basis, or with one that takes `reading_seconds` to read."""
@@ -168,24 +166,24 @@ class Relay:
         if basis.scoring is not self.current.basis.scoring:
             return True
         if basis.scoring.lookup is not None:
-            return False  # each batch asks for newer profiles itself
+            return False  # each batch looks up newer profiles itself
         trigger = self._settings.score.trigger_seconds
         if self._settings.score.overlap:
             # The successor may take twice as long to start: it must answer before this one's batch ends.
             lead = OVERLAP_SECONDS + (self.current.starting_seconds or 0.0) + reading_seconds
             return self.current.age > trigger - min(lead, trigger / 2)
-        # What a real-time query answered counts as answered at the end of its batch: it is stopped right there.
+        # A real-time query's answers count at the end of its batch, so it is stopped exactly then.
         return self.current.age > trigger and self.current.batches > 0
 
     def hand_over(self, basis: Basis) -> None:
-        """Start a successor. Raises TopicReplaced, QueryStopped where the topic is gone, BrokerUnreachable."""
+        """Start a successor. Raises TopicReplaced, QueryStopped if the topic is gone, BrokerUnreachable."""
         try:
             # Not before: a password or a key that is being replaced just now is waited for by whoever catches this.
             self._admin = self._admin or kafka_clients.admin(self._settings.kafka)
             topic = existing_topic(self._settings.kafka, self._topic.name, self._admin)
             bounds = kafka_clients.bounds(self._settings.kafka, topic, self._admin)
         except BrokerUnreachable:
-            self._admin = None  # the next one has the password of then
+            self._admin = None  # the next one gets the current password
             raise
         if topic.topic_id != self._topic.topic_id:
             raise TopicReplaced(f"Topic {topic.name} was deleted and recreated.")
@@ -212,10 +210,10 @@ class Relay:
         self._spark.streams.resetTerminated()
 
     def _relieve(self, successor: LiveQuery) -> None:
-        """Rely on this query from now on."""
+        """Make this query the current one."""
         before, now = (runner.basis.scoring.model.version for runner in (self.current, successor))
         if now != before:
-            # Only now: until here, messages were answered by the model before as well.
+            # Only now: until here, messages were also answered by the previous model.
             log.info("model %s now makes the decisions; it replaces %s", now, before)
         self._answered = self.reached
         self._current = successor

@@ -1,6 +1,6 @@
 """The model's part of a decision: from a row's features to `risk`.
 
-Trees run inside the JVM. An estimator of a user's own runs in Spark's Python workers, which real-time mode does not allow.
+Trees run inside the JVM. A user's own estimator runs in Spark's Python workers, which real-time mode does not allow.
 """
 
 import tempfile
@@ -23,7 +23,7 @@ _VECTOR: Final = "__features"
 
 
 def trees_of(model: Model, *, python: bool) -> Ensemble | None:
-    """The model's trees, None where Python has to score. Raises InputError where it may not (`python` is false)."""
+    """The model's trees; None if it needs Python to score. Raises InputError if it does and `python` is false."""
     ensemble = model.trees()
     if ensemble is None and not python:
         raise InputError(
@@ -34,19 +34,19 @@ def trees_of(model: Model, *, python: bool) -> Ensemble | None:
 
 
 def risk_step(spark: SparkSession, model: Model, *, python: bool) -> RiskStep:
-    """What adds the model's risk. Raises InputError as `trees_of` does, or where the estimator cannot be loaded."""
+    """The step that adds the model's risk. Raises InputError like `trees_of`, or if the estimator cannot be loaded."""
     ensemble = trees_of(model, python=python)
     return _estimator(model) if ensemble is None else risk_step_of_trees(spark, ensemble)
 
 
 def risk_step_of_trees(spark: SparkSession, ensemble: Ensemble) -> RiskStep:
-    """What adds the risk that these trees give, inside the JVM."""
+    """The step that adds the risk of these trees, inside the JVM."""
     from pyspark.ml.functions import array_to_vector
 
     with tempfile.TemporaryDirectory(prefix="fraudstream-model-") as directory:
         loaded = load_spark(
             spark, ensemble, Path(directory) / "trees"
-        )  # whole: the files are not needed after
+        )  # all of it: the files are not needed afterwards
     trees = loaded.setFeaturesCol(_VECTOR)
     vector, risk = array_to_vector(F.array(*map(F.col, ensemble.features))), F.expr(ensemble.link.sql())
 

@@ -1,4 +1,4 @@
-"""The operator's rules as Spark columns: the same expressions live, in micro-batches and in a back-test."""
+"""The operator's rules as Spark columns: the same expressions live, in micro-batches and in backtests."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ COLUMN = "rules"
 
 
 def check(spark: SparkSession, rules: Sequence[Rule]) -> None:
-    """Raise RuleMistakes with every condition that may not run, its line and its column.
+    """Raise RuleMistakes with every invalid condition, its line and its column.
 
     A condition is a boolean expression over the fields and features of `rules.columns`.
     """
@@ -27,19 +27,19 @@ def check(spark: SparkSession, rules: Sequence[Rule]) -> None:
 
 
 class RuleSet:
-    """Rules that were checked once, for frames that are built again and again."""
+    """Rules that are checked once, for frames that are built repeatedly."""
 
     def __init__(self, spark: SparkSession, rules: Sequence[Rule]) -> None:
-        """Raises RuleMistakes as `check` does: nothing unchecked gets in."""
+        """Raises RuleMistakes like `check`."""
         check(spark, rules)
         self.spark = spark
         self.rules = tuple(rules)
 
     def add(self, rows: DataFrame) -> DataFrame:
-        """`rows` with the column `rules`: the names of the rules that hold, in their order; never null.
+        """Add the column `rules` to `rows`: the names of the rules that hold, in their order; never null.
 
         `rows` has the fields of a transaction and the features of `rules.features_read`. A condition that is null, or
-        that cannot be worked out (a division by zero, a string that is no number), does not hold: it never ends a
+        cannot be evaluated (a division by zero, a string that is not a number), does not hold: it never ends a
         stream. No other thread may start a query meanwhile.
         """
         if not self.rules:

@@ -1,4 +1,4 @@
-"""`score` as a command line asks for it: what it needs, found before Spark starts, and a session to its measure."""
+"""The `score` command: finds what is missing before Spark starts, and configures the session."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -16,13 +16,13 @@ from fraudstream.spark.scorer import Scorer, Summary
 from fraudstream.store.migrate import migrate
 
 CONF: Final = {
-    # 4.6 s of every 4.8 s that planning took: it follows each key through the features, and finds no partition to prune.
+    # It took 4.6 s of the 4.8 s of planning: it follows each key through the features, and finds no partition to prune.
     "spark.sql.optimizer.dynamicPartitionPruning.enabled": "false",
-    # Of a key that stands twice the last counts, as for the consumer; else Spark would stop in the middle of a message.
+    # The last of duplicate keys counts, as for the consumer; otherwise Spark would stop in the middle of a message.
     "spark.sql.variant.allowDuplicateKeys": "true",
     # One task for each broadcast, not one for each thread: a profile table has no partitions.
     "spark.sql.leafNodeDefaultParallelism": "1",
-    # Whether the tasks of a query run must show when they do, not with the next heartbeat.
+    # The state of tasks must be visible immediately, not with the next heartbeat.
     "spark.ui.liveUpdate.period": "0",
     # A query every few seconds for months: keep no history of them.
     "spark.sql.ui.retainedExecutions": "5",
@@ -38,11 +38,11 @@ LOCAL_THREADS: Final = 64
 def run_scorer(
     mode: Mode, flags: Mapping[str, dict[str, Any]], *, accept_loss: bool, from_beginning: bool
 ) -> Summary:
-    """Score with the settings in force; see `Scorer.run`. What can be wrong is found before Spark starts."""
+    """Score with the settings in force; see `Scorer.run`. Errors in these are raised before Spark starts."""
     settings = load(**flags)
     if mode is Mode.REALTIME and settings.score.profiles is ProfilesBy.LOOKUP:
         raise SettingsError(
-            "Real-time mode cannot look profiles up: it takes no Python.",
+            "Real-time mode cannot look up profiles, as that needs Python.",
             hint="Add --mode microbatch, or set FRAUDSTREAM_SCORE__PROFILES=broadcast.",
         )
     rules = load_rules(settings.score.rules) if settings.score.rules else ()
@@ -50,7 +50,7 @@ def run_scorer(
     model = load_champion(settings.postgres)
     trees_of(model, python=mode is Mode.MICROBATCH)
     topic = kafka_clients.ensure_topic(settings.kafka, settings.kafka.transactions_topic, reads=True)
-    # It says where it stands whenever a query relieves another.
+    # It reports its progress whenever one query replaces another.
     monitor = ScoreMonitor(settings.metrics.stalled_seconds + 2 * settings.score.trigger_seconds)
     with (
         served(settings.metrics, monitor.health, monitor.registry),
@@ -62,7 +62,7 @@ def run_scorer(
 
 
 def with_threads(settings: Settings, partitions: int) -> Settings:
-    """The settings with enough threads on one machine: two queries with a task for each partition, and some to spare.
+    """The settings with enough threads on one machine: for two queries with a task per partition, and some spare ones.
 
     >>> with_threads(Settings(_env_file=None), 4).spark.master
     'local[64]'

@@ -1,4 +1,4 @@
-"""The live scorer's driver: it starts queries, watches them and starts again; no message passes through it."""
+"""The live scorer's driver: it starts, watches and restarts queries; no messages pass through it."""
 
 import threading
 import time
@@ -36,13 +36,13 @@ log = get_logger("score")
 POLL_SECONDS: Final = 0.1
 NARRATE_SECONDS: Final = 5.0
 RETRY_SECONDS: Final = 2.0
-"""Until a hand-over that met no broker is tried again; twice as long after each failure in a row."""
+"""Seconds before a failed hand-over is tried again; doubled after each consecutive failure."""
 LONGEST_RETRY_SECONDS: Final = 60.0
 
 
 @dataclass(slots=True)
 class Summary:
-    """What a scorer did since it started."""
+    """What a scorer has done since it started."""
 
     mode: Mode
     model_version: str
@@ -74,17 +74,17 @@ class Scorer:
         self._monitor = monitor or ScoreMonitor()
         self._patience = Patience(settings.postgres.retry_seconds)
         self.ready = threading.Event()
-        """Set once the first query answers: what is sent from then on is decided in milliseconds."""
+        """Set once the first query answers: messages sent from then on are decided in milliseconds."""
 
     def run(
         self, stop: threading.Event, *, accept_loss: bool = False, from_beginning: bool = False
     ) -> Summary:
         """Score until `stop` is set.
 
-        A scorer that never saw the topic begins with the next message, or `from_beginning` with the first
-        that the broker has; every later one begins behind what was answered for certain. A lost
-        PostgreSQL does not stop it. A lost broker is waited for, `postgres.retry_seconds` at the
-        longest. Raises StreamError with Spark's reason, MessagesLost, DatabaseError, TopicError, InputError.
+        The first start on a topic begins with the next message, or, with `from_beginning`, with the first
+        that the broker has; later ones resume after what was certainly answered. A lost
+        PostgreSQL does not stop it; it waits for a lost broker, `postgres.retry_seconds` at
+        most. Raises StreamError with Spark's reason, MessagesLost, DatabaseError, TopicError, InputError.
         """
         began = time.monotonic()
         topic = kafka_clients.ensure_topic(self._settings.kafka, self._settings.kafka.transactions_topic)
@@ -118,7 +118,7 @@ class Scorer:
         return Scoring(self._spark, model, self._rules, python=self._mode is Mode.MICROBATCH, ask=ask)
 
     def _begin(self, topic: Topic, *, accept_loss: bool, from_beginning: bool) -> dict[int, int]:
-        """Where each partition begins, by what PostgreSQL knows."""
+        """The start offset of each partition, from PostgreSQL."""
         stored = recovery.begin(
             self._settings.kafka,
             self._settings.postgres,
@@ -139,7 +139,7 @@ class Scorer:
         summary: Summary,
         stop: threading.Event,
     ) -> None:
-        """Run relays until `stop` is set, each after a failure of the one before."""
+        """Run relays until `stop` is set, each after the failure of the previous one."""
         while not stop.is_set():
             relay, began = Relay(self._spark, self._settings, self._mode, topic), time.monotonic()
             try:
@@ -151,7 +151,7 @@ class Scorer:
                     len(start),
                     f"of {keeper.basis.profiles.taken_at:%H:%M:%S}"
                     if keeper.basis.scoring.lookup is None
-                    else "as each batch asks for them",
+                    else "looked up by each batch",
                 )
                 self._watch(relay, topic, keeper, answers, stop)
             except CURABLE as error:
@@ -168,7 +168,7 @@ class Scorer:
                 summary.handovers += relay.handovers
 
     def _where(self, before: Topic, reached: Mapping[int, int]) -> tuple[Topic, dict[int, int]]:
-        """The topic as it is now, and where its partitions begin: where this scorer stood, be PostgreSQL away or not."""
+        """The topic as it is now, and its start offsets: where this scorer stopped, even if PostgreSQL is unavailable."""
         topic = existing_topic(self._settings.kafka, before.name)
         bounds = kafka_clients.bounds(self._settings.kafka, topic)
         start = {partition: reached.get(partition, bound.first) for partition, bound in bounds.items()}
@@ -179,7 +179,7 @@ class Scorer:
     def _watch(
         self, relay: Relay, topic: Topic, keeper: Keeper, answers: Answers, stop: threading.Event
     ) -> None:
-        """Follow a relay, bring it newer profiles and write down how far it came. Raises what stopped a query."""
+        """Follow a relay, give it newer profiles and record its progress. Raises what stopped a query."""
         asked, retry_at, pause = False, 0.0, RETRY_SECONDS
         standing = Standing(topic, relay.reached, relay.ends, 0.0)
         at, told = relay.current.began, time.monotonic()
@@ -206,11 +206,11 @@ class Scorer:
                     except BrokerUnreachable as error:
                         log.warning("%s The current query continues.", error.message)
                         self._monitor.lost(TARGET, error.message)
-                        # Each try reads all profiles again: a password file may be missing for days.
+                        # Each attempt reads all profiles again: a password file may be missing for days.
                         retry_at, pause = time.monotonic() + pause, min(2 * pause, LONGEST_RETRY_SECONDS)
             if time.monotonic() - told >= NARRATE_SECONDS:
                 told = time.monotonic()
-                # Said again: a batch may take longer than those who watch wait before they call a stream dead.
+                # Reported again: a batch may take longer than monitoring waits before it considers a stream dead.
                 keeper.save(replace(standing, ends=relay.ends))
                 tally = answers.take_latest()
                 narrate(tally, NARRATE_SECONDS)
@@ -219,7 +219,7 @@ class Scorer:
                 self._tell_profiles(keeper, relay.current.basis)
 
     def _tell_profiles(self, keeper: Keeper, basis: Basis) -> None:
-        """What the decisions of now are made by, which may be older than what the keeper has."""
+        """Tell the monitor which profiles current decisions use, which may be older than the keeper's."""
         if basis.scoring.lookup is None:
             self._monitor.judges_by(TARGET, basis.profiles.taken_at, stale=keeper.is_away)
         elif keeper.is_away:
@@ -229,7 +229,7 @@ class Scorer:
 
 
 def warn_of_hindsight(postgres: PostgresSettings, topic: Topic, start: Mapping[int, int]) -> None:
-    """Say where `consume` was ahead: a payment is left out of its own profiles, but not those that came after it."""
+    """Warn if `consume` was ahead: a payment is left out of its own profiles, but later payments are not."""
     if count := offsets.taken_in(postgres, "profiles", topic, start):
         log.warning(
             "%s of the messages to be scored first were stored before they could be scored: each is compared with"
@@ -239,7 +239,7 @@ def warn_of_hindsight(postgres: PostgresSettings, topic: Topic, start: Mapping[i
 
 
 def narrate(tally: Tally, seconds: float) -> None:
-    """Say what was answered in the last `seconds`; silence where nothing was."""
+    """Log what was answered in the last `seconds`, if anything."""
     if not tally.decisions and not tally.refused:
         return
     p50, p99 = (tally.latencies.quantile(share) or 0.0 for share in (0.5, 0.99))

@@ -1,13 +1,13 @@
-"""From raw messages to decisions, as steps from DataFrame to DataFrame with no Python among them.
+"""From raw messages to decisions, as steps from DataFrame to DataFrame without Python.
 
-messages      a transaction, or why there is none
-profiles      what is remembered of its customer, device, place and merchant
+messages      a transaction, or why it is not one
+profiles      of its customer, device, place and merchant
 features      `features`, the same as in training
 risk          `judge`: the trees, inside the JVM
 rules         the operator's own
 decision      the JSON of `decision.Decision`, or of `decision.Refusal`
 
-Where profiles are looked up, Python takes the first four steps (`lookup`).
+If profiles are looked up, Python does the first four steps (`lookup`).
 """
 
 import json
@@ -37,12 +37,12 @@ if TYPE_CHECKING:
     from fraudstream.store.snapshot import Folded, Snapshot
 
 _CONTEXT = "total"
-"""The entity of one row that every message meets. Threshold and version of the model travel in it, and what the profiles
-hold: as data, not as constants of the generated code, which would have to be compiled and warmed up again for each."""
+"""The entity with a single row, which is joined to every message. It includes the model's threshold and version, and how far
+the profiles are folded: as data, because constants in generated code would need compiling and warming up again each time."""
 _FOLDED = "folded"
 _INSTANT = {"timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX", "timeZone": "UTC"}
 _NOW = "timestamp_millis(cast(reflect('java.lang.System', 'currentTimeMillis') as bigint))"
-"""The moment of each row. Spark's own clock stands still for a batch, which in real-time mode lasts a minute."""
+"""The current time for each row. Spark's own is fixed during a batch, which in real-time mode lasts a minute."""
 
 
 _WARM_UP_ROWS: Final = 5_000
@@ -59,7 +59,7 @@ _MADE_UP: Final = {
 
 @dataclass(frozen=True)
 class Profiles:
-    """What was remembered at `taken_at`: a static frame for each entity, columns named `ENTITY__COLUMN`."""
+    """Profiles as of `taken_at`: a static frame for each entity, with columns named `ENTITY__COLUMN`."""
 
     taken_at: datetime
     frames: Mapping[str, DataFrame]
@@ -67,7 +67,7 @@ class Profiles:
 
 
 class Scoring:
-    """A model and rules, made ready for Spark. Columns are built once, frames as often as a query starts."""
+    """A model and rules, prepared for Spark. Columns are built once, frames for every query."""
 
     def __init__(
         self,
@@ -78,9 +78,9 @@ class Scoring:
         python: bool = False,
         ask: PostgresSettings | None = None,
     ) -> None:
-        """`ask` is where profiles are looked up batch by batch, in Python (`Lookup`), in place of a broadcast of all.
+        """With `ask`, profiles are looked up there batch by batch, in Python (`Lookup`), instead of a broadcast of all.
 
-        Raises InputError where the model cannot be read, or needs Python and may not have it; RuleMistakes.
+        Raises InputError if the model cannot be read, or needs Python and must not use it; RuleMistakes.
         """
         self._spark = spark
         self._warm_up_tasks = _WARM_UP_WORKERS if python or ask is not None else None
@@ -93,7 +93,7 @@ class Scoring:
         self._judge: Callable[[DataFrame, Mapping[str, DataFrame]], DataFrame]
         if self.lookup is not None:
             self.reads = {e: columns for e, columns in self.lookup.reads.items() if e == _CONTEXT}
-            model.scorer()  # what is wrong with it is said now, not by a task
+            model.scorer()  # errors are raised here, not in a task
             self._judge = self.lookup.judge
             self._output = _output(names, F.lit(model.threshold), F.lit(model.version))
         else:
@@ -103,7 +103,7 @@ class Scoring:
             self._output = _output(names, *context)
 
     def profiles(self, found: "Snapshot", taken_at: datetime) -> Profiles:
-        """Static frames of what `store.snapshot.profiles` read for `reads`."""
+        """Static frames of the result of `store.snapshot.profiles` for `reads`."""
         frames = {}
         for entity, table in found.profiles.items():
             whole = self._with_constants(table, found.folded) if entity == _CONTEXT else table
@@ -114,7 +114,7 @@ class Scoring:
     def _with_constants(self, context: "pa.Table", folded: "Folded") -> "pa.Table":
         import pyarrow as pa
 
-        if not context.num_rows:  # nothing was stored yet: the row is there all the same, its counters null
+        if not context.num_rows:  # nothing is stored yet: the row must exist anyway, with null counters
             context = pa.table({n: [""] if n == "key" else pa.nulls(1, t) for n, t in _types(context)})
         constants = {"threshold": self.model.threshold, "model_version": self.model.version}
         for name, value in constants.items():
@@ -124,22 +124,22 @@ class Scoring:
         return context.append_column(_FOLDED, pa.array([by_topic], types))
 
     def decide(self, raw: DataFrame, profiles: Profiles) -> DataFrame:
-        """`key` and `value` of the answer to each row of `raw` (a Kafka source's columns)."""
+        """`key` and `value` of the answer to each row of `raw`, which has the columns of a Kafka source."""
         messages = raw.withColumnRenamed("timestamp", "sent_at")
         judged = self._rules.add(self._judge(messages, profiles.frames))
         return judged.withColumn("scored_at", F.expr(_NOW)).select(*self._output)
 
     def warm_up(self, profiles: Profiles) -> None:
-        """Decide some thousand made-up messages, which nobody sees.
+        """Decide a few thousand synthetic messages, and discard the results.
 
-        The JVM compiles what it runs often: without this the first real messages would wait for it.
-        What could fail in a query fails here, before anything was promised.
+        The JVM compiles frequent code: without this the first real messages would wait for it.
+        What could fail in a query fails here, before the stream is announced as running.
         """
         before, after = json.dumps(_MADE_UP).split(_NUMBER)
-        # Each message is another one: of equal ones Spark would work out the answer while it plans, for 10 s, and
-        # the code that real messages run would stay cold.
+        # All messages differ: for equal ones Spark would compute the answer while planning, for 10 s, and
+        # the code for real messages would stay cold.
         message = F.concat(F.lit(before), F.col("id"), F.lit(after))
-        # Spark has many more threads than a machine has cores. Each would fork a Python worker and log in to PostgreSQL.
+        # Spark has many more threads than the machine has cores. Each would fork a Python worker and log in to PostgreSQL.
         raw = self._spark.range(0, _WARM_UP_ROWS, numPartitions=self._warm_up_tasks).select(
             F.lit(b"").alias("key"),
             message.cast("binary").alias("value"),
@@ -160,7 +160,7 @@ class _Expressions:
         self._judge = judge
 
     def judge(self, messages: DataFrame, profiles: Mapping[str, DataFrame]) -> DataFrame:
-        """Messages as rows with fields, features and risk, and what `Messages` says of those that are none."""
+        """Messages as rows with fields, features and risk, or the reason why `Messages` rejected them."""
         rows = self._messages.read(messages).withColumn(PAID, F.col("amount"))
         for entity, frame in profiles.items():
             key = F.substring(PAID, 1, 0) if entity == _CONTEXT else key_column(entity)
@@ -185,6 +185,6 @@ def _output(features: Sequence[str], threshold: Column, version: Column) -> tupl
     answer = F.to_json(F.struct(*(value.alias(name) for name, value in values.items())), _INSTANT)
     refusal = F.to_json(F.struct(*decision.REFUSAL_FIELDS), _INSTANT)
     accepted = F.col(decision.REJECTED).isNull()
-    # A refusal has none: a producer may key its messages by what personal data must not leave by, such as an address.
+    # A refusal has no key: a producer may use personal data, such as an address, as the key of its messages.
     key = F.when(accepted, F.col("user_id").cast("binary"))
     return key.alias("key"), F.when(accepted, answer).otherwise(refusal).alias("value")

@@ -1,6 +1,6 @@
-"""What Spark keeps on disk while a command runs: gone with the command, however it ended.
+"""Spark's files on disk while a command runs, which are deleted after the command, however it ended.
 
-Spark's own directories go when its JVM ends in order. One that is killed, or out of memory, left 10 MB each time.
+Spark deletes its own directories only if its JVM ends cleanly. A JVM that was killed, or out of memory, left 10 MB each time.
 """
 
 import fcntl
@@ -14,20 +14,20 @@ from typing import Final
 
 PREFIX: Final = "fraudstream-spark-"
 LOCK: Final = "in-use"
-"""Held by whoever uses the directory. The system lets go of it when the process ends, and no other one can seem to be
-that process, as with a number that containers give twice."""
+"""Lock of the process that uses the directory. The system releases it when the process ends; unlike a process id, which
+containers may reuse, it cannot be mistaken."""
 
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """A directory of this command's own, below the system's temporary one; those of commands that were killed go first."""
+    """A directory for this command, below the system's temporary one; first deletes those of commands that were killed."""
     for left in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         _remove_abandoned(left)
     place = Path(tempfile.mkdtemp(prefix=PREFIX))
     unlocked = place / "new"
     with unlocked.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        unlocked.rename(place / LOCK)  # nobody meets it before it is held
+        unlocked.rename(place / LOCK)  # it becomes visible only once it is locked
         try:
             yield place
         finally:

@@ -1,4 +1,4 @@
-"""The Spark session: local threads or a cluster, the same settings."""
+"""The Spark session, with the same settings for local threads and a cluster."""
 
 import logging
 import os
@@ -25,31 +25,31 @@ if TYPE_CHECKING:
 log = get_logger("spark")
 
 MASTER_SECONDS = 10.0
-"""A master that does not take a connection within this is not there."""
+"""Seconds after which a master that accepts no connection counts as unavailable."""
 
 LOG_CONFIG = Path(__file__).with_name("log4j2.properties")
 
 CHECKPOINTS = "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
-"""Plain files instead of atomic renames: 50 ms less a batch, and safe, as our checkpoints are scratch."""
+"""Plain files instead of atomic renames: saves 50 ms per batch, and is safe, as our checkpoints are scratch."""
 
 COMPILE_ALL = "-XX:-DontCompileHugeMethods"
-"""The code that Spark writes for a query of many features is one method of more than 8,000 bytes, and those the JVM
-interprets for ever unless told otherwise: with 47 features a decision took 108 microseconds of a core instead of 70."""
+"""Spark generates one method of more than 8,000 bytes for a query with many features, which by default the JVM never
+compiles: with 47 features a decision took 108 microseconds of a core instead of 70."""
 
 REDACT = "(?i)secret|password|passphrase|token|jaas|keystore|access[.]?key|url"
-"""Options that Spark must mask in plans and on its web page; its own list knows no `jaas` and no PEM key."""
+"""Options that Spark must mask in plans and on its web page; its own list lacks `jaas` and PEM keys."""
 
 OF_MEMORY = re.compile(r"\bheap\b|enough space|insufficient memory|OutOfMemory", re.IGNORECASE)
-"""In what Java says of memory that it cannot have."""
+"""Matches what Java says if it cannot have the memory."""
 RAISED = 'Exception in thread "main" '
-"""Before what ended spark-submit; frames of a stack follow."""
+"""Prefix of the exception that ended spark-submit; stack frames follow."""
 SAYS_NOTHING = (
     "at ",
     "... ",
     "Error: Could not create the Java Virtual Machine",
     "Error: A fatal exception has occurred",
 )
-"""What stands after the line that says why Java ended."""
+"""Starts of lines that follow the one that says why Java ended."""
 
 
 def start(  # noqa: PLR0913 - what a session is made of
@@ -62,30 +62,30 @@ def start(  # noqa: PLR0913 - what a session is made of
     conf: Mapping[str, str] = MappingProxyType({}),
     java_options: Sequence[str] = (),
 ) -> "SparkSession":
-    """A session with the Kafka connector. Spark's own narration goes to `log_file`, not to the terminal.
+    """A session with the Kafka connector. Spark's own log goes to `log_file`, not to the terminal.
 
-    `conf` is what this command's queries need beyond what all need, `java_options` what its JVM is told beyond that.
-    Raises StreamError where Java or Spark does not start, ServiceError where `log_file` cannot be written.
+    `conf` and `java_options` are further settings and JVM options of this command.
+    Raises StreamError if Java or Spark does not start, ServiceError if `log_file` cannot be written.
     """
     from py4j.protocol import Py4JError
     from pyspark.errors import PySparkRuntimeError
     from pyspark.logger import PySparkLogger
     from pyspark.sql import SparkSession
 
-    # PySpark repeats every error of a query on stderr, with a page of Java; ours say it in a sentence.
+    # PySpark repeats every error of a query on stderr, with a Java stack trace; ours is a sentence.
     for logger in ("DataFrameQueryContextLogger", "SQLQueryContextLogger"):
         PySparkLogger.getLogger(logger).disabled = True
     if not log.isEnabledFor(logging.DEBUG):
         _hush_py4j()
     os.environ["JAVA_HOME"] = str(java_home)
-    # Workers must run this very interpreter, where our dependencies are. Where a cluster has its own at another path, only
-    # the variable says so: PySpark does not look at spark.pyspark.python. On this machine one of the shell's is of others.
+    # Workers must run this interpreter, which has our dependencies. If a cluster has its own at another path, only the
+    # variable can tell: PySpark ignores spark.pyspark.python. On this machine, the shell's variable is for other programs.
     if spark.is_local:
         os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     os.environ.setdefault("PYSPARK_DRIVER_PYTHON", sys.executable)
     if spark.is_local:
-        # The only word that Spark's web page takes on where to listen; without it, at every address of the machine.
+        # The only setting for the address of Spark's web page; without it, it listens on every address of the machine.
         os.environ["SPARK_LOCAL_IP"] = LOOPBACK
     _look_for_master(spark.master)
     builder = SparkSession.builder.appName(f"fraudstream {name}").master(spark.master)
@@ -107,7 +107,7 @@ def start(  # noqa: PLR0913 - what a session is made of
 
 
 def _look_for_master(master: str) -> None:
-    """Raise StreamError where nobody listens at a standalone master: Spark itself tries for a minute, and says less."""
+    """Raise StreamError if a standalone master is unavailable: Spark itself tries for a minute, and says less."""
     if not master.startswith("spark://"):
         return
     for address in master.removeprefix("spark://").split(","):
@@ -117,12 +117,12 @@ def _look_for_master(master: str) -> None:
             return
     raise StreamError(
         f"No Spark master answers at {master}.",
-        hint="Check FRAUDSTREAM_SPARK__MASTER, and that the master runs and this machine reaches it.",
+        hint="Check FRAUDSTREAM_SPARK__MASTER, and that the master runs and is reachable from this machine.",
     )
 
 
 def _no_java(spark: SparkSettings, log_file: Path, written: str) -> StreamError:
-    """The error for a JVM that ended at once: as a rule for a heap that it cannot have, or a master that lacks something."""
+    """The error for a JVM that ended at once, usually because of too large a heap or an unusable master."""
     lines = [line.strip("# \t") for line in written.splitlines()]
     lines = [line for line in lines if line and not line.startswith(SAYS_NOTHING)]
     of_memory = [line for line in lines if OF_MEMORY.search(line)]
@@ -143,13 +143,13 @@ def _no_java(spark: SparkSettings, log_file: Path, written: str) -> StreamError:
 
 
 def _no_spark(spark: SparkSettings, log_file: Path, said: str) -> StreamError:
-    """The error for a Spark that gave up inside its JVM, with a page of Java."""
+    """The error if Spark failed inside its JVM, which prints a stack trace."""
     if "spark.driver.memory" in said:
         return StreamError(
             f"Spark did not start: {spark.driver_memory} of memory is too little.",
             hint=f"Set FRAUDSTREAM_SPARK__DRIVER_MEMORY to 1g or more. See {log_file}.",
         )
-    # A master that does not answer is given up after a minute.
+    # Spark gives up on an unavailable master after a minute.
     return StreamError(
         f"Spark did not start with master {spark.master}.",
         hint=f"Check FRAUDSTREAM_SPARK__MASTER, and that the master runs. See {log_file}.",
@@ -157,13 +157,13 @@ def _no_spark(spark: SparkSettings, log_file: Path, said: str) -> StreamError:
 
 
 def _hush_py4j() -> None:
-    """When the JVM dies, every call that waits for it writes a page of Python; `ended` says it in a sentence."""
+    """Silence the tracebacks of all calls that wait for the JVM when it dies; `ended` reports it instead."""
     logging.getLogger("py4j").setLevel(logging.CRITICAL)
-    logging.getLogger().addFilter(_is_no_lost_command)  # the root logger's own records, which py4j writes to
+    logging.getLogger().addFilter(_is_no_lost_command)  # py4j logs to the root logger
 
 
 def _hush_accumulators(session: "SparkSession") -> None:
-    """When the JVM dies, PySpark's server of counters prints a traceback over the sentence that says so."""
+    """Silence the traceback that PySpark's accumulator server prints when the JVM dies, on top of our sentence."""
     server = session.sparkContext._accumulatorServer  # noqa: SLF001 - nobody else gives it
 
     def tell_others(request: Any, client: Any) -> None:
@@ -178,7 +178,7 @@ def _is_no_lost_command(record: logging.LogRecord) -> bool:
 
 
 def ended(session: "SparkSession", seconds: float = 0.0) -> bool:
-    """Whether the JVM of this session is gone, or is within so many seconds."""
+    """Whether the JVM of this session has ended, or does so within `seconds`."""
     gateway = session.sparkContext._gateway  # noqa: SLF001 - the process is known to nobody else
     process: subprocess.Popen[bytes] | None = getattr(gateway, "proc", None)
     if process is None:
@@ -191,16 +191,16 @@ def ended(session: "SparkSession", seconds: float = 0.0) -> bool:
 
 
 def stop(session: "SparkSession") -> None:
-    """End the session; nothing is left to end where its JVM is gone."""
+    """End the session, unless its JVM has already ended."""
     if not ended(session):
         session.stop()
 
 
 def _leave_signals_to_us(session: "SparkSession") -> None:
-    """Let the JVM ignore the signals that end a command.
+    """Make the JVM ignore the signals that end a command.
 
-    A closed terminal, `kill -- -PGID` and a service manager send them to every process at once; the JVM would be gone
-    before the stream that runs in it has ended. It ends when its standard input does, which is with this process.
+    A closed terminal, `kill -- -PGID` and a service manager send them to every process at once; the JVM would end before
+    the stream that runs in it. It ends when its standard input is closed, at the end of this process.
     """
     signals = session.sparkContext._jvm.sun.misc  # type: ignore[union-attr]  # noqa: SLF001 - the way to the JVM
     for name in ("TERM", "HUP"):
@@ -208,27 +208,27 @@ def _leave_signals_to_us(session: "SparkSession") -> None:
 
 
 def _conf(spark: SparkSettings, jars: Sequence[Path], java_options: Sequence[str]) -> dict[str, str]:
-    # Executors, too: of their own accord they write a page for every query that is relieved, as long as a stream lives.
-    # Where fraudstream is installed at another path on their machine, Spark's own settings of the log hold.
+    # For executors, too: by default they log a page for every query that is replaced, as long as a stream runs.
+    # If fraudstream is installed at another path on their machine, Spark's own log settings apply.
     everywhere = (f"-Dlog4j2.configurationFile={LOG_CONFIG.as_uri()}", COMPILE_ALL)
     return {
         "spark.jars": ",".join(map(str, jars)),
         "spark.driver.memory": spark.driver_memory,
         **_place(spark),
         "spark.driver.extraJavaOptions": " ".join(map(quoted, (*everywhere, *java_options))),
-        # Not `extraJavaOptions`, which a cluster's own spark-defaults.conf may set: these stand before those.
+        # Not `extraJavaOptions`, which a cluster's own spark-defaults.conf may set: those follow these.
         "spark.executor.defaultJavaOptions": " ".join(map(quoted, everywhere)),
         "spark.ui.enabled": str(spark.ui).lower(),
-        # The page asks for no password, and a form on any page that is open in a browser here could end a stream.
+        # The page has no password, and any web page open in a browser here could submit a form that ends a stream.
         "spark.ui.killEnabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.shuffle.partitions": "4",
-        "spark.sql.adaptive.enabled": "false",  # re-plans shuffles, of which the streams have none
+        "spark.sql.adaptive.enabled": "false",  # it re-plans shuffles, which the streams do not have
         "spark.sql.streaming.checkpointFileManagerClass": CHECKPOINTS,
         "spark.sql.streaming.noDataMicroBatches.enabled": "false",
         "spark.sql.execution.arrow.maxRecordsPerBatch": "10000",
-        # A topic may allow messages of many megabytes; ten thousand of those are not one batch.
+        # A topic may allow messages of many megabytes, of which ten thousand are too many for a batch.
         "spark.sql.execution.arrow.maxBytesPerBatch": str(64 << 20),
         "spark.redaction.regex": REDACT,
         "spark.sql.redaction.options.regex": REDACT,
@@ -236,29 +236,29 @@ def _conf(spark: SparkSettings, jars: Sequence[Path], java_options: Sequence[str
 
 
 def own_jars() -> list[Path]:
-    """Spark's own jars: of SPARK_HOME where it is set, else those inside PySpark."""
+    """Spark's own jars: those of SPARK_HOME if it is set, else PySpark's."""
     from pyspark.find_spark_home import _find_spark_home
 
     return sorted(Path(_find_spark_home(), "jars").glob("*.jar"))
 
 
 def _place(spark: SparkSettings) -> dict[str, str]:
-    """Where the driver is found, and what a cluster gives to this command."""
+    """The driver's addresses, and the resources of this command on a cluster."""
     if spark.is_local:
         return {
-            # Not every machine's name resolves; on one machine the loopback address always works.
+            # Not every host name resolves; on one machine the loopback address always works.
             "spark.driver.host": LOOPBACK,
             "spark.driver.bindAddress": LOOPBACK,
-            # Every user of the machine reaches that address: without this, broadcasts and tasks are theirs for the
-            # asking. Spark draws the secret itself, and keeps it in the process.
+            # Every user of the machine can reach that address: without this, they could fetch broadcasts and tasks.
+            # Spark draws the secret itself and keeps it in the process.
             "spark.authenticate": "true",
-            # Not on a cluster: a daemon starts before Spark has shipped our module to its machine.
+            # Not on a cluster, where a daemon starts before Spark has shipped our module to its machine.
             "spark.python.daemon.module": "fraudstream.spark.daemon",
         }
     wanted = {
         "spark.driver.host": spark.driver_host,
         "spark.driver.bindAddress": spark.driver_bind_address,
-        # A standalone cluster gives the first application all that it has, and the second one nothing.
+        # A standalone cluster gives all its cores to the first application, and none to the second.
         "spark.cores.max": spark.cores_max,
         "spark.executor.memory": spark.executor_memory,
     }
@@ -267,9 +267,9 @@ def _place(spark: SparkSettings) -> dict[str, str]:
 
 @contextmanager
 def _output_to(file: Path) -> Iterator[None]:
-    """Lend `file` to the JVM that starts now as its stdout and stderr; ours stay for data and narration.
+    """Redirect stdout and stderr of the JVM that starts inside to `file`; ours stay for data and logs.
 
-    Raises ServiceError where it cannot be written.
+    Raises ServiceError if it cannot be written.
     """
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

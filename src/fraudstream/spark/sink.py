@@ -1,7 +1,7 @@
-"""The executors' side of the sink: one task stores one partition's slice, and reports in one row.
+"""The executors' part of the sink: one task stores one partition's slice, and reports in one row.
 
-Failures that the driver can judge (a lost database, an offset hole) are reported rather than
-raised, so that they arrive as what they are and not as the text of a traceback.
+Failures that the driver can handle (a lost database, an offset hole) are reported rather than
+raised, so that they arrive as exceptions of their class and not as the text of a traceback.
 """
 
 import json
@@ -30,21 +30,21 @@ REPORTED: dict[str, type[FraudstreamError]] = {
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What every task of a batch is told. Pickled into the task: no secret passes through Spark's settings."""
+    """The input of every task of a batch. Pickled into the task: no secret passes through Spark's settings."""
 
     postgres: PostgresSettings
     topic: str
     topic_id: str
     targets: tuple[str, ...]
     expected: Mapping[int, Mapping[str, int]]
-    """Where the driver last saw each partition and target."""
+    """The last offsets that the driver saw, by partition and target."""
     rules: Mapping[str, Rule]
-    """The operator's, by name: read by the driver, as executors may not have the file."""
+    """The operator's rules, by name: read by the driver, as executors may not have the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a task did: the partition and what became of its slice."""
+    """The result of a task: the partition and the outcome of its slice."""
 
     partition: int
     outcome: Outcome
@@ -85,7 +85,7 @@ def _row(report: Mapping[str, Any]) -> "pa.RecordBatch":
 
 
 def read_reports(texts: Iterable[str]) -> tuple[list[Report], list[FraudstreamError]]:
-    """What the tasks of a batch did, and what the ones that failed said."""
+    """The reports of the tasks that succeeded, and the errors of those that failed."""
     reports: list[Report] = []
     errors: list[FraudstreamError] = []
     for report in map(json.loads, texts):

@@ -16,18 +16,18 @@ FETCHING = {
     # Measured: 1.5 to 2 times the rows per second of the defaults (500 records, 1 MiB).
     "max.poll.records": "20000",
     "max.partition.fetch.bytes": str(8 << 20),
-    # The end of every slice meets a fetch that waits at the broker for more. Measured: with the default of 500 ms each
-    # micro-batch takes half a second longer, 100 rows or 200,000.
+    # At the end of every slice a fetch waits at the broker for more. Measured: with the default of 500 ms each micro-batch
+    # takes half a second longer, with 100 rows or 200,000.
     "fetch.max.wait.ms": "10",
     # A transaction that its producer aborted never happened.
     "isolation.level": "read_committed",
-    # A consumer that asks for a topic must not make it.
+    # A consumer that asks for a topic must not create it.
     "allow.auto.create.topics": "false",
 }
 
 
 STORED: Final = ("partition", "offset", "key", "value")
-"""No `topic`: a string in every row costs the JVM and Python a tenth of their time for what the task knows."""
+"""Without `topic`: a string in every row costs the JVM and Python a tenth of their time, and the task knows it anyway."""
 
 
 def read_messages(  # noqa: PLR0913, PLR0917 - what a source is made of
@@ -38,9 +38,9 @@ def read_messages(  # noqa: PLR0913, PLR0917 - what a source is made of
     rows_per_batch: int | None,
     columns: Sequence[str] = STORED,
 ) -> "DataFrame":
-    """Stream `columns` of the messages, from `start[partition]` on; real-time mode takes no limit of rows.
+    """Stream `columns` of the messages, from `start[partition]` on; real-time mode does not support a row limit.
 
-    One Spark task for each Kafka partition is part of the sink's contract: `minPartitions` and
+    The sink relies on one Spark task per Kafka partition: `minPartitions` and
     `maxRecordsPerPartition` would split a partition and must never be set here.
     """
     properties = {f"kafka.{name}": value for name, value in (java_config(kafka) | FETCHING).items()}
@@ -50,7 +50,7 @@ def read_messages(  # noqa: PLR0913, PLR0917 - what a source is made of
         .options(**properties, **limit)
         .option("subscribe", topic.name)
         .option("startingOffsets", json.dumps({topic.name: {str(p): offset for p, offset in start.items()}}))
-        # Stop where the broker no longer has what the plan promised; the consumer finds out why.
+        # Stop if the broker no longer has what was planned; the consumer finds out why.
         .option("failOnDataLoss", "true")
         .load()
         .select(*columns)
@@ -58,7 +58,7 @@ def read_messages(  # noqa: PLR0913, PLR0917 - what a source is made of
 
 
 def offsets_in(document: str | None) -> dict[int, int]:
-    """Offsets by partition of the one topic in what Spark's source says of a batch.
+    """Offsets by partition of the only topic in a report of Spark's source.
 
     >>> offsets_in('{"payments": {"0": 7, "1": 4}}')
     {0: 7, 1: 4}
@@ -70,9 +70,9 @@ def offsets_in(document: str | None) -> dict[int, int]:
 
 
 def new_checkpoint(spark: "SparkSession") -> "tempfile.TemporaryDirectory[str]":
-    """A directory for how far one query came: scratch, as every start begins at the offsets that are stored.
+    """A directory for a query's checkpoint: scratch, as every start begins at the stored offsets.
 
-    Among Spark's own, which go even when the command is killed.
+    It is inside Spark's own directory, which is deleted even if the command is killed.
     """
     place = spark.sparkContext._jvm.java.lang.System.getProperty("java.io.tmpdir")  # type: ignore[union-attr]  # noqa: SLF001 - the way to the JVM
     return tempfile.TemporaryDirectory(
@@ -81,5 +81,5 @@ def new_checkpoint(spark: "SparkSession") -> "tempfile.TemporaryDirectory[str]":
 
 
 def location(checkpoint: "tempfile.TemporaryDirectory[str]") -> str:
-    """As Spark is told: it takes a bare path for one of its own file system, which on Hadoop is another one."""
+    """The checkpoint as a URI: Spark interprets a bare path in its default file system, which on Hadoop is another one."""
     return Path(checkpoint.name).as_uri()

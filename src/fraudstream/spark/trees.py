@@ -1,11 +1,11 @@
-"""Tree tables in Spark ML's own on-disk format, so that the JVM scores them with no Python and no jar of ours.
+"""Tree tables in Spark ML's own on-disk format, so that the JVM scores them without Python or a jar of ours.
 
-Spark has two: Parquet, which its executors read, and since 4.1 plain files, which the driver reads alone. Ours is the
-second: the executors of a cluster do not see the driver's disk. What it wants, as Spark 4.2 reads it:
+Spark has two: Parquet, which its executors read, and since 4.1 plain files, which only the driver reads. Ours is the
+second, as the executors of a cluster do not see the driver's disk. Its rules, as of Spark 4.2:
 - numbers as Java's DataOutput writes them, big-endian, an array after its length, a string after its length in two bytes;
 - node ids are positions in pre-order; leaves have leftChild = rightChild = -1, gain = -1 and no threshold;
 - RandomForestRegressionModel divides by the *parameter* numTrees (default 20), not by the number of trees;
-- `impurity` must stand in the model's paramMap and in every tree's defaultParamMap.
+- `impurity` must be in the model's paramMap and in every tree's defaultParamMap.
 """
 
 import json
@@ -38,16 +38,16 @@ NODE = np.dtype(
         ("categories", ">i4"),
     ]
 )
-"""A node of Spark's file `data`; `threshold` is there where `thresholds` is 1."""
+"""A node of Spark's file `data`; `threshold` is present if `thresholds` is 1."""
 SPARK_CLASS = {"mean": "RandomForestRegressionModel", "sum": "GBTRegressionModel"}
-"""Which of Spark's models combines trees that way."""
+"""Spark's model that combines trees in this way."""
 PARAMETERS = {"featuresCol": "features", "predictionCol": "prediction"}
 
 
 def write_spark(ensemble: Ensemble, path: Path, spark_version: str) -> None:
     """Write `ensemble` into the new directory `path`, as Spark ML would have saved it on the driver's disk.
 
-    Raises FileExistsError where `path` exists.
+    Raises FileExistsError if `path` exists.
     """
     path.mkdir(parents=True)
     (path / "data").write_bytes(_nodes(ensemble))
@@ -98,7 +98,7 @@ def _nodes(ensemble: Ensemble) -> bytes:
     node["gain"] = np.where(inner, 0.0, -1.0)
     node["thresholds"] = inner
     node["categories"] = -1
-    # Leaves lose the bytes of a threshold that they do not have.
+    # Drops the threshold's bytes from leaves, which have none.
     written = np.ones((len(node), NODE.itemsize), np.bool_)
     start = NODE.itemsize - 12  # before `categories`, the last four bytes
     written[~inner, start : start + 8] = False
@@ -106,14 +106,14 @@ def _nodes(ensemble: Ensemble) -> bytes:
 
 
 def load_spark(spark: "SparkSession", ensemble: Ensemble, path: Path) -> Any:
-    """Write `ensemble` at `path` and load it: a transformer that adds `prediction` to a vector column `features`.
+    """Write `ensemble` to `path` and load it: a transformer that adds `prediction` to a vector column `features`.
 
-    `ensemble.link.sql()` makes `risk` of it. No executor reads the path; the trees travel with the query.
+    `ensemble.link.sql()` turns that into `risk`. No executor reads the path; the trees are sent with the query.
     """
     from pyspark.ml import regression
 
     write_spark(ensemble, path, spark.version)
-    # Belongs to the thread; each of Python's has one of Java's to itself.
+    # A setting of the Java thread, of which each Python thread has its own.
     local: Any = spark._jvm.org.apache.spark.ml.util.ReadWriteUtils.localSavingModeState()  # type: ignore[union-attr]  # noqa: SLF001
     local.set(True)
     try:
