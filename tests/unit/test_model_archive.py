@@ -91,7 +91,7 @@ def test_the_same_name_twice_is_refused() -> None:
         with pytest.warns(UserWarning, match="Duplicate name"):
             stored(archive, {artifact.TREES: content[artifact.TREES]})
 
-    with pytest.raises(InputError, match="holds a file twice"):
+    with pytest.raises(InputError, match="contains a file twice"):
         packing.unpack(zipped(write), "here")
 
 

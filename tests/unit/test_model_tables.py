@@ -257,7 +257,7 @@ def test_labels_that_contradict_each_other_are_refused_by_name(tmp_path: Path) -
     ("text", "says"),
     [
         ("", "is empty"),
-        (HEADER, "holds no rows"),
+        (HEADER, "has no rows"),
         ("a,b\n1,2\n", "has no column user_id and no timestamp and no amount"),
         (HEADER + "1,u,yesterday,1,0\n", "1 of 1 rows"),
         ("user_id,user_id,timestamp,amount\n1,2,3,4\n", "two columns called user_id"),

@@ -163,7 +163,7 @@ def test_a_history_that_paused_is_judged_on_days_on_which_something_happened(row
     )
     assert min(fold["transactions"] for fold in trained.report["folds"]) > 200
     assert trained.report["folds"][-1]["test_until"][:10] == "2024-05-02"
-    assert any("next to nothing happened on 20" in note for note in trained.report["notes"])
+    assert any("20 had almost no transactions" in note for note in trained.report["notes"])
 
 
 def test_transactions_of_the_future_are_left_out_and_counted(rows: pa.Table) -> None:
@@ -173,7 +173,7 @@ def test_transactions_of_the_future_are_left_out_and_counted(rows: pa.Table) -> 
     assert trained.report["training"]["from"][:10] == "2024-03-01"
     assert trained.report["folds"][-1]["test_until"][:10] == "2024-04-10"
     assert any(
-        note.startswith("2 of 9,602 transactions are dated more than a day from now")
+        note.startswith("2 of 9,602 transactions are dated more than a day ahead")
         for note in trained.report["notes"]
     )
 
@@ -190,14 +190,14 @@ def test_where_no_candidate_can_be_judged_the_choice_is_said_to_be_unproven(rows
     assert set(trained.report["validation"].values()) == {None}
     assert any("isolation_forest was chosen without validation" in note for note in trained.report["notes"])
     assert any(
-        "2 of 2 validation windows hold fewer than 5 known frauds" in note for note in trained.report["notes"]
+        "2 of 2 validation windows have fewer than 5 known frauds" in note for note in trained.report["notes"]
     )
 
 
 def test_a_short_label_delay_leaves_enough_transactions_for_the_threshold(rows: pa.Table) -> None:
     """An hour holds ten of them, and a threshold above all ten would flag many times the budget."""
     trained = train(rows, Request("isolation_forest", label_delay_days=1 / 24))
-    assert any("the last 200 gave the threshold" in note for note in trained.report["notes"])
+    assert any("the last 200 set the threshold" in note for note in trained.report["notes"])
     assert trained.report["metrics"]["alert_rate"] < 4 * 0.005
 
 
@@ -257,7 +257,7 @@ def test_auto_leaves_out_the_label_free_forest_where_chosen_features_are_made_of
     trained = train(rows, Request(features=("amount", "merchant_risk_30d"), label_delay_days=3))
     assert trained.report["algorithm"] in ("gradient_boosting", "random_forest")
     assert any(
-        "left out isolation_forest, which cannot take merchant_risk_30d" in note
+        "left out isolation_forest, which cannot use merchant_risk_30d" in note
         for note in trained.report["notes"]
     )
 
@@ -331,7 +331,7 @@ def altered(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("kind", "says"),
     [
-        ("empty", "holds no rows"),
+        ("empty", "has no rows"),
         ("one user", "of one customer"),
         ("constant amount", "Every amount is 5"),
         ("no fraud", "learns from labels"),
@@ -492,7 +492,7 @@ def test_a_straggler_makes_no_window_of_its_own(model: Path, tmp_path: Path) -> 
     alone = evaluate_model(opened, later)
     beside = evaluate_model(opened, moved(later, slice(7, 8), START + timedelta(days=300)))
     assert beside["folds"] == alone["folds"]
-    assert any("next to nothing happened on 241" in note for note in beside["notes"])
+    assert any("241 had almost no transactions" in note for note in beside["notes"])
 
 
 def test_a_file_of_scores_is_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -581,9 +581,9 @@ def test_a_feature_of_labels_is_refused_for_the_label_free_forest_also_where_not
 ) -> None:
     """To map a column of labels, as the other sentence advises, would not help."""
     bare = rows.drop_columns(["is_fraud", "merchant_id"])
-    with pytest.raises(InputError, match="label-free and cannot take merchant_risk_30d"):
+    with pytest.raises(InputError, match="label-free and cannot use merchant_risk_30d"):
         train(bare, Request("isolation_forest", ("amount", "merchant_risk_30d"), label_delay_days=3))
-    with pytest.raises(InputError, match="lack what merchant_risk_30d needs"):
+    with pytest.raises(InputError, match="lack fields that merchant_risk_30d needs"):
         train(bare, Request("random_forest", ("amount", "merchant_risk_30d"), label_delay_days=3))
 
 

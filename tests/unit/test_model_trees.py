@@ -188,7 +188,7 @@ def test_tables_that_contradict_themselves_are_refused(column: str, node: int, v
 
 
 def test_a_table_of_something_else_is_refused() -> None:
-    with pytest.raises(InputError, match="no tree tables"):
+    with pytest.raises(InputError, match="not tree tables"):
         Ensemble.from_table(pa.table({"a": [1]}))
 
 

@@ -216,11 +216,11 @@ def test_what_cannot_be_scored_is_refused_in_a_sentence(
     out = tmp_path / "out.csv"
     cases: list[tuple[list[str], str]] = [
         (["--data", str(empty)], "is empty"),
-        (["--data", str(nothing)], "holds no rows"),
+        (["--data", str(nothing)], "has no rows"),
         (["--data", str(tmp_path / "none.csv")], "There is no file"),
         (["--data", str(other)], "has no column user_id and no timestamp and no amount"),
-        (["--data", str(short)], "looks at user_device_share, merchant_risk_30d, device_freq, and"),
-        (["--data", str(data), "--output", str(tmp_path / "out.txt")], "of a kind that cannot be written"),
+        (["--data", str(short)], "uses user_device_share, merchant_risk_30d, device_freq, but"),
+        (["--data", str(data), "--output", str(tmp_path / "out.txt")], "a suffix that is not supported"),
         (["--data", str(data), "--output", str(tmp_path / "no" / "out.csv")], "its directory does not exist"),
     ]
     wrong: list[tuple[list[str], str]] = [
@@ -239,7 +239,7 @@ def test_what_cannot_be_scored_is_refused_in_a_sentence(
         assert b"Next: " in captured.err
     for directory, message in (
         (tmp_path / "no" / "model", "There is no model at"),
-        (tmp_path, "holds no model"),
+        (tmp_path, "is not a model"),
     ):
         assert (
             run(["score", "--data", str(data), "--model", str(directory), "--output", str(out)])

@@ -1,4 +1,4 @@
-"""Models: trained offline, evaluated on later transactions, kept as files, scored anywhere alike.
+"""Models: trained offline, evaluated on later transactions, stored as files, scored the same way everywhere.
 
 From transactions to a model
   tables          transactions from a file; files reads raw columns, columns gives them types
@@ -13,12 +13,12 @@ From transactions to a model
   insight         importance and dependence of features
 
 A model
-  artifact        as files with checksums; folder writes them, packing makes them one value
-  trees           ensembles as plain tables; extract makes them
+  artifact        a model's files and checksums; folder writes them, packing makes them one value
+  trees           ensembles as plain tables; extract creates them
   risk            what an estimator returned, checked
 
 Decisions without a stream
   scoring         the trees in numpy, the profiles in memory
   lines           NDJSON from a pipe
-  decisions       decisions written out
+  decisions       writes decisions to streams and files
 """

@@ -1,4 +1,4 @@
-"""The estimators: what each one learns from, with which settings, and how it becomes trees.
+"""The estimators: what each one learns from, its settings, and how it is converted to trees.
 
 An estimator has `fit(x, y)` and `risk(x)`; `x` is (rows, features) of doubles, `y` (rows,) of 0 and 1, `risk` in
 [0, 1], higher is worse. Those that are trees also give `ensemble()`. Others come from a user's own package
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
     from fraudstream.arrays import Floats, Integers
 
 MOST_LEGITIMATE = 300_000
-"""Of legitimate rows a labelled algorithm looks at this many, weighted to stand for all, and at every fraud.
-Time then no longer grows with history; docs/model.md has what it costs in average precision."""
+"""Labelled algorithms learn from this many legitimate rows, weighted to represent all, and from every fraud.
+Time then no longer grows with history; docs/model.md has the cost in average precision."""
 
 
 def be_patient() -> None:
-    """Let OpenMP's threads sleep while they wait for each other, before scikit-learn loads it.
+    """Let OpenMP's threads sleep while they wait for each other; must be called before scikit-learn loads OpenMP.
 
-    They spin by default. Beside Kafka and Spark on the same cores that costs gradient boosting four times its
-    time (60,000 rows, load 8 on two cores: 6.2 s against 1.6 s).
+    They spin by default. With Kafka and Spark on the same cores that makes gradient boosting four times as slow
+    (60,000 rows, load 8 on two cores: 6.2 s instead of 1.6 s).
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @runtime_checkable
 class Estimator(Protocol):
-    """What trains and scores. An attribute `uses_labels = False` says that `fit` ignores `y`; without it, it does not."""
+    """An object that trains and scores. The attribute `uses_labels = False` says that `fit` ignores `y`."""
 
     def fit(self, x: "Floats", y: "Integers") -> Any:
         """Learn from rows (n, features) and their truth (n,); label-free estimators get zeros."""
@@ -53,32 +53,32 @@ class TreeEstimator(Estimator, Protocol):
 # -- isolation forest -----------------------------------------------------------------------------------------
 
 HIGH_IS_WORSE = ("amount", "amount_to_user_mean")
-"""The core of the label-free tier: how large, and how large for this customer."""
+"""The core of the label-free tier: the amount, absolute and relative to this customer's."""
 CORE_QUANTILE = 0.9
-"""Below it the core features look alike. An isolation forest calls every rare value strange; a very small
-payment is rare and harmless, so only the upper tail may isolate."""
+"""Quantile below which the core features do not differ. An isolation forest treats every rare value as an anomaly; a very
+small payment is rare but harmless, so only the upper tail may isolate."""
 BURSTS: dict[str, float] = {"user_count_10m": 1.5, "user_count_1h": 3.0}
-"""Pace that is a sign by itself, in decayed counts before this payment: about the third payment within minutes, the
-fifth within the hour. Below it all paces look alike. A number and not a quantile: where nobody pays that often, the
-feature stays silent instead of calling coincidences strange."""
+"""Rates that are suspicious by themselves, in decayed counts before this payment: about the third payment within minutes,
+the fifth within the hour. Below it rates do not differ. A fixed number rather than a quantile: if nobody pays that
+often, the feature has no effect, instead of flagging coincidences."""
 BURST_QUANTILE = 0.99
-"""But never below this quantile: where customers usually pay that often (tolls, games), it is no sign."""
+"""But never below this quantile: if customers usually pay that often (tolls, games), it is not suspicious."""
 HABITS = ("user_device_share", "user_location_share")
 HABIT_QUANTILE = 0.005
-"""Of habits the lowest 1 in 200 counts: a device or place that a customer with a long history has never used."""
+"""Quantile of habits that counts, 1 in 200: a device or place that a customer with a long history has never used."""
 EXTREMES = ("user_burst_1d", "user_spent_1d", "merchant_burst_1h")
 EXTREME_QUANTILE = 0.9999
-"""Most extremes of these are harmless: at one in 2,000 they took more of the alert budget than they gave back."""
+"""Features whose extremes are mostly harmless: at 1 in 2,000 they used more of the alert budget than they were worth."""
 LABEL_FREE = (*HIGH_IS_WORSE, *BURSTS, *HABITS, *EXTREMES)
-"""The features of the label-free tier, those of them that the data allow."""
+"""The features of the label-free tier, of which it uses those that the data allow."""
 
 
 @dataclass
 class IsolationForestEstimator:
-    """Isolation forest on the suspicious sides of a few features; `y` is never looked at.
+    """Isolation forest on the suspicious sides of a few features; ignores `y`.
 
     `sides` is learned in `fit`: quantiles of the training rows. Larger samples than the 256 of Liu, Ting and
-    Zhou (2008) tell degrees of strangeness apart in a tail of a few rows in a thousand.
+    Zhou (2008) distinguish degrees of anomaly in a tail of a few rows in a thousand.
     """
 
     features: tuple[str, ...]
@@ -129,14 +129,14 @@ def _side(name: str, values: "Floats") -> Side:
         return Side(float(np.quantile(values, HABIT_QUANTILE)), falls=True)
     if name in EXTREMES:
         return Side(float(np.quantile(values, EXTREME_QUANTILE)))
-    return Side(-np.inf)  # chosen by the user; nothing is known of its sides
+    return Side(-np.inf)  # chosen by the user: its suspicious side is unknown
 
 
 # -- labelled algorithms --------------------------------------------------------------------------------------
 
 
 def thinned(y: "Integers", most: int = MOST_LEGITIMATE) -> "tuple[Integers, Floats]":
-    """Rows to learn from and their weights: every fraud, and at most `most` of the others for all of them."""
+    """Rows to learn from and their weights: every fraud, and at most `most` of the others, weighted to represent all."""
     fraud, other = np.flatnonzero(y == 1), np.flatnonzero(y == 0)
     weight = 1.0
     if len(other) > most:
@@ -147,7 +147,7 @@ def thinned(y: "Integers", most: int = MOST_LEGITIMATE) -> "tuple[Integers, Floa
 
 
 def _told(weights: "Floats") -> "Floats | None":
-    """None where every row weighs the same.
+    """The weights, or None if they are all equal.
 
     scikit-learn 1.9 sorts each feature for its weighted quantiles, which took nine tenths of a fit (9 of 10 s for
     250,000 rows of 47 features).
@@ -157,7 +157,7 @@ def _told(weights: "Floats") -> "Floats | None":
 
 @dataclass
 class GradientBoostingEstimator:
-    """HistGradientBoosting, strongly regularised: with frauds this rare the defaults learn single rows by heart."""
+    """HistGradientBoosting, strongly regularised: with frauds this rare the defaults overfit single rows."""
 
     features: tuple[str, ...]
     max_iter: int = 500
@@ -181,7 +181,7 @@ class GradientBoostingEstimator:
             max_leaf_nodes=self.max_leaf_nodes,
             l2_regularization=self.l2_regularization,
             min_samples_leaf=self.min_samples_leaf,
-            early_stopping=False,  # its hold-out would be a random one
+            early_stopping=False,  # its hold-out would be random
             random_state=self.random_state,
         ).fit(x[rows], y[rows], sample_weight=_told(weights))
         return self
@@ -206,7 +206,7 @@ class RandomForestEstimator:
     min_samples_leaf: int = 10
     max_features: float = 0.3
     most_legitimate: int = 20_000
-    """Of legitimate rows, weighted to stand for all. Deep trees over unbinned values cost far more for each row than
+    """Number of legitimate rows, weighted to represent all. Deep trees over unbinned values cost far more per row than
     boosting's small ones: 100 trees of depth 16 over 40,000 rows took 60 s of CPU, and `auto` fits eight forests."""
     random_state: int = 42
     uses_labels: bool = field(default=True, init=False)

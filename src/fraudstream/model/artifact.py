@@ -1,12 +1,12 @@
-"""A trained model as files: written whole or not at all, and read only after its checksums match.
+"""A trained model as files: written completely or not at all, and read only after its checksums match.
 
     manifest.json      what the model is, what it learned from and how it was evaluated
-    trees.parquet      the exact trees (not for estimators of a user's own); read without unpickling
+    trees.parquet      the exact trees (not for a user's own estimators); read without unpickling
     estimator.joblib   the Python estimator, for Python users; unpickled only on demand
-    curve.png          precision against recall, for people
+    curve.png          precision-recall curve, for people
     SHA256SUMS         `sha256sum -c` format, over the others
 
-Checksums find damage and mix-ups. They do not prove who wrote the files: never open an estimator that you do not trust.
+Checksums detect damage and mix-ups. They do not prove who wrote the files: never open an estimator that you do not trust.
 """
 
 import hashlib
@@ -34,14 +34,14 @@ CURVE = "curve.png"
 FORMAT = 1
 """Incremented whenever older versions cannot read newer files."""
 MOST_BYTES = 2**31
-"""No model is larger; one that is is not read."""
+"""Limit in bytes: larger models are not read."""
 MOST_NODES = 2_000_000
-"""Of all trees together; a forest of ten thousand full trees has half of them. Parquet can say a thousand million in 10 kB."""
+"""Limit of nodes in all trees together, twice a forest of ten thousand full trees. Parquet can encode a billion in 10 kB."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model whose checksums matched. `files` are its bytes by name."""
+    """A model whose checksums were verified. `files` are its bytes by name."""
 
     manifest: dict[str, Any]
     files: Mapping[str, bytes]
@@ -53,7 +53,7 @@ class Model:
 
     @property
     def features(self) -> tuple[str, ...]:
-        """The columns that it wants, in order."""
+        """The columns that it needs, in order."""
         return tuple(self.manifest["features"])
 
     @property
@@ -62,16 +62,16 @@ class Model:
         return float(self.manifest["threshold"])
 
     def trees(self) -> Ensemble | None:
-        """The exact trees, or None where the estimator is the user's own. Nothing is unpickled."""
+        """The exact trees, or None for a user's own estimator. Nothing is unpickled."""
         if TREES not in self.files:
             return None
         try:
-            # In this thread alone: a process that ends soon after may find a thread of Arrow's still at work, and abort
+            # Single-threaded: a process that ends soon afterwards may abort while a thread of Arrow's is still running
             # (apache/arrow issue 34314).
             with pq.ParquetFile(pa.BufferReader(self.files[TREES]), pre_buffer=False) as file:
                 if file.metadata.num_rows > MOST_NODES:
                     raise InputError(
-                        f"The trees of model {self.version} have more nodes than any model: {file.metadata.num_rows:,}.",
+                        f"The trees of model {self.version} have more nodes than any valid model: {file.metadata.num_rows:,}.",
                         hint="Train the model again.",
                     )
                 table = file.read(use_threads=False)
@@ -86,7 +86,7 @@ class Model:
         return ensemble
 
     def estimator(self) -> Estimator:
-        """The Python estimator, unpickled. Raises InputError for another scikit-learn than it was made with."""
+        """The Python estimator, unpickled. Raises InputError for a scikit-learn other than the one that trained it."""
         import joblib
 
         check_scikit_learn(self.manifest)
@@ -95,20 +95,20 @@ class Model:
         except (ImportError, AttributeError) as error:
             raise InputError(
                 f"Model {self.version} needs a package that is not installed: {error}.",
-                hint="Install the package that its estimator comes from.",
+                hint="Install the package that contains its estimator.",
             ) from None
         if not isinstance(estimator, Estimator):
             raise InputError(
-                f"Model {self.version} holds a {type(estimator).__name__}, which is not an estimator."
+                f"Model {self.version} contains a {type(estimator).__name__}, which is not an estimator."
             )
         return estimator
 
     def scorer(self) -> "Estimator | Ensemble":
-        """What works out the risk: the trees, or the estimator where there are none. Read each time: keep it."""
+        """What computes the risk: the trees, or the estimator if there are none. Loaded on every call, so keep it."""
         return self.trees() or self.estimator()
 
     def risk(self, x: "Floats") -> "Floats":
-        """Risk (n,) of rows (n, features), from the trees where there are some. Raises InputError where it is none."""
+        """Risk (n,) of rows (n, features), from the trees if there are any. Raises InputError if it is invalid."""
         return checked_risk(self.scorer(), x, f"Model {self.version}")
 
 
@@ -117,7 +117,7 @@ def files_of(
 ) -> dict[str, bytes]:
     """The files of a model; the manifest gains `sha256` of its companions.
 
-    Raises InputError where the estimator cannot be pickled.
+    Raises InputError if the estimator cannot be pickled.
     """
     import joblib
 
@@ -144,12 +144,11 @@ def files_of(
 def verified(files: Mapping[str, bytes], source: str) -> Model:
     """The model of these files, checked but not unpickled; `source` names them in errors.
 
-    Raises InputError where a file is missing or altered, or where this program is another than the
-    manifest asks for.
+    Raises InputError if a file is missing or altered, or if the manifest requires another version of this program.
     """
     if SUMS not in files or MANIFEST not in files:
         raise InputError(
-            f"{source} holds no model.", hint="Give a directory that `fraudstream train --output` wrote."
+            f"{source} is not a model.", hint="Give a directory that `fraudstream train --output` wrote."
         )
     for line in files[SUMS].decode(errors="replace").splitlines():
         digest, _, name = line.partition("  ")
@@ -160,7 +159,7 @@ def verified(files: Mapping[str, bytes], source: str) -> Model:
         if _sha256(files[name]) != digest:
             raise InputError(
                 f"{name} of {source} was altered: its sha256 is not the one recorded.",
-                hint="Copy the model again from where it came, or train it again; it was not loaded.",
+                hint="It was not loaded. Copy the model again from its source, or train it again.",
             )
     named = covered(files[SUMS])
     stray = sorted(set(files) - named - {SUMS})
@@ -194,7 +193,7 @@ def _manifest(content: bytes, source: str) -> dict[str, Any]:
 
 
 def _sound(manifest: Any) -> bool:
-    """Whether a manifest has what every reader of it relies on."""
+    """Whether a manifest has everything that its readers rely on."""
     if not isinstance(manifest, dict):
         return False
     features, threshold = manifest.get("features"), manifest.get("threshold")
@@ -208,23 +207,23 @@ def _sound(manifest: Any) -> bool:
 
 
 def check_features(manifest: dict[str, Any]) -> None:
-    """Raise InputError where a feature of the model does not exist here, by its name; what it means is not compared."""
+    """Raise InputError if a feature of the model does not exist here; only names are compared, not meanings."""
     unknown = [name for name in manifest["features"] if name not in FEATURES]
     if unknown:
         raise InputError(
-            f"Model {manifest['version']} wants features that this fraudstream does not have: {', '.join(unknown)}.",
+            f"Model {manifest['version']} needs features that this fraudstream does not have: {', '.join(unknown)}.",
             hint="Use the version that trained it, or train it again.",
         )
 
 
 def check_scikit_learn(manifest: dict[str, Any]) -> None:
-    """Raise InputError where the estimator was made by another scikit-learn (major.minor)."""
+    """Raise InputError if the estimator was trained with another scikit-learn (major.minor)."""
     import sklearn
 
     made = str(manifest.get("versions", {}).get("scikit-learn", "unknown"))
     if _minor(made) != _minor(sklearn.__version__):
         raise InputError(
-            f"Model {manifest['version']} was made with scikit-learn {made}, and this is {sklearn.__version__}.",
+            f"Model {manifest['version']} was trained with scikit-learn {made}, and this is {sklearn.__version__}.",
             hint=f"Train it again, or install scikit-learn {_minor(made)}.",
         )
 

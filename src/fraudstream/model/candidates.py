@@ -1,4 +1,4 @@
-"""Which estimators there are to choose from: the built-in ones with their hyperparameters, and those of other packages."""
+"""The estimators to choose from: built-in ones with their hyperparameters, and those of other packages."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,12 +16,12 @@ from fraudstream.model.algorithms import (
 )
 
 GROUP = "fraudstream.estimators"
-"""Entry points of this group are estimators: a name, and what makes a fresh one when called with nothing."""
+"""Entry points of this group are estimators: a name, and a callable without arguments that creates a new one."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One algorithm with one set of hyperparameters, ready to make fresh estimators."""
+    """One algorithm with one set of hyperparameters, which creates new estimators."""
 
     algorithm: str
     parameters: dict[str, Any]
@@ -31,13 +31,13 @@ class Candidate:
 
     @property
     def name(self) -> str:
-        """Algorithm and parameters, for reports; the algorithm alone where nothing was chosen."""
+        """Algorithm and parameters, for reports; the algorithm alone if there was no choice."""
         inside = ", ".join(f"{name}={value}" for name, value in self.parameters.items())
         return f"{self.algorithm}({inside})" if inside else self.algorithm
 
 
 GRID: dict[str, tuple[dict[str, Any], ...]] = {
-    # One only: without labels there is nothing to choose by.
+    # Only one: without labels there is nothing to choose by.
     "isolation_forest": ({},),
     "gradient_boosting": (
         {"learning_rate": 0.05, "max_iter": 500, "l2_regularization": 5.0},
@@ -58,7 +58,7 @@ SEED_PARAMETERS: dict[str, Any] = {
     "random_state": 42,
     "one_sided": False,
 }
-"""The seed system's isolation forest; 256 is what scikit-learn's `auto` gives from 256 rows on."""
+"""The seed system's isolation forest; 256 is scikit-learn's `auto` for 256 rows or more."""
 
 
 def candidates(
@@ -68,10 +68,10 @@ def candidates(
     chosen: bool = False,
     parameters: dict[str, Any] | None = None,
 ) -> tuple[Candidate, ...]:
-    """The candidates of an algorithm, over those of `features` that it takes.
+    """The candidates of an algorithm, with those of `features` that it can use.
 
-    `chosen` says that the user named the features: then all are taken, and it is an error if one cannot be.
-    `parameters` are hyperparameters of a built-in one, to take instead of its grid's.
+    `chosen` says that the user named the features: then all are used, and it is an error if one cannot be.
+    `parameters` are hyperparameters of a built-in algorithm, to use instead of its grid.
     Raises InputError for an unknown algorithm, or features that it cannot use.
     """
     if algorithm in GRID:
@@ -92,7 +92,7 @@ def _label_free(features: Sequence[str], *, chosen: bool) -> tuple[str, ...]:
     labelled = [f for f in features if f in FEATURES and FEATURES[f].uses_labels]
     if labelled:
         raise InputError(
-            f"isolation_forest is label-free and cannot take {', '.join(labelled)}.",
+            f"isolation_forest is label-free and cannot use {', '.join(labelled)}.",
             hint="Leave them out, or choose gradient_boosting or random_forest.",
         )
     return tuple(features)
@@ -110,7 +110,7 @@ def _built_in(algorithm: str, parameters: dict[str, Any], features: tuple[str, .
 
 
 def registered(name: str) -> tuple[Callable[[], Estimator], bool]:
-    """What makes an estimator of the user's own, and whether that one uses labels. Raises InputError where none of that name is installed or it fails."""
+    """The factory of a user's own estimator, and whether it uses labels. Raises InputError if it is missing or fails."""
     found = entry_points(group=GROUP)
     if name not in found.names:
         known = ", ".join(("auto", *BUILT_IN, *sorted(found.names)))

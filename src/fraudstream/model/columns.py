@@ -1,4 +1,4 @@
-"""One column of a file in the type of our field: the values, which rows are bad, and why. Nothing is raised."""
+"""Converts a column of a file to the type of our field: the values, which rows are bad, and why. Never raises."""
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 
 IDENTIFIERS = ("transaction_id", "user_id", "merchant_id")
 RISK = "risk"
-"""Of a file of scores, beside the fields of the schema."""
+"""A column in files of scores, in addition to the fields of the schema."""
 ZONE = r"(Z|z|[+-]\d{2}(:?\d{2})?)$"
 PLAIN_INSTANT = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}(:?\d{2})?)?$"
-"""What Arrow reads in bulk; other forms of ISO 8601 go one by one through `parse_instant`."""
+"""What Arrow parses in bulk; other forms of ISO 8601 are parsed one by one with `parse_instant`."""
 NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 TRUTHS = {text: bool(truth) for text, truth in cells.TRUTHS.items()} | {"0.0": False, "1.0": True}
-"""The usual spellings, and what a column of numbers with gaps becomes."""
+"""The usual spellings, and those in a column of numbers with gaps."""
 
 
 def converted(ours: str, values: pa.ChunkedArray) -> tuple[Any, "NDArray[np.bool_]", str]:
-    """Values in our type, where they are bad, and why they are."""
+    """Values in our type, which ones are bad, and why."""
     if ours == RISK:
         risk = _numbers(values)
         return pa.array(np.nan_to_num(risk)), ~((risk >= 0) & (risk <= 1)), "not a number from 0 to 1"
@@ -53,7 +53,7 @@ def converted(ours: str, values: pa.ChunkedArray) -> tuple[Any, "NDArray[np.bool
 
 
 def _strings(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """As text. Floats that are whole numbers lose their `.0`, which pandas gives to integers beside a null; NaN is one."""
+    """The values as strings. Whole floats lose the `.0` that pandas adds to integers in a column with nulls; NaN is null."""
     if pa.types.is_floating(values.type):
         doubles = values.cast(pa.float64())
         values = pc.if_else(pc.is_nan(doubles), pa.scalar(None, values.type), values)
@@ -68,7 +68,7 @@ def _strings(values: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _numbers(values: pa.ChunkedArray) -> "NDArray[np.float64]":
-    """As doubles, NaN where there is no number."""
+    """The values as doubles, NaN if there is no number."""
     if (
         pa.types.is_floating(values.type)
         or pa.types.is_integer(values.type)
@@ -76,7 +76,7 @@ def _numbers(values: pa.ChunkedArray) -> "NDArray[np.float64]":
     ):
         return np.asarray(values.cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64)
     text = pc.utf8_trim_whitespace(_strings(values))
-    # Arrow's parser gives the nearest double; that of pandas misses it for a third of numbers with 16 digits.
+    # Arrow's parser returns the nearest double; that of pandas misses it for a third of numbers with 16 digits.
     number = pc.fill_null(pc.match_substring_regex(text, NUMBER), fill_value=False)
     parsed = pc.if_else(number, text, pa.scalar(None, pa.string())).cast(pa.float64())
     return np.asarray(parsed.to_numpy(), dtype=np.float64)
@@ -107,16 +107,16 @@ def _texts(ours: str, values: pa.ChunkedArray) -> tuple[Any, "NDArray[np.bool_]"
     if ours in ("transaction_id", "user_id"):
         bad, why = pc.or_(bad, pc.equal(length, 0)), f"empty, {why}"
     elif ours == "fraud_scenario":
-        pass  # null where there is none
+        pass  # null if there is none
     elif ours == "merchant_id":
         text = pc.if_else(pc.equal(length, 0), None, text)
     else:
-        text = pc.fill_null(text, "")  # required in a message; here one more value, "not known"
+        text = pc.fill_null(text, "")  # required in a message; here it is one more value, "unknown"
     return text, bad.to_numpy(), why
 
 
 def _instants(values: pa.ChunkedArray) -> tuple[Any, "NDArray[np.bool_]", str]:
-    """Instants in UTC, whatever zone each row has; in bulk where Arrow can, else one by one."""
+    """Timestamps in UTC, whatever zone each row has; in bulk if Arrow can, else one by one."""
     why = "not an ISO 8601 date and time"
     if pa.types.is_timestamp(values.type) or pa.types.is_date(values.type):
         if pa.types.is_date(values.type):
@@ -131,19 +131,19 @@ def _instants(values: pa.ChunkedArray) -> tuple[Any, "NDArray[np.bool_]", str]:
     zoned = pc.fill_null(pc.match_substring_regex(text, ZONE), fill_value=False).to_numpy(
         zero_copy_only=False
     )
-    # A date alone ends in what looks like a zone (2024-05-01): only plain instants are taken in bulk.
+    # A date alone ends in what looks like a zone (2024-05-01), so only plain timestamps are parsed in bulk.
     for part, target in ((plain & zoned, INSTANT), (plain & ~zoned, pa.timestamp("us"))):
         try:
             out[part] = text.filter(pa.array(part)).cast(target).cast(pa.int64()).to_numpy().view("M8[us]")
         except pa.ArrowException:
-            plain = plain & ~part  # one of them has a thirteenth month: find it
+            plain = plain & ~part  # one of them is invalid, such as month 13: find it
     for i in np.flatnonzero(~plain):
         out[i] = _instant(text[i].as_py())
     return pa.array(out).cast(INSTANT), np.isnat(out), why
 
 
 def _label_times(values: pa.ChunkedArray) -> tuple[Any, "NDArray[np.bool_]", str]:
-    """Instants up to now, null where there is none."""
+    """Timestamps up to now, null if there is none."""
     instants, bad, why = _instants(values)
     absent = pc.equal(pc.utf8_trim_whitespace(_strings(values)), "").fill_null(True)
     ahead = pc.greater(instants, pa.scalar(datetime.now(UTC) + SKEW, instants.type)).fill_null(False)
@@ -156,9 +156,9 @@ def _flags(column: "pa.Array | pa.ChunkedArray") -> "NDArray[np.bool_]":
 
 
 def _within_years(instants: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Null where an instant lies outside the years 1 to 9999 of UTC: Arrow holds those, and wraps around where it converts them."""
+    """Replace timestamps outside the years 1 to 9999 in UTC with null: Arrow accepts them, but wraps around in conversions."""
     if instants.type.unit == "ns":
-        return instants  # 64 bits of them reach from 1677 to 2262
+        return instants  # 64 bits of nanoseconds range from 1677 to 2262
     unit = {"s": 1, "ms": 1_000, "us": 1_000_000}[instants.type.unit]
     first, last = (int(year.timestamp()) * unit for year in (FIRST_INSTANT, LAST_INSTANT))
     ticks = instants.cast(pa.int64())

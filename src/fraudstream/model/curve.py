@@ -1,7 +1,7 @@
 """The precision-recall curve as a PNG, drawn with Pillow.
 
-Matplotlib would be the habit; it is 9 MB with six dependencies for one picture of four lines. Pillow comes with Streamlit
-anyway and brings its own font.
+Matplotlib would be usual, but is 9 MB with six dependencies for one picture of four lines. Pillow comes with Streamlit
+anyway and includes a font.
 """
 
 import io
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 WIDTH, HEIGHT = 800, 560
 LEFT, RIGHT, TOP, BOTTOM = 80, 30, 60, 70
 SMOOTH = 2
-"""Drawn this many times larger and scaled down: Pillow's lines have no smooth edges."""
+"""Drawn this many times larger and scaled down, as Pillow does not antialias lines."""
 COLOURS = ("#0b5fa5", "#c2410c", "#5b7f17", "#7a7a7a", "#8e44ad")
-"""Told apart by people who do not see red and green, too: blue, orange, olive, grey, violet."""
+"""Safe for red-green colour blindness: blue, orange, olive, grey, violet."""
 INK, GRID, PAPER = "#222222", "#dddddd", "#ffffff"
 
 
 def draw(curves: "Mapping[str, NDArray[np.float64]]", title: str) -> bytes:
-    """A PNG of precision (y) over recall (x); each curve holds precision at evenly spaced recalls from 0 to 1."""
+    """A PNG of precision (y) over recall (x); each curve has precision at evenly spaced recalls from 0 to 1."""
     from PIL import Image, ImageDraw, ImageFont
 
     image = Image.new("RGB", (WIDTH * SMOOTH, HEIGHT * SMOOTH), PAPER)

@@ -1,4 +1,4 @@
-"""Transactions with their features and their truth, in order of time: what training and evaluation work on."""
+"""Transactions with their features and their truth, in order of time: the input of training and evaluation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ SOME = 5
 
 @dataclass(frozen=True)
 class Dataset:
-    """Rows in order of time; every array has one entry for each."""
+    """Rows in order of time; every array has one entry per row."""
 
     micros: "Integers"
     amount: "Floats"
@@ -35,11 +35,11 @@ class Dataset:
     """Codes 0, 1, … of user_id."""
     fraud: "Truths"
     judged: "Truths"
-    """Whether it is known if the row is fraud; `fraud` is False where it is not."""
+    """Whether the row's truth is known; `fraud` is False if it is not."""
     known_at: "Integers"
-    """When that became known, as `training.known_at` has it."""
+    """When it became known, from `training.known_at`."""
     scenario: "NDArray[np.object_]"
-    """Name of the fraud's kind where the file tells, else None. For reports only."""
+    """Kind of fraud if the file has it, else None. For reports only."""
     names: tuple[str, ...]
     values: "Floats"
     """Features (rows, names)."""
@@ -75,12 +75,12 @@ class Dataset:
 
 
 def until_now(rows: pa.Table) -> tuple[pa.Table, list[str]]:
-    """Without transactions whose day has not come, by the profiles' own horizon; and a note where there were any."""
+    """The rows up to the profiles' horizon, without future ones, and a note if there were any."""
     latest = pa.scalar(horizon(datetime.now(UTC)), INSTANT)
     come = rows.filter(pc.field("timestamp") <= latest)
     left_out = rows.num_rows - come.num_rows
     return come, [
-        f"{left_out:,} of {rows.num_rows:,} transactions are dated more than a day from now; they are left out."
+        f"{left_out:,} of {rows.num_rows:,} transactions are dated more than a day ahead and were left out."
     ] if left_out else []
 
 
@@ -97,9 +97,9 @@ def currencies(rows: pa.Table) -> list[str]:
 
 
 def dataset(rows: pa.Table, delay_days: float, names: Sequence[str] | None = None) -> Dataset:
-    """The point-in-time view of transactions (columns as `schema.arrow_schema()`, optional ones may be missing).
+    """The point-in-time view of transactions (columns as in `schema.arrow_schema()`, optional ones may be missing).
 
-    `names` are the features, all available ones by default. Raises InputError where there is no row, or where a
+    `names` are the features, all available ones by default. Raises InputError if there are no rows, or if a
     feature needs a field that is missing.
     """
     if rows.num_rows == 0:
@@ -129,15 +129,15 @@ def dataset(rows: pa.Table, delay_days: float, names: Sequence[str] | None = Non
 
 
 def check_variety(data: Dataset) -> None:
-    """Raise InputError for one customer only or one amount only: what exists can be evaluated on those, nothing learned."""
+    """Raise InputError if there is only one customer or one amount: enough to evaluate a model, not to train one."""
     if data.customers == 1:
         raise InputError(
-            f"All {len(data)} transactions are of one customer; with one, habits cannot be told apart from fraud.",
+            f"All {len(data)} transactions are of one customer, whose habits cannot be told apart from fraud.",
             hint="Check which column is mapped to user_id.",
         )
     if (data.amount == data.amount[0]).all():
         raise InputError(
-            f"Every amount is {data.amount[0]:g}; a model of amounts has nothing to learn from that.",
+            f"Every amount is {data.amount[0]:g}, from which a model cannot learn.",
             hint="Check which column is mapped to amount.",
         )
 

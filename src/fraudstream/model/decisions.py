@@ -1,4 +1,4 @@
-"""Decisions written out: one JSON document on each line, or a table of CSV or Parquet."""
+"""Writes decisions: one JSON document per line, or a table as CSV or Parquet."""
 
 import os
 import tempfile
@@ -18,17 +18,17 @@ from fraudstream.errors import InputError
 from fraudstream.model.scoring import Answer
 
 Write = Callable[[Sequence[Answer]], None]
-"""Writes some answers behind those before."""
+"""Appends some answers."""
 
 NDJSON: Final = (".ndjson", ".jsonl", ".json")
 KINDS: Final = (".csv", ".parquet", *NDJSON)
 """Suffixes of an output file."""
 PREFIX: Final = "features."
-"""Of the columns of features in a table: one of them is called `amount`, as the field is."""
+"""Prefix of the feature columns in a table: one of them is called `amount`, like the field."""
 
 
 def to_stream(stream: IO[bytes]) -> Write:
-    """Writes documents to an open stream; each batch is out before the next one is read."""
+    """Write documents to an open stream; each batch is flushed before the next one is read."""
     encode = msgspec.json.Encoder().encode
 
     def write(answers: Sequence[Answer]) -> None:
@@ -39,11 +39,11 @@ def to_stream(stream: IO[bytes]) -> Write:
 
 
 def check_output(path: Path) -> None:
-    """Raise InputError where nothing can be written to `path`, before the work is done for nothing."""
+    """Raise InputError if `path` cannot be written, before the work is done in vain."""
     if path.suffix.lower() not in KINDS:
         raise InputError(
-            f"{path} is of a kind that cannot be written.",
-            hint=f"Kinds are {', '.join(KINDS)}, by the suffix.",
+            f"{path} has a suffix that is not supported.",
+            hint=f"Supported are {', '.join(KINDS)}.",
         )
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise InputError(f"{path} cannot be written: {_obstacle(path)}.", hint="Give another --output.")
@@ -55,9 +55,9 @@ def _obstacle(path: Path) -> str:
 
 @contextmanager
 def to_file(path: Path, features: Sequence[str]) -> Iterator[Write]:
-    """Writes to a file that appears when all is written; one that was there stays as it was until then.
+    """Write to a file that appears once everything is written; an existing one stays unchanged until then.
 
-    The suffix says which kind it is. Tables hold decisions only; refusals are no rows of theirs.
+    The suffix determines the format. Tables contain decisions only, no refusals.
     """
     check_output(path)
     with _named(path):
@@ -73,7 +73,7 @@ def to_file(path: Path, features: Sequence[str]) -> Iterator[Write]:
             fresh.chmod(0o666 & ~_umask())
             fresh.replace(path)
     finally:
-        # Where something failed, the end of the table may fail as well: the first error is the one that counts.
+        # After a failure, closing the table may fail as well: the first error is the one that counts.
         with suppress(OSError):
             opened.close()
         fresh.unlink(missing_ok=True)
@@ -81,7 +81,7 @@ def to_file(path: Path, features: Sequence[str]) -> Iterator[Write]:
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Make an InputError that names `path` of what the system refuses inside: never around the caller's own block."""
+    """Translate system errors inside into an InputError that names `path`. Never use it around the caller's block."""
     try:
         yield
     except OSError as error:
@@ -96,7 +96,7 @@ def _umask() -> int:
 
 
 def _writer(opened: ExitStack, stream: IO[bytes], kind: str, features: Sequence[str]) -> Write:
-    """Writes answers to `stream`; what a table needs at its end it gets where `opened` is closed."""
+    """A writer of answers to `stream`; a table is completed when `opened` is closed."""
     if kind in NDJSON:
         return to_stream(stream)
     columns = _schema(features)
@@ -106,7 +106,7 @@ def _writer(opened: ExitStack, stream: IO[bytes], kind: str, features: Sequence[
 
 
 def _schema(features: Sequence[str]) -> pa.Schema:
-    """Of a table of decisions: without what a file never has (rules, the time of a message)."""
+    """The schema of a table of decisions, without fields that a file never has (rules, the time of a message)."""
     fields = [
         field for field in decision.arrow_schema() if field.name not in ("rules", "sent_at", "features")
     ]

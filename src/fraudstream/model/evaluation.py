@@ -1,4 +1,4 @@
-"""An honest evaluation: earlier rows teach, later ones test, and two baselines stand beside every figure."""
+"""Evaluates out of sample: trains on earlier rows, tests on later ones, and computes every figure for two baselines as well."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
 log = get_logger("model.evaluation")
 
 KNOWN_DAYS = 7
-"""Victims of frauds since this many days before the window's label delay are out of card precision, as in the
+"""Victims of frauds since this many days before the window's label delay are excluded from card precision, as in the
 Fraud Detection Handbook (its training week): their cards are blocked. Older victims have new cards."""
 
 
 @dataclass(frozen=True)
 class Scored:
-    """The rows of one test window, with the risk that one way of scoring gives them."""
+    """The rows of one test window, with their risk by one scoring method."""
 
     fold: Fold
     rows: "Integers"
     risk: "Floats"
     threshold: float | None
-    """None where no row lies before the window to set it by."""
+    """None if there are no rows before the window to set it by."""
 
 
 @dataclass(frozen=True)
 class Judged:
-    """One way of scoring over all windows: mean figures, figures of each window, and what they come from."""
+    """One scoring method on all windows: mean figures, figures of each window, and the scored rows."""
 
     figures: dict[str, float | None]
     folds: tuple[dict[str, float | None], ...]
@@ -48,14 +48,14 @@ class Judged:
 
 
 def learnable(data: Dataset, until: int, as_of: int) -> "Truths":
-    """Which rows before `until` had a truth that was known at `as_of`: those that labelled models learn from."""
+    """Which rows before `until` had a truth known at `as_of`, from which labelled models can learn."""
     return (data.micros < until) & data.judged & (data.known_at <= as_of)
 
 
 def fit(candidate: Candidate, data: Dataset, until: int, as_of: int) -> Estimator:
-    """A fresh estimator, taught by rows before `until` whose truth was known at `as_of` (all rows if label-free).
+    """A new estimator, trained on rows before `until` whose truth was known at `as_of` (all rows if label-free).
 
-    Raises InputError where there is too little to learn from.
+    Raises InputError if there is too little to learn from.
     """
     rows = learnable(data, until, as_of) if candidate.uses_labels else data.micros < until
     if candidate.uses_labels:
@@ -84,7 +84,7 @@ def fit(candidate: Candidate, data: Dataset, until: int, as_of: int) -> Estimato
 def score_folds(
     candidate: Candidate, data: Dataset, folds: Sequence[Fold], alert_rate: float
 ) -> list[Scored]:
-    """Teach before each fold, set the threshold in its gap, score its window."""
+    """For each fold, train before it, set the threshold in its gap, and score its window."""
     scored = []
     for fold in folds:
         estimator = fit(candidate, data, fold.train_until, fold.test_from)
@@ -98,7 +98,7 @@ def score_folds(
 
 
 def score_values(values: "Floats", data: Dataset, folds: Sequence[Fold], alert_rate: float) -> list[Scored]:
-    """The same for values that stand beside the rows already: what a scorer wrote, or a baseline."""
+    """The same for existing risks of the rows: a scorer's, or a baseline's."""
     return [_window(data, fold, lambda rows: values[rows], alert_rate) for fold in folds]
 
 
@@ -116,7 +116,7 @@ def _window(data: Dataset, fold: Fold, risk: "Callable[[Integers], Floats]", ale
 
 
 def judge(data: Dataset, scored: Sequence[Scored], *, with_interval: bool = False) -> Judged:
-    """Figures of each window and their means, over rows whose truth is known."""
+    """The figures of each window and their means, over rows whose truth is known."""
     folds = tuple(_figures(data, window) for window in scored)
     means = {name: _mean([figures[name] for figures in folds]) for name in (folds[0] if folds else {})}
     spread = None
@@ -153,8 +153,8 @@ def _figures(data: Dataset, window: Scored) -> dict[str, float | None]:
 
 
 def blocked(data: Dataset, fold: Fold, rows: "Integers") -> "Truths":
-    """Whether a row's customer was known as a victim when the row's day began."""
-    # Not from `train_until`: a model that exists already learned until long before the last of many windows.
+    """Whether a row's customer was a known victim when the row's day began."""
+    # Not from `train_until`: an existing model may have learned until long before the last of many windows.
     since = fold.test_from - int((data.delay_days + KNOWN_DAYS) * DAY)
     recent = data.fraud & (data.micros >= since)
     first_known = np.full(data.customers, np.iinfo(np.int64).max)
@@ -164,7 +164,7 @@ def blocked(data: Dataset, fold: Fold, rows: "Integers") -> "Truths":
 
 
 def by_scenario(data: Dataset, scored: Sequence[Scored]) -> dict[str, dict[str, float | int]]:
-    """For each kind of fraud that the data name: how many there were, and the share at or above the threshold."""
+    """For each kind of fraud in the data: the number of frauds, and the share at or above the threshold."""
     found: dict[str, list[bool]] = {}
     for window in scored:
         for name, risk in zip(data.scenario[window.rows], window.risk, strict=True):
@@ -179,12 +179,12 @@ def by_scenario(data: Dataset, scored: Sequence[Scored]) -> dict[str, dict[str, 
 def validate(
     candidates: Sequence[Candidate], data: Dataset, folds: Sequence[Fold], alert_rate: float
 ) -> dict[str, float | None]:
-    """Mean average precision of each candidate on the validation folds; None where nothing can be said."""
+    """Mean average precision of each candidate on the validation folds; None if it is undefined."""
     found: dict[str, float | None] = {}
     for candidate in candidates:
         scored = score_folds(candidate, data, folds, alert_rate)
         found[candidate.name] = reached = judge(data, scored).figures["average_precision"]
-        said = "nothing can be said" if reached is None else f"average precision {reached:.3f}"
+        said = "average precision undefined" if reached is None else f"average precision {reached:.3f}"
         log.info("%s: %s on validation folds", candidate.name, said)
     return found
 
@@ -195,5 +195,5 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def day(micros: int) -> str:
-    """The day of an instant, in UTC."""
+    """The date of a timestamp, in UTC."""
     return datetime.fromtimestamp(micros / 1e6, UTC).strftime("%Y-%m-%d")

@@ -1,8 +1,8 @@
 """Exact tree tables of fitted scikit-learn ensembles.
 
 scikit-learn's forests compare `float32(x) <= threshold`, the tables compare doubles: each threshold is moved
-to the largest double that still rounds to a float32 at or below the original, so that both decide alike for
-every double. HistGradientBoosting compares doubles already.
+to the largest double that still rounds to a float32 at or below the original, so that both decide the same for
+every double. HistGradientBoosting already compares doubles.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -38,11 +38,11 @@ def double_threshold(threshold: "Floats") -> "Floats":
 
 
 def undo(monotone: "Callable[[Floats], Floats]", limit: "Floats") -> "Floats":
-    """The largest doubles x with monotone(x) <= limit, elementwise, for a function that never falls.
+    """The largest doubles x with monotone(x) <= limit, elementwise, for a nondecreasing function.
 
     A tree over g(x) becomes the same tree over x: g(x) <= t exactly where x <= undo(g, t). Bisection over
-    the ordered bit patterns of doubles, so the answer is exact to the last bit whatever g rounds.
-    -inf where no finite x qualifies.
+    the ordered bit patterns of doubles, so the answer is exact to the last bit, however g rounds.
+    -inf if no finite x qualifies.
     """
     limit = np.asarray(limit, dtype=np.float64)
     highest = np.finfo(np.float64).max
@@ -57,7 +57,7 @@ def undo(monotone: "Callable[[Floats], Floats]", limit: "Floats") -> "Floats":
 
 
 def _ordinal(x: np.float64) -> np.int64:
-    """The place of a double among all doubles: consecutive numbers for consecutive doubles."""
+    """The rank of a double among all doubles: consecutive numbers for consecutive doubles."""
     bits = np.int64(x.view(np.int64))
     return bits if bits >= 0 else np.int64(np.iinfo(np.int64).min) - bits
 
@@ -68,20 +68,20 @@ def _from_ordinal(ordinal: "Integers") -> "Floats":
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """Which side of a feature is suspicious, and from where on: everything on the other side looks the same.
+    """Which side of a feature is suspicious, and from which limit on: all values on the other side count as equal.
 
-    max(x, limit) where high values are suspicious; max(-x, -limit) where low ones are (`falls`).
+    max(x, limit) if high values are suspicious; max(-x, -limit) if low ones are (`falls`).
     """
 
     limit: float
     falls: bool = False
 
     def __call__(self, x: "Floats") -> "Floats":
-        """What the forest sees of the feature, higher is worse."""
+        """The feature as the forest sees it, higher is worse."""
         return self.rising(-x if self.falls else x)
 
     def rising(self, x: "Floats") -> "Floats":
-        """The function that never falls, of x or of -x."""
+        """The nondecreasing function, of x or of -x."""
         return np.maximum(x, -self.limit if self.falls else self.limit)
 
 
@@ -104,7 +104,7 @@ class _Tree:
             order.append(i)
             if self.left[i] >= 0:
                 stack += [int(self.right[i]), int(self.left[i])]
-        place = np.full(len(self.left) + 1, -1)  # the last entry answers for child -1
+        place = np.full(len(self.left) + 1, -1)  # the last entry is for child -1
         place[order] = np.arange(len(order))
         leaf = self.left[order] < 0
         columns = {
@@ -122,7 +122,7 @@ class _Tree:
 
 
 def _average_upwards(columns: dict[str, Any]) -> None:
-    """Give inner nodes the mean of their leaves by count, so that steps down a path add up to the leaf."""
+    """Set inner nodes to the mean of their leaves weighted by count, so that the steps down a path add up to the leaf."""
     value, count, left, right = (columns[name] for name in ("value", "count", "left", "right"))
     for i in range(len(value) - 1, -1, -1):  # children come after their parent
         if left[i] >= 0:
@@ -153,7 +153,7 @@ def from_isolation_forest(
 ) -> Ensemble:
     """The exact trees of a fitted IsolationForest; `risk` equals `-score_samples`.
 
-    Where the forest was fitted on `sides[j](x_j)`, the trees returned are those over x itself.
+    If the forest was fitted on `sides[j](x_j)`, the returned trees are over x itself.
     """
 
     def trees() -> Iterator[_Tree]:

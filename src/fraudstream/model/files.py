@@ -1,4 +1,4 @@
-"""Raw columns of a file: CSV, TSV, Parquet or NDJSON, told apart by how it begins, gzip or not."""
+"""Raw columns of a file: CSV, TSV, Parquet or NDJSON, detected by its first bytes, with or without gzip."""
 
 import json
 from codecs import getincrementaldecoder
@@ -28,15 +28,15 @@ from fraudstream.files import (
 )
 
 PORTION: Final = 8_192
-"""Rows that are lists of Python before they are columns of Arrow, which take a tenth of the memory."""
+"""Rows held as Python lists before conversion to Arrow columns, which take a tenth of the memory."""
 _TEXTS = "Give a UTF-8 CSV with a header, Parquet, or one JSON object on each line."
 _PART = 1 << 20
-"""Bytes that are looked at together."""
+"""Bytes examined at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A row that is no transaction: its number in the file (the first data row is 1) and why."""
+    """A row that is not a valid transaction: its number in the file (the first data row is 1) and why."""
 
     row: int
     reason: str
@@ -44,13 +44,13 @@ class BadRow:
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """What stands in a file: columns as they are there, those of CSV and NDJSON all text."""
+    """The contents of a file: its columns unconverted, those of CSV and NDJSON all strings."""
 
     columns: pa.Table
     numbers: "list[int] | None"
-    """The number of each row in the file; None where that is simply its position."""
+    """The number of each row in the file; None if that is its position."""
     broken: list[BadRow]
-    """Rows that are none: the wrong number of fields, or no JSON object."""
+    """Malformed rows: the wrong number of fields, or not a JSON object."""
 
     def number(self, row: int) -> int:
         """The number in the file of a row of `columns`."""
@@ -58,9 +58,9 @@ class Raw:
 
 
 def read_file(path: Path, wanted: Iterable[str]) -> Raw:
-    """The columns of a file; of NDJSON the keys `wanted` only, as a stranger's may be without number.
+    """The columns of a file; for NDJSON only the keys `wanted`, as untrusted files may have any number.
 
-    Raises InputError where the file cannot be read as a whole.
+    Raises InputError if the file as a whole cannot be read.
     """
     kind: Kind = "CSV"
     try:
@@ -80,8 +80,8 @@ def read_file(path: Path, wanted: Iterable[str]) -> Raw:
 
 def _parquet(path: Path, wanted: Collection[str]) -> Raw:
     with pq.ParquetFile(path) as file:
-        table = file.read()  # and not `read_table`, which has words of its own for two columns of one name
-    # Texts that are none would be found out wherever somebody looks at them first: here it is an error with a sentence.
+        table = file.read()  # not `read_table`, which has another error for duplicate columns
+    # Invalid strings would raise wherever they are first used; here they are reported in a sentence.
     table.validate(full=True)
     for place, field in enumerate(table.schema):
         if field.name in wanted and _is_bytes(field.type):
@@ -90,7 +90,7 @@ def _parquet(path: Path, wanted: Collection[str]) -> Raw:
 
 
 def _is_bytes(kind: pa.DataType) -> bool:
-    """How writers without a type for strings, such as Hive's and Impala's, leave them."""
+    """Whether it is binary, which writers without a string type, such as Hive's and Impala's, use for strings."""
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     return any(
         is_kind(kind)
@@ -118,7 +118,7 @@ def _csv(path: Path) -> Raw:
     with opened(path) as file:
         try:
             table = _table(pa.PythonFile(file, mode="r"), delimiter(path), header, skip)
-        except pa.ArrowInvalid:  # a record longer than what Arrow reads at once
+        except pa.ArrowInvalid:  # a record longer than Arrow's block
             return _row_by_row(path, header)
     skipped = {bad.row for bad in broken}
     rows = range(1, table.num_rows + len(broken) + 1)
@@ -126,10 +126,10 @@ def _csv(path: Path) -> Raw:
 
 
 def _is_plain(path: Path) -> bool:
-    """Whether each line is one record for every reader: there is no quote, and no carriage return within a line.
+    """Whether each line is one record for every parser: there are no quotes, and no carriage returns within a line.
 
-    Arrow takes a stray quote as it comes: it would lose rows by it, or drop it from `"15" inch` without a word. Nor can
-    it hand on a row whose bytes are no text. Raises InputError where there is one.
+    Arrow would lose rows because of a stray quote, or silently drop it from `"15" inch`. Nor can it return a row that is
+    not valid UTF-8, for which this raises InputError.
     """
     decoder = getincrementaldecoder("utf-8")()
     line, last, plain = 1, b"", True
@@ -140,7 +140,7 @@ def _is_plain(path: Path) -> bool:
             except UnicodeDecodeError as error:
                 raise _not_utf8(path, line + part.count(b"\n", 0, error.start)) from None
             line += part.count(b"\n")
-            # A carriage return at the end of a part waits for the next one, which may begin with its line feed.
+            # A carriage return at the end of a block is kept for the next one, which may begin with its line feed.
             seen, last = last + part, part[-1:] if part.endswith(b"\r") else b""
             plain = plain and b'"' not in part and seen.count(b"\r") - len(last) == seen.count(b"\r\n")
     if decoder.getstate()[0]:
@@ -156,8 +156,8 @@ def _not_utf8(path: Path, line: int) -> InputError:
 
 
 def _header(path: Path) -> list[str]:
-    """The names of the columns. Raises InputError where the first line does not hold them."""
-    # Bytes that are no text are told with their line later on.
+    """The names of the columns. Raises InputError if the first line does not have them."""
+    # Invalid UTF-8 is reported later, with its line.
     with cells_of(path, "surrogateescape") as found:
         header = header_of(found, path)
     if not header:
@@ -166,7 +166,7 @@ def _header(path: Path) -> list[str]:
 
 
 def _row_by_row(path: Path, header: Sequence[str]) -> Raw:
-    """As `produce` reads it, at 6 us a row instead of Arrow's 0.3: a line that is no row costs no other one."""
+    """Read it as `produce` does, at 6 us per row instead of Arrow's 0.3: a malformed line does not affect others."""
     schema = pa.schema([pa.field(name, pa.string()) for name in header])
     batches: list[pa.RecordBatch] = []
     numbers: list[int] = []
@@ -186,7 +186,7 @@ def _row_by_row(path: Path, header: Sequence[str]) -> Raw:
 def _table(file: pa.NativeFile, between: str, header: Sequence[str], skip: Callable[[Any], str]) -> pa.Table:
     return pacsv.read_csv(
         file,
-        # With several threads Arrow does not say which row was skipped.
+        # With several threads Arrow does not report which row was skipped.
         read_options=pacsv.ReadOptions(use_threads=False),
         parse_options=pacsv.ParseOptions(delimiter=between, quote_char=False, invalid_row_handler=skip),
         convert_options=pacsv.ConvertOptions(
@@ -213,14 +213,14 @@ def _ndjson(path: Path, wanted: Iterable[str]) -> Raw:
     if broken and not numbers:
         raise no_objects(path, broken[0].row, broken[0].reason)
     found = [name for name in names if name in seen]
-    # A file that has none of them says so by the names that it has instead.
+    # For a file without any of them, the error lists the names that it has instead.
     others = {name: pa.nulls(len(numbers), pa.string()) for name in list(seen)[:30] if name not in columns}
     table = pa.table({name: pa.array(columns[name], pa.string()) for name in found} | others)
     return Raw(table, numbers, broken)
 
 
 def _text(value: Any) -> str | None:
-    """As a CSV would hold it; a list or an object as JSON, which no field of ours takes for its own."""
+    """A value as a CSV would have it; a list or an object as JSON, which is invalid for all our fields."""
     if value is None or isinstance(value, str):
         return value
     return json.dumps(value)

@@ -1,4 +1,4 @@
-"""The same evaluation for what exists already: a trained model, or a file of scores."""
+"""The same evaluation for a trained model, or a file of scores."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -20,10 +20,10 @@ HABIT_DAYS = 30
 
 
 def evaluate_model(model: Model, rows: pa.Table) -> dict[str, Any]:
-    """Evaluate a model on transactions that are later than those it learned from, by the label delay at least.
+    """Evaluate a model on transactions that are later than its training data, by at least the label delay.
 
-    `rows` should reach back further: history before the windows feeds the features. Raises InputError where
-    no row is late enough or where the model's features need columns that are missing.
+    `rows` should reach back further: history before the windows feeds the features. Raises InputError if
+    no row is late enough, or if the model's features need columns that are missing.
     """
     delay = float(model.manifest["label_delay_days"])
     rows, notes = until_now(rows)
@@ -34,7 +34,7 @@ def evaluate_model(model: Model, rows: pa.Table) -> dict[str, Any]:
         raise InputError(
             f"Model {model.version} learned until {reporting.iso(learnt)}; with a {delay:g}-day label delay"
             f" no whole day of these transactions, which end {reporting.iso(end_of(data.micros))}, is left to evaluate it on.",
-            hint="Give later transactions. On rows that it has seen, a model only looks good.",
+            hint="Give later transactions: on rows that it has seen, a model looks better than it is.",
         )
     notes += currencies(rows) + _without_habits(model, data, folds[0].test_from)
     judged = np.flatnonzero(data.micros >= folds[0].test_from)
@@ -60,7 +60,7 @@ def evaluate_model(model: Model, rows: pa.Table) -> dict[str, Any]:
 def evaluate_scores(rows: pa.Table, delay_days: float, alert_rate: float) -> dict[str, Any]:
     """Evaluate the column `risk` of scored transactions; the threshold of each window is set in the gap before it.
 
-    Raises InputError where the file is too short for a window after the label delay.
+    Raises InputError if the file is too short for a window after the label delay.
     """
     rows, notes = until_now(rows)
     ordered = rows.sort_by("timestamp")
@@ -91,7 +91,7 @@ def _document(  # noqa: PLR0913, PLR0917 - what is evaluated, and how it is call
     tier: str,
     notes: Sequence[str],
 ) -> dict[str, Any]:
-    """The report of scored windows, baselines beside them; `notes` come first."""
+    """The report of scored windows, next to the baselines; `notes` come first."""
     results = {name: evaluation.judge(data, scored, with_interval=True)}
     folds = [window.fold for window in scored]
     for baseline in reporting.BASELINES:
@@ -101,11 +101,9 @@ def _document(  # noqa: PLR0913, PLR0917 - what is evaluated, and how it is call
     report = reporting.document(data, name, results, {name: tier})
     said = [*notes, *reporting.gaps(data.micros), *_without_history(results)]
     if not data.judged.any():
-        said.append("No transaction says whether it was fraud: nothing can be said about detection.")
+        said.append("No transaction is labelled: detection cannot be evaluated.")
     elif not any(fold["frauds"] for fold in report["folds"]):
-        said.append(
-            "No transaction in the windows is known to be fraud: nothing can be said about detection."
-        )
+        said.append("No transaction in the windows is known to be fraud: detection cannot be evaluated.")
     else:
         said += reporting.thin(data, folds, "test") + reporting.one_sided(data, folds)
     return {**report, "validation": {}, "notes": said}
@@ -127,10 +125,10 @@ def _without_habits(model: Model, data: Dataset, test_from: int) -> list[str]:
 
 
 def _without_history(results: Mapping[str, evaluation.Judged]) -> list[str]:
-    """What is to be said where a file begins with its windows, so that no threshold could be set before them."""
+    """A note if a file begins with its windows, so that no threshold could be set before them."""
     windows = results[reporting.BASELINES[0]].scored
     bare = sum(window.threshold is None for window in windows)
     if not bare:
         return []
-    where = f"No transactions lie before {bare} of {len(windows)} windows to set a threshold by"
+    where = f"There are no transactions before {bare} of {len(windows)} windows to set a threshold by"
     return [f"{where}: recall and alerts of the baselines need history before the windows."]

@@ -1,4 +1,4 @@
-"""A model's files in a directory: replaced whole or not at all, and never where something else lies."""
+"""A model's files in a directory: replaced completely or not at all, and never over anything else."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ from fraudstream.model.artifact import MOST_BYTES, SUMS, Model, covered, verifie
 
 
 def check_target(directory: Path) -> None:
-    """Raise InputError where `directory` is something that is not ours to replace."""
+    """Raise InputError if `directory` exists and is not a model that may be replaced."""
     if directory.is_symlink() or (directory.exists() and not directory.is_dir()):
         raise InputError(f"{directory} is not a directory.", hint="Give another --output.")
     found = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
@@ -25,9 +25,9 @@ def check_target(directory: Path) -> None:
 
 
 def write(files: Mapping[str, bytes], directory: Path) -> None:
-    """Put the files at `directory`, replacing an earlier model there; it holds the old or the new, never a mixture.
+    """Write the files to `directory`, replacing an earlier model; it contains the old or the new, never a mixture.
 
-    Raises InputError where the directory is foreign or cannot be written.
+    Raises InputError if the directory contains something else or cannot be written.
     """
     check_target(directory)
     directory = directory.absolute()
@@ -37,7 +37,7 @@ def write(files: Mapping[str, bytes], directory: Path) -> None:
     except OSError as error:
         raise InputError(f"{directory} cannot be written: {error}.", hint="Give another --output.") from None
     try:
-        fresh.chmod(0o755)  # mkdtemp gives 0700; other users' scorers read models
+        fresh.chmod(0o755)  # mkdtemp sets 0700, but other users' scorers read models
         for name, content in files.items():
             with (fresh / name).open("wb") as file:
                 file.write(content)
@@ -51,9 +51,9 @@ def write(files: Mapping[str, bytes], directory: Path) -> None:
 
 
 def _swap(fresh: Path, directory: Path) -> None:
-    """Rename `fresh` to `directory`; what was there goes aside first and comes back if that fails."""
+    """Rename `fresh` to `directory`; an existing one is moved aside first and restored if that fails."""
     if not directory.exists() or not any(directory.iterdir()):
-        fresh.rename(directory)  # POSIX: over an empty directory as well
+        fresh.rename(directory)  # POSIX also replaces an empty directory
         return
     aside = fresh.with_name(fresh.name + "-old")
     directory.rename(aside)
@@ -66,13 +66,13 @@ def _swap(fresh: Path, directory: Path) -> None:
 
 
 def read(directory: Path) -> Model:
-    """The model at `directory`. Raises InputError where it is none, altered, or not for this program."""
+    """The model at `directory`. Raises InputError if it is not a model, altered, or not for this version."""
     try:
         named = covered((directory / SUMS).read_bytes()) | {SUMS} if (directory / SUMS).is_file() else set()
-        # A link may lead to a file, as mounted volumes have them; a device or a pipe may never end.
+        # Symbolic links to files are allowed, as in mounted volumes; a device or a pipe might never end.
         found = [path for path in directory.iterdir() if path.name in named and path.is_file()]
         if sum(path.stat().st_size for path in found) > MOST_BYTES:
-            raise InputError(f"{directory} is larger than any model.")
+            raise InputError(f"{directory} is larger than any valid model.")
         files = {path.name: path.read_bytes() for path in found}
     except FileNotFoundError:
         raise InputError(f"There is no model at {directory}.", hint="Check the path.") from None

@@ -1,14 +1,14 @@
-"""Which rows a model may learn from, and on which it is evaluated: always earlier ones, and later ones.
+"""Which rows a model learns from, and on which later ones it is evaluated.
 
         learn                    gap = label delay         evaluate
   ──────────────────────────┤·······················├───────────────────┤
   first                  train_until            test_from           test_until
 
-In the gap no label is known yet when the test begins, so nothing there can be learned from. It serves to set the
-threshold: an alert budget needs risks of rows that the model has not seen, and no labels.
+In the gap no label is known yet when the test begins, so the model cannot learn there. It is used to set the
+threshold: an alert budget needs risks of rows that the model has not seen, but no labels.
 
-Windows are made of busy days. One stray timestamp, or a stream that paused, would else leave them empty: nothing
-could be evaluated, and the threshold would hang on a single row.
+Windows consist of busy days. Otherwise one stray timestamp, or a stream that paused, would leave them empty: nothing
+could be evaluated, and the threshold would depend on a single row.
 """
 
 from dataclasses import dataclass
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 DAY: Final = 86_400_000_000
 """Microseconds."""
 WINDOW_DAYS = 7
-"""A test window holds every weekday once."""
+"""A test window has every weekday once."""
 LAYOUTS = ((4, 2), (2, 1))
 """(test, validation) windows, the first that the history is long enough for."""
 TRAIN_SHARE = 0.3
-"""At least this share of the history, less the gap, lies before the first validation window."""
+"""Minimum share of the history, without the gap, before the first validation window."""
 QUIET_SHARE = 0.01
-"""A day with less than this share of a usual day's transactions is quiet: stragglers, not a shop's day off."""
+"""A day with less than this share of a usual day's transactions is quiet: only stragglers, not a slow day."""
 MOST_KEPT_BACK = 0.2
-"""No more than this share of the rows is kept from learning for the sake of the threshold."""
+"""At most this share of the rows is reserved for the threshold instead of learning."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """Instants in microseconds of UTC; the later ends are exclusive."""
+    """Times in microseconds of UTC; ends are exclusive."""
 
     train_until: int
     test_from: int
@@ -45,7 +45,7 @@ class Fold:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Folds in order of time, validation before test, none overlapping another."""
+    """Folds in order of time, validation before test, without overlaps."""
 
     validation: tuple[Fold, ...]
     test: tuple[Fold, ...]
@@ -53,14 +53,14 @@ class Plan:
 
     @property
     def possible(self) -> bool:
-        """Whether the history was long enough for any."""
+        """Whether the history was long enough for any folds."""
         return bool(self.test)
 
 
 def plan(micros: "Integers", delay_days: float, alert_rate: float) -> Plan:
-    """Weekly windows at the end of the history, on whole days of UTC; shorter ones where the history is short.
+    """Weekly windows at the end of the history, of whole days in UTC; shorter ones if the history is short.
 
-    `micros` are the instants of the transactions, in order. Without room for two windows of a day
+    `micros` are the times of the transactions, in order. Without room for two windows of a day
     after the gap there are none.
     """
     busy = busy_days(micros)
@@ -79,26 +79,26 @@ def plan(micros: "Integers", delay_days: float, alert_rate: float) -> Plan:
 
 
 def busy_days(micros: "Integers") -> "Integers":
-    """The days of UTC on which something happened, by the instant of their beginning; at least one."""
+    """Start times of the days in UTC that are not quiet; at least one."""
     days, counts = np.unique(micros // DAY, return_counts=True)
     busy: Integers = days[counts >= QUIET_SHARE * np.median(counts)] * DAY
     return busy
 
 
 def weeks(micros: "Integers", since: int) -> list[tuple[int, int]]:
-    """Windows of a week from the first whole day after `since`, (from, until); the last one may be shorter."""
+    """Windows (from, until) of a week, starting with the first whole day after `since`; the last one may be shorter."""
     busy = busy_days(micros)
     return _windows(busy[busy >= since], WINDOW_DAYS)
 
 
 def _windows(busy: "Integers", days: int) -> list[tuple[int, int]]:
-    """Each `days` busy days, from the beginning of the first to the end of the last."""
+    """Windows of `days` busy days each, from the start of the first to the end of the last."""
     parts = [busy[at : at + days] for at in range(0, len(busy), days)]
     return [(int(part[0]), int(part[-1]) + DAY) for part in parts]
 
 
 def days_between(micros: "Integers", since: int, until: int) -> float:
-    """How long it was between two transactions, without the quiet days."""
+    """Days between two transactions, without the quiet ones."""
     first, last = since // DAY, until // DAY
     days = busy_days(micros) // DAY
     busy = int(((days > first) & (days < last)).sum())
@@ -106,15 +106,15 @@ def days_between(micros: "Integers", since: int, until: int) -> float:
 
 
 def end_of(micros: "Integers") -> int:
-    """Just behind the last transaction of the last busy day."""
+    """Just after the last transaction of the last busy day."""
     return int(micros[np.searchsorted(micros, busy_days(micros)[-1] + DAY) - 1]) + 1
 
 
 def learn_until(micros: "Integers", end: int, delay_days: float, alert_rate: float) -> int:
-    """Up to when a model may learn whose threshold is in force from `end` on.
+    """The time until which a model may learn if its threshold applies from `end` on.
 
-    The label delay before it; earlier where so few rows lie between that the alert budget is less than one of them:
-    a threshold above all of a handful flags many times the budget.
+    The label delay before `end`, or earlier if the alert budget of the rows between would be less than one row: a
+    threshold above all of a handful of rows flags many times the budget.
     """
     before = int(np.searchsorted(micros, end))
     needed = min(ceil(1 / alert_rate), int(before * MOST_KEPT_BACK))

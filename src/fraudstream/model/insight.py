@@ -1,7 +1,7 @@
-"""What a model looks at, in figures that a page can draw: importance of features, how risk depends on them, and its spread.
+"""Explains a model in figures for charts: importance of features, dependence of the risk on them, and its distribution.
 
-The first two are asked of the model itself, by changing one feature and looking at the risk, so they are the same
-for trees and for an estimator of a user's own. They are worked out once, when the model is trained.
+The first two are found by changing one feature and observing the risk, so they work the same way for trees and for a
+user's own estimator. They are computed once, when the model is trained.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from fraudstream.arrays import Floats
 
 FLAGGED, USUAL = 64, 128
-"""Transactions asked about. A mean of 64 changes has a standard error of an eighth of their spread."""
+"""Number of transactions to vary. A mean of 64 changes has a standard error of an eighth of their spread."""
 SWAPS = 4
-"""Usual values that each flagged transaction is given in turn."""
+"""Number of usual values that each flagged transaction gets in turn."""
 SHOWN = 12
-"""Features whose dependence is kept, the most important ones."""
+"""Number of features whose dependence is kept, the most important ones."""
 QUANTILES = (0.0, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 1.0)
-"""Of the values at which dependence is worked out: close together in the upper tail, where fraud is."""
+"""Quantiles of the values at which dependence is computed: closer together in the upper tail, where fraud is."""
 REFERENCE_BINS = 20
-"""Of the score reference: each holds about 5 % of the risks of the calibration rows."""
+"""Bins of the score reference: each has about 5 % of the risks of the calibration rows."""
 
 
 def insight(
@@ -29,8 +29,8 @@ def insight(
 ) -> dict[str, Any]:
     """Importance and dependence, from rows `x` (n, features) that the model has not learned from.
 
-    - `importance`, largest first: by how much the risk of a flagged transaction changes (mean of the absolute change)
-      when this feature alone takes the value of a usual transaction. Where none is flagged, the riskiest stand in.
+    - `importance`, largest first: by how much the risk of a flagged transaction changes (mean absolute change)
+      when this feature alone takes the value of a usual transaction. If none is flagged, the riskiest ones are used.
     - `dependence` of the most important features: the mean risk when all of a sample take the same value (partial
       dependence, Friedman 2001), for `usual` transactions and for `flagged` ones.
     """
@@ -59,7 +59,7 @@ def _importance(
     changes = np.zeros(features)
     for _ in range(SWAPS):
         given = usual[rng.integers(0, len(usual), rows)]
-        # All features in one call: an estimator has a price for each call that exceeds that of the rows.
+        # All features in one call: an estimator's fixed cost per call exceeds that of the rows.
         changed = np.repeat(flagged[None], features, axis=0)
         changed[every, :, every] = given.T
         risks = risk(changed.reshape(-1, features)).reshape(features, rows)
@@ -80,15 +80,15 @@ def _dependence(
 
 
 def _short(value: float) -> float:
-    """Six digits: what a chart shows, in a third of the room."""
+    """Round to six digits: enough for a chart, in a third of the space."""
     return float(f"{value:.6g}")
 
 
 def reference(risk: "Floats") -> dict[str, Any]:
-    """How risks are spread: the edges between REFERENCE_BINS parts (fewer where many are equal), and each one's share.
+    """The distribution of risks: edges between REFERENCE_BINS bins (fewer if many risks are equal), and each bin's share.
 
-    An edge stands in the middle between two risks, like the threshold: numpy and the JVM add up trees in another
-    order, and on an edge that is a risk the last bit would decide, for most rows of an isolation forest at once.
+    An edge is in the middle between two risks, like the threshold: numpy and the JVM add up trees in a different
+    order, and if an edge equalled a risk, the last bit would decide, for most rows of an isolation forest at once.
     """
     distinct = np.unique(np.round(risk, 9))
     quantiles = np.quantile(risk, np.linspace(0, 1, REFERENCE_BINS + 1)[1:-1])

@@ -1,4 +1,4 @@
-"""Transactions as lines of NDJSON that come in from a pipe: the rules of the topic, less what the model can do without."""
+"""Transactions as lines of NDJSON from a pipe: validated like messages, but without requiring fields the model does not need."""
 
 from codecs import BOM_UTF8
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -16,28 +16,28 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 READ: Final = 1 << 20
-"""Bytes asked for at a time; a pipe gives what it has."""
+"""Bytes requested per read; a pipe returns what it has."""
 MOST_LINES: Final = 4_096
-"""Lines answered together: a long file must not wait for its end, nor fill the memory."""
+"""Lines answered together: answers to a long file must not wait for its end, nor fill the memory."""
 FIELDS: Final = decision.TRANSACTION_FIELDS
-"""What is read of a line, as live."""
+"""The fields that are read from a line, as live."""
 OPTIONAL_TEXTS: Final = ("device", "location", "transaction_location")
-"""Required in a message of the topic; a line may lack them where no feature of the model needs them."""
+"""Required in a message of the topic; a line may lack them if no feature of the model needs them."""
 
 Line = tuple[int, "bytes | None"]
-"""Its number from 1, and its bytes; None where it is longer than any transaction."""
+"""Its number from 1, and its bytes; None if it is longer than any transaction."""
 
 
 def lines(read: Callable[[int], bytes]) -> Iterator[list[Line]]:
-    """Lines as they come, with at most MOST_LINES together; `read(n)` waits for some bytes and gives none at the end.
+    """Lines as they arrive, at most MOST_LINES together; `read(n)` waits for some bytes and returns none at the end.
 
-    Empty lines are counted and left out.
+    Empty lines are counted and skipped.
     """
     number, rest, too_long = 0, b"", False
     while True:
         got = read(READ)
         whole = (rest + got).split(b"\n")
-        rest = whole.pop() if got else b""  # at the end, what is left is a line like the others
+        rest = whole.pop() if got else b""  # at the end, the rest is a complete line
         found: list[Line] = []
         for line in whole:
             number += 1
@@ -58,7 +58,7 @@ def lines(read: Callable[[int], bytes]) -> Iterator[list[Line]]:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """What lines became: `rows` of `schema.arrow_schema()`, with the number of the line of each, and the others."""
+    """Parsed lines: `rows` of `schema.arrow_schema()`, the line number of each, and the refused lines."""
 
     rows: "pa.Table"
     numbers: list[int]
@@ -66,10 +66,10 @@ class Read:
 
 
 class LineReader:
-    """Reads lines as transactions."""
+    """Parses lines as transactions."""
 
     def __init__(self, needed: Collection[str], mapping: Mapping[str, str] | None = None) -> None:
-        """`needed` are the fields that must be there, `mapping` is {ours: theirs}."""
+        """`needed` are the required fields, `mapping` is {ours: theirs}."""
         self._decoder = Decoder()
         self._filled = [name for name in OPTIONAL_TEXTS if name not in needed]
         self._mapping = dict(mapping or {})
@@ -90,7 +90,7 @@ class LineReader:
         return Read(decoded.rows, [kept[position][0] for position in decoded.positions], bad)
 
     def _completed(self, number: int, line: bytes) -> bytes:
-        """The line with our names and with what it may lack; as it is where it is no object."""
+        """The line with our names, and defaults for optional fields; unchanged if it is not an object."""
         try:
             theirs: Any = msgspec.json.decode(line)
             if not isinstance(theirs, dict):

@@ -1,7 +1,7 @@
-"""How good a ranking of transactions is, in the figures of the field.
+"""The quality of a ranking of transactions, in the usual metrics of fraud detection.
 
-Every function takes `risk` (higher is worse) and `fraud` (0 or 1), arrays (n,), and returns None where the
-figure is undefined: without a fraud, or without anything else, there is nothing to rank.
+Every function takes `risk` (higher is worse) and `fraud` (0 or 1), arrays (n,), and returns None if the
+metric is undefined: with only frauds, or none, there is nothing to rank.
 """
 
 from dataclasses import dataclass
@@ -13,26 +13,26 @@ if TYPE_CHECKING:
     from fraudstream.arrays import Floats, Integers, Truths
 
 REPLICATES = 200
-"""Bootstrap replicates: the 2.5 % and 97.5 % points then rest on five values beyond each; more changes the third digit."""
+"""Bootstrap replicates: five values lie beyond each of the 2.5 % and 97.5 % points; more change the third digit."""
 ABOVE_ALL = 1e-9
-"""Distance of a threshold that nothing passes from the highest risk: far more than rounding, far less than a difference."""
+"""Distance above the highest risk of a threshold that flags nothing: far more than rounding errors, far less than differences."""
 TOP = 100
-"""Cards that investigators look at on a day, as in the Fraud Detection Handbook."""
+"""Cards that investigators check per day, as in the Fraud Detection Handbook."""
 
 
 def average_precision(risk: "Floats", fraud: "Truths") -> float | None:
-    """Σ (Rₖ - Rₖ₋₁)·Pₖ over the distinct risks from the highest, as in scikit-learn."""
+    """Σ (Rₖ - Rₖ₋₁)·Pₖ over the distinct risks from the highest down, as in scikit-learn."""
     return Ranking.of(risk, fraud).average_precision(np.ones(len(risk))) if len(risk) else None
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """A sorted ranking, so that a bootstrap sorts once."""
+    """A sorted ranking, so that a bootstrap sorts only once."""
 
     order: "Integers"
     fraud: "Truths"
     ends: "Integers"
-    """The last position of each run of equal risks: a threshold takes all of them or none."""
+    """The last position of each run of equal risks: a threshold includes all of them or none."""
 
     @classmethod
     def of(cls, risk: "Floats", fraud: "Truths") -> "Ranking":
@@ -46,13 +46,13 @@ class Ranking:
         sorted_weights = weights[self.order]
         caught = np.cumsum(sorted_weights * self.fraud)[self.ends]
         taken = np.cumsum(sorted_weights)[self.ends]
-        # A replicate may leave a run of rows without weight: nothing taken, nothing said about it.
+        # In a replicate a run of rows may have no weight, and is then ignored.
         precision = np.divide(caught, taken, out=np.zeros_like(caught), where=taken > 0)
         total = caught[-1]
         return (caught / total if total > 0 else np.zeros_like(caught)), precision
 
     def average_precision(self, weights: "Floats") -> float | None:
-        """Average precision with these weights; None without fraud, and where there is nothing but fraud to rank."""
+        """Average precision with these weights; None if there are no frauds, or only frauds."""
         bad = (weights[self.order] * self.fraud).sum()
         if bad <= 0 or bad >= weights.sum():
             return None
@@ -81,9 +81,9 @@ def card_precision(
     customer: "Integers",
     top: int = TOP,
 ) -> float | None:
-    """Of the `top` customers with the highest risk on each day, the share that is compromised; mean over days.
+    """The share of compromised customers among the `top` ones with the highest risk on each day; mean over days.
 
-    A customer caught on one day is not looked at again on later ones, as a blocked card would not be:
+    A customer caught on one day is not checked again on later ones, like a blocked card:
     Fraud Detection Handbook, chapter 4, "Precision top-k metrics". `day` and `customer` are codes (n,).
     """
     if not fraud.any() or fraud.all():
@@ -105,15 +105,15 @@ def card_precision(
 
 
 def recall_at(risk: "Floats", fraud: "Truths", threshold: float) -> float | None:
-    """The share of the fraud at or above `threshold`."""
+    """The share of fraud at or above `threshold`."""
     return float((risk[fraud.astype(bool)] >= threshold).mean()) if fraud.any() else None
 
 
 def interval(parts: "list[tuple[Floats, Truths, Integers]]", customers: int) -> tuple[float, float] | None:
     """95 % bootstrap interval of the mean average precision over `parts` of (risk, fraud, customer code).
 
-    Whole customers are drawn, the same ones in every part. Frauds of one victim come in series of one kind,
-    so rows are far from independent and drawing rows would make the interval too narrow; days would be
+    Whole customers are resampled, the same ones in every part. Frauds of one victim come in series of one kind,
+    so rows are far from independent and resampling rows would make the interval too narrow; days would be
     independent enough, but four weeks have only 28 of them.
     """
     rankings = [Ranking.of(risk, fraud) for risk, fraud, _ in parts]
@@ -137,11 +137,11 @@ def interval(parts: "list[tuple[Floats, Truths, Integers]]", customers: int) -> 
 
 
 def threshold_for(risk: "Floats", alert_rate: float) -> float:
-    """A threshold that flags at most `alert_rate` of these rows (`risk >= threshold`), and as many as it can.
+    """A threshold that flags as many of these rows as possible, but at most `alert_rate` (`risk >= threshold`).
 
-    It stands in the middle between the last risk that is flagged and the first that is not: numpy and
-    the JVM add up trees in another order, and a threshold exactly on a risk would let the last bit decide.
-    Rows that share one risk are flagged together or not at all.
+    It is in the middle between the last flagged risk and the first that is not: numpy and
+    the JVM add up trees in a different order, and at a threshold equal to a risk the last bit would decide.
+    Rows with the same risk are flagged together or not at all.
     """
     ordered = np.sort(risk)[::-1]
     allowed = int(np.floor(alert_rate * len(ordered)))

@@ -1,4 +1,4 @@
-"""A model as one value, for a registry that keeps one: an archive that is read in memory and never extracted."""
+"""A model as a single value for the registry: an archive that is read in memory and never extracted."""
 
 import io
 import re
@@ -10,13 +10,13 @@ from fraudstream.errors import InputError
 from fraudstream.model.artifact import Model, verified
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-"""Of a file in a model: nothing that a file system could take for a place."""
+"""Names of files in a model: nothing that a file system could interpret as a path."""
 
 _AGAIN = "Train the model again."
 
 
 def pack(files: Mapping[str, bytes]) -> bytes:
-    """The files as one zip archive, the same bytes for the same files: for a registry that keeps one value."""
+    """The files as a zip archive, with the same bytes for the same files."""
     sink = io.BytesIO()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(files):
@@ -25,12 +25,12 @@ def pack(files: Mapping[str, bytes]) -> bytes:
 
 
 def unpack(packed: bytes, source: str) -> Model:
-    """The model of such an archive. Raises InputError as `verified` does, and where it is no archive."""
+    """The model in such an archive. Raises InputError like `verified`, and if it is not an archive."""
     return verified(_unzip(packed, source), source)
 
 
 def unpack_files(packed: bytes, source: str) -> dict[str, bytes]:
-    """The files of such an archive, checksums included, for `write`. Raises as `unpack`."""
+    """The files of such an archive, including checksums, for `write`. Raises like `unpack`."""
     files = _unzip(packed, source)
     verified(files, source)
     return files
@@ -44,15 +44,15 @@ def _unzip(packed: bytes, source: str) -> dict[str, bytes]:
             names = [entry.filename for entry in entries]
             if not all(map(_NAME.fullmatch, names)):
                 raise InputError(
-                    f"{source} holds files outside its own directory; it was not opened.", hint=_AGAIN
+                    f"{source} contains files outside its own directory; it was not opened.", hint=_AGAIN
                 )
             if len(set(names)) < len(names):
-                raise InputError(f"{source} holds a file twice; it was not opened.", hint=_AGAIN)
-            # Stored as they are, files have no more bytes than their archive: a small one cannot fill the memory.
+                raise InputError(f"{source} contains a file twice; it was not opened.", hint=_AGAIN)
+            # Uncompressed files are no larger than their archive, so a small one cannot fill the memory.
             stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
             if not stored or sum(entry.file_size for entry in entries) > len(packed):
                 raise InputError(
-                    f"{source} is not a packed model: its files are compressed, or larger than itself.",
+                    f"{source} is not a packed model: its files are compressed, or larger than the archive.",
                     hint=_AGAIN,
                 )
             return {name: archive.read(name) for name in names}

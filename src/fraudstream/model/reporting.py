@@ -1,4 +1,4 @@
-"""An evaluation as one document: what `--json` prints and the manifest keeps, the same keys whatever could be said."""
+"""An evaluation as one document, for `--json` and the manifest, with the same keys in every case."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 BASELINES = ("amount", "random")
 FIGURES = ("average_precision", "roc_auc", "card_precision_100", "recall_at_budget", "alert_rate")
 NO_FIGURES: dict[str, float | None] = dict.fromkeys(FIGURES)
-"""A report without an evaluation still has its keys."""
+"""The values of a report without an evaluation, which still has all keys."""
 RECALLS = np.linspace(0.0, 1.0, 101)
 TENTHS = 10
 FEW = 5
-"""Known frauds in a window, below which its figures hang on one or two of them."""
+"""Minimum of known frauds in a window; below it, figures depend on one or two of them."""
 
 
 def document(
     data: Dataset, own_name: str, results: Mapping[str, Judged], tiers: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Figures of `own_name` beside the baselines, by fold and by kind of fraud; `tiers` says which tier each way is of."""
+    """Figures of `own_name` next to the baselines, by fold and by kind of fraud; `tiers` is the tier of each method."""
     own = results.get(own_name)
     found = {
         tiers[name]: {"algorithm": name, **judged.figures, "average_precision_interval": judged.interval}
@@ -55,14 +55,14 @@ def document(
 
 
 def gaps(
-    micros: "NDArray[np.int64]", since: int | None = None, so: str = "the windows are made of the others"
+    micros: "NDArray[np.int64]", since: int | None = None, so: str = "windows consist of the others"
 ) -> list[str]:
-    """What is to be said where days are left out (from `since` on, else of the whole history), and what that means."""
+    """A note if quiet days are left out (from `since` on, or in the whole history), and what that means."""
     first, last = int(micros[0]) if since is None else since, int(micros[-1])
     days, busy = 1 + last // DAY - first // DAY, int((busy_days(micros) >= first // DAY * DAY).sum())
     if busy == days:
         return []
-    quiet = f"next to nothing happened on {days - busy:,}: {so}."
+    quiet = f"{days - busy:,} had almost no transactions: {so}."
     return [f"Of the {days:,} days from {iso(first)[:10]} to {iso(last)[:10]}, {quiet}"]
 
 
@@ -76,7 +76,7 @@ def thin(data: Dataset, folds: Sequence[Fold], name: str) -> list[str]:
     said = []
     if few:
         said.append(
-            f"{few} of {len(folds)} {name} windows hold fewer than {FEW} known frauds: what they say is mostly chance."
+            f"{few} of {len(folds)} {name} windows have fewer than {FEW} known frauds: their figures are mostly chance."
         )
     if only:
         said.append(
@@ -122,7 +122,7 @@ def tied(risk: "Floats", threshold: float, alert_rate: float) -> list[str]:
 
 
 def _calibration(data: Dataset, own: Judged) -> list[dict[str, float | int]]:
-    """For each tenth of the range of risk: the mean risk of the labelled rows in it, and the share that was fraud.
+    """For each tenth of the range of risk: the mean risk of its labelled rows, and the share that was fraud.
 
     None where ordinary payments are hardly among them: that most of the others were fraud says nothing of the risk.
     """
@@ -182,5 +182,5 @@ def curves(data: Dataset, results: Mapping[str, Judged]) -> "dict[str, NDArray[n
 
 
 def iso(micros: int) -> str:
-    """An instant as ISO 8601, in UTC."""
+    """A timestamp as ISO 8601, in UTC."""
     return datetime.fromtimestamp(micros / 1e6, UTC).isoformat(timespec="seconds")

@@ -1,12 +1,12 @@
 """Decisions without a stream: the trees in numpy, the profiles in memory, the documents of the live scorer.
 
-The state that a transaction meets is defined like this, and the same risk as live and in the evaluation follows:
+The state for a transaction is defined as follows, and results in the same risk as live and in the evaluation:
 
-- It begins empty, or with what `shop.profiles` holds at that moment (`FileScorer.remember`).
-- Each transaction sees those before it and is then folded in: those of a file in order of time, as `train` and
-  `evaluate` have it; those of a stream in order of arrival, as the consumer has it.
-- Verdicts on past transactions come with the profiles, or, for a file, from the file itself as soon as they are known
-  (`score_with_verdicts`), which is what `evaluate` does. A row's own truth is never looked at.
+- It starts empty, or with the current contents of `shop.profiles` (`FileScorer.remember`).
+- Each transaction sees those before it and is then folded in: those of a file in order of time, as in `train` and
+  `evaluate`; those of a pipe in order of arrival, as in the consumer.
+- Verdicts on past transactions come with the profiles, or, for a file, from the file itself once they are known
+  (`score_with_verdicts`), as in `evaluate`. A row's own truth is never used.
 """
 
 from collections import OrderedDict
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from fraudstream.arrays import Floats
 
 CHUNK: Final = 16_384
-"""Transactions of a file that are worked on together: memory stays the same however long it is."""
+"""Transactions of a file that are processed together, so that memory does not grow with its length."""
 IDS: Final = 250_000
 """Transaction ids of a stream that are remembered, so that one that comes again counts once."""
 OTHER: Final = 3.0
@@ -44,16 +44,16 @@ TELLING: Final = 10
 _COPIED: Final = tuple(
     name for name in decision.FIELDS if name in ("transaction_id", "user_id", *decision.CONTEXT)
 )
-"""Texts of a transaction that its decision repeats."""
+"""String fields of a transaction that its decision repeats."""
 
 
 class LineRefusal(msgspec.Struct, frozen=True, kw_only=True):
-    """What is said of a line or row that is no transaction: `decision.Refusal`, with a line for its place."""
+    """The answer to a line or row that is not a transaction: a `decision.Refusal` with its line number."""
 
     rejected: str
-    """Why, in a sentence."""
+    """Why it was refused, in a sentence."""
     line: int
-    """From 1; of a CSV or Parquet file the data row."""
+    """From 1; for a CSV or Parquet file, the data row."""
     scored_at: datetime
 
 
@@ -61,10 +61,10 @@ Answer = Decision | LineRefusal
 
 
 class FileScorer:
-    """A model, and what is remembered so far."""
+    """A model, and the profiles so far."""
 
     def __init__(self, model: Model) -> None:
-        """Raises InputError where the model cannot be read, or wants a package that is not there."""
+        """Raises InputError if the model cannot be read, or needs a package that is not installed."""
         self.model = model
         self._judge = model.scorer()
         self.features = with_context(model.features)
@@ -72,7 +72,7 @@ class FileScorer:
         self._memory = Memory(self.features)
         self._ids: OrderedDict[str, None] = OrderedDict()
         self.newest: datetime | None = None
-        """The latest transaction that was remembered to begin with; None where there was none."""
+        """The latest transaction in the initial profiles; None if there was none."""
 
     @property
     def reads(self) -> Mapping[str, tuple[str, ...]]:
@@ -80,31 +80,31 @@ class FileScorer:
         return self._memory.reads
 
     def remember(self, profiles: Mapping[str, pa.Table]) -> None:
-        """Begin with profiles as `store.snapshot.profiles` reads them for `reads`."""
+        """Start from profiles that `store.snapshot.profiles` read for `reads`."""
         self._memory.remember(profiles)
         latest = [pc.max(table["last_at"]).as_py() for table in profiles.values() if table.num_rows]
         self.newest = max(latest, default=None)
 
     def score_file(self, rows: pa.Table) -> Iterator[list[Decision]]:
-        """Decisions of a file's transactions, which are in order of time; each one counts for the later ones."""
+        """Decisions on a file's transactions, which are in order of time; each one counts for later ones."""
         for start in range(0, rows.num_rows, CHUNK):
             chunk = rows.slice(start, CHUNK)
             yield self._decisions(chunk, self._memory.features(chunk))
 
     def score_arrivals(self, rows: pa.Table, now: datetime) -> list[Decision]:
-        """Decisions of transactions in order of arrival.
+        """Decisions on transactions in order of arrival.
 
-        As in the sink, an id that comes again is scored again but counts once, and what lies more than a day
-        ahead of `now` does not count for the later ones.
+        As in the sink, a repeated id is scored again but counts once, and a transaction more than a day
+        ahead of `now` does not count for later ones.
         """
         in_time = pc.less_equal(rows["timestamp"], pa.scalar(horizon(now), INSTANT)).to_numpy()
         fresh = np.array([self._fresh(name) for name in rows["transaction_id"].to_pylist()], dtype=np.bool_)
         return self._decisions(rows, self._memory.features(rows, in_time & fresh))
 
     def score_with_verdicts(self, rows: pa.Table) -> Iterator[list[Decision]]:
-        """Decisions of a file's transactions, whose verdicts count once they are known, as `evaluate` has it.
+        """Decisions on a file's transactions, whose verdicts count once they are known, as in `evaluate`.
 
-        A verdict is known after the label delay that the model was trained with. Nothing may be remembered before.
+        A verdict is known after the label delay of the model's training. The profiles must be empty before.
         """
         delay = float(self.model.manifest["label_delay_days"])
         values = training.view(rows, delay, self.features).values
@@ -112,7 +112,7 @@ class FileScorer:
             yield self._decisions(rows.slice(start, CHUNK), values[start : start + CHUNK])
 
     def _fresh(self, name: str) -> bool:
-        """Whether this id comes for the first time."""
+        """Whether this id is new."""
         if name in self._ids:
             return False
         self._ids[name] = None
@@ -151,13 +151,13 @@ class FileScorer:
 
 
 def check_fields(model: Model, fields: Iterable[str], source: str) -> None:
-    """Raise InputError where `source` lacks a field that one of the model's features needs."""
+    """Raise InputError if `source` lacks a field that one of the model's features needs."""
     missing = needed_fields(model).difference(fields)
     if missing:
         names = [f.name for f in definitions.select(model.features) if not missing.isdisjoint(f.needs)]
         raise InputError(
-            f"Model {model.version} looks at {', '.join(names)}, and {source} has no {', '.join(sorted(missing))}.",
-            hint=f"Name the column that holds it (--map THEIRS={min(missing)}), or train a model on files like this one.",
+            f"Model {model.version} uses {', '.join(names)}, but {source} has no {', '.join(sorted(missing))}.",
+            hint=f"Name its column (--map THEIRS={min(missing)}), or train a model on files like this one.",
         )
 
 
@@ -167,19 +167,19 @@ def needed_fields(model: Model) -> frozenset[str]:
 
 
 def looks_at_verdicts(model: Model) -> Sequence[str]:
-    """The model's features that are made of verdicts on past transactions."""
+    """The model's features that are computed from verdicts on past transactions."""
     return [feature.name for feature in definitions.select(model.features) if feature.uses_labels]
 
 
 def other_delay(manifest: Mapping[str, Any], delay_days: float) -> str | None:
-    """What to say where live profiles learn verdicts after another delay than this model did; None where it is all the same."""
+    """A warning if live profiles learn verdicts after a different delay than this model did; None if that has no effect."""
     learnt = manifest.get("label_delay_days", delay_days)
     if learnt == delay_days or not any(f.uses_labels for f in definitions.select(manifest["features"])):
         return None
     return (
         f"model {manifest['version']} was trained with a {learnt:g}-day label delay, and labels that come with"
         f" messages count in live profiles after {delay_days:g} (FRAUDSTREAM_MODEL__LABEL_DELAY_DAYS):"
-        f" live it meets other shares of fraud than it learned from; train it with --label-delay-days {delay_days:g}, or change the setting"
+        f" live it gets other shares of fraud than in training; train it with --label-delay-days {delay_days:g}, or change the setting"
     )
 
 

@@ -1,7 +1,7 @@
 """Transactions from a file (CSV, Parquet, NDJSON): columns checked, bad rows counted and listed.
 
 A training file needs less than a message: user_id, timestamp and amount; every other field of the schema is
-taken where it stands, and a feature that needs a missing one is left out.
+optional, and a feature that needs a missing one is left out.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
 NEEDED = ("user_id", "timestamp", "amount")
 WANTED = (*(name for name in KINDS if name not in PERSONAL), LABELLED_AT)
-"""Names and e-mail addresses are no input of a model and are not even read."""
+"""The fields to read: no names and e-mail addresses, which are never an input of a model."""
 OF_TRUTH = (*TRUTH, LABELLED_AT)
 LISTED = 10
-"""Bad rows told one by one; the rest only counted."""
+"""Bad rows reported individually; the others are only counted."""
 MOST_BAD = 0.5
-"""Above this share of unreadable rows the file is not what it was taken for: most often a column mapped wrongly."""
+"""Above this share of unreadable rows the file has another format, or usually a column is mapped wrongly."""
 CLUES = {
     "transaction_id": ("transaction_id", "tx_id", "trans_num"),
     "user_id": ("customer", "user", "card", "account", "client"),
@@ -46,23 +46,23 @@ CLUES = {
     "is_fraud": ("fraud", "label", "class"),
     RISK: ("score", "prob"),
 }
-"""Parts of names that other data sets give these columns, for the hint only."""
+"""Parts of these columns' names in other data sets, for the hint only."""
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a file held: `rows` in order of time, one for each transaction_id, with what was left out."""
+    """The contents of a file: `rows` in order of time, one per transaction_id, and what was left out."""
 
     rows: pa.Table
     read: int
     bad: tuple[BadRow, ...] = ()
-    """Rows that are no transactions, in the order of the file."""
+    """Invalid rows, in the order of the file."""
     duplicates: int = 0
     notes: tuple[str, ...] = ()
 
     @property
     def unparsable(self) -> int:
-        """How many rows are no transactions."""
+        """The number of invalid rows."""
         return len(self.bad)
 
     @property
@@ -72,7 +72,7 @@ class Loaded:
 
 
 def parse_map(pairs: Iterable[str]) -> dict[str, str]:
-    """`THEIRS=OURS` pairs as {ours: theirs}. Raises UsageError where one is no pair or names no field of ours."""
+    """Parse `THEIRS=OURS` pairs into {ours: theirs}. Raises UsageError if one is malformed or names no field of ours."""
     return renames(pairs, (*WANTED, RISK))
 
 
@@ -83,13 +83,13 @@ def read_transactions(
     with_risk: bool = False,
     with_truth: bool = True,
 ) -> Loaded:
-    """The transactions of a CSV, Parquet or NDJSON file; `with_risk` also wants a column `risk` in [0, 1].
+    """The transactions of a CSV, Parquet or NDJSON file; `with_risk` also requires a column `risk` in [0, 1].
 
-    Without `with_truth` nothing looks at `is_fraud`, `fraud_scenario` and `labelled_at`, not even to refuse a row.
+    Without `with_truth`, `is_fraud`, `fraud_scenario` and `labelled_at` are ignored, and no row is refused for them.
 
-    Instants end in UTC whatever zones the file mixes; no zone means UTC. A repeated transaction_id is kept
-    once, the first time. Raises InputError where the file cannot be read, lacks a needed column, is
-    empty, is mostly unreadable, or holds labels that contradict each other.
+    Timestamps are converted to UTC, even from mixed zones; no zone means UTC. The first row of a repeated
+    transaction_id is kept. Raises InputError if the file cannot be read, lacks a required column, is
+    empty, is mostly unreadable, or has contradicting labels.
     """
     wanted = tuple(name for name in WANTED if with_truth or name not in OF_TRUTH) + (RISK,) * with_risk
     needed = (*NEEDED, RISK) if with_risk else NEEDED
@@ -99,7 +99,7 @@ def read_transactions(
         raise _mostly_bad(path, broken, len(broken))
     source = _columns(raw.column_names, dict(mapping or {}), path, wanted, needed)
     if raw.num_rows == 0:
-        raise InputError(f"{path} holds no rows.", hint="Give a file with transactions in it.")
+        raise InputError(f"{path} has no rows.", hint="Give a file with transactions in it.")
     reasons: NDArray[Any] = np.full(raw.num_rows, None, dtype=object)
     columns: dict[str, pa.ChunkedArray | pa.Array] = {}
     notes: list[str] = []
@@ -135,7 +135,7 @@ def _mostly_bad(path: Path, bad: Sequence[BadRow], read: int) -> InputError:
 def _columns(
     found: Sequence[str], mapping: dict[str, str], path: Path, wanted: Sequence[str], needed: Sequence[str]
 ) -> dict[str, str]:
-    """{ours: theirs} for every field that the file has. Raises InputError for what is missing or named twice."""
+    """{ours: theirs} for every field that the file has. Raises InputError for missing or duplicate ones."""
     refuse_repeated(path, found, {mapping.get(name, name) for name in wanted})
     absent = sorted(theirs for theirs in mapping.values() if theirs not in found)
     if absent:
@@ -155,7 +155,7 @@ def _columns(
 
 
 def _guess(ours: str, found: Sequence[str], source: Mapping[str, str]) -> str | None:
-    """The column that most likely is `ours`, where that is not known already."""
+    """The column that is most likely `ours`, unless `source` names it."""
     free = [name for name in found if name not in source.values()]
     for clue in CLUES[ours] if ours not in source else ():
         for name in free:
@@ -165,9 +165,9 @@ def _guess(ours: str, found: Sequence[str], source: Mapping[str, str]) -> str | 
 
 
 def _without_duplicates(rows: pa.Table) -> tuple[pa.Table, int]:
-    """The first row of each transaction_id, with what a later one says of fraud where it says nothing; and how many others there were.
+    """The first row of each transaction_id, with a later one's label if it has none; and the number of others.
 
-    Raises InputError where two of the same id say different things about fraud.
+    Raises InputError if labels of the same id contradict each other.
     """
     ids = rows["transaction_id"].to_pandas()
     again = ids.duplicated().to_numpy()
@@ -188,7 +188,7 @@ def _without_duplicates(rows: pa.Table) -> tuple[pa.Table, int]:
 
 
 def _told(rows: pa.Table, ids: "pd.Series[str]", kept: "NDArray[np.intp]") -> pa.Table:
-    """The rows `kept`, each with the truth of the first row of its id that has a label: exports append verdicts."""
+    """The rows `kept`, each with the truth of the first labelled row of its id, as exports append verdicts."""
     found = rows.take(kept)
     if "is_fraud" not in rows.column_names:
         return found

@@ -1,4 +1,4 @@
-"""From transactions to a model with an honest report: choose, evaluate, teach once more, set the threshold."""
+"""From transactions to a model with an out-of-sample report: select, evaluate, refit, set the threshold."""
 
 import platform
 from dataclasses import dataclass, field, replace
@@ -34,20 +34,20 @@ class Request:
 
     algorithm: str = "auto"
     features: tuple[str, ...] | None = None
-    """By name; None takes what the algorithm wants of those that the data allow."""
+    """Names of features; None means those that the algorithm uses and the data allow."""
     label_delay_days: float = field(kw_only=True)
-    """No default: it has to be the one by which live profiles learn."""
+    """No default, as it must be the one that live profiles use."""
     alert_rate: float = 0.005
     """Share of transactions that may be flagged."""
     alerts_per_day: float | None = None
-    """The same as a number a day; wins over the rate."""
+    """The same as a number per day; overrides the rate."""
     parameters: dict[str, Any] | None = None
-    """Hyperparameters of the one algorithm that is named; None lets the validation windows choose."""
+    """Hyperparameters of a named algorithm; with None the validation windows decide."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A model, not yet written anywhere: its files by name and its report."""
+    """A model that is not stored yet: its files by name and its report."""
 
     files: dict[str, bytes]
     report: dict[str, Any]
@@ -56,12 +56,12 @@ class Trained:
 def train(
     rows: pa.Table, request: Request, source: dict[str, Any] | None = None, now: datetime | None = None
 ) -> Trained:
-    """Train on transactions and evaluate the way of training on later rows than it learned from.
+    """Train on transactions, and evaluate that way of training on later rows.
 
-    `source` goes into the manifest: where the rows came from. Hyperparameters and algorithm are chosen on validation
+    `source` says in the manifest where the rows came from. Hyperparameters and algorithm are chosen on validation
     windows, the figures come from later test windows, and the model itself then learns from
-    everything whose labels are known `now`, also where the last transaction is long ago.
-    Raises InputError where that cannot be done.
+    everything whose labels are known `now`, even if the last transaction is long ago.
+    Raises InputError if that is impossible.
     """
     created = now or datetime.now(UTC)
     algorithms.be_patient()
@@ -76,9 +76,9 @@ def train(
             f" a {request.label_delay_days:g}-day label delay."
         )
     elif not data.judged.any():
-        notes.append("No transaction says whether it was fraud: nothing can be said about detection.")
+        notes.append("No transaction is labelled: detection cannot be evaluated.")
     elif not data.fraud.any():
-        notes.append("No transaction is fraud: nothing can be said about detection.")
+        notes.append("No transaction is fraud: detection cannot be evaluated.")
     else:
         notes += reporting.thin(data, folds.validation, "validation")
         notes += reporting.thin(data, folds.test, "test")
@@ -113,19 +113,19 @@ def train(
 
 
 def _prepared(rows: pa.Table, request: Request) -> tuple[Dataset, list[str]]:
-    """The data with the features that are asked for, less those that never vary; and what is to be said of them."""
+    """The data with the requested features, without constant ones; and notes."""
     rows, notes = until_now(rows)
     names = request.features
     if names is None and request.algorithm == "isolation_forest" and rows.num_rows:
-        # The label-free forest takes few; working out the others would only take time.
+        # The label-free forest uses few features; computing the others would only take time.
         names = candidates.candidates("isolation_forest", available(rows))[0].features
     elif names is not None and rows.num_rows:
         missing = [name for name in names if name not in available(rows)]
         if missing:
-            if request.algorithm == "isolation_forest":  # what it takes from no data at all is said first
+            if request.algorithm == "isolation_forest":  # features that it can never use are reported first
                 candidates.candidates("isolation_forest", names, chosen=True)
             raise InputError(
-                f"The transactions lack what {', '.join(missing)} need{'s' if len(missing) == 1 else ''}.",
+                f"The transactions lack fields that {', '.join(missing)} need{'s' if len(missing) == 1 else ''}.",
                 hint="Leave these features out, or name the columns with --map.",
             )
     data = dataset(rows, request.label_delay_days, names)
@@ -134,18 +134,18 @@ def _prepared(rows: pa.Table, request: Request) -> tuple[Dataset, list[str]]:
     unjudged = int((~data.judged).sum())
     if data.judged.any() and unjudged:
         notes.append(
-            f"{unjudged} of {len(data)} transactions have no label; they are left out of the figures."
+            f"{unjudged} of {len(data)} transactions have no label and are not included in the figures."
         )
     constant = [n for j, n in enumerate(data.names) if (data.values[:, j] == data.values[0, j]).all()]
     if constant and request.features is None:
-        notes.append(f"Features with one value only are left out: {', '.join(constant)}.")
+        notes.append(f"Features with only one value were left out: {', '.join(constant)}.")
         kept = [j for j, n in enumerate(data.names) if n not in constant]
         data = replace(data, names=tuple(data.names[j] for j in kept), values=data.values[:, kept])
     return data, notes
 
 
 def _judged(data: Dataset, folds: Plan, chosen: Candidate, request: Request) -> dict[str, Judged]:
-    """The test windows, once: the chosen way, the label-free one beside a labelled one, and the baselines."""
+    """The results on the test windows: the chosen candidate, the label-free one if that is labelled, and the baselines."""
     if not folds.possible or not data.fraud.any():
         return {}
     judged = {chosen.algorithm: chosen}
@@ -170,10 +170,10 @@ def _judged(data: Dataset, folds: Plan, chosen: Candidate, request: Request) -> 
 def _final(
     chosen: Candidate, data: Dataset, request: Request, as_of: int, notes: list[str]
 ) -> tuple[Estimator, float, dict[str, Any], int]:
-    """The model itself, its threshold, its score reference and what it looks at, and up to when it learned.
+    """The model itself, its threshold, its score reference and insight, and the time until which it learned.
 
-    It learns until the label delay before the end, by the labels that are known at `as_of`; the rows since then, which
-    it has not seen, give the threshold.
+    It learns until the label delay before the end, from the labels known at `as_of`; the rows since then, which
+    it has not seen, set the threshold.
     """
     end = end_of(data.micros)
     assumed = end - int(request.label_delay_days * DAY)
@@ -181,12 +181,12 @@ def _final(
     if (data.micros < until).mean() < 0.5:  # noqa: PLR2004 - more rows to learn from than to calibrate on
         until = int(data.micros[int(len(data) * 0.8)])
         notes.append(
-            "The history is short: the model learned from its first 80 %, the rest gave the threshold."
+            "The history is short: the model learned from its first 80 %, and the rest set the threshold."
         )
     elif until < assumed:
         notes.append(
-            f"Fewer transactions came in the last {request.label_delay_days:g} days than one alert takes at a rate of"
-            f" {request.alert_rate:.2%}: the last {int((data.micros >= until).sum()):,} gave the threshold."
+            f"The last {request.label_delay_days:g} days have too few transactions for one alert at a rate of"
+            f" {request.alert_rate:.2%}: the last {int((data.micros >= until).sum()):,} set the threshold."
         )
     estimator = evaluation.fit(chosen, data, until, as_of)
     late = data.micros >= until
@@ -201,7 +201,7 @@ def _final(
 
 
 def _rate(data: Dataset, alerts_per_day: float) -> float:
-    """Alerts a day as a share of the transactions, by the pace of the last week without its quiet days."""
+    """Alerts per day as a share of the transactions, by the rate of the last week without its quiet days."""
     last = end_of(data.micros) - 1
     since = last - 7 * DAY
     recent = int(((data.micros > since) & (data.micros <= last)).sum())
