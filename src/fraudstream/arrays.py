@@ -1,4 +1,4 @@
-"""Arrays of numpy by what they hold, for signatures."""
+"""Types of numpy arrays, for signatures."""
 
 import numpy as np
 from numpy.typing import NDArray

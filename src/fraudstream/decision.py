@@ -1,7 +1,7 @@
-"""One decision: what the scorer says of a transaction, as it travels through the topic `transactions-scored`.
+"""A decision: the scorer's result for a transaction, as a message in the topic `transactions-scored`.
 
-The scorer writes these fields, `consume scores` reads them, `score --data` prints them; each takes names and
-order from here. A decision carries no name and no e-mail, and never the truth.
+The scorer writes these fields, `consume scores` reads them, `score --data` prints them; all take names and
+order from here. A decision has no name or e-mail address, and never the truth.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ _Risk = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """A transaction that was judged. Instants are ISO 8601 in UTC."""
+    """The decision on a transaction. Timestamps are ISO 8601 in UTC."""
 
     transaction_id: _Id
     user_id: _Id
@@ -35,7 +35,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     merchant_id: _Text | None = None
     currency: _Text | None = None
     risk: _Risk
-    """Of the model; higher is worse."""
+    """The model's risk; higher is worse."""
     flagged: bool
     """Whether `risk` reached the model's threshold, or a rule matched."""
     rules: tuple[_Text, ...] = ()
@@ -43,17 +43,17 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     model_version: _Id
     scored_at: datetime
     sent_at: datetime | None = None
-    """When the transaction's message entered Kafka, as the broker has it; null for a file."""
+    """When the transaction's message entered Kafka, according to the broker; null for a file."""
     features: dict[_Id, float]
-    """The model's features, by name, as the decision saw them; behind them what the reasons are told with, and those
-    that the rules read."""
+    """The model's features, by name, as used for the decision; then those that reasons and rules
+    read."""
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
-    """What the scorer says of a message that is no transaction: an answer, not silence. It has no `risk`."""
+    """The scorer's answer to a message that is not a transaction. It has no `risk`."""
 
     rejected: str
-    """Why, in a sentence."""
+    """Why it was refused, in a sentence."""
     topic: str
     partition: int
     offset: int
@@ -62,22 +62,22 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 FIELDS: tuple[str, ...] = tuple(field.name for field in msgspec.structs.fields(Decision))
-"""Of a decision, in the order in which they are written."""
+"""Fields of a decision, in the order in which they are written."""
 REFUSAL_FIELDS: tuple[str, ...] = tuple(field.name for field in msgspec.structs.fields(Refusal))
-"""Of a refusal, in the order in which they are written."""
+"""Fields of a refusal, in the order in which they are written."""
 TRANSACTION_FIELDS: tuple[str, ...] = tuple(name for name in schema.FIELDS if name in FIELDS)
-"""What a scorer reads of a message: neither the truth nor a name, not even to refuse it."""
+"""Fields that a scorer reads from a message: neither the truth nor names, not even to refuse it."""
 REJECTED = "rejected"
-"""The field of a refusal that says why; null where a message is a transaction."""
+"""The field of a refusal with the reason; null if a message is a transaction."""
 CONTEXT: tuple[str, ...] = ("device", "location", "transaction_location", "merchant_id", "currency")
-"""Fields that a decision repeats from its transaction, so that an alert can be read alone."""
+"""Fields that a decision repeats from its transaction, so that an alert is self-contained."""
 INSTANTS = ("timestamp", "scored_at", "sent_at")
 JSON_COLUMN = {"postgres": "jsonb"}
-"""Metadata of an Arrow field of text that is JSON."""
+"""Metadata of an Arrow string field that contains JSON."""
 
 
 def arrow_schema() -> "pa.Schema":
-    """The Arrow schema of decoded decisions. `features` is JSON, and kept of those that are flagged."""
+    """The Arrow schema of decoded decisions. `features` is JSON, and kept only for flagged ones."""
     import pyarrow as pa
 
     types: dict[str, Any] = dict.fromkeys(FIELDS, pa.string())
@@ -90,7 +90,7 @@ def arrow_schema() -> "pa.Schema":
 
 
 class DecisionDecoder:
-    """Decodes decisions one by one, as `decode.Decoder` does transactions."""
+    """Decodes decisions one by one, like `decode.Decoder` for transactions."""
 
     def __init__(self) -> None:
         self._decision = msgspec.json.Decoder(Decision)
@@ -129,13 +129,13 @@ class DecisionDecoder:
         return decoded
 
     def _one(self, value: bytes | None) -> Decision | None:
-        """The decision, or None for a refusal. Raises ValueError with the reason where it is neither."""
+        """The decision, or None for a refusal. Raises ValueError with the reason if it is neither."""
         if value is None:
             raise ValueError("tombstone: the message has no value")
         try:
             decision = self._decision.decode(value)
         except REFUSED as error:
-            reason = f"no decision: {error}"
+            reason = f"not a decision: {error}"
         else:
             for instant in (decision.timestamp, decision.scored_at, decision.sent_at):
                 if instant is not None:
@@ -151,13 +151,13 @@ class DecisionDecoder:
 
 
 def _texts(decision: Decision) -> list[str]:
-    """Every text of a decision, the names of its features included."""
+    """Every string of a decision, including the names of its features."""
     values = msgspec.structs.astuple(decision)
     return [*(v for v in values if isinstance(v, str)), *decision.rules, *decision.features]
 
 
 def _table(decisions: Sequence[Decision]) -> "pa.Table":
-    """Columns of decisions. Naive instants are UTC, which is how Arrow reads them, too."""
+    """Columns of decisions. Naive timestamps are UTC, as in Arrow."""
     import pyarrow as pa
 
     encode = msgspec.json.Encoder().encode

@@ -1,9 +1,9 @@
-"""Kafka values to columns: each message on its own, none lost.
+"""Decodes Kafka values into columns: each message separately, without losing any.
 
-Two lanes, one definition. msgspec decodes a well-formed message in about a microsecond; whatever it refuses
+There are two paths and one definition. msgspec decodes a well-formed message in about a microsecond; whatever it refuses
 goes to the pydantic model `Transaction`, which either accepts it (other ISO 8601 forms) or
 gives the reason for `shop.rejected`. Messages are never joined before parsing: one crafted
-message would shift its neighbours.
+message would shift the others.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -30,19 +30,19 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 REASON_LENGTH = 500
-"""Characters kept of a reason: enough to read, too few to fill a disk with."""
+"""Maximum length of a reason: enough to read, too little to fill a disk."""
 NUL_ESCAPE = b"\\u0000"
-"""The only way to write a NUL in JSON. PostgreSQL cannot store it, so such messages take the slow lane."""
+"""The only way to write a NUL in JSON. PostgreSQL cannot store it, so such messages take the slow path."""
 
 CHUNK = 1000
-"""Messages decoded at a time. Measured: the objects of 10,000 messages leave the cache, which doubles the time
-for each (4.6 against 1.9 microseconds)."""
+"""Messages decoded at a time. Measured: the objects of 10,000 messages exceed the cache, which doubles the time
+per message (4.6 instead of 1.9 microseconds)."""
 REFUSED = (ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
-"""What the fast lane raises for a message that it does not take."""
+"""What the fast path raises for a message that it does not accept."""
 
 
 def _fast_type(name: str) -> Any:
-    """Msgspec's type for a field, from the constraints that the pydantic model states."""
+    """Msgspec's type for a field, from the constraints of the pydantic model."""
     info = Transaction.model_fields[name]
     kind = KINDS[name]
     if kind == "truth":
@@ -56,7 +56,7 @@ def _fast_type(name: str) -> Any:
 
 
 def _constraints(info: Any) -> dict[str, Any]:
-    """`min_length`, `max_length` and `gt` of a field, wherever its annotation carries them."""
+    """`min_length`, `max_length` and `gt` of a field, wherever they are in its annotation."""
     found: dict[str, Any] = {}
     pending = [*info.metadata, *getattr(info.annotation, "__args__", ())]
     while pending:
@@ -71,9 +71,9 @@ def _constraints(info: Any) -> dict[str, Any]:
 
 @cache
 def _fast(fields: tuple[str, ...]) -> type[msgspec.Struct]:
-    """What the fast lane takes: a message with these fields, and with no others where they are all that there are.
+    """The type for the fast path: a message with these fields, and with no others if they are all that exist.
 
-    Kept, as making it takes as long as decoding a hundred messages, and every task has a decoder of its own.
+    Cached: building it takes as long as decoding a hundred messages, and every task has its own decoder.
     """
     return msgspec.defstruct(
         "_Fast",
@@ -87,7 +87,7 @@ def _fast(fields: tuple[str, ...]) -> type[msgspec.Struct]:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """A message that is no transaction: its position in the input and why, in a sentence."""
+    """A message that is not a transaction: its position in the input and why, in a sentence."""
 
     position: int
     reason: str
@@ -95,9 +95,9 @@ class Reject:
 
 @dataclass(slots=True)
 class Decoded:
-    """What a run of messages became.
+    """The result of decoding some messages.
 
-    `rows` has `arrow_schema()`; `positions[i]` is the place in the input that row i came from.
+    `rows` has `arrow_schema()`; `positions[i]` is the index of row i in the input.
     """
 
     rows: "pa.Table"
@@ -105,16 +105,16 @@ class Decoded:
     rejects: list[Reject] = field(default_factory=list)
     unknown_fields: int = 0
     refused: int = 0
-    """Messages that are answers without a row: see `decision.Refusal`."""
+    """Number of refusals, which have no row: see `decision.Refusal`."""
 
 
 def in_chunks(
     values: Sequence[bytes | None], decode: Callable[[Sequence[bytes | None], int], Decoded]
 ) -> Decoded:
-    """What `decode` makes of CHUNK messages at a time, as one; it is told the position of the first of them."""
+    """Call `decode` for CHUNK messages at a time, with the position of the first, and combine the results."""
     import pyarrow as pa
 
-    # No messages are one empty chunk: it knows the columns.
+    # No messages become one empty chunk, which has the columns.
     parts = [decode(values[i : i + CHUNK], i) for i in range(0, max(len(values), 1), CHUNK)]
     return Decoded(
         pa.concat_tables([part.rows for part in parts]),
@@ -126,10 +126,10 @@ def in_chunks(
 
 
 class Decoder:
-    """Decodes messages one by one; keeps its buffers between calls."""
+    """Decodes messages one by one; reuses its buffers between calls."""
 
     def __init__(self, fields: Sequence[str] = FIELDS) -> None:
-        """`fields` are those that are read, the required ones among them. What else a message says is never looked at."""
+        """`fields` are those to read, including the required ones. Other fields of a message are ignored."""
         self._fields = tuple(fields)
         self._some = set(fields) != set(FIELDS)
         self._fast = _fast(self._fields)
@@ -145,13 +145,13 @@ class Decoder:
         return in_chunks(values, self._chunk)
 
     def _chunk(self, values: Sequence[bytes | None], first: int) -> Decoded:
-        """Where every message is well formed, without a Python statement for each; else one after the other."""
+        """Decode without a Python statement per message if all are well-formed; else one by one."""
         try:
-            # A tombstone among them raises TypeError, and is seen below.
+            # A tombstone among them raises TypeError, and is handled below.
             messages = cast("Sequence[bytes]", values)
             if self._some:
-                # msgspec steps over a field that it does not read without looking at its characters. A line's end keeps
-                # halves of a character apart.
+                # msgspec skips fields that it does not read without validating their UTF-8. The line breaks keep partial
+                # characters of two messages apart.
                 b"\n".join(messages).decode()
             rows = self._table(map(msgspec.structs.astuple, map(self._strict.decode, messages)))
         except (TypeError, *REFUSED):
@@ -194,7 +194,7 @@ class Decoder:
         known = {name: document[name] for name in self._fields if name in document}
         unknown = len(document) - len(known)
         if unknown and value is not None and NUL_ESCAPE not in value:
-            # A company's messages may all carry fields of its own: without them, the fast lane takes most.
+            # All of a company's messages may have fields of its own: without those, the fast path accepts most.
             try:
                 row: tuple[Any, ...] = msgspec.structs.astuple(msgspec.convert(known, self._fast))
                 parse_instant(row[self._order.index("timestamp")])
@@ -209,14 +209,14 @@ class Decoder:
         return tuple(getattr(transaction, name) for name in self._order), unknown
 
     def _document(self, value: bytes | None) -> dict[str, Any]:
-        """The JSON object that a message is. Raises ValueError with the reason where it is none."""
+        """The JSON object of a message. Raises ValueError with the reason if it is not one."""
         if value is None:
             raise ValueError("tombstone: the message has no value")
         if not value:
             raise ValueError("the message is empty")
         try:
             document = self._loose.decode(value)
-        except msgspec.ValidationError:  # the only one without a type: a number no double holds
+        except msgspec.ValidationError:  # the only one without a type: a number too large for a double
             raise ValueError("a number is out of range") from None
         except (UnicodeDecodeError, msgspec.DecodeError) as error:
             raise ValueError(f"not JSON: {error}") from None
@@ -227,7 +227,7 @@ class Decoder:
         return document
 
     def _table(self, rows: Iterable[tuple[Any, ...]]) -> "pa.Table":
-        """Columns of decoded rows. Naive instants are UTC, which is how Arrow reads them, too."""
+        """Columns of decoded rows. Naive timestamps are UTC, as in Arrow."""
         import pyarrow as pa
 
         columns = dict(zip(self._order, zip(*rows, strict=True), strict=False))
@@ -244,7 +244,7 @@ class Decoder:
 
 
 def reasons(error: ValidationError) -> str:
-    """Every mistake of a transaction as `field: what is wrong`, without the values."""
+    """Every error in a transaction as `field: what is wrong`, without the values."""
     return "; ".join(
         f"{'.'.join(str(part) for part in mistake['loc']) or 'message'}: {mistake['msg'].removeprefix('Value error, ')}"
         for mistake in error.errors(include_input=False, include_url=False, include_context=False)
@@ -257,7 +257,7 @@ def _json_name(document: object) -> str:
 
 
 def in_years(instants: "pa.ChunkedArray") -> bool:
-    """Whether all lie in the years 1 to 9999 of UTC; Arrow and PostgreSQL hold more, Python's datetime does not."""
+    """Whether all are in the years 1 to 9999 in UTC; Arrow and PostgreSQL support more, Python's datetime does not."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -268,7 +268,7 @@ def in_years(instants: "pa.ChunkedArray") -> bool:
 
 
 def _without_nul(rows: "pa.Table") -> bool:
-    """Whether no text holds a NUL, by the columns' own bytes: searching the messages took a tenth of the decoding."""
+    """Whether no string contains a NUL, from the columns' bytes: searching the messages took a tenth of the decoding."""
     import numpy as np
     import pyarrow as pa
 

@@ -1,4 +1,4 @@
-"""Records of CSV and TSV, one by one; one that cannot be read costs its first line and no other."""
+"""Records of CSV and TSV, one by one; of one that cannot be read, only its first line is lost."""
 
 import csv
 from collections import deque
@@ -9,29 +9,29 @@ from typing import TextIO
 from fraudstream.errors import InputError
 
 LONGEST_RECORD = 1_048_576
-"""Characters of a record: more is no row, and neither a file without line ends nor a quote that is never closed
-must fill the memory."""
+"""Maximum length of a record in characters, so that neither a file without line breaks nor an unclosed quote fills
+the memory."""
 NO_CHANCE = 6
-"""Delimiters in a quoted field, all where those of rows would be: fewer may be a sentence with commas."""
+"""A quoted field with this many delimiters, laid out like rows, is taken for rows; with fewer it may be prose."""
 
 
 def records(file: TextIO, delimiter: str = ",") -> Iterator[list[str] | str]:
-    """The cells of the header, then of each record as many, or why there are none. `file` is opened with newline="".
+    """The cells of the header, then the same number for each record, or why there are none. `file` has newline="".
 
-    A quoted field may hold line ends, so one stray quote takes in the lines after it. Where that gives no record,
-    they are read again, each as the beginning of one: whatever stands in a line, its neighbours are not lost.
+    A quoted field may contain line breaks, so a stray quote includes the lines after it. If the result is not a valid
+    record, these are read again, each as the start of a record: whatever is in a line, the others are not lost.
     """
     lines, width = _Lines(file), 0
     while True:
         try:
-            # Strict: else whatever follows a closing quote, and a quote that the file's end leaves open, pass for cells.
+            # Strict: otherwise text after a closing quote, and a quote that is still open at the file's end, are accepted.
             for cells in csv.reader(lines, delimiter=delimiter, strict=True):
                 width = width or len(cells)
                 if cells and len(cells) != width:
                     reason = f"{len(cells)} cells where the header has {width}"
                     break
                 if len(lines.taken) > 1 and _holds_rows(cells, lines.taken, delimiter):
-                    reason = "it would hold whole rows"
+                    reason = "it would contain whole rows"
                     break
                 if cells:
                     yield cells
@@ -44,7 +44,7 @@ def records(file: TextIO, delimiter: str = ",") -> Iterator[list[str] | str]:
 
 
 def header_of(found: Iterator[list[str] | str], path: Path) -> list[str]:
-    """The names of the columns, which `records` gives first; none where the file is empty. Raises InputError."""
+    """The names of the columns, which `records` returns first; none if the file is empty. Raises InputError."""
     header = next(found, [])
     if isinstance(header, str):
         raise InputError(
@@ -54,10 +54,10 @@ def header_of(found: Iterator[list[str] | str], path: Path) -> list[str]:
 
 
 def _holds_rows(cells: Sequence[str], lines: Sequence[str], delimiter: str) -> bool:
-    """Whether these cells come of one stray quote that another one closes, in the same column by chance.
+    """Whether these cells result from a stray quote that another one closes, in the same column by chance.
 
-    `"15 inch` in one row and `15"` in a later one are such a pair, and would cost all rows between them. That is a
-    record by the letter of RFC 4180, but one cell of it holds as many delimiters as rows, each line as many as one.
+    `"15 inch` in one row and `15"` in a later one are such a pair, and would lose all rows between them. Strictly that is
+    a record of RFC 4180, but one of its cells has as many delimiters as rows would have, and each line as many as one row.
     """
     full = [line for line in lines if line.strip()]
     within = (len(full) - 1) * (len(cells) - 1)
@@ -69,7 +69,7 @@ def _holds_rows(cells: Sequence[str], lines: Sequence[str], delimiter: str) -> b
 
 
 class _Lines:
-    """Lines of a file as long as it has some; those of the record under way can be put back."""
+    """The lines of a file; those of the current record can be put back."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
@@ -86,22 +86,24 @@ class _Lines:
             yield line
 
     def _line(self) -> str:
-        """The next line, of one that is too long its beginning."""
+        """The next line, or the start of one that is too long."""
         line = rest = self._file.readline(LONGEST_RECORD + 1)
         while len(rest) > LONGEST_RECORD and not rest.endswith(("\n", "\r")):
             rest = self._file.readline(LONGEST_RECORD + 1)
         return line
 
     def begin(self) -> None:
-        """The next line begins a record."""
+        """Start a record with the next line."""
         self.taken.clear()
         self._length = 0
 
     def put_back(self, reason: str) -> str:
-        """All but the first line of the record, which is none for this reason; returns it in the words of that line."""
+        """Put back all but the first line of the record, which is invalid for `reason`; returns the reason for that line."""
         more = self.taken[1:]
         self._again.extendleft(reversed(more))
         self.begin()
         if not more:
             return reason
-        return f"a quote does not close in this line, and with the next {len(more):,} it is no row: {reason}"
+        return (
+            f"a quote is not closed in this line, and with the next {len(more):,} it is not a row: {reason}"
+        )

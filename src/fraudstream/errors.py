@@ -1,4 +1,4 @@
-"""The errors that fraudstream raises on purpose, some of them subclassed where they arise, and the exit codes of its commands.
+"""The errors that fraudstream raises on purpose, some subclassed where they arise, and the exit codes of its commands.
 
 FraudstreamError
 ├── UsageError                 the command line itself was wrong
@@ -7,18 +7,18 @@ FraudstreamError
 │   ├── JavaMissing            no Java 17 to 21
 │   └── JarsMissing            the jars are neither cached nor downloadable
 ├── BrokerUnreachable          no Kafka broker answered
-│   ├── BrokerRefused          one did, and did not let us in: a login, a certificate, a right
-│   │   └── CredentialsUnreadable  what we would show it cannot be read: a password, a certificate, a key
-│   └── LeaderMissing          one did, and knows nobody who leads the partition
+│   ├── BrokerRefused          one did, but rejected us: a login, a certificate, a right
+│   │   └── CredentialsUnreadable  our credentials cannot be read: a password, a certificate, a key
+│   └── LeaderMissing          one did, but the partition has no leader
 ├── TopicError                 a topic is missing, or cannot be created
-├── DatabaseError              PostgreSQL refused, or is away
-│   └── DatabaseUnreachable    nobody answers, or the connection broke: worth another try
+├── DatabaseError              PostgreSQL refused, or is unavailable
+│   └── DatabaseUnreachable    nobody answers, or the connection broke: worth a retry
 ├── StreamError                a streaming query stopped
-│   └── MessagesLost           retention took messages that were never read
+│   └── MessagesLost           retention deleted messages that were never read
 ├── DeliveryError              Kafka did not acknowledge some messages
-├── InputError                 a file, an option or a message cannot be used as it is
+├── InputError                 a file, an option or a message cannot be used
 └── OutputError                standard output cannot be written
-    └── ReaderGone             nobody reads it any more, as after `| head`: a quiet end
+    └── ReaderGone             nobody reads it any more, as after `| head`: ends quietly
 
 An error says what happened and what to do next. It is printed in one place only, cli/main.py.
 """
@@ -32,15 +32,15 @@ class ExitCode(IntEnum):
 
     DONE = 0
     FAILED = 1
-    """Something went wrong and was said in a sentence."""
+    """Something went wrong and was reported in a sentence."""
     USAGE = 2
     """The command line itself was wrong."""
     INTERRUPTED = 130
-    """Ctrl-C or SIGTERM ended a command before its work was done (128 + SIGINT, as shells have it)."""
+    """Ctrl-C or SIGTERM ended a command before its work was done (128 + SIGINT, as in shells)."""
 
 
 class FraudstreamError(Exception):
-    """What happened, with the next step in `hint` and a stable `code` for scripts."""
+    """An error with a message, the next step in `hint`, and a stable `code` for scripts."""
 
     code: ClassVar[str] = "error"
     exit_code: ClassVar[ExitCode] = ExitCode.FAILED
@@ -102,7 +102,7 @@ class BrokerUnreachable(FraudstreamError):
 
 
 class BrokerRefused(BrokerUnreachable):
-    """A broker answered and did not let us in, or not do it. A running stream tries again: logins and rights are fixed."""
+    """A broker rejected our login or the request. A running stream retries: credentials and permissions may be corrected."""
 
     code = "broker_refused"
 
@@ -111,14 +111,14 @@ class BrokerRefused(BrokerUnreachable):
 
 
 class CredentialsUnreadable(BrokerRefused):
-    """A file with a password, a certificate or a key cannot be used: a setting is wrong, or it is being replaced just now."""
+    """A file with a password, a certificate or a key cannot be used: a setting is wrong, or the file is being replaced."""
 
     code = "settings"
     exit_code = ExitCode.USAGE
 
 
 class LeaderMissing(BrokerUnreachable):
-    """A broker answered, and nobody leads the partition: its broker starts again, or the topic was made a moment ago."""
+    """A broker answered, but the partition has no leader: its broker is restarting, or the topic was just created."""
 
     code = "leader_missing"
 
@@ -127,7 +127,7 @@ class LeaderMissing(BrokerUnreachable):
         FraudstreamError.__init__(
             self,
             f"Kafka has no leader for {where}: {detail}.",
-            hint="A broker that holds it is down or still starting: check that the brokers with its replicas are running.",
+            hint="A broker with a replica is down or still starting: check that the brokers with its replicas are running.",
         )
 
 
@@ -148,7 +148,7 @@ class ModelAltered(DatabaseError):
 
 
 class DatabaseUnreachable(DatabaseError):
-    """PostgreSQL does not answer, or the connection broke: the same transaction is worth another try."""
+    """PostgreSQL does not answer, or the connection broke: the same transaction is worth a retry."""
 
     code = "database_unreachable"
 
@@ -160,7 +160,7 @@ class StreamError(FraudstreamError):
 
 
 class MessagesLost(StreamError):
-    """Kafka's retention took messages that were never read, or Kafka lost some that were."""
+    """Kafka's retention deleted messages that were never read, or Kafka lost some that were."""
 
     code = "messages_lost"
 
@@ -172,7 +172,7 @@ class DeliveryError(FraudstreamError):
 
 
 class InputError(FraudstreamError):
-    """A file, an option or a message cannot be used as it is."""
+    """A file, an option or a message cannot be used."""
 
     code = "input"
 
@@ -190,7 +190,7 @@ class OutputError(FraudstreamError):
 
 
 class ReaderGone(OutputError):
-    """Nobody reads standard output any more, as after `| head`. No mistake: the command ends, and nothing is said."""
+    """Nobody reads standard output any more, as after `| head`. Not an error for the user: the command exits quietly."""
 
     def __init__(self) -> None:
         super().__init__(BrokenPipeError("its reader went away"))

@@ -1,4 +1,4 @@
-"""Rows of files, CSV, TSV, Parquet and NDJSON, one by one and in their order; one that cannot be read spoils itself only."""
+"""Rows of files, CSV, TSV, Parquet and NDJSON, one by one and in order; an unreadable row does not affect the others."""
 
 import gzip
 import io
@@ -18,41 +18,41 @@ from fraudstream.delimited import header_of, records
 from fraudstream.errors import InputError, UsageError
 
 ROWS = 4_096
-"""Rows that are read and handled together: memory stays the same however long the file is."""
+"""Rows that are read and processed together, so that memory does not depend on the length of the file."""
 TOLD = 5
-"""Rejected rows that are told one by one; the others are counted."""
+"""Rejected rows reported individually; the others are only counted."""
 LOOKED_AT = 1_000
-"""Lines of NDJSON whose keys stand for its columns; JSON has no header to ask."""
+"""The columns are the keys of this many first lines of NDJSON, as JSON has no header."""
 LONGEST_LINE = 1_048_576
-"""Bytes of a line: more is no row, and a file without line ends must not fill the memory."""
+"""Maximum length of a line in bytes, so that a file without line breaks does not fill the memory."""
 DAMAGED = "The file is damaged: create or download it again."
 ONE_ON_A_LINE = "Write one object per line: `jq -c '.[]' FILE` converts an array, `jq -c . FILE` objects spread over several lines."
 UNREADABLE = (OSError, EOFError, zlib.error)
-"""What is raised where a file cannot be read on, packed or not."""
+"""Errors of a file that cannot be read further, compressed or not."""
 _GZIP = b"\x1f\x8b"
 _PARQUET = b"PAR1"
 _NDJSON = (".ndjson", ".jsonl", ".json")
-"""Names of files whose first line may be the broken one."""
+"""Suffixes of files that are NDJSON even if their first line is broken."""
 _BINARY = re.compile(rb"[\x00-\x08\x0e-\x1f]")
-"""What no line of text begins a file with; UTF-16 is full of it, too."""
+"""A byte that text does not contain; UTF-16 has many of them."""
 
 Kind = Literal["CSV", "Parquet", "NDJSON"]
 """TSV is CSV with another delimiter."""
 Row = tuple[int, Mapping[str, Any] | str]
-"""Number of a row from 1, and its fields, or why it cannot be read."""
+"""The number of a row, from 1, and its fields, or why it cannot be read."""
 Choose = Callable[[Sequence[str]], Sequence[str]]
-"""Given the columns that a file has, those to read. Raises InputError where they will not do."""
+"""Chooses the columns to read from those that a file has. Raises InputError if they are not sufficient."""
 
 
 @dataclass(slots=True)
 class Rejects:
-    """Rows that are not what they should be."""
+    """Invalid rows."""
 
     count: int = 0
     first: list[tuple[int, str]] = field(default_factory=list)
 
     def add(self, number: int, reason: str) -> None:
-        """Count one, and keep the first ones."""
+        """Count a row, and keep the first ones."""
         self.count += 1
         if len(self.first) < TOLD:
             self.first.append((number, reason))
@@ -66,7 +66,7 @@ class Rejects:
 
 
 def read(path: Path, choose: Choose) -> Iterator[Row]:
-    """The rows of a file. Raises InputError where it cannot be read at all."""
+    """The rows of a file. Raises InputError if it cannot be read at all."""
     try:
         yield from _READERS[kind_of(path)](path, choose)
     except UNREADABLE as error:
@@ -74,9 +74,9 @@ def read(path: Path, choose: Choose) -> Iterator[Row]:
 
 
 def kind_of(path: Path) -> Kind:
-    """What a file holds, by how it begins: one rule for all commands. Only of text that may be either its name is asked.
+    """The format of a file, from its first bytes: one rule for all commands.
 
-    Raises InputError where it is none of these or no file, and UNREADABLE.
+    The name decides only if the text could be CSV or NDJSON. Raises InputError if it is none of these or not a file, and UNREADABLE.
     """
     if path.is_fifo() or path.is_char_device():
         raise InputError(f"{path} is a pipe, which cannot be read twice.", hint="Save it to a file first.")
@@ -99,26 +99,26 @@ def kind_of(path: Path) -> Kind:
 
 
 def unreadable(path: Path, error: Exception) -> InputError:
-    """The error for a file that cannot be read on, one of UNREADABLE."""
+    """The error for a file that cannot be read further, from one of UNREADABLE."""
     reason = " ".join(str(error).split()).rstrip(".")
-    # What the system says has a number; what Arrow and gzip say of a file's content has none.
+    # Errors of the system have a number; those of Arrow and gzip about a file's content have none.
     hint = "Check the path." if isinstance(error, OSError) and error.errno else DAMAGED
     return InputError(f"{path} cannot be read: {reason}.", hint=hint)
 
 
 def delimiter(path: Path) -> str:
-    """What stands between the cells of a file that is neither Parquet nor NDJSON."""
+    """The delimiter of a file that is neither Parquet nor NDJSON."""
     return "\t" if _named(path, ".tsv") else ","
 
 
 def _named(path: Path, *endings: str) -> bool:
-    """Whether its name ends so, packed or not."""
+    """Whether its name has one of these suffixes, with or without `.gz`."""
     return path.name.lower().removesuffix(".gz").endswith(endings)
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[IO[bytes]]:
-    """The bytes of a file, unpacked where it begins as gzip does, whatever its name says."""
+    """The bytes of a file, decompressed if it starts like gzip, whatever its name."""
     with path.open("rb") as file:
         if file.peek(len(_GZIP)).startswith(_GZIP):
             with gzip.open(file, "rb") as unpacked:
@@ -129,16 +129,16 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def cells_of(path: Path, errors: str) -> Iterator[Iterator[list[str] | str]]:
-    """The records of a file of cells, its header first; `errors` is what becomes of bytes that are no UTF-8."""
+    """The records of a CSV or TSV file, its header first; `errors` is the handling of invalid UTF-8."""
     with opened(path) as raw, io.TextIOWrapper(raw, "utf-8-sig", errors, newline="") as file:
         yield records(file, delimiter(path))
 
 
 def renames(texts: Iterable[str], ours: Collection[str]) -> dict[str, str]:
-    """`THEIRS=OURS` strings as our field → their column. Raises UsageError where one is none, or names no field of ours."""
+    """Parse `THEIRS=OURS` strings into our field → their column. Raises UsageError if one is malformed or names no field."""
     renamed: dict[str, str] = {}
     for text in texts:
-        # A column's name may hold an equals sign, ours do not.
+        # A column's name may contain an equals sign, ours do not.
         theirs, _, name = text.rpartition("=")
         if not theirs or name not in ours:
             raise malformed("--map", text, "THEIRS=OURS", ours)
@@ -157,9 +157,9 @@ def malformed(option: str, text: str, form: str, ours: Iterable[str]) -> UsageEr
 
 
 def check_columns(path: Path, ours: Iterable[str], renamed: Mapping[str, str], have: Sequence[str]) -> str:
-    """Raises InputError where a column that --map names does not exist, or one of our fields has two.
+    """Raise InputError if a column that --map names does not exist, or one of our fields has two.
 
-    Returns the columns as a hint shows them.
+    Returns the columns for a hint.
     """
     unknown = [theirs for theirs in renamed.values() if theirs not in have]
     shown = listed(have[:30]) or "none"
@@ -170,20 +170,20 @@ def check_columns(path: Path, ours: Iterable[str], renamed: Mapping[str, str], h
 
 
 def refuse_repeated(path: Path, have: Sequence[str], read: Iterable[str]) -> None:
-    """Raises InputError where one of the columns that are `read` is there twice: either may be meant."""
+    """Raise InputError if one of the columns to `read` occurs twice, as either may be meant."""
     twice = sorted(name for name in set(read) if have.count(name) > 1)
     if twice:
         raise InputError(f"{path} has two columns called {listed(twice)}.", hint="Rename one of them.")
 
 
 def listed(names: Iterable[str]) -> str:
-    """Columns as an error tells them: a table with an index has one without a name."""
+    """Columns for an error message: a table with an index has one without a name."""
     return ", ".join(name or '""' for name in names)
 
 
 def _csv(path: Path, choose: Choose) -> Iterator[Row]:
-    """Rows of CSV by the standard library's reader: it goes on after a bad row, which Arrow's does not."""
-    # Bytes that are no UTF-8 come through as lone surrogates and spoil their own row only.
+    """Rows of CSV by the standard library's reader, which continues after a bad row, unlike Arrow's."""
+    # Invalid UTF-8 becomes lone surrogates and affects only its own row.
     with cells_of(path, "surrogateescape") as found:
         header = header_of(found, path)
         choose(header)
@@ -204,18 +204,18 @@ def _ndjson(path: Path, choose: Choose) -> Iterator[Row]:
 
 
 def no_objects(path: Path, number: int, reason: object) -> InputError:
-    """The error for JSON of which no line is an object; the first line that is none, and why."""
+    """The error for JSON without any line that is an object; names the first line, and why."""
     return InputError(f"{path} has no line with one object; line {number}: {reason}.", hint=ONE_ON_A_LINE)
 
 
 def ndjson(file: IO[bytes]) -> Iterator[Row]:
-    """The lines of a file, each as an object or why it is none; empty ones are counted and left out."""
+    """The lines of a file, each as an object or why it is not one; empty ones are counted and skipped."""
     for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE + 1), b""), 1):
         if len(line) > LONGEST_LINE:
             while line and not line.endswith(b"\n"):
                 line = file.readline(LONGEST_LINE)  # noqa: PLW2901 - the rest of the same line
             yield number, f"a line of more than {LONGEST_LINE:,} bytes"
-        # As some editors and shells begin a file, of which several may stand in one.
+        # A byte order mark, which some editors and shells write; concatenated files may have several.
         elif text := line.removeprefix(BOM_UTF8).strip():
             yield number, _object(text)
 
@@ -248,10 +248,10 @@ def _parquet(path: Path, choose: Choose) -> Iterator[Row]:
 
 
 def _values(name: str, column: Any, spoilt: dict[int, str]) -> list[Any]:
-    """A column as Python has it. What Python cannot hold, such as an instant of the year 300000, is in `spoilt` by its row."""
+    """A column as Python values. What Python cannot represent, such as the year 300000, is in `spoilt` by its row."""
     import pyarrow as pa
 
-    # Nanoseconds are cut off. Seconds stay what they are: made finer, those of a far year would wrap around to a near one.
+    # Nanoseconds are truncated. Seconds are not converted: in a finer unit, distant years would wrap around to near ones.
     if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
         column = column.cast(pa.timestamp("us", column.type.tz), safe=False)
     try:
@@ -261,12 +261,12 @@ def _values(name: str, column: Any, spoilt: dict[int, str]) -> list[Any]:
 
 
 def _decoded(value: Any) -> Any:
-    """Strings as strings: writers without a type for them, such as Hive's and Impala's, leave their bytes."""
+    """Decode bytes as strings: writers without a string type, such as Hive's and Impala's, store bytes."""
     return value.decode() if isinstance(value, bytes) else value
 
 
 _UNHELD = (ValueError, ArithmeticError, LookupError)
-"""What Arrow raises for a value that Python cannot hold: bytes that are no string, an instant out of range, an unknown zone."""
+"""Arrow's errors for values that Python cannot represent: invalid UTF-8, a timestamp out of range, an unknown zone."""
 
 
 def _value(name: str, place: int, scalar: Any, spoilt: dict[int, str]) -> Any:

@@ -1,4 +1,4 @@
-"""Narration: what a command does while it works, on stderr. Data goes to stdout, never through here."""
+"""Logs: what a command does while it works, on stderr. Data goes to stdout, never through here."""
 
 import json
 import logging
@@ -16,25 +16,25 @@ ROOT = "fraudstream"
 
 
 class LogFormat(StrEnum):
-    """How narration is written."""
+    """The format of the log."""
 
     TEXT = "text"
     JSON = "json"
-    """One object on a line: time, level, logger, message, and `error` where there was one."""
+    """One object per line: time, level, logger, message, and `error` if there was one."""
 
 
 def get_logger(name: str) -> logging.Logger:
-    """The logger of one room of the program, for example `spark.consumer`."""
+    """The logger of one module, for example `spark.consumer`."""
     return logging.getLogger(f"{ROOT}.{name}")
 
 
 def printable(text: str) -> str:
-    """Untrusted text made safe for a terminal: control characters are escaped."""
+    """An untrusted string, made safe for a terminal by escaping control characters."""
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
 class _Line(logging.Formatter):
-    """A record as text. A message may quote untrusted text: it makes no second line, and moves no cursor."""
+    """A record as text. A message may quote untrusted text, which must not add a line or move the cursor."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name that logging calls
         record.message = printable(record.message).replace("\n", "\\n")
@@ -66,14 +66,14 @@ class _Object(logging.Formatter):
 
 @cache
 def console() -> "Console":
-    """The terminal on stderr. One for narration and live pictures: a line that knows nothing of a picture would tear it."""
+    """The terminal on stderr, shared by logs and live displays: a log line written past the live display would corrupt it."""
     from rich.console import Console
 
     return Console(stderr=True)
 
 
 def is_structured() -> bool:
-    """Whether narration is JSON."""
+    """Whether the log is JSON."""
     return log_format() is LogFormat.JSON
 
 
@@ -84,10 +84,10 @@ def log_format() -> LogFormat:
 
 
 def configure(*, debug: bool = False, quiet: bool = False, log_format: LogFormat = LogFormat.TEXT) -> None:
-    """Send the program's narration to stderr: plain on a pipe, coloured on a terminal, or as JSON.
+    """Send the program's log to stderr: plain on a pipe, coloured on a terminal, or as JSON.
 
-    `quiet` keeps warnings and errors only. What libraries, Python's warnings and threads that failed have to say takes
-    the same way: a machine that reads objects meets no other line.
+    `quiet` keeps only warnings and errors. Messages of libraries, Python's warnings and failed threads are
+    included: a machine that reads objects gets no other lines.
     """
     logger = logging.getLogger(ROOT)
     logger.handlers.clear()
@@ -95,7 +95,7 @@ def configure(*, debug: bool = False, quiet: bool = False, log_format: LogFormat
     logger.setLevel(logging.DEBUG if debug else logging.WARNING if quiet else logging.INFO)
     logger.addHandler(_handler(log_format, debug=debug))
     root = logging.getLogger()
-    # Not all of them: whoever runs us as a library may listen, too.
+    # Only our own handler: a program that uses us as a library may have others.
     for before in [h for h in root.handlers if isinstance(h.formatter, (_Line, _Object))]:
         root.removeHandler(before)
     others = _handler(log_format, debug=debug)
@@ -106,7 +106,7 @@ def configure(*, debug: bool = False, quiet: bool = False, log_format: LogFormat
 
 
 def _tell_of_thread(failure: threading.ExceptHookArgs) -> None:
-    """A thread ended by an error that nobody waits for. Python's own hook writes it as lines without an end."""
+    """Log an error that ended a thread. Python's own hook prints a long traceback."""
     if failure.exc_type is SystemExit or failure.exc_value is None:
         return
     name = failure.thread.name if failure.thread else "?"

@@ -1,6 +1,6 @@
-"""One transaction. Every other form of it (Arrow, Spark, table, JSON Schema) derives from this model.
+"""A transaction. All other forms of it (Arrow, Spark, table, JSON Schema) derive from this model.
 
-`Transaction` defines what a message must be; `fraudstream.decode` is the fast lane that obeys it.
+`Transaction` defines a valid message; `fraudstream.decode` is a fast implementation of it.
 """
 
 import re
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 ID_LENGTH = 128
 """Longest identifier, in characters."""
 TEXT_LENGTH = 256
-"""Longest other text, in characters: a megabyte in a name is an attack, not a name."""
+"""Longest other string, in characters: a megabyte in a name is an attack, not a name."""
 NOTE_LENGTH = 2_000
 """Longest note on a label, in characters."""
 
 FIRST_INSTANT = datetime(1, 1, 1, tzinfo=UTC)
 LAST_INSTANT = datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
 SKEW = timedelta(minutes=5)
-"""How far ahead of the clock a label may be: clocks differ. It counts as said now."""
+"""How far ahead of the clock a label may be, as clocks differ. It is stored with the current time."""
 HUGE = 1e15
-"""From here on digits say nothing: such numbers are shown as 1.2e+300."""
+"""Numbers from here on are shown as 1.2e+300."""
 
 CALENDAR_DATE = r"(?!0000)([0-9]{4})(-?)([0-9]{2})\2([0-9]{2})"
 """Groups: year, dash, month, day."""
@@ -37,18 +37,18 @@ TIME = (
     rf"(?:[Tt ]{_HOUR}(?:(:?){_SIXTY}(?:\6{_SIXTY}(?:[.,]([0-9]+))?)?)?"
     rf"(?:Z|([+-]){_HOUR}(?:(:?){_SIXTY}(?:\12{_SIXTY})?)?)?)?"
 )
-"""Behind either date, groups: hour, colon, minute, second, fraction; of the zone: sign, hour, colon, minute, second."""
+"""After either date, groups: hour, colon, minute, second, fraction; of the zone: sign, hour, colon, minute, second."""
 _ISO_8601 = tuple(re.compile(date + TIME, re.ASCII) for date in (CALENDAR_DATE, WEEK_DATE))
-"""The one grammar, which Java reads alike: `datetime` takes more, and in each version of Python something else."""
+"""The only grammar, which Java implements identically: `datetime` accepts more, depending on the version of Python."""
 
 
 def parse_instant(value: object) -> datetime:
-    """The instant that an ISO 8601 string means, in UTC; no zone means UTC.
+    """Parse an ISO 8601 string into a time in UTC; no zone means UTC.
 
-    RFC 3339 goes through msgspec, as in the fast lane, so that both round a ninth digit alike;
+    RFC 3339 goes through msgspec, as in the fast path, so that both round a ninth digit the same way;
     the other forms of ISO 8601 (dates alone, basic format, hours and minutes) through `datetime`.
 
-    Raises ValueError where it is no such string, or where UTC would fall outside the years 1 to 9999.
+    Raises ValueError if it is not such a string, or if UTC is outside the years 1 to 9999.
     """
     if isinstance(value, datetime):
         moment = value
@@ -77,14 +77,14 @@ def _parse_iso_8601(text: str) -> datetime:
 
 
 def _without_nul(text: str) -> str:
-    """PostgreSQL keeps no NUL inside a string."""
+    """Raise ValueError for a NUL, which PostgreSQL cannot store in a string."""
     if "\x00" in text:
         raise ValueError("contains a NUL character")
     return text
 
 
 def _truth(value: object) -> object:
-    """0 and 1 as producers of this kind write them; a float or a string is not a truth."""
+    """Accept 0, 1, false and true; a float or a string is not a truth."""
     if type(value) is int and value in (0, 1):
         return bool(value)
     return value
@@ -96,7 +96,7 @@ _INSTANT_SHAPE = (
     "^[0-9]{4}-?([0-9]{2}-?[0-9]{2}|W[0-9]{2}(-?[1-7])?)"
     "([Tt ][0-9]{2}(:?[0-9]{2}(:?[0-9]{2}([.,][0-9]+)?)?)?([Zz]|[+-][0-9]{2}(:?[0-9]{2}){0,2})?)?$"
 )
-"""What JSON Schema can say of an instant: never too narrow, and no calendar. `date-time` would want a zone."""
+"""A timestamp as far as JSON Schema can express it: never too narrow, and without a calendar. `date-time` requires a zone."""
 _INSTANT_SCHEMA = {
     "type": "string",
     "pattern": _INSTANT_SHAPE,
@@ -110,7 +110,7 @@ Truth = Annotated[bool, BeforeValidator(_truth), WithJsonSchema({"enum": [0, 1, 
 
 
 class Transaction(BaseModel):
-    """A card or wallet transaction, as it stands in the topic and in the tables.
+    """A card or wallet transaction, as it is in the topic and in the tables.
 
     Unknown fields are ignored; `decode` counts them.
     """
@@ -134,7 +134,7 @@ class Transaction(BaseModel):
     merchant_id: Identifier | None = None
     currency: Text | None = None
     is_fraud: Truth | None = None
-    """Truth as the simulator or a replayed file knows it. Never an input of a model."""
+    """The truth, if the simulator or a replayed file has it. Never an input of a model."""
     fraud_scenario: Text | None = None
     """For study only. Never an input of a model."""
 
@@ -146,10 +146,10 @@ PERSONAL: frozenset[str] = frozenset({"first_name", "last_name", "full_name", "e
 TRUTH: frozenset[str] = frozenset({"is_fraud", "fraud_scenario"})
 """Never an input of a model."""
 LABELLED_AT = "labelled_at"
-"""Column of rows that may carry labels: since when people say what `is_fraud` says. Null or missing where nobody did."""
+"""Column of rows with labels: since when the labels agree with `is_fraud`. Null or missing if there are none."""
 MESSAGE_AGREES = "message_agrees"
-"""Column beside it: whether the message itself said the same, and nobody ever anything else. Then the label is known after
-the delay at the latest."""
+"""Another such column: whether the message itself and all labels say the same. Then the label is known after the delay
+at the latest."""
 
 Kind = Literal["text", "instant", "float", "truth"]
 _KINDS: dict[Any, Kind] = {str: "text", datetime: "instant", float: "float", bool: "truth"}
@@ -162,12 +162,12 @@ def _kind(annotation: Any) -> Kind:
 
 
 KINDS: dict[str, Kind] = {name: _kind(field.annotation) for name, field in Transaction.model_fields.items()}
-"""What each field holds. Arrow, Spark and PostgreSQL types are looked up from this, so none is typed twice."""
+"""The kind of each field. Arrow, Spark and PostgreSQL types derive from this, so none is declared twice."""
 
 
 @cache
 def arrow_types() -> "dict[Kind, pa.DataType]":
-    """The Arrow type of each kind: instants in microseconds of UTC."""
+    """The Arrow type of each kind; timestamps are in microseconds of UTC."""
     import pyarrow as pa
 
     return {
@@ -190,10 +190,10 @@ def arrow_schema() -> "pa.Schema":
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema of a message, for those who write to the topic; docs/transaction.schema.json is this.
+    """The JSON Schema of a message, for producers; docs/transaction.schema.json is a copy.
 
-    It takes whatever `decode` takes. What it cannot say, `decode` refuses all the same: NUL within a string, a day that
-    no calendar has, a number that a float does not hold.
+    It accepts whatever `decode` accepts. `decode` also refuses what it cannot express: NUL within a string, a day that
+    does not exist, a number too large for a float.
     """
     from pydantic.json_schema import GenerateJsonSchema
 

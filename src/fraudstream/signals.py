@@ -11,26 +11,26 @@ from types import FrameType
 class Interrupt(KeyboardInterrupt):
     """What a handler raises to end a command.
 
-    A class of its own, as Python notes a bare KeyboardInterrupt that leaves `exec` of a text, which dataclasses and
-    Pydantic call while a module loads, and then dies of SIGINT at its very end, even if the exception was caught.
+    A class of its own, as Python records a bare KeyboardInterrupt that escapes `exec` of source code, which dataclasses and
+    Pydantic call while a module loads, and then dies of SIGINT at its exit, even if the exception was caught.
     """
 
 
 def ask(stop: threading.Event) -> None:
-    """Set `stop` from within a handler.
+    """Set `stop` from a signal handler.
 
-    A handler runs inside the main thread, perhaps just while that holds the event's lock, as it does for a moment in
-    every `stop.wait(0.1)`: `stop.set()` would then wait for itself for ever, and the command could only be killed. So
-    another thread sets it, started below `threading`, whose `Thread.start` takes locks, too.
+    A handler runs in the main thread, possibly while that holds the event's lock, as it briefly does in
+    every `stop.wait(0.1)`: `stop.set()` would then deadlock, and the command could only be killed. So
+    another thread sets it, started with `_thread`, as `threading.Thread.start` takes locks, too.
     """
     _thread.start_new_thread(stop.set, ())
 
 
 @contextmanager
 def heard(handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
-    """Inside the block `handler` takes them; afterwards whoever had them before. For the main thread alone.
+    """Handle these signals with `handler` during the block, then restore the previous handlers. For the main thread only.
 
-    A closed terminal that is ignored stays ignored: `nohup` means it.
+    If a closed terminal is ignored, as by `nohup`, that is unchanged.
     """
     numbers = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:

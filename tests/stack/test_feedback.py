@@ -303,7 +303,7 @@ def test_a_stray_quote_in_a_file_of_labels_costs_its_own_row(
     report = json.loads(run("label", "--from", str(tmp_path / "labels.csv"), "--by", "ann", "--json").stdout)
     assert (report["read"], report["added"], report["rejected"]) == (6, 5, 1)
     assert report["rejected_rows"][0]["row"] == 4
-    assert "a quote does not close in this line" in report["rejected_rows"][0]["reason"]
+    assert "a quote is not closed in this line" in report["rejected_rows"][0]["reason"]
     assert said(postgres, "c") == [(True, "ann", "two\nlines")]
     assert (said(postgres, "d"), said(postgres, "f")) == ([], [(False, "ann", None)])
 

@@ -427,7 +427,7 @@ def test_a_consumer_says_over_http_what_it_stores_and_when_it_cannot(
                 assert 'fraudstream_rows_stored_total{target="fraud"} 1.0' in found
                 assert "fraudstream_messages_rejected_total 1.0" in found
                 wait_until(lambda: _lag(metrics()) == 0, "lag of 0")
-                assert get(f"{address}/healthz") == (200, "consume is well; 0 messages wait.\n")
+                assert get(f"{address}/healthz") == (200, "consume is healthy; 0 messages are waiting.\n")
 
                 line.cut()
                 wait_until(lambda: get(f"{address}/healthz")[0] == 503, "trouble")

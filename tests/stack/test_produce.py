@@ -216,7 +216,7 @@ def test_a_file_that_breaks_half_way_says_what_was_sent(
     assert "half.parquet cannot be read" in report["error"]["message"]
     assert "8,191 messages were sent before that" in report["error"]["message"]
     assert "send all of it" in report["error"]["hint"]
-    assert "row 8 left out" in done.stderr
+    assert "row 8 skipped" in done.stderr
 
 
 @dataclass(frozen=True)

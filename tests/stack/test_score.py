@@ -40,7 +40,7 @@ REFUSED = [value for value, reason in BAD.values() if reason != "is_fraud"]
 TRIGGER = 5
 """Seconds: Spark takes no less."""
 
-WELL = "score is well; 0 messages wait.\n"
+WELL = "score is healthy; 0 messages are waiting.\n"
 
 
 @pytest.fixture

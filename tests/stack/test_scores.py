@@ -114,7 +114,7 @@ def test_the_fraud_of_a_merchant_is_compared_with_that_of_judged_payments(
     store(postgres, decision(flagged=True, risk=0.9, merchant_id="m-17", features={"merchant_risk_7d": 0.59}))
     ((said,),) = query(postgres, "select reasons -> 0 ->> 'sentence' from shop.alerts")
     assert said.endswith(
-        f"59 % of the judged payments of about the last 7 days were fraud, against {overall} overall"
+        f"59 % of the labelled payments of about the last 7 days were fraud, against {overall} overall"
     )
 
 

@@ -77,7 +77,7 @@ def test_each_refusal_is_one_sentence_that_names_the_setting(locked: Locked, tmp
     quick = {"KAFKA__TIMEOUT_SECONDS": 2}
     by_address = locked.login.replace("localhost", "127.0.0.1")
     cases: list[tuple[tuple[str, ...], dict[str, Any], str, str, str]] = [
-        (kafka, {"KAFKA__SASL_PASSWORD": "wrong"}, "KAFKA__SASL_PASSWORD_FILE", "refused the login of stream", "SASL_PASSWORD"),
+        (kafka, {"KAFKA__SASL_PASSWORD": "wrong"}, "KAFKA__SASL_PASSWORD_FILE", "rejected the login of stream", "SASL_PASSWORD"),
         (kafka, {"KAFKA__SASL_MECHANISM": "PLAIN"}, "", "mechanisms: SCRAM-SHA", "SASL_MECHANISM"),
         (kafka, {"KAFKA__SSL_CA_FILE": stranger}, "", "unable to get local issuer certificate", "KAFKA__SSL_CA_FILE"),
         (kafka, {"KAFKA__BOOTSTRAP_SERVERS": by_address}, "", "not valid for '127.0.0.1'", "KAFKA__BOOTSTRAP_SERVERS"),
@@ -109,7 +109,7 @@ def test_an_unreadable_certificate_is_one_sentence(locked: Locked, tmp_path: Pat
         ({"KAFKA__SSL_CA_FILE": tmp_path / "none.pem"}, "none.pem cannot be read as PEM: No such file"),
         (
             {"KAFKA__SSL_CA_FILE": tmp_path / "text.pem"},
-            "text.pem cannot be read as PEM: it holds no PEM block",
+            "text.pem cannot be read as PEM: it has no PEM block",
         ),
         ({**own, "KAFKA__SSL_KEY_PASSWORD": "wrong"}, "Kafka's client rejects these settings"),
     ]
@@ -161,7 +161,7 @@ def test_the_stream_is_refused_with_the_same_sentences(
     stranger = Authority(tmp_path, "stranger").certificate
     wrong = quick.model_copy(update={"sasl_password": SecretStr("wrong"), "sasl_password_file": None})
     for kafka, sentence in (
-        (wrong, "refused the login of stream"),
+        (wrong, "rejected the login of stream"),
         (quick.model_copy(update={"ssl_ca_file": stranger}), "unable to get local issuer certificate"),
         (
             quick.model_copy(update={"bootstrap_servers": locked.login.replace("localhost", "127.0.0.1")}),

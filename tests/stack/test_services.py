@@ -79,12 +79,12 @@ def test_doctor_says_whether_the_champion_can_be_opened(settings: Settings, run:
     said = {"name": "model", "ok": True, "hint": ""}
     assert _said_of_the_model(run) == (
         0,
-        said | {"detail": "no tables yet; `fraudstream train` makes a model"},
+        said | {"detail": "no tables yet; `fraudstream train` creates a model"},
     )
     migrate(settings.postgres)
     assert _said_of_the_model(run) == (
         0,
-        said | {"detail": "no champion yet; `fraudstream train` makes one"},
+        said | {"detail": "no champion yet; `fraudstream train` creates one"},
     )
     trees = ensemble(("amount", 9.0, -1.0, 1.0))
     registry.register(settings.postgres, *packed("m-1", trees))

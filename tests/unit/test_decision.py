@@ -57,14 +57,14 @@ def test_what_other_writers_add_is_ignored_and_what_they_may_leave_out_is_null()
 
 BAD = {
     "tombstone": (None, "tombstone"),
-    "empty value": (b"", "no decision"),
-    "not JSON": (b"hello", "no decision"),
-    "two decisions": (decision() + decision(), "no decision"),
-    "invalid UTF-8": (decision(device="DEVICE").replace(b"DEVICE", b"i\xffs"), "no decision"),
+    "empty value": (b"", "not a decision"),
+    "not JSON": (b"hello", "not a decision"),
+    "two decisions": (decision() + decision(), "not a decision"),
+    "invalid UTF-8": (decision(device="DEVICE").replace(b"DEVICE", b"i\xffs"), "not a decision"),
     "a transaction": (decision(risk=...), "missing required field `risk`"),
     "a risk above one": (decision(risk=1.5), "<= 1.0"),
-    "a risk that is none": (decision(risk=float("nan")), "no decision"),
-    "an infinite amount": (decision(amount="X").replace(b'"X"', b"1e999"), "no decision"),
+    "a risk that is none": (decision(risk=float("nan")), "not a decision"),
+    "an infinite amount": (decision(amount="X").replace(b'"X"', b"1e999"), "not a decision"),
     "an empty id": (decision(transaction_id=""), "length >= 1"),
     "a long id": (decision(user_id="x" * 129), "length <= 128"),
     "a text as a feature": (decision(flagged=True, features={"amount": "12"}), "features"),
@@ -72,7 +72,7 @@ BAD = {
     "a NUL in the name of a feature": (decision(flagged=True, features={"a\0": 1}), "NUL"),
     "a NUL in the name of a rule": (decision(rules=["a\0"]), "NUL"),
     "before year 1 in UTC": (decision(scored_at="0001-01-01T00:00:00+14:00"), "outside the years"),
-    "deeply nested": (b"[" * 100_000, "no decision"),
+    "deeply nested": (b"[" * 100_000, "not a decision"),
 }
 
 

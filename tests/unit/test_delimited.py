@@ -53,7 +53,7 @@ def test_a_quote_that_nothing_closes_costs_its_own_line() -> None:
         rows, reasons = read(stray + GOOD[0] * 3 + stray.strip())
         assert rows == ROWS[:1] * 3
         assert len(reasons) == 2
-        assert "does not close in this line, and with the next 4 it is no row" in reasons[0]
+        assert "is not closed in this line, and with the next 4 it is not a row" in reasons[0]
         assert reasons[1] == "not CSV: unexpected end of data"
 
 
@@ -69,7 +69,7 @@ def test_two_stray_quotes_that_make_one_good_row_of_many_are_seen_through() -> N
     rows, reasons = read('s,1,"15 inch,Paris\n' + GOOD[0] * 3 + "\n" + 't,1,15",Paris\n')
     assert rows == [*ROWS[:1] * 3, ["t", "1", '15"', "Paris"]]
     assert reasons == [
-        "a quote does not close in this line, and with the next 5 it is no row: it would hold whole rows"
+        "a quote is not closed in this line, and with the next 5 it is not a row: it would contain whole rows"
     ]
 
 

@@ -229,7 +229,7 @@ def test_a_feature_without_its_column_is_refused_with_both_names() -> None:
 
 
 def test_a_counter_that_an_entity_does_not_keep_is_found_when_a_feature_is_defined() -> None:
-    with pytest.raises(KeyError, match="device keeps no count_10m"):
+    with pytest.raises(KeyError, match="device has no count_10m"):
         feature("x", "x", lambda row, _: row.state("device", "count_10m"))
 
 

@@ -63,5 +63,5 @@ def test_a_key_in_the_form_of_older_tools_is_one_that_java_takes(
 def test_a_file_without_a_whole_block_is_a_sentence(text: str, tmp_path: Path) -> None:
     path = tmp_path / "ca.pem"
     path.write_text(text)
-    with pytest.raises(CredentialsUnreadable, match=r"ca\.pem cannot be read as PEM: it holds no PEM block"):
+    with pytest.raises(CredentialsUnreadable, match=r"ca\.pem cannot be read as PEM: it has no PEM block"):
         read_pem(path)

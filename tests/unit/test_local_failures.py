@@ -24,20 +24,28 @@ from fraudstream.local import failures
         (
             'LOG:  could not bind IPv4 address "127.0.0.1": Address already in use',
             failures.PortTaken,
-            "found its port taken",
+            "is already in use",
         ),
         (
             "Socket server failed to bind to 127.0.0.1:19092: Address already in use.",
             failures.PortTaken,
-            "found its port taken",
+            "is already in use",
         ),
         (
             "There is insufficient memory for the Java Runtime Environment to continue.",
             ServiceError,
-            "did not get the memory",
+            "could not allocate enough memory",
         ),
-        ('FATAL:  could not open file "x": Permission denied', ServiceError, "may not use its data"),
-        ("INFO a\nERROR the reason\n\tat a.b.C(D.java:1)\nINFO z", ServiceError, "started: ERROR the reason"),
+        (
+            'FATAL:  could not open file "x": Permission denied',
+            ServiceError,
+            "is not allowed to use its data",
+        ),
+        (
+            "INFO a\nERROR the reason\n\tat a.b.C(D.java:1)\nINFO z",
+            ServiceError,
+            "starting: ERROR the reason",
+        ),
         ("", ServiceError, "it wrote nothing"),
     ],
 )

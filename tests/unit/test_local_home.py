@@ -86,7 +86,7 @@ def test_data_of_somebody_else_are_never_served_nor_given_up(tmp_path: Path) -> 
         lambda: EmbeddedKafka(home).start(settings_of(tmp_path), Event()),
     )
     for start in starts:
-        with pytest.raises(ServiceError, match="not made by fraudstream") as raised:
+        with pytest.raises(ServiceError, match="not created by fraudstream") as raised:
             start()
         assert "reset" not in str(raised.value) + raised.value.hint
         assert "FRAUDSTREAM_HOME" in raised.value.hint

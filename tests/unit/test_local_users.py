@@ -46,7 +46,7 @@ def test_a_machine_that_takes_no_user_is_told_so(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(users, "OUTSIDE", tmp_path / "file" / "fraudstream")
     monkeypatch.setattr(users, "SYSTEM_USER", "fraudstream-nobody")
     with pytest.raises(
-        ServiceError, match=r"fraudstream-nobody could not be made: .*Not a directory"
+        ServiceError, match=r"fraudstream-nobody could not be created: .*Not a directory"
     ) as refused:
         users.service_user(Path("/nonexistent"))
     assert "adduser" in str(refused.value.hint)

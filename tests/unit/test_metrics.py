@@ -77,11 +77,11 @@ def test_a_stream_that_gets_on_or_has_nothing_to_do_is_well(monitor: Monitor, cl
     for done in range(10):
         clock.now += PATIENCE - 1
         stands(monitor, done, 1000)
-    assert monitor.health() == Health(ok=True, sentence="consume is well; 991 messages wait.")
+    assert monitor.health() == Health(ok=True, sentence="consume is healthy; 991 messages are waiting.")
     for _ in range(10):
         clock.now += PATIENCE - 1
         stands(monitor, 1000, 1000)
-    assert monitor.health() == Health(ok=True, sentence="consume is well; 0 messages wait.")
+    assert monitor.health() == Health(ok=True, sentence="consume is healthy; 0 messages are waiting.")
 
 
 def test_a_stream_that_does_not_get_on_though_messages_wait_is_stalled(
@@ -92,7 +92,7 @@ def test_a_stream_that_does_not_get_on_though_messages_wait_is_stalled(
         stands(monitor, 10, 30)
         clock.now += 5
     assert monitor.health() == Health(
-        ok=False, sentence="consume: has made no progress for 70 s; 20 messages wait."
+        ok=False, sentence="consume: has made no progress for 70 s; 20 messages are waiting."
     )
     assert value(monitor, "fraudstream_healthy") == 0
     assert value(monitor, "fraudstream_progress_age_seconds", stream="consume") == 70
@@ -191,10 +191,10 @@ def test_a_scorer_that_decides_by_old_profiles_is_well_and_says_so() -> None:
     monitor.judges_by("score", datetime(2026, 3, 1, 10, 15, tzinfo=UTC), stale=True)
     assert monitor.health() == Health(
         ok=True,
-        sentence="score is well; 0 messages wait. PostgreSQL is unavailable: decisions use the profiles of 10:15:00 UTC.",
+        sentence="score is healthy; 0 messages are waiting. PostgreSQL is unavailable: decisions use the profiles of 10:15:00 UTC.",
     )
     monitor.judges_by("score", datetime(2026, 3, 1, 10, 16, tzinfo=UTC), stale=False)
-    assert monitor.health().sentence == "score is well; 0 messages wait."
+    assert monitor.health().sentence == "score is healthy; 0 messages are waiting."
     assert value(monitor, "fraudstream_decisions_total") == 10
     assert value(monitor, "fraudstream_decisions_flagged_total") == 1
     assert value(monitor, "fraudstream_decisions_refused_total") == 2
@@ -214,13 +214,15 @@ def test_a_producer_whose_messages_nobody_acknowledges_is_stalled(clock: Clock) 
     monitor.follow("topic", lambda: sent)
     assert monitor.health().ok
     sent = Sent(taken=100, waiting=20, failed=5)
-    assert monitor.health() == Health(ok=True, sentence="produce is well; 20 messages wait.")
+    assert monitor.health() == Health(ok=True, sentence="produce is healthy; 20 messages are waiting.")
     assert value(monitor, "fraudstream_messages_sent_total") == 75
     assert value(monitor, "fraudstream_messages_failed_total") == 5
     for _ in range(14):
         clock.now += 5
         health = monitor.health()
-    assert health == Health(ok=False, sentence="produce: has made no progress for 70 s; 20 messages wait.")
+    assert health == Health(
+        ok=False, sentence="produce: has made no progress for 70 s; 20 messages are waiting."
+    )
 
 
 def test_a_producer_whose_messages_are_all_refused_is_not_well_until_one_is_taken(clock: Clock) -> None:
@@ -264,7 +266,7 @@ def test_health_is_an_http_status_and_a_sentence(monitor: Monitor) -> None:
     with address(monitor) as where:
         assert get(f"{where}/healthz") == (503, "consume is starting.\n")
         monitor.begun("consume")
-        assert get(f"{where}/healthz") == (200, "consume is well; 0 messages wait.\n")
+        assert get(f"{where}/healthz") == (200, "consume is healthy; 0 messages are waiting.\n")
         assert get(f"{where}/") == (404, "There are /metrics and /healthz.\n")
 
 

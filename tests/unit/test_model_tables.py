@@ -108,7 +108,7 @@ def test_a_stray_quote_costs_its_own_row_of_a_training_file(stray: str, end: str
         loaded = read_transactions(path)
         assert (loaded.rows.num_rows, loaded.read) == (count, count + 1)
         assert [bad.row for bad in loaded.bad] == [10]
-        assert "a quote does not close in this line" in loaded.bad[0].reason
+        assert "a quote is not closed in this line" in loaded.bad[0].reason
 
 
 @pytest.mark.parametrize("end", ["\n", ""])

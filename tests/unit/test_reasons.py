@@ -60,7 +60,7 @@ SAID = {
     ("user_burst_1h", 5.4): "5 payments of this customer in about the last hour; usual is one a day",
     ("merchant_burst_1d", 2.4): "62 payments at merchant m-17 in about the last day; usual is about 21 a day",
     ("user_idle", math.log1p(14)): "only 14 seconds after this customer's last payment",
-    ("user_idle", 0.0): "not after this customer's last recorded payment: it arrived late, or at the same moment",
+    ("user_idle", 0.0): "not after this customer's last recorded payment: it arrived late, or at the same time",
     ("user_idle", math.log1p(0.2)): "less than a second after this customer's last payment",
     ("user_idle", math.log1p(45 * 86400)): "this customer has no payments on record in the 45 days before",
     ("user_idle", math.log1p(NEVER_SECONDS)): "this customer has no payments on record, or none for a year",
@@ -73,7 +73,7 @@ SAID = {
     ("user_merchant_share", 0.5 / 44): "no payment at merchant m-17 among this customer's 43 recent payments on record",
     ("device_switch", 1.0): "device android-12; this customer's last payment on record came from another device",
     ("location_switch", 1.0): "paid in Lagos, home is Paris; this customer's last payment on record was made elsewhere",
-    ("merchant_risk_7d", 0.12): "merchant m-17: 12 % of the judged payments of about the last 7 days were fraud, against 0.5 % overall",
+    ("merchant_risk_7d", 0.12): "merchant m-17: 12 % of the labelled payments of about the last 7 days were fraud, against 0.5 % overall",
     ("merchant_fraud_30d", 2.9): "merchant m-17: about 3 known frauds in about the last 30 days",
     ("amount_to_merchant_mean", 53.4): "amount 3,204.00 is 53 times what is usual at merchant m-17, 60.00",
     ("merchant_amount_z", -2.0): "amount 3,204.00 is 2.0 times the usual spread below the usual 60.00 at merchant m-17",
@@ -317,7 +317,7 @@ def test_a_model_that_cannot_be_read_says_so() -> None:
     assert silent.reasons([decision()], {}) == [[{"sentence": "no reasons: there is no model 'm-2'"}]]
     lacking = {name: value for name, value in USUAL.items() if name != "hour"}
     first, second = Explainer("m-1", TREES).reasons([decision(features=lacking), decision()], {})
-    assert first == [{"sentence": "no reasons: the decision does not say hour, which model m-1 reads"}]
+    assert first == [{"sentence": "no reasons: the decision lacks hour, which model m-1 reads"}]
     assert "feature" in second[0]
 
 

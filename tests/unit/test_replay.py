@@ -215,13 +215,13 @@ def test_a_stray_quote_in_a_long_file_costs_no_neighbour(end: str, tmp_path: Pat
     documents, rejects = read(path)
     assert [d["transaction_id"] for d in documents] == [f"t{n}" for n in range(20_000) if n != 500]
     assert (rejects.count, rejects.first[0][0]) == (1, 501)
-    assert "a quote does not close in this line" in rejects.first[0][1]
+    assert "a quote is not closed in this line" in rejects.first[0][1]
 
 
 def test_a_header_with_a_stray_quote_is_one_sentence(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "a.csv", [ROW] * 9)
     path.write_bytes(path.read_bytes().replace(b"device,", b'"device,', 1))
-    with pytest.raises(InputError, match=r"The header of .* cannot be read: a quote does not close"):
+    with pytest.raises(InputError, match=r"The header of .* cannot be read: a quote is not closed"):
         read(path)
 
 
@@ -288,7 +288,7 @@ def test_the_command_sends_the_good_rows_and_tells_the_others(tmp_path: Path) ->
     )  # fmt: skip
     assert result.returncode == 0
     assert len(result.stdout.splitlines()) == 2
-    assert "row 2 left out: amount: not a number" in result.stderr
+    assert "row 2 skipped: amount: not a number" in result.stderr
 
 
 def test_a_file_without_one_good_row_fails(tmp_path: Path) -> None:

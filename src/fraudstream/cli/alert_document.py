@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from fraudstream.store.explanation import Explanation
 
 HIDDEN = {"sent_at", "features", "truth"}
-"""Of an alert. The truth that came with a message would tell the reader of a trial what to find."""
+"""Fields of an alert that are not shown. The message's own truth would tell a test reader the answer."""
 
 
 def alert_document(alert: "Alert") -> dict[str, Any]:

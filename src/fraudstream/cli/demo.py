@@ -63,7 +63,7 @@ def _nobody(_settings: "Settings") -> Iterator[str | None]:
 
 @contextmanager
 def _pages(settings: "Settings") -> Iterator[str | None]:
-    """The dashboard beside the stream. If it cannot start, the demo logs why and continues without it."""
+    """The dashboard next to the stream. If it cannot start, the demo logs why and continues without it."""
     from fraudstream.dashboard.launch import EMBEDDED, started
     from fraudstream.errors import FraudstreamError
     from fraudstream.logs import get_logger

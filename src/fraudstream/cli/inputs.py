@@ -65,7 +65,7 @@ def transactions(data: Path | None, mapping: list[str] | None) -> tuple["pa.Tabl
     rows = training_rows.transactions(postgres)
     if not rows.num_rows:
         raise InputError(
-            "PostgreSQL holds no transactions yet.",
+            "PostgreSQL has no transactions yet.",
             hint="Create some history with `fraudstream produce --days 60 --history-only` and `fraudstream consume --once`.",
         )
     log.info("%s transactions from PostgreSQL", f"{rows.num_rows:,}")
@@ -73,7 +73,7 @@ def transactions(data: Path | None, mapping: list[str] | None) -> tuple["pa.Tabl
 
 
 def refuse_too_many(rows: int, free: int) -> None:
-    """Raise InputError where `rows` transactions need more than `free` bytes: the system would kill the command without a word."""
+    """Raise InputError if `rows` transactions need more than `free` bytes: the system would kill the command silently."""
     if rows * BYTES_PER_ROW > free:
         raise InputError(
             f"About {rows:,} transactions need {rows * BYTES_PER_ROW / 1e9:,.0f} GB of memory, and {free / 1e9:,.1f} GB are free.",

@@ -76,7 +76,7 @@ def backtest(
     path = file or settings.score.rules or _example()
     rules = load_rules(path)
     if not rules:
-        raise InputError(f"{path} holds no rules.", hint="`fraudstream rules example` prints some.")
+        raise InputError(f"{path} has no rules.", hint="`fraudstream rules example` prints some.")
     history, _ = inputs.transactions(None, None)
     model = _champion(settings.postgres)
     with spark_session(settings, "rules", brief=True) as spark:

@@ -1,8 +1,8 @@
-"""The demo's customers: weeks of history as fast as it goes, then days that pass in minutes.
+"""The demo's customers: weeks of history as fast as possible, then days that pass in minutes.
 
 A population small enough for a laptop pays a few times an hour; to show a busy stream its clock must run faster.
-Every payment keeps its own time, so habits, pace and hours of the live stream are those of the history. Only
-what is measured on real clocks (how old a profile is, how long a decision takes) is not sped up.
+Every payment keeps its own time, so habits, rates and hours of the live stream match the history. Only
+what is measured on real clocks (the age of a profile, the latency of a decision) is not sped up.
 """
 
 import itertools
@@ -17,37 +17,37 @@ from fraudstream.producer.delivery import Batch, Report, Sink, deliver
 from fraudstream.simulate import DAY, SECOND, Encoder, Stream, World
 
 LIVE_DAYS = 7.0
-"""The live stream begins so long ago, so that its clock does not reach the present within an hour."""
+"""How long ago the live stream starts, so that its clock does not reach the present within an hour."""
 BUSY_HOUR = 17
-"""Of the day, UTC, at which the live stream begins: until 21 h twice as much is paid as on average, and five times as many
-frauds happen as from 5 to 9 h, when most customers sleep. A demo at breakfast shall not be a dull one."""
+"""Hour of the day, UTC, at which the live stream starts: until 21 h payments are twice the average, and there are five times
+as many frauds as from 5 to 9 h, when most customers sleep. So that a demo is lively at any time of day."""
 NEAR = timedelta(days=1)
-"""A stream that has come so close to the present begins anew: it must not run into the future."""
+"""A stream that comes this close to the present restarts, as it must not run into the future."""
 TICK = 0.02
-"""Seconds between two sends at least: two messages at a hundred a second, smooth for every eye."""
+"""Minimum seconds between two sends: two messages at a hundred a second, which looks smooth."""
 
 
 @dataclass(frozen=True, slots=True)
 class Crowd:
-    """How many customers there are, and how fast their time passes."""
+    """The number of customers, and the speed of their time."""
 
     seed: int = 42
     users: int = 9_000
     fraud_rate: float = 0.02
-    """Four times the simulator's default: somebody who watches for a minute shall see more than one."""
+    """Four times the simulator's default: somebody who watches for a minute should see several."""
     days: int = 14
-    """Of history: enough for a label delay of a week, and windows to judge a model on."""
+    """Days of history: enough for a label delay of a week, and windows to evaluate a model on."""
     rate: float = 12.0
-    """Payments a second of the live stream, on average over a day. Times the age of a profile it bounds what pace can be
-    seen: at 60 times the pace of life, ten minutes pass in ten seconds."""
+    """Payments a second of the live stream, on average over a day. Together with the age of a profile it limits which bursts can
+    be seen: at 60 times real time, ten minutes pass in ten seconds."""
 
 
 class Stage:
-    """One run of a crowd, seen from the instant `now`: first all of `history`, then `live`.
+    """One run of a crowd as of `now`: first all of `history`, then `live`.
 
-    A run that follows another goes on after the latest payment that was `lived` (the first and the latest), so that nobody
-    pays for a day twice: with the days that its history lacks, where it was interrupted, else with `live`. Where it would
-    come NEAR the present, `live` begins all the same where that of a first run does, LIVE_DAYS ago at BUSY_HOUR.
+    A later run continues after the latest payment in `lived` (times of the first and the latest), so that no day is
+    simulated twice: with the missing days of its history, if that was interrupted, else with `live`. If it would
+    come NEAR the present, `live` starts like that of a first run, LIVE_DAYS ago at BUSY_HOUR.
     """
 
     def __init__(self, crowd: Crowd, now: datetime, lived: tuple[datetime, datetime] | None = None) -> None:
@@ -64,17 +64,17 @@ class Stage:
         self._encoder = Encoder(self._world, start)
         self._number = 0
         self.speed = crowd.rate / self._world.natural_rate()
-        """Seconds of the customers' time in one of ours."""
+        """Seconds of the customers' time per real second."""
 
     def history(self) -> Iterator[Batch]:
-        """The weeks before, a day at a time."""
+        """The weeks of history, one day at a time."""
         for events in itertools.islice(self._days, self.history_days):
             keys, values = self._encoder.encode(events, self._number)
             self._number += len(values)
             yield Batch(keys, values, paced=False)
 
     def live(self, sink: Sink, stop: threading.Event) -> Report:
-        """Send the days that follow, each payment at its time, until `stop` is set."""
+        """Send the following days, each payment at its time, until `stop` is set."""
         return deliver(self._paced(stop), sink, stop)
 
     def _paced(self, stop: threading.Event) -> Iterator[Batch]:
@@ -100,5 +100,5 @@ def _busy(instant: datetime) -> datetime:
 
 
 def _lacking(crowd: Crowd, first: datetime, latest: datetime) -> int:
-    """The days of history that are still to be lived. History is sent in whole days."""
+    """The number of missing days of history, which is sent in whole days."""
     return max(crowd.days - round((latest - first) / timedelta(days=1)), 0)

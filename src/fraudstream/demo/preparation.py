@@ -1,6 +1,6 @@
-"""What the demo needs before its stream: weeks of history in the tables, and a model that learned from it.
+"""Prepares the demo's stream: weeks of history in the tables, and a model trained on it.
 
-It may be interrupted anywhere: the next run finds what is there and goes on from it.
+It may be interrupted anywhere: the next run continues from what is there.
 """
 
 import threading
@@ -30,20 +30,20 @@ log = get_logger("demo")
 ALERT_RATE = 0.02
 """The alert budget of the demo's model, equal to its share of fraud: about one alert in four seconds."""
 QUICK = {"learning_rate": 0.1, "max_iter": 60, "l2_regularization": 20.0}
-"""Boosting in 8 s: on the demo's own days as good as the grid of `train`, which takes several times as long."""
+"""Parameters with which boosting takes 8 s: on the demo's data as good as the grid of `train`, which takes far longer."""
 
 
 def prepare(
     spark: "SparkSession", settings: Settings, crowd: Crowd, watcher: Watcher, stop: threading.Event
 ) -> tuple[Stage, "Registered"]:
-    """The customers at the end of their history, and the champion; those of an earlier run do.
+    """The customers at the end of their history, and the champion, both reused from an earlier run.
 
-    Raises KeyboardInterrupt where `stop` was set meanwhile: a model of half a history would stay champion.
+    Raises KeyboardInterrupt if `stop` was set meanwhile: a model of half a history would stay champion.
     """
     if _is_used(settings.kafka):
-        # First of all what an earlier run sent: only then the tables say how far its history came.
+        # First store what an earlier run sent: only then the tables show how far its history goes.
         _store(spark, settings, watcher, stop)
-    # Of this crowd: payments of others, of another seed or from `produce`, are no history of these customers.
+    # Only of this crowd: payments of another seed, or from `produce`, are not history of these customers.
     lived = payments_span(settings.postgres, customers_of(name_of(crowd.seed, crowd.users)))
     stage = Stage(crowd, datetime.now(UTC), lived)
     if stage.history_days:
@@ -57,7 +57,7 @@ def prepare(
 
 
 def heed(stop: threading.Event) -> None:
-    """Raise KeyboardInterrupt where somebody ends the demo before its stream has begun, and say what follows."""
+    """Raise KeyboardInterrupt if the demo is stopped before its stream has begun, and log how to continue."""
     if stop.is_set():
         log.warning(
             "interrupted before the stream began: `fraudstream demo` continues from here, `fraudstream reset` deletes what exists"
@@ -66,7 +66,7 @@ def heed(stop: threading.Event) -> None:
 
 
 def check(report: Report) -> None:
-    """Raise DeliveryError where payments were lost on their way."""
+    """Raise DeliveryError if payments were not delivered."""
     if report.failed:
         raise DeliveryError(
             f"Kafka did not acknowledge {report.failed:,} payments.", hint="Run `fraudstream doctor`."
@@ -74,7 +74,7 @@ def check(report: Report) -> None:
 
 
 def _is_used(kafka: KafkaSettings) -> bool:
-    """Whether anything was ever sent."""
+    """Whether anything was ever sent to the topic."""
     topic = ensure_topic(kafka, kafka.transactions_topic)
     return any(bound.end for bound in bounds(kafka, topic).values())
 
@@ -90,7 +90,7 @@ def _live_through(settings: Settings, stage: Stage, watcher: Watcher, stop: thre
 
 
 def _store(spark: "SparkSession", settings: Settings, watcher: Watcher, stop: threading.Event) -> None:
-    """Everything that was sent, into the tables."""
+    """Store everything that was sent in the tables."""
     from fraudstream.spark.consume import consume
 
     with watcher.step("Storing the payments and building every customer's profile", 20):
@@ -99,7 +99,7 @@ def _store(spark: "SparkSession", settings: Settings, watcher: Watcher, stop: th
 
 
 def _learn(settings: Settings, watcher: Watcher) -> "Registered":
-    """The champion; where there is none, one that learns from the history."""
+    """The champion; if there is none, train one on the history."""
     champion = registry.find(settings.postgres)
     if champion is not None:
         return champion

@@ -1,7 +1,7 @@
 """The demo from beginning to end: services, history, model, live stream.
 
-It is the real road on the embedded services, in their own database and topics: what it leaves is what `alerts`,
-`dashboard` and `models` show afterwards, and what `reset` deletes. A second run finds history and model and goes on.
+It is the real system on the embedded services, in their own database and topics: its results are what `alerts`,
+`dashboard` and `models` show afterwards, and what `reset` deletes. A second run continues with the history and model.
 """
 
 import threading
@@ -34,31 +34,31 @@ if TYPE_CHECKING:
 log = get_logger("demo")
 
 NEWEST = 5
-"""Alerts in the picture."""
+"""Number of alerts in the live display."""
 LOOK_SECONDS = 1.0
 FRESH_SECONDS = 10.0
-"""The customers' time runs fast, so profiles age fast. A hand-over every 5 s, the least that Spark takes, leaves too
-little time to start the next query beside the consumer on two cores: decisions then waited for 2 s."""
+"""The customers' time runs fast, so profiles age fast. A hand-over every 5 s, Spark's minimum, leaves too
+little time to start the next query next to the consumer on two cores: decisions then waited for 2 s."""
 LONGEST_DELAY = 7.0
 """Days until the truth is known. A longer delay leaves too little of the crowd's history to learn from and to evaluate on."""
 
 
 Pages = Callable[[Settings], AbstractContextManager[str | None]]
-"""Opens the dashboard and gives its address, or None."""
+"""Opens the dashboard and returns its address, or None."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """What the demo did."""
+    """The result of the demo."""
 
     glance: Glance
     seconds_to_first_alert: float | None
-    """Since the command began; null where there was none."""
+    """Since the start of the command; null if there was none."""
     first_alert: alerts.Alert | None
     model: "Registered"
     seconds: float
     interrupted: bool
-    """Whether somebody ended it before its time."""
+    """Whether it was stopped before its time."""
 
     def document(self) -> dict[str, Any]:
         """For `--json`."""
@@ -87,10 +87,10 @@ class Ending:
 
 
 def embedded(settings: Settings) -> Settings:
-    """`settings` with the embedded services, which are started where they do not run.
+    """`settings` with the embedded services, which are started if they do not run.
 
-    Whatever Kafka and PostgreSQL are set: simulated payments must never reach a company's own.
-    Raises ServiceError (JavaMissing and JarsMissing among them).
+    Whatever Kafka and PostgreSQL are set, as simulated payments must never reach a company's own.
+    Raises ServiceError (including JavaMissing and JarsMissing).
     """
     from fraudstream.local import services
 
@@ -106,7 +106,7 @@ def embedded(settings: Settings) -> Settings:
 
 
 def suited(settings: Settings) -> Settings:
-    """`settings` with what the demo's fast time and its short history ask for."""
+    """`settings` adapted to the demo's fast time and short history."""
     delay = settings.model.label_delay_days
     if delay > LONGEST_DELAY:
         log.warning(
@@ -161,7 +161,7 @@ def run(
 
 
 def _fetch(settings: Settings, watcher: Watcher) -> None:
-    """What Java needs, from the package repository: a step of its own, as it takes what the network takes."""
+    """Download the jars: a step of its own, as its duration depends on the network."""
     from fraudstream.local import jars
 
     if not jars.are_cached(settings):
@@ -171,7 +171,7 @@ def _fetch(settings: Settings, watcher: Watcher) -> None:
 
 
 class _Live:
-    """The stream while somebody watches: scorer, consumer and producer side by side, each in a thread."""
+    """The live stream: scorer, consumer and producer, each in a thread."""
 
     def __init__(
         self, spark: "SparkSession", settings: Settings, stage: Stage, stop: threading.Event
@@ -182,7 +182,7 @@ class _Live:
 
     @contextmanager
     def running(self, watcher: Watcher) -> Iterator[None]:
-        """Everything runs inside; one that fails stops the others, and its error is raised at the end."""
+        """Run everything during the block; a failure stops the others, and is raised at the end."""
         from fraudstream.spark.consume import consume
         from fraudstream.spark.keeper import load_champion
         from fraudstream.spark.mode import Mode
@@ -219,7 +219,7 @@ class _Live:
     def watch(
         self, watcher: Watcher, model: "Registered", pages: Callable[[], str | None], duration: float | None
     ) -> tuple[alerts.Alert, float] | None:
-        """Show the stream until it is stopped; returns the first alert and the moment it was there."""
+        """Show the stream until it is stopped; returns the first alert and its time."""
         postgres, first, address, opened = self._settings.postgres, None, None, False
         until = None if duration is None else time.monotonic() + duration
         while not self._stop.wait(LOOK_SECONDS) and (until is None or time.monotonic() < until):
@@ -228,7 +228,7 @@ class _Live:
                 first = newest[-1], time.monotonic()
             watcher.show(self._scene(model, newest, address))
             if first is not None and not opened:
-                # Not before: two seconds of both cores, while somebody waits for the first alert.
+                # Not earlier, as it takes both cores for two seconds while the user waits for the first alert.
                 address, opened = pages(), True
         return first
 
@@ -238,7 +238,7 @@ class _Live:
         return Scene(found, newest, seconds, self._stage.speed, _described(model), address)
 
     def glance(self) -> Glance:
-        """How the stream stands."""
+        """The state of the stream."""
         return glance(self._settings.postgres, self._since)
 
 

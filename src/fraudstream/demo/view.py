@@ -1,4 +1,4 @@
-"""What somebody who watches the demo sees: a live picture on a terminal, a line for each event anywhere else."""
+"""The demo's display: live on a terminal, a line for each event anywhere else."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -16,27 +16,27 @@ if TYPE_CHECKING:
 log = get_logger("demo")
 
 MOST_REASONS = 3
-"""Of an alert in the picture: the strongest say most of it."""
+"""Reasons shown per alert: the strongest say most of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What is on the screen."""
+    """The contents of the screen."""
 
     glance: Glance
     newest: Sequence[Alert]
     """The newest first."""
     seconds: float
-    """Since the live stream began."""
+    """Since the start of the live stream."""
     speed: float
     model: str
     """The champion, in a few words."""
     dashboard: str | None = None
-    """Where the pages are."""
+    """The address of the dashboard."""
 
 
 class Watcher(Protocol):
-    """Somebody who is shown how it goes; see `Terminal` and `Lines`."""
+    """Displays the progress; see `Terminal` and `Lines`."""
 
     def step(self, doing: str, usual_seconds: float) -> AbstractContextManager[None]:
         """A context around one long step."""
@@ -45,11 +45,11 @@ class Watcher(Protocol):
         """A context around the live stream."""
 
     def show(self, scene: Scene) -> None:
-        """How the stream stands, about once a second."""
+        """Show the state of the stream; called about once a second."""
 
 
 def result(glance: Glance) -> str:
-    """How good the alerts have been, in a sentence."""
+    """The precision and recall of the alerts so far, in a sentence."""
     judged = glance.right + glance.wrong
     if not judged:
         return "no outcome is known yet"
@@ -59,7 +59,7 @@ def result(glance: Glance) -> str:
 
 
 def latency(glance: Glance) -> str:
-    """How long decisions took. Those of the first seconds waited for Spark to compile, so the latest stand apart."""
+    """The latency of decisions; the latest ones separately, as those of the first seconds waited for Spark to compile."""
     if glance.p50_ms is None:
         return "-"
     whole = f"p50 {glance.p50_ms:,.0f} ms, p99 {glance.p99_ms:,.0f} ms"
@@ -87,7 +87,7 @@ def sentences(alert: Alert) -> list[str]:
 
 
 def headline(alert: Alert) -> str:
-    """What was flagged."""
+    """What was flagged, in a line."""
     currency = f" {alert.currency}" if alert.currency else ""
     return f"{alert.amount:,.2f}{currency} by {alert.user_id}, risk {alert.risk:.2f}"
 
@@ -109,7 +109,7 @@ def picture(scene: Scene) -> "RenderableType":
         verdict = {True: ("fraud", "red"), False: ("legitimate", "green"), None: ("", "")}[alert.truth]
         said = Text.assemble((headline(alert), "bold"), "  ", verdict)
         for sentence in sentences(alert):
-            said.append(f"\n  {sentence}")  # Text: what a stranger sent is never markup
+            said.append(f"\n  {sentence}")  # Text, so that untrusted strings are not markup
         alerts.add_row(f"{alert.timestamp:%b %d %H:%M}", said)
     waiting = Text("Waiting for the first alert …", style="dim")
     parts: list[RenderableType] = [
@@ -123,19 +123,19 @@ def picture(scene: Scene) -> "RenderableType":
 def footer(scene: Scene) -> str:
     """What to do next."""
     pages = f"Review alerts: {scene.dashboard}   " if scene.dashboard else ""
-    return f"{pages}Ctrl-C ends it."
+    return f"{pages}Stop with Ctrl-C."
 
 
 @dataclass
 class Terminal:
-    """A live picture on a terminal."""
+    """A live display on a terminal."""
 
     console: "Console"
     _live: object = field(default=None, init=False)
 
     @contextmanager
     def step(self, doing: str, usual_seconds: float) -> Iterator[None]:
-        """A spinner while it lasts, a line when it is done."""
+        """A spinner during the step, a line at its end."""
         began = monotonic()
         with self.console.status(f"{doing} (about {usual_seconds:.0f} s)"):
             yield
@@ -143,7 +143,7 @@ class Terminal:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """The live picture, which stays when it ends."""
+        """The live display, which stays on the screen afterwards."""
         from rich.live import Live
 
         with Live(console=self.console, refresh_per_second=4) as live:
@@ -151,7 +151,7 @@ class Terminal:
             yield
 
     def show(self, scene: Scene) -> None:
-        """Draw the picture again."""
+        """Redraw the display."""
         from rich.live import Live
 
         if isinstance(self._live, Live):
@@ -178,7 +178,7 @@ class Lines:
         yield
 
     def show(self, scene: Scene) -> None:
-        """Say each alert that is new."""
+        """Log each new alert."""
         for alert in reversed(scene.newest):
             if alert.transaction_id not in self._told:
                 self._told.add(alert.transaction_id)

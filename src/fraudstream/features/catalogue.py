@@ -1,4 +1,4 @@
-"""The counters and the entities that keep them, in one place.
+"""The counters, and the entities that have them.
 
 The columns of `shop.profiles`, its merge statement, the fold, the training view and the serving
 expressions all derive from here. Nothing heavy is imported: tables and commands may read it.
@@ -13,20 +13,20 @@ from fraudstream.schema import LAST_INSTANT
 HOUR: Final = 3_600.0
 DAY: Final = 86_400.0
 NEVER_SECONDS: Final = 365 * DAY
-"""The longest time since the last transaction, and the one of an entity that has none."""
+"""The longest time since the last transaction, also used for an entity that has none."""
 
 Source = Literal["one", "amount", "amount_squared", "labelled", "fraud"]
-"""What an event adds: 1, its amount, its amount², and, once its label is known, 1 and 1 if it was fraud."""
+"""What an event adds: 1, its amount, its amount²; and, once its label is known, 1, and 1 if it was fraud."""
 
 
 @dataclass(frozen=True, slots=True)
 class Counter:
-    """A number that an entity keeps: a decayed sum, or, without a half-life, the largest value seen."""
+    """A number in a profile: a decayed sum, or, without a half-life, the largest value so far."""
 
     name: str
     source: Source
     half_life: float | None
-    """Seconds; None keeps the maximum instead of a sum."""
+    """Seconds; None for the maximum instead of a sum."""
 
     @property
     def of_labels(self) -> bool:
@@ -48,7 +48,7 @@ SPANS: Final[dict[str, str]] = {
     "7d": "7 days",
     "30d": "30 days",
 }
-"""The same in words, behind "the last"."""
+"""The half-lives in words, after "the last"."""
 
 
 def _sums(prefix: str, source: Source, *half_lives: str) -> tuple[Counter, ...]:
@@ -71,13 +71,13 @@ COUNTERS: Final[dict[str, Counter]] = {
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """Something that has a profile: which fields of a transaction name it, and which counters it keeps."""
+    """Something with a profile: the fields of a transaction that identify it, and its counters."""
 
     name: str
     meaning: str
     fields: tuple[str, ...]
     counters: tuple[str, ...]
-    """Only what features read: an unused counter costs every fold, every merge and every broadcast."""
+    """Only counters that features read: an unused one costs every fold, every merge and every broadcast."""
 
 
 _LABELS = ("labelled_7d", "labelled_30d", "fraud_7d", "fraud_30d")
@@ -104,24 +104,24 @@ ENTITIES: Final[dict[str, Entity]] = {
 
 SMALLEST_AMOUNT: Final = 1e-9
 LARGEST_AMOUNT: Final = 1e12
-"""Amounts count as between these two. No payment is outside in any currency; the square of
-an unlimited one (1e200 is a valid float) would make a profile infinite for ever, and a ratio to
-an unlimited small one would be infinite, too."""
+"""Amounts are clipped to these limits. No payment is outside in any currency; the square of
+an unlimited one (1e200 is a valid float) would make a profile infinite forever, and a ratio to
+an arbitrarily small one would be infinite, too."""
 
 NEGLIGIBLE: Final = 1e-100
-"""Smaller counters are stored as zero: PostgreSQL raises an error where a product underflows."""
+"""Smaller counters are stored as zero: PostgreSQL raises an error if a product underflows."""
 
 LONGEST_DECAY: Final = 300.0
-"""Half-lives after which the merge statement takes a counter for zero: 2^-300 · NEGLIGIBLE is still a normal double."""
+"""Half-lives after which the merge statement treats a counter as zero: 2^-300 · NEGLIGIBLE is still a normal double."""
 
 FUTURE: Final = timedelta(days=1)
-"""How far ahead of the clock a transaction may be and still fold. A local time without its zone is read as
-UTC and may be 14 hours ahead; what is later than a day is a mistake or an attack, and would fade
-every counter of its device or merchant (a year ahead: to a thousandth of the 30-day ones)."""
+"""How far ahead of the clock a transaction may be to be folded. A local time without its zone is interpreted as
+UTC and may be 14 hours ahead; more than a day is an error or an attack, and would decay
+every counter of its device or merchant (a year ahead: the 30-day ones to a thousandth)."""
 
 
 def horizon(now: datetime) -> datetime:
-    """The latest instant that folds."""
+    """The latest time that is folded."""
     return now + FUTURE if now < LAST_INSTANT - FUTURE else LAST_INSTANT
 
 
@@ -130,8 +130,8 @@ LAST_AT: Final = "last_at"
 LAST_GAP: Final = "last_gap"
 SECOND_LARGEST: Final = "amount_second"
 RUNNERS_UP: Final = {LAST_AT: LAST_GAP, "amount_max": SECOND_LARGEST}
-"""The column that says what a column would hold without the transaction that set it. A sum can be taken apart again,
-a latest time and a largest amount cannot (`operations.JoinedRow`)."""
+"""For a column, the one with its value without the transaction that set it. A transaction can be subtracted from a sum,
+but not from a latest time or a largest amount (`operations.JoinedRow`)."""
 COLUMNS: Final[dict[str, Literal["text", "instant", "float"]]] = {
     "entity": "text",
     "key": "text",
@@ -140,30 +140,30 @@ COLUMNS: Final[dict[str, Literal["text", "instant", "float"]]] = {
 }
 """Columns of `shop.profiles` and their kinds, as `schema.KINDS` calls them; the key is (entity, key).
 
-`last_at` is the time of the entity's latest transaction; every counter is the value at that moment. `last_gap` is the
+`last_at` is the time of the entity's latest transaction; every counter is the value at that time. `last_gap` is the
 seconds between the latest two transactions, at most NEVER_SECONDS, and `amount_second` the second largest amount, or 0."""
 
 
 MERGE_ORDER: Final = tuple(
     sorted(ENTITIES, key=lambda name: ("user_id" not in ENTITIES[name].fields, -len(ENTITIES[name].fields)))
 )
-"""Entities in the order in which a transaction locks their rows: first a customer's own, which one Kafka partition
-has to itself, last those that everybody shares, so that they are held for the shortest time."""
+"""Entities in the order in which a transaction locks their rows: first a customer's own, which belong to one Kafka
+partition, last those that everybody shares, so that they are locked for the shortest time."""
 
 
 def merge_sql() -> str:
     """PostgreSQL's statement that merges the rows of `pg_temp.new_profiles` into `shop.profiles`; both have COLUMNS.
 
-    Rows are taken in the order of MERGE_ORDER and their key, so that two transactions that merge the
-    same entities lock them in one order and cannot wait for each other in a circle. Each (entity, key)
-    may stand only once among the new ones, which is how `profiles.fold` makes it. Label counters of the new ones
-    may be negative: a correction takes away what was wrong (`profiles.correct_labels`).
+    Rows are merged in the order of MERGE_ORDER and their key, so that two transactions that merge the
+    same entities lock them in the same order and cannot deadlock. Each (entity, key)
+    may occur only once among the new rows, as `profiles.fold` guarantees. Label counters of the new rows
+    may be negative: a correction subtracts what was wrong (`profiles.correct_labels`).
 
-    The factors are worked out once for each half-life (`offset 0` keeps the planner from
+    The factors are computed once per half-life (`offset 0` keeps the planner from
     copying them into every column), exponents are never positive, and what would underflow is zero.
     """
     elapsed = {
-        # Seconds by which a side is older than the later of both.
+        # Seconds by which each side is older than the later one.
         "old": "greatest(extract(epoch from excluded.last_at - p.last_at)::float8, 0)",
         "new": "greatest(extract(epoch from p.last_at - excluded.last_at)::float8, 0)",
     }
@@ -192,8 +192,8 @@ on conflict (entity, key) do update set ({changed}) = (
     offset 0) as f)"""  # noqa: S608
 
 
-# Of the ages of both sides' latest two transactions, one is 0 and the next one the gap. A side that counts no transaction
-# only brings labels: its `last_at` is the time of one that was counted before.
+# Among the ages of both sides' latest two transactions, the smallest is 0 and the next one is the gap. A side without
+# transactions only adds labels: its `last_at` is the time of one that was counted before.
 _MERGED_GAP: Final = (
     f"least({NEVER_SECONDS!r}, f.old + p.{LAST_GAP}, f.new + excluded.{LAST_GAP},"
     " case when p.count_30d > 0 and excluded.count_30d > 0 then greatest(f.old, f.new) end)"
@@ -218,5 +218,5 @@ def _merged(counter: Counter) -> str:
         f" then {row}.{counter.name} * f.{side}_{label} else 0 end"
         for row, side in (("p", "old"), ("excluded", "new"))
     )
-    # A label that is taken away may leave a rounding error below zero.
+    # Removing a label may leave a rounding error below zero.
     return f"greatest({merged}, 0)" if counter.of_labels else merged

@@ -1,4 +1,4 @@
-"""What a decision carries beside the features of its model, so that its reasons can be told."""
+"""What a decision carries next to the features of its model, so that its reasons can be written."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -6,34 +6,34 @@ from typing import Final
 from fraudstream.features.definitions import FEATURES, select
 
 _TOLD_WITH: Final = {
-    # Everybody's mean is taken out of the customer's, and a span without a payment is known by the last one.
+    # Everybody's mean is subtracted from the customer's, and the last payment shows which spans have none.
     **dict.fromkeys(
         ("amount_to_user_mean_7d", "user_mean_shift_1d", "user_mean_shift_7d"),
         ("amount_to_overall_mean", "amount_to_user_mean", "user_idle"),
     ),
-    # The usual pace is told beside a count, and what a steady one leaves too much is taken out.
+    # The usual pace is shown next to a count, and corrects it for what a steady pace adds.
     **{f"user_count_{label}": ("user_count_30d",) for label in ("10m", "1h", "1d", "7d")},
     **{f"merchant_count_{label}": ("merchant_count_30d",) for label in ("1h", "1d", "7d")},
-    # So it is with sums, and a faded one is never quite nothing.
+    # The same holds for sums, and a decayed sum is never exactly zero.
     "user_spent_1d": ("user_count_1d", "user_idle", "amount_to_user_mean"),
     "user_spent_7d": ("user_count_7d", "user_idle", "amount_to_user_mean"),
-    # A share does not tell a fraud of a week ago from one of two months ago, nor from the share of everybody's payments
-    # where none was judged: the known frauds do.
+    # A share does not distinguish a fraud of last week from one two months ago, nor from the default where no payment is
+    # labelled; the known frauds do.
     **{
         f"{entity}_risk_{label}": (f"{entity}_fraud_30d",)
         for entity in ("merchant", "device", "user")
         for label in ("7d", "30d")
     },
-    # The largest amount itself does not tell a customer of whom nothing is remembered.
+    # The largest amount alone does not show whether the customer has a history.
     "amount_to_user_max": ("user_count_30d",),
-    # Nor does an unchanged device or place, and of a late payment the profile's last one is none before it.
+    # Nor does an unchanged device or place; and if the payment is late, the profile's last one came after it.
     **dict.fromkeys(("device_switch", "location_switch"), ("user_count_30d", "user_idle")),
 }
-"""What a feature's reason needs beyond the feature, and beyond the counts that these look at."""
+"""Features that a feature's reason needs in addition, besides the counts that it reads."""
 
 
 def with_context(names: Sequence[str]) -> tuple[str, ...]:
-    """`names`, and behind them what their reasons are told with: counts above all, which tell a habit from everybody's.
+    """`names`, followed by what their reasons need: mainly counts, which distinguish a customer's habit from everybody's.
 
     >>> with_context(("amount", "amount_to_user_mean"))
     ('amount', 'amount_to_user_mean', 'user_count_30d')

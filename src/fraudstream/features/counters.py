@@ -13,11 +13,11 @@ import numpy as np
 from fraudstream.arrays import Floats, Integers, Truths
 
 NEVER: Final = np.iinfo(np.int64).min // 2
-"""The time of an empty state. Half the range, so that a difference to any instant still fits."""
+"""The time of an empty state. Half the range, so that a difference to any time still fits."""
 
 
 def weight(elapsed: Floats, half_life: float) -> Floats:
-    """What is left of 1 after `elapsed` seconds; nothing decays before its time (negative counts as 0).
+    """What is left of 1 after `elapsed` seconds; negative ones count as 0.
 
     >>> weight(np.array([0.0, 60.0, 120.0, -5.0]), 60.0).tolist()
     [1.0, 0.5, 0.25, 1.0]
@@ -31,7 +31,7 @@ def seconds(later: Integers, earlier: Integers) -> Floats:
 
 
 def begins(code: Integers) -> Truths:
-    """Where a new key begins, in codes of which equal ones stand together.
+    """Where a new key begins, in codes of which equal ones are adjacent.
 
     >>> begins(np.array([3, 3, 5])).tolist()
     [True, False, True]
@@ -49,13 +49,13 @@ def latest(at: Integers, group: Integers, groups: int) -> Integers:
 
 
 def fold(weights: Floats, value: Floats | None, group: Integers, groups: int) -> Floats:
-    """Σ value · weight in each group; `weights` are those of the events at their group's latest time."""
+    """Σ value · weight in each group; `weights` are the events' at their group's latest time."""
     total = np.bincount(group, weights if value is None else weights * value, groups)
     return total.astype(np.float64, copy=False)
 
 
 def two_largest(value: Floats, group: Integers, groups: int, none: float = 0.0) -> tuple[Floats, Floats]:
-    """The largest value in each group and the second largest, `none` where there is no value above it.
+    """The largest value in each group and the second largest, or `none` if there is no larger value.
 
     >>> two_largest(np.array([3.0, 5.0, 5.0, 2.0]), np.array([0, 0, 0, 1]), 2)
     (array([5., 2.]), array([5., 0.]))
@@ -64,7 +64,7 @@ def two_largest(value: Floats, group: Integers, groups: int, none: float = 0.0) 
     np.maximum.at(first, group, value)
     holder = np.full(groups, -1)
     holders = np.flatnonzero(value == first[group])
-    holder[group[holders]] = holders  # one of each group
+    holder[group[holders]] = holders  # one per group
     others = np.ones(len(value), dtype=np.bool_)
     others[holder[holder >= 0]] = False
     np.maximum.at(second, group[others], value[others])
@@ -74,7 +74,7 @@ def two_largest(value: Floats, group: Integers, groups: int, none: float = 0.0) 
 def scan(factor: Floats, value: Floats) -> Floats:
     """Running decayed sums: s[0] = value[0], s[i] = factor[i] · s[i-1] + value[i].
 
-    `factor` is 0 where a group begins and `weight(t[i] - t[i-1])` elsewhere. The recurrence is a
+    `factor` is 0 at the start of a group and `weight(t[i] - t[i-1])` elsewhere. The recurrence is a
     triangular system with one diagonal below the main one, (I - diag(factor, -1)) s = value, which BLAS
     solves by forward substitution in one pass: no overflow and no cancellation, as every term
     is positive, and no cost for skewed groups. 2,000,000 steps take about 40 ms.
@@ -94,9 +94,9 @@ def scan(factor: Floats, value: Floats) -> Floats:
 
 
 def scan_largest(value: Floats, group: Integers) -> Floats:
-    """Running maxima within groups; events of one group stand together and `group` does not fall.
+    """Running maxima within groups; events of a group are adjacent and `group` is nondecreasing.
 
-    Values are ranked, so that the groups can be told apart in one integer without rounding.
+    Values are replaced by ranks, so that one integer can encode group and value without rounding.
     """
     levels, rank = np.unique(value, return_inverse=True)
     ceiling = len(levels) + 1

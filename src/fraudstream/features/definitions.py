@@ -1,8 +1,8 @@
-"""Every feature, defined once: training, serving and docs/features.md all take it from here.
+"""Every feature, defined once: training, serving and docs/features.md all use these definitions.
 
 An expression is a function of a row and the operations (`operations.Ops`); which fields and counters
-it reads is found by running it once on a row that takes notes. Truth (`is_fraud`, `fraud_scenario`),
-names and e-mail cannot be features: no expression asks for them, and a test says so.
+it reads is found by running it once on a recording row. Truth (`is_fraud`, `fraud_scenario`),
+names and e-mail cannot be features: no expression reads them, and a test proves it.
 """
 
 from collections.abc import Sequence
@@ -175,7 +175,7 @@ def _risk_features() -> list[Feature]:
     return [
         feature(
             f"{entity}_risk_{label}",
-            f"share of fraud among the judged transactions {phrase} in about the last {SPANS[label]}",
+            f"share of fraud among the labelled transactions {phrase} in about the last {SPANS[label]}",
             lambda r, _ops, entity=entity, label=label: expressions.risk(r, entity, label),  # type: ignore[misc]
         )
         for entity, phrase in whose.items()
@@ -227,7 +227,7 @@ SEED: Final = ("amount", "device_freq", "location_change")
 def available(transactions: pa.Table) -> tuple[str, ...]:
     """Names of the features whose fields the transactions have.
 
-    A column of nothing but nulls and empty strings counts as missing. Features that use labels are left out where no label is known.
+    A column with only nulls and empty strings counts as missing. Features that use labels need at least one known label.
     """
     events = Events(transactions)
     labelled = events.has("is_fraud")
@@ -237,7 +237,7 @@ def available(transactions: pa.Table) -> tuple[str, ...]:
 
 
 def select(names: Sequence[str]) -> tuple[Feature, ...]:
-    """The features of these names, in this order. Raises InputError for an unknown or repeated name."""
+    """The features with these names, in this order. Raises InputError for an unknown or repeated name."""
     unknown = [name for name in names if name not in FEATURES]
     if unknown:
         raise InputError(
@@ -249,7 +249,7 @@ def select(names: Sequence[str]) -> tuple[Feature, ...]:
 
 
 def profile_columns(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """For each entity that these features look at the columns of `shop.profiles` that they read."""
+    """The columns of `shop.profiles` that these features read, by entity."""
     found: dict[str, dict[str, None]] = {}
     for chosen in select(names):
         for entity, column in chosen.reads:

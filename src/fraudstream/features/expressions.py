@@ -1,54 +1,54 @@
-"""The formulas that several features share. Every quotient has a positive denominator, whatever the history."""
+"""The formulas that several features share. Every denominator is positive, whatever the history."""
 
 from typing import Final
 
 from fraudstream.features.catalogue import DAY, HALF_LIVES, HOUR
 from fraudstream.features.operations import Ops, Row, Value
 
-# How much a habit weighs against what is usual for everybody, in transactions. One: a second
-# transaction of a new customer is judged half by the first and half by everybody's.
+# Weight of everybody's usual values against a customer's own, in transactions. One: the second
+# transaction of a new customer is compared half with the first and half with everybody's.
 _PRIOR: Final = 1.0
-# The deviation of amounts before any is seen, as a share of the mean.
-# It also keeps the deviation of a customer who always pays the same away from zero.
+# The deviation of amounts without a history, as a share of the mean.
+# It also keeps the deviation of a customer who always pays the same amount above zero.
 _PRIOR_SPREAD: Final = 0.5
-# Fraud rate before any label is known, and the labels that it weighs.
+# Fraud rate before any label is known, and its weight in labels.
 PRIOR_RATE: Final = 0.01
 _PRIOR_LABELS: Final = 1.0
 
 
 def overall_mean(row: Row, ops: Ops) -> Value:
-    """Mean amount of all transactions; before any, this row's own, which makes it a usual one."""
+    """Mean amount of all transactions; without any, this row's own, which makes it a usual one."""
     return ops.ratio(row.state("total", "amount_30d"), row.state("total", "count_30d"), row.amount)
 
 
 def mean(row: Row, ops: Ops, entity: str, label: str = "30d") -> Value:
-    """Mean amount of an entity, leaning on the overall mean while its history is short."""
+    """Mean amount of an entity, shrunk towards the overall mean while its history is short."""
     count, amount = row.state(entity, f"count_{label}"), row.state(entity, f"amount_{label}")
     return (amount + _PRIOR * overall_mean(row, ops)) / (count + _PRIOR)
 
 
 def deviation(row: Row, ops: Ops, entity: str) -> Value:
-    """Standard deviation of an entity's amounts, leaning on a share of the mean; always positive."""
+    """Standard deviation of an entity's amounts, shrunk towards a share of the mean; always positive."""
     count, amount = row.state(entity, "count_30d"), row.state(entity, "amount_30d")
-    # Not amount² / count, which could overflow before it is divided.
+    # Not amount² / count, which could overflow before the division.
     squares = row.state(entity, "amount2_30d") - amount * ops.ratio(amount, count, 0.0)
     usual = _PRIOR_SPREAD * mean(row, ops, entity)
     return ops.sqrt((ops.maximum(squares, 0.0) + _PRIOR * usual * usual) / (count + _PRIOR))
 
 
 def z_score(row: Row, ops: Ops, entity: str) -> Value:
-    """How many deviations the amount lies above the entity's mean."""
+    """How many deviations the amount is above the entity's mean."""
     return (row.amount - mean(row, ops, entity)) / deviation(row, ops, entity)
 
 
 def burst(row: Row, entity: str, label: str) -> Value:
-    """Recent count against what the last month's pace would give; 1 is the usual pace."""
+    """Recent count relative to the last month's rate; 1 is the usual rate."""
     usual = row.state(entity, "count_30d") * (HALF_LIVES[label] / HALF_LIVES["30d"])
     return (row.state(entity, f"count_{label}") + _PRIOR) / (usual + _PRIOR)
 
 
 def share(row: Row, pair: str) -> Value:
-    """How much of the customer's history is with this device, place or merchant; ½ without a history."""
+    """The share of the customer's history with this device, place or merchant; ½ without a history."""
     return (row.state(pair, "count_30d") + _PRIOR / 2) / (row.state("user", "count_30d") + _PRIOR)
 
 
@@ -58,7 +58,7 @@ def switch(row: Row, ops: Ops, pair: str) -> Value:
 
 
 def risk(row: Row, entity: str, label: str) -> Value:
-    """Fraud rate among known labels, leaning on the overall rate while they are few."""
+    """Fraud rate among known labels, shrunk towards the overall rate while they are few."""
     overall = (row.state("total", "fraud_30d") + _PRIOR_LABELS * PRIOR_RATE) / (
         row.state("total", "labelled_30d") + _PRIOR_LABELS
     )
@@ -67,7 +67,7 @@ def risk(row: Row, entity: str, label: str) -> Value:
 
 
 def hour(row: Row, ops: Ops) -> Value:
-    """Hour of the day in UTC. Plain arithmetic: no session's time zone gets in."""
+    """Hour of the day in UTC. Plain arithmetic, so that no session's time zone matters."""
     hours = ops.floor(row.micros / (HOUR * 1e6))
     return hours - 24.0 * ops.floor(hours / 24.0)
 

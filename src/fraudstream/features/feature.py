@@ -1,4 +1,4 @@
-"""What a feature is, how it is found out what it reads, and its values."""
+"""Features, how their inputs are discovered, and their evaluation."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,21 +19,21 @@ class Feature:
 
     name: str
     meaning: str
-    """What it says, in an analyst's words."""
+    """Its meaning, in an analyst's words."""
     expression: Expression
     needs: tuple[str, ...]
-    """Transaction fields without which it is not available, beyond amount and timestamp."""
+    """Transaction fields that it requires, beyond amount and timestamp."""
     reads: tuple[tuple[str, str], ...]
-    """(entity, column of `shop.profiles`) that it looks at."""
+    """(entity, column of `shop.profiles`) that it reads."""
 
     @property
     def uses_labels(self) -> bool:
-        """Whether it looks at past verdicts; label-free models must not have it."""
+        """Whether it uses past verdicts; label-free models must not have it."""
         return any(column in COUNTERS and COUNTERS[column].of_labels for _, column in self.reads)
 
 
 class _Notes:
-    """A row that writes down what is asked of it."""
+    """A row that records what is read from it."""
 
     def __init__(self) -> None:
         self.fields: list[str] = []
@@ -53,7 +53,7 @@ class _Notes:
 
     def state(self, entity: str, counter: str) -> Value:
         if counter not in ENTITIES[entity].counters:
-            raise KeyError(f"{entity} keeps no {counter}; add it in catalogue.ENTITIES")
+            raise KeyError(f"{entity} has no {counter}; add it in catalogue.ENTITIES")
         return self._note(entity, counter)
 
     def idle(self, entity: str) -> Value:
@@ -61,7 +61,7 @@ class _Notes:
 
 
 def feature(name: str, meaning: str, expression: Expression) -> Feature:
-    """A feature with what its expression reads."""
+    """A feature, with the inputs that its expression reads."""
     notes = _Notes()
     expression(notes, NumpyOps())
     return Feature(
@@ -74,7 +74,7 @@ def feature(name: str, meaning: str, expression: Expression) -> Feature:
 
 
 def evaluate(chosen: Sequence[Feature], row: Row, rows: int, order: Integers | slice = slice(None)) -> Floats:
-    """The values (rows, features) of a column of `rows` transactions; `order` says which line each of them takes."""
+    """The values (rows, features) of `rows` transactions; `order` is the output row of each of them."""
     ops, values = NumpyOps(), np.empty((rows, len(chosen)))
     for place, one in enumerate(chosen):
         values[order, place] = one.expression(row, ops)

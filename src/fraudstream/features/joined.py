@@ -1,7 +1,7 @@
-"""Features of transactions beside the stored profiles of their entities, in numpy: serving where Python may run.
+"""Features of transactions joined with the stored profiles of their entities, in numpy: serving with Python.
 
-The same expressions as `spark.features` writes for Spark, for rows that came together: all of a batch meet the
-profiles as they were stored, and none meets another one of its batch.
+The same expressions that `spark.features` converts for Spark, for the rows of a batch: all of them see the stored
+profiles, and none sees another one of its batch.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def keys(events: Events, entity: str) -> list[str]:
-    """The keys of this entity among the events, each once, as `shop.profiles` has them."""
+    """The distinct keys of this entity among the events, as in `shop.profiles`."""
     found: list[str] = events.keys(*ENTITIES[entity].fields).text().to_pylist()
     return found
 
@@ -32,9 +32,9 @@ def keys(events: Events, entity: str) -> list[str]:
 def features(
     events: Events, stored: Mapping[str, pa.Table], names: Sequence[str], folded: Truths | None = None
 ) -> Floats:
-    """Features (events, names), where `stored` has for each entity `key` and the columns that they read.
+    """Features (events, names); `stored` has `key` and the columns that they read, by entity.
 
-    An event whose entity has no profile meets an empty one, one that is `folded` into `stored` the profile without it.
+    An event whose entity has no profile gets an empty one; one that is `folded` into `stored` gets the profile without it.
     """
     profiles = _Profiles(events, stored)
     row = JoinedRow(
@@ -57,7 +57,7 @@ class _Profiles:
         self._columns: dict[tuple[str, str], NDArray[np.generic]] = {}
 
     def column(self, entity: str, name: str) -> "NDArray[np.generic]":
-        """What `operations.JoinedRow` asks for."""
+        """The column of each event's profile, for `operations.JoinedRow`."""
         if (entity, name) not in self._columns:
             column = self._stored[entity][name].combine_chunks()
             values = np.append(instants(column), NEVER) if name == LAST_AT else np.append(column, 0.0)
@@ -66,9 +66,9 @@ class _Profiles:
 
 
 def _places(events: Events, entity: str, table: pa.Table) -> "NDArray[np.int64]":
-    """For each event the row of its profile; -1, behind the last one, where there is none."""
+    """For each event the row of its profile; -1, after the last one, if there is none."""
     found = events.keys(*ENTITIES[entity].fields)
     rows = pc.index_in(found.text(), value_set=table["key"].combine_chunks()).fill_null(-1)
     by_key = np.append(rows.to_numpy().astype(np.int64), -1)
-    spread: NDArray[np.int64] = by_key[found.code]  # -1, a missing field, meets the -1 at the end
+    spread: NDArray[np.int64] = by_key[found.code]  # -1, a missing field, indexes the -1 at the end
     return spread

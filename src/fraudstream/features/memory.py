@@ -1,8 +1,8 @@
-"""Profiles kept in memory: the features of transactions as they come, each folded in before the next one.
+"""Profiles in memory: the features of transactions as they arrive, each folded in before the next one.
 
-What `shop.profiles` and its joins do for the live stream, for a process of its own: same states, same
-features. Transactions come in order of arrival. One that is older than a profile meets it as it is and is folded
-with the weight of its time (`counters`), so how the transactions are cut into batches changes nothing.
+Does in a single process what `shop.profiles` and its joins do for the live stream: same states, same
+features. Transactions are in order of arrival. One that is older than a profile sees it unchanged and is folded
+with the weight of its time (`counters`), so the division into batches makes no difference.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,32 +20,32 @@ from fraudstream.features.feature import evaluate
 from fraudstream.features.profiles import Events, additions, instants
 
 FIRST_ROOM: Final = 1024
-"""Profiles of an entity that have room at first; it doubles when it is full."""
+"""Initial capacity in profiles per entity; it doubles when full."""
 
 
 class Memory:
-    """What is remembered of every entity that some features look at, and nothing else."""
+    """The profiles of all entities that some features read, and nothing else."""
 
     def __init__(self, names: Sequence[str]) -> None:
-        """Empty. Raises InputError for an unknown feature."""
+        """Starts empty. Raises InputError for an unknown feature."""
         self._features = definitions.select(names)
         self.reads = definitions.profile_columns(names)
-        """Columns of `shop.profiles` by entity, as `store.snapshot.profiles` takes them."""
+        """Columns of `shop.profiles` by entity, as input of `store.snapshot.profiles`."""
         self._kept = {
             entity: _Kept([COUNTERS[name] for name in columns if name in COUNTERS])
             for entity, columns in self.reads.items()
         }
 
     def remember(self, profiles: Mapping[str, pa.Table]) -> None:
-        """Begin with these profiles: for each entity of `reads` its `key` and the columns named there."""
+        """Start with these profiles: for each entity of `reads`, its `key` and the columns named there."""
         for entity, kept in self._kept.items():
             kept.fill(profiles[entity])
 
     def features(self, transactions: pa.Table, folds: Truths | None = None) -> Floats:
-        """Features (rows, names) of each transaction just before it, in order of arrival; folds them in.
+        """Features (rows, names) of each transaction just before it, in order of arrival; then folds it in.
 
-        `folds` says which of them count for the later ones (all by default). Columns as `Events` wants them.
-        Raises InputError where a timestamp or an amount is missing.
+        `folds` says which of them count for later ones (all by default). Columns as for `Events`.
+        Raises InputError if a timestamp or an amount is missing.
         """
         events = Events(transactions)
         counts = np.ones(len(events), np.bool_) if folds is None else folds
@@ -57,7 +57,7 @@ class Memory:
 
 
 class _Kept:
-    """The profiles of one entity: where each key stands, and a column for each counter."""
+    """The profiles of one entity: the index of each key, and an array for each counter."""
 
     def __init__(self, kept: Sequence[Counter]) -> None:
         self.counters = tuple(kept)
@@ -66,7 +66,7 @@ class _Kept:
         self.values: dict[str, Floats] = {counter.name: np.zeros(FIRST_ROOM) for counter in kept}
 
     def places(self, keys: Sequence[str]) -> Integers:
-        """Where these keys stand; new ones get an empty profile."""
+        """The indices of these keys; new ones get an empty profile."""
         place = self.place
         found = np.array([place.setdefault(key, len(place)) for key in keys], dtype=np.int64)
         if len(place) > len(self.last_at):
@@ -76,7 +76,7 @@ class _Kept:
         return found
 
     def fill(self, profiles: pa.Table) -> None:
-        """Take over the rows of a table: `key`, `last_at` and the counters."""
+        """Copy the rows of a table: `key`, `last_at` and the counters."""
         places = self.places(profiles["key"].to_pylist())
         self.last_at[places] = instants(profiles[LAST_AT].combine_chunks())
         for name, column in self.values.items():
@@ -84,7 +84,7 @@ class _Kept:
 
 
 class _Line:
-    """The events of one entity in a batch, key by key and each in order of arrival."""
+    """The events of one entity in a batch, grouped by key and in order of arrival."""
 
     def __init__(self, events: Events, kept: _Kept, entity: str, folds: Truths) -> None:
         keys = events.keys(*ENTITIES[entity].fields)
@@ -122,7 +122,7 @@ class _Line:
         start = self._kept.values[counter.name][self._place]
         added = additions(self._events, counter.source)
         value = np.ones(len(self.rows)) if added is None else added[self.rows]
-        # What is known of the past came with the profiles; the verdict on these rows is not known yet.
+        # Known labels came with the profiles; those of these rows are not known yet.
         value = np.zeros(len(value)) if counter.of_labels else np.where(self._folds, value, 0.0)
         if counter.half_life is None:
             after = counters.scan_largest(np.maximum(value, np.where(self._first, start, 0.0)), self._code)
@@ -136,7 +136,7 @@ class _Line:
         return np.where(self._first, start, np.roll(after, 1)) * seen, after
 
     def keep(self) -> None:
-        """Write the states after the last event of each key back."""
+        """Write back the states after the last event of each key."""
         place = self._place[self._last]
         self._kept.last_at[place] = self._at[self._last]
         for counter in self._kept.counters:
@@ -145,7 +145,7 @@ class _Line:
 
 
 def _running_latest(micros: Integers, start: Integers, code: Integers, first: Truths) -> Integers:
-    """The latest time so far within each key, `start` included."""
+    """The latest time so far within each key, including `start`."""
     at = np.maximum(micros, start)
     if len(at) > 1 and ((at[1:] < at[:-1]) & ~first[1:]).any():
         at = counters.scan_largest(at, code).astype(np.int64, copy=False)
@@ -154,7 +154,7 @@ def _running_latest(micros: Integers, start: Integers, code: Integers, first: Tr
 
 @dataclass(frozen=True)
 class _Arrived:
-    """A batch beside what was known just before each row; see `operations.Row`."""
+    """A batch with what was known just before each row; see `operations.Row`."""
 
     events: Events
     lines: Mapping[str, _Line]

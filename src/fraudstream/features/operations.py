@@ -1,8 +1,8 @@
-"""What a feature's expression may use, so that numpy and Spark work it out alike.
+"""What a feature's expression may use, so that numpy and Spark compute the same.
 
-Values are numpy arrays in training and Spark columns in serving. Both know + - * / and comparisons;
-everything else is an operation of `Ops`. Nulls never reach an expression: a row turns them
-into the values of an empty profile.
+Values are numpy arrays in training and Spark columns in serving. Both support + - * / and comparisons;
+everything else is an operation of `Ops`. Nulls never reach an expression: a row replaces them
+with the values of an empty profile.
 """
 
 from collections.abc import Callable
@@ -18,14 +18,14 @@ Value = Any
 """A float64 array or a Spark column of doubles; conditions are boolean ones."""
 
 _ROUNDING: Final = 1e-9
-"""Share of a transaction that may be left of it when it is taken out of a sum: a habit that is as faint as this is none."""
+"""Remainder after a transaction is subtracted from a sum, as a share of it: smaller remainders are treated as zero."""
 
 
 class Ops(Protocol):
-    """Operations that an operator symbol cannot say."""
+    """Operations without an operator symbol."""
 
     def ratio(self, above: Value, below: Value, otherwise: Value) -> Value:
-        """The quotient above / below, or `otherwise` where below is not positive (Spark raises an error on x / 0)."""
+        """The quotient above / below, or `otherwise` if below is not positive (Spark raises an error for x / 0)."""
 
     def maximum(self, value: Value, other: Value) -> Value:
         """The larger of both."""
@@ -43,16 +43,16 @@ class Ops(Protocol):
         """2 to the power of value."""
 
     def floor(self, value: Value) -> Value:
-        """The largest whole number that is not above value, as a float."""
+        """The largest integer not above value, as a float."""
 
     def number(self, condition: Value) -> Value:
-        """1.0 where the condition holds, else 0.0."""
+        """1.0 if the condition holds, else 0.0."""
 
     def choose(self, condition: Value, value: Value, otherwise: Value) -> Value:
-        """`value` where the condition holds, else `otherwise`."""
+        """`value` if the condition holds, else `otherwise`."""
 
     def differ(self, text: Value, other: Value) -> Value:
-        """Whether two text columns differ; no where either is missing."""
+        """Whether two string columns differ; false if either is missing."""
 
 
 class Row(Protocol):
@@ -73,7 +73,7 @@ class Row(Protocol):
         """A counter of the entity that this row belongs to, decayed to this row's time; 0 if it has none."""
 
     def idle(self, entity: str) -> Value:
-        """Seconds since the entity's last transaction, at most NEVER_SECONDS, which also stands for never."""
+        """Seconds since the entity's last transaction, at most NEVER_SECONDS, which also means never."""
 
 
 class NumpyOps:
@@ -113,14 +113,14 @@ class NumpyOps:
 
 
 class JoinedRow:
-    """A transaction joined with the profiles of its entities, as serving has it.
+    """A transaction joined with the profiles of its entities, as in serving.
 
-    `profile(entity, column)` gives the stored value of a column of `shop.profiles`, for `last_at` microseconds since
-    1970: 0 and `counters.NEVER` where there is no profile. A transaction older than the
-    profile meets it as it is: time does not run backwards.
+    `profile(entity, column)` returns the stored value of a column of `shop.profiles`, with `last_at` as microseconds since
+    1970: 0 and `counters.NEVER` if there is no profile. A transaction older than the
+    profile sees it unchanged: nothing decays backwards.
 
-    `folded` says where the profiles hold this very transaction (None: nowhere), because whoever stores was faster than
-    whoever decides. It is taken out of them again: a first payment from a device stays the first.
+    `folded` says where the profiles already include this transaction (None: nowhere), because the consumer was faster
+    than the scorer. It is subtracted again, so that a first payment from a device stays the first.
     """
 
     def __init__(  # noqa: PLR0913 - what a row is made of
@@ -156,22 +156,22 @@ class JoinedRow:
         return self._ops.minimum(elapsed, NEVER_SECONDS)
 
     def _included(self, entity: str) -> Value:
-        """Where the profile holds this transaction.
+        """Where the profile includes this transaction.
 
-        Not if it is later than the profile, whatever its offset says: its time was too far ahead to be folded, or its
-        topic was deleted and begins again.
+        Not if it is later than the profile, whatever its offset: its time was too far ahead to be folded, or its
+        topic was deleted and recreated.
         """
         return self._folded & (self.micros <= self._profile(entity, LAST_AT))
 
     def _replaced(self, own: Value, entity: str, column: str, value: Value) -> Value:
-        """`value`, or the runner-up of its column where it is this transaction's `own`."""
+        """`value`, or the runner-up of its column if it is this transaction's `own`."""
         if self._folded is None:
             return value
         runner_up = self._profile(entity, RUNNERS_UP[column])
         return self._ops.choose(self._included(entity) & own, runner_up, value)
 
     def _reduced(self, entity: str, stored: Value, source: Source, half_life: float) -> Value:
-        """A sum at the profile's time, less what this transaction added to it."""
+        """A sum at the profile's time, minus what this transaction added to it."""
         if self._folded is None or source not in _ADDED:
             return stored
         faded = self._ops.maximum((self._profile(entity, LAST_AT) - self.micros) / 1e6, 0.0)
@@ -186,4 +186,4 @@ _ADDED: Final[dict[Source, Callable[[Value], Value]]] = {
     "amount": lambda amount: amount,
     "amount_squared": lambda amount: amount * amount,
 }
-"""What a transaction of this amount adds to a sum when it is folded; its label is not among it."""
+"""What a transaction of this amount adds to a sum when it is folded, without its label."""

@@ -1,9 +1,9 @@
-"""Transactions and labels folded into rows of `shop.profiles`.
+"""Folds transactions and labels into rows of `shop.profiles`.
 
 An event counts at the time of its transaction. A label is such an event, too: it is folded later, when it
 becomes known, but with the weight of its transaction's time. So `last_at` stays the time
-of the latest transaction, and a fold, a merge and a replay give the same profile in any order. Only `last_gap` wants
-labels behind their transactions, as they come: the time of one that is there first passes for another transaction's.
+of the latest transaction, and a fold, a merge and a replay give the same profile in any order. Only `last_gap` needs
+labels after their transactions, as they arrive: a label's time that comes first would count as another transaction.
 """
 
 from collections.abc import Iterable
@@ -37,7 +37,7 @@ from fraudstream.schema import arrow_types
 
 INSTANT = arrow_types()["instant"]
 SCHEMA = pa.schema([pa.field(name, arrow_types()[kind], nullable=False) for name, kind in COLUMNS.items()])
-"""What `fold` returns and the table holds."""
+"""The schema of `fold` and of the table."""
 
 KEY_SEPARATOR = ":"
 
@@ -45,7 +45,7 @@ KEY_SEPARATOR = ":"
 def pair_key(first: str, second: str) -> str:
     """The key of an entity of two fields: `LENGTH:FIRST:SECOND`, LENGTH in characters of FIRST.
 
-    The length makes it unambiguous, whatever the texts contain.
+    The length makes it unambiguous, whatever the strings contain.
 
     >>> pair_key("alice", "ios"), pair_key("a:1", "b"), pair_key("a", "1:b")
     ('5:alice:ios', '3:a:1:b', '1:a:1:b')
@@ -58,15 +58,15 @@ class Keys:
     """The keys of one entity in a table of transactions."""
 
     code: Integers
-    """For each row the number of its key, -1 where a field is null."""
+    """For each row the number of its key, -1 if a field is null."""
     count: int
     texts: pa.Array | None
-    """The text of each key, for entities of one field."""
+    """The string of each key, for entities of one field."""
     parts: tuple["Keys", "Keys", Integers] | None = None
-    """Of a pair: the keys of both fields, and for each pair first · count of second + second."""
+    """For a pair: the keys of both fields, and the code of each pair, first · count of second + second."""
 
     def text(self) -> pa.Array:
-        """The key of each code, as it stands in the table."""
+        """The key of each code, as in the table."""
         if self.parts is None:
             return self.texts
         first, second, pairs = self.parts
@@ -77,10 +77,10 @@ class Keys:
 
 
 class Events:
-    """Columns of a table of transactions as arrays, each worked out once.
+    """Columns of a table of transactions as arrays, each computed once.
 
-    Needs timestamp and amount; every other column may be missing or hold nulls.
-    Raises InputError where a required value is missing.
+    Needs timestamp and amount; every other column may be missing or contain nulls.
+    Raises InputError if a required value is missing.
     """
 
     def __init__(self, transactions: pa.Table) -> None:
@@ -92,7 +92,7 @@ class Events:
         return rows
 
     def has(self, field: str) -> bool:
-        """Whether some row has this field; an empty string is none."""
+        """Whether any row has this field; empty strings do not count."""
         if field not in self.table.column_names:
             return False
         values = self.table[field]
@@ -120,20 +120,20 @@ class Events:
 
     @cached_property
     def fraud(self) -> Floats:
-        """1 for fraud, 0 for legitimate, NaN where it is not known."""
+        """1 for fraud, 0 for legitimate, NaN if unknown."""
         if "is_fraud" not in self.table.column_names:
             return np.full(len(self), np.nan)
         known: Floats = _flat(self.table["is_fraud"]).cast(pa.float64()).to_numpy(zero_copy_only=False)
         return known
 
     def text(self, field: str) -> pa.Array:
-        """A text column; nulls where the table has no such column."""
+        """A string column; nulls if the table has no such column."""
         if field not in self.table.column_names:
             return pa.nulls(len(self), pa.string())
         return _flat(self.table[field]).cast(pa.string())
 
     def keys(self, *fields: str) -> Keys:
-        """The keys that these fields (none, one or two) give each row."""
+        """The keys of the rows in these fields (none, one or two)."""
         if fields not in self._keys:
             self._keys[fields] = self._encode(fields)
         return self._keys[fields]
@@ -154,7 +154,7 @@ class Events:
         if field not in self.table.column_names:
             raise InputError(
                 f"The transactions have no column {field}.",
-                hint=f"Name the column that holds it: `--map THEIRS={field}`.",
+                hint=f"Name its column: `--map THEIRS={field}`.",
             )
         column = _flat(self.table[field])
         if column.null_count:
@@ -165,13 +165,13 @@ class Events:
 
 
 def instants(column: pa.Array) -> Integers:
-    """Instants as microseconds since 1970; times without a zone are UTC."""
+    """Timestamps as microseconds since 1970; those without a zone are UTC."""
     micros: Integers = column.cast(INSTANT, safe=False).cast(pa.int64()).to_numpy(zero_copy_only=False)
     return micros
 
 
 def _flat(column: pa.ChunkedArray) -> pa.Array:
-    """One array; a dictionary column becomes what it stands for."""
+    """The column as one array; a dictionary column is decoded."""
     flat = column.combine_chunks()
     return flat.cast(flat.type.value_type) if pa.types.is_dictionary(flat.type) else flat
 
@@ -193,11 +193,11 @@ def additions(events: Events, source: Source) -> Floats | None:
 
 
 def fold(transactions: pa.Table) -> pa.Table:
-    """One row (SCHEMA) for each entity and key in `transactions`: the state of just these, to be merged.
+    """One row (SCHEMA) for each entity and key in `transactions`: the state of these alone, to be merged.
 
-    Rows are sorted by (entity, key). Labels are left out; `fold_labels` folds them when they are known. The caller
-    leaves out what is dated in the future: one message of the year 9999 would decay every counter of its device or
-    merchant to nothing.
+    Rows are sorted by (entity, key). Labels are not included; `fold_labels` folds them when they are known. The caller
+    must exclude transactions in the future: one message of the year 9999 would decay every counter of its device or
+    merchant to zero.
     """
     return _fold(transactions, of_labels=False)
 
@@ -215,11 +215,11 @@ def fold_labels(transactions: pa.Table) -> pa.Table:
 
 
 def correct_labels(before: pa.Table, after: pa.Table) -> pa.Table:
-    """What merges into profiles that hold the labels of `before` so that they hold those of `after` instead.
+    """Rows that change the labels in profiles from those of `before` to those of `after` when they are merged.
 
-    Both as for `fold_labels`; a corrected transaction stands in both, one with its first label in
-    `after` alone. Counters are sums, so what was wrong is taken away with the weight that it was added
-    with: counters of the result may be negative, and it may only be merged after `before` was.
+    Both as for `fold_labels`; a corrected transaction is in both, one with its first label only in
+    `after`. Counters are sums, so a wrong label is subtracted with the weight with which it was added:
+    counters of the result may be negative, and it may only be merged after `before` was.
     """
     wrong = fold_labels(before)
     for name, counter in COUNTERS.items():
@@ -251,7 +251,7 @@ def _fold(transactions: pa.Table, *, of_labels: bool) -> pa.Table:
 
 
 def combine(profiles: Iterable[pa.Table]) -> pa.Table:
-    """The states of several tables (SCHEMA) merged: what the table holds after all of them."""
+    """Merge the states of several tables (SCHEMA), as the database does."""
     rows = pa.concat_tables([SCHEMA.empty_table(), *profiles])
     if not rows.num_rows:
         return rows
@@ -262,7 +262,7 @@ def combine(profiles: Iterable[pa.Table]) -> pa.Table:
     for name, counter in COUNTERS.items():
         runner_up = rows[RUNNERS_UP[name]].to_numpy() if name in RUNNERS_UP else None
         group.add(counter, rows[name].to_numpy(), runner_up)
-    # What counts no transaction only brings labels: its time is that of one that was counted before.
+    # A row without transactions only adds labels: its time is that of one that was counted before.
     counts = rows["count_30d"].to_numpy() > 0
     age, gap = group.age[counts], rows[LAST_GAP].to_numpy()[counts]
     group.add_gap(np.concatenate([age, age + gap]), np.tile(group.code[counts], 2))
@@ -276,21 +276,21 @@ def _some(values: Floats | None, rows: Any) -> Floats | None:
 
 
 class _Group:
-    """Events or states of several keys, and what they come to for each key."""
+    """Events or states of several keys, and their totals per key."""
 
     def __init__(self, micros: Integers, code: Integers, count: int) -> None:
         self.code = code
         self._count = count
         self.last = counters.latest(micros, code, count)
-        """The latest time of each key, at which its counters hold."""
+        """The latest time of each key, to which its counters refer."""
         self.age = counters.seconds(self.last[code], micros)
         """Seconds by which each event is older than the latest one of its key."""
         self._weights: dict[float, Floats] = {}
         self.columns = {LAST_GAP: np.full(count, NEVER_SECONDS)}
-        """The columns of `shop.profiles` that were added, by key."""
+        """The columns of `shop.profiles` added so far, by key."""
 
     def add(self, counter: Counter, value: Floats | None, runner_up: Floats | None = None) -> None:
-        """A counter of what each event adds to it (None: 1), and of the largest value's `runner_up` where one is known."""
+        """Add a counter, from each event's contribution (None: 1), and the `runner_up` of the largest value if known."""
         if counter.half_life is not None:
             total = counters.fold(self._weight(counter.half_life), value, self.code, self._count)
             total[np.abs(total) < NEGLIGIBLE] = 0.0
@@ -303,7 +303,7 @@ class _Group:
         self.columns |= {counter.name: first, RUNNERS_UP[counter.name]: second}
 
     def add_gap(self, age: Floats, code: Integers) -> None:
-        """The time between the latest two transactions, of which these are the ages and the keys."""
+        """Add the time between the latest two transactions, given their ages and keys."""
         _, second = counters.two_largest(-age, code, self._count, none=-NEVER_SECONDS)
         self.columns[LAST_GAP] = -second
 
@@ -314,7 +314,7 @@ class _Group:
 
 
 def _table(entity: pa.Array, key: pa.Array, group: _Group) -> pa.Table:
-    """Rows of SCHEMA in the order of their key; counters that the entity does not keep are 0."""
+    """Rows of SCHEMA in the order of their key; counters that the entity does not have are 0."""
     empty = pa.array(np.zeros(len(group.last)))
     columns: dict[str, Any] = {
         **dict.fromkeys(COLUMNS, empty),

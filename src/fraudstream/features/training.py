@@ -1,8 +1,8 @@
 """The point-in-time training view: every row with the state just before it.
 
-Order is (timestamp, position in the table): a row sees the rows before it in that order, so of two at
-the same microsecond the second sees the first, as it would in a stream that brings them in this
-order. A label is seen by rows that are strictly later than the moment it became known.
+The order is (timestamp, position in the table): a row sees the rows before it in that order, so of two at
+the same microsecond the second sees the first, as in a stream that delivers them in this
+order. A label is seen by rows that are strictly later than the time it became known.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ class FeatureTable:
     values: NDArray[np.float64]
     """Shape (rows, features)."""
     order: NDArray[np.int64]
-    """Input rows in order of time: `values[order]` runs from the first transaction to the last."""
+    """Input rows in order of time: `values[order]` is from the first transaction to the last."""
 
 
 def view(
@@ -37,8 +37,8 @@ def view(
 ) -> FeatureTable:
     """The features `names` (by default those of `definitions.DEFAULTS` that are available) of every transaction, just before it.
 
-    Raises InputError for an unknown feature, where a column that one needs is missing, and where
-    a timestamp or an amount is.
+    Raises InputError for an unknown feature, or if a column that one needs, a timestamp
+    or an amount is missing.
     """
     if names is None:
         there = definitions.available(transactions)
@@ -48,7 +48,7 @@ def view(
         if missing := [field for field in feature.needs if field not in transactions.column_names]:
             raise InputError(
                 f"The feature {feature.name} needs {' and '.join(missing)}, which the transactions do not have.",
-                hint="Name the column that holds it, or train without this feature.",
+                hint="Name its column, or train without this feature.",
             )
     history = History(Events(transactions), label_delay_days)
     values = evaluate(chosen, history, len(history.order), history.order)
@@ -57,29 +57,29 @@ def view(
 
 @dataclass(frozen=True, slots=True)
 class _Timeline:
-    """The events of one entity, key by key and each in order of time."""
+    """The events of one entity, grouped by key and in order of time."""
 
     sort: Integers
-    """Rows (in order of time) that stand at each place of the timeline; rows without a key are absent."""
+    """The row (in order of time) at each position of the timeline; rows without a key are absent."""
     code: Integers
     micros: Integers
     first: NDArray[np.bool_]
     """Where a key begins."""
     elapsed: Floats
-    """Seconds since the event before, within the key; 0 at its first."""
+    """Seconds since the previous event of the key; 0 at its first."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Labels:
-    """The labels of one entity, key by key and each in the order in which they became known."""
+    """The labels of one entity, grouped by key and in the order in which they became known."""
 
     rows: Integers
-    """The row (in order of time) that each label is about."""
+    """The row (in order of time) of each label."""
     at: Integers
-    """The latest transaction among those judged so far: the time of the merged state."""
+    """The latest transaction among those labelled so far: the time of the merged state."""
     first: NDArray[np.bool_]
     seen: Integers
-    """For each place of the timeline the last label known by then, or -1."""
+    """For each position of the timeline, the last label known by then, or -1."""
 
 
 class History:
@@ -101,7 +101,7 @@ class History:
         return self._events.text(field).take(pa.array(self.order))
 
     def idle(self, entity: str) -> Floats:
-        """Seconds since the entity's last transaction, as `operations.Row` has it."""
+        """Seconds since the entity's last transaction; see `operations.Row`."""
         timeline = self._timeline(entity)
         waited = np.full(len(self.order), NEVER_SECONDS)
         waited[timeline.sort] = np.where(timeline.first, NEVER_SECONDS, timeline.elapsed)
@@ -109,7 +109,7 @@ class History:
         return capped
 
     def state(self, entity: str, counter: str) -> Floats:
-        """A counter just before each row, as `operations.Row` has it."""
+        """A counter just before each row; see `operations.Row`."""
         if (entity, counter) not in self._states:
             known = COUNTERS[counter]
             compute = self._label_state if known.of_labels else self._event_state
@@ -132,7 +132,7 @@ class History:
         return self._timelines[entity]
 
     def _factor(self, entity: str, half_life: float) -> Floats:
-        """What is left of the state after the event before, 0 at the first of a key."""
+        """The decay factor since the previous event, 0 at the first of a key."""
         if (entity, half_life) not in self._factors:
             timeline = self._timeline(entity)
             factor = counters.weight(timeline.elapsed, half_life)
@@ -173,12 +173,12 @@ class History:
         )
 
     def _label_line(self, entity: str) -> _Labels:
-        """Labels are put between rows: each becomes visible at one position in the order of time."""
+        """The labels, each with the position in the order of time from which it is visible."""
         if entity in self._labels:
             return self._labels[entity]
         timeline, rows = self._timeline(entity), np.arange(len(self.order))
         known = known_at(self._events.table, self._events.micros, self._label_delay_days)[self.order]
-        # A label is visible from the first row that is strictly later than the moment it became known.
+        # A label is visible from the first row that is strictly later than the time it became known.
         visible = np.searchsorted(self.micros, known, side="right")
         code = np.full(len(rows), -1)
         code[timeline.sort] = timeline.code

@@ -1,9 +1,9 @@
-"""How we reach Kafka.
+"""Connecting to Kafka.
 
-clients   one setting, two clients: the properties of librdkafka and of Java
-topics    topics as the broker describes them, and which offsets they hold
-pem       certificates and keys, as files and as Java wants them
-refusal   why a broker does not let us in
+clients   the properties of both clients, librdkafka and Java, from one setting
+topics    topics as the broker describes them, and their offsets
+pem       certificates and keys, as files and as Java needs them
+refusal   why a broker rejects us
 """
 
 from fraudstream.kafka.clients import admin, client_config, java_config, producer_config, servers, unreachable

@@ -1,4 +1,4 @@
-"""One setting, two clients: the properties of librdkafka and of Java, and why a broker does not let us in."""
+"""The properties of both clients, librdkafka and Java, from one setting, and why a broker rejects us."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def servers(kafka: KafkaSettings) -> str:
-    """The bootstrap servers. Raises SettingsError where none are set and none are embedded."""
+    """The bootstrap servers. Raises SettingsError if none are set and none are embedded."""
     if kafka.bootstrap_servers is None:
         raise SettingsError(
             "No Kafka is set, and the embedded one is not running.",
@@ -40,18 +40,18 @@ def client_config(kafka: KafkaSettings) -> dict[str, str]:
     }
     for name, path in files.items():
         if path is not None:
-            read_pem(path)  # an unreadable file is an error of ours, and none of OpenSSL's
+            read_pem(path)  # an unreadable file is reported as an error of ours, not OpenSSL's
             wanted[name] = str(path)
     return {name: value for name, value in wanted.items() if value is not None}
 
 
 def producer_config(kafka: KafkaSettings) -> dict[str, Any]:
-    """Properties of all our producers: idempotent, so a retry stores nothing twice."""
+    """Properties of all our producers: idempotent, so that a retry stores nothing twice."""
     return {
         **client_config(kafka),
-        "enable.idempotence": True,  # implies acks=all and an order that retries keep
+        "enable.idempotence": True,  # implies acks=all and an order that retries preserve
         "acks": "all",
-        # As the Java client has it, so that all producers of a house agree where a key lives.
+        # As in the Java client, so that all producers of a company map a key to the same partition.
         "partitioner": "murmur2_random",
         # 77 MB of messages become 21 MB of log for 0.3 us of CPU each (zstd: 1.0 us); the broker
         # has less to write, and every reader less to fetch.
@@ -62,7 +62,7 @@ def producer_config(kafka: KafkaSettings) -> dict[str, Any]:
 def java_config(kafka: KafkaSettings) -> dict[str, str]:
     """Properties of Java clients, for example Spark's source (each then with the prefix `kafka.`).
 
-    Java takes PEM key stores since Kafka 2.7, so the same files serve both clients; its client key
+    Java accepts PEM key stores since Kafka 2.7, so both clients can use the same files; its client key
     store is one file with the chain and the key, hence the inline form. Raises SettingsError, CredentialsUnreadable.
     """
     config = {"bootstrap.servers": servers(kafka), "security.protocol": kafka.security_protocol.value}
@@ -95,13 +95,13 @@ def _quoted(text: str) -> str:
 
 
 def _ignore(_error: object) -> None:
-    """Broker-down events arrive here as well as in the answer to the request; once is enough."""
+    """Ignore broker-down events: they are also in the response to the request."""
 
 
 def admin(kafka: KafkaSettings, complain: Callable[["KafkaError"], None] = _ignore) -> "AdminClient":
-    """An admin client. librdkafka's own complaints are dropped by default: what matters comes back as an error.
+    """An admin client. librdkafka's own log is dropped by default: what matters is returned as an error.
 
-    Raises SettingsError, CredentialsUnreadable where librdkafka cannot use the certificate or the key.
+    Raises SettingsError, or CredentialsUnreadable if librdkafka cannot use the certificate or the key.
     """
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import AdminClient
@@ -118,7 +118,7 @@ def admin(kafka: KafkaSettings, complain: Callable[["KafkaError"], None] = _igno
 
 
 def unreachable(kafka: KafkaSettings, seconds: float, detail: str = "") -> BrokerUnreachable:
-    """The error for a broker that did not answer in time: why it refuses us, where that can be found out."""
+    """The error for a broker that did not answer in time: why it rejects us, if that can be determined."""
     from fraudstream.kafka.refusal import refusal
 
     return refusal(kafka) or BrokerUnreachable(servers(kafka), seconds, detail)

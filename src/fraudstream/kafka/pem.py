@@ -1,4 +1,4 @@
-"""What Kafka's clients show a broker: passwords, and PEM files of certificates and keys, as Java wants them."""
+"""Credentials of Kafka's clients: passwords, and PEM files of certificates and keys, as Java needs them."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ _PKCS8 = "-----BEGIN PRIVATE KEY-----"
 
 
 def passwords(kafka: KafkaSettings) -> tuple[str | None, str | None]:
-    """Of the login and of the key, as they are now. Raises CredentialsUnreadable."""
+    """The current passwords of the login and of the key. Raises CredentialsUnreadable."""
     try:
         password, key_password = kafka.password(), kafka.key_password()
     except ValueError as error:
@@ -26,10 +26,10 @@ def passwords(kafka: KafkaSettings) -> tuple[str | None, str | None]:
 
 
 def as_java_takes_it(key: str, password: str | None) -> str:
-    """A client's key as PKCS#8 without a password: librdkafka takes more, and one file serves both.
+    """Convert a client's key to PKCS#8 without a password, so that one file serves both clients.
 
-    Java reads no `BEGIN RSA PRIVATE KEY`, nor does Java 17 open what OpenSSL has encrypted since 2016 (PBES2).
-    Raises CredentialsUnreadable where the password is another one.
+    librdkafka accepts more formats. Java does not read `BEGIN RSA PRIVATE KEY`, and Java 17 cannot decrypt what OpenSSL has
+    encrypted since 2016 (PBES2). Raises CredentialsUnreadable if the password is wrong.
     """
     if password is None and _PKCS8 in key:
         return key
@@ -48,13 +48,13 @@ def as_java_takes_it(key: str, password: str | None) -> str:
 
 
 def read_pem(path: Path) -> str:
-    """The blocks of a PEM file, without what stands between them. Raises CredentialsUnreadable where there is none."""
+    """The blocks of a PEM file, without the text between them. Raises CredentialsUnreadable if there are none."""
     try:
-        # Bundles name authorities in comments, in whatever encoding; the blocks themselves are ASCII.
+        # Bundles name authorities in comments, in any encoding; the blocks themselves are ASCII.
         text = path.read_text(encoding="utf-8", errors="replace")
         blocks = [f"{block[0]}\n" for block in _BLOCK.finditer(text)]
         if not blocks:
-            raise ValueError("it holds no PEM block")  # noqa: TRY301 - one sentence for all that may be wrong
+            raise ValueError("it has no PEM block")  # noqa: TRY301 - one sentence for all errors
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise CredentialsUnreadable(

@@ -1,8 +1,8 @@
-"""Why a broker does not let us in, in words that name the setting.
+"""Why a broker rejects us, with the name of the setting.
 
-librdkafka reports a wrong password, an untrusted certificate and a broker that is down alike: the request timed out.
-So where one did, we look once more: at what librdkafka complains of while it connects, and, as it
-says the same of every certificate, at a handshake of our own.
+librdkafka reports a wrong password, an untrusted certificate and a broker that is down in the same way: the request
+timed out. So after a timeout we check again: what librdkafka logs while it connects, and, as it
+logs the same for every certificate, a TLS handshake of our own.
 """
 
 import re
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from confluent_kafka import KafkaError
 
 LOOK_SECONDS = 3.0
-"""How long we look: a refused login comes back after 0.3 s, a certificate within milliseconds."""
+"""Seconds for this check: a rejected login is reported after 0.3 s, a certificate within milliseconds."""
 _NAMES = "FRAUDSTREAM_KAFKA__"
 _ADDRESS = re.compile(r"([^/,\s]+):(\d+)")
 
 
 def refusal(kafka: KafkaSettings) -> BrokerRefused | None:
-    """Why the broker refuses us, or None where it may just be away.
+    """Why the broker rejects us, or None if it may just be unavailable.
 
     Raises CredentialsUnreadable.
     """
@@ -42,7 +42,7 @@ def _explained(kafka: KafkaSettings, complaint: "KafkaError") -> BrokerRefused |
     address, text = servers(kafka), _plain(complaint.str())
     if complaint.code() == KafkaError._AUTHENTICATION:  # noqa: SLF001 - librdkafka's local errors are spelled so
         return BrokerRefused(
-            f"Kafka at {address} refused the login of {kafka.sasl_username}: {text}.",
+            f"Kafka at {address} rejected the login of {kafka.sasl_username}: {text}.",
             hint=f"Check {_NAMES}SASL_USERNAME, __SASL_PASSWORD (or __SASL_PASSWORD_FILE) and __SASL_MECHANISM.",
         )
     if complaint.code() == KafkaError._SSL:  # noqa: SLF001
@@ -63,9 +63,9 @@ def _explained(kafka: KafkaSettings, complaint: "KafkaError") -> BrokerRefused |
 
 
 def _complaints(kafka: KafkaSettings) -> "Iterator[KafkaError]":
-    """What a client complains of while it connects, until LOOK_SECONDS are over.
+    """Errors that a client logs while it connects, for up to LOOK_SECONDS.
 
-    Not the first one alone: of several brokers one may be down, and a connection may just have broken.
+    Not only the first one: one of several brokers may be down, or a connection may just have broken.
     """
     told: list[KafkaError] = []
     client = admin(kafka, told.append)
@@ -77,7 +77,7 @@ def _complaints(kafka: KafkaSettings) -> "Iterator[KafkaError]":
 
 
 def _plain(text: str) -> str:
-    """A complaint of librdkafka without its thread, its state and OpenSSL's source lines."""
+    """An error of librdkafka without its thread, state and OpenSSL's source lines."""
     text = re.sub(
         r"^\w+://\S+: | \(after \d+ms in state \w+\)|(\S+\.c:\d+:\w+ )?error:\w+:SSL routines::", "", text
     )
@@ -85,7 +85,7 @@ def _plain(text: str) -> str:
 
 
 def _untrusted(kafka: KafkaSettings, text: str) -> BrokerRefused | None:
-    """What is wrong with the broker's certificate, as a handshake of our own says it."""
+    """What is wrong with the broker's certificate, according to a handshake of our own."""
     found = _ADDRESS.search(text)
     if found is None:
         return None
@@ -104,19 +104,19 @@ def _untrusted(kafka: KafkaSettings, text: str) -> BrokerRefused | None:
             f"The certificate of Kafka at {host}:{port} was not accepted: {reason}.",
             hint=f"Use the name that the certificate is for in {_NAMES}BOOTSTRAP_SERVERS."
             if mismatch
-            else f"Check {_NAMES}SSL_CA_FILE: it must hold the authority that signed the certificate.",
+            else f"Check {_NAMES}SSL_CA_FILE: it must contain the authority that signed the certificate.",
         )
     except OSError:
-        return None  # our answer would be a guess; librdkafka's own words are told instead
+        return None  # our answer would be a guess; librdkafka's own message is used instead
 
 
 def _wants_tls(addresses: str) -> BrokerRefused | None:
-    """Whether TLS is spoken where we said PLAINTEXT."""
+    """Whether the broker speaks TLS although the settings say PLAINTEXT."""
     found = _ADDRESS.search(addresses)
     if found is None:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    # Nothing is sent and nothing is believed: only whether the other side answers in TLS counts.
+    # Nothing is sent or trusted: it only matters whether the other side answers in TLS.
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
         with (
@@ -125,8 +125,8 @@ def _wants_tls(addresses: str) -> BrokerRefused | None:
         ):
             pass
     except OSError:
-        return None  # no TLS, or nobody there
+        return None  # no TLS, or nobody is listening
     return BrokerRefused(
-        f"Kafka at {found[0]} speaks TLS, and the settings say PLAINTEXT.",
+        f"Kafka at {found[0]} speaks TLS, but the settings say PLAINTEXT.",
         hint=f"Set {_NAMES}SECURITY_PROTOCOL to SSL or SASL_SSL.",
     )

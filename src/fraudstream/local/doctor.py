@@ -1,4 +1,4 @@
-"""What a first run needs, checked one by one; a failed check says what to do."""
+"""Checks everything that a first run needs; a failed check says how to fix it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from fraudstream.local.processes import LOOPBACK, free
 from fraudstream.settings import KafkaSettings, PostgresSettings, Settings
 
 FREE_BYTES = 2_000_000_000
-"""Room for a first demo: Kafka and PostgreSQL each keep a million transactions in about 0.4 GB."""
+"""Space for a first demo: Kafka and PostgreSQL each store a million transactions in about 0.4 GB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at: what was found and, where it fails, what to do."""
+    """The result of one check: what was found and, if it failed, how to fix it."""
 
     name: str
     ok: bool
@@ -30,7 +30,7 @@ class Check:
 
 
 def examine(settings: Settings) -> list[Check]:
-    """Every check, in the order in which a first run would fail. None of them changes anything."""
+    """Run every check, in the order in which a first run would fail. None of them changes anything."""
     home = Home.of(settings)
     wanted: dict[str, Callable[[], Check]] = {
         "java": _java,
@@ -46,7 +46,7 @@ def examine(settings: Settings) -> list[Check]:
 
 
 def _checked(name: str, check: Callable[[], Check]) -> Check:
-    """The check's answer; an error that it raises on purpose is one, too."""
+    """The result of a check; an expected error becomes a failed one."""
     try:
         return check()
     except FraudstreamError as error:
@@ -60,7 +60,7 @@ def _java() -> Check:
 
 def _jars(settings: Settings) -> Check:
     cache = settings.jar_cache
-    # The embedded broker, while it runs, has its address in the settings, too.
+    # The settings also hold the address of the embedded broker while it runs.
     foreign = settings.kafka.bootstrap_servers and not EmbeddedKafka(Home.of(settings)).process()
     for wanted in (jars.spark_set(),) if foreign else (jars.kafka_set(), jars.spark_set()):
         wrong = jars.complaint(wanted, cache / wanted.name)
@@ -81,7 +81,7 @@ def _disk(home: Home) -> Check:
 
 
 def _ports(home: Home) -> Check:
-    """Our own services hold theirs; a stranger on one is no failure, as `up` then takes another."""
+    """Our own services use theirs; another program on a port is not a failure, as `up` then takes another."""
     broker, server = EmbeddedKafka(home), EmbeddedPostgres(home)
     said = []
     if broker.process() is not None:
@@ -133,7 +133,7 @@ def _postgres(postgres: PostgresSettings) -> Check:
 
 
 def _server(found: str, version: int, encoding: str) -> Check:
-    """Whether a server of this `server_version_num` and a database of this encoding will do."""
+    """Whether a server of this `server_version_num` and a database of this encoding are supported."""
     from fraudstream.store.migrate import (
         NEWER_SERVER,
         UNICODE_DATABASE,
@@ -152,7 +152,7 @@ def _schema(postgres: PostgresSettings) -> Check:
     from fraudstream.store.migrate import current_revision, head_revision
 
     if postgres.host is None:
-        return Check("schema", ok=False, detail="no database to look at", hint="Run `fraudstream up`.")
+        return Check("schema", ok=False, detail="no database to check", hint="Run `fraudstream up`.")
     found, wanted = current_revision(postgres), head_revision()
     if found is None:
         return Check(
@@ -160,22 +160,22 @@ def _schema(postgres: PostgresSettings) -> Check:
         )
     if found != wanted:
         hint = "Older tables are upgraded by the next command that uses them; for newer ones upgrade fraudstream."
-        return Check("schema", ok=False, detail=f"revision {found}, this version wants {wanted}", hint=hint)
+        return Check("schema", ok=False, detail=f"revision {found}, this version needs {wanted}", hint=hint)
     return Check("schema", ok=True, detail=f"revision {found}")
 
 
 def _model(postgres: PostgresSettings) -> Check:
-    """Whether `score` could open the champion: its bytes are those that were registered, and this version reads them."""
+    """Whether `score` could open the champion: its bytes are those that were registered, and this version can read them."""
     from fraudstream.model import packing
     from fraudstream.store import registry
     from fraudstream.store.migrate import current_revision
 
     if postgres.host is None:
-        return Check("model", ok=False, detail="no database to look at", hint="Run `fraudstream up`.")
+        return Check("model", ok=False, detail="no database to check", hint="Run `fraudstream up`.")
     if current_revision(postgres) is None:
-        return Check("model", ok=True, detail="no tables yet; `fraudstream train` makes a model")
+        return Check("model", ok=True, detail="no tables yet; `fraudstream train` creates a model")
     if registry.champion_version(postgres) is None:
-        return Check("model", ok=True, detail="no champion yet; `fraudstream train` makes one")
+        return Check("model", ok=True, detail="no champion yet; `fraudstream train` creates one")
     found, packed = registry.load(postgres)
     packing.unpack(packed, f"model {found.version} in the registry")
     return Check("model", ok=True, detail=f"champion {found.version} ({found.algorithm})")

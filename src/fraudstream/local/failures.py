@@ -1,4 +1,4 @@
-"""Why a service did not start: its log, read for what we can name, as one sentence and a next step."""
+"""Why a service did not start: known errors in its log, as a sentence and a next step."""
 
 import pwd
 import shutil
@@ -14,13 +14,13 @@ log = get_logger("local.failures")
 
 MEGABYTE = 1_000_000
 NEW_BYTES = 200 * MEGABYTE
-"""What a new data directory needs: PostgreSQL 40 MB and its first log segments, Kafka's preallocated indexes."""
+"""Space for a new data directory: PostgreSQL's 40 MB and its first log segments, Kafka's preallocated indexes."""
 OLD_BYTES = 32 * MEGABYTE
-"""What a start of existing data needs: one segment of PostgreSQL's log and Kafka's indexes."""
+"""Space for a start with existing data: one segment of PostgreSQL's log and Kafka's indexes."""
 
 
 class PortTaken(ServiceError):
-    """Somebody took the port between our look and the service's start: worth another port."""
+    """Another program took the port between our check and the service's start: another port is worth a try."""
 
 
 class DiskFull(ServiceError):
@@ -41,7 +41,7 @@ def require_space(directory: Path, wanted: int) -> None:
 
 
 def on_free_port(launch: Callable[[], None]) -> None:
-    """Run `launch`, which chooses a port each time; twice more if somebody was quicker than the service."""
+    """Run `launch`, which chooses a port each time; up to two more times if another program was faster."""
     for _ in range(2):
         try:
             return launch()
@@ -59,27 +59,29 @@ def disk_full(directory: Path, detail: str) -> DiskFull:
 
 
 def explain(service: str, log: str, path: Path, data: Path) -> ServiceError:
-    """The error for a service that ended while it started; `log` is what it wrote since, `path` where."""
+    """The error for a service that ended while starting; `log` is its output since then, `path` the file."""
     said = log.lower()
 
     def says(*marks: str) -> bool:
         return any(mark in said for mark in marks)
 
-    # The second half: a log on the same disk could not even say so.
+    # The free space is checked, too, as a log on the same disk could not even report it.
     if says("no space left on device", "disk quota exceeded") or space(data) < MEGABYTE:
         return disk_full(data, f"{service} could not write its data")
     if says("address already in use"):
         hint = "Run `fraudstream up` again: it chooses another port."
-        return PortTaken(f"{service} found its port taken.", hint=hint)
+        return PortTaken(f"The port of {service} is already in use.", hint=hint)
     if says("insufficient memory", "cannot allocate memory", "could not map anonymous"):
         hint = "Free about 1 GB of memory and run `fraudstream up` again."
-        return ServiceError(f"{service} did not get the memory that it needs.", hint=hint)
+        return ServiceError(f"{service} could not allocate enough memory.", hint=hint)
     if says("permission denied", "has wrong ownership", "accessdenied"):
-        hint = "Run the command as the user who made the data, or set FRAUDSTREAM_HOME to a directory of your own."
-        return ServiceError(f"{service} may not use its data in {data}: {_last_line(log)}", hint=hint)
+        hint = "Run the command as the user who created the data, or set FRAUDSTREAM_HOME to a directory of your own."
+        return ServiceError(
+            f"{service} is not allowed to use its data in {data}: {_last_line(log)}", hint=hint
+        )
     return ServiceError(
-        f"{service} ended while it started: {_last_line(log)}",
-        hint=f"See {path}. If you can spare the data, `fraudstream reset` deletes it, and the next start begins afresh.",
+        f"{service} ended while starting: {_last_line(log)}",
+        hint=f"See {path}. If you do not need the data, run `fraudstream reset` and start again.",
     )
 
 
@@ -92,7 +94,7 @@ def run(  # noqa: PLR0913 - what runs, and what an error names
     data: Path,
     user: pwd.struct_passwd | None = None,
 ) -> None:
-    """Run a tool of a service to its end. Raises ServiceError with the reason that it gave."""
+    """Run a tool of a service to its end. Raises ServiceError with the tool's message."""
     done = subprocess.run(
         command,
         cwd=cwd,
@@ -108,12 +110,12 @@ def run(  # noqa: PLR0913 - what runs, and what an error names
 
 
 def no_answer(service: str, seconds: float, log: Path) -> ServiceError:
-    """The error for a service that ran, never answered and was stopped."""
+    """The error for a service that ran, but never answered and was stopped."""
     return ServiceError(f"{service} did not answer within {seconds:g} s and was stopped.", hint=f"See {log}.")
 
 
 def _last_line(log: str) -> str:
-    """The line that most likely says why: the last error, else the last line at all."""
+    """The line that is most likely the reason: the last error, else the last line."""
     lines = [
         line.strip() for line in log.splitlines() if line.strip() and not line.lstrip().startswith("at ")
     ]

@@ -1,4 +1,4 @@
-"""What lies where in FRAUDSTREAM_HOME, who may touch it, and the ports that it remembers."""
+"""The layout of FRAUDSTREAM_HOME, who may change it, and the ports that it remembers."""
 
 import fcntl
 import hashlib
@@ -20,24 +20,24 @@ from fraudstream.settings import ENDPOINTS, Settings
 log = get_logger("local.home")
 
 LOCK_SECONDS = 300.0
-"""How long a command waits for another one: the longest honest wait is a first `up` that fetches the jars."""
+"""Seconds that a command waits for another one: the longest legitimate wait is a first `up` that fetches the jars."""
 
 MARK = ".fraudstream"
-"""Lies in each directory that we made: `reset` deletes it whole."""
+"""Marks each directory that we created: `reset` deletes it completely."""
 _WRITTEN: Mapping[str, tuple[str, ...]] = {
     "kafka": ("data", "data.new*", "server.properties", "log4j2.properties"),
     "postgres": ("data", "data.new*"),
     "logs": ("kafka.log*", "kafka.out*.log", "postgres*.log", "spark-*.log"),
 }
-"""What we write into each directory: all that `reset` deletes where somebody else made it, or an older fraudstream."""
+"""Our files in each directory: all that `reset` deletes from one that we, or an older fraudstream, did not mark."""
 
 LAST_PORT = 65_535
-"""A number beyond it in a spoilt file would make the system's own calls fail."""
+"""A larger number in a corrupted file would make system calls fail."""
 
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """The directory of one pair of embedded services. Everything but the jars lies below `root`."""
+    """The directory of one pair of embedded services. Everything except the jars is below `root`."""
 
     root: Path
 
@@ -48,12 +48,12 @@ class Home:
 
     @property
     def endpoints(self) -> Path:
-        """Where `up` leaves the addresses."""
+        """The file in which `up` stores the addresses."""
         return self.root / ENDPOINTS
 
     @property
     def logs(self) -> Path:
-        """What the services write about themselves."""
+        """The directory of the services' logs."""
         return self.root / "logs"
 
     @property
@@ -63,7 +63,7 @@ class Home:
 
     @property
     def postgres(self) -> Path:
-        """Where PostgreSQL's data is, unless its user cannot reach this."""
+        """The directory of PostgreSQL's data, unless its user cannot access it."""
         return self.root / "postgres"
 
     @property
@@ -72,22 +72,22 @@ class Home:
         return self.root / "postgres.password"
 
     def state(self, service: str) -> Path:
-        """The ports and places of a service."""
+        """The file with the ports and directories of a service."""
         return self.root / f"{service}.json"
 
     def pid(self, service: str) -> Path:
-        """Which process serves."""
+        """The file with the process of a service."""
         return self.root / f"{service}.pid"
 
     @property
     def key(self) -> str:
-        """A short name of this home, for what must lie outside of it."""
+        """A short name of this home, for files that must be outside of it."""
         return hashlib.sha256(os.fsencode(self.root)).hexdigest()[:12]
 
     def prepare(self) -> None:
-        """Make the directories. Raises ServiceError where that is not allowed."""
+        """Create the directories. Raises ServiceError if that is not allowed."""
         try:
-            # Others may pass through, not look: PostgreSQL runs under another user when we are root.
+            # Others may traverse but not list it: if we are root, PostgreSQL runs as another user.
             self.root.mkdir(mode=0o711, parents=True, exist_ok=True)
             make(self.logs)
             make(self.kafka)
@@ -95,19 +95,19 @@ class Home:
             raise unusable(self.root, error) from None
 
     def owns(self, service: str) -> bool:
-        """Whether the data of a service are ours: we made their directory, or a server of ours was started on them."""
+        """Whether a service's data is ours: we created its directory, or started a server on it."""
         return (self.root / service / MARK).exists() or self.state(service).exists()
 
     def require_own(self, service: str, data: Path) -> None:
-        """Raise ServiceError where `data` lay there before we came."""
+        """Raise ServiceError if `data` is not ours."""
         if data.exists() and not self.owns(service):
             raise ServiceError(
-                f"{data} was not made by fraudstream.",
+                f"{data} was not created by fraudstream.",
                 hint="Set FRAUDSTREAM_HOME to a directory of your own, or move that one away.",
             )
 
     def remove(self, name: str) -> None:
-        """Delete a directory that we made; of one that somebody else made, what we wrote into it. Raises OSError."""
+        """Delete a directory that we created, or our files in one that we did not. Raises OSError."""
         directory = self.root / name
         if (directory / MARK).exists():
             shutil.rmtree(directory)
@@ -118,7 +118,7 @@ class Home:
                     shutil.rmtree(path)
                 else:
                     path.unlink()
-            with suppress(OSError):  # something of somebody else's lies there
+            with suppress(OSError):  # it has other files as well
                 directory.rmdir()
 
     @contextmanager
@@ -129,30 +129,32 @@ class Home:
             yield
 
     def remembered(self, service: str) -> dict[str, Any]:
-        """What `remember` kept of a service; nothing where it never ran or the file is spoilt."""
+        """What `remember` stored for a service; nothing if it never ran or the file is corrupted."""
         try:
             state = json.loads(self.state(service).read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            # Only preferences stand here; without them ports are chosen anew.
+            # These are only preferences; without them new ports are chosen.
             return {}
         if not isinstance(state, dict):
             return {}
         return {name: value for name, value in state.items() if _possible(name, value)}
 
     def remember(self, service: str, **values: object) -> None:
-        """Keep ports and places, so that a restart has the same addresses."""
+        """Store ports and directories, so that a restart has the same addresses."""
         write_private(self.state(service), json.dumps(self.remembered(service) | values))
 
 
 def make(directory: Path) -> None:
-    """Make a directory that only we may read, and mark it as ours; one that is there stays what it is. Raises OSError."""
+    """Create a directory that only we may read, and mark it as ours; an existing one is unchanged. Raises OSError."""
     try:
         directory.mkdir(mode=0o700)
     except FileExistsError:
         if not directory.is_dir():
             raise
     else:
-        text = "fraudstream made this directory, and `fraudstream reset` deletes it with all that is in it.\n"
+        text = (
+            "fraudstream created this directory, and `fraudstream reset` deletes it with everything in it.\n"
+        )
         (directory / MARK).write_text(text, encoding="ascii")
 
 
@@ -165,10 +167,10 @@ def _possible(name: str, value: object) -> bool:
 
 @contextmanager
 def workshop(directory: Path) -> Iterator[Path]:
-    """An empty directory inside `directory` to make data in, deleted at the end; move out what is finished.
+    """An empty directory inside `directory` for creating data, deleted at the end; move out what is finished.
 
-    Each has a name of its own: what a killed command had begun may go on writing for a moment, and must
-    not write into ours. Those that were left behind are deleted.
+    Each has a unique name: a child of a killed command may continue to write for a moment, and must
+    not write into ours. Leftover ones are deleted.
     """
     for left in directory.glob("data.new*"):
         shutil.rmtree(left, ignore_errors=True)
@@ -183,7 +185,7 @@ def workshop(directory: Path) -> Iterator[Path]:
 
 
 def unusable(path: Path, error: OSError) -> ServiceError:
-    """The sentence for a directory that cannot be made or written."""
+    """The error for a directory that cannot be created or written."""
     return ServiceError(
         f"{path} cannot be used: {error.strerror or error}.",
         hint="Set FRAUDSTREAM_HOME to a directory of your own, on a disk with space.",
@@ -191,7 +193,7 @@ def unusable(path: Path, error: OSError) -> ServiceError:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only we may read, at once or not at all. Raises ServiceError."""
+    """Write a file that only we may read, atomically. Raises ServiceError."""
     try:
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     except OSError as error:
@@ -209,7 +211,7 @@ def write_private(path: Path, text: str) -> None:
 
 @contextmanager
 def file_lock(path: Path, what: str, seconds: float = LOCK_SECONDS) -> Iterator[None]:
-    """Hold the lock file `path`; the kernel lets go of it when this process ends, however it ends."""
+    """Hold the lock file `path`; the kernel releases it when this process ends, however it ends."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:

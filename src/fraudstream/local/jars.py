@@ -1,4 +1,4 @@
-"""The jars of Kafka and of Spark's Kafka connector: fetched once, checked against pinned sums, cached.
+"""The jars of Kafka and of Spark's Kafka connector: fetched once, checked against pinned checksums, cached.
 
 Ivy, which ships inside PySpark, fetches them, from Maven Central unless `FRAUDSTREAM_IVY_SETTINGS`
 names an ivysettings.xml with another repository.
@@ -32,8 +32,8 @@ KAFKA_VERSION = "4.3.1"
 SCALA = "2.13"
 """The only Scala of Kafka 4 and Spark 4."""
 _LOG4J_VERSION = "2.25.4"
-"""Of the log4j that Kafka 4.3.1 depends on; its distribution adds this binding, its POM does not, and without
-it the broker logs nothing at all."""
+"""Version of the log4j that Kafka 4.3.1 depends on; its distribution adds this binding, its POM does not, and without
+it the broker logs nothing."""
 _INSIDE_PYSPARK = (
     "org.apache.hadoop",
     "org.scala-lang",
@@ -43,10 +43,10 @@ _INSIDE_PYSPARK = (
     "at.yawk.lz4",
     "com.google.code.findbugs",
 )
-"""What the connector depends on and PySpark has already: a second copy would shadow the first."""
+"""Dependencies of the connector that PySpark already has: a second copy would shadow the first."""
 _INSIDE_PYSPARK_MODULES = ("spark-tags_2.13",)
 _FETCH_SECONDS = 900.0
-"""35 s on a good line for 44 MB; this is a line of 50 kB/s."""
+"""44 MB take 35 s on a good connection; this allows for 50 kB/s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class JarSet:
     name: str
     title: str
     modules: tuple[tuple[str, str, str], ...]
-    """(organisation, module, revision) of what is asked for; the rest follows from their POMs."""
+    """(organisation, module, revision) of the requested modules; the rest follows from their POMs."""
     exclude_organisations: tuple[str, ...] = ()
     exclude_modules: tuple[str, ...] = ()
 
@@ -74,7 +74,7 @@ def _pins() -> dict[str, dict[str, str]]:
 
 
 def kafka_set() -> JarSet:
-    """The broker and everything that it needs."""
+    """The broker and all its dependencies."""
     modules = (
         ("org.apache.kafka", f"kafka_{SCALA}", KAFKA_VERSION),
         ("org.apache.logging.log4j", "log4j-slf4j-impl", _LOG4J_VERSION),
@@ -83,7 +83,7 @@ def kafka_set() -> JarSet:
 
 
 def spark_set() -> JarSet:
-    """The four jars beside PySpark's own, for the version of PySpark that is installed."""
+    """The four jars in addition to PySpark's own, for the installed version of PySpark."""
     version = metadata.version("pyspark")
     modules = (("org.apache.spark", f"spark-sql-kafka-0-10_{SCALA}", version),)
     return JarSet(
@@ -106,13 +106,13 @@ def spark_jars(settings: Settings) -> list[Path]:
 
 
 def are_cached(settings: Settings) -> bool:
-    """Whether both sets are there as published, so that nothing has to be fetched."""
+    """Whether both sets are cached as published, so that nothing has to be fetched."""
     cache = settings.jar_cache
     return all(complaint(wanted, cache / wanted.name) is None for wanted in (kafka_set(), spark_set()))
 
 
 def ensure(wanted: JarSet, settings: Settings) -> list[Path]:
-    """The jars of a set from the cache, or from the repository where the cache lacks or has spoilt them."""
+    """The jars of a set from the cache, or from the repository if they are missing or corrupted there."""
     directory = settings.jar_cache / wanted.name
     spoilt = complaint(wanted, directory)
     if spoilt is None:
@@ -132,24 +132,24 @@ def ensure(wanted: JarSet, settings: Settings) -> list[Path]:
 
 
 def complaint(wanted: JarSet, directory: Path) -> str | None:
-    """What is wrong with the cached jars, as a sentence; None when each is there and has its pinned sum."""
+    """What is wrong with the cached jars, in a sentence; None if all are there with their pinned checksums."""
     if not directory.is_dir():
         return f"{directory} does not exist."
     present = {path.name: path for path in directory.glob("*.jar")}
     expected = wanted.pins or _recorded(directory)
     if not expected or present.keys() != expected.keys():
-        return f"{directory} does not hold exactly the jars that belong there."
+        return f"{directory} does not contain exactly the jars that belong there."
     for name, path in sorted(present.items()):
         try:
             if _sha256(path) != expected[name]:
-                return f"{path} is not what was published: its sha256 differs."
+                return f"{path} is not the published file: its sha256 differs."
         except OSError as error:
             return f"{path} cannot be read: {error.strerror}."
     return None
 
 
 def _recorded(directory: Path) -> dict[str, str]:
-    """The sums taken when a set without pins was fetched: they notice damage, not forgery."""
+    """The checksums recorded when a set without pins was fetched: they detect damage, not forgery."""
     try:
         sums: dict[str, str] = json.loads((directory / "sha256.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -163,13 +163,13 @@ def _sha256(path: Path) -> str:
 
 
 def _fetch(wanted: JarSet, directory: Path, ivy_settings: Path | None) -> None:
-    """Fetch into a sibling directory, verify, then move it into place: a half set is never seen."""
+    """Fetch into a sibling directory, verify, then move it into place, so that a partial set is never used."""
     log.info("Fetching %s into %s (once).", wanted.title, directory)
     with tempfile.TemporaryDirectory(dir=directory.parent, prefix=f".{wanted.name}-") as scratch:
         fresh = Path(scratch) / "jars"
         _ivy(wanted, Path(scratch), fresh, ivy_settings)
         if not wanted.pins:
-            log.warning("%s has no pinned sums in this release; trusting the repository.", wanted.title)
+            log.warning("%s has no pinned checksums in this release; trusting the repository.", wanted.title)
             sums = {path.name: _sha256(path) for path in fresh.glob("*.jar")}
             (fresh / "sha256.json").write_text(json.dumps(sums), encoding="utf-8")
         wrong = complaint(wanted, fresh)
@@ -186,11 +186,11 @@ def _fetch(wanted: JarSet, directory: Path, ivy_settings: Path | None) -> None:
 def _ivy(wanted: JarSet, scratch: Path, into: Path, ivy_settings: Path | None) -> None:
     """Run Ivy; everything that it writes stays in `scratch`."""
     (scratch / "ivy.xml").write_text(_ivy_file(wanted), encoding="utf-8")
-    # In a file, as a proxy's password on a command line is read by every user of this machine.
+    # In a file, as every user of this machine can read a proxy's password on a command line.
     (scratch / "java.options").write_text("\n".join(map(quoted, _proxy_options())), encoding="utf-8")
     command = [str(find_java().binary), f"@{scratch / 'java.options'}"]
     command += [f"-Divy.default.ivy.user.dir={scratch / 'ivy'}"]
-    # Java waits for ever by default; a network that drops packets would look like a slow one.
+    # Java waits forever by default; a network that drops packets would look like a slow one.
     command += ["-Dsun.net.client.defaultConnectTimeout=15000", "-Dsun.net.client.defaultReadTimeout=60000"]
     command += ["-jar", str(_ivy_jar())]
     if ivy_settings is not None:
@@ -211,7 +211,7 @@ def _missing(wanted: JarSet, reason: str) -> JarsMissing:
     return JarsMissing(
         f"The jars of {wanted.title} are not cached and could not be fetched: {reason}.",
         hint=(
-            "Run `fraudstream jars fetch` where Maven Central can be reached, or copy a filled"
+            "Run `fraudstream jars fetch` where Maven Central is reachable, or copy a filled"
             " cache from another machine and set FRAUDSTREAM_JARS to it; FRAUDSTREAM_IVY_SETTINGS names an"
             " ivysettings.xml with a mirror, HTTPS_PROXY a proxy (with a login: http://USER:PASSWORD@HOST:PORT)."
         ),
@@ -219,7 +219,7 @@ def _missing(wanted: JarSet, reason: str) -> JarsMissing:
 
 
 def _reason(output: str) -> str:
-    """The one line of Ivy's report that says why."""
+    """The line of Ivy's report that says why."""
     lines = [line.strip(" \t:") for line in output.splitlines() if line.strip(" \t:")]
     for mark in (
         "No space left on device",
@@ -231,7 +231,7 @@ def _reason(output: str) -> str:
     ):
         for line in lines:
             if mark in line:
-                # Ivy says "not found" also where the repository did not answer at all.
+                # Ivy says "not found" even if the repository did not answer at all.
                 return line[:300] + (", or its repository does not answer" if mark == ": not found" else "")
     return lines[-1][:300] if lines else "Ivy said nothing"
 
@@ -253,7 +253,7 @@ def _ivy_file(wanted: JarSet) -> str:
 
 def _ivy_jar() -> Path:
     """Ivy inside PySpark, found without importing PySpark."""
-    # Not by the list of installed files: pip 23.0 of Debian 12 keeps none of what it builds without `wheel`.
+    # Not from the list of installed files: pip 23.0 of Debian 12 writes none for what it builds without `wheel`.
     package = importlib.util.find_spec("pyspark")
     for directory in (package and package.submodule_search_locations) or ():
         for found in Path(directory, "jars").glob("ivy-*.jar"):
@@ -265,7 +265,7 @@ def _ivy_jar() -> Path:
 
 
 def _proxy_options() -> list[str]:
-    """HTTPS_PROXY and NO_PROXY in Java's words: Java does not read those variables itself."""
+    """HTTPS_PROXY and NO_PROXY as Java options, as Java does not read those variables itself."""
     options, login = [], []
     proxies = getproxies()
     for scheme in ("http", "https"):
@@ -283,7 +283,7 @@ def _proxy_options() -> list[str]:
     exempt = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
     if options and exempt:
         hosts = [host.strip() for host in exempt.split(",") if host.strip()]
-        # A name there stands for what is below it, too; Java wants that said.
+        # A domain there includes its subdomains, which Java needs to be told.
         below = [f"*.{host.lstrip('.')}" for host in hosts if not host.startswith("*")]
         options.append(
             "-Dhttp.nonProxyHosts=" + "|".join([*(h for h in hosts if not h.startswith(".")), *below])

@@ -1,4 +1,4 @@
-"""Find a Java that both Kafka 4.3 and Spark 4.2 run on: 17 to 21."""
+"""Finds a Java that both Kafka 4.3 and Spark 4.2 run on: 17 to 21."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from pathlib import Path
 from fraudstream.errors import JavaMissing
 
 OLDEST, NEWEST = 17, 21
-"""Spark 4.2 needs 17; above 21 its Hadoop client calls `Subject.getSubject`, which newer Javas removed."""
+"""Spark 4.2 needs 17; its Hadoop client calls `Subject.getSubject`, which Java versions above 21 removed."""
 USUAL_PLACES = (
     "/usr/lib/jvm/*",
     "/usr/java/*",
@@ -25,19 +25,19 @@ USUAL_PLACES = (
 _VERSION = re.compile(r'version "(?:1\.)?(\d+)[^"]*"')
 _HOME = re.compile(r"^\s*java\.home = (.+)$", re.MULTILINE)
 _ANSWER_SECONDS = 20.0
-"""A Java prints its version in 0.1 s; a machine under load gets time, a hanging wrapper script does not."""
+"""Timeout in seconds: Java prints its version in 0.1 s; enough under load, but not for a hanging wrapper script."""
 
 
 @dataclass(frozen=True, slots=True)
 class Java:
-    """An installed Java: its home (what JAVA_HOME wants) and its major version."""
+    """An installed Java: its home (for JAVA_HOME) and its major version."""
 
     home: Path
     version: int
 
     @property
     def binary(self) -> Path:
-        """The program itself."""
+        """The executable."""
         return self.home / "bin" / "java"
 
     @property
@@ -47,9 +47,9 @@ class Java:
 
 
 def find_java(environ: Mapping[str, str] = os.environ, places: Sequence[str] = USUAL_PLACES) -> Java:
-    """The first suitable Java: JAVA_HOME, then PATH, then the usual places. Each is asked by running it.
+    """The first suitable Java: JAVA_HOME, then PATH, then the usual places. Each is run to find its version.
 
-    Raises JavaMissing, which lists the Javas that were found but do not suit.
+    Raises JavaMissing, which lists those that were found but are not suitable.
     """
     found: list[Java] = []
     for binary in _candidates(environ, places):
@@ -74,7 +74,7 @@ def quoted(option: str) -> str:
 
 
 def ask(binary: Path) -> Java | None:
-    """Which Java `binary` is, or None where it is none or does not run."""
+    """The Java of `binary`, or None if it is not Java or does not run."""
     try:
         answer = subprocess.run(
             [str(binary), "-XshowSettings:properties", "-version"],
@@ -91,13 +91,13 @@ def ask(binary: Path) -> Java | None:
     version = _VERSION.search(text)
     if version is None:
         return None
-    # Its own word for its home counts: `binary` may be a link or the wrapper of a version manager.
+    # The home that it reports itself counts: `binary` may be a link or the wrapper of a version manager.
     home = _HOME.search(text)
     return Java(Path(home[1].strip()) if home else binary.resolve().parent.parent, int(version[1]))
 
 
 def _candidates(environ: Mapping[str, str], places: Sequence[str]) -> Iterator[Path]:
-    """Every `java` worth asking, each file once."""
+    """Every `java` to try, each file once."""
     seen: set[Path] = set()
     for binary in _named(environ, places):
         real = binary.resolve()

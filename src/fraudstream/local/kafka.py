@@ -32,9 +32,9 @@ log = get_logger("local.kafka")
 NAME = f"Kafka {KAFKA_VERSION}"
 PORT, CONTROLLER_PORT = 19092, 19093
 START_SECONDS = 90.0
-"""2 s on an idle machine, 6 s on a busy one; replaying the log after a kill -9 takes longer."""
+"""A start takes 2 s on an idle machine, 6 s on a busy one; replaying the log after a kill -9 takes longer."""
 STOP_SECONDS = 30.0
-"""0.4 s when nothing happens; a broker under load first flushes."""
+"""A stop takes 0.4 s if the broker is idle; under load it first flushes."""
 
 _PROPERTIES = """\
 # Written by fraudstream at every start; changes are lost.
@@ -48,8 +48,8 @@ listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
 # Relative to the working directory: an absolute path with a comma in it would be two directories.
 log.dirs={data}
 num.partitions={partitions}
-# One broker can hold one copy. A single partition of each internal topic instead of 50: what one machine
-# needs, and the first consumer group does not wait for 50 directories to be made.
+# One broker can store one copy. A single partition of each internal topic instead of 50 is enough for one
+# machine, and the first consumer group does not wait for 50 directories to be created.
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=1
 transaction.state.log.replication.factor=1
@@ -58,14 +58,14 @@ transaction.state.log.num.partitions=1
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 share.coordinator.state.topic.num.partitions=1
-# A group of one consumer has nobody to wait for.
+# A group with one consumer need not wait for others.
 group.initial.rebalance.delay.ms=0
 # A killed broker is still registered when it starts again, and the controller, which is the same process, refuses
 # the new one until that session has ended: 9 s by default.
 broker.session.timeout.ms=4000
 broker.heartbeat.interval.ms=1000
-# A week to consume what was produced. Age counts from arrival: replayed history carries old times, and by
-# those it would be deleted before anybody has read it.
+# A week to consume what was produced. Age counts from arrival: replayed history has old times, because of
+# which it would be deleted before it is read.
 log.retention.hours=168
 log.message.timestamp.type=LogAppendTime
 """
@@ -96,27 +96,27 @@ class EmbeddedKafka:
 
     @property
     def data(self) -> Path:
-        """The formatted storage; it exists whole or not at all."""
+        """The formatted storage; it exists completely or not at all."""
         return self.home.kafka / "data"
 
     @property
     def properties(self) -> Path:
-        """The broker's settings; on its command line, so its process is known by it."""
+        """The broker's settings; it is on its command line, so its process is recognised by it."""
         return self.home.kafka / "server.properties"
 
     @property
     def log(self) -> Path:
-        """What the broker says, turned over at 10 MB."""
+        """The broker's log, rotated at 10 MB."""
         return self.home.logs / "kafka.log"
 
     @property
     def output(self) -> Path:
-        """What the JVM itself prints: a heap that does not fit, a crash."""
+        """The output of the JVM itself: a heap that does not fit, a crash."""
         return self.home.logs / "kafka.out.log"
 
     @property
     def servers(self) -> str | None:
-        """Bootstrap servers of the last start, or None where there was none."""
+        """Bootstrap servers of the last start, or None if there was none."""
         port = self.home.remembered("kafka").get("port")
         return f"{LOOPBACK}:{port}" if port else None
 
@@ -125,7 +125,7 @@ class EmbeddedKafka:
         return find(self.home.pid("kafka"), "java", str(self.properties))
 
     def answers(self, seconds: float = 3.0) -> bool:
-        """Whether our broker, and no stranger on its port, answers a metadata request."""
+        """Whether our broker, not another program on its port, answers a metadata request."""
         from confluent_kafka import KafkaException
         from confluent_kafka.admin import AdminClient
 
@@ -140,7 +140,7 @@ class EmbeddedKafka:
             return False
 
     def cluster_id(self) -> str | None:
-        """The name that the storage was formatted with, or None where it was not."""
+        """The id that the storage was formatted with, or None if it was not."""
         try:
             text = (self.data / "meta.properties").read_text(encoding="utf-8")
         except OSError:
@@ -150,7 +150,7 @@ class EmbeddedKafka:
         )
 
     def start(self, settings: Settings, cancelled: Event) -> bool:
-        """Start the broker and wait until it answers; False where it did already. Raises ServiceError."""
+        """Start the broker and wait until it answers; False if it already did. Raises ServiceError."""
         running = self.process()
         if running is not None and self.answers(10.0):
             return False
@@ -178,7 +178,7 @@ class EmbeddedKafka:
         return True
 
     def stop(self) -> bool:
-        """Stop the broker; False where none ran. One that does not obey is killed, which is said."""
+        """Stop the broker; False if none ran. If it does not stop in time it is killed, which is logged."""
         process = self.process()
         if process is None:
             self.home.pid("kafka").unlink(missing_ok=True)
@@ -192,7 +192,7 @@ class EmbeddedKafka:
         return True
 
     def _configure(self, partitions: int) -> None:
-        """Write the broker's files, with the ports of the last start where they are still free."""
+        """Write the broker's files, with the ports of the last start if they are still free."""
         last = self.home.remembered("kafka")
         port = keep_port("Kafka", last.get("port"), PORT)
         controller_port = choose_port(last.get("controller_port"), CONTROLLER_PORT, avoid=port)
@@ -215,7 +215,7 @@ class EmbeddedKafka:
         )
 
     def _format(self, java: list[str]) -> None:
-        """Make the storage where there is none: beside its place, then moved there, so that half of one is never used."""
+        """Create the storage if there is none: in another directory, then moved, so that a partial one is never used."""
         if self.data.exists():
             return
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
@@ -225,7 +225,7 @@ class EmbeddedKafka:
                 properties.write_text(self._properties(f"{place.name}/data", 1), encoding="ascii")
             except OSError as error:
                 raise unusable(place, error) from None
-            # The first compiler only: this JVM lives for 0.7 s, with the second one for 1.9 s.
+            # The first compiler only: this JVM then takes 0.7 s instead of 1.9 s.
             command = [*java, "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
             # `=` keeps an identifier that begins with a dash from being read as an option.
             command += ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(properties)]
@@ -238,10 +238,10 @@ class EmbeddedKafka:
         return [*options, "-Djava.awt.headless=true", "-cp", ":".join(map(str, jars))]
 
     def _launch(self, java: list[str], cancelled: Event) -> None:
-        """Run the broker until it answers. Raises ServiceError with the reason that its log gives."""
+        """Launch the broker and wait until it answers. Raises ServiceError with the reason in its log."""
         set_aside(self.output)
         marks = {path: size(path) for path in (self.log, self.output)}
-        # 512 MB serve hundreds of partitions; the serial collector starts quicker and has no threads of its own.
+        # 512 MB suffice for hundreds of partitions; the serial collector starts faster and has no threads of its own.
         memory = ["-Xmx512m", "-Xms128m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError"]
         command = [*java, *memory, "kafka.Kafka", str(self.properties)]
         pid_file = self.home.pid("kafka")
@@ -258,4 +258,4 @@ class EmbeddedKafka:
 
 
 def _ignore(_error: object) -> None:
-    """A broker that is not up yet is what we are waiting for."""
+    """Ignore that the broker is not up yet, as we are waiting for it."""

@@ -36,22 +36,22 @@ NAME = "PostgreSQL 18"
 PORT = 55433
 USER = DATABASE = "fraudstream"
 START_SECONDS = 120.0
-"""0.3 s as a rule; after a kill -9 up to max_wal_size is replayed first."""
+"""A start usually takes 0.3 s; after a kill -9 up to max_wal_size is replayed first."""
 ASKED = 12
-"""Times that a server is asked to stop within STOP_SECONDS."""
+"""Number of times that a server is asked to stop within STOP_SECONDS."""
 STOP_SECONDS = 60.0
-"""A fast stop writes a checkpoint: all of shared_buffers at most."""
+"""A fast stop writes a checkpoint: at most all of shared_buffers."""
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedPostgres:
-    """One server with its data in `home`, or in `users.OUTSIDE` where root's home hides it from the server's user."""
+    """One server with its data in `home`, or in `users.OUTSIDE` if the server's user cannot access root's home."""
 
     home: Home
 
     @property
     def directory(self) -> Path:
-        """Holds `data`, and belongs to the user that PostgreSQL runs as."""
+        """The directory that contains `data`, and belongs to the user that PostgreSQL runs as."""
         return self._outside if self.home.remembered("postgres").get("outside") else self.home.postgres
 
     @property
@@ -60,17 +60,17 @@ class EmbeddedPostgres:
 
     @property
     def data(self) -> Path:
-        """The cluster; it exists whole or not at all. On the server's command line, so its process is known by it."""
+        """The cluster; it exists completely or not at all. It is on the server's command line, so its process is recognised."""
         return self.directory / "data"
 
     @property
     def log(self) -> Path:
-        """What the server and initdb say."""
+        """The log of the server and initdb."""
         return self.home.logs / "postgres.log"
 
     @property
     def port(self) -> int | None:
-        """Port of the last start, or None where there was none."""
+        """Port of the last start, or None if there was none."""
         return self.home.remembered("postgres").get("port")
 
     def process(self) -> Process | None:
@@ -82,7 +82,7 @@ class EmbeddedPostgres:
         return self._complaint(seconds) is None
 
     def _complaint(self, seconds: int) -> str | None:
-        """Why nobody answers a query, or None where our server does."""
+        """Why there is no answer to a query, or None if our server answers."""
         import psycopg
 
         try:
@@ -93,7 +93,7 @@ class EmbeddedPostgres:
         return None
 
     def start(self, cancelled: Event) -> bool:
-        """Start the server and wait until it answers; False where it did already. Raises ServiceError."""
+        """Start the server and wait until it answers; False if it already did. Raises ServiceError."""
         running = self.process()
         self.home.require_own("postgres", self.data)
         self._require_password()
@@ -114,9 +114,9 @@ class EmbeddedPostgres:
         return True
 
     def stop(self) -> bool:
-        """Stop the server; False where none ran.
+        """Stop the server; False if none ran.
 
-        First fast (clients are sent away, a checkpoint is written), then immediate, then by force; data is
+        First fast (disconnecting clients and writing a checkpoint), then immediate, then by force; data is
         safe in each case, as the next start replays the log.
         """
         process = self.process()
@@ -133,7 +133,7 @@ class EmbeddedPostgres:
         return True
 
     def remove(self) -> None:
-        """Delete the data and the password of a stopped server, also where the home has forgotten its place."""
+        """Delete the data and the password of a stopped server, even if the home no longer knows the directory."""
         if self.home.owns("postgres"):
             self.home.password.unlink(missing_ok=True)
         self.home.remove("postgres")
@@ -157,7 +157,7 @@ class EmbeddedPostgres:
         )
 
     def _settle(self) -> Path:
-        """Choose, once, where the data lives, and make that directory."""
+        """Choose, once, the directory of the data, and create it."""
         directory = self.directory
         try:
             if "outside" not in self.home.remembered("postgres") or not directory.exists():
@@ -166,7 +166,7 @@ class EmbeddedPostgres:
                 if user is not None and not users.may_pass(user, self.home.root):
                     directory = self._outside
                     users.open_to_all(users.OUTSIDE, directory.parent)
-                    log.info("%s is closed to the user %s.", self.home.root, user.pw_name)
+                    log.info("%s is not accessible to the user %s.", self.home.root, user.pw_name)
                     log.info("PostgreSQL's data is in %s instead.", directory)
                 make(directory)
                 if user is not None:
@@ -177,7 +177,7 @@ class EmbeddedPostgres:
         return directory
 
     def _initialise(self, programs: Path, user: pwd.struct_passwd | None) -> None:
-        """Make the cluster where there is none: beside its place, then moved there, so that half of one is never used."""
+        """Create the cluster if there is none: in another directory, then moved, so that a partial one is never used."""
         if self.data.exists():
             return
         password = secrets.token_urlsafe(24)
@@ -193,12 +193,12 @@ class EmbeddedPostgres:
             (place / "data").rename(self.data)
 
     def _require_password(self) -> None:
-        """Raise ServiceError where there are data and nobody knows their password."""
+        """Raise ServiceError if there is data but no password for it."""
         if self.data.exists() and not self._password():
             raise self._locked_out("is missing")
 
     def _password(self) -> str:
-        """What its file holds, which people may have put back with an end of line; empty where that is no password."""
+        """The password from its file, without a line end that a manual restore may add; empty if it is not a valid one."""
         try:
             return self.home.password.read_text(encoding="ascii").strip()
         except (OSError, ValueError):
@@ -211,19 +211,19 @@ class EmbeddedPostgres:
         )
 
     def _forget_dead(self) -> None:
-        """Remove a postmaster.pid whose number now belongs to another program: PostgreSQL would wait for it for ever."""
+        """Remove a postmaster.pid whose number now belongs to another program: PostgreSQL would wait for it forever."""
         path = self.data / "postmaster.pid"
         try:
             pid = int(path.read_text(encoding="utf-8").split("\n", 1)[0])
         except (OSError, ValueError):
             return
-        # Our own server was looked for by its command line already, so whoever this is, it is not ours.
+        # Our own server was already searched for by its command line, so this process is not ours.
         if identify(pid) is not None:
             log.info("postmaster.pid names process %d, which is another program; removing it.", pid)
         path.unlink(missing_ok=True)
 
     def _launch(self, programs: Path, user: pwd.struct_passwd | None, cancelled: Event) -> None:
-        """Run the server until it answers. Raises ServiceError with the reason that its log gives."""
+        """Launch the server and wait until it answers. Raises ServiceError with the reason in its log."""
         port = keep_port("PostgreSQL", self.port, PORT)
         self.home.remember("postgres", port=port)
         set_aside(self.log)
@@ -234,7 +234,7 @@ class EmbeddedPostgres:
             pid_file = self.home.pid("postgres")
             process = serve(pid_file, command, output=self.log, cwd=Path("/"), user=user)
             while (complaint := self._complaint(2)) is not None and process.alive():
-                # A stranger who was quicker at this port refuses us, too; then ours ends in a moment.
+                # Another server that was faster on this port rejects us, too; then ours ends in a moment.
                 if "authentication failed" in complaint and not process.wait(1.0):
                     self.stop()
                     raise self._locked_out("does not match")
@@ -251,7 +251,7 @@ class EmbeddedPostgres:
             time.sleep(0.2)
 
     def _ensure_database(self) -> None:
-        """Make our database where there is none; a server that cannot is stopped. Raises ServiceError."""
+        """Create our database if there is none; if that fails, the server is stopped. Raises ServiceError."""
         import psycopg
 
         try:
@@ -265,7 +265,7 @@ class EmbeddedPostgres:
 
 
 def _ask_to_stop(process: Process) -> bool:
-    """Whether the server stopped. Asked several times: one that has just begun lets the first signal go by."""
+    """Ask the server to stop; returns whether it did. Repeated, as one that has just started ignores the first signal."""
     for _ in range(ASKED):
         process.send(signal.SIGINT)
         if process.wait(STOP_SECONDS / ASKED):

@@ -1,4 +1,4 @@
-"""Background processes: started so that they outlive us, found again for certain, stopped in bounded time."""
+"""Background processes: started so that they outlive us, reliably found again, stopped in bounded time."""
 
 import json
 import os
@@ -24,23 +24,23 @@ log = get_logger("local.processes")
 
 LOOPBACK = "127.0.0.1"
 LOG_BYTES = 10_000_000
-"""A log beyond this size is set aside when its service starts; one older log is kept."""
+"""A log larger than this is rotated when its service starts; one older log is kept."""
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process for certain: its number alone may belong to another one after a restart."""
+    """A process, identified reliably: a pid alone may belong to another one after a restart."""
 
     pid: int
     born: str
-    """When it started, in the words of this system; differs between two processes of one number."""
+    """When it started, as reported by this system; differs between two processes with the same pid."""
 
     def alive(self) -> bool:
         """Whether it still runs."""
         return born(self.pid) == self.born
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal; a process that is gone already is fine."""
+        """Send a signal; does nothing if the process has already ended."""
         if self.alive():
             try:
                 os.kill(self.pid, number)
@@ -63,16 +63,16 @@ class Process:
 
 
 def born(pid: int) -> str | None:
-    """When the process started, or None where none runs. One that only waits to be buried does not run.
+    """When the process started, or None if it does not run. A zombie does not count as running.
 
-    On Linux in clock ticks since boot, with the boot's own name: unlike the wall clock that never jumps.
+    On Linux in clock ticks since boot, with the boot's id: unlike the wall clock, these never jump.
     """
     try:
         if Path("/proc/self/stat").exists():
-            # The command in brackets may hold spaces and brackets itself, so count from the last one.
+            # The command in brackets may itself contain spaces and brackets, so count from the last one.
             fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
             boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-            # While threads are left, one whose first thread is gone still holds its ports and files.
+            # A process whose main thread has ended still has its ports and files while other threads run.
             buried = fields[0] == "X" or (fields[0] == "Z" and int(fields[17]) <= 1)
             return None if buried else f"{boot}:{fields[19]}"
         process = psutil.Process(pid)
@@ -82,20 +82,20 @@ def born(pid: int) -> str | None:
 
 
 def identify(pid: int) -> Process | None:
-    """The process of this number, or None where none runs."""
+    """The process with this pid, or None if it does not run."""
     when = born(pid)
     return Process(pid, when) if when else None
 
 
 def record(path: Path, process: Process) -> None:
-    """Keep which process serves, for later commands."""
+    """Store the process of a service, for later commands."""
     write_private(path, json.dumps(asdict(process)))
 
 
 def find(path: Path, program: str, argument: str) -> Process | None:
     """The process that `path` names, if it still runs; else a `program` with that argument.
 
-    The second way finds a service whose pid file was lost or never written.
+    The latter finds a service whose pid file was lost or never written.
     """
     try:
         process = Process(**json.loads(path.read_text(encoding="utf-8")))
@@ -119,8 +119,8 @@ def spawn(
 ) -> Process:
     """Start a command in a session of its own, with stdout and stderr appended to `output`.
 
-    A shell puts it into the background and ends: so it is nobody's child, leaves no zombie when it is
-    killed, and a closed terminal does not reach it. Raises ServiceError.
+    A shell puts it into the background and exits, so that it is not our child, leaves no zombie when it is
+    killed, and is not affected by a closed terminal. Raises ServiceError.
     """
     try:
         set_aside(output)
@@ -142,7 +142,7 @@ def spawn(
     except subprocess.CalledProcessError as error:
         raise ServiceError(f"{command[0]} could not be started.", hint=f"See {output}.") from error
     pid = int(started.stdout)
-    # A process that ended at once has no birth any more; its log says why, so let the caller notice.
+    # A process that ended at once no longer has a start time; its log shows why, so leave that to the caller.
     return identify(pid) or Process(pid, "")
 
 
@@ -154,7 +154,7 @@ def serve(
     cwd: Path,
     user: pwd.struct_passwd | None = None,
 ) -> Process:
-    """`spawn`, and keep in `pid_file` which process it is. What cannot be found again is not left running."""
+    """`spawn`, and store the process in `pid_file`. A process that could not be found again is stopped."""
     process = spawn(command, output=output, cwd=cwd, user=user)
     try:
         record(pid_file, process)
@@ -165,7 +165,7 @@ def serve(
 
 
 class Who(TypedDict, total=False):
-    """The arguments of `subprocess.run` that say under which user."""
+    """The arguments of `subprocess.run` that set the user."""
 
     user: int
     group: int
@@ -173,25 +173,25 @@ class Who(TypedDict, total=False):
 
 
 def as_user(user: pwd.struct_passwd | None) -> Who:
-    """Run as `user`, with no group of ours left; None stays who we are."""
+    """Run as `user`, without any of our groups; None keeps our user."""
     return Who() if user is None else Who(user=user.pw_uid, group=user.pw_gid, extra_groups=[])
 
 
 def environment() -> dict[str, str]:
-    """What services inherit: nothing of ours, as they outlive us and an environment may hold passwords."""
-    # Besides what finds files and time: what whoever runs this machine tells every Java, and loads into every program.
+    """The environment of services: without ours, as they outlive us and an environment may contain passwords."""
+    # Besides variables for files and time: those by which administrators configure every Java, or preload libraries.
     kept = ("PATH", "HOME", "TMPDIR", "TZ", "JAVA_TOOL_OPTIONS", "LD_PRELOAD")
     return {name: os.environ[name] for name in kept if name in os.environ} | {"LC_ALL": "C.UTF-8"}
 
 
 def set_aside(path: Path) -> None:
-    """Begin a new log where the old one has grown long."""
+    """Rotate a log that has grown large."""
     if path.exists() and path.stat().st_size > LOG_BYTES:
         path.replace(path.with_suffix(".old.log"))
 
 
 def tail(path: Path, since: int = 0) -> str:
-    """The end of a log (64 kB at most), from byte `since` on; empty where there is none."""
+    """The end of a log (64 kB at most), from byte `since` on; empty if there is none."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
@@ -202,14 +202,14 @@ def tail(path: Path, since: int = 0) -> str:
 
 
 def size(path: Path) -> int:
-    """Bytes in a file; 0 where there is none."""
+    """Bytes in a file; 0 if it does not exist."""
     return path.stat().st_size if path.exists() else 0
 
 
 def free(port: int) -> bool:
     """Whether we could listen on this port of the loopback address.
 
-    SO_REUSEADDR as servers set it: connections that are still closing do not count, a listener does.
+    SO_REUSEADDR as servers set it: connections that are still closing do not block the port, a listener does.
     """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -221,28 +221,28 @@ def free(port: int) -> bool:
 
 
 ANY = range(20_000, 32_768)
-"""Where a port comes from that nobody prefers: below those that systems give to outgoing connections. One of those may
-hold the port for a minute while the service that had it starts again, and the service would have to move."""
+"""Range for new ports: below those that systems use for outgoing connections. Such a connection could occupy the port for
+a minute while its service restarts, and the service would have to move."""
 
 
 def _anywhere() -> Iterator[int]:
-    # Shuffled when the preferred ones were taken, and not before: that costs ten milliseconds.
+    # Shuffled only once the preferred ones turn out to be taken, as that costs ten milliseconds.
     yield from random.sample(ANY, len(ANY))
 
 
 def choose_port(*preferred: int | None, avoid: int | None = None) -> int:
-    """The first preferred port that is free, else any that is; never `avoid`. None stands for any.
+    """The first preferred port that is free, else any free one; never `avoid`. None means any.
 
-    Raises ServiceError where none is free.
+    Raises ServiceError if none is free.
     """
     for port in chain(preferred, _anywhere()):
         if port and port != avoid and free(port):
             return port
-    raise ServiceError("No port is free on this machine.", hint="Stop programs that hold many ports open.")
+    raise ServiceError("No port is free on this machine.", hint="Stop programs that keep many ports open.")
 
 
 def keep_port(service: str, last: int | None, preferred: int) -> int:
-    """The port of the last start where it is still free, else another one; that the service moves is said."""
+    """The port of the last start if it is still free, else another one, with a warning that the service moves."""
     port = choose_port(last, preferred)
     if last not in (None, port):
         log.warning("Port %s was taken by another program; %s moves to %d.", last, service, port)

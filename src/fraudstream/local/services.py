@@ -1,4 +1,4 @@
-"""Both embedded services together: what `fraudstream up`, `status`, `down` and `reset` do."""
+"""Both embedded services together, for `fraudstream up`, `status`, `down` and `reset`."""
 
 import json
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,7 +22,7 @@ log = get_logger("local.services")
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """Where the embedded services are."""
+    """The addresses of the embedded services."""
 
     bootstrap_servers: str
     host: str
@@ -31,10 +31,10 @@ class Endpoints:
     database: str
     password_file: Path
     started: tuple[str, ...] = ()
-    """Services that this call started; the others ran already."""
+    """Services that this call started; the others were already running."""
 
     def document(self) -> dict[str, dict[str, Any]]:
-        """What `endpoints.json` holds, which settings/loading.py reads."""
+        """The contents of `endpoints.json`, which settings/loading.py reads."""
         return {
             "kafka": {"bootstrap_servers": self.bootstrap_servers},
             "postgres": {
@@ -49,14 +49,14 @@ class Endpoints:
 
 
 def up(settings: Settings) -> Endpoints:
-    """Start Kafka and PostgreSQL, in parallel, and wait until both answer; what runs already is left alone.
+    """Start Kafka and PostgreSQL, in parallel, and wait until both answer; running ones are left alone.
 
-    What this call started is stopped again when one of them fails or the user interrupts.
-    Raises ServiceError (JavaMissing and JarsMissing among them).
+    What this call started is stopped again if one of them fails or the user interrupts.
+    Raises ServiceError (including JavaMissing and JarsMissing).
     """
     home = Home.of(settings)
     with home.locked():
-        # Here, not in a thread: a download can be interrupted only where the signal arrives.
+        # Here, not in a thread: a download can be interrupted only in the thread that receives the signal.
         kafka_jars(settings)
         started = _start(settings, home)
         endpoints = _endpoints(home, started)
@@ -70,7 +70,7 @@ def _start(settings: Settings, home: Home) -> tuple[str, ...]:
     begun: dict[str, Future[bool]] = {}
     with ThreadPoolExecutor(2) as pool:
         try:
-            # Inside the block, too: an interrupt between the two would leave both to start, unseen.
+            # Inside the block, too: an interrupt between the two would let both start unnoticed.
             begun["kafka"] = pool.submit(broker.start, settings, cancelled)
             begun["postgres"] = pool.submit(server.start, cancelled)
             return tuple(name for name, future in begun.items() if future.result())
@@ -88,14 +88,14 @@ def _endpoints(home: Home, started: tuple[str, ...]) -> Endpoints:
     servers, port = EmbeddedKafka(home).servers, EmbeddedPostgres(home).port
     if servers is None or port is None:
         raise ServiceError(
-            f"{home.root} does not say where the services are.",
+            f"{home.root} does not have the addresses of the services.",
             hint="Run `fraudstream down`, then `fraudstream up`.",
         )
     return Endpoints(servers, LOOPBACK, port, USER, DATABASE, home.password, started)
 
 
 def down(settings: Settings) -> tuple[str, ...]:
-    """Stop both services and say which of them ran. Their data stays. Raises ServiceError."""
+    """Stop both services and return which of them ran. Their data is kept. Raises ServiceError."""
     home = Home.of(settings)
     if not home.root.exists():
         return ()
@@ -110,9 +110,9 @@ def _stop(home: Home) -> tuple[str, ...]:
 
 
 def reset(settings: Settings) -> tuple[str, ...]:
-    """Stop both services and delete their data, logs, ports and password; the jar cache stays. Raises ServiceError.
+    """Stop both services and delete their data, logs, ports and password; the jar cache is kept. Raises ServiceError.
 
-    Only what fraudstream made is deleted: FRAUDSTREAM_HOME may be a directory with other things in it.
+    Only what fraudstream created is deleted: FRAUDSTREAM_HOME may contain other files.
     """
     home = Home.of(settings)
     if not home.root.exists():
@@ -131,7 +131,7 @@ def reset(settings: Settings) -> tuple[str, ...]:
 
 
 def status(settings: Settings) -> dict[str, dict[str, Any]]:
-    """What runs now, as the document of `fraudstream status --json`. Running means that it answers."""
+    """The state of the services, as the document of `fraudstream status --json`. Running means that it answers."""
     home = Home.of(settings)
     broker, server = EmbeddedKafka(home), EmbeddedPostgres(home)
     broker_process, server_process = broker.process(), server.process()

@@ -1,4 +1,4 @@
-"""Under which user PostgreSQL runs, as it refuses to run as root."""
+"""The user that PostgreSQL runs as, because it refuses to run as root."""
 
 import os
 import pwd
@@ -12,14 +12,14 @@ from fraudstream.local.processes import as_user
 
 SYSTEM_USER = "fraudstream"
 OUTSIDE = Path("/var/lib/fraudstream")
-"""For root only: data and binaries that the unprivileged user could not reach below /root."""
+"""For root only: data and binaries that the unprivileged user could not access below /root."""
 
 
 def service_user(data: Path) -> pwd.struct_passwd | None:
-    """The user for a server on `data`; None means ours. Raises ServiceError.
+    """The user for a server on `data`; None means the current one. Raises ServiceError.
 
-    As root: the owner of data that exists (another user's home, served by sudo), else a system user of
-    our own. `nobody` would do, but everything else that runs as nobody could then read the cards.
+    As root: the owner of existing data (another user's home, under sudo), else a system user of
+    our own. `nobody` would work, but then everything else that runs as nobody could read the cards.
     """
     if os.geteuid() != 0:
         _require_name(os.geteuid())
@@ -29,7 +29,7 @@ def service_user(data: Path) -> pwd.struct_passwd | None:
         if owner != 0:
             return pwd.getpwuid(owner)
     except (OSError, KeyError):
-        pass  # No data yet, or of a user who was deleted: ours takes it.
+        pass  # No data yet, or its owner was deleted: our user takes over.
     try:
         return pwd.getpwnam(SYSTEM_USER)
     except KeyError:
@@ -37,21 +37,21 @@ def service_user(data: Path) -> pwd.struct_passwd | None:
 
 
 def _require_name(uid: int) -> None:
-    """Refuse a user without an entry in /etc/passwd, as a container may have: initdb asks for its name."""
+    """Raise ServiceError for a user without an entry in /etc/passwd, as in some containers: initdb needs its name."""
     try:
         pwd.getpwuid(uid)
     except KeyError:
         raise ServiceError(
-            f"PostgreSQL does not run under a user without a name, and user {uid} has none.",
+            f"PostgreSQL does not run as a user without a name, and user {uid} has none.",
             hint=f"Give it one in the image (`useradd --uid {uid} app`), or run as a user of /etc/passwd.",
         ) from None
 
 
 def _create() -> pwd.struct_passwd:
-    """Make the user, one command at a time.
+    """Create the user, one command at a time.
 
-    Of two at once `useradd` lets the second write the user anew with another number, and the first loses the files
-    that it has just given away.
+    If two run concurrently, the second `useradd` recreates the user with another UID, and the first command loses access
+    to the files whose owner it has just changed.
     """
     try:
         open_to_all(OUTSIDE)
@@ -80,20 +80,20 @@ def _add() -> pwd.struct_passwd:
 
 def _not_made(reason: str) -> ServiceError:
     return ServiceError(
-        f"PostgreSQL does not run as root, and the system user {SYSTEM_USER} could not be made: {reason}.",
+        f"PostgreSQL does not run as root, and the system user {SYSTEM_USER} could not be created: {reason}.",
         hint=f"Create it (`adduser --system --group {SYSTEM_USER}`), or run fraudstream as an ordinary user.",
     )
 
 
 def open_to_all(*directories: Path) -> None:
-    """Make directories that every user may pass, also where the umask would say no."""
+    """Create directories that every user may traverse, whatever the umask."""
     for directory in directories:
         directory.mkdir(parents=True, exist_ok=True)
         directory.chmod(0o755)
 
 
 def may_pass(user: pwd.struct_passwd | None, path: Path) -> bool:
-    """Whether `user` may enter that directory or run that program. The kernel answers, as that user."""
+    """Whether `user` may enter that directory or run that program, tested by running a command as that user."""
     test = shutil.which("test") or "/usr/bin/test"
     done = subprocess.run([test, "-x", str(path)], cwd="/", check=False, **as_user(user))
     return done.returncode == 0

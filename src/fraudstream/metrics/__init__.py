@@ -1,4 +1,4 @@
-"""What a long command tells of itself while it runs: figures for Prometheus, and whether it is well."""
+"""Health and metrics of a long-running command."""
 
 from fraudstream.metrics.commands import ConsumeMonitor, ProduceMonitor, ScoreMonitor, Sent
 from fraudstream.metrics.figures import Figure, Figures

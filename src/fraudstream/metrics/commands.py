@@ -1,4 +1,4 @@
-"""What each command says of itself beyond where its streams stand."""
+"""Metrics of each command beyond the positions of its streams."""
 
 import math
 import threading
@@ -11,16 +11,16 @@ from fraudstream.metrics.monitor import Health, Monitor, Position
 
 
 class ConsumeMonitor(Monitor):
-    """`consume`: what it stored."""
+    """Monitor of `consume`: counts what it stored."""
 
     def __init__(self, stalled_seconds: float = 60.0) -> None:
         super().__init__("consume", stalled_seconds)
         self._stored = self._counter("rows_stored", "Rows that were stored.", "target")
-        self._duplicates = self._counter("rows_duplicate", "Rows that were stored before.", "target")
+        self._duplicates = self._counter("rows_duplicate", "Rows that were already stored.", "target")
         self._rejected = self._counter("messages_rejected", "Messages that could not be read.")
 
     def stored(self, stored: Mapping[str, int], duplicates: Mapping[str, int], rejected: int) -> None:
-        """A slice was stored: rows by target, and messages that could not be read."""
+        """Count a stored slice: rows by target, and messages that could not be read."""
         for counter, counts in ((self._stored, stored), (self._duplicates, duplicates)):
             for target, count in counts.items():
                 counter.labels(target).inc(count)
@@ -28,22 +28,22 @@ class ConsumeMonitor(Monitor):
 
 
 class ScoreMonitor(Monitor):
-    """`score`: what it decided, how soon, and by which profiles."""
+    """Monitor of `score`: decisions, their latency, and the profiles they use."""
 
     def __init__(self, stalled_seconds: float = 60.0) -> None:
         super().__init__("score", stalled_seconds)
-        self._decisions = self._counter("decisions", "Transactions that were judged.")
+        self._decisions = self._counter("decisions", "Transactions that were decided.")
         self._flagged = self._counter("decisions_flagged", "Decisions that flagged their transaction.")
-        self._refused = self._counter("decisions_refused", "Messages that were no transaction.")
+        self._refused = self._counter("decisions_refused", "Messages that were not transactions.")
         self._latency = self._gauge(
             "decision_latency_seconds",
-            "From a message's entry into Kafka to its decision, lately.",
+            "From a message's entry into Kafka to its decision, recently.",
             "quantile",
         )
         self._profiles_at = self._gauge(
-            "profiles_timestamp_seconds", "The moment of the profiles that decisions use."
+            "profiles_timestamp_seconds", "The time of the profiles that decisions use."
         )
-        self._profiles_at.set(math.nan)  # no decision was made yet
+        self._profiles_at.set(math.nan)  # no decisions yet
 
     def answered(
         self,
@@ -53,7 +53,7 @@ class ScoreMonitor(Monitor):
         refused: int,
         latency_ms: Mapping[float, float | None],
     ) -> None:
-        """Messages that were answered since this was said last, and quantiles of their latency."""
+        """Count the answers since the last call, with quantiles of their latency."""
         self._decisions.inc(decisions)
         self._flagged.inc(flagged)
         self._refused.inc(refused)
@@ -64,7 +64,7 @@ class ScoreMonitor(Monitor):
             self.moved(stream)
 
     def judges_by(self, stream: str, profiles_at: datetime, *, stale: bool) -> None:
-        """Decisions are made by the profiles of this moment; `stale` where PostgreSQL is away and gives no newer ones."""
+        """Note the time of the profiles that decisions use; `stale` if PostgreSQL is unavailable for newer ones."""
         self._profiles_at.set(profiles_at.timestamp())
         since = f"PostgreSQL is unavailable: decisions use the profiles of {profiles_at:%H:%M:%S} UTC."
         self.remark(stream, since if stale else None)
@@ -76,17 +76,17 @@ class Sent:
 
     taken: int
     waiting: int
-    """Accepted, and not acknowledged yet."""
+    """Accepted but not acknowledged yet."""
     failed: int
 
     @property
     def acknowledged(self) -> int:
-        """Kafka has them."""
+        """The messages that Kafka acknowledged."""
         return self.taken - self.waiting - self.failed
 
 
 class ProduceMonitor(Monitor):
-    """`produce`: what it gave to Kafka. It is asked when somebody asks: a producer knows at any time."""
+    """Monitor of `produce`: what it sent to Kafka. Reads the producer's counts on demand."""
 
     STREAM = "produce"
 
@@ -103,13 +103,13 @@ class ProduceMonitor(Monitor):
         self._acknowledged_at = 0.0
 
     def follow(self, topic: str, look: Callable[[], Sent]) -> None:
-        """Ask `look` from now on."""
+        """Read the counts from `look` from now on."""
         self._topic, self._look = topic, look
         self._at = self._acknowledged_at = self._clock()
         self.begun(self.STREAM)
 
     def health(self) -> Health:
-        """As `Monitor.health`, of this moment."""
+        """The current health, like `Monitor.health`."""
         if self._look is not None:
             with self._asking:
                 self._take_note(self._look())
@@ -117,7 +117,7 @@ class ProduceMonitor(Monitor):
 
     def _take_note(self, sent: Sent) -> None:
         now = self._clock()
-        # Fewer seem acknowledged while a batch is queued and not yet counted as taken: what was counted stays counted.
+        # The acknowledged count seems lower while a batch is queued but not counted as taken, so it must not decrease.
         acknowledged = max(sent.acknowledged, self._counted)
         more = acknowledged - self._counted
         self._acknowledged.inc(more)

@@ -1,4 +1,4 @@
-"""Figures that are read when somebody asks, for example from a database."""
+"""Figures that are read on demand, for example from a database."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from prometheus_client.registry import Collector
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One number of now; figures of one name follow each other and have the same labels."""
+    """A current number; figures with the same name are consecutive and have the same labels."""
 
     name: str
     meaning: str
@@ -19,13 +19,13 @@ class Figure:
 
 
 class Figures(Collector):
-    """Collects what `look` gives at that moment."""
+    """Collects the current results of `look`."""
 
     def __init__(self, look: Callable[[], Iterable[Figure]]) -> None:
         self._look = look
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """One family for each name."""
+        """One family per name."""
         for name, group in groupby(self._look(), lambda figure: figure.name):
             figures = list(group)
             labels = list(figures[0].labels)
@@ -35,5 +35,5 @@ class Figures(Collector):
             yield family
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
-        """Nothing is looked up before somebody asks."""
+        """Empty, so that registration reads no figures."""
         return iter(())

@@ -1,7 +1,7 @@
-"""What a long command tells of itself while it runs: figures for Prometheus, and whether it is well.
+"""Health and metrics of a long-running command.
 
-A `Monitor` is told by the streams and asked by whoever opens `/metrics` or `/healthz`. It costs a few additions
-for each batch, so every stream has one, whether it is served or not.
+Streams update a `Monitor`; requests for `/metrics` and `/healthz` read it. It costs a few additions
+per batch, so every stream has one, whether it is served or not.
 """
 
 import threading
@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollecto
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a stream stands in a partition: `next_offset` is the first message that it has not done."""
+    """A stream's position in a partition: `next_offset` is the first message that it has not processed."""
 
     next_offset: int
     end_offset: int
@@ -28,7 +28,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Whether a command is well, and a sentence that says so or says what is wrong."""
+    """Whether a command is healthy, and a sentence that says so or what is wrong."""
 
     ok: bool
     sentence: str
@@ -36,17 +36,17 @@ class Health:
 
 @dataclass(slots=True)
 class _Stream:
-    """What is known of one stream; times by the monitor's clock."""
+    """The state of one stream; times are by the monitor's clock."""
 
     moved_at: float
-    """When it last made progress, or had nothing to do."""
+    """When it last made progress or had nothing to do."""
     seen_at: float
-    """When somebody last looked where it stands; before the first look, when it began."""
+    """When its position was last reported; before the first report, when it began."""
     positions: Mapping[int, Position] = field(default_factory=dict)
     trouble: str | None = None
-    """Why it cannot make progress."""
+    """Why it cannot make progress, if so."""
     remark: str | None = None
-    """What is worse than it should be, though it makes progress."""
+    """A problem that does not stop its progress."""
 
     @property
     def lag(self) -> int:
@@ -54,7 +54,7 @@ class _Stream:
 
 
 class Monitor:
-    """Where one command's streams stand, and whether they are well. Threads may tell and ask at once."""
+    """Positions and health of one command's streams. Thread-safe."""
 
     def __init__(
         self, command: str, stalled_seconds: float = 60.0, clock: Callable[[], float] = time.monotonic
@@ -77,7 +77,7 @@ class Monitor:
 
     @property
     def patience(self) -> float:
-        """Seconds without getting on after which a stream is stalled."""
+        """Seconds without progress after which a stream counts as stalled."""
         return self._patience
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
@@ -87,27 +87,27 @@ class Monitor:
         return Gauge(f"fraudstream_{name}", meaning, labels, registry=self.registry)
 
     def begun(self, stream: str) -> None:
-        """A stream runs from now on, and is expected to make progress."""
+        """Note that a stream has started, and should make progress from now on."""
         with self._lock:
             now = self._clock()
             self._streams[stream] = _Stream(now, now)
-            self._state = "stopping"  # once no stream is left
+            self._state = "stopping"  # once no streams are left
         self._age.labels(stream).set_function(lambda: self._since_moved(stream))
         self._restarts.labels(stream)
 
     def ended(self, stream: str) -> None:
-        """A stream has ended, and nothing is expected of it any more."""
+        """Note that a stream has ended."""
         with self._lock:
             self._streams.pop(stream, None)
 
     @contextmanager
     def _known(self, stream: str) -> Iterator[_Stream]:
-        """The stream, to be changed by one thread at a time; one that has ended takes what is said and is forgotten."""
+        """The stream, locked for changes by one thread at a time; changes to one that has ended are discarded."""
         with self._lock:
             yield self._streams.get(stream) or _Stream(0.0, 0.0)
 
     def stands(self, stream: str, topic: str, positions: Mapping[int, Position], rate: float) -> None:
-        """Where a stream stands now, and how many messages a second it did since the last look."""
+        """Set a stream's positions, and its rate in messages a second since the last report."""
         with self._known(stream) as known:
             before = known.positions
             moved = any(
@@ -117,20 +117,20 @@ class Monitor:
             if moved or not known.lag:
                 known.moved_at = known.seen_at
         self._rate.labels(stream).set(rate)
-        for gone in before.keys() - positions.keys():  # of a topic that was made anew with fewer
+        for gone in before.keys() - positions.keys():  # the topic was recreated with fewer
             self._lag.remove(stream, topic, gone)
         for partition, position in positions.items():
             self._lag.labels(stream, topic, partition).set(position.lag)
 
     def moved(self, stream: str) -> None:
-        """A stream made progress, wherever it stands."""
+        """Note that a stream made progress, whatever its position."""
         with self._known(stream) as known:
             known.moved_at, known.trouble = self._clock(), None
 
     def lost(self, stream: str, reason: str, rate: float | None = None) -> None:
-        """A stream cannot make progress: PostgreSQL or Kafka is away. Until it is told where it stands again.
+        """Note that a stream cannot make progress, as PostgreSQL or Kafka is unavailable. Lasts until its next position.
 
-        Its pace stays what it was where nobody knows a newer one.
+        Its rate is unchanged if no newer one is known.
         """
         with self._known(stream) as known:
             known.trouble = reason
@@ -138,12 +138,12 @@ class Monitor:
             self._rate.labels(stream).set(rate)
 
     def restarted(self, stream: str, reason: str) -> None:
-        """A stream failed, and begins again."""
+        """Note that a stream failed and restarts."""
         self._restarts.labels(stream).inc()
         self.lost(stream, reason, 0.0)
 
     def remark(self, stream: str, said: str | None) -> None:
-        """What is worse than it should be while the stream makes progress; None where nothing is."""
+        """Set a problem that does not stop the stream's progress, or None."""
         with self._known(stream) as known:
             known.remark = said
 
@@ -153,7 +153,7 @@ class Monitor:
             return self._clock() - known.moved_at if known else 0.0
 
     def health(self) -> Health:
-        """Well as long as every stream makes progress, or has nothing to do."""
+        """Healthy as long as every stream makes progress or has nothing to do."""
         with self._lock:
             if not self._streams:
                 return Health(ok=False, sentence=f"{self._command} is {self._state}.")
@@ -165,11 +165,12 @@ class Monitor:
             lag = sum(known.lag for known in self._streams.values())
             remarks = [known.remark for known in self._streams.values() if known.remark]
         if troubles:
-            # Two streams that miss the same PostgreSQL say so once.
+            # Two streams that wait for the same PostgreSQL are combined into one sentence.
             said = [f"{' and '.join(names)}: {trouble}" for trouble, names in troubles.items()]
             return Health(ok=False, sentence=" ".join(said))
         return Health(
-            ok=True, sentence=" ".join([f"{self._command} is well; {lag:,} messages wait.", *remarks])
+            ok=True,
+            sentence=" ".join([f"{self._command} is healthy; {lag:,} messages are waiting.", *remarks]),
         )
 
     def _trouble(self, known: _Stream, now: float) -> str | None:
@@ -178,5 +179,7 @@ class Monitor:
         if now - known.seen_at > self._patience:
             return f"has not reported progress for {now - known.seen_at:.0f} s."
         if known.lag and now - known.moved_at > self._patience:
-            return f"has made no progress for {now - known.moved_at:.0f} s; {known.lag:,} messages wait."
+            return (
+                f"has made no progress for {now - known.moved_at:.0f} s; {known.lag:,} messages are waiting."
+            )
         return None

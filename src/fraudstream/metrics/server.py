@@ -1,4 +1,4 @@
-"""`/metrics` and `/healthz`, served beside the work."""
+"""Serves `/metrics` and `/healthz` in the background."""
 
 import logging
 import sys
@@ -19,16 +19,16 @@ from fraudstream.settings import MetricsSettings
 log = get_logger("metrics")
 
 SILENT_SECONDS = 10.0
-"""A connection that sends no request is closed: it must not hold a thread for ever."""
+"""Seconds after which a connection without a request is closed, so that it does not occupy a thread forever."""
 
 
 @contextmanager
 def served(
     settings: MetricsSettings, health: Callable[[], Health], registry: CollectorRegistry
 ) -> Iterator[str | None]:
-    """Serve `/metrics` and `/healthz` in the background while the block runs; yields the address, None where no port is set.
+    """Serve `/metrics` and `/healthz` in the background while the block runs; yields the address, or None without a port.
 
-    Raises SettingsError where the port cannot be taken.
+    Raises SettingsError if the port cannot be used.
     """
     if settings.port is None:
         yield None
@@ -58,9 +58,9 @@ class _Server(ThreadingHTTPServer):
     registry: CollectorRegistry
 
     def handle_error(self, request: object, client_address: tuple[str, int]) -> None:  # noqa: ARG002 - the base class calls it so
-        """Say it as everything else is said: the base class prints a traceback, also among lines of JSON."""
+        """Log it like everything else: the base class prints a traceback, even among lines of JSON."""
         kind, error, _ = sys.exc_info()
-        # As probes of load balancers do, many times a minute.
+        # Probes of load balancers do this, many times a minute.
         if isinstance(error, (ConnectionError, TimeoutError)):
             log.debug("%s dropped its connection: %s", client_address[0], error)
         elif kind is not None:
@@ -79,7 +79,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
         if path == "/metrics":
-            self.server.health()  # brings the figures of a command that is only asked up to date
+            self.server.health()  # updates the figures of monitors that are read on demand
             self._answer(HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(self.server.registry))
         elif path == "/healthz":
             health = self.server.health()

@@ -4,11 +4,11 @@ From transactions to a model
   tables          transactions from a file; files reads raw columns, columns gives them types
   dataset         transactions with features and truth, in order of time
   folds           which rows a model learns from, and on which it is tested
-  candidates      the estimators to choose from; algorithms is how each learns
-  choice          which of them becomes the model; coverage is whether labels stand for all traffic
-  training        choose, evaluate, fit once more, set the threshold
-  evaluation      a way of training on later rows, beside two baselines; finished does it for a model that exists
-  metrics         the figures of the field
+  candidates      the estimators to choose from; algorithms implements them
+  choice          selects the candidate that becomes the model; coverage: whether labels represent all traffic
+  training        select, evaluate, refit, set the threshold
+  evaluation      evaluates training on later rows, next to two baselines; finished evaluates an existing model
+  metrics         the usual metrics of fraud detection
   reporting       an evaluation as one document; curve draws it
   insight         importance and dependence of features
 

@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from fraudstream.model.training import Request
 
 FEW_FRAUDS = 50
-"""With fewer known frauds before the first validation window, labelled algorithms learn accidents."""
+"""With fewer known frauds before the first validation window, labelled algorithms overfit."""
 
 
 def choose(
     data: Dataset, folds: Plan, request: "Request", notes: list[str]
 ) -> tuple[Candidate, dict[str, float | None]]:
-    """The candidate to use, and what each one reached on the validation windows; what is to be said goes to `notes`.
+    """The candidate to use, and the result of each one on the validation windows; remarks are added to `notes`.
 
-    Raises InputError where there is none.
+    Raises InputError if there is none.
     """
     if request.algorithm != "auto":
         found = _candidates(request.algorithm, data, request)
@@ -38,7 +38,7 @@ def choose(
     said = {name: precision for name, precision in reached.items() if precision is not None}
     if not said:
         notes.append(
-            f"No candidate could be evaluated: the validation windows hold no known fraud beside known legitimate"
+            f"No candidate could be evaluated: the validation windows do not have both known fraud and known legitimate"
             f" transactions. {found[0].name} was chosen without validation."
         )
         return found[0], reached
@@ -51,17 +51,17 @@ def _candidates(algorithm: str, data: Dataset, request: "Request") -> tuple[Cand
     )
     if not found[0].features:
         raise InputError(
-            f"{algorithm} finds none of its features in these transactions.",
+            f"{algorithm} can use none of the features of these transactions.",
             hint="Name features with --features, or map more columns with --map.",
         )
     return found
 
 
 def _teachable(data: Dataset, folds: Plan, notes: list[str]) -> Sequence[str]:
-    """The algorithms that `auto` tries: those that learn from labels only where enough are known at the first window.
+    """The algorithms that `auto` tries: labelled ones only if enough labels are known at the first window.
 
-    What counts is known when the window begins, as for the model that is evaluated there: chargebacks that are written
-    down months later teach nothing before.
+    Labels count if they are known when the window begins, as for the model that is evaluated there: chargebacks that are
+    recorded months later do not help before.
     """
     first = folds.validation[0] if folds.possible else None
     known = (
@@ -77,14 +77,14 @@ def _teachable(data: Dataset, folds: Plan, notes: list[str]) -> Sequence[str]:
         return BUILT_IN[:1]
     if frauds == known.sum():
         notes.append(
-            f"auto chose isolation_forest: {where} only frauds are labelled, and from frauds alone nothing can be learned."
+            f"auto chose isolation_forest: {where} only frauds are labelled, from which nothing can be learned."
         )
         return BUILT_IN[:1]
     covered = Coverage.of(np.arange(len(data)), known, data.fraud)
     if covered.one_sided:
         notes.append(
             f"auto chose isolation_forest: {where} only {covered.legitimate:,} of {covered.transactions:,} transactions"
-            f" are known to be legitimate, beside {frauds:,} frauds. Labels of chargebacks and reviewed alerts alone"
+            f" are known to be legitimate, beside {frauds:,} frauds. Labels from chargebacks and reviewed alerts alone"
             " do not show what ordinary payments look like."
         )
         return BUILT_IN[:1]
@@ -92,10 +92,12 @@ def _teachable(data: Dataset, folds: Plan, notes: list[str]) -> Sequence[str]:
 
 
 def _without_label_free(names: Sequence[str], request: "Request", notes: list[str]) -> Sequence[str]:
-    """The same without the label-free forest where it cannot take the features that were chosen, and others can."""
+    """The same without the label-free forest if it cannot use the chosen features, and others can."""
     labelled = [name for name in request.features or () if FEATURES[name].uses_labels]
     others = [name for name in names if name != "isolation_forest"]
     if not labelled or not others:
         return names
-    notes.append(f"auto left out isolation_forest, which cannot take {', '.join(labelled)}: made of labels.")
+    notes.append(
+        f"auto left out isolation_forest, which cannot use {', '.join(labelled)}, as these are computed from labels."
+    )
     return others

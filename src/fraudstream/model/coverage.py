@@ -1,4 +1,4 @@
-"""Whether the labels that are known stand for all traffic. Those of chargebacks and reviewed alerts do not."""
+"""Whether the known labels represent all traffic. Those from chargebacks and reviewed alerts do not."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -9,12 +9,12 @@ if TYPE_CHECKING:
     from fraudstream.arrays import Integers, Truths
 
 ENOUGH: Final = 0.5
-"""Of all transactions at least so many have to be known as legitimate: fewer were chosen by somebody, and not at random."""
+"""Share of all transactions that must be known as legitimate: fewer were selected by somebody, and not at random."""
 
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """How many of some transactions are known to be what."""
+    """How many of some transactions are labelled, and as what."""
 
     transactions: int
     """From the first labelled one to the last: labels may have begun late, and some have not come yet."""
@@ -23,14 +23,14 @@ class Coverage:
 
     @classmethod
     def of(cls, rows: "Integers", known: "Truths", fraud: "Truths") -> "Coverage":
-        """Of these places, in order of time; `known` and `fraud` are those of all rows."""
+        """Of the rows at these positions, in order of time; `known` and `fraud` cover all rows."""
         places = np.flatnonzero(known[rows])
         frauds = int(fraud[rows[places]].sum())
         return cls(int(np.ptp(places)) + 1 if len(places) else 0, frauds, len(places) - frauds)
 
     @property
     def one_sided(self) -> bool:
-        """Whether ordinary payments are hardly among what is known.
+        """Whether the labels hardly cover ordinary payments.
 
         >>> Coverage(transactions=30_000, frauds=450, legitimate=300).one_sided
         True

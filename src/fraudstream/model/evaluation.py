@@ -1,4 +1,4 @@
-"""Evaluates out of sample: trains on earlier rows, tests on later ones, and computes every figure for two baselines as well."""
+"""Evaluates out of sample: trains on earlier rows, tests on later ones, next to two baselines."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Transactions as lines of NDJSON from a pipe: validated like messages, but without requiring fields the model does not need."""
+"""Transactions as lines of NDJSON from a pipe: like messages, but without fields that the model does not need."""
 
 from codecs import BOM_UTF8
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 REPLICATES = 200
 """Bootstrap replicates: five values lie beyond each of the 2.5 % and 97.5 % points; more change the third digit."""
 ABOVE_ALL = 1e-9
-"""Distance above the highest risk of a threshold that flags nothing: far more than rounding errors, far less than differences."""
+"""Distance above the highest risk of a threshold that flags nothing: well above rounding, well below differences."""
 TOP = 100
 """Cards that investigators check per day, as in the Fraud Detection Handbook."""
 

@@ -67,7 +67,7 @@ def gaps(
 
 
 def thin(data: Dataset, folds: Sequence[Fold], name: str) -> list[str]:
-    """What is to be said where windows hold too few known frauds to tell good from bad, or nothing else that is known."""
+    """Notes on windows with too few known frauds to judge by, or with only frauds labelled."""
     windows = [data.window(fold.test_from, fold.test_until) for fold in folds]
     frauds = [int(data.fraud[window].sum()) for window in windows]
     judged = [int(data.judged[window].sum()) for window in windows]
@@ -86,7 +86,7 @@ def thin(data: Dataset, folds: Sequence[Fold], name: str) -> list[str]:
 
 
 def one_sided(data: Dataset, folds: Sequence[Fold]) -> list[str]:
-    """What is to be said where ordinary payments are hardly among what is known of the windows' transactions."""
+    """A note if the labels in the windows hardly cover ordinary payments."""
     rows = np.concatenate([data.window(fold.test_from, fold.test_until) for fold in folds])
     covered = Coverage.of(rows, data.judged, data.fraud)
     if not covered.one_sided or not covered.legitimate or not covered.frauds:
@@ -94,15 +94,15 @@ def one_sided(data: Dataset, folds: Sequence[Fold]) -> list[str]:
     share = (covered.frauds + covered.legitimate) / len(rows)
     said = (
         f"Labels cover {share:.1%} of the transactions in the windows ({covered.frauds:,} fraudulent,"
-        f" {covered.legitimate:,} legitimate), and precision and recall are over these only. If they come from chargebacks"
-        " and reviewed alerts, there is hardly an ordinary payment among them: expect far worse on all traffic, most of"
-        " all from a model that learned from such labels."
+        f" {covered.legitimate:,} legitimate), and precision and recall are computed from these only. If they come from chargebacks"
+        " and reviewed alerts, they include hardly any ordinary payments: expect far worse on all traffic, especially"
+        " from a model that learned from such labels."
     )
     return [said]
 
 
 def tied(risk: "Floats", threshold: float, alert_rate: float) -> list[str]:
-    """What is to be said where more of the rows that set the threshold share the highest risk than may be flagged."""
+    """A note if more of the rows that set the threshold share the highest risk than may be flagged."""
     allowed = int(alert_rate * len(risk))
     if not allowed or (risk >= threshold).any():
         return []
@@ -111,7 +111,7 @@ def tied(risk: "Floats", threshold: float, alert_rate: float) -> list[str]:
         return [
             f"All {most:,} transactions that set the threshold have the same risk: this model flags nothing."
         ]
-    # Above what these rows take, or a rounded product could lack the last one.
+    # More than the exact share, as a rounded product could fall one row short.
     enough = (floor(1e4 * most / len(risk)) + 1) / 1e4
     said = (
         f"{most:,} of the {len(risk):,} transactions that set the threshold share the highest risk, and the budget allows"
@@ -124,7 +124,7 @@ def tied(risk: "Floats", threshold: float, alert_rate: float) -> list[str]:
 def _calibration(data: Dataset, own: Judged) -> list[dict[str, float | int]]:
     """For each tenth of the range of risk: the mean risk of its labelled rows, and the share that was fraud.
 
-    None where ordinary payments are hardly among them: that most of the others were fraud says nothing of the risk.
+    Empty if the labels hardly cover ordinary payments: that most of the others were fraud says nothing about the risk.
     """
     rows = np.concatenate([window.rows for window in own.scored])
     known = [data.judged[window.rows] for window in own.scored]

@@ -36,11 +36,11 @@ if TYPE_CHECKING:
 CHUNK: Final = 16_384
 """Transactions of a file that are processed together, so that memory does not grow with its length."""
 IDS: Final = 250_000
-"""Transaction ids of a stream that are remembered, so that one that comes again counts once."""
+"""Number of transaction ids of a pipe that are remembered, so that repeated ones count once."""
 OTHER: Final = 3.0
-"""Times the share of fraud by which labels may differ from those of the training: seasons do that, and waves of fraud."""
+"""Factor by which the share of fraud may differ from the training without a warning: seasons and waves of fraud do that."""
 TELLING: Final = 10
-"""With fewer frauds, seen or expected, chance alone may make such a difference."""
+"""With fewer frauds, seen or expected, such a difference may be chance."""
 _COPIED: Final = tuple(
     name for name in decision.FIELDS if name in ("transaction_id", "user_id", *decision.CONTEXT)
 )
@@ -68,7 +68,7 @@ class FileScorer:
         self.model = model
         self._judge = model.scorer()
         self.features = with_context(model.features)
-        """Of a decision, as the live scorer has them."""
+        """Features of a decision, as in the live scorer."""
         self._memory = Memory(self.features)
         self._ids: OrderedDict[str, None] = OrderedDict()
         self.newest: datetime | None = None
@@ -184,11 +184,11 @@ def other_delay(manifest: Mapping[str, Any], delay_days: float) -> str | None:
 
 
 def other_fraud_share(manifest: Mapping[str, Any], profiles: Mapping[str, pa.Table]) -> str | None:
-    """What to say where the share of fraud among the labels in these profiles is not at all that of the training.
+    """A warning if the share of fraud among the labels in these profiles is far from that of the training.
 
-    Whoever has no labels is taken to be like all. Where all are chargebacks, with or without dismissed alerts, every
-    merchant and customer without labels therefore looks like the worst ones of the training. None where the
-    model does not look at that share, or too few labels are there to tell.
+    Entities without labels get the overall share. If labels come from chargebacks and reviewed alerts only, every merchant
+    and customer without labels therefore looks like the worst ones of the training. None if the model does not use that
+    share, or there are too few labels to tell.
     """
     names = [f.name for f in definitions.select(manifest["features"]) if ("total", "fraud_30d") in f.reads]
     training, total = manifest["training"], profiles.get("total")

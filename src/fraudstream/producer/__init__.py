@@ -1,4 +1,4 @@
-"""Transactions to Kafka: simulated or replayed, at a rate, with every message accounted for."""
+"""Sends transactions to Kafka: simulated or replayed, at a rate, with every message accounted for."""
 
 from fraudstream.files import Rejects
 from fraudstream.producer.delivery import Report

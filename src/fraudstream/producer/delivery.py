@@ -1,4 +1,4 @@
-"""From batches of messages to a sink, with a count, a limit and an orderly end."""
+"""Delivers batches of messages to a sink, with counts, a limit and a clean end."""
 
 import threading
 import time
@@ -16,15 +16,15 @@ from fraudstream.producer.pace import Pace
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Messages in their order: a key and a value for each."""
+    """Messages in order: a key and a value for each."""
 
     keys: list[bytes]
     values: list[bytes]
     paced: bool = True
-    """False for history, which is written as fast as it goes whatever the rate."""
+    """False for history, which is written as fast as possible, whatever the rate."""
 
     def part(self, begin: int, end: int) -> "Batch":
-        """Some of them."""
+        """The messages from `begin` to `end`."""
         return Batch(self.keys[begin:end], self.values[begin:end], self.paced)
 
 
@@ -32,25 +32,25 @@ class Sink(Protocol):
     """Where messages go."""
 
     def send(self, keys: list[bytes], values: list[bytes]) -> None:
-        """Take these messages, in their order; may wait until there is room."""
+        """Accept these messages, in order; may wait until there is room."""
 
     def close(self) -> tuple[int, int]:
-        """Wait until every message has found its end; how many were acknowledged and how many were not."""
+        """Wait for the result of every message; returns how many were acknowledged and how many were not."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What became of a run."""
+    """The result of a run."""
 
     sent: int
     """Messages that the sink has acknowledged."""
     failed: int
-    """Messages that the sink took and did not acknowledge."""
+    """Messages that the sink accepted and did not acknowledge."""
     seconds: float
     interrupted: bool
-    """Whether somebody ended it before its work was done."""
+    """Whether it was stopped before its work was done."""
     broken: InputError | None = None
-    """Why the source ended before its end, where it did."""
+    """Why the source failed, if it did."""
 
     def document(self) -> dict[str, object]:
         """For `--json`."""
@@ -64,7 +64,7 @@ class Report:
 
 
 class HalfSent(InputError):
-    """A source broke half way; says how many messages were sent before that."""
+    """A source failed half way; the message says how many messages were sent before that."""
 
     def __init__(self, report: Report, rejects: Rejects, cause: InputError) -> None:
         super().__init__(
@@ -74,12 +74,12 @@ class HalfSent(InputError):
         self._counts = report.document() | rejects.document()
 
     def document(self) -> dict[str, Any]:
-        """The error, beside the figures of `produce`."""
+        """The error, with the figures of `produce`."""
         return {**self._counts, **super().document()}
 
 
 def limited(batches: Iterable[Batch], count: int | None) -> Iterator[Batch]:
-    """The first `count` messages; all of them for None."""
+    """The first `count` messages, or all of them for None."""
     left = count
     if left == 0:
         return
@@ -99,10 +99,10 @@ def deliver(
     pace: Pace | None = None,
     progress: Callable[[int], object] = lambda _count: None,
 ) -> Report:
-    """Send all batches, at a pace where one is given, and see every message to its end.
+    """Send all batches, at `pace` if there is one, and wait for the result of every message.
 
-    `stop` ends it after the messages that were already taken; `progress` hears how many were taken. A source that
-    breaks ends it, too: what it gave before is sent and counted.
+    `stop` ends it after the messages that were already accepted, whose number `progress` gets. A source that
+    fails ends it, too: earlier messages are sent and counted.
     """
     begun = time.monotonic()
     broken = None
@@ -127,9 +127,9 @@ def deliver(
 
 @contextmanager
 def stopping(stop: threading.Event) -> Iterator[None]:
-    """Let the first Ctrl-C or SIGTERM set `stop`; a second one interrupts at once.
+    """Make the first Ctrl-C or SIGTERM set `stop`; a second one interrupts immediately.
 
-    An exception at any place would leave open whether a message had been taken, and `sent` would be a guess.
+    An exception at an arbitrary point would leave it unknown whether a message was accepted, and `sent` would be a guess.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -1,4 +1,4 @@
-"""Holding a rate: each message at its due time, a stall made up for gently, never in a burst."""
+"""Keeps a rate: each message at its due time, catching up gently after a stall, never in a burst."""
 
 import math
 import threading
@@ -8,16 +8,16 @@ from collections.abc import Callable, Iterator
 FASTEST = math.inf
 """The rate of `--rate max`."""
 TICK = 0.002
-"""Seconds between two wake-ups at least: the system's timer is good for about 0.1 ms, and at 10,000 messages a
-second twenty at a time is smooth enough for every reader that works in milliseconds."""
+"""Minimum seconds between two wake-ups: the system's timer is accurate to about 0.1 ms, and at 10,000 messages a
+second twenty at a time is smooth enough for any reader that works in milliseconds."""
 CATCH_UP = 1.25
-"""After a stall the rate is at most this many times the wanted one."""
+"""After a stall the rate is at most this multiple of the requested one."""
 FORGIVEN = 10.0
-"""Seconds of arrears that are made up for. A laptop that slept all night shall not send the night."""
+"""Seconds of backlog that are caught up. A laptop that slept all night must not replay the whole night."""
 
 
 class Pace:
-    """Tells when the next messages are due. `clock` (seconds) and `wait` are the system's, but for tests."""
+    """Computes when the next messages are due. `clock` (seconds) and `wait` are the system's, except in tests."""
 
     def __init__(
         self,
@@ -31,8 +31,8 @@ class Pace:
         self._begun: float | None = None
         self._done = 0
         self.forgiven = 0.0
-        """Seconds by which the plan has been moved, so far."""
-        # Whole messages first, then the time they may take: a quota rounded down would hold less than the rate.
+        """Seconds by which the schedule has been shifted so far."""
+        # Whole messages first, then their time: a quota rounded down would fall below the rate.
         self._quota = max(1, math.ceil(TICK * rate * CATCH_UP - 1e-9))
         self._spacing = self._quota / (rate * CATCH_UP)
 
@@ -47,11 +47,11 @@ class Pace:
             portion = min(due, self._quota, count - sent)
             if portion:
                 yield sent, sent + portion
-                if not self._done:  # the first one finds the connection: that is no arrears
+                if not self._done:  # the first one establishes the connection, which is not backlog
                     self._begun = now = self._clock()
                 sent += portion
                 self._done += portion
-            # From the wake-up on, not from the end of sending: sending takes time of its own.
+            # From the wake-up on, not from the end of sending, which takes time itself.
             wake = now + self._spacing if due > portion else max(self._next(), now + TICK)
             self._wait(max(wake - self._clock(), 0.0))
             now = self._clock()
@@ -62,10 +62,10 @@ class Pace:
         return self._begun + self.forgiven + self._done / self.rate
 
     def _due(self, now: float) -> int:
-        """How many messages should have been sent by now and have not been."""
+        """How many messages should have been sent by now but have not been."""
         late = now - self._next()
         if late > FORGIVEN:
             self.forgiven += late - FORGIVEN
             late = FORGIVEN
-        # The first of them is due at `late == 0`; the summand forgives the rounding of the sums before it.
+        # The first of them is due at `late == 0`; the summand compensates for rounding errors.
         return max(math.floor(late * self.rate + 1 + 1e-6), 0)

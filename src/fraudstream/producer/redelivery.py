@@ -1,4 +1,4 @@
-"""Rejected messages through their topic again, once they can be read."""
+"""Sends rejected messages to their topic again, once they can be read."""
 
 import threading
 from collections.abc import Iterable, Iterator
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     from confluent_kafka import KafkaError, Message, Producer
 
 PORTION = 100
-"""Messages that are sent before they are marked. A kill in between sends so many again: their rows exist by then,
-and the primary key counts them as duplicates."""
+"""Messages that are sent before they are marked. After a kill in between, that many are sent again: their rows exist by
+then, and are counted as duplicates by the primary key."""
 
 
 LARGEST = 1_000_000_000
-"""Bytes of a message, as many as the client allows: which one is too large the broker decides, topic by topic."""
+"""Maximum size of a message in bytes, as large as the client allows: each topic's limit is left to the broker."""
 TOLD = 5
-"""Refused messages that are told one by one."""
+"""Refused messages that are reported individually."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A message that can be read and that Kafka does not take, and why."""
+    """A message that can be read but that Kafka refuses, and why."""
 
     topic: str
     partition: int
@@ -42,20 +42,20 @@ class Refused:
 
 @dataclass(slots=True)
 class Redelivery:
-    """What became of the messages that waited, as far as they were looked at."""
+    """The result for the waiting messages, as far as they were processed."""
 
     replayed: int = 0
     """Messages that Kafka acknowledged."""
     still_rejected: int = 0
-    """Messages that go on waiting, those that Kafka refused among them."""
+    """Messages that are still waiting, including those that Kafka refused."""
     refused: list[Refused] = field(default_factory=list)
-    """The first of those."""
+    """The first of those that Kafka refused."""
     interrupted: bool = False
-    """Whether somebody ended it before every message was looked at."""
+    """Whether it was stopped before every message was processed."""
 
 
 class NotReplayed(DeliveryError):
-    """Kafka did not acknowledge some rejected messages; says how many it did."""
+    """Kafka did not acknowledge some rejected messages; the message says how many it did."""
 
     def __init__(self, done: Redelivery, failed: int, reason: str) -> None:
         super().__init__(
@@ -65,24 +65,25 @@ class NotReplayed(DeliveryError):
         self._done = asdict(done)
 
     def document(self) -> dict[str, Any]:
-        """The error, beside the figures of `rejected replay`."""
+        """The error, with the figures of `rejected replay`."""
         return {**self._done, **super().document()}
 
 
 def replay_rejected(
     kafka: KafkaSettings, postgres: PostgresSettings, done: Redelivery, stop: threading.Event
 ) -> None:
-    """Send every rejected message that can be read by now to its topic, with its key and its very bytes.
+    """Send every rejected message that can now be read to its topic, with its original key and bytes.
 
-    One that Kafka refuses for what it is goes on waiting. `stop` ends it after the portion under way. Raises NotReplayed
-    where Kafka fails, BrokerUnreachable where it is away; what it acknowledged is marked, and not sent again. `done` counts, whatever the end.
+    One that Kafka refuses because of its contents keeps waiting. `stop` ends it after the current batch. Raises NotReplayed
+    if Kafka fails, BrokerUnreachable if it is unavailable; acknowledged messages are marked, and not sent again. `done`
+    has the counts in every case.
     """
     producer = _producer(kafka)
     transactions, decisions = Decoder(), DecisionDecoder()
     known: set[str] = set()
     for topic, portion in _portions(rejected.waiting(postgres)):
         if topic not in known:
-            # Not made by the first message: a topic that opens under a producer loses some (kafka/topics.py).
+            # Not created by the first message: a topic that opens during production loses some (kafka/topics.py).
             ensure_topic(kafka, topic)
             known.add(topic)
         if stop.is_set():
@@ -110,16 +111,16 @@ def _producer(kafka: KafkaSettings) -> "Producer":
             **producer_config(kafka),
             "log_level": "0",
             "message.max.bytes": LARGEST,
-            # A portion is in memory already; a queue of fewer bytes would not take all of it.
+            # A batch is in memory already; a queue of fewer bytes would not accept all of it.
             "queue.buffering.max.kbytes": 2_147_483_647,
-            # A broker refuses a batch as a whole: neighbours that it would take must not be in it.
+            # A broker refuses a batch as a whole, which must not include messages that it would accept.
             "batch.num.messages": 1,
         }
     )
 
 
 def _portions(messages: Iterable[Rejected]) -> Iterator[tuple[str, list[Rejected]]]:
-    """Portions of one topic each, as each topic is read in its own way."""
+    """Batches of one topic each, as each topic is decoded differently."""
     for topic, waiting in groupby(messages, attrgetter("topic")):
         while portion := list(islice(waiting, PORTION)):
             yield topic, portion
@@ -127,16 +128,16 @@ def _portions(messages: Iterable[Rejected]) -> Iterator[tuple[str, list[Rejected
 
 @dataclass(slots=True)
 class _Sent:
-    """What became of a portion, by the places in it; of those that are in neither Kafka said nothing, or `failure`."""
+    """The result of a batch, by index in it; messages in neither list got no answer, or `failure`."""
 
     acknowledged: list[int] = field(default_factory=list)
     refused: dict[int, str] = field(default_factory=dict)
-    """Why Kafka will never take it."""
+    """Why Kafka will never accept it."""
     failure: str = "no answer"
 
 
 def _send(producer: "Producer", kafka: KafkaSettings, messages: list[Rejected], users: list[str]) -> _Sent:
-    """Send these, and wait for what Kafka says of each."""
+    """Send these, and wait for Kafka's answer to each."""
     from confluent_kafka import KafkaError, KafkaException
 
     lasting = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE, KafkaError.INVALID_RECORD)
@@ -151,7 +152,7 @@ def _send(producer: "Producer", kafka: KafkaSettings, messages: list[Rejected], 
             sent.failure = error.str()
 
     for place, (message, user) in enumerate(zip(messages, users, strict=True)):
-        # The key that it came with, else the one that every message of ours has: a user's history has one order.
+        # Its original key, else the one that our own messages have, so that a user's history stays in order.
         key, value = message.key or user.encode(), cast("bytes", message.value)
         try:
             producer.produce(message.topic, value, key=key, on_delivery=partial(report, place))

@@ -1,6 +1,6 @@
-"""Files replayed: CSV, Parquet or NDJSON, row by row, under the same rules as the topic.
+"""Replays files: CSV, Parquet or NDJSON, row by row, under the same rules as the topic.
 
-A row that is no transaction is counted and told, with its place and the reason; its neighbours are sent.
+A row that is not a transaction is counted and reported, with its position and the reason; the others are sent.
 """
 
 import math
@@ -32,25 +32,25 @@ from fraudstream.schema import FIELDS, KINDS, REQUIRED
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How the columns of a file become our fields."""
+    """How the columns of a file are mapped to our fields."""
 
     renamed: Mapping[str, str] = field(default_factory=dict)
     """Our field → their column."""
     filled: Mapping[str, str] = field(default_factory=dict)
-    """Our field → the value where the file has none."""
+    """Our field → the value if the file has none."""
 
     def source(self, name: str) -> str:
-        """The column from which a field is read."""
+        """The column of a field."""
         return self.renamed.get(name, name)
 
     def missing(self, columns: Iterable[str]) -> list[str]:
-        """Required fields that these columns do not give."""
+        """Required fields without a column."""
         have = set(columns)
         return [n for n in REQUIRED if self.source(n) not in have and n not in self.filled]
 
 
 def shape(texts: Iterable[str], fills: Iterable[str]) -> Shape:
-    """From `THEIRS=OURS` and `OURS=VALUE` strings. Raises UsageError where one is none or names no field of ours."""
+    """Parse `THEIRS=OURS` and `OURS=VALUE` strings. Raises UsageError if one is malformed or names no field of ours."""
     return Shape(renames(texts, FIELDS), dict(map(_fill, fills)))
 
 
@@ -62,9 +62,9 @@ def _fill(text: str) -> tuple[str, str]:
 
 
 def replay(path: Path, wanted: Shape, rejects: Rejects) -> Iterator[Batch]:
-    """The transactions of a file as messages, in its order; what is none goes to `rejects`.
+    """The transactions of a file as messages, in its order; invalid rows go to `rejects`.
 
-    Raises InputError where the file cannot be read at all, or lacks required fields.
+    Raises InputError if the file cannot be read at all, or lacks required fields.
     """
     rows = read(path, partial(_chosen, path, wanted))
     while some := list(islice(rows, ROWS)):
@@ -72,13 +72,13 @@ def replay(path: Path, wanted: Shape, rejects: Rejects) -> Iterator[Batch]:
 
 
 def _chosen(path: Path, wanted: Shape, have: Sequence[str]) -> list[str]:
-    """The columns to read. Raises InputError where a mapped one does not exist or a required field has none."""
+    """The columns to read. Raises InputError if a mapped one does not exist or a required field has none."""
     shown = check_columns(path, FIELDS, wanted.renamed, have)
     missing = wanted.missing(have)
     if missing:
         raise InputError(
             f"{path} lacks {', '.join(missing)}.",
-            hint=f"Say which column it is with --map THEIRS={missing[0]} (its columns are {shown}), "
+            hint=f"Name its column with --map THEIRS={missing[0]} (the columns are {shown}), "
             f"or give a value for all rows with --fill {missing[-1]}=unknown.",
         )
     return [name for name in dict.fromkeys(map(wanted.source, FIELDS)) if name in have]
@@ -110,7 +110,7 @@ def _batch(rows: list[Row], wanted: Shape, rejects: Rejects) -> Batch:
 
 
 def _document(row: Mapping[str, Any], wanted: Shape) -> dict[str, Any]:
-    """The fields of a message; what the file leaves out is left out."""
+    """The fields of a message; those that the file lacks are left out."""
     document: dict[str, Any] = {}
     for name in FIELDS:
         value = row.get(wanted.source(name))
@@ -126,7 +126,7 @@ def _document(row: Mapping[str, Any], wanted: Shape) -> dict[str, Any]:
 
 def _text(value: Any) -> str:
     text = as_text(value)
-    # JSON has null for NaN, which passes where a field may be missing, and strings of its own making for bytes and durations.
+    # JSON would encode NaN as null, which is valid for optional fields, and bytes and durations as strings.
     if not isinstance(text, str):
         kind = text if isinstance(text, float) else type(text).__name__
         raise ValueError(f"not a string but {kind}")  # noqa: TRY004 - the caller counts it

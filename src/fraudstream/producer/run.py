@@ -24,19 +24,19 @@ from fraudstream.settings import KafkaSettings
 log = get_logger("producer")
 
 DRY_START = datetime(2025, 1, 1, tzinfo=UTC)
-"""Where a dry run begins unless told otherwise: two runs of one seed shall print the same bytes."""
+"""Default start of a dry run, so that two runs with the same seed print the same bytes."""
 LIVE_RATE = 100.0
-"""Messages a second where nothing else is said."""
+"""Default messages per second."""
 LAST_START = datetime(9000, 1, 1, tzinfo=UTC)
-"""The stream counts on from here, and its years must keep four digits."""
+"""Latest start of a stream, so that its years keep four digits."""
 
 Progress = Callable[[int | None], AbstractContextManager[Callable[[int], object]]]
-"""Shows how many messages were taken; opened with how many there will be, where that is known."""
+"""Shows how many messages were accepted; opened with the total, if that is known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Simulation:
-    """What the command line said of the simulated world."""
+    """The command line's options for the simulated world."""
 
     seed: int
     users: int
@@ -49,20 +49,20 @@ class Simulation:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """What the command line said of a file to replay."""
+    """The command line's options for a file to replay."""
 
     path: Path
     shape: Shape
 
 
 class Printer:
-    """Standard output as a sink, for dry runs: one message on a line."""
+    """Standard output as a sink, for dry runs: one message per line."""
 
     def __init__(self) -> None:
         self._count = 0
 
     def send(self, keys: list[bytes], values: list[bytes]) -> None:
-        """Print these messages, now: whoever reads a slow stream waits for each. Raises OutputError."""
+        """Print these messages and flush, as readers of a slow stream wait for each. Raises OutputError."""
         if not values:
             return
         sys.stdout.buffer.write(b"\n".join(values) + b"\n")
@@ -70,7 +70,7 @@ class Printer:
         self._count += len(keys)
 
     def close(self) -> tuple[int, int]:
-        """All that was printed has been flushed already."""
+        """Return the count: everything was already flushed."""
         return self._count, 0
 
 
@@ -83,13 +83,13 @@ def produce(  # noqa: PLR0913 - what a command line says
     progress: Progress | None = None,
     monitor: ProduceMonitor | None = None,
 ) -> tuple[Report, Rejects]:
-    """Send a simulation or a file to Kafka, or print it where `kafka` is None.
+    """Send a simulation or a file to Kafka, or print it if `kafka` is None.
 
-    `rate` is messages a second, FASTEST, or None for what suits the source: LIVE_RATE for a live
-    stream, as fast as it goes for a file or a dry run.
+    `rate` is messages a second, FASTEST, or None for the source's default: LIVE_RATE for a live
+    stream, as fast as possible for a file or a dry run.
 
-    Raises InputError, BrokerUnreachable, TopicError, Undelivered where messages failed, and HalfSent where the source
-    broke after some.
+    Raises InputError, BrokerUnreachable, TopicError, Undelivered if messages failed, and HalfSent if the source
+    failed after some.
     """
     stop = threading.Event()
     rejects = Rejects()
@@ -132,7 +132,7 @@ def _simulated(source: Simulation, rate: float | None, pace: Pace | None, *, dry
     from fraudstream.simulate import DAY, SECOND, World
 
     if dry and rate == FASTEST:
-        # The clock of a live run at full speed is the machine's, and no two runs would be equal.
+        # A live run at full speed follows the machine's clock, so no two runs would be equal.
         rate = None
     days = source.days
     if source.history_only and days is None:
@@ -162,11 +162,11 @@ def _simulated(source: Simulation, rate: float | None, pace: Pace | None, *, dry
 
 
 def _tell(rejects: Rejects, report: Report) -> None:
-    """Say which rows of a file were left out. Raises InputError where that is all of them."""
+    """Log which rows of a file were skipped. Raises InputError if that is all of them."""
     for number, reason in rejects.first:
-        log.warning("row %d left out: %s", number, reason)
+        log.warning("row %d skipped: %s", number, reason)
     if rejects.count > len(rejects.first):
-        log.warning("%d more rows left out", rejects.count - len(rejects.first))
+        log.warning("%d more rows skipped", rejects.count - len(rejects.first))
     if rejects.count and not (report.sent + report.failed or report.interrupted or report.broken):
         number, reason = rejects.first[0]
         raise InputError(

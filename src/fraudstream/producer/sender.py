@@ -16,15 +16,15 @@ log = get_logger("producer")
 MOST_WAITING = 100_000
 """Messages in librdkafka's queue: a third of a second at full speed, 50 MB of memory."""
 DELIVERY_SECONDS = 120.0
-"""How long a message is tried again: what the Java client allows, and several restarts of a broker."""
+"""Seconds for which a message is retried: the Java client's default, enough for several restarts of a broker."""
 LINGER_MS = 2
-"""At a rate: latency matters more than full batches."""
+"""`linger.ms` at a rate: latency matters more than full batches."""
 LINGER_FAST_MS = 20
-"""At full speed: batches fill before it passes, and those that do not are worth the wait."""
+"""`linger.ms` at full speed: batches fill before that, and those that do not are worth the wait."""
 
 
 class Undelivered(DeliveryError):
-    """Kafka did not acknowledge some messages; says how many were and were not."""
+    """Kafka did not acknowledge some messages; the message says how many were and were not."""
 
     def __init__(self, sent: int, failed: int, seconds: float, reasons: "Counter[str]") -> None:
         why = "; ".join(f"{reason} ({count:,})" for reason, count in reasons.most_common(3))
@@ -32,21 +32,21 @@ class Undelivered(DeliveryError):
             f"Kafka did not acknowledge {failed:,} of {sent + failed:,} messages: {why}.",
             hint="Grant this user the right to write to the topic."
             if "authorization" in why
-            else "Check the broker's log and `fraudstream doctor`; some of them may be in the topic all the same.",
+            else "Check the broker's log and `fraudstream doctor`; some of them may be in the topic anyway.",
         )
         self._counts = {"sent": sent, "failed": failed, "seconds": round(seconds, 3)}
 
     def document(self) -> dict[str, Any]:
-        """The error, beside the figures of `produce`."""
+        """The error, with the figures of `produce`."""
         return {**self._counts, **super().document()}
 
 
 class Sender:
-    """Messages to one topic.
+    """Sends messages to one topic.
 
-    Counting: librdkafka reports each message once, delivered or failed, and is asked to call back for
-    failures only (a callback for each message costs a third of the speed). After the last report
-    `sent = taken - failed`, which is what the topic's end offsets say, too (tests/stack/test_produce.py).
+    Counting: librdkafka reports each message once, delivered or failed, and is configured to call back for
+    failures only (a callback per message costs a third of the speed). After the last report
+    `sent = taken - failed`, which agrees with the topic's end offsets (tests/stack/test_produce.py).
     """
 
     def __init__(self, kafka: KafkaSettings, topic: str, stop: threading.Event, *, linger_ms: int) -> None:
@@ -58,13 +58,13 @@ class Sender:
         self._told: set[int] = set()
         self._away = False
         self._before: int | None = None
-        """How many messages were acknowledged before the brokers went away."""
+        """How many messages were acknowledged before the brokers were lost."""
         self._producer = Producer(
             {
                 **producer_config(kafka),
                 "client.id": "fraudstream-produce",
                 "linger.ms": linger_ms,
-                # About 2,500 messages; at 200 kB each message costs 0.5 us more, and beyond 1 MB brokers refuse.
+                # About 2,500 messages; at 200 kB each message costs 0.5 us more, and brokers refuse more than 1 MB.
                 "batch.size": 1_000_000,
                 "batch.num.messages": 10_000,
                 "queue.buffering.max.messages": MOST_WAITING,
@@ -73,14 +73,14 @@ class Sender:
                 "delivery.report.only.error": True,
                 "error_cb": self._complain,
                 "logger": get_logger("producer.librdkafka"),
-                # Its own lines repeat each failed connection, three a second; `_complain` says it once.
+                # Its own log repeats each failed connection, three times a second; `_complain` logs it once.
                 "log_level": 2,
             }
         )
 
     @property
     def sent(self) -> Sent:
-        """What was done so far."""
+        """The counts so far."""
         return Sent(self._taken, len(self._producer), self.failed)
 
     @property
@@ -89,7 +89,7 @@ class Sender:
         return self.reasons.total()
 
     def send(self, keys: list[bytes], values: list[bytes]) -> None:
-        """Queue these messages; waits while the queue is full, unless somebody asks to stop.
+        """Queue these messages; waits while the queue is full, unless a stop is requested.
 
         Messages that the client refuses (too large) count as failed.
         """
@@ -105,19 +105,19 @@ class Sender:
             self._arrive()
 
     def _arrive(self) -> None:
-        """Wait until the broker has the first messages, for as long as it may take to answer.
+        """Wait until the broker has the first messages, for at most the time it has to answer.
 
-        The client connects when it has something to send, for half a second: at a rate, everything that became
-        due meanwhile would leave in one burst.
+        The client connects only when it has something to send, which takes half a second: at a rate, everything that
+        became due meanwhile would be sent in one burst.
         """
         deadline = time.monotonic() + self._patience
         while self._producer.flush(0.05) and not self._stop.is_set() and time.monotonic() < deadline:
             pass
 
     def _room(self, wanted: int) -> bool:
-        """Wait until the queue takes so many messages; False when asked to stop meanwhile.
+        """Wait until the queue has room for `wanted` messages; False if a stop is requested meanwhile.
 
-        A batch of which only a part fits could overtake itself, and a user's messages have one order.
+        If only part of a batch fitted, its messages could be reordered, and a user's messages must stay in order.
         """
         limit = max(MOST_WAITING - wanted, 1)
         while len(self._producer) > limit:
@@ -127,11 +127,11 @@ class Sender:
         return True
 
     def _serve(self, seconds: float) -> None:
-        """Hear what the client reports, and say that Kafka answers again once it has taken something."""
+        """Process the client's reports, and log that Kafka answers again once it has accepted something."""
         self._producer.poll(seconds)
         if not self._away:
             return
-        while self._producer.poll(0):  # a report that is still to be heard counts like a message that waits
+        while self._producer.poll(0):  # a pending report counts like a waiting message
             pass
         if self._before is None:
             self._before = self.sent.acknowledged
@@ -140,7 +140,7 @@ class Sender:
             log.info("Kafka answers again")
 
     def _again(self, refused: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Of what the client refused, the messages for which there was only no room."""
+        """Those of the messages refused by the client for which there was just no room."""
         if not refused:
             return refused
         from confluent_kafka import KafkaError
@@ -156,15 +156,15 @@ class Sender:
         return again
 
     def _report(self, error: Any, _message: Any) -> None:
-        """Count a message that failed, and say why where that is news.
+        """Count a failed message, and log why if that is new.
 
-        One that timed out ends the run: nobody is listening any more. One that may not be written ends it, too: none may.
+        A timeout ends the run, as no broker answers any more. So does a missing right to write, which affects all messages.
         """
         from confluent_kafka import KafkaError
 
         if (
             error.code() > 0 and error.code() not in self._told
-        ):  # below are librdkafka's own, which `_complain` tells
+        ):  # lower codes are librdkafka's own, which `_complain` logs
             self._told.add(error.code())
             log.warning("Kafka does not accept a message: %s", error.str())
         self.reasons[error.str()] += 1
@@ -187,14 +187,14 @@ class Sender:
             self._stop.set()
 
     def close(self) -> tuple[int, int]:
-        """Wait until each message is acknowledged or has failed, and give up sooner once asked to stop."""
+        """Wait until each message is acknowledged or has failed; gives up earlier once a stop is requested."""
         deadline = time.monotonic() + DELIVERY_SECONDS + self._patience
         hurried = False
         while self._producer.flush(0.1):
             if self._stop.is_set() and not hurried:
                 hurried, deadline = True, time.monotonic() + self._patience
             if time.monotonic() > deadline:
-                # What is purged is reported as failed; the broker may have it or not, and nobody will know.
+                # Purged messages are reported as failed; whether the broker has them cannot be known.
                 self._producer.purge()
                 deadline += self._patience
         return self._taken - self.failed, self.failed

@@ -1,4 +1,4 @@
-"""The simulated stream as batches: history first, then at a rate or as fast as it goes."""
+"""The simulated stream as batches: history first, then at a rate or as fast as possible."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -12,27 +12,27 @@ from fraudstream.simulate import DAY, SECOND, Encoder, Events, Stream, World
 from fraudstream.simulate.stream import BLOCK
 
 ASSUMED_FASTEST = 300_000.0
-"""Transactions a second that the inner gaps of episodes are made for where the rate is `max`."""
+"""Transactions a second assumed for the gaps inside episodes if the rate is `max`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a simulated run shall be."""
+    """The plan of a simulated run."""
 
     start: int
-    """The first possible instant, microseconds since 1970."""
+    """The earliest possible time, in microseconds since 1970."""
     fraud_rate: float
     scenario: str | None = None
     days: float | None = None
-    """Days of history at the population's own pace; inf for nothing but that."""
+    """Days of history at the population's own rate; inf for history only."""
     rate: float | None = 100.0
     """Transactions a second after the history; FASTEST; None to end there."""
 
 
 def simulated(world: World, plan: Plan, forgiven: Callable[[], float] = lambda: 0.0) -> Iterator[Batch]:
-    """The messages of a run, for ever unless `plan.rate` is None.
+    """The messages of a run, endless unless `plan.rate` is None.
 
-    `forgiven` says by how many seconds the pace has fallen behind its plan for good, so that the
+    `forgiven` returns by how many seconds the schedule has been shifted, so that the
     time of an event remains the time of its message.
     """
     stream = Stream(world, plan.start, plan.fraud_rate, plan.scenario)
@@ -51,7 +51,7 @@ def simulated(world: World, plan: Plan, forgiven: Callable[[], float] = lambda: 
             yield from batches(day, paced=False)
     if plan.rate is None:
         return
-    # With the default start this instant is now: history ended when the program began, and writing it took a while.
+    # With the default start this is the current time: history ended when the program began, and writing it took a while.
     live = plan.start + round((plan.days or 0) * DAY)
     offset = round((time.monotonic() - begun) * SECOND) if plan.days else 0
     if plan.rate == FASTEST:

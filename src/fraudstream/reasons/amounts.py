@@ -1,4 +1,4 @@
-"""What the features of amounts say: against the customer's own habit, the merchant's, and everybody's."""
+"""Sentences about amounts, compared with the customer's own habit, the merchant's, and everybody's."""
 
 from collections.abc import Callable
 from typing import Final
@@ -14,7 +14,7 @@ _EVERYBODYS = "what is usual for everybody,"
 
 
 def _known(entity: str, tell: Tell, otherwise: Tell, label: str = "30d") -> Tell:
-    """Tells of the entity's own habit only where payments of it are remembered: else its mean is everybody's."""
+    """Use `tell` only if the profile has payments of the entity: otherwise its mean is everybody's."""
     return lambda value, p: (tell if p.remembers(entity, label) else otherwise)(value, p)
 
 

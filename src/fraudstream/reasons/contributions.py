@@ -1,12 +1,12 @@
 """Why trees gave a risk: path attribution, exactly additive.
 
-On its way down a tree a row meets splits; the value of the node (the mean over the training rows that came there)
-changes at each, and the change belongs to the feature that was asked. Summed over the trees, the changes
+On a row's path down a tree, the value of the node (the mean over the training rows that reached it)
+changes at each split, and the change is attributed to the feature of the split. Summed over the trees, the changes
 lead from the value of an average row to the value of this one: base + Σ contributions = combined
 value. Ando Saabas, Interpreting random forests (2014); the method of treeinterpreter.
 
-It costs one walk down the trees. Shapley values share a change out among the features that could have made it,
-at many times the cost; both are the same where each tree has one split.
+It costs one walk down the trees. Shapley values divide a change among the features that could have caused it,
+at many times the cost; both are equal if each tree has one split.
 """
 
 from typing import TYPE_CHECKING
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from fraudstream.arrays import Floats
 
 CHUNK = 512
-"""Rows at once: with 100 trees, the arrays of a step (5 of 0.4 MB) stay in the cache."""
+"""Rows at a time: with 100 trees, the arrays of a step (5 of 0.4 MB) stay in the cache."""
 
 
 def contributions(ensemble: Ensemble, x: "Floats") -> "Floats":
-    """What each feature contributed (n, features) to `ensemble.values(x)`, beyond `ensemble.base`.
+    """The contribution of each feature (n, features) to `ensemble.values(x)`, beyond `ensemble.base`.
 
-    In the unit of the trees: steps of a path, probability or log-odds. Raises InputError where a feature is not finite.
+    In the unit of the trees: steps of a path, probability or log-odds. Raises InputError if a feature is not finite.
     """
     out = np.zeros((len(x), len(ensemble.features)))
     for start in range(0, len(x), CHUNK):
@@ -46,7 +46,7 @@ def _chunk(ensemble: Ensemble, x: "Floats") -> "Floats":
 def raised(ensemble: Ensemble, x: "Floats") -> "Floats":
     """The contributions (n, features), positive where they raised the risk, in the unit of the trees.
 
-    A short path means a high risk: for an isolation forest the sign is turned.
+    For an isolation forest the sign is inverted, as a short path means a high risk.
     """
     found = contributions(ensemble, x)
     return -found if ensemble.link.name == "isolation" else found

@@ -1,7 +1,7 @@
-"""Why a transaction was flagged, as an alert tells it: rules that matched, then what raised the model's risk.
+"""Why a transaction was flagged: the reasons of an alert, first rules that matched, then what raised the model's risk.
 
-A reason is a JSON object with a `sentence`. One of a rule has `rule` and `severity` beside it, one of the model
-`feature`, `contribution` (in the unit of the trees, positive raises the risk) and `value`; a sentence alone says
+A reason is a JSON object with a `sentence`. A rule's also has `rule` and `severity`, a model's `feature`,
+`contribution` (in the unit of the trees, positive raises the risk) and `value`; a sentence alone says
 why there are no others.
 """
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 Reason = dict[str, Any]
 Decision = Mapping[str, Any]
-"""`amount`, `risk`, `rules`, `features` and the fields of `decision.CONTEXT`; other fields of a decision may be there."""
+"""`amount`, `risk`, `rules`, `features` and the fields of `decision.CONTEXT`; it may have other fields of a decision."""
 
 MOST = 4
-"""Reasons of the model for one alert: a fifth never changes a reviewer's mind."""
+"""Maximum number of the model's reasons per alert: a fifth never changes a reviewer's mind."""
 WEAK = 0.1
-"""Of the strongest contribution: what is below adds words and no reason."""
+"""Minimum share of the strongest contribution: smaller ones add words, not reasons."""
 
 
 @dataclass(frozen=True)
@@ -39,16 +39,16 @@ class Explainer:
     version: str
     ensemble: Ensemble | None = None
     threshold: float = 0.0
-    """Risk from which the model itself flags."""
+    """Risk from which the model itself flags a transaction."""
     fraud_share: float | None = None
-    """Of the judged payments in the history that it learned from."""
+    """Share of fraud in the labelled training payments."""
     trouble: str = ""
-    """Why the model gives no reasons, in a sentence, where it gives none."""
+    """Why the model gives no reasons, if so, in a sentence."""
 
     def reasons(self, decisions: Sequence[Decision], rules: Mapping[str, Rule]) -> list[list[Reason]]:
         """The reasons of each decision, strongest first. `rules` are the operator's by name. Never raises."""
         found = [_of_rules(decision, rules) for decision in decisions]
-        # Where only a rule flagged, the model saw nothing: its strongest features would be no reason.
+        # If only a rule flagged it, the model's strongest features are not the reason.
         asked = [
             place
             for place, decision in enumerate(decisions)
@@ -76,15 +76,15 @@ class Explainer:
             if lacks:
                 yield [
                     {
-                        "sentence": f"no reasons: the decision does not say {lacks[0]}, which model {self.version} reads"
+                        "sentence": f"no reasons: the decision lacks {lacks[0]}, which model {self.version} reads"
                     }
                 ]
             else:
                 yield self._strongest(decision, next(shares))
 
     def _strongest(self, decision: Decision, shares: "Floats") -> list[Reason]:
-        """The features that raised the risk most, one of each theme; those that speak against the payment first."""
-        assert self.ensemble is not None, "asked only where there are trees"  # noqa: S101 - narrows the type
+        """The features that raised the risk most, one per theme; notable ones first."""
+        assert self.ensemble is not None, "called only if there are trees"  # noqa: S101 - narrows the type
         payment = Payment(
             decision["amount"],
             decision["features"],
@@ -93,7 +93,7 @@ class Explainer:
         )
         names, limit = self.ensemble.features, WEAK * max(shares.max(initial=0.0), 0.0)
         strong = [names[j] for j in np.argsort(-shares, kind="stable") if shares[j] > limit]
-        # Of a payment without a merchant nothing but that is told of merchants, and only where there is nothing else.
+        # For a payment without a merchant, the only reason about merchants is that, and only if there are no others.
         strong = [name for name in strong if not lacks_merchant(name, payment)] or strong[:1]
         chosen: dict[str, str] = {}
         for name in [name for name in strong if is_notable(name, payment)] or strong:

@@ -1,7 +1,7 @@
-"""Whether the value of a feature speaks against a payment at all, in the eyes of a person.
+"""Whether the value of a feature would look suspicious to a person.
 
-Trees find reasons in combinations: a split on "no fraud known here", or on an amount a tenth above the usual one, may
-raise a risk by what comes below it. As a reason of an alert it would puzzle whoever reads it.
+Trees split on combinations: a split on "no fraud known here", or on an amount a tenth above the usual one, may
+raise the risk because of splits below it. As a reason of an alert it would puzzle the reader.
 """
 
 from collections.abc import Callable
@@ -15,28 +15,28 @@ from fraudstream.reasons.phrases import whole
 Notable = Callable[[float, Payment], bool]
 
 FAR: Final = 1.5
-"""Multiples of what is usual, up or down, below which nobody would call something unusual."""
+"""Multiple of the usual value, up or down, from which people would call something unusual."""
 RARE: Final = 0.1
-"""A device, place or merchant of more than this share of the payments is one of the customer's own."""
+"""A device, place or merchant with more than this share of the payments is habitual."""
 
 
 def always(_value: float, _payment: Payment) -> bool:
-    """What has no usual value to compare with."""
+    """Always notable, as there is no usual value to compare with."""
     return True
 
 
 def true(value: float, _: Payment) -> bool:
-    """A flag that is set, an amount that is there."""
+    """A flag that is set, or a positive amount."""
     return value > 0
 
 
 def within(label: str) -> Notable:
-    """What payments of this span left: a decayed sum is above 0 of anybody who ever paid."""
+    """Payments within this span: for anybody who ever paid, a decayed sum is above 0."""
     return lambda value, p: value > 0 and p.remembers("user", label)
 
 
 def several(value: float, _: Payment) -> bool:
-    """A count that rounds to one at least."""
+    """A count that rounds to at least one."""
     return whole(value) > 0
 
 
@@ -51,12 +51,12 @@ def far(value: float, _: Payment) -> bool:
 
 
 def shifted(label: str) -> Notable:
-    """Payments of this span far from the customer's usual, and not merely the mean of everybody, on which both lean."""
+    """Payments of this span far from the customer's usual ones, and not just everybody's mean, towards which both shrink."""
     return lambda _, p: (shift := p.shift(label)) is not None and far(shift, p)
 
 
 def far_from_week(value: float, p: Payment) -> bool:
-    """An amount far from the customer's own mean of the last 7 days, or from the usual one that is told in its place."""
+    """An amount far from the customer's own mean of the last 7 days, or from the usual one that the sentence names instead."""
     if not p.remembers("user", "7d"):
         return unusual_amount(value, p)
     usual = p.own("7d")
@@ -64,12 +64,12 @@ def far_from_week(value: float, p: Payment) -> bool:
 
 
 def deviating(value: float, _: Payment) -> bool:
-    """More than the usual spread away."""
+    """More than the usual deviation away."""
     return abs(value) > 1
 
 
 def large(value: float, _: Payment) -> bool:
-    """Near to the largest ever, or above."""
+    """Close to the largest ever, or above."""
     return value > 1 / FAR
 
 
@@ -79,7 +79,7 @@ def unusual_amount(_: float, p: Payment) -> bool:
 
 
 def crowded(entity: str, label: str) -> Notable:
-    """More payments than the entity's pace of a month would bring into the span, this one included."""
+    """More payments, including this one, than the entity's monthly rate predicts for the span."""
 
     def notable(value: float, p: Payment) -> bool:
         if label == "30d":
@@ -96,27 +96,27 @@ def soon_or_late(value: float, p: Payment) -> bool:
 
 
 def rare(value: float, p: Payment) -> bool:
-    """A share of the customer's payments that is small, or of none."""
+    """A small share of the customer's payments, or no payments."""
     share = p.share(value)
     return share is None or share < RARE
 
 
 def scarce(value: float, _: Payment) -> bool:
-    """A share of everybody's payments that is small: what many use speaks against nobody."""
+    """A small share of everybody's payments: something that many use is not suspicious."""
     return value < RARE
 
 
 def stale(entity: str, label: str, p: Payment) -> bool:
-    """Whether the known frauds are too old for this span: what faded so far in 30 days is nothing of the last 7."""
+    """Whether the known frauds are too old for this span: a count that decayed this far over 30 days has none of the last 7."""
     known = p.features.get(f"{entity}_fraud_30d")
     return known is not None and known < PRESENT ** (HALF_LIVES[label] / HALF_LIVES["30d"])
 
 
 def risky(entity: str, label: str) -> Notable:
-    """More fraud than usual, and not merely what is assumed of an entity of which no payment was judged.
+    """More fraud than usual, and not just the default for an entity without labelled payments.
 
-    That is the share of fraud overall, which moves. A decision of an earlier version may not count the known frauds: there
-    it takes a clear excess.
+    The default is the overall share of fraud, which varies. A decision of an earlier version may lack the number of known
+    frauds, so there a clear excess is required.
     """
 
     def notable(value: float, p: Payment) -> bool:
@@ -124,7 +124,7 @@ def risky(entity: str, label: str) -> Notable:
         if known is None:
             return value > FAR * max(p.fraud_share or 0.0, PRIOR_RATE)
         if label != "30d" and stale(entity, label, p):
-            # In its place the month is told, or else the number of known frauds.
+            # The month is mentioned instead, or the number of known frauds.
             if (month := p.features.get(f"{entity}_risk_30d")) is None:
                 return several(known, p)
             value = month

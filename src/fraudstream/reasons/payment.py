@@ -1,4 +1,4 @@
-"""A transaction as the sentences of its alert see it."""
+"""A transaction, as input of the sentences of its alert."""
 
 import math
 from collections.abc import Mapping
@@ -9,16 +9,16 @@ from fraudstream.features.catalogue import HALF_LIVES
 from fraudstream.reasons.phrases import money, named, shown
 
 NEVER: Final = 0.01
-"""A counter below this stands for nothing: with 30 days one event fades to it in 200."""
+"""A counter below this counts as empty: with a half-life of 30 days, one event decays to it in 200."""
 PRESENT: Final = 0.5
-"""A counter below this holds no event of its own span: one fades to it in exactly that time."""
+"""A counter below this has no event within its own span: one event decays to it in exactly that time."""
 FEW: Final = 5
 """Payments in a month; with fewer a customer or merchant is new."""
 
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """A transaction as its alert sees it: fields, and features by name."""
+    """A transaction of an alert: fields, and features by name."""
 
     amount: float
     features: Mapping[str, float] = field(default_factory=dict)
@@ -28,7 +28,7 @@ class Payment:
     merchant_id: str | None = None
     currency: str | None = None
     fraud_share: float | None = None
-    """Of the judged payments in the history that the model learned from."""
+    """Share of fraud in the model's labelled training payments."""
 
     @property
     def money(self) -> str:
@@ -37,7 +37,7 @@ class Payment:
 
     @property
     def sum(self) -> str:
-        """The same, called by its name."""
+        """The same, after the word "amount"."""
         return f"amount {self.money}"
 
     @property
@@ -47,12 +47,12 @@ class Payment:
 
     @property
     def usual(self) -> float | None:
-        """The customer's usual amount, where a feature holds it."""
+        """The customer's usual amount, if a feature has it."""
         return self._mean("user")
 
     @property
     def usual_there(self) -> float | None:
-        """The usual amount at the merchant, where a feature holds it."""
+        """The usual amount at the merchant, if a feature has it."""
         return self._mean("merchant")
 
     def _mean(self, entity: str) -> float | None:
@@ -63,14 +63,14 @@ class Payment:
 
     @property
     def before(self) -> float | None:
-        """The customer's recent payments before this one (count of 30 days), where a feature holds it."""
+        """The customer's recent payments before this one (count of 30 days), if a feature has it."""
         return self.features.get("user_count_30d")
 
     def remembers(self, entity: str, label: str = "30d") -> bool:
-        """Whether payments of the customer, or at the merchant, are remembered of this time, as far as the features tell.
+        """Whether the profile has payments of the customer, or at the merchant, in this span, as far as the features show.
 
-        Where none are, the mean of it is everybody's, on which it leans. What is left of an older time is a memory
-        of 30 days, and none of a shorter span: that takes a payment within it.
+        If not, its mean is everybody's, towards which it shrinks. A remainder of older payments counts for 30 days, but not
+        for a shorter span, which needs a payment within it.
         """
         count = self.features.get(f"{entity}_count_{label}", self.features.get(f"{entity}_count_30d"))
         if count is None or label == "30d":
@@ -80,14 +80,15 @@ class Payment:
         )
 
     def usual_count(self, entity: str, label: str) -> float:
-        """What the counter of a span would hold at the pace of a month; 0 of who is new, or where no feature tells it."""
+        """What the counter of a span would hold at the pace of a month; 0 for a new entity, or if no feature shows it."""
         month = self.features.get(f"{entity}_count_30d", 0.0)
         return month * HALF_LIVES[label] / HALF_LIVES["30d"] if month >= FEW else 0.0
 
     def own(self, label: str) -> float | None:
-        """The customer's own mean amount of a span; None where nothing is remembered of it, or the features do not tell.
+        """The customer's own mean amount of a span; None if it has no payments, or the features do not show it.
 
-        Their means lean on everybody's with the weight of one payment, which is much beside a few of a day.
+        Means in features shrink towards everybody's with the weight of one payment, which is much compared with a few in a
+        day.
         """
         count, mean = self.features.get(f"user_count_{label}", 0.0), self._mean_of(label)
         against_all = self.features.get("amount_to_overall_mean", 0.0)
@@ -105,20 +106,22 @@ class Payment:
         return self.amount / ratio if ratio > 0 else None
 
     def shift(self, label: str) -> float | None:
-        """The customer's own mean of a span as a multiple of that of 30 days; None as for `own`."""
+        """The customer's own mean of a span as a multiple of that of 30 days; None like `own`."""
         span, month = self.own(label), self.own("30d")
         return span / month if span is not None and month is not None else None
 
     @staticmethod
     def idle_seconds(value: float) -> float:
-        """Since the customer's last payment, from the feature `user_idle`."""
+        """Seconds since the customer's last payment, from the feature `user_idle`."""
         return math.expm1(min(value, 50.0))
 
     def share(self, value: float) -> float | None:
-        """Share of the recent payments, from a feature of `features.expressions.share`; None where there are none."""
+        """The share of the recent payments, from a feature of `features.expressions.share`; None if there are none."""
         if self.before is None:
             return value
         if self.before < NEVER:
             return None
-        found = value * (self.before + 1) - 0.5  # the prior weighs one payment, and half of it is here
+        found = (
+            value * (self.before + 1) - 0.5
+        )  # the prior has the weight of one payment, and half of it is included here
         return 0.0 if found < NEVER else min(found / self.before, 1.0)

@@ -9,17 +9,17 @@ from fraudstream.features.catalogue import DAY, HALF_LIVES, HOUR
 from fraudstream.schema import HUGE
 
 LONGEST_TEXT: Final = 60
-"""Characters of a string that are shown."""
+"""Maximum number of characters shown of a string."""
 _SAME = 0.05
 """Ratios this close to 1 read as "about"."""
 _TWO_DIGITS = 10
 _WORD = r"[^\W_](?:[\w:/'-]|\.(?=\w))*"
 _NAME = re.compile(rf"{_WORD}(?: {_WORD}){{0,4}}(?:, [A-Z]{{2,3}})?")
-"""A handful of words, and perhaps the code of a country: `San Juan de Aznalfarache, ES`."""
+"""A few words, and possibly a country code: `San Juan de Aznalfarache, ES`."""
 
 
 def shown(text: str) -> str:
-    r"""An untrusted string as data: a name as it is, anything else shortened and in quotation marks.
+    r"""An untrusted string for display: a name unchanged, anything else shortened and in quotation marks.
 
     >>> shown("iPhone 15"), shown("ok.\nAll clear; dismiss")
     ('iPhone 15', '“ok.�All clear; dismiss”')
@@ -33,7 +33,7 @@ def shown(text: str) -> str:
 
 
 def named(kind: str, text: str | None) -> str:
-    """`merchant m-17`, or `this merchant` where it has no name."""
+    """`merchant m-17`, or `this merchant` if it has no name."""
     return f"{kind} {shown(text)}" if text else f"this {kind}"
 
 
@@ -43,7 +43,7 @@ def number(value: float, digits: int = 0) -> str:
 
 
 def whole(value: float) -> int:
-    """A decayed count as people count."""
+    """A decayed count, rounded to a whole number."""
     return round(min(max(value, 0.0), HUGE))
 
 
@@ -53,7 +53,7 @@ def money(value: float) -> str:
 
 
 def percent(share: float) -> str:
-    """Two digits that say something.
+    """A percentage with two significant digits.
 
     >>> percent(0.973), percent(0.0249), percent(0.0004)
     ('97 %', '2.5 %', '0.04 %')
@@ -65,7 +65,7 @@ def percent(share: float) -> str:
 
 
 def times(ratio: float) -> str:
-    """What stands before "this customer's usual".
+    """A ratio in words, to precede "this customer's usual".
 
     >>> times(41.3), times(3.42), times(1.02), times(0.12)
     ('41 times', '3.4 times', 'about', 'only 12 % of')
@@ -76,7 +76,7 @@ def times(ratio: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """The largest unit of which there is one.
+    """A time span in the largest unit that fits.
 
     >>> duration(14), duration(5400), duration(86400)
     ('14 seconds', '2 hours', '1 day')
@@ -88,10 +88,10 @@ def duration(seconds: float) -> str:
 
 
 def in_span(decayed: float, usual: float) -> float:
-    """What a span brought, of a decayed sum that is `usual` at the usual pace.
+    """What a span brought, from a decayed sum that would be `usual` at the usual pace.
 
-    A steady pace keeps the sum at 1 / ln 2 = 1.44 times what a span brings; a burst of just now adds what it is. So of the
-    usual part ln 2 is told, and what goes beyond it whole.
+    A steady pace keeps the sum at 1 / ln 2 = 1.44 times what a span brings; a recent burst adds its full size. So the usual
+    part is multiplied by ln 2, and the excess is kept whole.
 
     >>> round(in_span(14.4, 14.4)), round(in_span(9.0, 0.01))
     (10, 9)
@@ -100,7 +100,7 @@ def in_span(decayed: float, usual: float) -> float:
 
 
 def rate(count: float, *, hourly: bool = False) -> str:
-    """The steady pace that keeps a decayed count of 30 days where it is: λ = s · ln 2 / h.
+    """The steady rate that keeps a decayed count of 30 days constant: λ = s · ln 2 / h.
 
     >>> rate(300), rate(43), rate(5)
     ('about 7 a day', 'one a day', 'one a week')

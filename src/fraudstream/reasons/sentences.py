@@ -1,7 +1,7 @@
-"""What a feature says of one payment, as a colleague would write it, with the numbers.
+"""A sentence for each feature of a payment, with the numbers.
 
-A sentence compares the payment with the customer's own habit, wherever the features hold it. Features that say
-the same thing in other words share a theme: of each theme an alert gives one sentence.
+A sentence compares the payment with the customer's own habit if the features have it. Features that say
+the same thing in other words share a theme: an alert has one sentence per theme.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ _NOTHING = "this customer has no recent payments to compare with"
 
 def _count(label: str, who: str) -> Tell:
     def tell(value: float, p: Payment) -> str:
-        count = whole(in_span(value, p.usual_count(who, label))) + 1  # with this one
+        count = whole(in_span(value, p.usual_count(who, label))) + 1  # including this one
         said = f"{count:,} payments" if count > 1 else "no other payment"
         before = p.features.get(f"{who}_count_30d")
         usual = ""
@@ -44,7 +44,7 @@ def _burst(label: str, who: str) -> Tell:
             return f"{it} has no recent payments on record"
         if (count := p.features.get(f"{who}_count_{label}")) is not None:
             return _count(label, who)(count, p)
-        # Not the value: one payment is added to both paces, which makes little of a burst after a quiet time.
+        # Not the value: one payment is added to both rates, which understates a burst after a quiet time.
         far = "far above" if value >= notable.FAR else "not far above"
         return f"the pace of the last {SPANS[label]} is {far} {whose}"
 
@@ -54,7 +54,7 @@ def _burst(label: str, who: str) -> Tell:
 def _idle(value: float, p: Payment) -> str:
     seconds = p.idle_seconds(value)
     if seconds <= 0:
-        return "not after this customer's last recorded payment: it arrived late, or at the same moment"
+        return "not after this customer's last recorded payment: it arrived late, or at the same time"
     if seconds < 1:
         return "less than a second after this customer's last payment"
     if seconds > 0.999 * NEVER_SECONDS:
@@ -83,13 +83,13 @@ def _merchant(value: float, p: Payment) -> str:
 
 
 def _of_recent(share: float, p: Payment) -> str:
-    # Without the count the prior cannot be taken out; for anything rare it makes the share look larger.
+    # Without the count the prior cannot be removed; it makes small shares look larger.
     at_most = "at most " if p.before is None and share <= 0.5 else ""  # noqa: PLR2004 - the prior's own share
     return f"{at_most}{percent(share)} of this customer's recent payments"
 
 
 def _recent(p: Payment) -> str:
-    # Not "all": the profile is some seconds behind, and whoever reads this may see the payments that it lacks.
+    # Not "all": the profile is a few seconds behind, and the reader may see payments that it lacks.
     count = max(whole(p.before or 0.0), 1)
     return f"this customer's {f'{count:,} ' if count > 1 else ''}recent payments on record"
 
@@ -143,7 +143,7 @@ def _judged(entity: str, label: str) -> Tell:
             month = p.features.get(f"{entity}_risk_30d")
             return _frauds(subject)(known, p) if month is None else _judged(entity, "30d")(month, p)
         against = f", against {percent(p.fraud_share)} overall" if p.fraud_share else ""
-        return f"{subject(p)}: {percent(value)} of the judged payments of about the last {SPANS[label]} were fraud{against}"
+        return f"{subject(p)}: {percent(value)} of the labelled payments of about the last {SPANS[label]} were fraud{against}"
 
     return tell
 
@@ -227,21 +227,21 @@ SENTENCES: Final[dict[str, Sentence]] = {
     "hour": Sentence("time", _hour),
     "weekday": Sentence("time", _weekday),
 }
-"""A sentence for every feature of `definitions.FEATURES`; a test sees that none is missing."""
+"""A sentence for every feature of `definitions.FEATURES`; a test ensures that none is missing."""
 
 
 def lacks_merchant(feature: str, payment: Payment) -> bool:
-    """Whether this feature speaks of a merchant that the payment does not name: its counters are those of nobody."""
+    """Whether this feature is about the merchant, but the payment has none, so that its counters mean nothing."""
     return not payment.merchant_id and "merchant_id" in FEATURES[feature].needs
 
 
 def say(feature: str, payment: Payment) -> str:
-    """The sentence of a feature of this payment. Never raises, for any finite values and any texts."""
+    """The sentence for a feature of this payment. Never raises, for any finite values and any strings."""
     if lacks_merchant(feature, payment):
         return "paid without a merchant"
     return SENTENCES[feature].tell(payment.features[feature], payment)
 
 
 def is_notable(feature: str, payment: Payment) -> bool:
-    """Whether this feature of the payment speaks against it."""
+    """Whether this feature of the payment looks suspicious."""
     return SENTENCES[feature].notable(payment.features[feature], payment)

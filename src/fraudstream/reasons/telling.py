@@ -1,4 +1,4 @@
-"""What a sentence of a feature is made of."""
+"""The parts of a feature's sentence."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ Tell = Callable[[float, Payment], str]
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """How a feature is told, what it is about, and when it is worth telling."""
+    """How a feature is described, its theme, and when it is worth mentioning."""
 
     theme: str
     tell: Tell

@@ -1,10 +1,10 @@
-"""The operator's own rules: lines of a YAML file, checked before they reach the stream.
+"""The operator's own rules: entries of a YAML file, checked before they reach the stream.
 
-columns     what a rule may look at
-document    YAML with the place of every character, so that a mistake can be pointed at
-reason      what an alert says, with numbers filled in
-rule        a rule, and how a file becomes rules
-backtest    what rules would have caught, counted
+columns     the columns that a rule may use
+document    YAML with the position of every character, to locate mistakes
+reason      the sentence of an alert, with numbers filled in
+rule        a rule, and how a file is parsed into rules
+backtest    counts of what rules would have caught
 example     the file that `fraudstream rules example` prints
 
 The conditions are Spark SQL: `spark.rules` checks and evaluates them.

@@ -1,4 +1,4 @@
-"""What rules would have done on stored transactions, counted against what is known of them by now."""
+"""Counts what rules would have caught among stored transactions, by their labels as known now."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,28 +14,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Window:
-    """Transactions of some days, one entry for each."""
+    """Transactions of some days, one entry per transaction."""
 
     days: float
     fraud: "Truths"
     """Known to be fraud."""
     judged: "Truths"
-    """Known to be fraud or not to be."""
+    """Whether it is known to be fraud or legitimate."""
     flagged: "Truths | None"
-    """By the model at its threshold; None without a model."""
+    """Flagged by the model at its threshold; None without a model."""
 
     @property
     def only_frauds(self) -> bool:
-        """Whether no transaction is known to be legitimate: every alert that is judged then was fraud."""
+        """Whether no transaction is known to be legitimate: then every labelled alert is fraud."""
         return not np.any(self.judged & ~self.fraud)
 
 
 def figures(hits: "Truths", window: Window) -> dict[str, Any]:
-    """What these alerts are worth, and what they add to the model's.
+    """The figures of these alerts, and what they add to the model's.
 
-    `precision` is the share of fraud among the judged alerts, `recall` the share of the known fraud that they
-    find; None where there is nothing to divide by, and no precision where only frauds are labelled. `new_alerts` and `new_frauds` are those that the model
-    does not flag; None without a model.
+    `precision` is the share of fraud among the labelled alerts, `recall` the share of the known fraud that they
+    find; None if the denominator is zero, and precision also if only frauds are labelled. `new_alerts` and
+    `new_frauds` are those that the model does not flag; None without a model.
     """
     alerts, judged, frauds = (int(np.count_nonzero(hits & of)) for of in (hits, window.judged, window.fraud))
     known = int(np.count_nonzero(window.fraud))
@@ -69,6 +69,6 @@ def report(rules: Sequence[Rule], hits: "Truths", window: Window) -> dict[str, A
 
 
 def _of_model(flagged: "Truths", window: Window) -> dict[str, Any]:
-    """The model's own figures: it adds nothing to itself."""
+    """The model's own figures, without what it would add to itself."""
     found = figures(flagged, window)
     return {name: value for name, value in found.items() if not name.startswith("new_")}

@@ -1,4 +1,4 @@
-"""What a rule may look at: the fields of a transaction and every feature, by name."""
+"""The columns that a rule may use: the fields of a transaction and every feature, by name."""
 
 import difflib
 from functools import cache
@@ -11,7 +11,7 @@ Kind = Literal["text", "instant", "float"]
 
 @cache
 def columns() -> dict[str, Kind]:
-    """Every column that a rule may name, and what it holds: fields first, then features."""
+    """Every column that a rule may use, and its type: fields first, then features."""
     from fraudstream.features.definitions import FEATURES
 
     found: dict[str, Kind] = {}
@@ -23,10 +23,10 @@ def columns() -> dict[str, Kind]:
 
 
 def refusal(name: str) -> str:
-    """Why a rule may not name this column, in a sentence."""
+    """Why a rule may not use this column, in a sentence."""
     if name.lower() in PERSONAL:
-        return f"{name} is personal: names and e-mail never leave the table of transactions, so no rule sees them"
+        return f"{name} is personal: names and e-mail addresses never leave the table of transactions, so rules cannot use them"
     if name.lower() in TRUTH:
-        return f"{name} is the truth that a decision has to find out, so no rule sees it"
+        return f"{name} is the truth that a decision has to predict, so rules cannot use it"
     close = difflib.get_close_matches(name.lower(), columns(), n=1)
     return f"there is no column {name}" + (f"; did you mean {close[0]}?" if close else "")

@@ -1,7 +1,7 @@
-"""YAML with the place of every character.
+"""YAML with the position of every character.
 
-A rules file may come from anybody who may propose a change: it is read with limits, without tags (which
-could name Python objects), and without anchors (nine lines of which can stand for a billion nodes).
+A rules file may come from anybody who can propose a change: it is read with limits, without tags (which
+could name Python objects), and without anchors (nine lines of which can expand to a billion nodes).
 """
 
 import re
@@ -12,18 +12,18 @@ from typing import Any
 import yaml
 
 DEEPEST = 4
-"""Levels of nesting; a list of mappings under one key has three."""
+"""Maximum levels of nesting; a list of mappings under one key has three."""
 
 _BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
-"""What ends a line for YAML."""
+"""Line breaks of YAML."""
 _ESCAPES = {"x": 4, "u": 6, "U": 10}
-"""Characters of the escapes of a double-quoted text that are longer than two."""
+"""Lengths of the escapes in double-quoted strings that have more than two characters."""
 
 Node = yaml.Node
 
 
 class Trouble(Exception):
-    """The text is no such YAML; `index` is the character where that shows."""
+    """The text is not valid YAML of this kind; `index` is the character of the error."""
 
     def __init__(self, message: str, index: int) -> None:
         super().__init__(message)
@@ -32,7 +32,7 @@ class Trouble(Exception):
 
 
 class _Loader(yaml.SafeLoader):
-    """Composes nodes and nothing else; refuses what a rules file does not need."""
+    """Composes only nodes; refuses what a rules file does not need."""
 
     depth = 0
 
@@ -64,7 +64,7 @@ class Source:
         return line, index - self._starts[line - 1] + 1
 
     def root(self) -> Node | None:
-        """The one document as nodes, or None where there is nothing but comments. Raises Trouble."""
+        """The document as nodes, or None if there are only comments. Raises Trouble."""
         try:
             loader = _Loader(self.text)
             try:
@@ -78,10 +78,10 @@ class Source:
             raise Trouble("a character that YAML does not allow", error.position) from None
 
     def characters(self, node: yaml.ScalarNode) -> tuple[int, ...]:
-        """For each character of a scalar's value the index in the text of what stands for it, then that of its end.
+        """For each character of a scalar's value its index in the source, and finally that of the end.
 
-        Folding and escapes make the value another text than the source. Its visible characters keep
-        their order, though, so both are walked side by side; white space is where the walk has got to.
+        Folding and escapes make the value differ from the source. Its visible characters keep
+        their order, though, so both are walked in parallel; white space is at the current position.
         """
         return tuple(self._walk(node))
 
@@ -89,7 +89,7 @@ class Source:
         text, style, end = self.text, node.style, node.end_mark.index
         at: int = node.start_mark.index
         if style in ("|", ">"):
-            found = _BREAK.search(text, at)  # the value begins below its header
+            found = _BREAK.search(text, at)  # the value begins in the line after its header
             at = found.end() if found else end
         elif style in ("'", '"'):
             at += 1

@@ -1,8 +1,8 @@
-"""What an alert says: the operator's sentence with the numbers of the transaction in it.
+"""The sentence of an alert: the operator's, with the values of the transaction filled in.
 
-`{user_count_10m}` stands for a field or a feature, `{user_count_10m:.0f}` for one with so many digits. It looks
-like `str.format` and is none: no attributes, no indices, no widths, so neither the file nor a value
-can reach anything or grow.
+`{user_count_10m}` is replaced by a field or a feature, `{user_count_10m:.0f}` by one with that many digits. It resembles
+`str.format` but is restricted: no attributes, no indices, no widths, so neither the file nor a value
+can access anything or grow.
 """
 
 import math
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from fraudstream.rules.rule import Rule
 
 UNKNOWN = "unknown"
-"""Stands where a value is missing."""
+"""Shown instead of a missing value."""
 LONGEST_VALUE = 80
-"""Characters of a string that are shown."""
+"""Maximum number of characters shown of a string."""
 
 _PART = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 _SLOT = re.compile(r"(?P<name>[A-Za-z]\w*)(?::(?P<form>,?(?:\.[0-6][f%])?))?")
 
 
 def mistakes(text: str) -> list[tuple[int, str]]:
-    """What is wrong with a reason: the index of the character, and a sentence."""
+    """The errors in a reason: the index of the character, and a sentence."""
     found = []
     for part in _PART.finditer(text):
         if part[0] in ("{{", "}}"):
@@ -45,7 +45,7 @@ def mistakes(text: str) -> list[tuple[int, str]]:
 
 
 def names(text: str) -> tuple[str, ...]:
-    """The columns that a reason shows, each once."""
+    """The columns that a reason shows, without duplicates."""
     slots = (_SLOT.fullmatch(part[1]) for part in _PART.finditer(text) if part[1] is not None)
     return tuple(dict.fromkeys(slot["name"] for slot in slots if slot))
 
@@ -53,7 +53,7 @@ def names(text: str) -> tuple[str, ...]:
 def render(rule: "Rule", values: Mapping[str, object]) -> str:
     """The reason of `rule` for one transaction: `values` are its fields and features by name.
 
-    Never raises: a value that is missing or no finite number reads "unknown", a string is shortened
+    Never raises: a value that is missing or not finite becomes "unknown", a string is shortened
     and its control characters are replaced.
 
     >>> from fraudstream.rules.rule import Rule
@@ -77,7 +77,7 @@ def _shown(value: object, form: str) -> str:
     if isinstance(value, (int, float)):
         try:
             return _number(float(value), form)
-        except OverflowError:  # an integer that no double holds
+        except OverflowError:  # an integer too large for a double
             return UNKNOWN
     if value is None or value == "":
         return UNKNOWN

@@ -1,4 +1,4 @@
-"""A rule, and how a file becomes rules: every mistake that shows without Spark, with its line and column."""
+"""A rule, and how a file is parsed into rules: finds every mistake that needs no Spark, with its line and column."""
 
 import difflib
 import re
@@ -17,20 +17,20 @@ Severity = Literal["low", "medium", "high"]
 SEVERITIES: Final[tuple[Severity, ...]] = get_args(Severity)
 
 LARGEST_FILE: Final = 128 * 1024
-"""Bytes: two hundred rules with long comments."""
+"""Maximum size in bytes: two hundred rules with long comments."""
 MOST_RULES: Final = 200
-"""Each is an expression that every transaction goes through."""
+"""Maximum number of rules: each is an expression that is evaluated for every transaction."""
 LONGEST: Final = {"name": 64, "condition": 2_000, "reason": 500, "severity": 10}
-"""Characters of each field; these are all the fields of a rule, in the order in which they are written."""
+"""Maximum length of each field; these are all fields of a rule, in the order in which they are written."""
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the characters of a text stand in a file, so that a mistake inside it can be pointed at."""
+    """The positions of a string's characters in a file, to locate mistakes inside it."""
 
     positions: tuple[tuple[int, int], ...]
-    """Line and column, from 1, of each character, and last of the end."""
+    """Line and column, from 1, of each character, and finally of the end."""
 
     def at(self, index: int) -> tuple[int, int]:
         """Line and column of a character."""
@@ -39,22 +39,22 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One line of the operator's: what to look for, and what to say of it."""
+    """One of the operator's rules: what to flag, and why."""
 
     name: str
     condition: str
     """Spark SQL over the fields of a transaction and every feature; true flags the transaction."""
     reason: str
-    """What an alert says; `{name}` stands for a value, see `reason.render`."""
+    """The sentence of an alert; `{name}` is replaced by a value, see `reason.render`."""
     severity: Severity
     place: Place | None = field(default=None, compare=False, repr=False)
-    """Where the condition stands in its file; None for a rule that came from no file."""
+    """The position of the condition in its file; None for a rule without a file."""
     file: str | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """Something wrong with a rules file, at a line and a column (both from 1; None where the rule has no file)."""
+    """An error in a rules file, at a line and a column (both from 1; None if the rule has no file)."""
 
     message: str
     line: int | None
@@ -62,13 +62,13 @@ class Mistake:
     rule: str | None = None
 
     def __str__(self) -> str:
-        """As a compiler would say it."""
+        """The error in the style of a compiler."""
         place = f"line {self.line}, column {self.column}: " if self.line is not None else ""
         return f"{place}{f'rule {self.rule}: ' if self.rule else ''}{self.message}"
 
 
 class RuleMistakes(InputError):
-    """Rules that cannot be used as they are, with every mistake that was found."""
+    """Invalid rules, with every mistake that was found."""
 
     code: ClassVar[str] = "rules"
 
@@ -81,11 +81,11 @@ class RuleMistakes(InputError):
             if len(mistakes) == 1
             else "\n  ".join([f"{where}: {len(mistakes)} mistakes.", *map(str, few), *more])
         )
-        super().__init__(text, hint="docs/rules.md says what a rule may look at; nothing was changed.")
+        super().__init__(text, hint="Nothing was changed. docs/rules.md describes what a rule may use.")
         self.mistakes = tuple(mistakes)
 
     def document(self) -> dict[str, Any]:
-        """The error, with the place of every mistake."""
+        """The error, with the position of every mistake."""
         document = super().document()
         document["error"]["mistakes"] = [
             {"rule": m.rule, "line": m.line, "column": m.column, "message": m.message} for m in self.mistakes
@@ -96,8 +96,8 @@ class RuleMistakes(InputError):
 def load_rules(path: Path) -> tuple[Rule, ...]:
     """The rules of a YAML file, in its order: a list of mappings with name, condition, reason and severity.
 
-    Raises RuleMistakes (an InputError) with the line and column of everything that is wrong and shows
-    without Spark; `spark.rules.check` looks into the conditions. Raises InputError where the file cannot be read.
+    Raises RuleMistakes (an InputError) with the line and column of every mistake that can be found
+    without Spark; `spark.rules.check` checks the conditions. Raises InputError if the file cannot be read.
     """
     try:
         with path.open("rb") as file:
@@ -117,9 +117,9 @@ def load_rules(path: Path) -> tuple[Rule, ...]:
 
 
 def features_read(rules: Sequence[Rule]) -> tuple[str, ...]:
-    """Names of the features that the conditions and reasons of these rules may look at, in the order of definition.
+    """Names of the features that the conditions and reasons of these rules may use, in the order of definition.
 
-    Found as words: one inside a quoted text is taken, too, which costs a column and changes nothing.
+    Found as words: one inside a string literal is included, too, which costs a column but is harmless.
     """
     from fraudstream.features.definitions import FEATURES
 
@@ -141,7 +141,7 @@ def _parsed(source: Source, file: str) -> tuple[Rule, ...]:
 
 
 class _Reader:
-    """Turns nodes into rules and collects what is wrong with them."""
+    """Converts nodes to rules and collects the mistakes in them."""
 
     def __init__(self, source: Source, file: str) -> None:
         self._source = source
@@ -170,7 +170,7 @@ class _Reader:
         return list(root.value)
 
     def rule(self, node: Node) -> Rule | None:
-        """The rule of a node; None where something is wrong with it."""
+        """The rule of a node; None if it has a mistake."""
         before = len(self.mistakes)
         if not isinstance(node, yaml.MappingNode):
             self._wrong(f"expected a rule with {', '.join(LONGEST)}", node.start_mark.index)
@@ -198,7 +198,7 @@ class _Reader:
         )
 
     def _fields(self, node: yaml.MappingNode) -> Mapping[str, Node]:
-        """The nodes of a mapping by key; a misspelt key is told, and stands for the one that was meant."""
+        """The nodes of a mapping by key; a misspelt key is reported, and treated as the intended one."""
         found: dict[str, Node] = {}
         for key, value in node.value:
             name = key.value if isinstance(key, yaml.ScalarNode) else ""
@@ -231,7 +231,7 @@ class _Reader:
                 at,
             )
         elif key == "name" and text in self._names:
-            self._wrong(f"a second rule is called {text}", at)
+            self._wrong(f"another rule is already called {text}", at)
         elif key == "name":
             self._names.add(text)
         elif key == "reason":

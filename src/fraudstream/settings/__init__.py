@@ -1,8 +1,8 @@
 """All settings, once: flag > environment > `.env` > embedded services > default.
 
 Names are `FRAUDSTREAM_` plus the path with `__` between levels, for example
-`FRAUDSTREAM_KAFKA__BOOTSTRAP_SERVERS`. Inner code receives its section; only rooms that
-bring several services together (demo, local, spark, the dashboard's shell) take the whole.
+`FRAUDSTREAM_KAFKA__BOOTSTRAP_SERVERS`. Inner code receives its section; only modules that
+combine several services (demo, local, spark, the dashboard's shell) take the whole.
 """
 
 from fraudstream.settings.loading import ENDPOINTS, load, load_bare, load_model_settings, on_embedded

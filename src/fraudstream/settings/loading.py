@@ -16,7 +16,7 @@ from fraudstream.settings.sections import KafkaSettings, ModelSettings, Postgres
 from fraudstream.settings.whole import PREFIX, Settings, described
 
 ENDPOINTS = "endpoints.json"
-"""Where `up` leaves the addresses of the embedded services, below `home`."""
+"""The file, below `home`, in which `up` stores the addresses of the embedded services."""
 
 
 _SERVICE_LINK = re.compile(
@@ -25,12 +25,12 @@ _SERVICE_LINK = re.compile(
 
 
 def _is_service_link(name: str, value: str) -> bool:
-    """Whether Kubernetes set it: each pod gets such names for the namespace's Services, `fraudstream-…` among them."""
+    """Whether Kubernetes set it: each pod gets such names for the namespace's Services, including `fraudstream-…`."""
     return "__" not in name and _SERVICE_LINK.match(f"{name}={value}") is not None
 
 
 def _refuse_unknown_names() -> None:
-    """Raise SettingsError for a misspelt variable, which would else be ignored in silence."""
+    """Raise SettingsError for a misspelt variable, which would otherwise be ignored silently."""
     _refuse_unknown((name for name, value in os.environ.items() if not _is_service_link(name, value)), "")
     try:
         ours = DotEnvSettingsSource(Settings).env_vars
@@ -53,13 +53,13 @@ def _refuse_unknown(names: Iterable[str], where: str) -> None:
 
 
 def _closest(name: str, known: Iterable[str]) -> list[str]:
-    """What was meant, if it can be guessed; of a whole section the first that it holds."""
+    """The names that were probably meant; for a whole section, its first setting."""
     inside = [setting for setting in known if setting.startswith(f"{name}__")]
     return inside[:1] or difflib.get_close_matches(name, known, n=1)
 
 
 class _Endpoints(BaseModel):
-    """The addresses that `up` left, which services.py writes."""
+    """The addresses of the embedded services, which services.py writes."""
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
@@ -68,7 +68,7 @@ class _Endpoints(BaseModel):
 
 
 def _embedded(home: Path) -> _Endpoints:
-    """The addresses that `up` left, or nothing. Raises SettingsError."""
+    """The addresses of the embedded services, if any. Raises SettingsError."""
     try:
         return _Endpoints.model_validate_json((home / ENDPOINTS).read_bytes())
     except FileNotFoundError:
@@ -86,10 +86,10 @@ def _embedded(home: Path) -> _Endpoints:
 
 
 def load(**flags: dict[str, Any]) -> Settings:
-    """The settings in force; `flags` are sections with what the command line said, e.g. `kafka={"partitions": 1}`.
+    """The settings in force; `flags` are sections from the command line, e.g. `kafka={"partitions": 1}`.
 
-    The embedded services fill in only where no address is set: a password made for them must
-    never travel to another host.
+    The embedded services are used only if no address is set: their password must
+    never be sent to another host.
 
     Raises SettingsError with every mistake in one message.
     """
@@ -105,7 +105,7 @@ def load(**flags: dict[str, Any]) -> Settings:
 
 
 def on_embedded(settings: Settings) -> Settings:
-    """`settings` with the addresses that `up` left, whatever others are set: for what must never reach a company's own.
+    """`settings` with the addresses of the embedded services, whatever is set: for data that must never reach other servers.
 
     Raises SettingsError.
     """
@@ -115,7 +115,7 @@ def on_embedded(settings: Settings) -> Settings:
 
 
 def _refuse_half_an_address(postgres: PostgresSettings) -> None:
-    """Raise SettingsError for what the address of the embedded server would replace in silence."""
+    """Raise SettingsError for settings that the embedded server's address would silently replace."""
     lost = sorted(postgres.model_fields_set & {"port", "user", "database", "password", "password_file"})
     if lost:
         names = ", ".join(f"{PREFIX}POSTGRES__{name.upper()}" for name in lost)
@@ -132,7 +132,7 @@ def _with(section: Section, address: Section) -> Section:
 
 
 def load_bare(**flags: dict[str, Any]) -> Settings:
-    """What was set, without the addresses of embedded services: for commands that start, stop and find those.
+    """The settings without the addresses of the embedded services: for commands that start, stop and find those.
 
     Raises SettingsError with every mistake in one message.
     """
@@ -148,7 +148,7 @@ class _ModelAlone(BaseSettings):
 
 
 def load_model_settings(**flags: Any) -> ModelSettings:
-    """How models learn, whatever the services are set to: for commands that work on files alone.
+    """The model's settings alone, whatever is set for services: for commands that only use files.
 
     Raises SettingsError.
     """

@@ -1,4 +1,4 @@
-"""The parts of the settings: what each command reads, with the limits of every value."""
+"""The sections of the settings, with the limits of every value."""
 
 import os
 import re
@@ -10,19 +10,19 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, mo
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(le=366 * 86_400)]
-"""A year at the most: beyond it, and at infinity, Spark and Python's clocks end with errors of their own."""
+"""At most one year: beyond it, and at infinity, Spark and Python's clocks fail with errors of their own."""
 
 
 def _in_full(path: Path) -> Path:
     try:
-        # Not resolve(), which would follow links: a mounted secret is a link that moves when it is renewed.
+        # Not resolve(), which would follow links: a mounted secret is a link that changes when it is renewed.
         return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100
     except RuntimeError as error:
         raise ValueError(str(error)) from None
 
 
 Place = Annotated[Path, AfterValidator(_in_full)]
-"""A path without `~`, which no shell expands in `.env`, and absolute: services outlive the working directory."""
+"""An absolute path, as services outlive the working directory, with `~` expanded, which no shell does in `.env`."""
 
 
 class SecurityProtocol(StrEnum):
@@ -34,7 +34,7 @@ class SecurityProtocol(StrEnum):
 
 
 class SaslMechanism(StrEnum):
-    """How we prove who we are to Kafka; the names are Kafka's own."""
+    """How we authenticate to Kafka; the names are Kafka's own."""
 
     PLAIN = "PLAIN"
     SCRAM_SHA_256 = "SCRAM-SHA-256"
@@ -42,7 +42,7 @@ class SaslMechanism(StrEnum):
 
 
 class Section(BaseModel):
-    """One part of the settings: frozen, and a misspelt name is an error rather than silence."""
+    """One section of the settings: frozen, and a misspelt name is an error."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True
@@ -50,7 +50,7 @@ class Section(BaseModel):
 
 
 def _secret(value: SecretStr | None, file: Path | None, name: str) -> SecretStr | None:
-    """The secret itself, from the value or from the file that holds it."""
+    """The secret itself, from the value or from its file."""
     if value is not None and file is not None:
         raise ValueError(f"{name} and {name}_file are both set; keep one of them")
     if file is None:
@@ -120,10 +120,10 @@ class KafkaSettings(Section):
         return self
 
     def _check_servers(self) -> None:
-        """Raise ValueError for a server without a port: librdkafka would take 9092, and Spark's client none."""
+        """Raise ValueError for a server without a port: librdkafka would use 9092, while Spark's client needs one."""
         for server in map(str.strip, (self.bootstrap_servers or "").split(",")):
             if server and not re.search(r":\d{1,5}$", server):
-                # As Python writes it: a name may hold what no message can be encoded with.
+                # As `repr`: a name may contain what a message cannot be encoded with.
                 raise ValueError(f"bootstrap_servers: {server!r} has no port; write host:port")
 
     def password(self) -> SecretStr | None:
@@ -165,7 +165,7 @@ class PostgresSettings(Section):
     sslrootcert: Place | Literal["system"] | None = None
     """PEM of the authority that signed the server's certificate, or `system`; unset means libpq's default location. Executors read the file, too."""
     require_auth: Literal["scram-sha-256"] | None = None
-    """`scram-sha-256` refuses a server that cannot prove it knows the password; unset accepts any but for the embedded one."""
+    """`scram-sha-256` refuses a server that cannot prove it knows the password; unset accepts any except from the embedded one."""
     connect_timeout_seconds: int = Field(10, ge=2, le=3_600)
     """In whole seconds; libpq's minimum is two."""
     retry_seconds: Seconds = Field(300.0, ge=0)
@@ -178,7 +178,7 @@ class PostgresSettings(Section):
 
     @property
     def address(self) -> str | None:
-        """Which database this is, as people write it; None where none is set."""
+        """The address of the database for messages; None if it is not set."""
         return None if self.host is None else f"{self.host}:{self.port}/{self.database}"
 
     def secret(self) -> SecretStr | None:
@@ -212,7 +212,7 @@ class SparkSettings(Section):
 
     @property
     def is_local(self) -> bool:
-        """Whether all of Spark is threads of one process on this machine."""
+        """Whether all of Spark runs as threads of one process on this machine."""
         return self.master == "local" or self.master.startswith("local[")
 
 
@@ -248,16 +248,16 @@ class DashboardSettings(Section):
 
 
 class ProfilesBy(StrEnum):
-    """How the scorer comes by the profiles of a transaction."""
+    """How the scorer gets the profiles of a transaction."""
 
     BROADCAST = "broadcast"
-    """All of them, sent to every executor and held there; Spark's expressions decide."""
+    """All profiles are sent to every executor and kept there; Spark's expressions decide."""
     LOOKUP = "lookup"
-    """Those of each batch, asked of PostgreSQL by their keys; Python decides."""
+    """Each batch's profiles are queried from PostgreSQL by their keys; Python decides."""
 
 
 class ScoreSettings(Section):
-    """How live transactions are judged."""
+    """How live transactions are scored."""
 
     trigger_seconds: Seconds = Field(10.0, ge=5)
     """How old profiles may get: a query with fresh ones takes over this often. Spark's minimum is 5."""

@@ -1,4 +1,4 @@
-"""The settings as a whole, and what documentation says of each."""
+"""The settings as a whole, and the documentation of each."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ PREFIX = "FRAUDSTREAM_"
 
 
 class Settings(BaseSettings):
-    """Every setting in force. Built once for a command by `load`, then handed on in sections."""
+    """Every setting in force. Built once per command by `load`, then passed on in sections."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -33,9 +33,9 @@ class Settings(BaseSettings):
         env_file=".env",
         env_file_encoding="utf-8",
         frozen=True,
-        # `.env` is shared with compose and may hold more than ours; below a section names are checked.
+        # `.env` is shared with compose and may have other variables; names within a section are checked.
         extra="ignore",
-        # compose hands on variables that nobody set as empty ones.
+        # compose passes on unset variables as empty ones.
         env_ignore_empty=True,
         hide_input_in_errors=True,
         use_attribute_docstrings=True,
@@ -59,7 +59,7 @@ class Settings(BaseSettings):
 
     @property
     def jar_cache(self) -> Path:
-        """The jar cache: the one that was set, else the user's own, or below `home` when that was moved."""
+        """The jar cache: as set, else the user's cache, or below `home` if that is not the default."""
         if self.jars is not None:
             return self.jars
         if self.home == Path(platformdirs.user_data_dir("fraudstream")):
@@ -69,7 +69,7 @@ class Settings(BaseSettings):
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """A setting as documentation shows it."""
+    """A setting as shown in the documentation."""
 
     default: str
     meaning: str
@@ -89,6 +89,6 @@ def described() -> dict[str, Described]:
 
 
 def _describe(field: FieldInfo) -> Described:
-    # A default from a factory is a place on this machine: documentation cannot name it.
+    # A default from a factory is a path on this machine, which documentation cannot name.
     default = None if field.default_factory is not None else field.default
     return Described("" if default is None else str(default), " ".join((field.description or "").split()))

@@ -1,6 +1,6 @@
-"""A believable world of customers, merchants and fraud: pure, seeded, vectorised.
+"""A realistic world of customers, merchants and fraud: pure, seeded, vectorised.
 
-`World` is who and where; `Stream` is what happens, in order of time; `Encoder` writes it as messages.
+`World` is the population; `Stream` is the events, in order of time; `Encoder` writes them as messages.
 """
 
 from fraudstream.simulate.encode import Encoder

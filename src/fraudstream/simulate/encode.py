@@ -1,7 +1,7 @@
-"""Simulated transactions as messages: JSON in bytes, a quarter of a million and more a second and core.
+"""Encodes simulated transactions as messages: JSON in bytes, over a quarter of a million per second and core.
 
-What belongs to a customer, device, city or merchant is written once and kept as a piece of JSON;
-for each message only id, instant and amount are new, and those are written for a whole block by numpy.
+The parts for a customer, device, city or merchant are encoded once and cached as pieces of JSON;
+for each message only id, time and amount are new, and numpy writes those for a whole block.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from fraudstream.simulate.scenarios import NAMES
 from fraudstream.simulate.world import MOST_CENTS, World, customers_of
 
 CURRENCY = "USD"
-"""One account currency for all: amounts in several could not be compared."""
+"""The account currency of all customers: amounts in different ones could not be compared."""
 SEQUENCE_DIGITS = 12
 _TEMPLATE = b'{"transaction_id":"%s-000000000000","timestamp":"0000-00-00T00:00:00.000000Z","amount":'
 Pieces = npt.NDArray[np.object_]
@@ -31,24 +31,24 @@ def _table(pieces: list[bytes]) -> Pieces:
 
 
 def _json(**fields: str) -> bytes:
-    """Fields as the inside of a JSON object, with a comma behind each."""
+    """Fields as the inside of a JSON object, with a comma after each."""
     return "".join(
         f"{json.dumps(name)}:{json.dumps(value, ensure_ascii=False)}," for name, value in fields.items()
     ).encode()
 
 
 class Encoder:
-    """Writes the transactions of one stream; `start` and the world make the ids.
+    """Encodes the transactions of one stream; ids derive from `start` and the world.
 
-    Two streams of one world that start at different instants share no transaction id. Customers and merchants are
-    named after the world that they live in, its seed and its size: a larger one is no larger crowd around the same
-    people, but other people, and under one id they would be somebody whose habits change from one run to the next.
+    Two streams of the same world that start at different times share no transaction ids. Customers and merchants are
+    named after their world, its seed and its size: a larger world has different people, who under the same id
+    would be a customer whose habits change from one run to the next.
     """
 
     def __init__(self, world: World, start: int) -> None:
         self._world = world
         stream = hashlib.blake2b(f"{world.name}/{start}".encode(), digest_size=8).hexdigest()
-        # Ids of a stream count up, so that an index on them grows at its end.
+        # Ids of a stream are ascending, so that an index on them grows at its end.
         self._head = _Head(stream)
         self._users = np.empty(world.users, object)
         self._keys = np.empty(world.users, object)
@@ -72,7 +72,7 @@ class Encoder:
         self._cents = _table([b".%02d," % cents for cents in range(100)])
 
     def encode(self, events: Events, first: int) -> tuple[list[bytes], list[bytes]]:
-        """Keys and values of these transactions; `first` is the number in the stream of the first one."""
+        """Keys and values of these transactions; `first` is the first one's number in the stream."""
         users, cents = events["user"], events["cents"]
         self._meet(users)
         pieces = (
@@ -88,7 +88,7 @@ class Encoder:
         return self._keys[users].tolist(), list(map(b"".join, zip(*pieces, strict=True)))
 
     def _meet(self, users: AnyInts) -> None:
-        """Write the pieces of the customers who appear for the first time."""
+        """Encode the pieces of new customers."""
         for user in np.unique(users[~self._known[users]]):
             person = self.person(int(user))
             self._users[user] = _json(**person)
@@ -96,13 +96,13 @@ class Encoder:
             self._known[user] = True
 
     def person(self, user: int) -> dict[str, str]:
-        """What a message says of a customer."""
+        """The fields of a customer in a message."""
         world = self._world
         home = int(world.customers.home[user])
         firsts, lasts = self._names[int(world.cities.country[home])]
         first = firsts[int(chance(world.seed, 20, user) * len(firsts))]
         last = lasts[int(chance(world.seed, 21, user) * len(lasts))]
-        # example.com and its sisters belong to nobody (RFC 2606): no real mailbox is ever named.
+        # example.com and its siblings are reserved (RFC 2606), so no real mailbox is ever named.
         domain = "example." + ("com", "net", "org")[user % 3]
         return {
             "user_id": f"{customers_of(world.name)}{user:05d}",
@@ -121,7 +121,7 @@ def _plain(name: str) -> str:
 
 
 class _Head:
-    """The beginning of a message, of one length for all: id and instant at fixed places."""
+    """The start of a message, of fixed length: id and time are at fixed positions."""
 
     def __init__(self, stream: str) -> None:
         template = _TEMPLATE % stream.encode()
@@ -157,7 +157,7 @@ class _Head:
             head[f"n{part}"] = self._four[number // unit % 10_000]
         day, within = np.divmod(at, DAY)
         days, row = np.unique(day, return_inverse=True)
-        # datetime64 writes years before 1000 and after 9999 otherwise, but no such stream can start.
+        # datetime64 formats years before 1000 and after 9999 differently, but no such stream can start.
         head["date"] = np.char.add(days.astype("datetime64[D]").astype("S10"), b"T")[row]
         second, micro = np.divmod(within, SECOND)
         head["hour"] = self._two[second // 3_600]

@@ -11,20 +11,20 @@ from fraudstream.simulate.scenarios import NAMES, Scenario
 from fraudstream.simulate.world import World, cents
 
 CASHED = 0.5
-"""Share of the tested cards that are then used for a dear purchase."""
+"""Share of the tested cards that are then used for an expensive purchase."""
 FIRST_GAP = (300.0, 5_400.0)
-"""Seconds from the customer's own purchase to the one that nobody could have travelled to."""
+"""Seconds from the customer's own purchase to the one that is too far away to travel to."""
 TAKEN_FAR = 0.7
-"""Share of the takeovers that come from far away; the others know to look local."""
+"""Share of the takeovers that come from far away; the others look local."""
 
 
 def strange_devices(rng: np.random.Generator, count: int) -> Ints:
-    """Devices that are hardly the customer's own, drawn from those that everybody uses."""
+    """Devices, drawn from those that everybody uses, that are unlikely to be the customer's own."""
     return rng.integers(0, len(places.DEVICES), count)
 
 
 class Reach:
-    """For each city, the ones at least so many kilometres away."""
+    """For each city, those at least `least` kilometres away."""
 
     def __init__(self, km: Floats, least: float) -> None:
         far = km >= least
@@ -49,11 +49,11 @@ class _Chain:
     parent: Ints
     step: Ints
     last: Truths
-    """The dear purchase after the tests of a card."""
+    """The expensive purchase after the tests of a card."""
 
 
 class Episodes:
-    """Makes the chains of every episodic scenario."""
+    """Creates the chains of all episodic scenarios."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -63,7 +63,7 @@ class Episodes:
     def follow(
         self, rng: np.random.Generator, scenario: Scenario, parents: Events, scale: float
     ) -> tuple[Events, Ints]:
-        """The transactions that follow these honest ones, and the row of `parents` that each follows.
+        """The transactions that follow these honest ones, and the row of `parents` for each.
 
         `scale` shrinks the gaps.
         """
@@ -76,7 +76,7 @@ class Episodes:
         return events, chain.parent
 
     def _usual(self, rng: np.random.Generator, events: Events, times: tuple[float, float]) -> Floats:
-        """Amounts that are some multiple of what these customers pay at these merchants."""
+        """Amounts that are a multiple of what these customers usually pay at these merchants."""
         level = self._world.customers.level[events["user"]] * self._world.merchants.price[events["merchant"]]
         return np.asarray(level * rng.uniform(*times, len(events)))
 

@@ -1,4 +1,4 @@
-"""What the simulator hands from step to step: a record array of transactions, in integers."""
+"""The data between the steps of the simulator: a record array of transactions, in integers."""
 
 from typing import Any, TypeAlias
 
@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 SECOND = 1_000_000
-"""Time is counted in whole microseconds since 1970 in UTC: integers do not drift, and sort exactly."""
+"""Times are whole microseconds since 1970 in UTC: integers do not drift, and sort exactly."""
 HOUR = 3_600 * SECOND
 DAY = 24 * HOUR
 
@@ -21,7 +21,7 @@ EVENT = np.dtype(
         ("cents", np.int64),
     ]
 )
-"""One transaction as rows of the tables that describe it."""
+"""One transaction, as row numbers of the tables that describe it."""
 
 Events: TypeAlias = npt.NDArray[np.void]
 """A record array of `EVENT`."""
@@ -34,10 +34,10 @@ _SHIFTS = (np.uint64(30), np.uint64(27), np.uint64(31))
 
 
 def chance(*parts: int | AnyInts) -> Floats:
-    """A number in [0, 1) that depends on `parts` and on nothing else: arrays broadcast, time is not involved.
+    """A number in [0, 1) that depends only on `parts`: arrays broadcast, time is not involved.
 
-    What must be the same whenever it is asked (where a customer spends which week) comes from here,
-    what merely happens comes from a generator. Steele, Lea & Flood 2014, SplitMix64.
+    For what must be the same on every call (where a customer spends which week); single events
+    come from a generator. Steele, Lea & Flood 2014, SplitMix64.
     """
     state: npt.NDArray[np.uint64] = np.zeros((), np.uint64)
     with np.errstate(over="ignore"):

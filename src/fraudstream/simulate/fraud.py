@@ -1,7 +1,7 @@
-"""Fraud in the stream, at a rate and in a mix: single purchases changed, windows of weeks, episodes.
+"""Adds fraud to the stream, at a rate and in a mix: single changed purchases, windows of weeks, episodes.
 
 Every column of a fraud is drawn from what honest customers also do (the same cities, shops, devices), so
-that no value of one column gives it away; docs/simulator.md says how well that succeeds.
+that no value of a single column gives it away; docs/simulator.md has how well that works.
 """
 
 import math
@@ -28,7 +28,7 @@ MOST_LIKELY = 0.9
 class Fraud:
     """Turns honest transactions into fraud.
 
-    Raises UsageError where the rate is outside 0 to MOST_FRAUD, or the scenario unknown.
+    Raises UsageError if the rate is outside 0 to MOST_FRAUD, or the scenario is unknown.
     """
 
     def __init__(self, world: World, rate: float, only: str | None = None) -> None:
@@ -37,7 +37,7 @@ class Fraud:
         self._world, shares = world, mix(only)
         chosen = [s for s in SCENARIOS if s.name in shares]
         self.base_share = 1 - rate * sum(shares[s.name] for s in chosen if s.shape == "episode")
-        """Of the stream's transactions, how many are not added by episodes."""
+        """Share of the stream's transactions that are not added by episodes."""
         odds = {s.name: rate * shares[s.name] / self.base_share for s in chosen}
         self._singles = [(s, odds[s.name]) for s in chosen if s.shape == "single"]
         self._windows = [_Window(world, s, odds[s.name]) for s in chosen if s.shape == "window"]
@@ -46,7 +46,7 @@ class Fraud:
         self._far = Reach(world.cities.km, 500.0)
 
     def convert(self, rng: np.random.Generator, events: Events) -> None:
-        """Make some of these honest transactions fraud, in place: windows first, then single ones."""
+        """Turn some of these honest transactions into fraud, in place: windows first, then single ones."""
         for window in self._windows:
             rows = window.hits(rng, events)
             _raise(rng, events, rows, window.scenario)
@@ -75,10 +75,10 @@ class Fraud:
         events["city"][rows] = city
 
     def episodes(self, rng: np.random.Generator, base: Events, scale: float) -> tuple[Events, Ints]:
-        """What episodes add, and which row of `base` each addition follows.
+        """The transactions that episodes add, and the row of `base` that each follows.
 
-        An episode begins at a transaction of its customer, who is spending just then. `scale` shrinks
-        the gaps in a stream that is denser than life (see Stream).
+        An episode begins at a transaction of its customer, who is active at that time. `scale` shrinks
+        the gaps in a stream that is denser than reality (see Stream).
         """
         parts, follows = [np.zeros(0, EVENT)], [np.zeros(0, np.int64)]
         for scenario, odds in self._chains:
@@ -90,9 +90,9 @@ class Fraud:
         return np.concatenate(parts), np.concatenate(follows)
 
     def under_way(self, rng: np.random.Generator, start: int, rate: float, scale: float) -> Events:
-        """What episodes that began before `start` (microseconds) still add after it, at `rate` a second.
+        """The transactions after `start` (microseconds) of episodes that began before it, at `rate` a second.
 
-        Without them the first hours of a stream would hold too little fraud.
+        Without them the first hours of a stream would have too little fraud.
         """
         parts = [np.zeros(0, EVENT)]
         back = LONGEST_EPISODE_SECONDS * scale
@@ -108,8 +108,8 @@ class Fraud:
 class _Window:
     """Customers or merchants whose purchases are partly fraud for some weeks, a few at a time.
 
-    Who they are depends on the seed and the date alone: a merchant that is compromised today
-    still is when the simulator is started again tomorrow.
+    They depend only on the seed and the date: a merchant that is compromised today
+    still is when the simulator is restarted tomorrow.
     """
 
     def __init__(self, world: World, scenario: Scenario, odds: float) -> None:
@@ -118,7 +118,7 @@ class _Window:
         self._salt = (world.seed, 10 + NAMES.index(scenario.name))
         self._length = int(scenario.days * DAY)
         share = _popularity(world) if self._field == "merchant" else world.customers.activity / world.users
-        # The busier half: a window on somebody who hardly ever appears would show nothing.
+        # The busier half: a window on a customer or merchant without transactions would have no effect.
         self._subjects = np.flatnonzero(share >= np.median(share))
         mean = float(share[self._subjects].mean())
         self._slots = max(1, round(odds / (scenario.intensity * mean))) if odds else 0
@@ -126,12 +126,12 @@ class _Window:
         self._odds = np.minimum(wanted / share.clip(1e-12), MOST_LIKELY)
 
     def hits(self, rng: np.random.Generator, events: Events) -> Ints:
-        """Rows of `events` that are fraud by this window. Events are of one day at most."""
+        """Rows of `events` that this window makes fraud. Events are of at most one day."""
         uniform = rng.random(len(events))
         if not self._slots or not len(events):
             return np.zeros(0, np.int64)
         slot = np.arange(self._slots)
-        # Each slot changes hands at a date of its own.
+        # Each slot is reassigned on a date of its own.
         turn = (
             int(events["at"][0]) + (chance(*self._salt, slot) * self._length).astype(np.int64)
         ) // self._length
@@ -142,7 +142,7 @@ class _Window:
 
 
 def _popularity(world: World) -> Floats:
-    """Share of all purchases that each merchant gets from those who favour it: nearly all that it gets."""
+    """Share of all purchases that each merchant gets from customers who favour it, which is nearly all it gets."""
     visits = np.repeat(world.customers.activity[:, None], FAVOURITES, axis=1) / np.arange(1, FAVOURITES + 1)
     count = np.bincount(
         world.customers.favourites.ravel(), weights=visits.ravel(), minlength=len(world.merchants.city)

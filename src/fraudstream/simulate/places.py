@@ -1,4 +1,4 @@
-"""Cities, names and devices: what the world is furnished with. Cities and names are Faker's."""
+"""Cities, names and devices of the world. Cities and names are Faker's."""
 
 import importlib
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ COUNTRIES: tuple[Country, ...] = (
     Country("NL", "nl_NL", 0.05, 6),
     Country("BR", "pt_BR", 0.04, 8),
     Country("TR", "tr_TR", 0.03, 6),
-    # Nobody lives here: people travel here, and so do stolen cards.
+    # Nobody lives here: customers travel here, and stolen cards are used here.
     *(Country(code, "", 0.0, 3) for code in ("AU", "CA", "ID", "IN", "JP", "MA", "MX", "NG", "PH", "TH")),
 )
 
@@ -52,7 +52,7 @@ DEVICES: tuple[str, ...] = PHONES + OTHERS
 
 @dataclass(frozen=True, slots=True)
 class Cities:
-    """Where things happen; all arrays have one row for each city."""
+    """The cities; all arrays have one row per city."""
 
     names: tuple[str, ...]
     """`Lyon, FR`"""
@@ -61,7 +61,7 @@ class Cities:
     weight: Floats
     """Share of the customers who live there."""
     offset: Ints
-    """Whole hours from UTC by longitude: near enough to local time, and needs no zone database."""
+    """Whole hours from UTC by longitude: close enough to local time, without a time zone database."""
     km: Floats
     """Distances, (cities, cities)."""
 
@@ -103,8 +103,8 @@ def distances(latitude: Floats, longitude: Floats) -> Floats:
 def names(locale: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """First and last names of a locale as Faker lists them.
 
-    The lists themselves, since Faker's own call makes about 3,000 names a second and a world
-    wants thousands before its first message.
+    The lists themselves, since Faker's own call generates about 3,000 names a second and a world
+    needs thousands before its first message.
     """
     provider: Any = importlib.import_module(f"faker.providers.person.{locale}").Provider
     return tuple(dict.fromkeys(provider.first_names)), tuple(dict.fromkeys(provider.last_names))

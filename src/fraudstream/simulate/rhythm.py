@@ -1,4 +1,4 @@
-"""When people spend: rhythms of the day and of the week, in local time."""
+"""When people spend: daily and weekly rhythms, in local time."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from fraudstream.simulate.events import HOUR, AnyInts, Floats, Ints
 
 HOURS_OF_WEEK = 168
 _FLOOR = 0.04
-"""Somebody always buys at four in the morning: without honest nights the hour alone would give fraud away."""
+"""Minimum activity at any hour: without honest payments at night the hour alone would give fraud away."""
 _BUMPS: tuple[tuple[tuple[float, float, float], ...], ...] = (
     # (local hour, width in hours, height)
     ((7.5, 1.2, 1.0), (12.0, 1.5, 0.8), (17.0, 2.0, 0.7)),  # early birds
@@ -16,7 +16,7 @@ _BUMPS: tuple[tuple[tuple[float, float, float], ...], ...] = (
     ((23.5, 2.5, 1.0), (3.0, 2.0, 0.5), (18.0, 3.0, 0.5)),  # nights and shifts
 )
 SHARES = np.array([0.2, 0.35, 0.2, 0.18, 0.07])
-"""How many customers live by each rhythm."""
+"""Share of the customers with each rhythm."""
 _WEEK = np.array([0.92, 0.93, 0.96, 1.0, 1.18, 1.22, 0.79])
 """Monday to Sunday: people buy on Fridays and Saturdays."""
 
@@ -27,9 +27,9 @@ def hour_of_week(at: AnyInts) -> Ints:
 
 
 def profiles(offsets: AnyInts) -> Floats:
-    """Relative activity for each rhythm, offset from UTC (whole hours) and hour of the week in UTC.
+    """Relative activity by rhythm, offset from UTC (whole hours) and hour of the week in UTC.
 
-    Shape (rhythms * offsets, 168), rhythm major; each row has mean 1.
+    Shape (rhythms * offsets, 168), rhythm-major; each row has mean 1.
     """
     hours = np.arange(24)
     day = np.full((len(_BUMPS), 24), _FLOOR)

@@ -24,9 +24,9 @@ class Scenario:
     sentence: str
     shape: Shape
     share: float
-    """Of all fraudulent transactions, where every scenario is on."""
+    """Share of all fraudulent transactions if all scenarios are enabled."""
     amount: tuple[float, float]
-    """In the account's currency for high_amount and card_testing; else times the usual amount."""
+    """Amount in the account's currency for high_amount and card_testing; else a multiple of the usual amount."""
     length: tuple[int, int] = (1, 1)
     """Transactions of an episode, from and to."""
     gap_seconds: float = 0.0
@@ -34,7 +34,7 @@ class Scenario:
     days: float = 0.0
     """How long a window stays open."""
     intensity: float = 1.0
-    """Of the purchases in a window, about how many are fraud."""
+    """Approximate share of fraud among the purchases in a window."""
 
 
 SCENARIOS: tuple[Scenario, ...] = (
@@ -54,7 +54,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     Scenario(
         "unusual_device",
-        "One purchase with a device drawn from all that there are, at one to three times the usual amount.",
+        "One purchase with a device picked at random from all known devices, at one to three times the usual amount.",
         "single",
         0.10,
         (1.0, 3.0),
@@ -117,13 +117,13 @@ SCENARIOS: tuple[Scenario, ...] = (
 )
 NAMES: tuple[str, ...] = tuple(scenario.name for scenario in SCENARIOS)
 LONGEST_EPISODE_SECONDS = 3 * 3_600.0
-"""Hardly an episode lasts longer: a stream looks back so far for episodes that are under way when it begins."""
+"""Episodes rarely last longer: how far a stream looks back for episodes that are in progress when it begins."""
 
 
 def mix(only: str | None = None) -> dict[str, float]:
     """Each scenario's share of the fraud: all of them, or one alone.
 
-    Raises UsageError for a name that no scenario has.
+    Raises UsageError for an unknown scenario.
     """
     if only is None:
         return {scenario.name: scenario.share for scenario in SCENARIOS}

@@ -1,7 +1,7 @@
-"""The stream of transactions: history at the population's own pace, or a steady rate at given instants.
+"""The stream of transactions: history at the population's own rate, or a steady rate at given times.
 
-Made in blocks whose size depends on nothing outside, each from a generator of its own: how a caller cuts the
-stream does not change it.
+Created in blocks of a fixed size, each from a generator of its own, so that it does not depend on how a caller divides
+the stream.
 """
 
 import math
@@ -16,11 +16,11 @@ from fraudstream.simulate.scenarios import DEFAULT_FRAUD_RATE, LONGEST_EPISODE_S
 from fraudstream.simulate.world import World
 
 MOST_OPEN = 200_000
-"""Most transactions between the ends of an episode. A stream that is denser has shorter gaps inside its
-episodes: at a thousand times the pace of life a customer's day lasts a minute, and a burst must still be
-one. It also bounds what is kept in memory."""
+"""Maximum number of the stream's transactions during an episode. In a denser stream the gaps inside episodes are shorter: at
+a thousand times the real rate a customer's day lasts a minute, and a burst must remain a burst. It also limits the memory
+used."""
 BLOCK = 8_192
-"""Transactions of a steady block at most: enough to make numpy's calls cheap, few enough for the cache."""
+"""Maximum number of transactions in a steady block: enough to amortise numpy's calls, few enough for the cache."""
 
 
 class Stream:
@@ -41,11 +41,11 @@ class Stream:
 
     def _generator(self) -> np.random.Generator:
         self._blocks += 1
-        # SeedSequence takes no negative numbers; instants before 1970 have some.
+        # SeedSequence does not accept negative numbers, which times before 1970 have.
         return np.random.default_rng([self.world.seed, self.start % 2**64, self._blocks])
 
     def history(self, days: float) -> Iterator[Events]:
-        """A day at a time at the population's own pace; `days` may be infinite."""
+        """One day at a time at the population's own rate; `days` may be infinite."""
         end = self.start + round(days * DAY) if math.isfinite(days) else None
         begin = self.start
         while end is None or begin < end:
@@ -57,7 +57,7 @@ class Stream:
             begin = upto
 
     def _natural(self, rng: np.random.Generator, begin: int, upto: int) -> Ints:
-        """Instants of the purchases in [begin, upto): a Poisson process whose rate changes with the hour."""
+        """Times of the purchases in [begin, upto): a Poisson process whose rate changes with the hour."""
         edges = np.unique(np.r_[begin, np.arange(begin // HOUR + 1, (upto - 1) // HOUR + 1) * HOUR, upto])
         width = np.diff(edges)
         expected = self.world.hourly[hour_of_week(edges[:-1])] * width / HOUR * self._fraud.base_share
@@ -73,9 +73,9 @@ class Stream:
         return events[:due]
 
     def steady(self, slots: Ints, rate: float) -> Events:
-        """Exactly one transaction for each of these instants (microseconds, not decreasing), `rate` a second.
+        """Exactly one transaction for each of these times (microseconds, nondecreasing), `rate` a second.
 
-        Episodes take slots like everything else: what is due takes the next one.
+        Transactions of episodes use slots, too: a due one takes the next slot.
         """
         rng = self._generator()
         self._begin(rng, int(slots[0]), rate)
@@ -86,7 +86,7 @@ class Stream:
         order = np.argsort(events["at"], kind="stable")
         count = len(slots)
         taken, rest = order[:count], order[count:]
-        # Honest transactions beyond the last slot never happen, nor do the episodes that follow them.
+        # Honest transactions after the last slot are dropped, along with the episodes that follow them.
         happened = np.ones(len(events), bool)
         happened[:count] = False
         happened[taken] = True
@@ -97,7 +97,7 @@ class Stream:
         return result
 
     def _begin(self, rng: np.random.Generator, at: int, rate: float) -> None:
-        """Where the pace changes, let episodes be under way already, as they would have been."""
+        """At a change of rate, add the episodes that would already be in progress."""
         if rate == self._rate:
             return
         self._rate = rate

@@ -1,4 +1,4 @@
-"""Who lives in the simulated world: customers with habits, merchants with prices. Seeded, and the same forever."""
+"""The population of the simulated world: customers with habits, merchants with prices. Determined by the seed."""
 
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ DEFAULT_SEED = 42
 DEFAULT_USERS = 3_000
 MOST_USERS = 1_000_000
 PER_DAY = 2.0
-"""Transactions of a customer and day, on average."""
+"""Average number of transactions per customer and day."""
 FAVOURITES = 8
 HABIT = 0.78
 """Share of the purchases that go to a favourite merchant."""
@@ -55,16 +55,16 @@ OFTEN_AWAY = 0.08
 BIG_PURCHASE = 0.006
 """Share of honest purchases that are 7.5 to 67.5 times what the customer usually spends."""
 BORROWED = 0.004
-"""Share of honest purchases with somebody else's device."""
+"""Share of honest purchases with another person's device."""
 DAY_TRIP = 0.05
-"""Share of honest purchases elsewhere in the country of the customer."""
+"""Share of honest purchases elsewhere in the customer's country."""
 MOST_CENTS = 2_000_000
 LEAST_CENTS = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Merchants:
-    """One row for each merchant; rows of one city stand together."""
+    """One row per merchant; rows of a city are adjacent."""
 
     city: Ints
     price: Floats
@@ -77,7 +77,7 @@ class Merchants:
 
 @dataclass(frozen=True, slots=True)
 class Customers:
-    """One row for each customer."""
+    """One row per customer."""
 
     home: Ints
     level: Floats
@@ -85,34 +85,34 @@ class Customers:
     spread: Floats
     """Standard deviation of the logarithm of the amount."""
     activity: Floats
-    """Transactions against the average customer's."""
+    """Number of transactions relative to the average customer's."""
     group: Ints
     """Rhythm and offset from UTC: row of `rhythm.profiles`."""
     devices: Ints
-    """How many: 1 to 3."""
+    """Number of devices: 1 to 3."""
     favourites: Ints
-    """Rows of merchants, (customers, FAVOURITES), the dearest to them first."""
+    """Rows of merchants, (customers, FAVOURITES), the most frequented first."""
     travel_days: Ints
-    """From the beginning of one journey to the beginning of the next."""
+    """From the start of one journey to the start of the next."""
     travel_length: Ints
     phone_days: Ints
     """How long a phone is kept."""
 
 
 def name_of(seed: int, users: int) -> str:
-    """The name of a world. No other one has it, so ids that begin with it mean the same person or shop in every run."""
+    """The unique name of a world, so that ids with this prefix mean the same person or shop in every run."""
     return f"{seed}-{users}"
 
 
 def customers_of(name: str) -> str:
-    """What the ids of the customers of the world of this name begin with, and nobody else's."""
+    """The unique prefix of customer ids in the world with this name."""
     return f"u{name}-"
 
 
 class World:
-    """The population of one seed: the same seed and size give the same people, whatever is asked of them.
+    """The population of a seed: the same seed and size always give the same people.
 
-    Raises UsageError where seed or size cannot be used.
+    Raises UsageError if seed or size is invalid.
     """
 
     def __init__(self, seed: int = DEFAULT_SEED, users: int = DEFAULT_USERS) -> None:
@@ -130,14 +130,14 @@ class World:
         self._schedule()
 
     def _schedule(self) -> None:
-        """Cumulative weights for drawing a customer at an hour: first the group, then who in it."""
+        """Cumulative weights for drawing a customer at an hour: first the group, then the customer in it."""
         people = self.customers
         profiles = rhythm.profiles(self.offsets)
         totals = np.bincount(people.group, weights=people.activity, minlength=len(profiles))
         weights = profiles * totals[:, None]
         hourly = weights.sum(axis=0)
         self.hourly = hourly * (PER_DAY / 24)
-        """Transactions an hour for each hour of the week."""
+        """Transactions per hour for each hour of the week."""
         shares = np.cumsum(weights / hourly, axis=0).T
         shares[:, -1] = 1.0
         self._groups = len(profiles)
@@ -150,7 +150,7 @@ class World:
         self._low = np.concatenate([[0.0], self._high[:-1]])
 
     def ordinary(self, rng: np.random.Generator, at: AnyInts) -> Events:
-        """What honest customers do at these instants: one transaction for each."""
+        """One transaction of an honest customer for each of these times."""
         n = len(at)
         events = np.zeros(n, EVENT)
         events["at"] = at
@@ -159,7 +159,7 @@ class World:
         return events
 
     def active(self, rng: np.random.Generator, at: AnyInts) -> Ints:
-        """Who spends at these instants."""
+        """The customer who spends at each of these times."""
         hour = rhythm.hour_of_week(at)
         group = np.searchsorted(self._by_hour, hour + rng.random(len(at)), side="right")
         group = np.minimum(group - hour * self._groups, self._groups - 1)
@@ -168,12 +168,12 @@ class World:
         return np.asarray(self._order[np.minimum(place, self.users - 1)])
 
     def fill(self, rng: np.random.Generator, events: Events, user: Ints) -> None:
-        """Write what these customers would usually do at `events["at"]` into the other columns."""
+        """Fill the other columns with what these customers would usually do at `events["at"]`."""
         n, day = len(events), events["at"] // DAY
         draw = rng.random((5, n))
         place, away = self.whereabouts(user, day)
         merchant = self._shop(user, place, draw[0], draw[1])
-        # A shop elsewhere is out of reach for a traveller; they buy where they are.
+        # Travellers cannot reach shops elsewhere; they buy where they are.
         stuck = away & ~self.merchants.online[merchant] & (self.merchants.city[merchant] != place)
         merchant = np.where(stuck, self.shop_in(place, draw[1]), merchant)
         events["user"] = user
@@ -183,7 +183,7 @@ class World:
         events["cents"] = self._amounts(rng, user, merchant, draw[4])
 
     def whereabouts(self, user: Ints, day: Ints) -> tuple[Ints, Truths]:
-        """The city where each customer is on a day (days since 1970), and whether that is a journey."""
+        """Each customer's city on a day (days since 1970), and whether they are travelling."""
         people = self.customers
         period = people.travel_days[user]
         shifted = day + (chance(self.seed, 1, user) * period).astype(np.int64)
@@ -196,7 +196,7 @@ class World:
         return place, away
 
     def devices(self, user: Ints, day: Ints, uniform: Floats, *, borrowed: Truths) -> Ints:
-        """What they pay with: mostly their phone, which is new every few hundred days."""
+        """The device they pay with: mostly their phone, which is replaced every few hundred days."""
         count = self.customers.devices[user]
         slot = np.minimum(np.floor(-np.log1p(-uniform * 0.95) * 1.1).astype(np.int64), count - 1)
         slot[borrowed] = -1
@@ -211,7 +211,7 @@ class World:
         return first + (drawn * many).astype(np.int64)
 
     def shop_in(self, city: Ints, uniform: Floats) -> Ints:
-        """A merchant of each city; the first ones are visited more."""
+        """A merchant in each city; the first ones are visited more often."""
         shops = self.merchants
         return shops.first[city] + (uniform**1.5 * shops.count[city]).astype(np.int64)
 
@@ -221,7 +221,7 @@ class World:
         local = np.flatnonzero(uniform >= HABIT)
         merchant[local] = self.shop_in(place[local], second[local])
         trip = np.flatnonzero(uniform >= 1 - DAY_TRIP)
-        # Anywhere: the first rows hold the countries where most customers live.
+        # Anywhere: the first rows are in the countries where most customers live.
         merchant[trip] = (second[trip] ** 1.3 * len(self.merchants.city)).astype(np.int64)
         return merchant
 
@@ -234,17 +234,17 @@ class World:
         return cents(amount)
 
     def natural_rate(self) -> float:
-        """Transactions a second of this population at its own pace."""
+        """Transactions per second of this population at its own rate."""
         return float(self.hourly.mean() / (HOUR / SECOND))
 
 
 def cents(amount: Floats) -> Ints:
-    """Amounts as whole cents, within what a card takes."""
+    """Amounts in whole cents, within the limits of a card."""
     return np.clip(np.round(amount * 100), LEAST_CENTS, MOST_CENTS).astype(np.int64)
 
 
 def _merchants(rng: np.random.Generator, cities: places.Cities, count: int) -> Merchants:
-    """At least four merchants in each city, and more where more people live."""
+    """At least four merchants in each city, and more in larger ones."""
     rest = rng.choice(len(cities.weight), size=count, p=cities.weight)
     city = np.sort(np.concatenate([np.repeat(np.arange(len(cities.weight)), 4), rest]))
     prices, online, weights = (np.array([kind[column] for kind in KINDS], float) for column in (1, 2, 3))
@@ -281,7 +281,7 @@ def _customers(
 
 
 def _favourites(rng: np.random.Generator, home: Ints, shops: Merchants) -> Ints:
-    """Mostly shops of the home city, else sellers on the web, wherever those sit."""
+    """Mostly shops of the home city, else online sellers, wherever they are."""
     size = (len(home), FAVOURITES)
     near = shops.first[home][:, None] + (rng.random(size) * shops.count[home][:, None]).astype(np.int64)
     web = np.flatnonzero(shops.online)

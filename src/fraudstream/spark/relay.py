@@ -178,7 +178,7 @@ class Relay:
     def hand_over(self, basis: Basis) -> None:
         """Start a successor. Raises TopicReplaced, QueryStopped if the topic is gone, BrokerUnreachable."""
         try:
-            # Not before: a password or a key that is being replaced just now is waited for by whoever catches this.
+            # Raised here, not earlier: the caller waits for a password or a key that is being replaced.
             self._admin = self._admin or kafka_clients.admin(self._settings.kafka)
             topic = existing_topic(self._settings.kafka, self._topic.name, self._admin)
             bounds = kafka_clients.bounds(self._settings.kafka, topic, self._admin)

@@ -43,7 +43,7 @@ RETRYABLE = (
 
 
 UNPROVEN = "authentication method requirement"
-"""What libpq says of a server that lets us in, or wants the password, without SCRAM while `require_auth` is set."""
+"""libpq's message for a server that accepts us, or requests the password, without SCRAM while `require_auth` is set."""
 REFUSED_BY_POOLER = "unsupported startup parameter"
 FINAL = (
     "authentication failed",
@@ -74,7 +74,7 @@ SESSION = {"timezone": "UTC", "datestyle": "ISO", "intervalstyle": "postgres"}
 
 
 BRIEF = "set local lock_timeout = '3s'; set local statement_timeout = '10s'"
-"""Timeouts for the bookkeeping of a stream's driver, so that a lock held by another session cannot delay shutdown."""
+"""Timeouts for the bookkeeping of a stream's driver, so that a foreign lock cannot delay shutdown."""
 
 
 PEER: Mapping[str, Any] = {

@@ -103,7 +103,7 @@ def _refuse_encoding(connection: sa.Connection) -> None:
 
 
 def _refuse_strangers(connection: sa.Connection, database: str) -> None:
-    """Move in with nobody: a restored backup of the schema would take the tables of others back with it."""
+    """Raise DatabaseError if the schema has other tables: restoring a backup of it would restore those as well."""
     if strangers := connection.scalars(_STRANGERS, {"schema": SCHEMA}).all():
         raise DatabaseError(
             f"The schema {SCHEMA} of the database {database} has tables that are not fraudstream's: {', '.join(strangers)}.",

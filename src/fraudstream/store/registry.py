@@ -112,7 +112,7 @@ MOST_BYTES = (1 << 30) - (1 << 20)
 def _check(manifest: Mapping[str, Any], artifact: bytes) -> None:
     for name in ("version", "algorithm"):
         if not isinstance(manifest.get(name), str) or not manifest[name]:
-            raise InputError(f"The model's manifest has no {name}.", hint="Train a new model.")
+            raise InputError(f"The model's manifest has no {name}.", hint="Train the model again.")
     if not _is_json(manifest):
         raise InputError(
             "The model's manifest is not JSON that PostgreSQL can store: it has a NaN, an infinity, a NUL or an object"

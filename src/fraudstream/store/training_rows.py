@@ -52,7 +52,7 @@ from (select coalesce(sum(count), 0) as counted from shop.hourly where kind in (
 
 
 def stored(postgres: PostgresSettings) -> int:
-    """About how many transactions there are: by the hourly sums, or fewer where the planner knows that many are gone."""
+    """Approximate number of transactions: by the hourly sums, or fewer if the planner knows that many were deleted."""
     with connected(postgres) as connection:
         (count,) = one(connection, _STORED)
     return int(count)

@@ -1,4 +1,4 @@
-"""Which login wrote a label, and no label of the future: a reviewer gives name and time, the database does not take its word."""
+"""Records which login wrote a label, and refuses labels in the future: name and time come from the reviewer."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,15 +10,15 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the column and the check; of labels that are there already nobody knows the login."""
+    """Add the column and the check; the login of existing labels is unknown."""
     op.add_column(
         "labels",
         sa.Column("recorded_by", sa.Text, comment="The login that wrote it, as the database knows it."),
         schema="shop",
     )
-    # Afterwards, so that it is not given to rows that somebody else wrote.
+    # Afterwards, so that existing rows do not get it.
     op.alter_column("labels", "recorded_by", server_default=sa.text("session_user"), schema="shop")
-    # As a file's label of the next minutes does, one that is there already counts as said now.
+    # Like a file's label of the next minutes, an existing one gets the current time.
     op.execute("update shop.labels set labelled_at = now() where labelled_at > now()")
     op.create_check_constraint("labels_not_of_the_future", "labels", "labelled_at <= now()", schema="shop")
 

@@ -1,4 +1,4 @@
-"""When a stream last got on, and how long it may not: one that speaks and does nothing is stuck, and nobody could tell."""
+"""When a stream last made progress, and its patience: one that reports but makes no progress is stuck."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the columns; of streams that spoke before nobody knows."""
+    """Add the columns; they are unknown for earlier reports."""
     op.add_column(
         "stream_progress",
         sa.Column(

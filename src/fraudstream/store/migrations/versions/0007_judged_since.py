@@ -1,4 +1,4 @@
-"""Since when an alert's verdict stands: a label that confirms it later is no later judgement."""
+"""Since when an alert has its verdict: a later label that confirms it does not count."""
 
 from alembic import op
 

@@ -15,7 +15,7 @@ COMMENTS = {
 
 
 def upgrade() -> None:
-    """Add the columns. Of payments before nobody knows: they are the latest and the largest still, as they were."""
+    """Add the columns. For earlier payments they are unknown, so that these remain the latest and the largest."""
     for name, comment in COMMENTS.items():
         # With a default no row is written again, and without it afterwards none can be stored incomplete.
         column = sa.Column(name, sa.Double, nullable=False, server_default="0", comment=comment)

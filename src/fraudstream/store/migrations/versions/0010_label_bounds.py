@@ -1,4 +1,4 @@
-"""No label of a time, or of a length, that nobody can read: a reviewer writes into the table, past the program's checks."""
+"""Bounds for times and lengths of labels: reviewers write into the table directly, without the program's checks."""
 
 from alembic import op
 
@@ -14,7 +14,7 @@ CHECKS = {
 
 
 def upgrade() -> None:
-    """Add the checks. A row that is there already is cut to what they allow: an upgrade must not fail because of one."""
+    """Add the checks. Existing rows are truncated to what they allow, so that they do not make the upgrade fail."""
     op.execute(
         "update shop.labels set labelled_at = '0001-01-01 00:00:00+00' where labelled_at < '0001-01-01 00:00:00+00'"
     )
