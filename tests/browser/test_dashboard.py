@@ -155,7 +155,7 @@ def test_a_queue_of_more_than_a_hundred_alerts_can_be_seen_to_its_end(
         lines = visit.page.locator(".st-key-queue [data-testid=stRadioCaption]")
         visit.count(lines, 100)
         visit.page.get_by_role("button", name="Show 100 more").click()
-        visit.page.get_by_text("more follow").wait_for(state="detached")
+        visit.page.get_by_text("there are more").wait_for(state="detached")
         visit.count(lines, 101)
         lines.last.click(force=True)
         visit.see("busy-101")

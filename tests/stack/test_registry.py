@@ -73,10 +73,10 @@ def test_a_version_that_is_taken_changes_nothing(postgres: PostgresSettings) -> 
     [
         ({"algorithm": "x"}, "has no version"),
         (manifest("1", algorithm=None), "has no algorithm"),
-        (manifest("1", threshold=float("nan")), "not JSON that PostgreSQL can hold"),
-        (manifest("1", notes=["a\x00b"]), "not JSON that PostgreSQL can hold"),
-        (manifest("1", notes=["\ud800"]), "not JSON that PostgreSQL can hold"),
-        (manifest("1", folds=object()), "not JSON that PostgreSQL can hold"),
+        (manifest("1", threshold=float("nan")), "not JSON that PostgreSQL can store"),
+        (manifest("1", notes=["a\x00b"]), "not JSON that PostgreSQL can store"),
+        (manifest("1", notes=["\ud800"]), "not JSON that PostgreSQL can store"),
+        (manifest("1", folds=object()), "not JSON that PostgreSQL can store"),
     ],
 )
 def test_a_manifest_that_cannot_be_kept_is_refused(

@@ -114,7 +114,7 @@ def test_what_is_missing_is_said_before_spark_starts(run: Run, tmp_path: Path) -
     shown = run("rules", "example")
     (tmp_path / "rules.yaml").write_text(shown.stdout)
     history = run("rules", "backtest", "rules.yaml", "--json")
-    assert json.loads(history.stdout)["error"]["message"] == "PostgreSQL holds no transactions yet."
+    assert json.loads(history.stdout)["error"]["message"] == "PostgreSQL has no transactions yet."
     (tmp_path / "some.csv").write_text("user_id,timestamp,amount\nu,2024-05-01,1\n")
     unscored = run("score", "--data", "some.csv", "--output", "scored.ndjson", "--json")
     assert "No model is champion yet" in json.loads(unscored.stdout)["error"]["message"]

@@ -81,7 +81,7 @@ def test_an_empty_database_trains_nothing_and_says_how_to_fill_it(run: Run) -> N
     result = run("train", "--json")
     assert result.returncode == 1
     error = json.loads(result.stdout)["error"]
-    assert error["message"] == "PostgreSQL holds no transactions yet."
+    assert error["message"] == "PostgreSQL has no transactions yet."
     assert "fraudstream produce" in error["hint"]
     assert json.loads(run("models", "list", "--json").stdout) == {"models": []}
 

@@ -165,7 +165,7 @@ class PostgresSettings(Section):
     sslrootcert: Place | Literal["system"] | None = None
     """PEM of the authority that signed the server's certificate, or `system`; unset means libpq's default location. Executors read the file, too."""
     require_auth: Literal["scram-sha-256"] | None = None
-    """`scram-sha-256` refuses a server that cannot prove it knows the password; unset accepts any except from the embedded one."""
+    """`scram-sha-256` refuses a server that cannot prove it knows the password; unset, only the embedded one must prove it."""
     connect_timeout_seconds: int = Field(10, ge=2, le=3_600)
     """In whole seconds; libpq's minimum is two."""
     retry_seconds: Seconds = Field(300.0, ge=0)
