@@ -61,7 +61,7 @@ def test_auto_takes_the_label_free_forest_where_only_alerts_were_reviewed(
     report = train(reviewed(rows, dismissed), Request(label_delay_days=3)).report
     assert report["algorithm"] == "isolation_forest"
     assert said(report, "do not show what ordinary payments look like")
-    assert said(report, "precision and recall are over these only")
+    assert said(report, "precision and recall are computed from these only")
     assert report["calibration"] == []
 
 
@@ -69,13 +69,13 @@ def test_a_model_of_reviewed_alerts_says_what_its_figures_are_worth(rows: pa.Tab
     """Where its algorithm was named, it is trained."""
     report = train(reviewed(rows, DISMISSED), Request("gradient_boosting", label_delay_days=3)).report
     assert report["algorithm"] == "gradient_boosting"
-    assert said(report, "precision and recall are over these only")
+    assert said(report, "precision and recall are computed from these only")
 
 
 def test_scores_of_reviewed_alerts_say_what_their_figures_are_worth(rows: pa.Table) -> None:
     scored = reviewed(rows, DISMISSED).append_column("risk", pc.divide(rows["amount"], 1e6))
     report = evaluate_scores(scored, 3, 0.005)
-    assert said(report, "precision and recall are over these only")
+    assert said(report, "precision and recall are computed from these only")
 
 
 @pytest.mark.parametrize("since", [0, 3_200], ids=["from the first", "later"])

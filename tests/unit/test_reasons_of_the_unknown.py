@@ -21,7 +21,7 @@ NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
 @pytest.mark.parametrize("label", ["7d", "30d"])
 @pytest.mark.parametrize("entity", ["merchant", "user", "device"])
-def test_no_share_of_judged_payments_is_told_where_none_was_judged(entity: str, label: str) -> None:
+def test_no_share_of_labelled_payments_is_told_where_none_was_labelled(entity: str, label: str) -> None:
     """Where people judge frauds above all, the share that is assumed of everybody else is half."""
     own = {"merchant_id": "m-1", "user_id": "u-1", "device": "Pixel 9"}
     judged = 600
@@ -44,7 +44,7 @@ def test_a_share_of_fraud_is_told_of_a_device_with_known_frauds() -> None:
     found = {"device_risk_30d": 0.12, "device_fraud_30d": 3.1}
     payment = Payment(20.0, found, device="Pixel 9", fraud_share=0.005)
     assert is_notable("device_risk_30d", payment)
-    assert say("device_risk_30d", payment).startswith("device Pixel 9: 12 % of the judged payments")
+    assert say("device_risk_30d", payment).startswith("device Pixel 9: 12 % of the labelled payments")
 
 
 def test_a_model_counts_the_frauds_of_a_device_only_if_asked() -> None:
