@@ -28,7 +28,7 @@ def _streams() -> list[AnyPanel]:
             (DEAD, RED),
         ),
         gauges(
-            Look("Rows per second", "For each stream, as last reported; 0 if it is silent.", 8),
+            Look("Rows per second", "For each stream, as last reported; 0 if it is not running.", 8),
             f"""
             select stream, coalesce(max(rows_per_second) filter (where updated_at >= now() - {LATELY}), 0) as rate
             from shop.stream_progress group by 1 order by 1""",

@@ -264,7 +264,7 @@ def test_messages_that_another_stream_saw_wait_for_one_that_ended(postgres: Post
     said = {finding.name: finding for finding in findings(found)}
     assert said["stream consume"].ok
     assert not said["stream score"].ok
-    assert "score on t is not running, and 100 messages wait" in said["stream score"].sentence
+    assert "score on t is not running, and 100 messages are waiting" in said["stream score"].sentence
     assert [(p.stream, p.partition, p.lag) for p in pipeline(postgres).progress] == [
         ("consume", 0, 40), ("consume", 1, 0), ("score", 0, 100), ("score", 1, 0),
     ]  # fmt: skip
@@ -307,7 +307,7 @@ def test_a_stream_that_speaks_and_gets_on_nowhere_is_told_until_it_does(postgres
     minutes_pass()
     stuck = says(40, 2_000)
     assert not stuck.ok
-    assert "has made no progress for 90 s, and 1,960 messages wait" in stuck.sentence
+    assert "has made no progress for 90 s, and 1,960 messages are waiting" in stuck.sentence
     assert says(41, 2_000).ok
     minutes_pass()
     _hours_pass(postgres, "consume")
@@ -451,6 +451,21 @@ def test_a_consumer_says_over_http_what_it_stores_and_when_it_cannot(
             "select sum(next_offset), sum(end_offset) from shop.stream_progress where stream = 'consume'"
         ).fetchall()
     assert ends == [(12, 12)]
+
+
+def test_a_topic_in_another_format_shows_while_the_scorer_reads_far_ahead(postgres: PostgresSettings) -> None:
+    """`score` begins at the end of a backlog, and rejects nothing."""
+    with connect(postgres) as connection:
+        connection.execute(
+            'insert into shop.rejected (topic, topic_id, partition, "offset", reason)'
+            " select 'payments', 'id', 0, n, 'user_id: Field required' from generate_series(0, 199) as n"
+        )
+        connection.execute(
+            "insert into shop.stream_offsets (target, topic, topic_id, partition, next_offset, updated_at)"
+            " values ('transactions', 'payments', 'id', 0, 200, now()), ('score', 'payments', 'id', 0, 90000, now())"
+        )
+    (unreadable,) = snapshot(postgres).unreadable
+    assert (unreadable.rejected, unreadable.newest, unreadable.is_flood) == (100, 100, True)
 
 
 def test_millions_of_rejected_messages_do_not_hold_up_the_rest_of_health(postgres: PostgresSettings) -> None:

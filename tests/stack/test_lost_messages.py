@@ -28,7 +28,7 @@ def test_what_kafka_lost_after_it_was_stored_is_no_matter_of_retention(settings:
 
     begin(accept_loss=False)
     offsets.move(settings.postgres, "transactions", topic, 0, 9)
-    with pytest.raises(MessagesLost, match=r"offset 9 of .* holds 0 to 1: Kafka lost") as caught:
+    with pytest.raises(MessagesLost, match=r"offset 9 of .* has 0 to 1: Kafka lost") as caught:
         begin(accept_loss=False)
     assert "retention" not in caught.value.message + caught.value.hint
     assert "`fraudstream consume --accept-loss`" in caught.value.hint

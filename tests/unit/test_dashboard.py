@@ -228,7 +228,7 @@ def test_messages_that_wait_for_a_stream_that_ended_are_told_apart() -> None:
     running, dead = stands("consume", 5, 3.0), stands("score", 106, 7200.0)
     assert pipeline.waiting_for([running]) == "keeping up"
     assert pipeline.waiting_for([stands("consume", 20_000, 3.0)]) == "behind"
-    assert pipeline.waiting_for([running, dead]) == "106 of them for score, silent"
+    assert pipeline.waiting_for([running, dead]) == "106 of them for score, not running"
     assert pipeline.waiting_for([running, stands("score", 0, 7200.0)]) == "keeping up"
     assert pipeline.waiting_for([stands("score", 0, 7200.0)]) == "nothing reads now"
     stuck = replace(running, still_seconds=300.0, patience_seconds=60.0)

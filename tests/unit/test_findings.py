@@ -50,7 +50,7 @@ def test_a_system_that_is_well_says_so_in_figures() -> None:
     said = {finding.name: finding.sentence for finding in findings(WELL)}
     assert all(finding.ok and not finding.hint for finding in findings(WELL))
     assert said == {
-        "stream consume": "consume on transactions: 50 messages a second, 1 wait.",
+        "stream consume": "consume on transactions: 50 messages a second, 1 waiting.",
         "latency": "30,000 decisions in 5 minutes: p50 9 ms, p95 20 ms, p99 45 ms.",
         "model": "m1 (isolation_forest), flags risk ≥ 0.710.",
         "alert rate": "520 of 100,000 decisions in the last 24 hours, 0.52%; the budget is 0.50%.",
@@ -83,7 +83,12 @@ def test_an_empty_database_lacks_a_model_and_nothing_else() -> None:
 @pytest.mark.parametrize(
     ("stream", "lag", "ok", "words"),
     [
-        ("consume scores", 7, False, "is not running, and 7 messages wait. Last heard from 2 hours ago."),
+        (
+            "consume scores",
+            7,
+            False,
+            "is not running, and 7 messages are waiting. Last heard from 2 hours ago.",
+        ),
         ("consume scores", 0, True, "is not running. Last heard from 2 hours ago, with nothing left to do."),
     ],
 )
@@ -114,7 +119,7 @@ def test_a_stream_that_speaks_and_gets_on_nowhere_is_stuck(
     assert found is not None
     assert found.ok is not stuck
     if stuck:
-        assert "has made no progress for 95 s, and 7 messages wait" in found.sentence
+        assert "has made no progress for 95 s, and 7 messages are waiting" in found.sentence
         assert "logs/spark-consume.log" in found.hint
         assert RESTART in found.hint
 
@@ -178,9 +183,9 @@ def test_far_more_alerts_than_the_budget_or_none_at_all_is_a_matter(
     [
         (0.05, 0.001, True, "as in training"),
         (0.15, 0.001, True, "shifted a little"),
-        (0.40, 0.001, False, "no longer those of training"),
+        (0.40, 0.001, False, "no longer as in training"),
         (0.40, 0.2, True, "as in training"),  # few scores scatter
-        (0.30, 0.09, False, "no longer those of training"),  # beyond scatter, it counts whole
+        (0.30, 0.09, False, "no longer as in training"),  # beyond scatter, it counts whole
     ],
 )
 def test_drift_is_told_from_the_scatter_of_few_scores(
@@ -193,7 +198,7 @@ def test_drift_is_told_from_the_scatter_of_few_scores(
     said_on_the_page = {
         "as in training": "no drift",
         "shifted a little": "some drift",
-        "no longer those of training": "strong drift",
+        "no longer as in training": "strong drift",
     }
     assert said_on_the_page[words] in _drifted(Drift(DAY, 100, psi, by_chance))
 

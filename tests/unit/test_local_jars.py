@@ -180,6 +180,17 @@ def test_the_proxy_of_the_environment_is_told_to_java(
     assert jars._proxy_options() == options
 
 
+@pytest.mark.parametrize("password", ["pa/ss", "p[ss", "pa?ss", "pa#ss"])
+def test_a_password_that_is_not_encoded_is_refused_and_not_shown(
+    password: str, proxies: pytest.MonkeyPatch
+) -> None:
+    proxies.setenv("HTTPS_PROXY", f"http://ann:{password}@proxy.example:3128")
+    with pytest.raises(JarsMissing, match="HTTPS_PROXY is not a URL") as caught:
+        jars._proxy_options()
+    assert "percent-encoded" in caught.value.hint
+    assert "pa" not in caught.value.message
+
+
 def test_a_proxy_that_asks_for_a_login_gets_it_and_nobody_else_does(
     proxies: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -25,13 +25,13 @@ def test_a_line_says_what_could_not_be_read_since_the_last_one_and_warns_while_t
     summary, monitor, read = Summary(("transactions",), rejected=5, reason=WHY), ConsumeMonitor(), 100
     monitor.begun(summary.stream)
     narration = Narration(monitor, "payments", read, rejected=5)
-    assert not narration.owes(summary), "what an earlier query said"
+    assert not narration.owes(summary, read), "what an earlier query said"
     with caplog.at_level("INFO"):
         for messages, stored, rejected, level, begins in STEPS:
             read += messages
             summary.stored["transactions"] += stored
             summary.rejected += rejected
-            assert narration.owes(summary) is (rejected > 0)
+            assert narration.owes(summary, read) is (rejected > 0)
             narration.tell(summary, read, stored / 5)
             _, said, line = caplog.record_tuples[-1]
             assert (said, line[: len(begins)]) == (level, begins)
@@ -43,3 +43,18 @@ def test_a_line_says_what_could_not_be_read_since_the_last_one_and_warns_while_t
             assert (f"1,000 messages of payments could not be read: {WHY}." in health.sentence) is (
                 level == logging.WARNING
             )
+
+
+def test_messages_that_can_be_read_again_end_the_warning_though_nothing_is_stored() -> None:
+    """As with `consume fraud`, or where a producer sends known ids again."""
+    summary, monitor = Summary(("fraud",), reason=WHY), ConsumeMonitor()
+    monitor.begun(summary.stream)
+    narration = Narration(monitor, "payments", 0, rejected=0)
+    summary.rejected += 1_000
+    narration.tell(summary, 1_000, 0.0)
+    assert "could not be read" in monitor.health().sentence
+    assert not narration.owes(summary, 1_000)
+    assert narration.owes(summary, 2_000)
+    narration.tell(summary, 2_000, 0.0)
+    assert "could not be read" not in monitor.health().sentence
+    assert not narration.owes(summary, 3_000)

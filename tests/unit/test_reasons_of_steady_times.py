@@ -12,7 +12,7 @@ from fraudstream.features.context import with_context
 from fraudstream.features.profiles import INSTANT
 from fraudstream.features.training import view
 from fraudstream.reasons.payment import Payment
-from fraudstream.reasons.sentences import say
+from fraudstream.reasons.sentences import is_notable, say
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 UNITS = {"hour": 3_600.0, "day": DAY, "week": 7 * DAY}
@@ -81,3 +81,14 @@ def test_what_a_steady_customer_spent_is_told_as_it_was() -> None:
         say("user_spent_7d", Payment(50.0, found))
         == "50.00 on top of 1,400.00 spent in about the last 7 days"
     )
+
+
+@pytest.mark.parametrize("who", ["user", "merchant"])
+def test_too_many_payments_are_never_told_as_none(who: str) -> None:
+    """What a steady pace adds is taken off, but not the last one that the counter holds."""
+    for month in range(101):
+        for count in range(31):
+            found = {f"{who}_count_1d": count / 10, f"{who}_count_30d": float(month)}
+            payment = Payment(10.0, found, merchant_id="m-1")
+            if is_notable(f"{who}_count_1d", payment):
+                assert "no other" not in say(f"{who}_count_1d", payment)

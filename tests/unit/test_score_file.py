@@ -307,7 +307,7 @@ def test_lines_from_a_pipe_are_answered_as_they_come(
     assert refused[6] == "a line of more than 1,048,576 bytes"
     assert [d.get("line") for d in found[1:5]] == [3, None, 5, 6]
     assert "1,500 decisions" in said
-    assert "3 refused" in said
+    assert "3 could not be read" in said
 
 
 def test_a_line_may_lack_what_the_model_does_not_look_at(tmp_path: Path) -> None:

@@ -92,6 +92,11 @@ Unrecognized VM option 'UseNothing'
 Error: Could not create the Java Virtual Machine.
 Error: A fatal exception has occurred. Program will exit.
 """
+DUMPS = """\
+Picked up JAVA_TOOL_OPTIONS: -XX:+HeapDumpOnOutOfMemoryError
+Exception in thread "main" java.lang.ClassNotFoundException: org.example.Nothing
+\tat java.base/java.lang.Class.forName0(Native Method)
+"""
 KILLED = """\
 # There is insufficient memory for the Java Runtime Environment to continue.
 # An error report file with more information is saved as:
@@ -104,6 +109,7 @@ KILLED = """\
     [
         (OPTION, ": Unrecognized VM option 'UseNothing'.", "See spark.log"),
         (KILLED, "insufficient memory for the Java Runtime", "DRIVER_MEMORY"),
+        (DUMPS, ": java.lang.ClassNotFoundException: org.example.Nothing.", "See spark.log"),
         ("", "did not start.", "See spark.log"),
     ],
 )

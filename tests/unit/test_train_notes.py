@@ -27,7 +27,7 @@ def with_currencies(rows: pa.Table, *names: str | None) -> pa.Table:
 
 def test_amounts_in_several_currencies_are_not_compared_in_silence() -> None:
     """11,000 yen are no more than 60 euros, but to the model they are 183 times as much."""
-    rows = with_currencies(world(4_000, days=40), "EUR", "JPY", None)
+    rows = with_currencies(world(4_000, days=40), "EUR", "JPY", None, "")
     trained = train(rows, FOREST)
     assert noted(trained.report, "in 2 currencies (EUR, JPY)")
     later = rows.set_column(

@@ -43,8 +43,8 @@ def consume(
 ) -> None:
     """Store the stream in PostgreSQL, each message exactly once.
 
-    `shop.transactions` gets legitimate and unlabelled transactions, `shop.fraud_transactions` known fraud,
-    `shop.profiles` the profiles of users, devices, places and merchants (there `stored` counts the
+    `shop.fraud_transactions` gets transactions whose message says `is_fraud`, `shop.transactions` all others (a later
+    label moves none), `shop.profiles` the profiles of users, devices, places and merchants (there `stored` counts the
     transactions added to them), and `shop.rejected` the messages that could not be read. `shop.scores`
     gets the decisions of `fraudstream score`, and `shop.alerts` the flagged ones with their reasons. Runs
     until Ctrl-C, or with --once until it has caught up.

@@ -22,7 +22,7 @@ def demo(
         typer.Option(min=1, metavar="SECONDS", help="Stop after this many seconds of live stream."),
     ] = None,
     rate: Annotated[float, typer.Option(min=1, max=200, help="Live payments a second.")] = 12.0,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same customers.")] = 42,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same customers.")] = 42,
     no_dashboard: Annotated[bool, typer.Option("--no-dashboard", help="Do not start the dashboard.")] = False,
     as_json: Json = False,
 ) -> None:

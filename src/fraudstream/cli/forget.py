@@ -48,9 +48,10 @@ def forget(
 ) -> None:
     """Delete personal data: transactions, decisions, alerts, labels, rejected messages and profiles.
 
-    Hourly counts, merchants' sums, models and the stream's offsets stay, so that deleted transactions are not stored
-    again. Kafka's topics keep their messages for as long as their own retention. An interrupted run
-    resumes at the next call.
+    Hourly counts, overall sums and models stay, and with --user also the sums of merchants and devices (--older-than
+    deletes those without a transaction since). The stream's offsets stay, too, so that deleted transactions are not
+    stored again unless they are sent again. Kafka's topics keep their messages for as long as their own retention. An
+    interrupted run resumes at the next call.
     """
     from fraudstream.store import forget as forgetting
 

@@ -128,7 +128,7 @@ class _Look:
         if isinstance(found, FraudstreamError):
             return Health(ok=False, sentence=found.message)
         wrong = [finding.sentence for finding in findings(found) if not finding.ok]
-        return Health(ok=not wrong, sentence=" ".join(wrong) or "All is well.")
+        return Health(ok=not wrong, sentence=" ".join(wrong) or "Everything is healthy.")
 
     def figures(self) -> "list[Figure]":
         """The figures of the findings, or only that the database is unreachable."""

@@ -119,7 +119,7 @@ def word(is_fraud: bool | None) -> str:
 
 def _report_file(done: "Imported", *, as_json: bool) -> None:
     for number, reason in done.rejects.first:
-        log.warning("row %d rejected: %s", number, reason)
+        log.warning("row %d skipped: %s", number, reason)
     if done.rejects.count > len(done.rejects.first):
         log.warning("… and %s more", f"{done.rejects.count - len(done.rejects.first):,}")
     if as_json:
@@ -140,7 +140,7 @@ def _report_file(done: "Imported", *, as_json: bool) -> None:
         )
     typer.echo(
         f"{done.added:,} labels added, {done.present:,} already known,"
-        f" {done.rejects.count:,} of {done.read:,} rows rejected"
+        f" {done.rejects.count:,} of {done.read:,} rows skipped"
     )
     if done.unknown:
         typer.echo(

@@ -61,7 +61,9 @@ DryRun = Annotated[
 Seed = Annotated[
     int,
     typer.Option(
-        min=0, help="The same seed gives the same customers and payments.", rich_help_panel=SIMULATED
+        min=0,
+        help="The same seed and --users give the same customers; with the same --start, --days and --rate, also the same payments (not live with --rate max).",
+        rich_help_panel=SIMULATED,
     ),
 ]
 Users = Annotated[int, typer.Option(min=1, help="Number of simulated customers.", rich_help_panel=SIMULATED)]

@@ -71,7 +71,7 @@ def _preview(message: "Rejected") -> str:
 def replay(as_json: Json = False) -> None:
     """Send the messages that this version can read to their topic again; the rest stay.
 
-    Use it after a fix, such as a newer version that reads what this one refused. A message that Kafka refuses, as it is
+    Use it after a fix, such as a newer version that reads what this one rejected. A message that Kafka refuses, as it is
     too large for its topic, stays as well and is reported.
     """
     from fraudstream.producer.delivery import stopping

@@ -145,7 +145,7 @@ def report(summary: "Summary", *, as_json: bool) -> None:
         print_document(document)
         return
     typer.echo(
-        f"{document['decisions']:,} decisions, {document['flagged']:,} flagged, {document['refused']:,} refused"
+        f"{document['decisions']:,} decisions, {document['flagged']:,} flagged, {document['refused']:,} could not be read"
         f" in {summary.seconds:.1f} s by model {summary.model_version}"
     )
     if document["decisions"]:

@@ -86,7 +86,7 @@ def run(request: Request, *, as_json: bool) -> None:
     finally:
         seconds = time.monotonic() - began
         log.info(
-            "%s decisions, %s flagged, %s refused in %.1f s by model %s",
+            "%s decisions, %s flagged, %s could not be read, in %.1f s by model %s",
             *(f"{count:,}" for count in (tally.decisions, tally.flagged, tally.refused)),
             seconds,
             scorer.model.version,

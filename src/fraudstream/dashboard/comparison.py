@@ -21,7 +21,7 @@ WORDS = {
     Moved.A_LITTLE: "some drift, worth a look",
     Moved.FAR: "strong drift, train a new model",
 }
-VERDICTS = {"confirmed": charts.ORANGE, "dismissed": charts.GREEN, "waiting": charts.GREY}
+VERDICTS = {"confirmed": charts.ORANGE, "dismissed": charts.GREEN, "not reviewed": charts.GREY}
 FIGURES = {
     "average_precision": "Average precision",
     "card_precision_100": "Card precision at 100",
@@ -163,7 +163,7 @@ def _quality(work: AtWork) -> None:
                 (
                     ("confirmed", day.confirmed),
                     ("dismissed", day.dismissed),
-                    ("waiting", day.alerts - day.confirmed - day.dismissed),
+                    ("not reviewed", day.alerts - day.confirmed - day.dismissed),
                 )
             )
         ]

@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime
 
 UNITS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e4, "k"))
-"""Numbers below this are short enough without a unit."""
+"""Numbers below 10,000 are short enough without a unit."""
 MOST_PLAIN = 1e15
 """Amounts above this are shown in short: sixteen digits would break every layout."""
 NOTHING = "\u2013"

@@ -55,7 +55,7 @@ def _numbers(found: store.Pipeline) -> None:
     lag = sum(p.lag for p in found.progress)
     last = found.latency[-1] if found.latency else None
     waiting = sum(reason.waiting for reason in found.reasons)
-    names = [", ".join(running)] * bool(running) + [f"silent: {', '.join(silent)}"] * bool(silent)
+    names = [", ".join(running)] * bool(running) + [f"not running: {', '.join(silent)}"] * bool(silent)
     shell.numbers(
         [
             shell.Number(
@@ -98,7 +98,7 @@ def waiting_for(found: Sequence[store.Progress]) -> str:
     running, silent = _streams(found)
     left = sum(p.lag for p in found if p.stream in silent)
     if left:
-        return f"{figures.short(left)} of them for {', '.join(silent)}, silent"
+        return f"{figures.short(left)} of them for {', '.join(silent)}, not running"
     if not running:
         return "nothing reads now"
     if stuck := sorted({p.stream for p in found if p.is_stuck}):
@@ -141,7 +141,7 @@ def _heard(progress: store.Progress) -> str:
     if progress.is_stuck:
         return f"stuck for {figures.ago(progress.still_seconds or 0.0)}"
     ago = figures.ago(progress.age_seconds)
-    return f"{ago} ago" if progress.runs else f"silent for {ago}"
+    return f"{ago} ago" if progress.runs else f"not running, last heard {ago} ago"
 
 
 def _latency(found: Sequence[store.LatencyMinute]) -> None:

@@ -36,7 +36,7 @@ def queue(found: Sequence[Queued], pick: Callable[[str], None]) -> None:
             "amount": [figures.amount(alert.amount, alert.currency) for alert in found],
             "customer": [figures.cell(alert.user_id) for alert in found],
             "why": [figures.cell(alert.reason) for alert in found],
-            "verdict": [VERDICTS[alert.verdict] or "waiting" for alert in found],
+            "verdict": [VERDICTS[alert.verdict] or "not reviewed" for alert in found],
         }
     )
     st.dataframe(

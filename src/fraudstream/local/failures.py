@@ -81,7 +81,8 @@ def explain(service: str, log: str, path: Path, data: Path) -> ServiceError:
         )
     return ServiceError(
         f"{service} ended while starting: {_last_line(log)}",
-        hint=f"See {path}. If you do not need the data, run `fraudstream reset` and start again.",
+        hint=f"See {path}. If you do not need the data of Kafka and PostgreSQL, `fraudstream reset` deletes all of it; then"
+        " start again.",
     )
 
 

@@ -270,9 +270,18 @@ def _proxy_options() -> list[str]:
     proxies = getproxies()
     for scheme in ("http", "https"):
         given = proxies.get(scheme, "")
-        proxy = urlsplit(given if "://" in given else f"//{given}")
+        try:
+            proxy = urlsplit(given if "://" in given else f"//{given}")
+            port = proxy.port or 80
+        except ValueError:
+            # Not the reason: it shows a part of the password.
+            raise JarsMissing(
+                f"{scheme.upper()}_PROXY is not a URL that can be read.",
+                hint="Write http://HOST:PORT, or http://USER:PASSWORD@HOST:PORT with special characters of the password"
+                " percent-encoded: `/` is %2F.",
+            ) from None
         if proxy.hostname:
-            options += [f"-D{scheme}.proxyHost={proxy.hostname}", f"-D{scheme}.proxyPort={proxy.port or 80}"]
+            options += [f"-D{scheme}.proxyHost={proxy.hostname}", f"-D{scheme}.proxyPort={port}"]
         if proxy.username:
             # Ivy knows one login for all proxies, and Java gives it to one of https only if Basic is not disabled there.
             login = [

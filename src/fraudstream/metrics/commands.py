@@ -32,9 +32,11 @@ class ScoreMonitor(Monitor):
 
     def __init__(self, stalled_seconds: float = 60.0) -> None:
         super().__init__("score", stalled_seconds)
-        self._decisions = self._counter("decisions", "Transactions that were decided.")
+        self._decisions = self._counter("decisions", "Decisions made.")
         self._flagged = self._counter("decisions_flagged", "Decisions that flagged their transaction.")
-        self._refused = self._counter("decisions_refused", "Messages that were not transactions.")
+        self._refused = self._counter(
+            "decisions_refused", "Messages that could not be read: the answer is a refusal with the reason."
+        )
         self._latency = self._gauge(
             "decision_latency_seconds",
             "From a message's entry into Kafka to its decision, recently.",

@@ -67,7 +67,7 @@ class Monitor:
         ProcessCollector(registry=self.registry)
         self._restarts = self._counter("restarts", "Restarts of a stream after a failure.", "stream")
         self._lag = self._gauge("lag_messages", "Messages waiting.", "stream", "topic", "partition")
-        self._rate = self._gauge("messages_per_second", "Pace of a stream.", "stream")
+        self._rate = self._gauge("messages_per_second", "Messages per second of a stream.", "stream")
         self._age = self._gauge(
             "progress_age_seconds", "Since a stream last made progress, or had nothing to do.", "stream"
         )

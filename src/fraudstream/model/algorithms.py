@@ -68,7 +68,7 @@ HABIT_QUANTILE = 0.005
 """Quantile of habits that counts, 1 in 200: a device or place that a customer with a long history has never used."""
 EXTREMES = ("user_burst_1d", "user_spent_1d", "merchant_burst_1h")
 EXTREME_QUANTILE = 0.9999
-"""Features whose extremes are mostly harmless: at 1 in 2,000 they used more of the alert budget than they were worth."""
+"""Quantile for features whose extremes are mostly harmless: at 1 in 2,000 they used more of the alert budget than they were worth."""
 LABEL_FREE = (*HIGH_IS_WORSE, *BURSTS, *HABITS, *EXTREMES)
 """The features of the label-free tier, of which it uses those that the data allow."""
 

@@ -1,15 +1,12 @@
 """Whether the known labels represent all traffic. Those from chargebacks and reviewed alerts do not."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
     from fraudstream.arrays import Integers, Truths
-
-ENOUGH: Final = 0.5
-"""Share of all transactions that must be known as legitimate: fewer were selected by somebody, and not at random."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +27,16 @@ class Coverage:
 
     @property
     def one_sided(self) -> bool:
-        """Whether the labels hardly cover ordinary payments.
+        """Whether the labels hardly cover ordinary payments: fewer are known to be legitimate than are unlabelled.
+
+        Fewer than that were selected by somebody, and not at random.
 
         >>> Coverage(transactions=30_000, frauds=450, legitimate=300).one_sided
         True
         >>> Coverage(transactions=30_000, frauds=450, legitimate=24_000).one_sided
         False
+        >>> Coverage(transactions=1_000, frauds=501, legitimate=499).one_sided
+        False
         """
-        return self.legitimate < max(self.frauds, ENOUGH * self.transactions)
+        unlabelled = self.transactions - self.frauds - self.legitimate
+        return not self.legitimate or self.legitimate < unlabelled

@@ -85,9 +85,9 @@ def until_now(rows: pa.Table) -> tuple[pa.Table, list[str]]:
 
 
 def currencies(rows: pa.Table) -> list[str]:
-    """What is to be said where amounts are in more than one currency."""
+    """A note if amounts are in more than one currency."""
     found = pc.unique(rows["currency"]).to_pylist() if "currency" in rows.column_names else []
-    names = sorted(name for name in found if name is not None)
+    names = sorted(name for name in found if name)
     if len(names) < 2:  # noqa: PLR2004 - one is what everybody has
         return []
     some = ", ".join(names[:SOME]) + (", …" if len(names) > SOME else "")

@@ -110,10 +110,10 @@ def _document(  # noqa: PLR0913, PLR0917 - what is evaluated, and how it is call
 
 
 def _without_habits(model: Model, data: Dataset, test_from: int) -> list[str]:
-    """What is to be said where the file lacks what the model's features would remember when the first window begins."""
+    """A note if the file lacks the history that the model's features need when the first window begins."""
     began = int(data.micros[data.busy][0])
     days = (test_from - began) / DAY
-    # Customers had no more history when the model learned, either, where the file begins with its training.
+    # If the file begins with the model's training, customers had no more history when the model learned, either.
     known = reporting.iso(began) <= model.manifest["training"]["from"]
     if days >= HABIT_DAYS or known or not any(f.reads for f in definitions.select(model.features)):
         return []

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fraudstream.arrays import Floats, Integers, Truths
 
 REPLICATES = 200
-"""Bootstrap replicates: five values lie beyond each of the 2.5 % and 97.5 % points; more change the third digit."""
+"""Bootstrap replicates: five values lie beyond each of the 2.5 % and 97.5 % points; more replicates would change only the third digit."""
 ABOVE_ALL = 1e-9
 """Distance above the highest risk of a threshold that flags nothing: well above rounding, well below differences."""
 TOP = 100

@@ -55,7 +55,7 @@ def document(
 
 
 def gaps(
-    micros: "NDArray[np.int64]", since: int | None = None, so: str = "windows consist of the others"
+    micros: "NDArray[np.int64]", since: int | None = None, so: str = "windows consist of the other days"
 ) -> list[str]:
     """A note if quiet days are left out (from `since` on, or in the whole history), and what that means."""
     first, last = int(micros[0]) if since is None else since, int(micros[-1])

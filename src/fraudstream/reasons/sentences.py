@@ -11,7 +11,7 @@ from fraudstream.features.catalogue import DAY, NEVER_SECONDS, SPANS
 from fraudstream.features.definitions import FEATURES
 from fraudstream.reasons import notable
 from fraudstream.reasons.amounts import AMOUNTS
-from fraudstream.reasons.payment import NEVER, Payment
+from fraudstream.reasons.payment import NEVER, PRESENT, Payment
 from fraudstream.reasons.phrases import duration, in_span, named, percent, rate, shown, whole
 from fraudstream.reasons.telling import Sentence, Tell
 
@@ -23,7 +23,8 @@ _NOTHING = "this customer has no recent payments to compare with"
 
 def _count(label: str, who: str) -> Tell:
     def tell(value: float, p: Payment) -> str:
-        count = whole(in_span(value, p.usual_count(who, label))) + 1  # including this one
+        others = max(whole(in_span(value, p.usual_count(who, label))), int(value >= PRESENT))
+        count = others + 1  # including this one
         said = f"{count:,} payments" if count > 1 else "no other payment"
         before = p.features.get(f"{who}_count_30d")
         usual = ""

@@ -25,7 +25,7 @@ def columns() -> dict[str, Kind]:
 def refusal(name: str) -> str:
     """Why a rule may not use this column, in a sentence."""
     if name.lower() in PERSONAL:
-        return f"{name} is personal: names and e-mail addresses never leave the table of transactions, so rules cannot use them"
+        return f"{name} is personal: names and e-mail addresses never leave the transactions tables, so rules cannot use them"
     if name.lower() in TRUTH:
         return f"{name} is the truth that a decision has to predict, so rules cannot use it"
     close = difflib.get_close_matches(name.lower(), columns(), n=1)

@@ -40,7 +40,7 @@ def backtest(
     """The alerts of the rules in the last `days` days of `transactions` (as `training_rows.transactions`).
 
     Labels reach the rules after `label_delay_days`, as they do live, and the model after the delay of its training.
-    Everything before feeds the features. Gaps, as in training, do not count: a stray timestamp does not end
+    Everything before feeds the features. Quiet days, as in training, do not count: a stray timestamp does not end
     the history. Raises InputError if there are no transactions, or if a feature
     cannot be computed.
     """
@@ -72,7 +72,7 @@ def backtest(
         "until": _instant(until).isoformat(),
         **report(rules, hits, window),
         "notes": [
-            *reporting.gaps(micros, since, "alerts a day are those of the others"),
+            *reporting.gaps(micros, since, "alerts per day are averaged over the other days"),
             *_notes(model, window, _instant(since)),
         ],
     }

@@ -212,9 +212,9 @@ class Consumer:
                 query.stop()
         self._raise_failure(query)
         markers.pass_over(query, self._postgres, topic, self._expected)
-        pace = progress.tell(self._positions(), summary.rows)
-        if narration.owes(summary):
-            narration.tell(summary, sum(self._positions().values()), pace)
+        read, pace = sum(self._positions().values()), progress.tell(self._positions(), summary.rows)
+        if narration.owes(summary, read):
+            narration.tell(summary, read, pace)
 
     def _watch(  # noqa: PLR0913, PLR0917 - whom to watch, and whom to tell
         self,
@@ -228,9 +228,9 @@ class Consumer:
         def goes_on() -> bool:
             if progress.is_due:
                 markers.pass_over(query, self._postgres, topic, self._expected)
-                pace = progress.tell(self._positions(), summary.rows)
-                if pace or narration.owes(summary):
-                    narration.tell(summary, sum(self._positions().values()), pace)
+                read, pace = sum(self._positions().values()), progress.tell(self._positions(), summary.rows)
+                if pace or narration.owes(summary, read):
+                    narration.tell(summary, read, pace)
             return query.isActive and not stop.is_set()
 
         folded = time.monotonic()

@@ -1,4 +1,4 @@
-"""What a consumer says of itself while it runs: how much it stored, and what it could not read."""
+"""What a consumer logs while it runs: how much it stored, and what it could not read."""
 
 import logging
 from typing import TYPE_CHECKING
@@ -13,31 +13,32 @@ if TYPE_CHECKING:
 log = get_logger("consume")
 
 SHOWN = 200
-"""Characters of a reason: it names every field that is wrong."""
+"""Characters of a reason that are shown: it names every field that is wrong."""
 
 
 class Narration:
-    """The lines of one query. `read` messages and `rejected` ones were counted before it began."""
+    """The log lines of one query. `read` and `rejected` messages were counted before it began."""
 
     def __init__(self, monitor: Monitor, topic: str, read: int, rejected: int) -> None:
         self._monitor = monitor
         self._topic = topic
         self._told = (read, rejected)
+        self._warned = False
 
-    def owes(self, summary: "Summary") -> bool:
-        """Whether messages could not be read of which nothing was said yet."""
-        return summary.rejected > self._told[1]
+    def owes(self, summary: "Summary", read: int) -> bool:
+        """Whether messages could not be read that were not reported yet, or others could after a warning."""
+        return summary.rejected > self._told[1] or (self._warned and read > self._told[0])
 
     def tell(self, summary: "Summary", read: int, pace: float) -> None:
-        """Say what was stored, and what of the messages since the last line could not be read.
+        """Log what was stored, and how many of the messages since the last line could not be read.
 
-        Where that is most of them, it is a warning, and `/healthz` says so as well: at 200, as no new start cures it.
+        If most could not, this is a warning, and `/healthz` says so, too, with status 200, as a restart would not help.
         """
         rejected = summary.rejected - self._told[1]
-        # The executors' reports come in beside us: a slice may be among the rejects and not among the offsets yet.
+        # Executors report concurrently: a slice may be among the rejects and not yet among the offsets.
         new = max(read - self._told[0], rejected)
         self._told = (read, summary.rejected)
-        flood = is_flood(rejected, new)
+        flood = self._warned = is_flood(rejected, new)
         share = f"{rejected:,} of the last {new:,} messages of {self._topic} could not be read"
         why = summary.reason[:SHOWN]
         line = f"stored {summary.rows:,} rows of {self._topic}, {pace:,.0f} a second"

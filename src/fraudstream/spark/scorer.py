@@ -250,5 +250,5 @@ def narrate(tally: Tally, seconds: float) -> None:
         p50,
         p99,
         f"{tally.flagged:,}",
-        f", {tally.refused:,} refused" if tally.refused else "",
+        f", {tally.refused:,} could not be read" if tally.refused else "",
     )

@@ -46,10 +46,12 @@ RAISED = 'Exception in thread "main" '
 SAYS_NOTHING = (
     "at ",
     "... ",
+    "Picked up ",
+    "NOTE: Picked up ",
     "Error: Could not create the Java Virtual Machine",
     "Error: A fatal exception has occurred",
 )
-"""Starts of lines that follow the one that says why Java ended."""
+"""Starts of lines around the one that says why Java ended."""
 
 
 def start(  # noqa: PLR0913 - what a session is made of

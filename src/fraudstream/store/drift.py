@@ -16,7 +16,7 @@ class Moved(Enum):
 
     NOT = "as in training"
     A_LITTLE = "shifted a little"
-    FAR = "no longer those of training"
+    FAR = "no longer as in training"
 
 
 @dataclass(frozen=True, slots=True)

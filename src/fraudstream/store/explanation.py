@@ -50,7 +50,7 @@ def explain(postgres: PostgresSettings, transaction_id: str) -> Explanation:
     said = labels.said(postgres, transaction_id)
     one = alert or score or stored
     if one is None:
-        waiting = " It has a label, though." if said else ""
+        waiting = " Its label is kept for it." if said else ""
         raise InputError(
             f"Nothing is known about transaction {transaction_id}: it is neither stored nor scored.{waiting}",
             hint="Check the id. `fraudstream alerts list` shows flagged transactions, `fraudstream health` how far"

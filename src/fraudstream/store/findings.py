@@ -99,19 +99,19 @@ def _stream(stream: Stream) -> Finding:
         return Finding(
             name,
             ok=False,
-            sentence=f"{said} has made no progress for {duration(stream.still_seconds)}, and {stream.lag:,} messages wait.",
+            sentence=f"{said} has made no progress for {duration(stream.still_seconds)}, and {stream.lag:,} messages are waiting.",
             hint=f"Its log and logs/spark-{stream.name.split()[0]}.log below FRAUDSTREAM_HOME say why; then restart"
             f" it: {_command(stream)}. It resumes where it stopped.",
         )
     if stream.runs:
         pace = f"{stream.messages_per_second:,.0f} messages a second"
-        return Finding(name, ok=True, sentence=f"{said}: {pace}, {stream.lag:,} wait.")
+        return Finding(name, ok=True, sentence=f"{said}: {pace}, {stream.lag:,} waiting.")
     ago = f"Last heard from {duration(stream.age_seconds)} ago"
     if stream.lag:
         return Finding(
             name,
             ok=False,
-            sentence=f"{said} is not running, and {stream.lag:,} messages wait. {ago}.",
+            sentence=f"{said} is not running, and {stream.lag:,} messages are waiting. {ago}.",
             hint=f"Start it: {_command(stream)}. It resumes where it stopped.",
         )
     return Finding(name, ok=True, sentence=f"{said} is not running. {ago}, with nothing left to do.")
@@ -270,7 +270,9 @@ def figures(found: Snapshot) -> Iterator[Figure]:
         yield Figure("lag_messages", "Messages waiting.", at.lag, where)
     running = [({"stream": s.name, "topic": s.topic}, s) for s in streams(found.streams)]
     for labels, stream in running:
-        yield Figure("messages_per_second", "Pace of a stream.", stream.messages_per_second, labels)
+        yield Figure(
+            "messages_per_second", "Messages per second of a stream.", stream.messages_per_second, labels
+        )
     for labels, stream in running:
         yield Figure(
             "heartbeat_age_seconds", "Since a stream last reported its position.", stream.age_seconds, labels

@@ -1,7 +1,7 @@
 """Forgetting: deletes a customer, or everything before a time, from every table with personal data.
 
-What stays is about no person: numbers of rows per hour (`hourly`, `risk_bins`, `latency_bins`), the sums of merchants
-and the totals (`profiles`), models, and the offsets of the stream. So nothing that was forgotten is stored again,
+What stays is about no person: numbers of rows per hour (`hourly`, `risk_bins`, `latency_bins`), the totals and, unless
+they are inactive since the given time, the sums of merchants (`profiles`), models, and the offsets of the stream. So nothing that was forgotten is stored again,
 unless it is sent again. Kafka's topics keep messages for as long as their own retention.
 
 Old rows are deleted one range of pages at a time, each in a transaction of its own together with its labels: an

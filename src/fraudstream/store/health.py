@@ -156,7 +156,8 @@ select topic, sum(least(next_offset, {NEWEST}))::bigint as newest, sum(count)::b
   (array_agg(reason order by last desc nulls last))[1] as reason
 from (
   select topic, topic_id, partition, max(next_offset) as next_offset from shop.stream_offsets
-  where updated_at > now() - interval '1 hour' group by 1, 2, 3
+  where updated_at > now() - interval '1 hour' and target <> 'score'  -- which rejects nothing, and reads ahead
+  group by 1, 2, 3
 ) as reading cross join lateral (
   select count(*) as count, max(rejected_at) as last, (array_agg(r.reason order by r."offset" desc))[1] as reason
   from shop.rejected as r

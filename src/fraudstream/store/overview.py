@@ -12,7 +12,7 @@ from fraudstream.store.rows import one, only, rows
 
 Step = Literal["hour", "day"]
 KINDS = ("transactions", "fraud", "scores", "alerts")
-"""Kinds in `shop.hourly`; `transactions` are those without `is_fraud` in their message."""
+"""Kinds in `shop.hourly`; `transactions` are those whose message does not say that they are fraud."""
 
 
 @dataclass(frozen=True, slots=True)
