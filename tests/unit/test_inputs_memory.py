@@ -1,8 +1,10 @@
 """A history that does not fit into memory is refused with a way out."""
 
+from pathlib import Path
+
 import pytest
 
-from fraudstream.cli.inputs import refuse_too_many
+from fraudstream.cli.memory import available, refuse_too_many
 from fraudstream.errors import InputError
 
 
@@ -16,3 +18,49 @@ def test_a_history_that_memory_cannot_hold_is_refused_before_it_is_read() -> Non
 
 def test_one_that_fits_is_read() -> None:
     refuse_too_many(10_000_000, 16 * 10**9)
+
+
+@pytest.mark.parametrize(
+    ("files", "free"),
+    [
+        ({}, 16_000),
+        (
+            {"memory.max": "max\n", "memory.current": "700\n", "memory.stat": "anon 1\ninactive_file 200\n"},
+            16_000,
+        ),
+        (
+            {"memory.max": "2000\n", "memory.current": "700\n", "memory.stat": "anon 1\ninactive_file 200\n"},
+            1_500,
+        ),
+        ({"memory.max": "2000\n", "memory.current": "2100\n", "memory.stat": "inactive_file 0\n"}, 0),
+        (
+            {
+                "memory/memory.limit_in_bytes": "2000\n",
+                "memory/memory.usage_in_bytes": "700\n",
+                "memory/memory.stat": "inactive_file 9\ntotal_inactive_file 200\n",
+            },
+            1_500,
+        ),
+        (
+            {
+                "memory/memory.limit_in_bytes": "9223372036854771712\n",
+                "memory/memory.usage_in_bytes": "700\n",
+                "memory/memory.stat": "total_inactive_file 0\n",
+            },
+            16_000,
+        ),
+    ],
+    ids=["no cgroup", "no limit", "limit", "above the limit", "limit in v1", "no limit in v1"],
+)
+def test_a_container_may_have_less_memory_than_its_machine(
+    files: dict[str, str], free: int, tmp_path: Path
+) -> None:
+    """The kernel kills at the container's limit, whatever the machine has."""
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+    assert available(16_000, tmp_path) == free
+
+
+def test_the_memory_of_this_machine_is_found() -> None:
+    assert 0 < available(16_000) <= 16_000

@@ -2,7 +2,7 @@
 
 main            the program, and the one place where an error is printed
 options         options that several commands share
-inputs          where commands get transactions and models from
+inputs          where commands get transactions and models from; memory: whether they fit
 output          documents, tables and errors as they are printed
 alert_text      an alert as plain text; alert_document is its JSON
 questions       confirmation before something is deleted

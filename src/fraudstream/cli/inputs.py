@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fraudstream.cli import memory
 from fraudstream.errors import InputError, UsageError
 from fraudstream.logs import get_logger
 
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
     from fraudstream.settings import PostgresSettings
 
 log = get_logger("inputs")
-
-BYTES_PER_ROW = 1_500
-"""Of a transaction with all 47 features: 2.8 GiB were measured for 2,000,000 (`fraudstream bench training_view`)."""
 
 
 def database() -> "PostgresSettings":
@@ -61,7 +59,9 @@ def transactions(data: Path | None, mapping: list[str] | None) -> tuple["pa.Tabl
     from fraudstream.store import training_rows
 
     postgres = database()
-    refuse_too_many(training_rows.stored(postgres), psutil.virtual_memory().available)
+    memory.refuse_too_many(
+        training_rows.stored(postgres), memory.available(psutil.virtual_memory().available)
+    )
     rows = training_rows.transactions(postgres)
     if not rows.num_rows:
         raise InputError(
@@ -70,16 +70,6 @@ def transactions(data: Path | None, mapping: list[str] | None) -> tuple["pa.Tabl
         )
     log.info("%s transactions from PostgreSQL", f"{rows.num_rows:,}")
     return rows, {"database": postgres.database, "read": rows.num_rows}
-
-
-def refuse_too_many(rows: int, free: int) -> None:
-    """Raise InputError if `rows` transactions need more than `free` bytes: the system would kill the command silently."""
-    if rows * BYTES_PER_ROW > free:
-        raise InputError(
-            f"About {rows:,} transactions need {rows * BYTES_PER_ROW / 1e9:,.0f} GB of memory, and {free / 1e9:,.1f} GB are free.",
-            hint="Export the last months to a file and use --data (docs/model.md has the query), or use a machine with more"
-            " memory.",
-        )
 
 
 def load_file(
