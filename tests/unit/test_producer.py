@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,10 @@ from hypothesis import strategies as st
 from fraudstream.decode import Decoder
 from fraudstream.errors import InputError
 from fraudstream.producer.delivery import Batch, deliver, limited
-from fraudstream.producer.pace import CATCH_UP, FORGIVEN, Pace
+from fraudstream.producer.pace import CATCH_UP, FASTEST, FORGIVEN, Pace
+from fraudstream.producer.simulated import Plan, simulated
+from fraudstream.simulate import SECOND, World
+from fraudstream.simulate.stream import BLOCK
 from waiting import HANG_SECONDS
 
 NOBODY = "127.0.0.1:1"
@@ -77,6 +81,69 @@ def test_a_night_asleep_is_not_sent_in_the_morning() -> None:
     times, pace = sending(100, 8_000, stalls={500: 8 * 3600.0})
     assert pace.forgiven == pytest.approx(8 * 3600 - FORGIVEN, abs=0.1)
     assert times[-1] == pytest.approx(7_999 / 100 + pace.forgiven, abs=0.1)
+
+
+def dated(
+    rate: float, count: int, *, stalls: dict[int, float], by_clock: bool = True
+) -> tuple[list[float], list[bytes]]:
+    """By how many seconds each simulated payment is dated before it is sent, and the payments.
+
+    The first payment that is sent after so many others stalls for so many seconds.
+    """
+    clock, stop, stalls = Clock(), threading.Event(), dict(stalls)
+    pace = None if rate == FASTEST else Pace(rate, stop, clock, clock.wait)
+    plan = Plan(start=round(clock.now * SECOND), fraud_rate=0.005, rate=rate, by_clock=by_clock)
+    late: list[float] = []
+
+    class Late(Memory):
+        def send(self, keys: list[bytes], values: list[bytes]) -> None:
+            for value in values:
+                at = datetime.fromisoformat(json.loads(value)["timestamp"]).timestamp()
+                late.append(clock.now - at)
+            super().send(keys, values)
+            for after in [after for after in stalls if len(self.values) > after]:
+                clock.now += stalls.pop(after)
+
+    sink = Late()
+    batches = simulated(World(users=50), plan, lambda: pace.forgiven if pace else 0.0, clock)
+    deliver(limited(batches, count), sink, stop, pace)
+    return late, sink.values
+
+
+@pytest.mark.parametrize(("rate", "overdue"), [(0.1, 1), (5, 1), (100, 10)])
+def test_after_a_night_asleep_payments_are_dated_by_the_clock_again(rate: float, overdue: int) -> None:
+    """Those of the night do not exist: only what was due in that moment, a tenth of a second's, has its time of before."""
+    late, values = dated(rate, 400, stalls={150: 8 * 3600.0})
+    assert len({json.loads(value)["transaction_id"] for value in values}) == 400
+    assert sum(seconds > 3600 for seconds in late) <= overdue
+    assert all(-0.01 <= seconds <= FORGIVEN + 0.2 for seconds in late if seconds <= 3600)
+
+
+def test_at_full_speed_a_night_asleep_is_not_spread_with_payments() -> None:
+    """The block after it would lie in it."""
+    late, _ = dated(FASTEST, 3 * BLOCK, stalls={BLOCK - 1: 8 * 3600.0})
+    assert max(late) <= FORGIVEN
+
+
+def test_a_given_start_prints_the_same_payments_whatever_delays_them() -> None:
+    """Their times follow from the start, not from the machine."""
+    _, undelayed = dated(100, 400, stalls={}, by_clock=False)
+    _, delayed = dated(100, 400, stalls={150: 8 * 3600.0}, by_clock=False)
+    assert delayed == undelayed
+
+
+def test_a_sleeping_laptop_counts_as_a_delay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`time.monotonic` stops meanwhile, so that the night was not missed, and every payment after it dated back by it."""
+    real = time.clock_gettime
+    nights: list[float] = []
+    monkeypatch.setattr(time, "clock_gettime", lambda clock: real(clock) + sum(nights))
+    pace = Pace(1_000, threading.Event())
+    for _ in pace.portions(10):
+        pass
+    nights.append(8 * 3600.0)
+    for _ in pace.portions(1):
+        pass
+    assert pace.forgiven == pytest.approx(8 * 3600 - FORGIVEN, abs=60)
 
 
 def test_a_real_clock_holds_the_default_rate() -> None:

@@ -14,6 +14,13 @@ CATCH_UP = 1.25
 """After a stall the rate is at most this multiple of the requested one."""
 FORGIVEN = 10.0
 """Seconds of backlog that are caught up. A laptop that slept all night must not replay the whole night."""
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""Counts the time asleep, which `time.monotonic` leaves out: the first on Linux, the second on macOS."""
+
+
+def elapsing() -> float:
+    """Seconds since some point in time, including those the machine was asleep."""
+    return time.clock_gettime(_CLOCK)
 
 
 class Pace:
@@ -23,7 +30,7 @@ class Pace:
         self,
         rate: float,
         stop: threading.Event,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = elapsing,
         wait: Callable[[float], object] | None = None,
     ) -> None:
         self.rate = rate

@@ -156,6 +156,7 @@ def _simulated(source: Simulation, rate: float | None, pace: Pace | None, *, dry
         scenario=source.scenario,
         days=days,
         rate=None if source.history_only else rate,
+        by_clock=source.start is None and not dry,
     )
     world = World(source.seed, source.users)
     return simulated(world, plan, (lambda: pace.forgiven) if pace else (lambda: 0.0))

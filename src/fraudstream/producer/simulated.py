@@ -1,18 +1,21 @@
 """The simulated stream as batches: history first, then at a rate or as fast as possible."""
 
-import time
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from fraudstream.producer.delivery import Batch
-from fraudstream.producer.pace import FASTEST
+from fraudstream.producer.pace import FASTEST, FORGIVEN, elapsing
 from fraudstream.simulate import DAY, SECOND, Encoder, Events, Stream, World
+from fraudstream.simulate.events import Ints
 from fraudstream.simulate.stream import BLOCK
 
 ASSUMED_FASTEST = 300_000.0
 """Transactions a second assumed for the gaps inside episodes if the rate is `max`."""
+_PART_SECONDS = 0.1
+"""Messages are encoded for this long at once, or one by one: a pause finds no more that have their times already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,17 +30,24 @@ class Plan:
     """Days of history at the population's own rate; inf for history only."""
     rate: float | None = 100.0
     """Transactions a second after the history; FASTEST; None to end there."""
+    by_clock: bool = True
+    """Whether live times are the machine's. Otherwise a run at a rate has the same ones each time, whatever delays it."""
 
 
-def simulated(world: World, plan: Plan, forgiven: Callable[[], float] = lambda: 0.0) -> Iterator[Batch]:
+def simulated(
+    world: World,
+    plan: Plan,
+    forgiven: Callable[[], float] = lambda: 0.0,
+    clock: Callable[[], float] = elapsing,
+) -> Iterator[Batch]:
     """The messages of a run, endless unless `plan.rate` is None.
 
     `forgiven` returns by how many seconds the schedule has been shifted, so that the
-    time of an event remains the time of its message.
+    time of an event remains the time of its message, if that is `by_clock`.
     """
     stream = Stream(world, plan.start, plan.fraud_rate, plan.scenario)
     encoder = Encoder(world, plan.start)
-    begun, number = time.monotonic(), 0
+    begun, number = clock(), 0
 
     def batches(events: Events, *, paced: bool) -> Iterator[Batch]:
         nonlocal number
@@ -51,19 +61,35 @@ def simulated(world: World, plan: Plan, forgiven: Callable[[], float] = lambda: 
             yield from batches(day, paced=False)
     if plan.rate is None:
         return
-    # With the default start this is the current time: history ended when the program began, and writing it took a while.
+    # The clock's time by now: history ended when the program began, and writing it took a while.
     live = plan.start + round((plan.days or 0) * DAY)
-    offset = round((time.monotonic() - begun) * SECOND) if plan.days else 0
+    offset = round((clock() - begun) * SECOND) if plan.days and plan.by_clock else 0
     if plan.rate == FASTEST:
-        last = live + offset
-        while True:
-            now = max(live + round((time.monotonic() - begun) * SECOND), last)
-            slots = np.linspace(last, now, BLOCK).astype(np.int64)
+        for slots in _up_to(lambda: live + round((clock() - begun) * SECOND), live + offset):
             yield from batches(stream.steady(slots, ASSUMED_FASTEST), paced=True)
-            last = now
-    size = int(np.clip(plan.rate, 16, BLOCK))
-    done = 0
+    else:
+        for part in _on_schedule(
+            stream, plan.rate, live + offset, forgiven if plan.by_clock else lambda: 0.0
+        ):
+            yield from batches(part, paced=True)
+
+
+def _on_schedule(stream: Stream, rate: float, begin: int, forgiven: Callable[[], float]) -> Iterator[Events]:
+    """Transactions at a rate, endless, in small parts: a pause while one is sent shifts the times of the next."""
+    size, at_once = int(np.clip(rate, 16, BLOCK)), max(1, int(rate * _PART_SECONDS))
+    for done in itertools.count(0, size):
+        due = begin + (np.arange(done, done + size) / rate * SECOND).astype(np.int64)
+        events = stream.steady(due + round(forgiven() * SECOND), rate)
+        for first in range(0, size, at_once):
+            part = slice(first, first + at_once)
+            events["at"][part] = due[part] + round(forgiven() * SECOND)
+            yield events[part]
+
+
+def _up_to(now: Callable[[], int], begin: int) -> Iterator[Ints]:
+    """Times of block after block, endless: each from the end of the last, or FORGIVEN seconds ago, to now."""
+    last = begin
     while True:
-        elapsed = (np.arange(done, done + size) / plan.rate + forgiven()) * SECOND
-        yield from batches(stream.steady(live + offset + elapsed.astype(np.int64), plan.rate), paced=True)
-        done += size
+        end = max(now(), last)
+        yield np.linspace(max(last, end - round(FORGIVEN * SECOND)), end, BLOCK).astype(np.int64)
+        last = end
