@@ -22,7 +22,7 @@ from fraudstream.decode import Decoded
 from fraudstream.errors import DatabaseUnreachable, StreamError
 from fraudstream.settings import PostgresSettings
 from fraudstream.store import connection as connections
-from fraudstream.store import held, offsets
+from fraudstream.store import failures, held, offsets
 from fraudstream.store.connection import Cursor
 from fraudstream.store.copy import insert_new
 from fraudstream.store.intake import Intake
@@ -99,7 +99,7 @@ def store_slice(  # noqa: PLR0913 - what one task is told
                 found = _lock(cursor, source, targets, expected)
                 return _store(open_intake(targets, cursor, rules), source, targets, found, batches)
         except psycopg.Error as error:
-            cancelled = error.sqlstate == connections.CANCELLED and connections.by_hand(connection)
+            cancelled = error.sqlstate == failures.CANCELLED and failures.by_hand(connection)
             held.close(postgres)
             if cancelled:
                 raise DatabaseUnreachable(
