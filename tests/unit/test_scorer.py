@@ -14,6 +14,7 @@ from fraudstream.spark import scorer
 from fraudstream.spark.answers import Tally
 from fraudstream.spark.keeper import Standing
 from fraudstream.spark.mode import Mode
+from fraudstream.spark.recovery import QueryStopped
 from fraudstream.spark.scorer import Scorer
 from model_world import ensemble, packed
 
@@ -50,6 +51,46 @@ def test_a_model_that_learned_labels_by_another_delay_is_told_when_it_begins_to_
         and "labels that come with messages count in live profiles after 7 (" in message
         for message in found
     )
+
+
+class Aging:
+    """A relay whose every query answers nothing, and fails after 70 s."""
+
+    handovers, reached, ends = 0, {0: 100}, {0: 130}
+    starts = 0
+
+    def __init__(self, *_: object) -> None:
+        self.current = SimpleNamespace(answers=True, began=time.monotonic())
+
+    def begin(self, *_: object) -> None:
+        """Start a query."""
+        type(self).starts += 1
+
+    def look(self) -> bool:
+        """After 70 s."""
+        raise QueryStopped("Spark stopped reading Kafka: a timeout")
+
+    def stop(self) -> None:
+        """Nothing runs."""
+
+
+def test_a_scorer_whose_every_query_fails_late_gives_up_as_one_whose_queries_fail_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A timeout takes longer than a minute: as that passed for health, the scorer restarted for ever."""
+    real = time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: real() + 70 * Aging.starts)
+    monkeypatch.setattr(scorer, "Relay", Aging)
+    stop, topic = threading.Event(), Topic("t", "id", (0,))
+    monkeypatch.setattr(Scorer, "_where", lambda *_: (topic, {0: 100}))
+    settings = Settings(_env_file=None, postgres={"retry_seconds": 100})
+    made = Scorer(cast("Any", None), settings, Mode.REALTIME, cast("Any", None))
+    keeper = Notes(stop, enough=10)
+    keeper.basis.scoring.model = SimpleNamespace(version="m")
+    summary = scorer.Summary(Mode.REALTIME, "m", 1)
+    with pytest.raises(QueryStopped, match="a timeout"):
+        made._go_on(topic, {0: 100}, cast("Any", keeper), cast("Any", None), summary, stop)
+    assert summary.restarts == 2
 
 
 def test_a_scorer_in_a_long_batch_goes_on_saying_where_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:

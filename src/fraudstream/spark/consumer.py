@@ -23,7 +23,7 @@ from fraudstream.spark import markers, recovery, sink
 from fraudstream.spark.batches import BatchSize, Resized
 from fraudstream.spark.narration import Narration
 from fraudstream.spark.progress import Progress
-from fraudstream.spark.recovery import CURABLE, STEADY_SECONDS, Patience, TopicReplaced, existing_topic
+from fraudstream.spark.recovery import CURABLE, Patience, TopicReplaced, existing_topic
 from fraudstream.spark.source import location, new_checkpoint, read_messages
 from fraudstream.store.label_folding import fold_known
 from fraudstream.store.migrate import migrate
@@ -131,7 +131,6 @@ class Consumer:
         where = partial(self._where, name, targets, accept_loss=accept_loss)
         self._monitor.begun(summary.stream)
         while not stop.is_set():
-            started = time.monotonic()
             try:
                 self._stream(*(found or where()), summary, once=once, stop=stop)
                 if not stop.is_set():
@@ -141,8 +140,6 @@ class Consumer:
                 log.info(change.message)
                 found = None
             except CURABLE as error:
-                if time.monotonic() - started > STEADY_SECONDS:
-                    self._patience.reward()
                 self._monitor.restarted(summary.stream, error.message)
                 found = self._patience.until(where, error, stop)
                 if found is None:
@@ -227,6 +224,8 @@ class Consumer:
     ) -> None:
         def goes_on() -> bool:
             if progress.is_due:
+                if query.lastProgress is not None:  # stored something, or found nothing to do
+                    self._patience.reward()
                 markers.pass_over(query, self._postgres, topic, self._expected)
                 read, pace = sum(self._positions().values()), progress.tell(self._positions(), summary.rows)
                 if pace or narration.owes(summary, read):

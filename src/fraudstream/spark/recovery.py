@@ -29,8 +29,6 @@ log = get_logger("spark.recovery")
 
 Found = TypeVar("Found")
 
-STEADY_SECONDS: Final = 60.0
-"""A query that ran this long was healthy: its end is a new failure, not a continuation of the last one."""
 BACKOFF_SECONDS: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 """Pauses between starts after a failure; the last one repeats."""
 KAFKA_WENT_AWAY: Final = re.compile(
@@ -107,7 +105,11 @@ class Patience:
         self._ran = False
 
     def reward(self) -> None:
-        """Note progress: the next failure is a new one."""
+        """Note progress: the next failure is a new one.
+
+        That is something stored or answered, or a check that found nothing to do, whatever time that took. A query that
+        merely lives is none: one that reads in vain fails after a timeout, which may be minutes.
+        """
         self._ran = True
         self._failures.clear()
 

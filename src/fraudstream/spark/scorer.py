@@ -23,7 +23,7 @@ from fraudstream.spark.first_job import run_first_job
 from fraudstream.spark.keeper import TARGET, Keeper, Standing
 from fraudstream.spark.live_query import Basis
 from fraudstream.spark.mode import Mode
-from fraudstream.spark.recovery import CURABLE, STEADY_SECONDS, Patience, existing_topic
+from fraudstream.spark.recovery import CURABLE, Patience, existing_topic
 from fraudstream.spark.relay import Relay
 from fraudstream.spark.scoring import Scoring
 from fraudstream.store import offsets
@@ -73,6 +73,8 @@ class Scorer:
         self._rules = rules
         self._monitor = monitor or ScoreMonitor()
         self._patience = Patience(settings.postgres.retry_seconds)
+        self._long_batches = settings.score.trigger_seconds > settings.postgres.retry_seconds
+        """Whether patience would end before a batch could: then answers count as progress, too."""
         self.ready = threading.Event()
         """Set once the first query answers: messages sent from then on are decided in milliseconds."""
 
@@ -141,7 +143,7 @@ class Scorer:
     ) -> None:
         """Run relays until `stop` is set, each after the failure of the previous one."""
         while not stop.is_set():
-            relay, began = Relay(self._spark, self._settings, self._mode, topic), time.monotonic()
+            relay = Relay(self._spark, self._settings, self._mode, topic)
             try:
                 relay.begin(keeper.basis, start)
                 log.info(
@@ -155,8 +157,6 @@ class Scorer:
                 )
                 self._watch(relay, topic, keeper, answers, stop)
             except CURABLE as error:
-                if time.monotonic() - began > STEADY_SECONDS:
-                    self._patience.reward()
                 self._monitor.restarted(TARGET, error.message)
                 found = self._patience.until(partial(self._where, topic, relay.reached or start), error, stop)
                 if found is None:
@@ -213,6 +213,8 @@ class Scorer:
                 # Reported again: a batch may take longer than monitoring waits before it considers a stream dead.
                 keeper.save(replace(standing, ends=relay.ends))
                 tally = answers.take_latest()
+                if self._long_batches and (tally.decisions or tally.refused):
+                    self._patience.reward()
                 narrate(tally, NARRATE_SECONDS)
                 latency = {share: tally.latencies.quantile(share) for share in (0.5, 0.95, 0.99)}
                 self._monitor.answered(TARGET, tally.decisions, tally.flagged, tally.refused, latency)

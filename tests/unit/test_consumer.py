@@ -1,0 +1,86 @@
+"""When a consumer goes on after a failure, and when it gives up."""
+
+import threading
+import time
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from fraudstream import kafka
+from fraudstream.errors import DatabaseUnreachable
+from fraudstream.kafka import Topic
+from fraudstream.settings import Settings
+from fraudstream.spark import consumer as module
+from fraudstream.spark import markers
+from fraudstream.spark.consumer import Consumer, Summary
+from fraudstream.spark.recovery import QueryStopped
+
+TOPIC = Topic("t", "id", (0,))
+
+
+@pytest.fixture
+def consumer() -> Consumer:
+    """One that gives up 100 s after its last progress, without services."""
+    settings = Settings(
+        _env_file=None, kafka={"bootstrap_servers": "127.0.0.1:9"}, postgres={"retry_seconds": 100}
+    )
+    return Consumer(cast("Any", None), settings.kafka, settings.postgres, settings.spark)
+
+
+def test_a_consumer_whose_every_query_fails_late_gives_up_as_one_whose_queries_fail_at_once(
+    consumer: Consumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A timeout takes longer than a minute: as that passed for health, the consumer restarted for ever."""
+    real, queries = time.monotonic, [0.0]
+
+    def stream(*_: object, **__: object) -> None:
+        queries.append(70.0)
+        assert len(queries) < 9, "it restarts for ever"
+        raise DatabaseUnreachable("PostgreSQL does not answer.", hint="")
+
+    monkeypatch.setattr(time, "monotonic", lambda: real() + sum(queries))
+    monkeypatch.setattr(module, "migrate", lambda _: None)
+    monkeypatch.setattr(kafka, "ensure_topic", lambda *_, **__: TOPIC)
+    monkeypatch.setattr(Consumer, "_position", lambda *_, **__: {0: 0})
+    monkeypatch.setattr(Consumer, "_where", lambda *_, **__: (TOPIC, {0: 0}))
+    monkeypatch.setattr(Consumer, "_stream", stream)
+    with pytest.raises(DatabaseUnreachable):
+        consumer.run(("transactions",), once=False, stop=threading.Event())
+    assert len(queries) == 1 + 3
+
+
+class Quiet:
+    """A query that has found nothing to do, and ends after two looks."""
+
+    def __init__(self) -> None:
+        self.lastProgress = SimpleNamespace(numInputRows=0)
+        self._looks = iter([True, False])
+
+    @property
+    def isActive(self) -> bool:  # noqa: N802 - Spark's name
+        """Until the second look."""
+        return next(self._looks)
+
+
+def test_a_failure_after_a_quiet_day_is_a_new_one(
+    consumer: Consumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing was stored since the last one, as nothing came: Spark found nothing to do, and said so."""
+    real, stop = time.monotonic, threading.Event()
+    failure = QueryStopped("The broker went away.")
+    assert consumer._patience.until(lambda: "found", failure, stop) == "found"
+    monkeypatch.setattr(time, "monotonic", lambda: real() + 86_400)
+    monkeypatch.setattr(markers, "pass_over", lambda *_: None)
+    progress = SimpleNamespace(is_due=True, tell=lambda *_: 0.0)
+    narration = SimpleNamespace(owes=lambda *_: False)
+
+    consumer._watch(
+        cast("Any", Quiet()),
+        cast("Any", progress),
+        cast("Any", narration),
+        TOPIC,
+        Summary(("transactions",)),
+        stop,
+    )
+    assert consumer._patience.until(lambda: "found again", failure, stop) == "found again"
