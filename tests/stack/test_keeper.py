@@ -1,9 +1,11 @@
 """What the scorer remembers beside its stream: the newest profiles, and none of those before."""
 
 import gc
+import tempfile
 import weakref
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -80,6 +82,48 @@ def test_profiles_stay_new_though_the_champion_was_altered(spark: "SparkSession"
         assert not keeper.is_away
     finally:
         keeper.close()
+
+
+def test_a_promoted_model_that_cannot_be_prepared_just_now_is_told_and_tried_again(
+    spark: "SparkSession",
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+) -> None:
+    """Java's memory, or a disk: the scorer goes on with the model that it has and newer profiles, and follows later."""
+    monkeypatch.setattr(keepers, "CHAMPION_SECONDS", 0.1)
+    monkeypatch.setattr(keepers, "PREPARE_SECONDS", 0.5)
+    migrate(settings.postgres)
+    promote(settings.postgres, "first")
+    tries: list[str] = []
+
+    def ready(model: Model) -> Scoring:
+        tries.append(model.version)
+        if tries.count("second") == 1:
+            spark.sparkContext._jvm.java.lang.Integer.parseInt("no room")  # type: ignore[union-attr]
+        return Scoring(spark, model)
+
+    keeper = Keeper(settings.postgres, ready, load_champion(settings.postgres))
+    try:
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "full"))
+        promote(settings.postgres, "second")
+        wait_until(lambda: tries.count("second") > 3, "fourth attempt")
+        before = keeper.basis.profiles
+        keeper.ask()
+        wait_until(lambda: keeper.basis.profiles is not before, "newer profiles")
+        assert keeper.basis.scoring.model.version == "first"
+        monkeypatch.setattr(tempfile, "tempdir", None)
+        wait_until(lambda: keeper.basis.scoring.model.version == "second", "promotion")
+        keeper.ask()
+    finally:
+        keeper.close()
+    told = [
+        message for message in caplog.messages if "Keeping model first: model second could not be" in message
+    ]
+    assert len(told) == 2, "each kind once"
+    assert "NumberFormatException" in told[0]
+    assert "No such file or directory" in told[1]
 
 
 def pickled(version: str) -> tuple[dict[str, Any], bytes]:

@@ -20,6 +20,7 @@ from fraudstream.model.artifact import TREES, Model
 from fraudstream.model.scoring import other_fraud_share
 from fraudstream.settings import PostgresSettings
 from fraudstream.spark.live_query import Basis
+from fraudstream.spark.recovery import summary_of
 from fraudstream.spark.scoring import Scoring
 from fraudstream.store import offsets, progress, registry, snapshot
 
@@ -29,6 +30,8 @@ TARGET: Final = "score"
 """The target of the scorer's offsets, below which every message is answered, and its name in `shop.stream_progress`."""
 CHAMPION_SECONDS: Final = 3.0
 """Seconds between two checks of the champion: a promotion takes effect a few seconds later."""
+PREPARE_SECONDS: Final = 30.0
+"""Seconds before a promoted model that could not be prepared is tried again."""
 _TURN_SECONDS: Final = 0.2
 _RETRY_SECONDS: Final = 1.0
 _CLOSING_SECONDS: Final = 15.0
@@ -81,6 +84,9 @@ class Keeper:
         self._ready = ready
         self._refused: str | None = None
         """A champion that cannot be used, so that it is logged once."""
+        self._unprepared: tuple[str, type[Exception]] | None = None
+        """A champion that could not be prepared, and the kind of its error, so that each is logged once."""
+        self._prepare_at = 0.0
         self._told: str | None = None
         """A model that met another share of fraud than it learned from, so that it is logged once."""
         self.reading_seconds = 0.0
@@ -179,18 +185,45 @@ class Keeper:
 
     def _read(self, *, newer: bool) -> None:
         """Follow the champion; profiles are read if the model changed, or `newer` ones were requested."""
-        scoring = self.basis.scoring
         champion = registry.champion_version(self._postgres)
-        if champion is not None and champion not in (scoring.model.version, self._refused):
-            try:
-                scoring = self._ready(self._like(scoring.model, load_champion(self._postgres)))
-                log.info("model %s was promoted", champion)
-            except (InputError, ModelAltered) as error:
-                # Permanent errors, as neither changes. All others may be temporary, and the next check tries again.
-                self._refused = champion
-                log.warning("Keeping model %s: %s", scoring.model.version, error.message)
-        if newer or scoring is not self.basis.scoring:
-            self.basis = self._fresh(scoring)
+        known = (self.basis.scoring.model.version, self._refused)
+        promoted = champion is not None and champion not in known and self._promote(champion)
+        if newer and not promoted:
+            self.basis = self._fresh(self.basis.scoring)
+
+    def _promote(self, champion: str) -> bool:
+        """Prepare the champion, with profiles; returns whether `basis` has it. Raises DatabaseError.
+
+        Whatever else is wrong with it or the machine, the stream goes on with the model before.
+        """
+        if self._unprepared and self._unprepared[0] == champion and time.monotonic() < self._prepare_at:
+            return False
+        present = self.basis.scoring.model
+        try:
+            self.basis = self._fresh(self._ready(self._like(present, load_champion(self._postgres))))
+        except (InputError, ModelAltered) as error:
+            # Permanent errors, as neither changes. All others may be temporary, and the next check tries again.
+            self._refused = champion
+            log.warning("Keeping model %s: %s", present.version, error.message)
+            return False
+        except DatabaseError:
+            raise
+        except Exception as error:  # a full disk, or whatever Java raises: no reason to decide nothing
+            self._prepare_at = time.monotonic() + PREPARE_SECONDS
+            if self._unprepared != (champion, type(error)):
+                self._unprepared = champion, type(error)
+                log.warning(
+                    "Keeping model %s: model %s could not be prepared, and is tried again every %.0f s: %s: %s",
+                    present.version,
+                    champion,
+                    PREPARE_SECONDS,
+                    type(error).__name__,
+                    summary_of(str(error)),
+                )
+            log.debug("model %s could not be prepared", champion, exc_info=True)
+            return False
+        log.info("model %s was promoted", champion)
+        return True
 
     @staticmethod
     def _like(before: Model, champion: Model) -> Model:

@@ -152,8 +152,7 @@ def failure_of(query: "StreamingQuery") -> FraudstreamError | None:
     if exception is None:
         return None
     reason = str(exception)
-    found = JAVA_REASON.search(reason)
-    summary = found[1] if found else reason.split("\n", 1)[0]
+    summary = summary_of(reason)
     if refused := KAFKA_REFUSED.search(reason):
         return BrokerRefused(
             f"Kafka rejected Spark's client: {refused[1].rstrip('.')}.",
@@ -171,6 +170,18 @@ def failure_of(query: "StreamingQuery") -> FraudstreamError | None:
     if WORKER_DIED.search(reason) and (KILL_9 in reason or WORKER_SPOKE not in reason):
         return QueryStopped("A Python worker of Spark was killed, possibly because memory ran out.")
     return _mistake(reason, summary)
+
+
+def summary_of(reason: str) -> str:
+    r"""The line of an error's message that says why, of Java's or Python's.
+
+    >>> summary_of("An error occurred while calling o84.load.\n: java.lang.OutOfMemoryError: Java heap space\n\tat x.Y")
+    'java.lang.OutOfMemoryError: Java heap space'
+    >>> summary_of("[Errno 28] No space left on device")
+    '[Errno 28] No space left on device'
+    """
+    found = JAVA_REASON.search(reason)
+    return found[1] if found else reason.split("\n", 1)[0]
 
 
 def _mistake(reason: str, summary: str) -> StreamError:
