@@ -4,20 +4,18 @@ import shlex
 import sys
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from fraudstream.cli.alert_document import alert_document
-from fraudstream.cli.label import word
 from fraudstream.cli.output import print_line
 from fraudstream.logs import printable
-
-if TYPE_CHECKING:
-    from rich.table import Table
-    from rich.text import Text
-
-    from fraudstream.store.alerts import Alert
-    from fraudstream.store.explanation import Explanation
-    from fraudstream.store.history import Past
+from fraudstream.store.alerts import Alert
+from fraudstream.store.explanation import Explanation
+from fraudstream.store.history import Past
+from fraudstream.store.labels import verdict_word
 
 RISKY = 0.8
 """Risks from here on are drawn in red."""
@@ -32,7 +30,7 @@ def money(amount: float, currency: str | None) -> str:
     return f"{amount:,.2f} {currency}" if currency else f"{amount:,.2f}"
 
 
-def sentences(alert: "Alert") -> list[str]:
+def sentences(alert: Alert) -> list[str]:
     """Why it was flagged, the strongest reason first; a rule's sentence starts with its name."""
     return [
         f"rule {reason['rule']}: {reason['sentence']}" if "rule" in reason else str(reason["sentence"])
@@ -41,7 +39,7 @@ def sentences(alert: "Alert") -> list[str]:
     ]
 
 
-def opening(found: "Explanation") -> str:
+def opening(found: Explanation) -> str:
     """What happened, in a sentence."""
     place = found.alert or found.transaction
     said = f"On {day(found.subject.timestamp)} UTC, customer {found.subject.user_id} paid {money(found.subject.amount, place.currency if place else None)}"
@@ -64,14 +62,14 @@ def short(at: datetime) -> str:
     return f"{at.day:2} {at:%b %H:%M:%S}"
 
 
-def standing(past: "Past") -> str:
+def standing(past: Past) -> str:
     """The verdict on one of a customer's transactions, or whether it was flagged, in a word."""
     if past.verdict is not None:
-        return word(past.verdict)
+        return verdict_word(past.verdict)
     return "flagged" if past.flagged else ""
 
 
-def decided(found: "Explanation") -> str:
+def decided(found: Explanation) -> str:
     """The decision and what made it, in a sentence or two."""
     decision, threshold = found.decision, found.threshold
     if decision is None:
@@ -95,14 +93,13 @@ def decided(found: "Explanation") -> str:
     return f"{by}{flags}."
 
 
-def verdict(found: "Explanation") -> str:
+def verdict(found: Explanation) -> str:
     """The labels so far, in a sentence."""
     if not found.labels:
         return "Nobody has reviewed it yet."
     last = found.labels[-1]
-    said = (
-        f"{last.labelled_by or 'Somebody'} labelled it {word(last.is_fraud)} on {day(last.labelled_at)} UTC"
-    )
+    who = last.labelled_by or "Somebody"
+    said = f"{who} labelled it {verdict_word(last.is_fraud)} on {day(last.labelled_at)} UTC"
     said += f": {_closed(last.note)}" if last.note else "."
     others = sum(label.is_fraud != last.is_fraud for label in found.labels)
     if others:
@@ -116,7 +113,7 @@ def _closed(text: str) -> str:
     return ended if ended.endswith((".", "!", "?", "…")) else f"{ended}."
 
 
-def next_steps(found: "Explanation") -> list[str]:
+def next_steps(found: Explanation) -> list[str]:
     """The commands that label it; if it has a label, the one that corrects it."""
     transaction_id = found.subject.transaction_id
     quoted = shlex.quote(transaction_id)
@@ -131,10 +128,8 @@ def next_steps(found: "Explanation") -> list[str]:
     return [command("--legit" if found.labels[-1].is_fraud else "--fraud")]
 
 
-def show(found: "Explanation") -> None:
+def show(found: Explanation) -> None:
     """Print an explanation."""
-    from rich.console import Console
-
     console = Console()
     console.print(_heading(found))
     console.print(_text(opening(found)))
@@ -155,15 +150,11 @@ def show(found: "Explanation") -> None:
         console.print(_text(f"  {command}"), soft_wrap=True)
 
 
-def _text(said: str, style: str = "") -> "Text":
-    from rich.text import Text
-
+def _text(said: str, style: str = "") -> Text:
     return Text(printable(said), style=style)
 
 
-def _heading(found: "Explanation") -> "Text":
-    from rich.text import Text
-
+def _heading(found: Explanation) -> Text:
     heading = Text().append_text(_text(f"Transaction {found.subject.transaction_id}", "bold"))
     if found.decision:
         heading.append(f"   risk {found.decision.risk:.2f}", _colour(found.decision.risk))
@@ -175,18 +166,14 @@ def _colour(risk: float) -> str:
     return "bold red" if risk >= RISKY else "bold yellow"
 
 
-def _numbered(sentences: Sequence[str]) -> "Table":
-    from rich.table import Table
-
+def _numbered(sentences: Sequence[str]) -> Table:
     table = Table.grid(padding=(0, 1))
     for place, said in enumerate(sentences, 1):
         table.add_row(f"  {place}.", _text(said))
     return table
 
 
-def _around(found: "Explanation") -> "Table":
-    from rich.table import Table
-
+def _around(found: Explanation) -> Table:
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim", pad_edge=False)
     table.add_column("", no_wrap=True)
     table.add_column("when (UTC)", no_wrap=True)
@@ -213,10 +200,8 @@ def _around(found: "Explanation") -> "Table":
     return table
 
 
-def show_list(alerts: Sequence["Alert"]) -> None:
+def show_list(alerts: Sequence[Alert]) -> None:
     """Print alerts as a list, with two lines for each so that an id is never broken."""
-    from rich.console import Console
-
     console = Console()
     for alert in alerts:
         console.print(_line(alert), soft_wrap=True)
@@ -230,27 +215,23 @@ def show_list(alerts: Sequence["Alert"]) -> None:
     )
 
 
-def show_line(alert: "Alert", *, as_json: bool) -> None:
+def show_line(alert: Alert, *, as_json: bool) -> None:
     """Print one alert of a stream, and flush."""
     if as_json:
         print_line(alert_document(alert))
         return
-    from rich.console import Console
-
     Console().print(_line(alert), soft_wrap=True)
     sys.stdout.flush()
 
 
-def _line(alert: "Alert") -> "Text":
+def _line(alert: Alert) -> Text:
     """An alert in a few lines: what, who, and why."""
-    from rich.text import Text
-
     said = Text().append(f"decided {short(alert.scored_at).strip()} UTC  ", "dim")
     said.append(f"{alert.risk:.2f}", _colour(alert.risk))
     said.append_text(_text(f"  {money(alert.amount, alert.currency)}", "bold"))
     said.append_text(_text(f"  {alert.user_id}  {alert.transaction_id}"))
     if alert.verdict is not None:
-        said.append(f"  {word(alert.verdict)}", "red" if alert.verdict else "green")
+        said.append(f"  {verdict_word(alert.verdict)}", "red" if alert.verdict else "green")
     for sentence in sentences(alert)[:SHORT]:
         said.append_text(_text(f"\n    {sentence}"))
     return said

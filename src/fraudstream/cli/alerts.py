@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fraudstream.cli import alert_text, inputs
+from fraudstream.cli import inputs
 from fraudstream.cli.alert_document import alert_document, explanation_document
 from fraudstream.cli.output import Json, print_document
 from fraudstream.errors import DatabaseUnreachable
@@ -58,6 +58,7 @@ def list_alerts(
     as_json: Json = False,
 ) -> None:
     """List what was flagged, the newest decision first."""
+    from fraudstream.cli import alert_text
     from fraudstream.store import alerts
 
     found = alerts.alerts(
@@ -80,6 +81,7 @@ def tail(
     ] = False,
 ) -> None:
     """Follow new alerts as they are stored, until Ctrl-C. Waits while PostgreSQL is unavailable."""
+    from fraudstream.cli import alert_text
     from fraudstream.store.alert_feed import Feed
 
     postgres = inputs.database()
@@ -120,6 +122,7 @@ def explain(
     as_json: Json = False,
 ) -> None:
     """Explain why a transaction was flagged or not: reasons, rules, and the customer's payments around it."""
+    from fraudstream.cli import alert_text
     from fraudstream.store import explanation
 
     found = explanation.explain(inputs.database(), transaction_id)

@@ -83,6 +83,8 @@ def _check(
 
 
 def _report(done: "Labelled", *, as_json: bool) -> None:
+    from fraudstream.store.labels import verdict_word
+
     if as_json:
         print_document(
             asdict(done.label)
@@ -93,28 +95,17 @@ def _report(done: "Labelled", *, as_json: bool) -> None:
             }
         )
         return
-    typer.echo(
-        printable(
-            f"{done.label.transaction_id} labelled {word(done.label.is_fraud)} by {done.label.labelled_by or 'somebody'}."
-        )
-    )
-    before = done.before
-    if before is not None and before.is_fraud != done.label.is_fraud:
+    new, before = done.label, done.before
+    who = new.labelled_by or "somebody"
+    typer.echo(printable(f"{new.transaction_id} labelled {verdict_word(new.is_fraud)} by {who}."))
+    if before is not None and before.is_fraud != new.is_fraud:
         who = before.labelled_by or "somebody"
-        typer.echo(
-            printable(
-                f"Previously labelled {word(before.is_fraud)} by {who} on {before.labelled_at:%Y-%m-%d at %H:%M} UTC."
-            )
-        )
+        when = f"{before.labelled_at:%Y-%m-%d at %H:%M} UTC"
+        typer.echo(printable(f"Previously labelled {verdict_word(before.is_fraud)} by {who} on {when}."))
     if not done.stored:
         typer.echo(
             "This transaction is not stored yet; the label is kept for it. Check the id if you expected it to be here."
         )
-
-
-def word(is_fraud: bool | None) -> str:
-    """A verdict in a word."""
-    return {True: "fraud", False: "legitimate", None: "not reviewed"}[is_fraud]
 
 
 def _report_file(done: "Imported", *, as_json: bool) -> None:

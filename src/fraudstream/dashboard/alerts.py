@@ -186,8 +186,9 @@ def lines(found: Sequence[Queued]) -> dict[str, str]:
 
 
 def _line(alert: Queued) -> str:
-    mark = {True: " · fraud", False: " · legitimate", None: ""}[alert.verdict]
-    return f"**{figures.amount(alert.amount, alert.currency)}** · risk {figures.share(alert.risk)}{mark}"
+    amount = figures.amount(alert.amount, alert.currency)
+    line = f"**{amount}** · risk {figures.share(alert.risk)}"
+    return f"{line} · {labels.verdict_word(alert.verdict)}" if alert.verdict is not None else line
 
 
 def _caption(alert: Queued) -> str:
@@ -270,11 +271,9 @@ def _say(postgres: PostgresSettings, case: alerts.Alert, is_fraud: bool) -> None
     except FraudstreamError as error:
         place.said = Said(case.transaction_id, f"{what}: {error.message} {error.hint}", is_saved=False)
         return
-    words = (
-        f"{what} labelled {'fraud' if is_fraud else 'legitimate'} by {said.label.labelled_by or 'somebody'}."
-    )
+    words = f"{what} labelled {labels.verdict_word(is_fraud)} by {said.label.labelled_by or 'somebody'}."
     if said.before is not None:
-        earlier = "fraud" if said.before.is_fraud else "legitimate"
+        earlier = labels.verdict_word(said.before.is_fraud)
         words += f" Previously {earlier}, by {said.before.labelled_by or 'somebody'}."
     place.said = Said(case.transaction_id, words, is_saved=True)
     place.forward()

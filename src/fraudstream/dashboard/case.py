@@ -45,11 +45,8 @@ def _manifest(postgres: PostgresSettings, version: str) -> Mapping[str, Any]:
 
 
 def _head(case: Alert, threshold: float | None) -> None:
-    state = {
-        None: '<span class="fs-tag new">to review</span>',
-        True: '<span class="fs-tag bad">fraud</span>',
-        False: '<span class="fs-tag good">legitimate</span>',
-    }[case.verdict]
+    look = {None: "new", True: "bad", False: "good"}[case.verdict]
+    state = f'<span class="fs-tag {look}">{labels.verdict_word(case.verdict) or "to review"}</span>'
     mark, said = "", ""
     if isinstance(threshold, (int, float)):
         mark = f'<i style="left:{min(max(threshold, 0), 1) * 100:.2f}%"></i>'
@@ -123,7 +120,7 @@ def _facts(case: Alert, said: Sequence[Label]) -> None:
     }
     if case.verdict is not None and case.truth is not None:
         # Only after the verdict: a reviewer who sees the answer does not review.
-        facts["the message itself says"] = "fraud" if case.truth else "legitimate"
+        facts["the message itself says"] = labels.verdict_word(case.truth)
     items = "".join(
         f"<div><small>{name}</small>{escaped(value)}</div>"
         for name, value in facts.items()
@@ -131,11 +128,10 @@ def _facts(case: Alert, said: Sequence[Label]) -> None:
     )
     shell.html(f'<div class="fs-facts">{items}</div>')
     for label in reversed(said):
-        verdict = "fraud" if label.is_fraud else "legitimate"
         note = f": “{escaped(label.note)}”" if label.note else "."
         shell.html(
             f'<div class="fs-quiet fs-text">{figures.instant(label.labelled_at)}'
-            f" {escaped(label.labelled_by or 'somebody')} labelled it {verdict}{note}</div>"
+            f" {escaped(label.labelled_by or 'somebody')} labelled it {labels.verdict_word(label.is_fraud)}{note}</div>"
         )
 
 

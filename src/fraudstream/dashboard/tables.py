@@ -8,12 +8,11 @@ import streamlit as st
 
 from fraudstream.dashboard import figures
 from fraudstream.store.history import Past
+from fraudstream.store.labels import verdict_word
 from fraudstream.store.review import Queued
 
 if TYPE_CHECKING:
     from streamlit.elements.lib.column_types import ColumnConfig
-
-VERDICTS = {True: "fraud", False: "legitimate", None: ""}
 
 
 def queue(found: Sequence[Queued], pick: Callable[[str], None]) -> None:
@@ -36,7 +35,7 @@ def queue(found: Sequence[Queued], pick: Callable[[str], None]) -> None:
             "amount": [figures.amount(alert.amount, alert.currency) for alert in found],
             "customer": [figures.cell(alert.user_id) for alert in found],
             "why": [figures.cell(alert.reason) for alert in found],
-            "verdict": [VERDICTS[alert.verdict] or "not reviewed" for alert in found],
+            "verdict": [verdict_word(alert.verdict) or "not reviewed" for alert in found],
         }
     )
     st.dataframe(
@@ -68,7 +67,7 @@ def history(found: Sequence[Past], subject: str) -> None:
             "merchant": [figures.cell(past.merchant_id) for past in found],
             "risk": [_percent(past.risk) for past in found],
             "flagged": ["flagged" if past.flagged else "" for past in found],
-            "verdict": [VERDICTS[past.verdict] for past in found],
+            "verdict": [verdict_word(past.verdict) for past in found],
         }
     ).iloc[::-1]
     st.dataframe(

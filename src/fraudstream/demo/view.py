@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from fraudstream.logs import get_logger
 from fraudstream.store.alerts import Alert
 from fraudstream.store.glance import Glance
+from fraudstream.store.labels import verdict_word
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -106,8 +107,8 @@ def picture(scene: Scene) -> "RenderableType":
     alerts.add_column(width=10, style="dim")
     alerts.add_column()
     for alert in scene.newest:
-        verdict = {True: ("fraud", "red"), False: ("legitimate", "green"), None: ("", "")}[alert.truth]
-        said = Text.assemble((headline(alert), "bold"), "  ", verdict)
+        truth = (verdict_word(alert.truth), "red" if alert.truth else "green")
+        said = Text.assemble((headline(alert), "bold"), "  ", truth)
         for sentence in sentences(alert):
             said.append(f"\n  {sentence}")  # Text, so that untrusted strings are not markup
         alerts.add_row(f"{alert.timestamp:%b %d %H:%M}", said)

@@ -40,6 +40,11 @@ class Labelled:
     """Whether it raised an alert."""
 
 
+def verdict_word(is_fraud: bool | None) -> str:
+    """A verdict in a word; empty if there is none."""
+    return {True: "fraud", False: "legitimate", None: ""}[is_fraud]
+
+
 def current_user() -> str | None:
     """The user who runs this; None if unknown, as in a container without users."""
     try:
