@@ -11,6 +11,7 @@ import pytest
 from fraudstream.cli import alert_text
 from fraudstream.cli.alert_document import alert_document
 from fraudstream.cli.main import run
+from fraudstream.demo.view import headline
 from fraudstream.store.alerts import Alert, Score
 from fraudstream.store.explanation import Explanation
 from fraudstream.store.history import Past
@@ -69,6 +70,18 @@ def test_the_document_of_an_alert_keeps_the_truth_that_came_with_the_message_to_
         "transaction_id user_id timestamp amount currency device location transaction_location merchant_id risk"
         " reasons rules model_version scored_at stored_at verdict reviewed_at reviewed_by note"
     )
+
+
+def test_a_rule_is_named_in_its_sentence_and_a_reason_without_one_is_passed_over() -> None:
+    """In the demo, too, whose display failed for a reason without a sentence, and did not name the rule."""
+    alert = replace(ALERT, reasons=[{"feature": "user_idle", "contribution": 0.1}, *ALERT.reasons])
+    assert alert.sentences == ["3,204.00 is 41 times …", "rule travel: 10,000 km in 20 minutes"]
+
+
+def test_an_amount_of_300_digits_is_shown_in_a_few() -> None:
+    alert = replace(ALERT, amount=1.234e300)
+    assert headline(alert) == "1.23e+300 EUR by u-77, risk 0.93"
+    assert " paid 1.23e+300 EUR at m-5" in alert_text.opening(replace(FLAGGED, subject=alert, alert=alert))
 
 
 def label(is_fraud: bool, by: str | None = "ann", note: str | None = None) -> Label:

@@ -12,7 +12,8 @@ from rich.text import Text
 from fraudstream.cli.alert_document import alert_document
 from fraudstream.cli.output import print_line
 from fraudstream.logs import printable
-from fraudstream.store.alerts import Alert
+from fraudstream.reasons.phrases import money
+from fraudstream.store.alerts import LISTED, Alert
 from fraudstream.store.explanation import Explanation
 from fraudstream.store.history import Past
 from fraudstream.store.labels import verdict_word
@@ -21,28 +22,13 @@ RISKY = 0.8
 """Risks from here on are drawn in red."""
 ID = 16
 """Merchants' ids up to this length stay on one line; places and devices can wrap between words."""
-SHORT = 3
-"""Reasons that a list shows per alert: the strongest say most of it."""
-
-
-def money(amount: float, currency: str | None) -> str:
-    """An amount as people write it."""
-    return f"{amount:,.2f} {currency}" if currency else f"{amount:,.2f}"
-
-
-def sentences(alert: Alert) -> list[str]:
-    """Why it was flagged, the strongest reason first; a rule's sentence starts with its name."""
-    return [
-        f"rule {reason['rule']}: {reason['sentence']}" if "rule" in reason else str(reason["sentence"])
-        for reason in alert.reasons
-        if reason.get("sentence")
-    ]
 
 
 def opening(found: Explanation) -> str:
     """What happened, in a sentence."""
     place = found.alert or found.transaction
-    said = f"On {day(found.subject.timestamp)} UTC, customer {found.subject.user_id} paid {money(found.subject.amount, place.currency if place else None)}"
+    paid = money(found.subject.amount, place.currency if place else None)
+    said = f"On {day(found.subject.timestamp)} UTC, customer {found.subject.user_id} paid {paid}"
     if place is not None:
         said += f" at {place.merchant_id}" if place.merchant_id else ""
         said += f" in {place.transaction_location}" if place.transaction_location else ""
@@ -134,7 +120,7 @@ def show(found: Explanation) -> None:
     console.print(_heading(found))
     console.print(_text(opening(found)))
     if found.alert:
-        reasons = sentences(found.alert) or ["No reasons were computed for it."]
+        reasons = found.alert.sentences or ["No reasons were computed for it."]
         console.print(_text("\nWhy it was flagged", "bold"))
         console.print(_numbered(reasons))
         for said in found.hindsight:
@@ -232,6 +218,6 @@ def _line(alert: Alert) -> Text:
     said.append_text(_text(f"  {alert.user_id}  {alert.transaction_id}"))
     if alert.verdict is not None:
         said.append(f"  {verdict_word(alert.verdict)}", "red" if alert.verdict else "green")
-    for sentence in sentences(alert)[:SHORT]:
+    for sentence in alert.sentences[:LISTED]:
         said.append_text(_text(f"\n    {sentence}"))
     return said

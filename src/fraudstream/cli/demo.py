@@ -81,7 +81,8 @@ def _pages(settings: "Settings") -> Iterator[str | None]:
 
 def _tell(ending: "Ending", settings: "Settings") -> None:
     """Print what happened, and what to try next."""
-    from fraudstream.demo.view import headline, latency, result, sentences
+    from fraudstream.demo.view import headline, latency, result
+    from fraudstream.store.alerts import LISTED
 
     glance = ending.glance
     typer.echo(f"{glance.decisions:,} payments decided, {glance.alerts:,} alerts: {result(glance)}.")
@@ -91,7 +92,7 @@ def _tell(ending: "Ending", settings: "Settings") -> None:
         alert = ending.first_alert
         typer.echo(f"The first alert came {ending.seconds_to_first_alert:.0f} s after the start:")
         typer.echo(f"  {headline(alert)}")
-        for sentence in sentences(alert):
+        for sentence in alert.sentences[:LISTED]:
             typer.echo(f"  - {sentence}")
         typer.echo(f"Full explanation: fraudstream alerts explain {alert.transaction_id}")
         typer.echo(f"Label it: fraudstream label {alert.transaction_id} --fraud (or --legit)")

@@ -72,7 +72,7 @@ class Ending:
             "first_alert": None if self.first_alert is None else {
                 "transaction_id": self.first_alert.transaction_id,
                 "risk": self.first_alert.risk,
-                "reasons": [reason["sentence"] for reason in self.first_alert.reasons],
+                "reasons": self.first_alert.sentences,
             },
             "so_far": {
                 "right": self.glance.right, "wrong": self.glance.wrong, "frauds": self.glance.frauds,

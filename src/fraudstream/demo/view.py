@@ -7,7 +7,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
 from fraudstream.logs import get_logger
-from fraudstream.store.alerts import Alert
+from fraudstream.reasons.phrases import money
+from fraudstream.store.alerts import LISTED, Alert
 from fraudstream.store.glance import Glance
 from fraudstream.store.labels import verdict_word
 
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 log = get_logger("demo")
-
-MOST_REASONS = 3
-"""Reasons shown per alert: the strongest say most of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +80,9 @@ def figures(scene: Scene) -> list[tuple[str, str]]:
     ]
 
 
-def sentences(alert: Alert) -> list[str]:
-    """Why it was flagged, the strongest first."""
-    return [str(reason["sentence"]) for reason in alert.reasons[:MOST_REASONS]]
-
-
 def headline(alert: Alert) -> str:
     """What was flagged, in a line."""
-    currency = f" {alert.currency}" if alert.currency else ""
-    return f"{alert.amount:,.2f}{currency} by {alert.user_id}, risk {alert.risk:.2f}"
+    return f"{money(alert.amount, alert.currency)} by {alert.user_id}, risk {alert.risk:.2f}"
 
 
 def picture(scene: Scene) -> "RenderableType":
@@ -109,7 +101,7 @@ def picture(scene: Scene) -> "RenderableType":
     for alert in scene.newest:
         truth = (verdict_word(alert.truth), "red" if alert.truth else "green")
         said = Text.assemble((headline(alert), "bold"), "  ", truth)
-        for sentence in sentences(alert):
+        for sentence in alert.sentences[:LISTED]:
             said.append(f"\n  {sentence}")  # Text, so that untrusted strings are not markup
         alerts.add_row(f"{alert.timestamp:%b %d %H:%M}", said)
     waiting = Text("Waiting for the first alert …", style="dim")
@@ -183,4 +175,4 @@ class Lines:
         for alert in reversed(scene.newest):
             if alert.transaction_id not in self._told:
                 self._told.add(alert.transaction_id)
-                log.info("ALERT %s: %s", headline(alert), "; ".join(sentences(alert)))
+                log.info("ALERT %s: %s", headline(alert), "; ".join(alert.sentences[:LISTED]))

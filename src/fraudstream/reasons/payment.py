@@ -33,7 +33,7 @@ class Payment:
     @property
     def money(self) -> str:
         """The amount with its currency."""
-        return money(self.amount) + (f" {shown(self.currency)}" if self.currency else "")
+        return money(self.amount, shown(self.currency) if self.currency else None)
 
     @property
     def sum(self) -> str:

@@ -47,9 +47,9 @@ def whole(value: float) -> int:
     return round(min(max(value, 0.0), HUGE))
 
 
-def money(value: float) -> str:
-    """An amount without its currency."""
-    return number(value, 2)
+def money(value: float, currency: str | None = None) -> str:
+    """3,204.00 or 3,204.00 EUR; the currency unchanged."""
+    return f"{number(value, 2)} {currency}" if currency else number(value, 2)
 
 
 def percent(share: float) -> str:

@@ -8,6 +8,9 @@ from fraudstream.settings import PostgresSettings
 from fraudstream.store.connection import connected
 from fraudstream.store.rows import columns, row, rows
 
+LISTED = 3
+"""Sentences that a list shows per alert: the strongest say most of it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Alert:
@@ -41,6 +44,15 @@ class Alert:
     note: str | None
     truth: bool | None
     """The message's own `is_fraud`, if a simulator or a replayed file set it; null until the transaction is stored."""
+
+    @property
+    def sentences(self) -> list[str]:
+        """Why it was flagged, the strongest reason first; a rule's sentence starts with its name."""
+        return [
+            f"rule {reason['rule']}: {reason['sentence']}" if "rule" in reason else str(reason["sentence"])
+            for reason in self.reasons
+            if reason.get("sentence")
+        ]
 
 
 @dataclass(frozen=True, slots=True)
