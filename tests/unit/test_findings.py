@@ -280,6 +280,7 @@ def test_a_time_span_is_said_in_the_unit_that_fits() -> None:
     assert [duration(s) for s in (5, 119, 120, 7200, 200_000)] == [
         "5 s", "119 s", "2 minutes", "2 hours", "2 days",
     ]  # fmt: skip
+    assert [duration(s, short=True) for s in (-0.3, 5, 5400, 7200)] == ["0 s", "5 s", "90 min", "2 h"]
 
 
 def test_every_instant_of_a_document_is_iso_8601(capsys: pytest.CaptureFixture[str]) -> None:

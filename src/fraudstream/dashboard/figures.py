@@ -66,14 +66,6 @@ def iso(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def ago(seconds: float) -> str:
-    """An age: 4 s, 12 min, 3 h, 5 days."""
-    for unit, name in ((86_400.0, "days"), (3_600.0, "h"), (60.0, "min")):
-        if seconds >= 2 * unit:
-            return f"{seconds / unit:.0f} {name}"
-    return f"{max(seconds, 0):.0f} s"
-
-
 def escaped(text: object) -> str:
     """An untrusted string, escaped for HTML."""
     return html.escape(str(text), quote=True)

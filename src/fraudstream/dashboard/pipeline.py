@@ -11,6 +11,7 @@ from fraudstream.dashboard.figures import escaped
 from fraudstream.schema import FIELDS, PERSONAL
 from fraudstream.settings import PostgresSettings
 from fraudstream.store import pipeline as store
+from fraudstream.store.findings import duration
 
 REFRESH_SECONDS = 5
 BEHIND = 10_000
@@ -55,13 +56,15 @@ def _numbers(found: store.Pipeline) -> None:
     lag = sum(p.lag for p in found.progress)
     last = found.latency[-1] if found.latency else None
     waiting = sum(reason.waiting for reason in found.reasons)
-    names = [", ".join(running)] * bool(running) + [f"not running: {', '.join(silent)}"] * bool(silent)
+    said = [", ".join(running)] if running else []
+    if silent:
+        said.append(f"not running: {', '.join(silent)}")
     shell.numbers(
         [
             shell.Number(
                 "Streams running",
                 figures.count(len(running)),
-                "; ".join(names) or "none has run yet",
+                "; ".join(said) or "none has run yet",
                 "Each reports its position every few seconds.",
             ),
             shell.Number(
@@ -139,8 +142,8 @@ def _progress(found: Sequence[store.Progress]) -> None:
 
 def _heard(progress: store.Progress) -> str:
     if progress.is_stuck:
-        return f"stuck for {figures.ago(progress.still_seconds or 0.0)}"
-    ago = figures.ago(progress.age_seconds)
+        return f"stuck for {duration(progress.still_seconds or 0.0, short=True)}"
+    ago = duration(progress.age_seconds, short=True)
     return f"{ago} ago" if progress.runs else f"not running, last heard {ago} ago"
 
 

@@ -291,9 +291,9 @@ def wilson(hits: float, count: int) -> tuple[float, float]:
     return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
-def duration(seconds: float) -> str:
-    """A time span in words, in its largest unit."""
-    for size, unit in ((86_400, "days"), (3_600, "hours"), (60, "minutes")):
+def duration(seconds: float, *, short: bool = False) -> str:
+    """A time span in the largest unit of which it has two: 90 minutes, not 2 hours; in `short` 90 min."""
+    for size, unit, abbreviation in ((86_400, "days", "days"), (3_600, "hours", "h"), (60, "minutes", "min")):
         if abs(seconds) >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
+            return f"{seconds / size:.0f} {abbreviation if short else unit}"
+    return f"{round(seconds)} s"
