@@ -42,7 +42,10 @@ def bench(
         raise NoBenchmarks(folder)
     _refuse_unknown(names or [], runpy.run_path(str(folder / "names.py"))["NAMES"])
     command = [sys.executable, str(folder), *(names or [])]
-    command += ["--quick"] * quick + ["--json"] * as_json
+    if quick:
+        command.append("--quick")
+    if as_json:
+        command.append("--json")
     # Replaces this process: Ctrl-C and SIGTERM then reach the run itself, which stops what it started.
     os.execv(sys.executable, command)  # noqa: S606 - our own program
 

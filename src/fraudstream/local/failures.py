@@ -58,12 +58,12 @@ def disk_full(directory: Path, detail: str) -> DiskFull:
     )
 
 
-def explain(service: str, log: str, path: Path, data: Path) -> ServiceError:
-    """The error for a service that ended while starting; `log` is its output since then, `path` the file."""
-    said = log.lower()
+def explain(service: str, output: str, path: Path, data: Path) -> ServiceError:
+    """The error for a service that ended while starting; `output` is what it wrote since then, `path` its log."""
+    lower = output.lower()
 
     def says(*marks: str) -> bool:
-        return any(mark in said for mark in marks)
+        return any(mark in lower for mark in marks)
 
     # The free space is checked, too, as a log on the same disk could not even report it.
     if says("no space left on device", "disk quota exceeded") or space(data) < MEGABYTE:
@@ -77,10 +77,10 @@ def explain(service: str, log: str, path: Path, data: Path) -> ServiceError:
     if says("permission denied", "has wrong ownership", "accessdenied"):
         hint = "Run the command as the user who created the data, or set FRAUDSTREAM_HOME to a directory of your own."
         return ServiceError(
-            f"{service} is not allowed to use its data in {data}: {_last_line(log)}", hint=hint
+            f"{service} is not allowed to use its data in {data}: {_last_line(output)}", hint=hint
         )
     return ServiceError(
-        f"{service} ended while starting: {_last_line(log)}",
+        f"{service} ended while starting: {_last_line(output)}",
         hint=f"See {path}. If you do not need the data of Kafka and PostgreSQL, `fraudstream reset` deletes all of it; then"
         " start again.",
     )
@@ -91,7 +91,7 @@ def run(  # noqa: PLR0913 - what runs, and what an error names
     service: str,
     *,
     cwd: Path,
-    log: Path,
+    path: Path,
     data: Path,
     user: pwd.struct_passwd | None = None,
 ) -> None:
@@ -107,18 +107,20 @@ def run(  # noqa: PLR0913 - what runs, and what an error names
         **as_user(user),
     )
     if done.returncode != 0:
-        raise explain(service, done.stdout + done.stderr, log, data)
+        raise explain(service, done.stdout + done.stderr, path, data)
 
 
-def no_answer(service: str, seconds: float, log: Path) -> ServiceError:
+def no_answer(service: str, seconds: float, path: Path) -> ServiceError:
     """The error for a service that ran, but never answered and was stopped."""
-    return ServiceError(f"{service} did not answer within {seconds:g} s and was stopped.", hint=f"See {log}.")
+    return ServiceError(
+        f"{service} did not answer within {seconds:g} s and was stopped.", hint=f"See {path}."
+    )
 
 
-def _last_line(log: str) -> str:
+def _last_line(output: str) -> str:
     """The line that is most likely the reason: the last error, else the last line."""
     lines = [
-        line.strip() for line in log.splitlines() if line.strip() and not line.lstrip().startswith("at ")
+        line.strip() for line in output.splitlines() if line.strip() and not line.lstrip().startswith("at ")
     ]
     blamed = [
         line for line in lines if any(mark in line for mark in ("FATAL", "ERROR", "Exception", "Error"))

@@ -229,7 +229,7 @@ class EmbeddedKafka:
             command = [*java, "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
             # `=` keeps an identifier that begins with a dash from being read as an option.
             command += ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(properties)]
-            failures.run(command, NAME, cwd=self.home.kafka, log=self.log, data=self.home.kafka)
+            failures.run(command, NAME, cwd=self.home.kafka, path=self.log, data=self.home.kafka)
             (place / "data").rename(self.data)
 
     def _java_options(self, jars: list[Path]) -> list[str]:

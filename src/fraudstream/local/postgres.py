@@ -188,7 +188,7 @@ class EmbeddedPostgres:
                 for path in (place, secret):
                     os.chown(path, user.pw_uid, user.pw_gid)
             command = initdb.command(programs, place / "data", USER, secret)
-            failures.run(command, NAME, cwd=Path("/"), log=self.log, data=self.directory, user=user)
+            failures.run(command, NAME, cwd=Path("/"), path=self.log, data=self.directory, user=user)
             write_private(self.home.password, password)
             (place / "data").rename(self.data)
 

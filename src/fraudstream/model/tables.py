@@ -91,8 +91,10 @@ def read_transactions(
     transaction_id is kept. Raises InputError if the file cannot be read, lacks a required column, is
     empty, is mostly unreadable, or has contradicting labels.
     """
-    wanted = tuple(name for name in WANTED if with_truth or name not in OF_TRUTH) + (RISK,) * with_risk
-    needed = (*NEEDED, RISK) if with_risk else NEEDED
+    wanted = tuple(name for name in WANTED if with_truth or name not in OF_TRUTH)
+    needed: tuple[str, ...] = NEEDED
+    if with_risk:
+        wanted, needed = (*wanted, RISK), (*needed, RISK)
     file = read_file(path, [*wanted, *(mapping or {}).values()])
     raw, broken = file.columns, file.broken
     if not raw.num_rows and broken:
