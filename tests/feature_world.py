@@ -17,7 +17,7 @@ from fraudstream.features.catalogue import (
     SMALLEST_AMOUNT,
 )
 from fraudstream.features.counters import NEVER
-from fraudstream.features.profiles import INSTANT, pair_key
+from fraudstream.features.events import INSTANT, pair_key
 
 NUMBERS = tuple(name for name, kind in COLUMNS.items() if kind == "float")
 """Columns of a profile that hold a number."""

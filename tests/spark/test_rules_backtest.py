@@ -14,7 +14,8 @@ from fraudstream.cli.rules import EXAMPLE
 from fraudstream.errors import InputError
 from fraudstream.features import joined
 from fraudstream.features.definitions import profile_columns
-from fraudstream.features.profiles import INSTANT, Events, fold
+from fraudstream.features.events import INSTANT, Events
+from fraudstream.features.profiles import fold
 from fraudstream.features.training import view
 from fraudstream.model.artifact import Model
 from fraudstream.rules import Rule, features_read, load_rules

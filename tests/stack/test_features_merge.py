@@ -12,7 +12,8 @@ from psycopg import sql
 from feature_world import NUMBERS, world
 from fraudstream.features import catalogue
 from fraudstream.features.catalogue import COLUMNS, LAST_GAP
-from fraudstream.features.profiles import INSTANT, SCHEMA, combine, fold, fold_labels
+from fraudstream.features.events import INSTANT
+from fraudstream.features.profiles import SCHEMA, combine, fold, fold_labels
 from fraudstream.settings import Settings
 from fraudstream.store.connection import connect
 from fraudstream.store.copy import copy_rows

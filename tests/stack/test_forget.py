@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from fraudstream.features.profiles import pair_key
+from fraudstream.features.events import pair_key
 from fraudstream.settings import PostgresSettings
 from fraudstream.store import alerts, forget, roles
 from fraudstream.store.connection import connect

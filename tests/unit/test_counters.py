@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from fraudstream.arrays import Floats, Integers
 from fraudstream.features import counters
 from fraudstream.features.catalogue import COUNTERS, RUNNERS_UP
-from fraudstream.features.profiles import INSTANT, SCHEMA, combine, instants
+from fraudstream.features.events import INSTANT, instants
+from fraudstream.features.profiles import SCHEMA, combine
 
 FIRST, LAST = -62_135_596_800_000_000, 253_402_300_799_999_999  # years 1 and 9999 in microseconds
 HALF_LIVES = st.sampled_from([600.0, 3_600.0, 86_400.0, 2_592_000.0])

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pytest
 
 from feature_world import world
-from fraudstream.features.profiles import INSTANT
+from fraudstream.features.events import INSTANT
 from fraudstream.model import artifact
 from fraudstream.model.dataset import dataset
 from fraudstream.model.evaluation import blocked

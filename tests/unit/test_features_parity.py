@@ -11,8 +11,9 @@ from feature_world import DAY_MICROS, replay, world
 from fraudstream.features.catalogue import ENTITIES, LAST_AT, RUNNERS_UP
 from fraudstream.features.counters import NEVER
 from fraudstream.features.definitions import FEATURES
+from fraudstream.features.events import Events
 from fraudstream.features.operations import JoinedRow, NumpyOps
-from fraudstream.features.profiles import Events, combine, fold, fold_labels
+from fraudstream.features.profiles import combine, fold, fold_labels
 from fraudstream.features.training import view
 
 NAMES = tuple(FEATURES)

@@ -15,7 +15,8 @@ from feature_world import NUMBERS, Ledger, entity_key, world
 from fraudstream.errors import InputError
 from fraudstream.features import catalogue, profiles
 from fraudstream.features.catalogue import COUNTERS, ENTITIES, LAST_GAP
-from fraudstream.features.profiles import combine, fold, fold_labels, pair_key
+from fraudstream.features.events import INSTANT, pair_key
+from fraudstream.features.profiles import combine, fold, fold_labels
 
 
 def rows(table: pa.Table) -> dict[tuple[str, str], dict[str, object]]:
@@ -117,7 +118,7 @@ def test_vectorised_keys_are_the_documented_ones() -> None:
         ("amount", pa.array([1.0, -2.0]), "negative"),
         ("amount", pa.array([1.0, float("nan")]), "not numbers"),
         ("amount", pa.array([1.0, None]), "1 transactions have no amount"),
-        ("timestamp", pa.array([None, None], profiles.INSTANT), "2 transactions have no timestamp"),
+        ("timestamp", pa.array([None, None], INSTANT), "2 transactions have no timestamp"),
     ],
 )
 def test_values_that_no_counter_can_take_are_refused(name: str, column: pa.Array, sentence: str) -> None:

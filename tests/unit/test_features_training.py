@@ -12,8 +12,8 @@ from fraudstream.errors import InputError
 from fraudstream.features import definitions
 from fraudstream.features.catalogue import COUNTERS, ENTITIES
 from fraudstream.features.definitions import FEATURES, SEED
+from fraudstream.features.events import INSTANT, Events
 from fraudstream.features.feature import feature
-from fraudstream.features.profiles import INSTANT, Events
 from fraudstream.features.training import History, view
 from fraudstream.schema import LABELLED_AT, PERSONAL, TRUTH
 

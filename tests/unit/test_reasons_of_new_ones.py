@@ -10,7 +10,7 @@ from msgspec.structs import asdict
 from fraudstream.decision import Decision
 from fraudstream.features.context import with_context
 from fraudstream.features.definitions import FEATURES, select
-from fraudstream.features.profiles import INSTANT
+from fraudstream.features.events import INSTANT
 from fraudstream.model import packing
 from fraudstream.model.algorithms import LABEL_FREE
 from fraudstream.model.scoring import FileScorer

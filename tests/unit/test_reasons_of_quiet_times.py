@@ -9,7 +9,7 @@ import pytest
 
 from fraudstream.features.context import with_context
 from fraudstream.features.definitions import FEATURES
-from fraudstream.features.profiles import INSTANT
+from fraudstream.features.events import INSTANT
 from fraudstream.features.training import view
 from fraudstream.reasons.payment import Payment
 from fraudstream.reasons.sentences import is_notable, say

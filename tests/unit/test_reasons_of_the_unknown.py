@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import asdict
 
 from fraudstream.features.context import with_context
-from fraudstream.features.profiles import INSTANT
+from fraudstream.features.events import INSTANT
 from fraudstream.features.training import view
 from fraudstream.model import packing
 from fraudstream.model.scoring import FileScorer

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fraudstream.decode import Decoder
-from fraudstream.features.profiles import INSTANT
+from fraudstream.features.events import INSTANT
 from fraudstream.model import lines, packing
 from fraudstream.model.scoring import FileScorer
 from model_world import ensemble, packed

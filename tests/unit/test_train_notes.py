@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from feature_world import world
-from fraudstream.features.profiles import INSTANT
+from fraudstream.features.events import INSTANT
 from fraudstream.model import artifact
 from fraudstream.model.finished import evaluate_model
 from fraudstream.model.folds import DAY

@@ -2,6 +2,7 @@
 
 catalogue      which counters each entity keeps: table columns and merge SQL derive from it
 counters       the mathematics of decayed counters
+events         a table of transactions as arrays, with the keys of entities
 profiles       folding transactions and labels into rows of `shop.profiles`
 operations     what an expression may use, both in numpy and in Spark
 feature        what a feature is

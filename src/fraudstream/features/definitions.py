@@ -13,8 +13,8 @@ import pyarrow as pa
 from fraudstream.errors import InputError
 from fraudstream.features import expressions
 from fraudstream.features.catalogue import SPANS
+from fraudstream.features.events import Events
 from fraudstream.features.feature import Feature, feature
-from fraudstream.features.profiles import Events
 
 
 def _counts(entity: str, whose: str, *labels: str) -> list[Feature]:

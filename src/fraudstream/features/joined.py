@@ -15,9 +15,9 @@ from fraudstream.arrays import Floats, Truths
 from fraudstream.features import definitions
 from fraudstream.features.catalogue import ENTITIES, LAST_AT
 from fraudstream.features.counters import NEVER
+from fraudstream.features.events import Events, instants
 from fraudstream.features.feature import evaluate
 from fraudstream.features.operations import JoinedRow, NumpyOps
-from fraudstream.features.profiles import Events, instants
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -16,8 +16,9 @@ from fraudstream.arrays import Floats, Integers, Truths
 from fraudstream.features import counters, definitions
 from fraudstream.features.catalogue import COUNTERS, ENTITIES, LAST_AT, NEGLIGIBLE, NEVER_SECONDS, Counter
 from fraudstream.features.counters import NEVER
+from fraudstream.features.events import Events, instants
 from fraudstream.features.feature import evaluate
-from fraudstream.features.profiles import Events, additions, instants
+from fraudstream.features.profiles import additions
 
 FIRST_ROOM: Final = 1024
 """Initial capacity in profiles per entity; it doubles when full."""

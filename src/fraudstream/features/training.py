@@ -16,8 +16,9 @@ from fraudstream.arrays import Floats, Integers
 from fraudstream.errors import InputError
 from fraudstream.features import counters, definitions
 from fraudstream.features.catalogue import COUNTERS, DAY, ENTITIES, NEVER_SECONDS, Counter
+from fraudstream.features.events import Events, instants
 from fraudstream.features.feature import evaluate
-from fraudstream.features.profiles import Events, additions, instants
+from fraudstream.features.profiles import additions
 from fraudstream.schema import LABELLED_AT, MESSAGE_AGREES
 
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fraudstream import cells
-from fraudstream.features.profiles import INSTANT
+from fraudstream.features.events import INSTANT
 from fraudstream.schema import (
     FIRST_INSTANT,
     ID_LENGTH,

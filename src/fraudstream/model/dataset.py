@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from fraudstream.errors import InputError
 from fraudstream.features import training
 from fraudstream.features.catalogue import horizon
-from fraudstream.features.profiles import INSTANT
+from fraudstream.features.events import INSTANT
 from fraudstream.model.folds import DAY, busy_days
 
 if TYPE_CHECKING:

@@ -25,8 +25,8 @@ from fraudstream.errors import InputError
 from fraudstream.features import definitions, training
 from fraudstream.features.catalogue import horizon
 from fraudstream.features.context import with_context
+from fraudstream.features.events import INSTANT
 from fraudstream.features.memory import Memory
-from fraudstream.features.profiles import INSTANT
 from fraudstream.model.artifact import Model
 from fraudstream.model.risk import checked_risk
 

@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 
 from fraudstream.errors import InputError
-from fraudstream.features.profiles import INSTANT
+from fraudstream.features.events import INSTANT
 from fraudstream.files import listed, refuse_repeated, renames
 from fraudstream.model.columns import RISK, converted
 from fraudstream.model.files import BadRow, read_file

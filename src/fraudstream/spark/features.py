@@ -19,9 +19,9 @@ from fraudstream.features.catalogue import (
     LAST_GAP,
     SMALLEST_AMOUNT,
 )
+from fraudstream.features.events import KEY_SEPARATOR
 from fraudstream.features.feature import Feature
 from fraudstream.features.operations import JoinedRow, Value
-from fraudstream.features.profiles import KEY_SEPARATOR
 
 
 def column_name(entity: str, column: str) -> str:

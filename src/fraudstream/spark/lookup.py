@@ -23,7 +23,7 @@ from fraudstream.arrays import Floats, Truths
 from fraudstream.decode import Decoded, Decoder
 from fraudstream.errors import DatabaseUnreachable
 from fraudstream.features import definitions, joined
-from fraudstream.features.profiles import INSTANT, Events
+from fraudstream.features.events import INSTANT, Events
 from fraudstream.model.artifact import ESTIMATOR, TREES, Model
 from fraudstream.model.risk import checked_risk
 from fraudstream.settings import PostgresSettings

@@ -45,7 +45,7 @@ class Scope:
 
 def of_user(user: str) -> Scope:
     """Everything about one customer. Raises InputError if no customer can have this id."""
-    from fraudstream.features.profiles import pair_key
+    from fraudstream.features.events import pair_key
 
     complaint = unfit(user, ID_LENGTH)
     if complaint:
