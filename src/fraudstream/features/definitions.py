@@ -28,6 +28,17 @@ def _counts(entity: str, whose: str, *labels: str) -> list[Feature]:
     ]
 
 
+def _bursts(entity: str, whose: str, *labels: str) -> list[Feature]:
+    return [
+        feature(
+            f"{entity}_burst_{label}",
+            f"{whose}'s pace of the last {SPANS[label]} against the usual one",
+            lambda r, _ops, label=label: expressions.burst(r, entity, label),  # type: ignore[misc]
+        )
+        for label in labels
+    ]
+
+
 def _user_features() -> list[Feature]:
     return [
         *_counts("user", "this customer", "10m", "1h", "1d", "7d", "30d"),
@@ -41,16 +52,7 @@ def _user_features() -> list[Feature]:
             "what this customer spent in about the last 7 days",
             lambda r, _: r.state("user", "amount_7d"),
         ),
-        feature(
-            "user_burst_1h",
-            "this customer's pace of the last hour against the usual one",
-            lambda r, _: expressions.burst(r, "user", "1h"),
-        ),
-        feature(
-            "user_burst_1d",
-            "this customer's pace of the last day against the usual one",
-            lambda r, _: expressions.burst(r, "user", "1d"),
-        ),
+        *_bursts("user", "this customer", "1h", "1d"),
         feature(
             "user_idle",
             "time since this customer's last transaction (logarithm of seconds)",
@@ -142,16 +144,7 @@ def _habit_features() -> list[Feature]:
 def _merchant_features() -> list[Feature]:
     return [
         *_counts("merchant", "this merchant", "1h", "1d", "7d", "30d"),
-        feature(
-            "merchant_burst_1h",
-            "this merchant's pace of the last hour against the usual one",
-            lambda r, _: expressions.burst(r, "merchant", "1h"),
-        ),
-        feature(
-            "merchant_burst_1d",
-            "this merchant's pace of the last day against the usual one",
-            lambda r, _: expressions.burst(r, "merchant", "1d"),
-        ),
+        *_bursts("merchant", "this merchant", "1h", "1d"),
         feature(
             "merchant_amount_mean",
             "the usual amount at this merchant",
