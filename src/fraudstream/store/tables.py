@@ -47,6 +47,11 @@ def _instant(name: str, **options: Any) -> Column[Any]:
     return Column(name, DateTime(timezone=True), **options)
 
 
+def _number(name: str, kind: type[Integer] = Integer, **options: Any) -> Column[Any]:
+    """An integer of a primary key; SQLAlchemy would let the database number the rows."""
+    return Column(name, kind, primary_key=True, autoincrement=False, **options)
+
+
 def _transactions(name: str) -> Table:
     return Table(
         name,
@@ -97,14 +102,14 @@ stream_offsets = Table(
         primary_key=True,
         comment="The broker's UUID: a topic made anew starts at its own zero.",
     ),
-    Column("partition", Integer, primary_key=True, autoincrement=False),
+    _number("partition"),
     Column(
         "next_offset",
         BigInteger,
         nullable=False,
         comment="Every message below is in the target, and none at or above.",
     ),
-    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    _instant("updated_at", nullable=False, server_default=func.now()),
 )
 
 rejected = Table(
@@ -112,13 +117,13 @@ rejected = Table(
     metadata,
     Column("topic", Text, nullable=False),
     Column("topic_id", Text, primary_key=True),
-    Column("partition", Integer, primary_key=True, autoincrement=False),
-    Column("offset", BigInteger, primary_key=True, autoincrement=False),
+    _number("partition"),
+    _number("offset", BigInteger),
     Column("key", LargeBinary),
     Column("value", LargeBinary, comment="The message, byte for byte; null for a tombstone."),
     Column("reason", Text, nullable=False),
-    Column("rejected_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-    Column("replayed_at", DateTime(timezone=True), comment="When it was sent to the topic again."),
+    _instant("rejected_at", nullable=False, server_default=func.now()),
+    _instant("replayed_at", comment="When it was sent to the topic again."),
     Index("rejected_rejected_at", "rejected_at"),
 )
 
@@ -151,10 +156,10 @@ labels = Table(
     Column("label_id", BigInteger, Identity(always=True), primary_key=True),
     Column("transaction_id", Text, nullable=False),
     Column("is_fraud", Boolean, nullable=False),
-    Column("labelled_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    _instant("labelled_at", nullable=False, server_default=func.now()),
     Column("labelled_by", Text),
     Column("note", Text),
-    Column("folded_at", DateTime(timezone=True), comment="When it was folded into the profiles."),
+    _instant("folded_at", comment="When it was folded into the profiles."),
     Column(
         "recorded_by",
         Text,
@@ -193,7 +198,7 @@ watermarks = Table(
     "watermarks",
     metadata,
     Column("name", Text, primary_key=True),
-    Column("reached", DateTime(timezone=True), nullable=False),
+    _instant("reached", nullable=False),
 )
 """How far something has progressed in transaction time."""
 
@@ -202,8 +207,8 @@ models = Table(
     metadata,
     Column("version", Text, primary_key=True),
     Column("status", Text, nullable=False),
-    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-    Column("promoted_at", DateTime(timezone=True), comment="When it last became champion by promotion."),
+    _instant("created_at", nullable=False, server_default=func.now()),
+    _instant("promoted_at", comment="When it last became champion by promotion."),
     Column("algorithm", Text, nullable=False),
     Column("manifest", JSONB, nullable=False),
     Column("artifact", LargeBinary, nullable=False),
@@ -275,9 +280,7 @@ risk_bins = Table(
     metadata,
     Column("model_version", Text, primary_key=True),
     _instant("hour", primary_key=True, comment="Of scored_at."),
-    Column(
-        "bin", Integer, primary_key=True, autoincrement=False, comment="In the manifest's score_reference."
-    ),
+    _number("bin", comment="In the manifest's score_reference."),
     Column("count", BigInteger, nullable=False),
 )
 """Risks per hour in the bins of each model's own reference, from which drift is computed."""
@@ -286,9 +289,7 @@ latency_bins = Table(
     "latency_bins",
     metadata,
     _instant("minute", primary_key=True, comment="Of scored_at."),
-    Column(
-        "bin", Integer, primary_key=True, autoincrement=False, comment="50 times the logarithm of seconds."
-    ),
+    _number("bin", comment="50 times the logarithm of seconds."),
     Column("count", BigInteger, nullable=False),
 )
 """Latency of decisions, from a transaction's entry into Kafka."""
@@ -298,7 +299,7 @@ stream_progress = Table(
     metadata,
     Column("stream", Text, primary_key=True, comment="Which command: consume, score, …"),
     Column("topic", Text, primary_key=True),
-    Column("partition", Integer, primary_key=True, autoincrement=False),
+    _number("partition"),
     Column("next_offset", BigInteger, nullable=False),
     Column("end_offset", BigInteger, nullable=False, comment="Of the partition; lag is the difference."),
     Column("rows_per_second", Double, nullable=False, comment="Of the whole stream."),
