@@ -33,6 +33,10 @@ PAGES = 8_192
 """Pages of a table per transaction: 64 MB, some 250,000 transactions, half a second."""
 
 
+_HAVE_LABELS = ("transactions", "fraud_transactions", "scores", "alerts")
+"""Tables whose rows have a transaction_id, and therefore labels."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scope:
     """What to forget: a condition for each table, and their common parameters."""
@@ -57,7 +61,7 @@ def of_user(user: str) -> Scope:
     ]
     return Scope(
         {
-            **dict.fromkeys(("transactions", "fraud_transactions", "scores", "alerts"), "user_id = %(user)s"),
+            **dict.fromkeys(_HAVE_LABELS, "user_id = %(user)s"),
             # A rejected message has no columns: its key or its text names the customer.
             "rejected": "key = %(key)s or encode(value, 'escape') ~ %(mention)s",
             "profiles": "entity = 'user' and key = %(user)s or entity = any(%(pairs)s) and starts_with(key, %(prefix)s)",
@@ -112,9 +116,7 @@ def before(instant: datetime) -> Scope:
     """Everything that happened before a time, and the profiles of those who have been inactive since."""
     return Scope(
         {
-            **dict.fromkeys(
-                ("transactions", "fraud_transactions", "scores", "alerts"), "timestamp < %(before)s"
-            ),
+            **dict.fromkeys(_HAVE_LABELS, "timestamp < %(before)s"),
             "rejected": "rejected_at < %(before)s",
             # Old labels of transactions that are not stored (any more).
             "labels": "labelled_at < %(before)s"
@@ -125,10 +127,6 @@ def before(instant: datetime) -> Scope:
         {"before": instant},
         in_stretches=True,
     )
-
-
-_HAVE_LABELS = ("transactions", "fraud_transactions", "scores", "alerts")
-"""Tables whose rows have a transaction_id, and therefore labels."""
 
 
 def count(postgres: PostgresSettings, scope: Scope) -> Counter[str]:
