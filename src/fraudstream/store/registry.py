@@ -20,6 +20,7 @@ from fraudstream.errors import InputError, ModelAltered
 from fraudstream.settings import PostgresSettings
 from fraudstream.store.connection import Connection, connected
 from fraudstream.store.migrate import migrate
+from fraudstream.store.rows import columns
 
 
 class Status(StrEnum):
@@ -49,7 +50,7 @@ class Registered:
     """Checksum of the artifact."""
 
 
-_COLUMNS = "version, status, created_at, promoted_at, algorithm, manifest, sha256"
+_COLUMNS = columns(Registered)
 
 _REGISTER = f"""
 insert into shop.models (version, status, algorithm, manifest, artifact, sha256)
@@ -176,8 +177,8 @@ def load(postgres: PostgresSettings, version: str | None = None) -> tuple[Regist
 
 def load_on(connection: Connection, version: str | None = None) -> tuple[Registered, bytes]:
     """The same on the caller's connection."""
-    *columns, artifact = _one(connection, f"{_COLUMNS}, artifact", version)
-    model, packed = _model(tuple(columns)), bytes(artifact)
+    *fields, artifact = _one(connection, f"{_COLUMNS}, artifact", version)
+    model, packed = _model(tuple(fields)), bytes(artifact)
     if hashlib.sha256(packed).hexdigest() != model.sha256:
         raise ModelAltered(
             f"The artifact of model {model.version} was altered: its sha256 is not the one recorded. It was not opened.",
@@ -223,14 +224,14 @@ def _changed(connection: Connection, statement: str, parameters: Mapping[str, An
     return connection.execute(statement.encode(), parameters).fetchone()
 
 
-def _row(connection: Connection, columns: str, version: str | None) -> tuple[Any, ...] | None:
+def _row(connection: Connection, wanted: str, version: str | None) -> tuple[Any, ...] | None:
     where, parameters = ("status = 'champion'", ()) if version is None else ("version = %s", (version,))
-    query = f"select {columns} from shop.models where {where}"  # noqa: S608 - constants of this module
+    query = f"select {wanted} from shop.models where {where}"  # noqa: S608 - constants of this module
     return connection.execute(query.encode(), parameters, binary=True).fetchone()
 
 
-def _one(connection: Connection, columns: str, version: str | None) -> tuple[Any, ...]:
-    found = _row(connection, columns, version)
+def _one(connection: Connection, wanted: str, version: str | None) -> tuple[Any, ...]:
+    found = _row(connection, wanted, version)
     if found is not None:
         return found
     if version is None:
