@@ -96,12 +96,12 @@ def _report(done: "Labelled", *, as_json: bool) -> None:
         )
         return
     new, before = done.label, done.before
-    who = new.labelled_by or "somebody"
-    typer.echo(printable(f"{new.transaction_id} labelled {verdict_word(new.is_fraud)} by {who}."))
+    typer.echo(printable(f"{new.transaction_id} labelled {verdict_word(new.is_fraud)} by {new.who}."))
     if before is not None and before.is_fraud != new.is_fraud:
-        who = before.labelled_by or "somebody"
         when = f"{before.labelled_at:%Y-%m-%d at %H:%M} UTC"
-        typer.echo(printable(f"Previously labelled {verdict_word(before.is_fraud)} by {who} on {when}."))
+        typer.echo(
+            printable(f"Previously labelled {verdict_word(before.is_fraud)} by {before.who} on {when}.")
+        )
     if not done.stored:
         typer.echo(
             "This transaction is not stored yet; the label is kept for it. Check the id if you expected it to be here."

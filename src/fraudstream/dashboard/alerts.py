@@ -271,9 +271,9 @@ def _say(postgres: PostgresSettings, case: alerts.Alert, is_fraud: bool) -> None
     except FraudstreamError as error:
         place.said = Said(case.transaction_id, f"{what}: {error.message} {error.hint}", is_saved=False)
         return
-    words = f"{what} labelled {labels.verdict_word(is_fraud)} by {said.label.labelled_by or 'somebody'}."
+    words = f"{what} labelled {labels.verdict_word(is_fraud)} by {said.label.who}."
     if said.before is not None:
         earlier = labels.verdict_word(said.before.is_fraud)
-        words += f" Previously {earlier}, by {said.before.labelled_by or 'somebody'}."
+        words += f" Previously {earlier}, by {said.before.who}."
     place.said = Said(case.transaction_id, words, is_saved=True)
     place.forward()

@@ -131,7 +131,7 @@ def _facts(case: Alert, said: Sequence[Label]) -> None:
         note = f": “{escaped(label.note)}”" if label.note else "."
         shell.html(
             f'<div class="fs-quiet fs-text">{figures.instant(label.labelled_at)}'
-            f" {escaped(label.labelled_by or 'somebody')} labelled it {labels.verdict_word(label.is_fraud)}{note}</div>"
+            f" {escaped(label.who)} labelled it {labels.verdict_word(label.is_fraud)}{note}</div>"
         )
 
 

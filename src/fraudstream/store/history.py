@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from fraudstream.schema import FIRST_INSTANT, LAST_INSTANT
 from fraudstream.settings import PostgresSettings
 from fraudstream.store.connection import Connection, connected
+from fraudstream.store.labels import LATEST_LABEL
 from fraudstream.store.rows import row, rows
 
 
@@ -58,13 +59,11 @@ AHEAD = _Direction("timestamp > %(around)s and timestamp <= %(edge)s", "asc", 1,
 _FIELDS = "transaction_id, user_id, timestamp, amount, currency, device, location, transaction_location, merchant_id"
 """The columns, by name: readers may not see names and e-mail addresses, which `*` would select."""
 
-_PAST = """
+_PAST = f"""
 select p.*, s.risk, coalesce(s.flagged, false) as flagged, l.is_fraud as verdict
-from ({transactions}) as p
+from ({{transactions}}) as p
 left join shop.scores as s using (transaction_id)
-left join lateral (
-  select is_fraud from shop.labels where transaction_id = p.transaction_id order by labelled_at desc, label_id desc limit 1
-) as l on true"""
+left join {LATEST_LABEL.format(row="p")} as l on true"""  # noqa: S608 - constants of ours
 
 
 def _past(condition: str, order: str = "") -> str:

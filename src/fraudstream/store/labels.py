@@ -15,6 +15,12 @@ from fraudstream.settings import PostgresSettings
 from fraudstream.store.connection import Connection, connected
 from fraudstream.store.rows import columns, one, only, rows
 
+LATEST_LABEL = """lateral (
+  select is_fraud from shop.labels where transaction_id = {row}.transaction_id
+  order by labelled_at desc, label_id desc limit 1
+)"""
+"""The label that counts for a row of the query; no row if there is none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Label:
@@ -25,6 +31,11 @@ class Label:
     labelled_at: datetime
     labelled_by: str | None
     note: str | None
+
+    @property
+    def who(self) -> str:
+        """The author; in words if unknown."""
+        return self.labelled_by or "somebody"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from typing import Literal
 
 from fraudstream.settings import PostgresSettings
 from fraudstream.store.connection import connected
+from fraudstream.store.labels import LATEST_LABEL
 from fraudstream.store.rows import only, rows
 
 State = Literal["waiting", "reviewed", "all"]
@@ -94,12 +95,6 @@ LEGITIMATE_KNOWN = """exists (
 """Whether the latest label of any transaction, flagged or not, is `legitimate` and from between these times."""
 
 
-_LATEST = """
-left join lateral (
-  select is_fraud from shop.labels
-  where transaction_id = a.transaction_id order by labelled_at desc, label_id desc limit 1
-) as l on true"""
-
 _ORDERS: dict[Order, str] = {
     "newest": "a.scored_at desc, a.transaction_id desc",
     "risk": "a.risk desc, a.scored_at desc, a.transaction_id desc",
@@ -111,16 +106,16 @@ _STATES: dict[State, str] = {
     "all": "true",
 }
 # The first rows are chosen from narrow ones; reasons, kilobytes each, are read for those only.
-_QUEUE = """
+_QUEUE = f"""
 with chosen as materialized (
-  select a.transaction_id, l.is_fraud as verdict, row_number() over (order by {order}) as place
-  from shop.alerts as a {latest}
-  where {conditions}
+  select a.transaction_id, l.is_fraud as verdict, row_number() over (order by {{order}}) as place
+  from shop.alerts as a left join {LATEST_LABEL.format(row="a")} as l on true
+  where {{conditions}}
   order by place limit %(limit)s
 )
 select a.transaction_id, a.user_id, a.timestamp, a.amount, a.currency, a.risk, a.scored_at,
   a.reasons -> 0 ->> 'sentence' as reason, c.verdict
-from chosen as c join shop.alerts as a using (transaction_id) order by c.place"""
+from chosen as c join shop.alerts as a using (transaction_id) order by c.place"""  # noqa: S608 - constants of ours
 
 SAID = """said as (
   select distinct on (transaction_id) transaction_id, is_fraud
@@ -139,15 +134,13 @@ select count(*) filter (where is_fraud is null) as waiting,
   {LEGITIMATE_KNOWN.format(since="coalesce(%(since)s::timestamptz, '-infinity')", until="'infinity'")} as legitimate_known
 from flagged left join said using (transaction_id)"""  # noqa: S608 - constants of this module
 
-NEWEST_REVIEWED = """(
+NEWEST_REVIEWED = f"""(
   select n.transaction_id, n.risk, l.is_fraud from (
     select transaction_id, risk from shop.alerts as a
-    where {which} and exists (select from shop.labels where transaction_id = a.transaction_id)
+    where {{which}} and exists (select from shop.labels where transaction_id = a.transaction_id)
     order by scored_at desc limit %(remembered)s
-  ) as n cross join lateral (
-    select is_fraud from shop.labels where transaction_id = n.transaction_id order by labelled_at desc, label_id desc limit 1
-  ) as l
-)"""
+  ) as n cross join {LATEST_LABEL.format(row="n")} as l
+)"""  # noqa: S608 - constants of ours
 """The newest alerts that meet `which` and have a verdict, each with its latest.
 
 The newest alerts rather than the newest labels: a file of chargebacks adds thousands of labels for payments without an
@@ -173,7 +166,6 @@ def queue(postgres: PostgresSettings, wanted: Wanted, limit: int = 100) -> list[
     ]
     query = _QUEUE.format(
         order=_ORDERS[wanted.order],
-        latest=_LATEST,
         conditions=" and ".join(condition for is_wanted, condition in conditions if is_wanted),
     )
     values = {
