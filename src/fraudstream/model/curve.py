@@ -5,13 +5,9 @@ anyway and includes a font.
 """
 
 import io
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 WIDTH, HEIGHT = 800, 560
 LEFT, RIGHT, TOP, BOTTOM = 80, 30, 60, 70
@@ -22,7 +18,7 @@ COLOURS = ("#0b5fa5", "#c2410c", "#5b7f17", "#7a7a7a", "#8e44ad")
 INK, GRID, PAPER = "#222222", "#dddddd", "#ffffff"
 
 
-def draw(curves: "Mapping[str, NDArray[np.float64]]", title: str) -> bytes:
+def draw(curves: Mapping[str, Sequence[float]], title: str) -> bytes:
     """A PNG of precision (y) over recall (x); each curve has precision at evenly spaced recalls from 0 to 1."""
     from PIL import Image, ImageDraw, ImageFont
 
@@ -52,7 +48,7 @@ def draw(curves: "Mapping[str, NDArray[np.float64]]", title: str) -> bytes:
     for i, (name, precision) in enumerate(curves.items()):
         colour = COLOURS[i % len(COLOURS)]
         recalls = np.linspace(0, 1, len(precision))
-        points = [at(float(r), float(p)) for r, p in zip(recalls, precision, strict=True)]
+        points = [at(float(r), p) for r, p in zip(recalls, precision, strict=True)]
         pen.line(points, colour, 3 * SMOOTH, joint="curve")
         x, y = at(1, 1)
         y += (12 + 24 * i) * SMOOTH

@@ -47,9 +47,7 @@ def document(
         "tiers": found,
         "folds": _folds(data, own, results) if own else [],
         "scenarios": evaluation.by_scenario(data, own.scored) if own else {},
-        "curves": {
-            name: [round(float(value), 4) for value in curve] for name, curve in curves(data, results).items()
-        },
+        "curves": _curves(data, results),
         "calibration": _calibration(data, own) if own else [],
     }
 
@@ -63,7 +61,7 @@ def gaps(
     if busy == days:
         return []
     quiet = f"{days - busy:,} had almost no transactions: {so}."
-    return [f"Of the {days:,} days from {iso(first)[:10]} to {iso(last)[:10]}, {quiet}"]
+    return [f"Of the {days:,} days from {evaluation.day(first)} to {evaluation.day(last)}, {quiet}"]
 
 
 def thin(data: Dataset, folds: Sequence[Fold], name: str) -> list[str]:
@@ -163,7 +161,7 @@ def _folds(data: Dataset, own: Judged, results: Mapping[str, Judged]) -> list[di
     return folds
 
 
-def curves(data: Dataset, results: Mapping[str, Judged]) -> "dict[str, NDArray[np.float64]]":
+def _curves(data: Dataset, results: Mapping[str, Judged]) -> dict[str, list[float]]:
     """Precision at 101 recalls, mean over the windows: the best precision at that recall or a higher one."""
     found = {}
     for name, judged in results.items():
@@ -177,7 +175,7 @@ def curves(data: Dataset, results: Mapping[str, Judged]) -> "dict[str, NDArray[n
             best = np.maximum.accumulate(precision[::-1])[::-1]
             each.append(best[np.minimum(np.searchsorted(recall, RECALLS - 1e-12), len(best) - 1)])
         if each:
-            found[name] = np.mean(each, axis=0)
+            found[name] = [round(float(value), 4) for value in np.mean(each, axis=0)]
     return found
 
 

@@ -70,19 +70,7 @@ def train(
     if request.alerts_per_day is not None:
         request = replace(request, alert_rate=_rate(data, request.alerts_per_day))
     folds = plan(data.micros, request.label_delay_days, request.alert_rate)
-    if not folds.possible:
-        notes.append(
-            f"The history of {days_between(data.micros, *data.span):.1f} days is too short to evaluate the model with"
-            f" a {request.label_delay_days:g}-day label delay."
-        )
-    elif not data.judged.any():
-        notes.append("No transaction is labelled: detection cannot be evaluated.")
-    elif not data.fraud.any():
-        notes.append("No transaction is fraud: detection cannot be evaluated.")
-    else:
-        notes += reporting.thin(data, folds.validation, "validation")
-        notes += reporting.thin(data, folds.test, "test")
-        notes += reporting.one_sided(data, folds.test)
+    notes += _doubts(data, folds, request.label_delay_days)
     chosen, validation = choose(data, folds, request, notes)
     results = _judged(data, folds, chosen, request)
     estimator, threshold, found, until = _final(chosen, data, request, as_of, notes)
@@ -106,7 +94,7 @@ def train(
         "validation": validation,
         "notes": notes,
     }
-    lines = reporting.curves(data, results)
+    lines = report["curves"]
     curve = draw(lines, f"{chosen.algorithm}, {len(folds.test)} test windows") if lines else None
     ensemble = estimator.ensemble() if isinstance(estimator, TreeEstimator) else None
     return Trained(artifact.files_of(manifest, estimator, ensemble, curve), manifest)
@@ -142,6 +130,24 @@ def _prepared(rows: pa.Table, request: Request) -> tuple[Dataset, list[str]]:
         kept = [j for j, n in enumerate(data.names) if n not in constant]
         data = replace(data, names=tuple(data.names[j] for j in kept), values=data.values[:, kept])
     return data, notes
+
+
+def _doubts(data: Dataset, folds: Plan, delay_days: float) -> list[str]:
+    """Notes on why the model cannot be evaluated, or on what weakens its figures."""
+    if not folds.possible:
+        days = days_between(data.micros, *data.span)
+        return [
+            f"The history of {days:.1f} days is too short to evaluate the model with a {delay_days:g}-day label delay."
+        ]
+    if not data.judged.any():
+        return ["No transaction is labelled: detection cannot be evaluated."]
+    if not data.fraud.any():
+        return ["No transaction is fraud: detection cannot be evaluated."]
+    return [
+        *reporting.thin(data, folds.validation, "validation"),
+        *reporting.thin(data, folds.test, "test"),
+        *reporting.one_sided(data, folds.test),
+    ]
 
 
 def _judged(data: Dataset, folds: Plan, chosen: Candidate, request: Request) -> dict[str, Judged]:
