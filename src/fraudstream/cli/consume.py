@@ -1,5 +1,6 @@
 """`fraudstream consume`: Kafka to PostgreSQL."""
 
+from collections.abc import Callable
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -96,32 +97,25 @@ def _document(summary: "Summary") -> dict[str, Any]:
     }
 
 
-def consume_transactions(
-    once: Once = False,
-    topic: Topic = None,
-    bootstrap_servers: Servers = None,
-    accept_loss: AcceptLoss = False,
-    metrics_port: MetricsPort = None,
-    as_json: Json = False,
-) -> None:
-    """Same as `consume transactions`."""
-    consume(Targets.TRANSACTIONS, once, topic, bootstrap_servers, accept_loss, metrics_port, as_json)
+def _alias(target: Targets) -> Callable[..., None]:
+    """`consume` with its target, as a command of one word."""
 
+    def command(
+        once: Once = False,
+        topic: Topic = None,
+        bootstrap_servers: Servers = None,
+        accept_loss: AcceptLoss = False,
+        metrics_port: MetricsPort = None,
+        as_json: Json = False,
+    ) -> None:
+        consume(target, once, topic, bootstrap_servers, accept_loss, metrics_port, as_json)
 
-def consume_fraud(
-    once: Once = False,
-    topic: Topic = None,
-    bootstrap_servers: Servers = None,
-    accept_loss: AcceptLoss = False,
-    metrics_port: MetricsPort = None,
-    as_json: Json = False,
-) -> None:
-    """Same as `consume fraud`."""
-    consume(Targets.FRAUD, once, topic, bootstrap_servers, accept_loss, metrics_port, as_json)
+    command.__doc__ = f"Same as `consume {target}`."
+    return command
 
 
 def register(app: typer.Typer) -> None:
     """Add this group's commands to the program."""
     app.command()(consume)
-    app.command("consume-transactions")(consume_transactions)
-    app.command("consume-fraud")(consume_fraud)
+    for target in (Targets.TRANSACTIONS, Targets.FRAUD):
+        app.command(f"consume-{target}")(_alias(target))
