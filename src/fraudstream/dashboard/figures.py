@@ -5,10 +5,10 @@ import math
 import re
 from datetime import UTC, datetime
 
+from fraudstream.schema import HUGE
+
 UNITS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e4, "k"))
 """Numbers below 10,000 are short enough without a unit."""
-MOST_PLAIN = 1e15
-"""Amounts above this are shown in short: sixteen digits would break every layout."""
 NOTHING = "\u2013"
 """Shown if there is no value."""
 CODE = re.compile(r"[A-Z]{3}")
@@ -25,15 +25,15 @@ def short(number: float) -> str:
     """A large number in three digits: 1.23 M."""
     size = abs(number)
     for unit, name in UNITS:
-        if MOST_PLAIN > size >= unit:
+        if HUGE > size >= unit:
             scaled = number / (1e3 if name == "k" else unit)
             return f"{scaled:,.{max(0, 2 - int(math.log10(abs(scaled))))}f} {name}"
-    return f"{number:.3g}" if size >= MOST_PLAIN else f"{number:,.0f}"
+    return f"{number:.3g}" if size >= HUGE else f"{number:,.0f}"
 
 
 def amount(value: float, currency: str | None = None) -> str:
     """Money: 3,204.00 EUR. Without a three-letter currency code, the number alone."""
-    number = f"{value:.3e}" if abs(value) >= MOST_PLAIN else f"{value:,.2f}"
+    number = f"{value:.3e}" if abs(value) >= HUGE else f"{value:,.2f}"
     return f"{number} {currency}" if currency and CODE.fullmatch(currency) else number
 
 

@@ -3,15 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Literal, get_args
 
 from fraudstream.settings import PostgresSettings
 from fraudstream.store.connection import Connection, connected
+from fraudstream.store.hourly import Kind
 from fraudstream.store.review import SAID
 from fraudstream.store.rows import one, only, rows
 
 Step = Literal["hour", "day"]
-KINDS = ("transactions", "fraud", "scores", "alerts")
+KINDS: tuple[Kind, ...] = get_args(Kind)
 """Kinds in `shop.hourly`; `transactions` are those whose message does not say that they are fraud."""
 
 
