@@ -1,6 +1,5 @@
 """Topics as the broker describes them: their ids, partitions and offsets."""
 
-import logging
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future
@@ -86,16 +85,19 @@ def ensure_topic(
         asked = _Asked(f"create topic {name}", "Create")
         _answer(kafka, future, asked, missing=KafkaError.TOPIC_ALREADY_EXISTS)
         found = _await_topic(kafka, name, client)
-        # Info for the topic that others write to: otherwise a misspelt name would silently be created, and waited on forever.
-        level, then = logging.INFO if name == kafka.transactions_topic else logging.DEBUG, ""
-        if level == logging.INFO and reads and "transactions_topic" in kafka.model_fields_set:
-            level, then = (
-                logging.WARNING,
-                ". If it should exist, check FRAUDSTREAM_KAFKA__TRANSACTIONS_TOPIC.",
-            )
-        made = len(found.partitions)
-        log.log(level, "topic %s did not exist: created it with %d partitions%s", name, made, then)
+        _announce(kafka, found, reads=reads)
     return found
+
+
+def _announce(kafka: KafkaSettings, new: Topic, *, reads: bool) -> None:
+    """Log that a topic was created; visibly if others write to it, as a misspelt one would be waited on forever."""
+    said = f"topic {new.name} did not exist: created it with {len(new.partitions)} partitions"
+    if new.name != kafka.transactions_topic:
+        log.debug("%s", said)
+    elif reads and "transactions_topic" in kafka.model_fields_set:
+        log.warning("%s. If it should exist, check FRAUDSTREAM_KAFKA__TRANSACTIONS_TOPIC.", said)
+    else:
+        log.info("%s", said)
 
 
 def _await_topic(kafka: KafkaSettings, name: str, client: "AdminClient") -> Topic:
