@@ -212,7 +212,7 @@ def versions(found: Sequence[Registered], chosen: Registered) -> None:
         pd.DataFrame(
             {
                 "version": [model.version for model in found],
-                "status": [model.status.value.replace("_", " ") for model in found],
+                "status": [model.status.words for model in found],
                 "algorithm": [model.algorithm for model in found],
                 "made (UTC)": [figures.instant(model.created_at, seconds=False) for model in found],
                 **{

@@ -56,10 +56,7 @@ def _body(postgres: PostgresSettings) -> None:
 
 def _choose(found: list[Registered]) -> Registered:
     champion = next((place for place, model in enumerate(found) if model.status is Status.CHAMPION), 0)
-    names = {
-        model.version: f"{model.version} · {model.status.value.replace('_', ' ')} · {model.algorithm}"
-        for model in found
-    }
+    names = {model.version: f"{model.version} · {model.status.words} · {model.algorithm}" for model in found}
     chosen = st.selectbox("Version", list(names), index=champion, format_func=names.__getitem__, width=460)
     return next(model for model in found if model.version == chosen)
 
@@ -67,9 +64,7 @@ def _choose(found: list[Registered]) -> Registered:
 def _about(model: Registered) -> None:
     manifest, learnt = model.manifest, model.manifest.get("training", {})
     tag = {Status.CHAMPION: "good", Status.CANDIDATE: "new"}.get(model.status, "")
-    parts = [
-        f'<span class="fs-tag {tag}">{model.status.value.replace("_", " ")}</span> {escaped(model.algorithm)}'
-    ]
+    parts = [f'<span class="fs-tag {tag}">{model.status.words}</span> {escaped(model.algorithm)}']
     if "rows" in learnt:
         parts.append(
             f"learned from {learned(learnt)}, {_day(learnt.get('from'))} to {_day(learnt.get('until'))}"

@@ -35,6 +35,11 @@ class Status(StrEnum):
     ROLLED_BACK = "rolled_back"
     """A former champion, removed by a rollback: rollback skips it, promote can restore it."""
 
+    @property
+    def words(self) -> str:
+        """For people: `rolled back`."""
+        return self.value.replace("_", " ")
+
 
 @dataclass(frozen=True, slots=True)
 class Registered:
