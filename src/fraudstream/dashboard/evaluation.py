@@ -86,9 +86,10 @@ def _scenarios(scenarios: Mapping[str, Mapping[str, Any]]) -> None:
             charts.tip("kind", "kind"), charts.tip("recall", "found", ".0%"), charts.tip("frauds", "frauds", ",d"),
         ],
     )  # fmt: skip
+    axis = alt.Axis(title="share found within the alert budget", format="%", tickCount=5)
     bars = base.mark_bar(color=charts.ORANGE, cornerRadiusEnd=3).encode(
-        x=alt.X("recall:Q", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(title="share found within the alert budget", format="%", tickCount=5))
-    )  # fmt: skip
+        x=alt.X("recall:Q", scale=alt.Scale(domain=[0, 1]), axis=axis)
+    )
     about = "Share of the frauds of each kind that the alert budget finds"
     shell.chart("Recall by kind of fraud", charts.finished(bars, about, 340))
 
@@ -229,8 +230,9 @@ def calibration(manifest: Mapping[str, Any], reviewed: Sequence[Reviewed]) -> No
         )
     data = pd.DataFrame(rows)
     colours = {"test windows": charts.BLUE, "reviewed alerts": charts.ORANGE}
+    axis = alt.Axis(title="risk that the model gave", format="%", grid=False, tickCount=10)
     base = alt.Chart(data).encode(
-        x=alt.X("risk:Q", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(title="risk that the model gave", format="%", grid=False, tickCount=10)),
+        x=alt.X("risk:Q", scale=alt.Scale(domain=[0, 1]), axis=axis),
         color=charts.named("where", colours),
         tooltip=[
             charts.tip("where", "where"), charts.tip("risk", "mean risk", ".1%"), charts.tip("fraud", "was fraud", ".1%"),

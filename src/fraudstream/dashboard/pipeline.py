@@ -157,7 +157,10 @@ def _latency(found: Sequence[store.LatencyMinute]) -> None:
         return
     data = pd.DataFrame(
         [
-            {"time": figures.iso(m.minute), "when": figures.instant(m.minute, seconds=False), "what": name, "ms": value, "decisions": m.decisions}
+            {
+                "time": figures.iso(m.minute), "when": figures.instant(m.minute, seconds=False),
+                "what": name, "ms": value, "decisions": m.decisions,
+            }
             for m in found
             for name, value in (("p50", m.p50_ms), ("p95", m.p95_ms), ("p99", m.p99_ms))
         ]

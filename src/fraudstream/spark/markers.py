@@ -76,7 +76,8 @@ def silent_until(kafka: KafkaSettings, topic: Topic, places: Mapping[int, int]) 
             if partition is None or partition not in open_:
                 continue
             open_.remove(partition)
-            if end is not None and error is not None and error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - librdkafka's spelling
+            at_end = error is not None and error.code() == KafkaError._PARTITION_EOF  # noqa: SLF001 - librdkafka's
+            if end is not None and at_end:
                 ends[partition] = end
     finally:
         consumer.close()

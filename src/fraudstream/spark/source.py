@@ -4,7 +4,7 @@ import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from fraudstream.kafka import Topic, java_config
 from fraudstream.settings import KafkaSettings
@@ -74,9 +74,10 @@ def new_checkpoint(spark: "SparkSession") -> "tempfile.TemporaryDirectory[str]":
 
     It is inside Spark's own directory, which is deleted even if the command is killed.
     """
-    place = spark.sparkContext._jvm.java.lang.System.getProperty("java.io.tmpdir")  # type: ignore[union-attr]  # noqa: SLF001 - the way to the JVM
+    jvm: Any = spark.sparkContext._jvm  # noqa: SLF001 - the way to the JVM
+    place = str(jvm.java.lang.System.getProperty("java.io.tmpdir"))
     return tempfile.TemporaryDirectory(
-        prefix="fraudstream-checkpoint-", dir=str(place), ignore_cleanup_errors=True
+        prefix="fraudstream-checkpoint-", dir=place, ignore_cleanup_errors=True
     )
 
 
