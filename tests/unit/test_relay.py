@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 
+from fraudstream import kafka
 from fraudstream.errors import BrokerUnreachable
 from fraudstream.kafka import Topic
 from fraudstream.settings import Settings
@@ -180,4 +181,60 @@ def test_a_batch_that_goes_on_for_long_after_its_time_ends_the_query_unless_noth
         relay.look()
     query.ends_at(5)
     relay.look()
+    relay.stop()
+
+
+def test_new_messages_get_newer_profiles_while_the_current_query_works_off_a_backlog(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The successor is replaced at the end of a batch by one that starts there; both wait for the backlog to be answered."""
+    bounds = {0: SimpleNamespace(first=0, end=990), 1: SimpleNamespace(first=0, end=60)}
+    monkeypatch.setattr(kafka, "admin", lambda _: None)
+    monkeypatch.setattr(kafka, "bounds", lambda *_: bounds)
+    monkeypatch.setattr(module, "existing_topic", lambda *_: relay._topic)
+    third = Query()
+    launched: list[dict[int, int]] = []
+
+    def launch(_relay: Relay, _basis: Basis, start: dict[int, int]) -> LiveQuery:
+        launched.append(start)
+        return runner(third, *start.values())
+
+    monkeypatch.setattr(Relay, "_launch", launch)
+    first, second = Query(), Query()
+    current, following = runner(first, 0, 0), runner(second, 900, 50)
+    relay._current, relay._next = current, following
+    assert not relay.is_due(current.basis, 0.0), "its first batch goes on"
+    second.ends_at(950, 55)
+    following.began -= 11
+    relay.look()
+    assert relay.is_due(current.basis, 0.0)
+    relay.hand_over(current.basis)
+    assert launched == [{0: 950, 1: 55}]
+    assert (first.isActive, second.isActive, relay.reached) == (True, False, {0: 0, 1: 0})
+    third.ends_at(980, 58)
+    first.ends_at(899, 50)
+    relay.look()
+    assert (relay.handovers, relay.reached) == (0, {0: 899, 1: 50})
+    first.ends_at(901, 52)
+    relay.look()
+    assert (relay.handovers, relay.reached) == (1, {0: 980, 1: 58})
+    relay.stop()
+
+
+@pytest.mark.parametrize("answers", [False, True])
+def test_only_a_next_query_that_does_not_answer_lacks_slots(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch, *, answers: bool
+) -> None:
+    """One that answers waits for the query before it: more cores for Spark are no remedy."""
+    said: list[str] = []
+    monkeypatch.setattr(module.log, "warning", lambda text, *values: said.append(text % values))
+    following = runner(Query(), 80)
+    relay._current, relay._next = runner(Query(), 0), following
+    if not answers:
+        following._ready_at = None
+        monkeypatch.setattr(LiveQuery, "_runs", lambda _: False)
+    following.began -= module.PATIENCE_SECONDS + 1
+    relay.look()
+    relay.look()
+    assert len(said) == (not answers), "once, if at all"
     relay.stop()

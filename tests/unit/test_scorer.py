@@ -99,7 +99,8 @@ def test_a_scorer_in_a_long_batch_goes_on_saying_where_it_stands(monkeypatch: py
     stop = threading.Event()
     keeper = Notes(stop, enough=4)
     relay = SimpleNamespace(
-        current=SimpleNamespace(answers=True, began=time.monotonic(), basis=keeper.basis),
+        current=SimpleNamespace(answers=True, began=time.monotonic()),
+        newest=SimpleNamespace(basis=keeper.basis),
         reached={0: 100},
         ends={0: 130},
         look=lambda: False,

@@ -42,6 +42,7 @@ class LiveQuery:
     ) -> None:
         self.basis = basis
         self.start = dict(start)
+        """From there on everything below `reached` is answered, by this query or by those that it follows."""
         self.reached = dict(start)
         self.ends: dict[int, int] = {}
         """The ends of the partitions when the last batch was planned, as reported by Spark."""
@@ -74,6 +75,14 @@ class LiveQuery:
         self.reached |= offsets_in(source.endOffset)
         self.ends |= offsets_in(source.latestOffset)
         return True
+
+    def is_past(self, trigger_seconds: float) -> bool:
+        """Whether the time of a batch is over, and one ended, or there were no messages for one."""
+        return self.age > trigger_seconds and (self.batches > 0 or self._waits())
+
+    def follow(self, before: "LiveQuery") -> None:
+        """Take over what this query answered, which was stopped where this one starts."""
+        self.start |= before.start
 
     def hangs(self, seconds: float) -> bool:
         """Whether it reads messages, but no batch of it has ended for this long."""

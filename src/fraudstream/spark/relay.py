@@ -8,6 +8,9 @@ readers keep the first answer.
 
     query 1   start ├──────────── one batch ────────────┤ ends behind the start of query 2, and is stopped
     query 2                                       start ├──────────── one batch ────────────┤
+
+While query 1 works off a backlog, query 2 answers what is new, and waits to take over. Then newer profiles and a promoted
+model are for what is new: query 2 is replaced at the end of a batch by one that starts there.
 """
 
 import time
@@ -88,6 +91,8 @@ class Relay:
         self._current: LiveQuery | None = None
         self._next: LiveQuery | None = None
         self._told = False
+        self._announced: str | None = None
+        """The model that decides on new messages during a backlog, as last logged."""
 
     @property
     def current(self) -> LiveQuery:
@@ -95,6 +100,11 @@ class Relay:
         if self._current is None:
             raise RuntimeError("no query has been started yet")
         return self._current
+
+    @property
+    def newest(self) -> LiveQuery:
+        """The query that answers new messages, or is about to: the successor if there is one."""
+        return self._next or self.current
 
     @property
     def reached(self) -> dict[int, int]:
@@ -124,7 +134,7 @@ class Relay:
                 self._stopping.submit(_stop, self.current)
                 self._relieve(self._next)
                 self._next, self._told = None, False
-            elif self._next.age > PATIENCE_SECONDS and not self._told:
+            elif self._next.age > PATIENCE_SECONDS and not self._next.answers and not self._told:
                 self._told = True
                 log.warning(
                     "The next query has not started after %.0f s; the current one continues with its older profiles. Every"
@@ -161,19 +171,19 @@ class Relay:
 
     def is_due(self, basis: Basis, reading_seconds: float) -> bool:
         """Whether it is time for a successor with this basis, or with one that takes `reading_seconds` to read."""
-        if self._next is not None or not self.current.answers:
+        trigger, newest = self._settings.score.trigger_seconds, self.newest
+        if not newest.answers or (self._next is not None and not newest.is_past(trigger)):
             return False
-        if basis.scoring is not self.current.basis.scoring:
+        if basis.scoring is not newest.basis.scoring:
             return True
         if basis.scoring.lookup is not None:
             return False  # each batch looks up newer profiles itself
-        trigger = self._settings.score.trigger_seconds
-        if self._settings.score.overlap:
+        if self._settings.score.overlap and self._next is None:
             # The successor may take twice as long to start: it must answer before this one's batch ends.
             lead = OVERLAP_SECONDS + (self.current.starting_seconds or 0.0) + reading_seconds
             return self.current.age > trigger - min(lead, trigger / 2)
         # A real-time query's answers count at the end of its batch, so it is stopped exactly then.
-        return self.current.age > trigger and self.current.batches > 0
+        return newest.is_past(trigger)
 
     def hand_over(self, basis: Basis) -> None:
         """Start a successor. Raises TopicReplaced, QueryStopped if the topic is gone, BrokerUnreachable."""
@@ -188,18 +198,30 @@ class Relay:
         if topic.topic_id != self._topic.topic_id:
             raise TopicReplaced(f"Topic {topic.name} was deleted and recreated.")
         self.ends = {partition: bound.end for partition, bound in bounds.items()}
-        if self._settings.score.overlap:
+        if self._settings.score.overlap and self._next is None:
             known = self.current.start
             start = {p: bound.end if p in known else bound.first for p, bound in bounds.items()}
             self._next = self._launch(basis, start)
         else:
-            java_config(
-                self._settings.kafka
-            )  # raises while a secret cannot be read, when the current query still answers
-            self.current.look()
-            self.current.stop()
-            start = {p: self.reached.get(p, bound.first) for p, bound in bounds.items()}
-            self._relieve(self._launch(basis, start))
+            self._replace(basis, {partition: bound.first for partition, bound in bounds.items()})
+
+    def _replace(self, basis: Basis, first: Mapping[int, int]) -> None:
+        """Stop the newest query and start another where it ended; a new partition begins at its `first` offset."""
+        java_config(self._settings.kafka)  # raises while a secret cannot be read, before the query is stopped
+        newest = self.newest
+        newest.look()
+        newest.stop()
+        if self._next is None:
+            self._relieve(
+                self._launch(basis, {p: self.reached.get(p, offset) for p, offset in first.items()})
+            )
+            return
+        self._next = self._launch(basis, {p: newest.reached.get(p, offset) for p, offset in first.items()})
+        self._next.follow(newest)
+        old, new = (query.basis.scoring.model.version for query in (self.current, self._next))
+        if new not in (old, self._announced):
+            self._announced = new
+            log.info("model %s decides on new messages; the backlog is finished with %s", new, old)
 
     def stop(self) -> None:
         """End every query."""
@@ -211,10 +233,10 @@ class Relay:
 
     def _relieve(self, successor: LiveQuery) -> None:
         """Make this query the current one."""
-        before, now = (runner.basis.scoring.model.version for runner in (self.current, successor))
-        if now != before:
+        old, new = (query.basis.scoring.model.version for query in (self.current, successor))
+        if new != old:
             # Only now: until here, messages were also answered by the previous model.
-            log.info("model %s now makes the decisions; it replaces %s", now, before)
+            log.info("model %s now makes the decisions; it replaces %s", new, old)
         self._answered = self.reached
         self._current = successor
         self.handovers += 1

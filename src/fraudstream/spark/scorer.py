@@ -195,7 +195,7 @@ class Scorer:
                 stands = {p: Position(o, relay.ends.get(p, o)) for p, o in standing.reached.items()}
                 self._monitor.stands(TARGET, topic.name, stands, standing.rows_per_second)
             if time.monotonic() > retry_at and relay.is_due(keeper.basis, keeper.reading_seconds):
-                if not asked and keeper.basis.scoring is relay.current.basis.scoring:
+                if not asked and keeper.basis.scoring is relay.newest.basis.scoring:
                     asked = True
                     keeper.ask()
                 elif not keeper.is_asked:
@@ -218,7 +218,7 @@ class Scorer:
                 narrate(tally, NARRATE_SECONDS)
                 latency = {share: tally.latencies.quantile(share) for share in (0.5, 0.95, 0.99)}
                 self._monitor.answered(TARGET, tally.decisions, tally.flagged, tally.refused, latency)
-                self._tell_profiles(keeper, relay.current.basis)
+                self._tell_profiles(keeper, relay.newest.basis)
 
     def _tell_profiles(self, keeper: Keeper, basis: Basis) -> None:
         """Tell the monitor which profiles current decisions use, which may be older than the keeper's."""

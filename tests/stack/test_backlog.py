@@ -1,0 +1,61 @@
+"""The live scorer while it works off what came when it was down: what is new does not wait, nor do new models for it."""
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fraudstream import kafka
+from fraudstream.settings import PostgresSettings, Settings
+from fraudstream.store import registry
+from fraudstream.store.migrate import migrate
+from live_scorer import Topics, scorer
+from model_world import ensemble, packed
+from waiting import wait_until
+
+TREES = 100
+WAITING = 150_000
+"""Messages of such a model: a backlog of several triggers, on a fast machine, too."""
+
+
+def promote(postgres: PostgresSettings, version: str) -> None:
+    """A model that takes its time."""
+    registry.register(postgres, *packed(version, ensemble(*[("amount", 100.0, -0.1, 0.1)] * TREES)))
+    registry.promote(postgres, version)
+
+
+@pytest.fixture
+def live(settings: Settings) -> Iterator[Topics]:
+    """A topic of two partitions, and a model."""
+    kafka.ensure_topic(settings.kafka, settings.kafka.transactions_topic, 2)
+    migrate(settings.postgres)
+    promote(settings.postgres, "first")
+    topics = Topics(settings)
+    yield topics
+    topics.close()
+
+
+def test_new_messages_wait_for_no_backlog_and_are_decided_by_the_model_that_was_promoted_meanwhile(
+    live: Topics, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """Every message is answered, and nobody is told to add cores."""
+    log, settings = tmp_path / "log", live.settings
+    for _ in range(WAITING // 10_000):
+        live.send(10_000)
+    there = environment | {"FRAUDSTREAM_SCORE__TRIGGER_SECONDS": "5"}
+    with scorer(there, log, "--from-beginning") as process:
+        promote(settings.postgres, "second")
+        wait_until(lambda: "model second decides on new messages" in log.read_text(), "promotion", log)
+        new = live.send(100)
+        live.await_answers(new, log)
+        assert {live.answers[name][0].model_version for name in new} == {"second"}
+        assert len(live.answers) < WAITING, "the backlog is not answered yet"
+        live.await_answers(live.sent, log)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(120) == 130, log.read_text()
+    assert {decisions[0].model_version for decisions in live.answers.values()} == {"first", "second"}
+    summary = json.loads(log.with_suffix(".json").read_text())
+    assert (summary["decisions"], summary["restarts"]) == (len(live.sent), 0)
+    assert "more cores" not in log.read_text()
