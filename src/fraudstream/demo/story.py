@@ -36,9 +36,9 @@ log = get_logger("demo")
 NEWEST = 5
 """Number of alerts in the live display."""
 LOOK_SECONDS = 1.0
-FRESH_SECONDS = 10.0
-"""The customers' time runs fast, so profiles age fast. A hand-over every 5 s, Spark's minimum, leaves too
-little time to start the next query next to the consumer on two cores: decisions then waited for 2 s."""
+FRESH_SECONDS = 30.0
+"""The customers' time runs fast, so profiles age fast. But next to everything else on two cores, the next query takes 10
+to 20 s to start: with Spark's batches of 10 s, decisions waited for up to 5 s at every hand-over."""
 LONGEST_DELAY = 7.0
 """Days until the truth is known. A longer delay leaves too little of the crowd's history to learn from and to evaluate on."""
 

@@ -32,13 +32,14 @@ class Basis:
 class LiveQuery:
     """One query: its start offsets, and the offsets up to which everything from there on is answered."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what a query consists of
         self,
         spark: "SparkSession",
         query: "StreamingQuery",
         start: Mapping[int, int],
         basis: Basis,
         checkpoint: "tempfile.TemporaryDirectory[str]",
+        building_seconds: float = 0.0,
     ) -> None:
         self.basis = basis
         self.start = dict(start)
@@ -50,6 +51,7 @@ class LiveQuery:
         self.began = time.monotonic()
         self._ready_at: float | None = None
         self._moved_at: float | None = None
+        self._building_seconds = building_seconds
         self._spark, self._query, self._checkpoint = spark, query, checkpoint
         self._seen = ""  # start time of the last batch that was looked at, as reported by Spark
 
@@ -91,8 +93,8 @@ class LiveQuery:
 
     @property
     def starting_seconds(self) -> float | None:
-        """How long it took until all its tasks ran; None until then."""
-        return None if self._ready_at is None else self._ready_at - self.began
+        """How long it took to build it, which are seconds with many features, and until all its tasks ran; None until then."""
+        return None if self._ready_at is None else self._building_seconds + self._ready_at - self.began
 
     @property
     def answers(self) -> bool:

@@ -37,6 +37,8 @@ log = get_logger("score")
 
 OVERLAP_SECONDS: Final = 1.5
 """Seconds for which both run concurrently if the successor starts as fast as its predecessor did."""
+FIRST_FACTOR: Final = 3.0
+"""The first successor may take this many times as long to start as the first query, beside which nothing had to run."""
 PATIENCE_SECONDS: Final = 60.0
 """Seconds after which a query whose tasks do not all run is reported to lack slots."""
 COLUMNS: Final = ("value", "topic", "partition", "offset", "timestamp")
@@ -179,8 +181,9 @@ class Relay:
         if basis.scoring.lookup is not None:
             return False  # each batch looks up newer profiles itself
         if self._settings.score.overlap and self._next is None:
-            # The successor may take twice as long to start: it must answer before this one's batch ends.
-            lead = OVERLAP_SECONDS + (self.current.starting_seconds or 0.0) + reading_seconds
+            # It must answer before this one's batch ends, or messages wait while Spark plans another batch of this one.
+            preparing = (self.current.starting_seconds or 0.0) + reading_seconds
+            lead = OVERLAP_SECONDS + preparing * (1 if self.handovers else FIRST_FACTOR)
             return self.current.age > trigger - min(lead, trigger / 2)
         # A real-time query's answers count at the end of its batch, so it is stopped exactly then.
         return newest.is_past(trigger)
@@ -242,7 +245,7 @@ class Relay:
         self.handovers += 1
 
     def _launch(self, basis: Basis, start: Mapping[int, int]) -> LiveQuery:
-        kafka, seconds = self._settings.kafka, self._settings.score.trigger_seconds
+        began, kafka, seconds = time.monotonic(), self._settings.kafka, self._settings.score.trigger_seconds
         realtime = self._mode is Mode.REALTIME
         limit = None if realtime else self._settings.spark.rows_per_batch
         messages = read_messages(self._spark, kafka, self._topic, start, limit, COLUMNS)
@@ -261,4 +264,4 @@ class Relay:
             .start()
         )
         self._spark.streams.resetTerminated()
-        return LiveQuery(self._spark, query, start, basis, checkpoint)
+        return LiveQuery(self._spark, query, start, basis, checkpoint, time.monotonic() - began)
