@@ -238,3 +238,19 @@ def test_only_a_next_query_that_does_not_answer_lacks_slots(
     relay.look()
     assert len(said) == (not answers), "once, if at all"
     relay.stop()
+
+
+@pytest.mark.parametrize(("handovers", "due_after"), [(0, 5.0), (3, 6.5)])
+def test_a_successor_starts_as_early_as_building_and_starting_the_last_one_took(
+    relay: Relay, handovers: int, due_after: float
+) -> None:
+    """Else the batch ends before it answers, and messages wait. The first is built next to more than the query before it."""
+    query = runner(Query(), 0)
+    query.basis.scoring.lookup = None
+    query._building_seconds, query._ready_at = 1.0, query.began + 0.5
+    relay._current, relay.handovers = query, handovers
+    query.began, query._ready_at = query.began - due_after + 0.2, query._ready_at - due_after + 0.2
+    assert not relay.is_due(query.basis, 0.5)
+    query.began, query._ready_at = query.began - 0.3, query._ready_at - 0.3
+    assert relay.is_due(query.basis, 0.5)
+    relay.stop()
