@@ -19,14 +19,16 @@ from fraudstream import kafka
 from fraudstream.decision import Decision, Refusal
 from fraudstream.settings import PostgresSettings, Settings
 from fraudstream.store import registry
+from fraudstream.store.migrate import migrate
 from model_world import ensemble, packed
 from samples import message
 from waiting import wait_until
 
 
-def promote(postgres: PostgresSettings, version: str, **changes: Any) -> None:
-    """Register a model that flags amounts above 100, and make it champion."""
-    registry.register(postgres, *packed(version, ensemble(("amount", 100.0, -3.0, 3.0)), **changes))
+def promote(postgres: PostgresSettings, version: str, *, trees: int = 1, **changes: Any) -> None:
+    """Register a model that flags amounts above 100, and make it champion. Many trees take their time."""
+    split = ("amount", 100.0, -3.0 / trees, 3.0 / trees)
+    registry.register(postgres, *packed(version, ensemble(*[split] * trees), **changes))
     registry.promote(postgres, version)
 
 
@@ -127,6 +129,16 @@ class Topics:
     def close(self) -> None:
         """Stop reading."""
         self._consumer.close()
+
+
+@contextlib.contextmanager
+def live_topics(settings: Settings, partitions: int, *, trees: int = 1) -> Iterator[Topics]:
+    """Topics of so many partitions, and a champion called "first"."""
+    kafka.ensure_topic(settings.kafka, settings.kafka.transactions_topic, partitions)
+    migrate(settings.postgres)
+    promote(settings.postgres, "first", trees=trees)
+    with contextlib.closing(Topics(settings)) as topics:
+        yield topics
 
 
 @contextlib.contextmanager

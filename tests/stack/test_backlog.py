@@ -7,12 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fraudstream import kafka
-from fraudstream.settings import PostgresSettings, Settings
-from fraudstream.store import registry
-from fraudstream.store.migrate import migrate
-from live_scorer import Topics, scorer
-from model_world import ensemble, packed
+from fraudstream.settings import Settings
+from live_scorer import Topics, live_topics, promote, scorer
 from waiting import wait_until
 
 TREES = 100
@@ -20,21 +16,10 @@ WAITING = 150_000
 """Messages of such a model: a backlog of several triggers, on a fast machine, too."""
 
 
-def promote(postgres: PostgresSettings, version: str) -> None:
-    """A model that takes its time."""
-    registry.register(postgres, *packed(version, ensemble(*[("amount", 100.0, -0.1, 0.1)] * TREES)))
-    registry.promote(postgres, version)
-
-
 @pytest.fixture
 def live(settings: Settings) -> Iterator[Topics]:
-    """A topic of two partitions, and a model."""
-    kafka.ensure_topic(settings.kafka, settings.kafka.transactions_topic, 2)
-    migrate(settings.postgres)
-    promote(settings.postgres, "first")
-    topics = Topics(settings)
-    yield topics
-    topics.close()
+    with live_topics(settings, 2, trees=TREES) as topics:
+        yield topics
 
 
 def test_new_messages_wait_for_no_backlog_and_are_decided_by_the_model_that_was_promoted_meanwhile(
@@ -46,7 +31,7 @@ def test_new_messages_wait_for_no_backlog_and_are_decided_by_the_model_that_was_
         live.send(10_000)
     there = environment | {"FRAUDSTREAM_SCORE__TRIGGER_SECONDS": "5"}
     with scorer(there, log, "--from-beginning") as process:
-        promote(settings.postgres, "second")
+        promote(settings.postgres, "second", trees=TREES)
         wait_until(lambda: "model second decides on new messages" in log.read_text(), "promotion", log)
         new = live.send(100)
         live.await_answers(new, log)

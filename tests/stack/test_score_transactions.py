@@ -14,8 +14,7 @@ from fraudstream import kafka
 from fraudstream.settings import Settings
 from fraudstream.spark import recovery
 from fraudstream.store.connection import connect
-from fraudstream.store.migrate import migrate
-from live_scorer import Topics, promote, scorer
+from live_scorer import Topics, live_topics, promote, scorer
 from samples import message
 from waiting import wait_until
 
@@ -25,12 +24,8 @@ Rows = list[tuple[int, int]]
 @pytest.fixture
 def live(settings: Settings) -> Iterator[Topics]:
     """A topic of one partition, and a model."""
-    kafka.ensure_topic(settings.kafka, settings.kafka.transactions_topic, 1)
-    migrate(settings.postgres)
-    promote(settings.postgres, "first")
-    topics = Topics(settings)
-    yield topics
-    topics.close()
+    with live_topics(settings, 1) as topics:
+        yield topics
 
 
 @contextlib.contextmanager
