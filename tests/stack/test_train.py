@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from documents import lacking
 from feature_world import world
-from fraudstream.model.tables import read_transactions
+from fraudstream.cli import inputs, memory
+from fraudstream.errors import InputError
 from fraudstream.settings import Settings
 from fraudstream.spark.consume import consume
 from fraudstream.store import labels
-from fraudstream.store.connection import connect
 from fraudstream.store.migrate import migrate
 from fraudstream.store.targets import TARGETS
 from profile_world import messages, store
@@ -107,31 +108,42 @@ def test_a_history_that_does_not_fit_into_memory_is_refused_before_it_is_read(
     )
     assert done.returncode == 1
     assert re.search(r"Error: About [\d,]+ transactions need", done.stderr)
-    assert "--data" in done.stderr
+    assert "--since 90d" in done.stderr
 
 
-def test_the_months_that_are_exported_instead_are_what_a_training_reads(
-    settings: Settings, tmp_path: Path
+def test_the_last_months_of_a_history_that_is_too_long_are_read_alone(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By the query of the page, with what people said in the place of what came with the message."""
+    """Memory is needed for them alone, and what people said replaces what came with the message."""
     migrate(settings.postgres)
-    page = (Path(__file__).parents[2] / "docs" / "model.md").read_text()
-    query, months = page.partition("<<'SQL'\n")[2].partition("\nSQL\n")[0], tmp_path / "months.csv"
     now = datetime.now(UTC)
     values = [
         message(transaction_id=f"t{n}", timestamp=(now - timedelta(days=days)).isoformat(), is_fraud=n % 2)
-        for n, days in enumerate([1, 2, 3, 400])
+        for n, days in enumerate([1, 2, 3, *[400] * 100])
     ]
     store(settings.postgres, [messages(values)], ("transactions", "fraud"))
-    labels.label(settings.postgres, "t0", is_fraud=False, by="ada")
     labels.label(settings.postgres, "t0", is_fraud=True, by="ada")
-    copy = f"copy ({query}) to stdout (format csv, header)".encode()
-    with connect(settings.postgres) as connection, connection.cursor().copy(copy) as exported:
-        months.write_bytes(b"".join(bytes(part) for part in exported))
-    rows = read_transactions(months).rows.select(["transaction_id", "is_fraud"]).to_pylist()
-    assert sorted((row["transaction_id"], row["is_fraud"]) for row in rows) == [
-        ("t0", True), ("t1", True), ("t2", False),
-    ]  # fmt: skip
+    monkeypatch.setattr(inputs, "database", lambda: settings.postgres)
+    monkeypatch.setattr(memory, "available", lambda _: 50 * memory.BYTES_PER_ROW)
+    with pytest.raises(InputError, match="About 103 transactions need"):
+        inputs.transactions(None, None)
+    rows, _ = inputs.transactions(None, None, now - timedelta(days=180))
+    found = rows.select(["transaction_id", "is_fraud"]).to_pylist()
+    assert [(row["transaction_id"], row["is_fraud"]) for row in found] == [
+        ("t2", False),
+        ("t1", True),
+        ("t0", True),
+    ]
+    with pytest.raises(InputError, match="has no transactions since"):
+        inputs.transactions(None, None, now)
+
+
+def test_a_file_is_read_completely_so_a_start_for_it_is_refused(run: Run, tmp_path: Path) -> None:
+    """Ignored, it would seem to have taken effect; `evaluate` of a file of scores takes another path."""
+    for command in (("train",), ("evaluate",), ("evaluate", "--model", str(tmp_path))):
+        done = run(*command, "--data", "months.csv", "--since", "90d")
+        assert done.returncode == 2
+        assert "--since is for what is stored in PostgreSQL." in done.stderr
 
 
 def test_a_model_of_another_label_delay_than_the_live_one_is_told_when_it_is_registered(

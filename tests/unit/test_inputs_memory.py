@@ -13,7 +13,7 @@ def test_a_history_that_memory_cannot_hold_is_refused_before_it_is_read() -> Non
         InputError, match=r"About 50,000,000 transactions need 75 GB of memory, and 16.0 GB are free"
     ) as no:
         refuse_too_many(50_000_000, 16 * 10**9)
-    assert "--data" in no.value.hint
+    assert "--since 90d" in no.value.hint
 
 
 def test_one_that_fits_is_read() -> None:

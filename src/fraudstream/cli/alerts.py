@@ -2,13 +2,14 @@
 
 import sys
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Annotated
 
 import typer
 
 from fraudstream.cli import inputs
 from fraudstream.cli.alert_document import alert_document, explanation_document
+from fraudstream.cli.options import since
 from fraudstream.cli.output import Json, print_document
 from fraudstream.errors import DatabaseUnreachable
 from fraudstream.logs import get_logger
@@ -21,28 +22,9 @@ POLL_SECONDS = 1.0
 """Seconds between two queries of `tail`."""
 PAUSE_SECONDS = 2.0
 """Seconds before `tail` tries again if PostgreSQL did not respond."""
-UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
-
-
-def _since(text: str) -> datetime:
-    """Parse an age such as `2h`, or a timestamp."""
-    from fraudstream.schema import parse_instant
-
-    try:
-        if text[-1:] in UNITS:
-            return datetime.now(UTC) - float(text[:-1]) * UNITS[text[-1]]
-        return parse_instant(text)
-    except (ValueError, OverflowError):
-        raise typer.BadParameter("an ISO 8601 date and time, or how long ago: 30m, 2h, 7d") from None
-
 
 Limit = Annotated[int, typer.Option(min=1, help="Show at most this many.")]
-Since = Annotated[
-    datetime | None,
-    typer.Option(
-        parser=_since, metavar="WHEN", help="Decided since: ISO 8601, or an age such as 30m, 2h or 7d."
-    ),
-]
+Since = Annotated[datetime | None, since("Decided since")]
 Unreviewed = Annotated[bool, typer.Option("--unreviewed", help="Only those without a label.")]
 User = Annotated[str | None, typer.Option(help="Only this customer's.")]
 MinRisk = Annotated[float, typer.Option(min=0, max=1, help="Only those of at least this risk.")]

@@ -9,6 +9,8 @@ from fraudstream.errors import InputError, UsageError
 from fraudstream.logs import get_logger
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     import pyarrow as pa
 
     from fraudstream.model.artifact import Model
@@ -46,8 +48,11 @@ def open_model(model: str | None) -> "Model":
     return packing.unpack(packed, f"model {found.version} in the registry")
 
 
-def transactions(data: Path | None, mapping: list[str] | None) -> tuple["pa.Table", dict[str, Any]]:
-    """The transactions of a file, or without one those in PostgreSQL, and where they came from."""
+def transactions(
+    data: Path | None, mapping: list[str] | None, since: "datetime | None" = None
+) -> tuple["pa.Table", dict[str, Any]]:
+    """The transactions of a file, or without one those in PostgreSQL from `since` on, and where they came from."""
+    refuse_since(data, since)
     if data is not None:
         loaded = load_file(data, mapping)
         source = {"file": data.name, "read": loaded.read, "unparsable": loaded.unparsable}
@@ -59,17 +64,29 @@ def transactions(data: Path | None, mapping: list[str] | None) -> tuple["pa.Tabl
     from fraudstream.store import training_rows
 
     postgres = database()
-    memory.refuse_too_many(
-        training_rows.stored(postgres), memory.available(psutil.virtual_memory().available)
-    )
-    rows = training_rows.transactions(postgres)
+    free = memory.available(psutil.virtual_memory().available)
+    memory.refuse_too_many(training_rows.stored(postgres, since), free)
+    rows = training_rows.transactions(postgres, since)
     if not rows.num_rows:
-        raise InputError(
-            "PostgreSQL has no transactions yet.",
-            hint="Create some history with `fraudstream produce --days 60 --history-only` and `fraudstream consume --once`.",
-        )
+        raise _nothing(since)
     log.info("%s transactions from PostgreSQL", f"{rows.num_rows:,}")
     return rows, {"database": postgres.database, "read": rows.num_rows}
+
+
+def refuse_since(data: Path | None, since: "datetime | None") -> None:
+    """Raise UsageError if `--since` was given next to a file, which is read completely."""
+    if data is not None and since is not None:
+        raise UsageError("--since is for what is stored in PostgreSQL.", hint="Leave out --since or --data.")
+
+
+def _nothing(since: "datetime | None") -> InputError:
+    if since is not None:
+        said = f"PostgreSQL has no transactions since {since:%Y-%m-%d %H:%M:%S} UTC."
+        return InputError(said, hint="Give an earlier --since, or leave it out.")
+    return InputError(
+        "PostgreSQL has no transactions yet.",
+        hint="Create some history with `fraudstream produce --days 60 --history-only` and `fraudstream consume --once`.",
+    )
 
 
 def load_file(

@@ -43,6 +43,5 @@ def refuse_too_many(rows: int, free: int) -> None:
     if rows * BYTES_PER_ROW > free:
         raise InputError(
             f"About {rows:,} transactions need {rows * BYTES_PER_ROW / 1e9:,.0f} GB of memory, and {free / 1e9:,.1f} GB are free.",
-            hint="Export the last months to a file and use --data (docs/model.md has the query), or use a machine or"
-            " container with more memory.",
+            hint="Read only the last months, for example with --since 90d, or use a machine or container with more memory.",
         )

@@ -1,5 +1,6 @@
 """Options that several commands take, and the error for options that do not go together."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
@@ -14,6 +15,28 @@ def mapping(panel: str | None = None) -> Any:
         metavar="THEIRS=OURS",
         help="Which column of the file is which field; may be repeated.",
         rich_help_panel=panel,
+    )
+
+
+UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
+
+
+def when(text: str) -> datetime:
+    """Parse an age such as `2h`, or a timestamp."""
+    from fraudstream.schema import parse_instant
+
+    try:
+        if text[-1:] in UNITS:
+            return datetime.now(UTC) - float(text[:-1]) * UNITS[text[-1]]
+        return parse_instant(text)
+    except (ValueError, OverflowError):
+        raise typer.BadParameter("an ISO 8601 date and time, or how long ago: 30m, 2h, 7d") from None
+
+
+def since(what: str) -> Any:
+    """`--since`, of commands that read what is stored. `what` begins its help."""
+    return typer.Option(
+        "--since", parser=when, metavar="WHEN", help=f"{what}: ISO 8601, or an age such as 30m, 2h or 7d."
     )
 
 
@@ -37,6 +60,7 @@ def metrics_port(panel: str | None = None) -> Any:
 
 
 Map = Annotated[list[str] | None, mapping()]
+StoredSince = Annotated[datetime | None, since("Read from PostgreSQL only payments since")]
 MetricsPort = Annotated[int | None, metrics_port()]
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fraudstream.cli import inputs
+from fraudstream.cli.options import StoredSince
 from fraudstream.cli.output import Json, print_document, print_table
 from fraudstream.errors import InputError
 from fraudstream.logs import get_logger
@@ -59,12 +60,14 @@ def check(file: File = None, as_json: Json = False) -> None:
 def backtest(
     file: File = None,
     days: Annotated[float, typer.Option(min=0.01, max=36_500, help="How far back to look.")] = 30.0,
+    since: StoredSince = None,
     as_json: Json = False,
 ) -> None:
     """Show what the rules would have caught: alerts, precision, and what they add to the champion model.
 
     Uses the last days in PostgreSQL, with the features as they were just before each transaction and with
     the conditions that Spark runs live; needs Java 17 to 21. Without FILE and the setting it tries the example.
+    Payments before the last days are read for the features; --since leaves out the oldest.
     """
     from fraudstream.rules import load_rules
     from fraudstream.settings import load
@@ -77,7 +80,7 @@ def backtest(
     rules = load_rules(path)
     if not rules:
         raise InputError(f"{path} has no rules.", hint="`fraudstream rules example` prints some.")
-    history, _ = inputs.transactions(None, None)
+    history, _ = inputs.transactions(None, None, since)
     model = _champion(settings.postgres)
     with spark_session(settings, "rules", brief=True) as spark:
         ruleset, delay = conditions.RuleSet(spark, rules), settings.model.label_delay_days

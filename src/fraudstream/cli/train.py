@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fraudstream.cli import inputs
-from fraudstream.cli.options import Map
+from fraudstream.cli.options import Map, StoredSince
 from fraudstream.cli.output import Json, print_document, print_table
 from fraudstream.errors import InputError, UsageError
 from fraudstream.logs import get_logger
@@ -51,6 +51,7 @@ Rate = Annotated[
 def train(
     data: Data = None,
     mapping: Map = None,
+    since: StoredSince = None,
     algorithm: Annotated[
         str,
         typer.Option(
@@ -92,7 +93,7 @@ def train(
     if curve is not None:
         _check_curve(curve)
     postgres = inputs.database() if output is None else None
-    rows, source = inputs.transactions(data, mapping)
+    rows, source = inputs.transactions(data, mapping, since)
     request = training.Request(
         algorithm, names, alert_rate or ALERT_RATE, alerts_per_day, label_delay_days=delay
     )
@@ -141,6 +142,7 @@ def evaluate(
         ),
     ] = None,
     mapping: Map = None,
+    since: StoredSince = None,
     label_delay_days: Delay = None,
     alert_rate: Rate = None,
     as_json: Json = False,
@@ -152,6 +154,7 @@ def evaluate(
     """
     from fraudstream.model import artifact, finished
 
+    inputs.refuse_since(data, since)
     if model is None and data is not None:
         delay = _delay(label_delay_days)
         loaded = inputs.load_file(data, mapping, with_risk=True)
@@ -161,7 +164,7 @@ def evaluate(
         opened = inputs.open_model(model)
         if artifact.TREES not in opened.files:
             artifact.check_scikit_learn(opened.manifest)  # before all transactions are read
-        report = finished.evaluate_model(opened, inputs.transactions(data, mapping)[0])
+        report = finished.evaluate_model(opened, inputs.transactions(data, mapping, since)[0])
     _show(report, as_json=as_json)
 
 

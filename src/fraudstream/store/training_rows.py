@@ -42,7 +42,8 @@ from (
 
 _STORED = """
 select least(counted, case when planned >= 0 then planned end)::bigint
-from (select coalesce(sum(count), 0) as counted from shop.hourly where kind in ('transactions', 'fraud')) as hours,
+from (select coalesce(sum(count), 0) as counted from shop.hourly
+    where kind in ('transactions', 'fraud') and hour >= coalesce(date_trunc('hour', %s::timestamptz), '-infinity')) as hours,
   (select case when min(reltuples) >= 0 then sum(reltuples) end as planned from pg_class
    where relkind = 'r' and relnamespace = 'shop'::regnamespace
    and (relname in ('transactions', 'fraud_transactions') or exists (
@@ -51,10 +52,10 @@ from (select coalesce(sum(count), 0) as counted from shop.hourly where kind in (
 """Hourly sums keep what was forgotten since; a table that was never analysed is -1."""
 
 
-def stored(postgres: PostgresSettings) -> int:
-    """Approximate number of transactions: by the hourly sums, or fewer if the planner knows that many were deleted."""
+def stored(postgres: PostgresSettings, since: datetime | None = None) -> int:
+    """Approximate number of transactions since then: by the hourly sums, or fewer if the planner knows that many were deleted."""
     with connected(postgres) as connection:
-        (count,) = one(connection, _STORED)
+        (count,) = one(connection, _STORED, (since,))
     return int(count)
 
 
