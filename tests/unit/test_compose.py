@@ -294,12 +294,11 @@ def test_without_its_settings_nothing_starts_and_the_reason_says_what_to_run() -
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """A place with the script that makes settings, and an `.env` of the user's own."""
+    """A place with the script that makes settings."""
     (tmp_path / "docker").mkdir()
     script = tmp_path / "docker" / "make-env"
     script.write_text((ROOT / "docker" / "make-env").read_text())
     script.chmod(0o755)
-    (tmp_path / ".env").write_text("FRAUDSTREAM_KAFKA__PARTITIONS=8\n")
     return tmp_path
 
 
@@ -318,7 +317,10 @@ def test_every_password_is_made_once_at_random_and_kept(clone: Path) -> None:
     assert (clone / ".env").read_text() == env
 
 
-def test_settings_are_added_to_those_that_were_there(clone: Path) -> None:
+@pytest.mark.parametrize("end", ["\n", ""])
+def test_settings_are_added_to_those_that_were_there(clone: Path, end: str) -> None:
+    """Also where an editor left the last line without its end: it may be a password."""
+    (clone / ".env").write_text(f"FRAUDSTREAM_KAFKA__PARTITIONS=8{end}")
     made(clone)
     lines = dict(line.split("=", 1) for line in (clone / ".env").read_text().splitlines())
     assert lines["FRAUDSTREAM_KAFKA__PARTITIONS"] == "8"
