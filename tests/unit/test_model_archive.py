@@ -1,5 +1,6 @@
 """A packed model that is not what it says: refused with a sentence, whatever was done to it, and never loaded altered."""
 
+import hashlib
 import io
 import json
 import os
@@ -81,6 +82,15 @@ def test_a_link_in_a_directory_leads_to_a_file_or_to_nothing(tmp_path: Path) -> 
     os.mkfifo(tmp_path / artifact.TREES)
     with pytest.raises(InputError, match=r"lacks trees.parquet"):
         folder.read(tmp_path)
+
+
+def test_files_with_checksums_of_their_own_are_no_model_that_may_be_replaced(tmp_path: Path) -> None:
+    """As downloads have them: what a new model replaces is deleted."""
+    (tmp_path / "disk.iso").write_bytes(b"data")
+    (tmp_path / artifact.SUMS).write_text(f"{hashlib.sha256(b'data').hexdigest()}  disk.iso\n")
+    with pytest.raises(InputError, match=r"not part of a model \(SHA256SUMS, disk.iso\)"):
+        folder.write(files(), tmp_path)
+    assert (tmp_path / "disk.iso").read_bytes() == b"data"
 
 
 def test_the_same_name_twice_is_refused() -> None:

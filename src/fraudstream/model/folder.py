@@ -7,7 +7,19 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fraudstream.errors import InputError
-from fraudstream.model.artifact import MOST_BYTES, SUMS, Model, covered, verified
+from fraudstream.model.artifact import (
+    CURVE,
+    ESTIMATOR,
+    MANIFEST,
+    MOST_BYTES,
+    SUMS,
+    TREES,
+    Model,
+    covered,
+    verified,
+)
+
+_PARTS = {MANIFEST, TREES, ESTIMATOR, CURVE}
 
 
 def check_target(directory: Path) -> None:
@@ -16,7 +28,9 @@ def check_target(directory: Path) -> None:
         raise InputError(f"{directory} is not a directory.", hint="Give another --output.")
     found = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
     named = covered((directory / SUMS).read_bytes()) if SUMS in found else set()
-    foreign = sorted(found - named - {SUMS})
+    # Anybody's downloads may have checksums: what is replaced is deleted.
+    ours = named | {SUMS} if MANIFEST in named and named <= _PARTS else set()
+    foreign = sorted(found - ours)
     if foreign:
         raise InputError(
             f"{directory} contains files that are not part of a model ({', '.join(foreign[:3])}); nothing was written.",
