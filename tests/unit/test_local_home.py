@@ -7,8 +7,8 @@ from threading import Event
 import pytest
 
 from fraudstream.errors import ServiceError
-from fraudstream.local import services
-from fraudstream.local.home import MARK, Home
+from fraudstream.local import services, users
+from fraudstream.local.home import MARK, Home, make
 from fraudstream.local.kafka import EmbeddedKafka
 from fraudstream.local.postgres import EmbeddedPostgres
 from fraudstream.settings import Settings
@@ -74,6 +74,40 @@ def test_reset_deletes_the_directories_of_a_home_that_an_older_version_made(tmp_
     write(tmp_path / "logs" / "kafka.out.log")
     services.reset(settings_of(tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["lock"]
+
+
+def test_reset_deletes_a_directory_that_was_moved_to_another_disk_behind_a_link(tmp_path: Path) -> None:
+    """It deleted the password of PostgreSQL's data, and then failed, for good: neither `reset` nor `up` could go on."""
+    home = Home(tmp_path / "home")
+    home.prepare()
+    make(home.postgres)
+    neighbour = write(tmp_path / "disk" / "mine.txt")
+    for name in ("logs", *SERVICES):
+        write(home.root / name / "data" / "something")
+        (home.root / name).rename(tmp_path / "disk" / name)
+        (home.root / name).symlink_to(tmp_path / "disk" / name)
+    write(home.password)
+    services.reset(settings_of(home.root))
+    assert [path.name for path in home.root.iterdir()] == ["lock"]
+    assert list((tmp_path / "disk").iterdir()) == [neighbour]
+
+
+def test_data_that_reset_cannot_delete_keep_their_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here because root put a link to a directory with other files in place of the data outside of its home."""
+    monkeypatch.setattr(users, "OUTSIDE", tmp_path / "outside")
+    home = Home(tmp_path / "home")
+    home.prepare()
+    home.remember("postgres", outside=True)
+    mine, password = write(tmp_path / "disk" / "mine.txt"), write(home.password)
+    link = EmbeddedPostgres(home).directory
+    link.parent.mkdir(parents=True)
+    link.symlink_to(mine.parent)
+    with pytest.raises(ServiceError, match="cannot be used"):
+        services.reset(settings_of(home.root))
+    assert mine.exists()
+    assert password.exists()
 
 
 def test_data_of_somebody_else_are_never_served_nor_given_up(tmp_path: Path) -> None:

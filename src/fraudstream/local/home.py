@@ -110,7 +110,7 @@ class Home:
         """Delete a directory that we created, or our files in one that we did not. Raises OSError."""
         directory = self.root / name
         if (directory / MARK).exists():
-            shutil.rmtree(directory)
+            delete(directory)
             return
         if name == self.logs.name or self.owns(name):
             for path in [path for pattern in _WRITTEN[name] for path in directory.glob(pattern)]:
@@ -156,6 +156,15 @@ def make(directory: Path) -> None:
             "fraudstream created this directory, and `fraudstream reset` deletes it with everything in it.\n"
         )
         (directory / MARK).write_text(text, encoding="ascii")
+
+
+def delete(directory: Path) -> None:
+    """Delete a directory; a link in its place too, with what it points to if that has our mark. Raises OSError."""
+    if directory.is_symlink() and (directory / MARK).exists():
+        shutil.rmtree(directory.resolve())
+        directory.unlink()
+    else:
+        shutil.rmtree(directory)  # refuses a link, whose target might be anything
 
 
 def _possible(name: str, value: object) -> bool:

@@ -3,7 +3,6 @@
 import os
 import pwd
 import secrets
-import shutil
 import signal
 import time
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from fraudstream.errors import ServiceError
 from fraudstream.local import binaries, failures, initdb, users
-from fraudstream.local.home import Home, make, unusable, workshop, write_private
+from fraudstream.local.home import Home, delete, make, unusable, workshop, write_private
 from fraudstream.local.processes import (
     LOOPBACK,
     Process,
@@ -134,13 +133,14 @@ class EmbeddedPostgres:
 
     def remove(self) -> None:
         """Delete the data and the password of a stopped server, even if the home no longer knows the directory."""
-        if self.home.owns("postgres"):
-            self.home.password.unlink(missing_ok=True)
+        ours = self.home.owns("postgres")
         self.home.remove("postgres")
         if self._outside.exists():
-            shutil.rmtree(self._outside)
+            delete(self._outside)
         if self._outside.parent.exists():
             self._outside.parent.rmdir()
+        if ours:  # last: if the data could not be deleted, its password is still needed
+            self.home.password.unlink(missing_ok=True)
 
     def _connect(self, database: str, seconds: int) -> "psycopg.Connection[tuple[object, ...]]":
         import psycopg
