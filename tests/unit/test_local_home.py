@@ -6,6 +6,7 @@ from threading import Event
 
 import pytest
 
+from another_user import closed
 from fraudstream.errors import ServiceError
 from fraudstream.local import services, users
 from fraudstream.local.home import MARK, Home, make
@@ -135,3 +136,19 @@ def test_a_lost_password_of_our_own_data_is_still_worth_a_reset(tmp_path: Path) 
     with pytest.raises(ServiceError, match="is missing") as raised:
         EmbeddedPostgres(home).start(Event())
     assert "fraudstream reset" in raised.value.hint
+
+
+@pytest.mark.parametrize("command", [services.down, services.reset])
+def test_a_home_without_access_is_named_by_down_and_reset(
+    command: Callable[[Settings], object], tmp_path: Path
+) -> None:
+    """They called it a bug in fraudstream, where `up` says which directory it is."""
+    home = tmp_path / "closed" / "home"
+    with closed(home.parent), pytest.raises(ServiceError, match="home cannot be used: Permission denied"):
+        command(settings_of(home))
+
+
+def test_without_a_home_there_is_nothing_to_stop_or_delete(tmp_path: Path) -> None:
+    assert services.down(settings_of(tmp_path / "none")) == ()
+    assert services.reset(settings_of(tmp_path / "none")) == ()
+    assert not (tmp_path / "none").exists()

@@ -34,7 +34,7 @@ def open_model(model: str | None) -> "Model":
     """A model from a directory, or from the registry by its version; None is the champion."""
     from fraudstream.model import folder, packing
 
-    if model is not None and (Path(model).is_dir() or os.sep in model):
+    if model is not None and (os.sep in model or _is_directory(Path(model))):
         return folder.read(Path(model))
     from fraudstream.settings import load
     from fraudstream.store import registry
@@ -46,6 +46,14 @@ def open_model(model: str | None) -> "Model":
         )
     found, packed = registry.load(database(), model)
     return packing.unpack(packed, f"model {found.version} in the registry")
+
+
+def _is_directory(path: Path) -> bool:
+    """Whether it is one; not if the system refuses to look, as for a very long name: then it may be a version."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def transactions(

@@ -84,6 +84,16 @@ class Home:
         """A short name of this home, for files that must be outside of it."""
         return hashlib.sha256(os.fsencode(self.root)).hexdigest()[:12]
 
+    def exists(self) -> bool:
+        """Whether there is such a directory. Raises ServiceError if we may not look."""
+        try:
+            self.root.stat()
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise unusable(self.root, error) from None
+        return True
+
     def prepare(self) -> None:
         """Create the directories. Raises ServiceError if that is not allowed."""
         try:

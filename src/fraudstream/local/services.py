@@ -97,7 +97,7 @@ def _endpoints(home: Home, started: tuple[str, ...]) -> Endpoints:
 def down(settings: Settings) -> tuple[str, ...]:
     """Stop both services and return which of them ran. Their data is kept. Raises ServiceError."""
     home = Home.of(settings)
-    if not home.root.exists():
+    if not home.exists():
         return ()
     with home.locked():
         return _stop(home)
@@ -115,7 +115,7 @@ def reset(settings: Settings) -> tuple[str, ...]:
     Only what fraudstream created is deleted: FRAUDSTREAM_HOME may contain other files.
     """
     home = Home.of(settings)
-    if not home.root.exists():
+    if not home.exists():
         return ()
     with home.locked():
         stopped = _stop(home)

@@ -23,7 +23,14 @@ _PARTS = {MANIFEST, TREES, ESTIMATOR, CURVE}
 
 
 def check_target(directory: Path) -> None:
-    """Raise InputError if `directory` exists and is not a model that may be replaced."""
+    """Raise InputError if `directory` exists and is not a model that may be replaced, or cannot be looked at."""
+    try:
+        _refuse_foreign(directory)
+    except OSError as error:
+        raise _unwritable(directory, error) from None
+
+
+def _refuse_foreign(directory: Path) -> None:
     if directory.is_symlink() or (directory.exists() and not directory.is_dir()):
         raise InputError(f"{directory} is not a directory.", hint="Give another --output.")
     found = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
@@ -38,6 +45,10 @@ def check_target(directory: Path) -> None:
         )
 
 
+def _unwritable(directory: Path, why: object) -> InputError:
+    return InputError(f"{directory} cannot be written: {why}.", hint="Give another --output.")
+
+
 def write(files: Mapping[str, bytes], directory: Path) -> None:
     """Write the files to `directory`, replacing an earlier model; it contains the old or the new, never a mixture.
 
@@ -49,7 +60,7 @@ def write(files: Mapping[str, bytes], directory: Path) -> None:
         directory.parent.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
     except OSError as error:
-        raise InputError(f"{directory} cannot be written: {error}.", hint="Give another --output.") from None
+        raise _unwritable(directory, error) from None
     try:
         fresh.chmod(0o755)  # mkdtemp sets 0700, but other users' scorers read models
         for name, content in files.items():
@@ -59,7 +70,7 @@ def write(files: Mapping[str, bytes], directory: Path) -> None:
                 os.fsync(file.fileno())
         _swap(fresh, directory)
     except OSError as error:
-        raise InputError(f"{directory} cannot be written: {error}.", hint="Give another --output.") from None
+        raise _unwritable(directory, error) from None
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 
