@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from another_user import closed
+from another_user import closed, without_rights
+from fraudstream.cli import train
 from fraudstream.cli.inputs import open_model
 from fraudstream.errors import InputError
 from fraudstream.model import folder, packing
@@ -34,3 +35,47 @@ def test_an_output_without_access_is_named(tmp_path: Path) -> None:
     output = tmp_path / "closed" / "model"
     with closed(output.parent), pytest.raises(InputError, match="model cannot be written: "):
         folder.check_target(output)
+
+
+@pytest.mark.parametrize("output", ["/etc/model", "/etc/not/yet/model"])
+def test_an_output_that_could_not_be_written_is_refused_before_the_training(output: str) -> None:
+    """The model was lost after minutes of training."""
+    with (
+        without_rights(),
+        pytest.raises(InputError, match=f"{output} cannot be written: /etc is not a directory that you may"),
+    ):
+        folder.check_target(Path(output))
+
+
+def test_an_output_below_a_file_is_refused_before_the_training(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="file is not a directory that you may write to"):
+        folder.check_target(tmp_path / "file" / "model")
+
+
+def test_an_output_in_directories_that_do_not_exist_yet_is_accepted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`train` creates them."""
+    folder.check_target(tmp_path / "not" / "yet" / "model")
+    monkeypatch.chdir(tmp_path)
+    folder.check_target(Path("model"))
+
+
+@pytest.mark.parametrize("curve", ["/etc/curve.png", "/etc/passwd"], ids=["a new file", "an existing one"])
+def test_a_curve_that_could_not_be_written_is_refused_before_the_training(curve: str) -> None:
+    with without_rights(), pytest.raises(InputError, match=f"{curve} cannot be written: "):
+        train._check_curve(Path(curve))
+
+
+def test_a_curve_in_a_directory_without_access_is_named(tmp_path: Path) -> None:
+    """It was called a bug in fraudstream."""
+    curve = tmp_path / "closed" / "curve.png"
+    with closed(curve.parent), pytest.raises(InputError, match=r"curve.png cannot be written: "):
+        train._check_curve(curve)
+
+
+def test_a_curve_may_replace_a_file_of_ones_own_wherever_it_is() -> None:
+    """Only a new file needs a directory that can be written."""
+    with without_rights():
+        train._check_curve(Path("/dev/null"))

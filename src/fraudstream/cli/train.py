@@ -1,5 +1,6 @@
 """`fraudstream train` and `fraudstream evaluate`."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -206,8 +207,17 @@ def _features(text: str | None, algorithm: str) -> tuple[tuple[str, ...] | None,
 
 
 def _check_curve(path: Path) -> None:
-    if path.is_dir() or not path.absolute().parent.is_dir():
-        why = "it is a directory" if path.is_dir() else "its directory does not exist"
+    directory, why = path.absolute().parent, ""
+    try:
+        if path.is_dir():
+            why = "it is a directory"
+        elif not directory.is_dir():
+            why = "its directory does not exist"
+        elif not (os.access(path, os.W_OK) if path.exists() else os.access(directory, os.W_OK | os.X_OK)):
+            why = "you may not write to it"
+    except OSError as error:
+        why = str(error)
+    if why:
         raise InputError(f"{path} cannot be written: {why}.", hint="Give another --curve.")
 
 

@@ -23,11 +23,15 @@ _PARTS = {MANIFEST, TREES, ESTIMATOR, CURVE}
 
 
 def check_target(directory: Path) -> None:
-    """Raise InputError if `directory` exists and is not a model that may be replaced, or cannot be looked at."""
+    """Raise InputError if `directory` could not be written, or exists and is not a model that may be replaced."""
     try:
         _refuse_foreign(directory)
+        # It is replaced as a whole, so what counts is where it is.
+        place = next(parent for parent in directory.absolute().parents if parent.exists())
     except OSError as error:
         raise _unwritable(directory, error) from None
+    if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
+        raise _unwritable(directory, f"{place} is not a directory that you may write to")
 
 
 def _refuse_foreign(directory: Path) -> None:
