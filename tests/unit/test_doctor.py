@@ -1,11 +1,14 @@
 """What `doctor` says of servers that are not at hand."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from fraudstream.local import doctor, jars
-from fraudstream.settings import KafkaSettings, Settings
+from fraudstream.local.home import Home
+from fraudstream.local.services import Endpoints
+from fraudstream.settings import KafkaSettings, Settings, load
 
 
 @pytest.mark.parametrize(
@@ -28,3 +31,18 @@ def test_whoever_has_a_kafka_of_their_own_needs_no_jars_of_a_broker(
     monkeypatch.setattr(jars, "complaint", lambda wanted, _: None if wanted.name == spark else "missing")
     assert doctor._jars(Settings(_env_file=None, home=tmp_path, kafka=own)).ok
     assert not doctor._jars(Settings(_env_file=None, home=tmp_path, kafka=KafkaSettings())).ok
+
+
+@pytest.mark.usefixtures("empty_environment")
+def test_jars_that_the_embedded_broker_lacks_are_told_after_a_crash_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a `down`, its address outlives it: it was taken for a Kafka of one's own, which needs no jars."""
+    home = Home(tmp_path / "home")
+    home.root.mkdir()
+    home.password.write_text("made-by-up")
+    left = Endpoints("127.0.0.1:19092", "127.0.0.1", 9, "fraudstream", "fraudstream", home.password)
+    home.endpoints.write_text(json.dumps(left.document()))
+    spark = jars.spark_set().name
+    monkeypatch.setattr(jars, "complaint", lambda wanted, _: None if wanted.name == spark else "missing")
+    assert not doctor._jars(load()).ok

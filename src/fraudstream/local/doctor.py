@@ -13,7 +13,7 @@ from fraudstream.local.kafka import PORT as KAFKA_PORT
 from fraudstream.local.postgres import PORT as POSTGRES_PORT
 from fraudstream.local.postgres import EmbeddedPostgres
 from fraudstream.local.processes import LOOPBACK, free
-from fraudstream.settings import KafkaSettings, PostgresSettings, Settings
+from fraudstream.settings import KafkaSettings, PostgresSettings, Settings, on_embedded
 
 FREE_BYTES = 2_000_000_000
 """Space for a first demo: Kafka and PostgreSQL each store a million transactions in about 0.4 GB."""
@@ -60,8 +60,8 @@ def _java() -> Check:
 
 def _jars(settings: Settings) -> Check:
     cache = settings.jar_cache
-    # The settings also hold the address of the embedded broker while it runs.
-    foreign = settings.kafka.bootstrap_servers and not EmbeddedKafka(Home.of(settings)).process()
+    # The settings also hold the address of the embedded broker, from `up` to `down`, even if it crashed meanwhile.
+    foreign = settings.kafka.bootstrap_servers not in (None, on_embedded(settings).kafka.bootstrap_servers)
     for wanted in (jars.spark_set(),) if foreign else (jars.kafka_set(), jars.spark_set()):
         wrong = jars.complaint(wanted, cache / wanted.name)
         if wrong is not None:
