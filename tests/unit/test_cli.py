@@ -160,9 +160,9 @@ def test_reset_says_what_it_leaves_on_the_disk_and_where(tmp_path: Path) -> None
         "stopped": [], "deleted": True, "kept": f"{tmp_path}/jars",
     }  # fmt: skip
     archive.unlink()
-    assert fraudstream("reset", "--yes", **where).stdout.splitlines() == [
-        "Nothing was running.", "All data is deleted.",
-    ]  # fmt: skip
+    said = fraudstream("reset", "--yes", **where).stdout
+    assert said.splitlines()[:2] == ["Nothing was running.", "All data is deleted."]
+    assert str(tmp_path) not in said
 
 
 def test_config_show_masks_secrets(tmp_path: Path) -> None:

