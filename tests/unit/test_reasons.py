@@ -25,6 +25,7 @@ USUAL = dict.fromkeys(FEATURES, 0.0) | {
     "user_count_7d": 10.0,
     "user_count_30d": 43.0,
     "merchant_amount_mean": 60.0,
+    "merchant_count_7d": 210.0,
     "merchant_count_30d": 900.0,
 }
 """A customer with 43 recent payments of 78.10 each, and a merchant with 900 of 60.00 each."""

@@ -139,7 +139,7 @@ def test_a_burst_is_told_by_the_counters_and_not_by_their_smoothed_ratio() -> No
         "timestamp": pa.array([NOW - timedelta(days=day) for day in days], INSTANT), "user_id": ["c"] * len(days),
         "amount": [10.0] * len(days),
     })  # fmt: skip
-    names = ("user_count_1h", "user_burst_1h", "user_count_30d")
+    names = ("user_count_1h", "user_burst_1h", "user_count_7d", "user_count_30d")
     found = dict(zip(names, view(table, 7, names).values[-1].tolist(), strict=True))
     counted = found["user_count_1h"] / (found["user_count_30d"] / 720)
     assert counted > 10 * found["user_burst_1h"]

@@ -38,7 +38,7 @@ def told_of(feature: str, *days: float) -> str:
 @pytest.mark.parametrize("a_day", [60.0, 2_400.0])
 @pytest.mark.parametrize("label", ["1h", "1d", "7d"])
 def test_a_steady_pace_is_told_as_the_usual_one(label: str, a_day: float) -> None:
-    found = {f"merchant_count_{one}": steady(a_day, one) for one in (label, "30d")}
+    found = {f"merchant_count_{one}": steady(a_day, one) for one in (label, "7d", "30d")}
     said = say(f"merchant_count_{label}", Payment(10.0, found, merchant_id="m-1"))
     numbers = re.fullmatch(
         r"([\d,]+) payments at merchant m-1 in .*; usual is about ([\d,]+) an? (\w+)", said
@@ -51,7 +51,8 @@ def test_a_steady_pace_is_told_as_the_usual_one(label: str, a_day: float) -> Non
 
 def test_a_busy_merchants_usual_hour_stands_beside_this_one() -> None:
     """Twice the usual 100: that the rest is no burst of the last minutes, the counter does not tell."""
-    found = {"merchant_count_1h": 2 * steady(2_400, "1h"), "merchant_count_30d": steady(2_400, "30d")}
+    found = {f"merchant_count_{label}": steady(2_400, label) for label in ("7d", "30d")}
+    found["merchant_count_1h"] = 2 * steady(2_400, "1h")
     assert say("merchant_count_1h", Payment(10.0, found, merchant_id="m-1")) == (
         "245 payments at merchant m-1 in about the last hour; usual is about 100 an hour"
     )
@@ -62,6 +63,28 @@ def test_a_customer_of_a_payment_a_day_made_8_in_7_days() -> None:
     assert told_of("user_count_7d", *range(200, 0, -1)) == (
         "8 payments of this customer in about the last 7 days; usual is one a day"
     )
+
+
+@pytest.mark.parametrize("days", [3, 14])
+@pytest.mark.parametrize(
+    "feature", ["user_count_10m", "user_count_1h", "user_count_1d", "user_count_7d", "user_burst_1d"]
+)
+def test_no_pace_is_called_usual_of_a_customer_who_joined_days_ago(feature: str, days: int) -> None:
+    """The month's counter grows for months: after 3 days of 4 payments each it holds what a steady 2 a week would keep."""
+    assert "usual" not in told_of(feature, *(place / 4 + 0.1 for place in range(4 * days, -1, -1)))
+
+
+@pytest.mark.parametrize("feature", ["user_count_10m", "user_count_1d", "user_burst_1h"])
+def test_a_first_days_payments_are_not_compared_with_a_pace_that_they_alone_make(feature: str) -> None:
+    assert "usual" not in told_of(feature, *(hour / 24 for hour in range(9, 0, -1)))
+
+
+@pytest.mark.parametrize("feature", ["user_count_10m", "user_count_1h", "user_count_1d", "user_burst_1h"])
+def test_a_burst_does_not_make_a_customer_of_a_payment_a_week_look_new(feature: str) -> None:
+    """Six payments in a minute outweigh the month in every counter: what counts is what was there before them."""
+    burst = [minute / 1_440 for minute in (0.6, 0.5, 0.4, 0.3, 0.2, 0.1)]
+    said = told_of(feature, *(7.0 * week + 0.9 for week in range(40, -1, -1)), *burst)
+    assert re.match(r"[78] payments of this customer in .*; usual is about 2 a week", said), said
 
 
 @pytest.mark.parametrize("feature", ["user_count_10m", "user_count_1h", "user_count_1d"])

@@ -11,9 +11,13 @@ _TOLD_WITH: Final = {
         ("amount_to_user_mean_7d", "user_mean_shift_1d", "user_mean_shift_7d"),
         ("amount_to_overall_mean", "amount_to_user_mean", "user_idle"),
     ),
-    # The usual pace is shown next to a count, and corrects it for what a steady pace adds.
-    **{f"user_count_{label}": ("user_count_30d",) for label in ("10m", "1h", "1d", "7d")},
-    **{f"merchant_count_{label}": ("merchant_count_30d",) for label in ("1h", "1d", "7d")},
+    # The usual pace is shown next to a count, and corrects it for what a steady pace adds; the 7-day count tells whether the
+    # history is long enough to have one.
+    **{
+        f"{entity}_{feature}": (f"{entity}_count_7d", f"{entity}_count_30d")
+        for entity in ("user", "merchant")
+        for feature in ("count_10m", "count_1h", "count_1d", "count_7d", "burst_1h", "burst_1d")
+    },
     # The same holds for sums, and a decayed sum is never exactly zero.
     "user_spent_1d": ("user_count_1d", "user_idle", "amount_to_user_mean"),
     "user_spent_7d": ("user_count_7d", "user_idle", "amount_to_user_mean"),

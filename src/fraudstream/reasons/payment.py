@@ -14,6 +14,12 @@ PRESENT: Final = 0.5
 """A counter below this has no event within its own span: one event decays to it in exactly that time."""
 FEW: Final = 5
 """Payments in a month; with fewer a customer or merchant is new."""
+YOUNG: Final = 0.5
+"""Above this ratio of the 7-day to the 30-day counter a history is too short to tell a usual pace.
+
+At a steady pace since T days ago it is 7/30 · (1 - 2^(-T/7)) / (1 - 2^(-T/30)): 0.89 after 3 days, 0.63 after 14, 0.44 after 30,
+0.23 in the end; the rest is left to chance. The 30-day counter, from which the pace is told, holds 1 - 2^(-T/30) of its final
+value: 7 % after 3 days, half after 30."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +84,12 @@ class Payment:
         return (
             count >= PRESENT and self.idle_seconds(self.features.get("user_idle", 0.0)) <= HALF_LIVES[label]
         )
+
+    def settled(self, entity: str, label: str) -> bool:
+        """Whether the payments before this span show a usual pace. Those within it do not count: a burst is no young history."""
+        week, month = (self.features.get(f"{entity}_count_{one}", 0.0) for one in ("7d", "30d"))
+        within = 0.0 if label == "7d" else self.features.get(f"{entity}_count_{label}", 0.0)
+        return month - within >= FEW and 0 < week - within <= YOUNG * (month - within)
 
     def usual_count(self, entity: str, label: str) -> float:
         """What the counter of a span would hold at the pace of a month; 0 for a new entity, or if no feature shows it."""

@@ -100,7 +100,7 @@ def in_span(decayed: float, usual: float) -> float:
 
 
 def rate(count: float, *, hourly: bool = False) -> str:
-    """The steady rate that keeps a decayed count of 30 days constant: λ = s · ln 2 / h.
+    """The steady rate that keeps a decayed count of 30 days, of 5 or more, constant: λ = s · ln 2 / h.
 
     >>> rate(300), rate(43), rate(5)
     ('about 7 a day', 'one a day', 'one a week')
@@ -110,10 +110,6 @@ def rate(count: float, *, hourly: bool = False) -> str:
     a_day = count * math.log(2) * DAY / HALF_LIVES["30d"]
     if hourly and round(an_hour := a_day * HOUR / DAY) > 1:
         return f"about {number(an_hour)} an hour"
-    for unit, days in (("day", 1), ("week", 7), ("month", 30)):
-        many = a_day * days
-        if round(many) > 1:
-            return f"about {number(many)} a {unit}"
-        if many >= 0.75:  # noqa: PLR2004 - nearer to one of this unit than to several of the next
-            return f"one a {unit}"
-    return "less than one a month"
+    nearly_daily = a_day >= 0.75  # noqa: PLR2004 - nearer to one a day than to several a week
+    unit, many = ("day", a_day) if nearly_daily else ("week", 7 * a_day)
+    return f"about {number(many)} a {unit}" if round(many) > 1 else f"one a {unit}"

@@ -26,10 +26,9 @@ def _count(label: str, who: str) -> Tell:
         others = max(whole(in_span(value, p.usual_count(who, label))), int(value >= PRESENT))
         count = others + 1  # including this one
         said = f"{count:,} payments" if count > 1 else "no other payment"
-        before = p.features.get(f"{who}_count_30d")
         usual = ""
-        if label != "30d" and before and p.remembers(who):
-            usual = f"; usual is {rate(before, hourly=label in _SHORT)}"
+        if label != "30d" and p.settled(who, label):
+            usual = f"; usual is {rate(p.features[f'{who}_count_30d'], hourly=label in _SHORT)}"
         whose = f"at {p.merchant}" if who == "merchant" else "of this customer"
         return f"{said} {whose} in about the last {SPANS[label]}{usual}"
 
