@@ -45,6 +45,17 @@ def test_payments_that_the_profile_had_not_seen_yet_are_told() -> None:
     )
 
 
+def test_all_payments_that_are_told_lie_within_the_time_that_is_told() -> None:
+    """One of 6.4 minutes before is not "in the 6 minutes before"."""
+    for minutes, span in (
+        (6.4, "7 minutes"),
+        (6.0, "6 minutes"),
+        (60 * 30.0, "2 days"),
+        (1 / 300, "1 second"),
+    ):
+        assert f" in the {span} before" in said(alert("user_device_share"), earlier(minutes, 0.001))
+
+
 def test_one_place_told_in_two_ways_is_corrected_once() -> None:
     history = earlier(2, transaction_location="Lyon")
     assert said(alert("location_change", "location_switch"), history) == (

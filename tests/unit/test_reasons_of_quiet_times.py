@@ -1,5 +1,6 @@
 """Of a time in which nothing happened no reason tells amounts or shares: features lean on everybody's there."""
 
+import math
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -7,6 +8,7 @@ from functools import cache
 import pyarrow as pa
 import pytest
 
+from fraudstream.features.catalogue import DAY
 from fraudstream.features.context import with_context
 from fraudstream.features.definitions import FEATURES
 from fraudstream.features.events import INSTANT
@@ -53,6 +55,15 @@ def test_a_customer_who_always_pays_the_same_is_never_told_to_pay_otherwise_late
     found = payment(days_ago)
     assert found.features["user_mean_shift_1d"] > 3
     assert not any(is_notable(name, found) for name in OF_SPANS)
+
+
+@pytest.mark.parametrize(
+    ("days_ago", "span"), [(1.6, "1 day"), (7.6, "7 days"), (7.0, "7 days"), (45.0, "45 days")]
+)
+def test_no_time_is_told_to_be_without_payments_in_which_there_was_one(days_ago: float, span: str) -> None:
+    """A payment of 7.6 days ago lies within the 8 days before."""
+    found = Payment(10.0, {"user_idle": math.log1p(days_ago * DAY)})
+    assert say("user_idle", found) == f"this customer has no payments on record in the {span} before"
 
 
 @pytest.mark.parametrize("days_ago", [4.0, 30.0])

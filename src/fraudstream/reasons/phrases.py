@@ -3,6 +3,7 @@
 import math
 import re
 import unicodedata
+from collections.abc import Callable
 from typing import Final
 
 from fraudstream.features.catalogue import DAY, HALF_LIVES, HOUR
@@ -75,15 +76,22 @@ def times(ratio: float) -> str:
     return f"only {percent(ratio)} of" if ratio < 1 - _SAME else "about"
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: float, rounded: Callable[[float], int] = round) -> str:
     """A time span in the largest unit that fits.
+
+    To the nearest whole number, unless that would make a statement false: `math.floor` if nothing happened in the span,
+    `math.ceil` if everything did.
 
     >>> duration(14), duration(5400), duration(86400)
     ('14 seconds', '2 hours', '1 day')
+    >>> duration(5400, math.floor), duration(3601, math.ceil)
+    ('1 hour', '2 hours')
     """
     units = (("day", DAY), ("hour", 3600.0), ("minute", 60.0), ("second", 1.0))
     unit, length = next((found for found in units if seconds >= found[1]), units[-1])
-    count = round(seconds / length)
+    count = rounded(
+        round(seconds / length, 9)
+    )  # the time of a feature is a logarithm, and may fall just short
     return f"{count} {unit}{'' if count == 1 else 's'}"
 
 

@@ -4,6 +4,7 @@ A sentence compares the payment with the customer's own habit if the features ha
 the same thing in other words share a theme: an alert has one sentence per theme.
 """
 
+import math
 from collections.abc import Callable
 from typing import Final
 
@@ -60,7 +61,7 @@ def _idle(value: float, p: Payment) -> str:
     if seconds > 0.999 * NEVER_SECONDS:
         return "this customer has no payments on record, or none for a year"
     if seconds >= DAY:
-        return f"this customer has no payments on record in the {duration(seconds)} before"
+        return f"this customer has no payments on record in the {duration(seconds, math.floor)} before"
     return f"only {duration(seconds)} after this customer's last payment"
 
 

@@ -4,6 +4,7 @@ Profiles are seconds behind the stream, which can be minutes of the customers' t
 payment from a device may have been the eighth. Looked up when an alert is explained, not when it is stored.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -83,5 +84,5 @@ def _seconds(alert: Alert, past: Past) -> float:
 def _sentence(alert: Alert, which: str, missed: Sequence[Past]) -> str:
     count = len(missed)
     payments = "1 earlier payment" if count == 1 else f"{count:,} earlier payments"
-    span = duration(max(_seconds(alert, past) for past in missed))
+    span = duration(max(_seconds(alert, past) for past in missed), math.ceil)
     return f"Known since: {payments} {which} in the {span} before, which the profile did not include when the decision was made."
