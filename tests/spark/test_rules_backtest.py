@@ -138,14 +138,22 @@ def test_without_a_model_and_without_labels_the_alerts_are_still_counted(spark: 
     ]  # fmt: skip
 
 
-def test_by_chargebacks_alone_a_rule_has_recall_and_no_precision(spark: SparkSession) -> None:
+@pytest.mark.parametrize("dismissed", [0, 3])
+def test_by_chargebacks_and_a_few_dismissed_alerts_a_rule_has_recall_and_no_precision(
+    spark: SparkSession, dismissed: int
+) -> None:
     rows = world(1_000, seed=4)
-    only = pa.array([True if fraud else None for fraud in rows["is_fraud"].to_pylist()], pa.bool_())
+    known = [True if fraud else None for fraud in rows["is_fraud"].to_pylist()]
+    legitimate = [place for place, fraud in enumerate(known) if not fraud][-200:][:dismissed]
+    only = pa.array(
+        [False if place in legitimate else fraud for place, fraud in enumerate(known)], pa.bool_()
+    )
     rows = rows.set_column(rows.column_names.index("is_fraud"), "is_fraud", only)
     found = backtest(RuleSet(spark, RULES), rows, model=None, days=30, label_delay_days=7)
     assert found["rules"][2]["frauds"] > 0
     assert found["rules"][2]["recall"] is not None
     assert found["rules"][2]["precision"] is None
+    assert f" fraudulent, {dismissed} legitimate" in found["notes"][0]
     assert "nothing says how many alerts were false" in found["notes"][0]
 
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fraudstream.model.coverage import Coverage
 from fraudstream.rules.rule import Rule
 
 if TYPE_CHECKING:
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Window:
-    """Transactions of some days, one entry per transaction."""
+    """Transactions of some days, one entry per transaction, in order of time."""
 
     days: float
     fraud: "Truths"
@@ -24,18 +26,18 @@ class Window:
     flagged: "Truths | None"
     """Flagged by the model at its threshold; None without a model."""
 
-    @property
-    def only_frauds(self) -> bool:
-        """Whether no transaction is known to be legitimate: then every labelled alert is fraud."""
-        return not np.any(self.judged & ~self.fraud)
+    @cached_property
+    def coverage(self) -> Coverage:
+        """How many are labelled. If hardly any legitimate ones are, nearly every labelled alert is fraud, whatever the rule."""
+        return Coverage.of(np.arange(len(self.fraud)), self.judged, self.fraud)
 
 
 def figures(hits: "Truths", window: Window) -> dict[str, Any]:
     """The figures of these alerts, and what they add to the model's.
 
     `precision` is the share of fraud among the labelled alerts, `recall` the share of the known fraud that they
-    find; None if the denominator is zero, and precision also if only frauds are labelled. `new_alerts` and
-    `new_frauds` are those that the model does not flag; None without a model.
+    find; None if the denominator is zero, and precision also if the labels hardly cover ordinary payments. `new_alerts`
+    and `new_frauds` are those that the model does not flag; None without a model.
     """
     alerts, judged, frauds = (int(np.count_nonzero(hits & of)) for of in (hits, window.judged, window.fraud))
     known = int(np.count_nonzero(window.fraud))
@@ -45,7 +47,7 @@ def figures(hits: "Truths", window: Window) -> dict[str, Any]:
         "alerts_per_day": alerts / window.days,
         "judged": judged,
         "frauds": frauds,
-        "precision": frauds / judged if judged and not window.only_frauds else None,
+        "precision": frauds / judged if judged and not window.coverage.one_sided else None,
         "recall": frauds / known if known else None,
         "new_alerts": None if fresh is None else int(np.count_nonzero(fresh)),
         "new_frauds": None if fresh is None else int(np.count_nonzero(fresh & window.fraud)),

@@ -112,14 +112,15 @@ def held(ruleset: RuleSet, rows: pa.Table, features: "dict[str, NDArray[np.float
 
 def _notes(model: Model | None, window: Window, since: datetime) -> list[str]:
     """Notes that a reader needs to interpret the figures."""
-    notes = []
+    notes, covered = [], window.coverage
     if not window.judged.any():
         notes.append("Nothing is labelled yet: precision and recall cannot be computed.")
     elif not window.fraud.any():
         notes.append("No fraud is known in these days: recall cannot be computed.")
-    elif window.only_frauds:
+    if window.judged.any() and covered.one_sided:
         notes.append(
-            "Only frauds are labelled in these days, so nothing says how many alerts were false:"
+            f"Labels hardly cover ordinary payments in these days ({covered.frauds:,} fraudulent,"
+            f" {covered.legitimate:,} legitimate of {len(window.fraud):,}), so nothing says how many alerts were false:"
             " precision cannot be computed."
         )
     if model is None:
