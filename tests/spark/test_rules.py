@@ -85,6 +85,26 @@ def test_a_condition_that_fails_does_not_hold_and_does_not_end_the_stream(
     spark.catalog.dropTempView("rules_held")
 
 
+def test_a_merchant_called_nan_is_no_number_that_a_rule_matches(spark: SparkSession) -> None:
+    """What pandas leaves for a missing value; as a double it is larger than every number, as is what stands for infinity."""
+    texts = ("nan", "NaN", "inf", "Infinity", "-inf", "", "abc", "1e300", "900001", " 900000.5 ")
+    frame = rows(spark, *({"merchant_id": text, "amount": 5.0} for text in texts))
+    found = hits(RuleSet(spark, [rule("cast(merchant_id as decimal(20, 2)) > 900000")]).add(frame))
+    assert [text for text, names in zip(texts, found, strict=True) if names] == ["900001", " 900000.5 "]
+    for condition in (
+        "cast(merchant_id as double) > 900000",
+        "merchant_id::float > 900000",
+        "amount < merchant_id",
+        "amount < lower(merchant_id)",
+        "amount < cast(concat('n', 'an') as double)",
+        "merchant_id between 1.5 and 2.5",
+        "amount < 'nan'",
+        "amount > cast('-Infinity' as double)",
+    ):
+        with pytest.raises(RuleMistakes):
+            check(spark, [rule(condition)])
+
+
 def test_two_threads_that_resolve_rules_at_once_leave_spark_as_strict_as_it_was(spark: SparkSession) -> None:
     """As a scorer does: a new champion's rules are resolved beside those of the next query."""
     resolving, resolved = threading.Event(), threading.Event()
@@ -143,6 +163,11 @@ WRONG = (
     ("amount = 'much'", "'much'", "is not a double, so this is never true"),
     ("timestamp > '2025-13-01'", "'2025", "is not a timestamp"),
     ("amount > 1 and device > 5", "device", "device is a string and is read as int"),
+    ("amount > 1 and device > 5.5", "device", "write cast(device as decimal(20, 2)) if you mean it"),
+    ("amount < 'nan'", "'nan'", "is not a finite number"),
+    ("amount > 1 and cast(device as double) > 5", "cast(", "write cast(device as decimal(20, 2))"),
+    ("amount > 1 and device::float > 5", "device", "write cast(device as decimal(20, 2))"),
+    ("amount > 1 and amount > lower(device)", "lower", "write cast(… as decimal(20, 2))"),
     ("1 = 1", "1", "refers to no column"),
     ("amount in (select max(amount) from t)", "in (", "a subquery is not allowed"),
     ("exists(select 1)", "exists", "a subquery"),
@@ -191,7 +216,7 @@ RIGHT = (
     "case when amount > 1 then location_change = 1 else false end",
     "if(amount > 1, device like '%x%', isnull(merchant_id))",
     "timestamp >= '2025-01-01' and hour(timestamp) < 6 and extract(year from timestamp) = 2025",
-    "cast(device as double) > 3 or amount::int % 10 = 0",
+    "cast(device as decimal(20, 2)) > 3 or amount::int % 10 = 0",
     "coalesce(merchant_id, currency, '') <=> '' -- a remark",
     "lower(trim(device)) || '!' = concat('a', '!')",
     "`amount` is distinct from user_amount_mean and not isnan(amount)",

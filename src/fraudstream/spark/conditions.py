@@ -5,6 +5,7 @@ columns of `rules.columns`, and nothing else. What is on these lists cannot read
 Java, use random numbers, or grow without bound; everything else is refused.
 """
 
+import math
 import re
 import threading
 from collections.abc import Iterator
@@ -50,7 +51,8 @@ FUNCTIONS: Final = {
     **dict.fromkeys(("coalesce", "greatest", "least", "concat"), 20),
 }
 """Functions that a condition may call, and their maximum number of arguments: `ceil(x, 2000000000)` would fill the memory.
-None is random, depends on the clock or the machine, or returns NaN, which Spark treats as the largest number."""
+None is random, depends on the clock or the machine, or returns NaN, which Spark treats as the largest number; nor
+may a string be cast to a type that has it."""
 
 _REFUSED: Final = {
     "ScalarSubquery": "a subquery",
@@ -65,6 +67,11 @@ _REFUSED: Final = {
     "NamedParameter": "a parameter",
     "PosParameter": "a parameter",
 }
+_WITH_NAN: Final = ("float", "double")
+"""Types as which the strings `nan` and `inf` are numbers: pandas writes `nan` for a missing value, and Spark's NaN exceeds every
+number, so that a rule would match where nothing is known."""
+_WITHOUT_NAN: Final = "decimal(20, 2)"
+"""The type to read a string as instead: what is not a finite number becomes null, so the rule does not match."""
 _TYPES: Final[dict[Kind, str]] = {"text": "string", "instant": "timestamp", "float": "double"}
 
 
@@ -224,22 +231,35 @@ def _unresolvable(empty: DataFrame, condition: str, bare: dict[str, int]) -> lis
         return [Fault(0, f"gives {kind.simpleString()} instead of true or false")]
     expression = resolved._jdf.queryExecution().analyzed().expressions().apply(0)  # noqa: SLF001
     casts = [node for node in _walk(expression, 10 * MOST_NODES) if _kind(node) == "Cast"]
-    return [fault for node in casts if (fault := _silent_cast(node, bare))]
+    return [fault for node in casts if (fault := _cast_of_text(node, bare))]
 
 
-def _silent_cast(node: Any, bare: dict[str, int]) -> Fault | None:
-    """Why this implicit cast is an error, or None."""
+def _cast_of_text(node: Any, bare: dict[str, int]) -> Fault | None:
+    """Why this cast of a string, written or implicit, is an error, or None."""
     child, target = node.child(), node.dataType().simpleString()
     if child.dataType().simpleString() != "string" or target == "string":
         return None
-    if _kind(child) == "Literal" and node.eval(None) is None:
-        return Fault(_index(child), f"{child.toString()!r:.40} is not a {target}, so this is never true")
-    if _kind(child) == "AttributeReference" and child.name() in bare:
-        name = child.name()
-        return Fault(
-            bare[name],
-            f"{name} is a string and is read as {target} here; write cast({name} as {target}) if you mean it",
-        )
+    if _kind(child) == "Literal":
+        return _cast_literal(node, target)
+    is_column = _kind(child) == "AttributeReference"
+    name = child.name() if is_column else "…"
+    with_nan = target in _WITH_NAN
+    advice = f"write cast({name} as {_WITHOUT_NAN if with_nan else target})"
+    if name in bare:
+        return Fault(bare[name], f"{name} is a string and is read as {target} here; {advice} if you mean it")
+    if with_nan:
+        place = _index(node if is_column else child)  # a column has lost its own by now
+        return Fault(place, f"a string read as {target} may be NaN or infinite; {advice}")
+    return None
+
+
+def _cast_literal(node: Any, target: str) -> Fault | None:
+    """Why this cast of a literal string is an error, or None."""
+    literal, value = node.child(), node.eval(None)
+    if value is None:
+        return Fault(_index(literal), f"{literal.toString()!r:.40} is not a {target}, so this is never true")
+    if target in _WITH_NAN and not math.isfinite(value):
+        return Fault(_index(literal), f"{literal.toString()!r:.40} is not a finite number")
     return None
 
 
