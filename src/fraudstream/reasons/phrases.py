@@ -114,9 +114,11 @@ def rate(count: float, *, hourly: bool = False) -> str:
     ('about 7 a day', 'one a day', 'one a week')
     >>> rate(104_000), rate(104_000, hourly=True), rate(300, hourly=True)
     ('about 2,403 a day', 'about 100 an hour', 'about 7 a day')
+    >>> rate(1e308)
+    'about 2.31e+306 a day'
     """
-    a_day = count * math.log(2) * DAY / HALF_LIVES["30d"]
-    if hourly and round(an_hour := a_day * HOUR / DAY) > 1:
+    a_day = count * (math.log(2) * DAY / HALF_LIVES["30d"])
+    if hourly and round(an_hour := a_day * (HOUR / DAY)) > 1:
         return f"about {number(an_hour)} an hour"
     nearly_daily = a_day >= 0.75  # noqa: PLR2004 - nearer to one a day than to several a week
     unit, many = ("day", a_day) if nearly_daily else ("week", 7 * a_day)
