@@ -19,10 +19,13 @@ class FirstPayment:
     def __init__(self) -> None:
         self.stop = threading.Event()
         self.paid: list[datetime] = []
+        self.ids: list[str] = []
 
     def send(self, _keys: list[bytes], values: list[bytes]) -> None:
-        """Note the times."""
-        self.paid += [datetime.fromisoformat(msgspec.json.decode(value)["timestamp"]) for value in values]
+        """Note ids and times."""
+        payments = [msgspec.json.decode(value) for value in values]
+        self.ids += [payment["transaction_id"] for payment in payments]
+        self.paid += [datetime.fromisoformat(payment["timestamp"]) for payment in payments]
         self.stop.set()
 
     def close(self) -> tuple[int, int]:
@@ -65,6 +68,18 @@ def test_a_run_that_follows_goes_on_after_the_latest_payment(ago: timedelta) -> 
 @pytest.mark.parametrize("ago", [timedelta(0), timedelta(hours=5), -timedelta(days=3)])
 def test_a_run_after_payments_of_today_does_not_run_into_the_future(ago: timedelta) -> None:
     assert first_live(Stage(SMALL, NOW, lived(NOW - ago))) < NOW - NEAR
+
+
+def test_every_run_of_a_day_makes_payments_that_no_earlier_run_made() -> None:
+    """The first decision about an id is kept: a run that sent the ids of the last one showed no payments and no alerts."""
+    sent: set[str] = set()
+    for minutes in (0, 10, 20):
+        now = NOW + timedelta(minutes=minutes)
+        stage, sink = Stage(SMALL, now, lived(now - timedelta(hours=5))), FirstPayment()
+        assert stage.history_days == 0
+        stage.live(sink, sink.stop)
+        assert not sent.intersection(sink.ids)
+        sent.update(sink.ids)
 
 
 @pytest.mark.parametrize(("days", "lacking"), [(0.01, 4), (0.99, 3), (2.98, 1), (3.99, 0), (60, 0)])

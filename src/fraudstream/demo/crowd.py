@@ -94,9 +94,13 @@ class Stage:
 
 
 def _busy(instant: datetime) -> datetime:
-    """The latest BUSY_HOUR that is not after `instant`."""
-    hour = instant.replace(hour=BUSY_HOUR, minute=0, second=0, microsecond=0)
-    return hour if hour <= instant else hour - timedelta(days=1)
+    """A time in the latest BUSY_HOUR that is not after `instant`, with the same minutes and microseconds.
+
+    The payments and their ids derive from it: at the full hour, all runs of a day would have the same ones, and no
+    payment of the second run would count as new.
+    """
+    busy = instant.replace(hour=BUSY_HOUR)
+    return busy if busy <= instant else busy - timedelta(days=1)
 
 
 def _lacking(crowd: Crowd, first: datetime, latest: datetime) -> int:
