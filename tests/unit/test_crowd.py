@@ -13,11 +13,10 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SMALL = Crowd(users=300, days=2, rate=100_000)
 
 
-class FirstPayment:
-    """A sink that ends the stream with its first batch."""
+class Payments:
+    """A sink that notes what was sent."""
 
     def __init__(self) -> None:
-        self.stop = threading.Event()
         self.paid: list[datetime] = []
         self.ids: list[str] = []
 
@@ -26,11 +25,23 @@ class FirstPayment:
         payments = [msgspec.json.decode(value) for value in values]
         self.ids += [payment["transaction_id"] for payment in payments]
         self.paid += [datetime.fromisoformat(payment["timestamp"]) for payment in payments]
-        self.stop.set()
 
     def close(self) -> tuple[int, int]:
         """All is well."""
         return len(self.paid), 0
+
+
+class FirstPayment(Payments):
+    """A sink that ends the stream with its first batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stop = threading.Event()
+
+    def send(self, keys: list[bytes], values: list[bytes]) -> None:
+        """Note them, and stop."""
+        super().send(keys, values)
+        self.stop.set()
 
 
 def lived(latest: datetime, days: float = SMALL.days - 0.01) -> tuple[datetime, datetime]:
@@ -80,6 +91,22 @@ def test_every_run_of_a_day_makes_payments_that_no_earlier_run_made() -> None:
         stage.live(sink, sink.stop)
         assert not sent.intersection(sink.ids)
         sent.update(sink.ids)
+
+
+@pytest.mark.parametrize("before", [None, lived(NOW - NEAR - timedelta(minutes=1))])
+def test_a_run_sends_every_payment_up_to_its_beginning_and_ends_there(
+    before: tuple[datetime, datetime] | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Profiles leave out payments of the future and pages hide them; the user learns what to do next."""
+    stage, sink = Stage(SMALL, NOW, before), Payments()
+    for _ in stage.history():
+        pass
+    with caplog.at_level("WARNING", "fraudstream"):
+        report = stage.live(sink, threading.Event())
+    assert not report.interrupted
+    assert NOW - timedelta(hours=2) < max(sink.paid) < NOW
+    assert "have reached the present" in caplog.text
+    assert "fraudstream reset" in caplog.text
 
 
 @pytest.mark.parametrize(("days", "lacking"), [(0.01, 4), (0.99, 3), (2.98, 1), (3.99, 0), (60, 0)])

@@ -13,8 +13,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from fraudstream.logs import get_logger
 from fraudstream.producer.delivery import Batch, Report, Sink, deliver
 from fraudstream.simulate import DAY, SECOND, Encoder, Stream, World
+
+log = get_logger("demo")
 
 LIVE_DAYS = 7.0
 """How long ago the live stream starts, so that its clock does not reach the present within an hour."""
@@ -22,7 +25,8 @@ BUSY_HOUR = 17
 """Hour of the day, UTC, at which the live stream starts: until 21 h payments are twice the average, and there are five times
 as many frauds as from 5 to 9 h, when most customers sleep. So that a demo is lively at any time of day."""
 NEAR = timedelta(days=1)
-"""A stream that comes this close to the present restarts, as it must not run into the future."""
+"""A run that would begin this close to the present begins like a first one, as it would end too soon: no payment is dated after
+the beginning of its run."""
 TICK = 0.02
 """Minimum seconds between two sends: two messages at a hundred a second, which looks smooth."""
 
@@ -46,8 +50,8 @@ class Stage:
     """One run of a crowd as of `now`: first all of `history`, then `live`.
 
     A later run continues after the latest payment in `lived` (times of the first and the latest), so that no day is
-    simulated twice: with the missing days of its history, if that was interrupted, else with `live`. If it would
-    come NEAR the present, `live` starts like that of a first run, LIVE_DAYS ago at BUSY_HOUR.
+    simulated twice: with the missing days of its history, if that was interrupted, else with `live`. If that would
+    start NEAR the present, it starts like that of a first run, LIVE_DAYS ago at BUSY_HOUR.
     """
 
     def __init__(self, crowd: Crowd, now: datetime, lived: tuple[datetime, datetime] | None = None) -> None:
@@ -58,7 +62,7 @@ class Stage:
         if lived is not None:
             follows = lived[1] + timedelta(days=self.history_days, microseconds=1)
             live = follows if now - follows > NEAR else live
-        self._live = round(live.timestamp() * SECOND)
+        self._live, self._present = round(live.timestamp() * SECOND), round(now.timestamp() * SECOND)
         start = self._live - self.history_days * DAY
         self._days = Stream(self._world, start, crowd.fraud_rate).history(math.inf)
         self._encoder = Encoder(self._world, start)
@@ -74,7 +78,7 @@ class Stage:
             yield Batch(keys, values, paced=False)
 
     def live(self, sink: Sink, stop: threading.Event) -> Report:
-        """Send the following days, each payment at its time, until `stop` is set."""
+        """Send the following days, each payment at its time, until `stop` is set or they reach the present."""
         return deliver(self._paced(stop), sink, stop)
 
     def _paced(self, stop: threading.Event) -> Iterator[Batch]:
@@ -83,14 +87,20 @@ class Stage:
             keys, values = self._encoder.encode(events, self._number)
             self._number += len(values)
             due = (events["at"] - self._live) / SECOND / self.speed
-            sent = 0
-            while sent < len(values):
-                ready = int(due.searchsorted(time.monotonic() - begun, side="right"))
+            sent, past = 0, int(events["at"].searchsorted(self._present))
+            while sent < past:
+                ready = int(due[:past].searchsorted(time.monotonic() - begun, side="right"))
                 if ready > sent:
                     yield Batch(keys[sent:ready], values[sent:ready], paced=False)
                     sent = ready
                 elif stop.wait(max(TICK, due[sent] - (time.monotonic() - begun))):
                     return
+            if past < len(values):
+                log.warning(
+                    "the customers' payments have reached the present, so the stream ends: `fraudstream demo` starts again"
+                    " a week ago, `fraudstream reset` deletes everything for a new history"
+                )
+                return
 
 
 def _busy(instant: datetime) -> datetime:

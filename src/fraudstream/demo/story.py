@@ -124,7 +124,7 @@ def run(
     pages: Pages,
     duration: float | None = None,
 ) -> Ending:
-    """Run the demo until `duration` seconds of live stream have passed, or until Ctrl-C.
+    """Run the demo until `duration` seconds of live stream have passed, its payments reach the present, or Ctrl-C.
 
     Raises what any of its steps raises.
     """
@@ -148,7 +148,7 @@ def run(
         with live.running(watcher):
             with watcher.watching():
                 first = live.watch(watcher, model, lambda: stack.enter_context(pages(settings)), duration)
-            interrupted = stop.is_set()
+            interrupted = stop.is_set() and not live.finished
         found = live.glance()
     return Ending(
         found,
@@ -179,6 +179,8 @@ class _Live:
         self._spark, self._settings = spark, settings
         self._stage, self._stop = stage, stop
         self._since = datetime.now(UTC)
+        self.finished = False
+        """Whether the payments reached the present: a demo that ends with them was not interrupted."""
 
     @contextmanager
     def running(self, watcher: Watcher) -> Iterator[None]:
@@ -214,7 +216,9 @@ class _Live:
     def _send(self) -> None:
         kafka = self._settings.kafka
         sink = Sender(kafka, kafka.transactions_topic, self._stop, linger_ms=LINGER_MS)
-        check(self._stage.live(sink, self._stop))
+        report = self._stage.live(sink, self._stop)
+        check(report)
+        self.finished = not report.interrupted
 
     def watch(
         self, watcher: Watcher, model: "Registered", pages: Callable[[], str | None], duration: float | None
