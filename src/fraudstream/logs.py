@@ -33,11 +33,16 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
+def on_one_line(text: str) -> str:
+    """The same for a string that must not add a line."""
+    return printable(text).replace("\n", "\\n")
+
+
 class _Line(logging.Formatter):
     """A record as text. A message may quote untrusted text, which must not add a line or move the cursor."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name that logging calls
-        record.message = printable(record.message).replace("\n", "\\n")
+        record.message = on_one_line(record.message)
         return super().formatMessage(record)
 
 

@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,6 +15,7 @@ from fraudstream.cli.main import run
 from fraudstream.demo.view import headline
 from fraudstream.store.alerts import Alert, Score
 from fraudstream.store.explanation import Explanation
+from fraudstream.store.glance import Glance
 from fraudstream.store.history import Past
 from fraudstream.store.labels import Label
 
@@ -84,6 +86,12 @@ def test_an_amount_of_300_digits_is_shown_in_a_few() -> None:
     assert " paid 1.23e+300 EUR at m-5" in alert_text.opening(replace(FLAGGED, subject=alert, alert=alert))
 
 
+def test_the_demos_line_about_an_alert_stays_one_line_whatever_its_strings_hold() -> None:
+    """An id could move the cursor and rewrite what stands above it."""
+    said = headline(replace(ALERT, user_id="u\x1b[2J\n  - all clear", currency="E\rUR"))
+    assert said == r"3,204.00 E\rUR by u\x1b[2J\n  - all clear, risk 0.93"
+
+
 def label(is_fraud: bool, by: str | None = "ann", note: str | None = None) -> Label:
     return Label("t-1", is_fraud, AT + timedelta(days=1), by, note)
 
@@ -134,6 +142,38 @@ def test_the_command_for_an_id_that_begins_with_a_dash_is_taken_as_it_is_shown(
     assert (fraud, legit) == ("fraudstream label --fraud -- '-7 a'", "fraudstream label --legit -- '-7 a'")
     run(shlex.split(fraud)[1:])
     assert "No PostgreSQL is set" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("transaction_id", "explain", "label"),
+    [
+        ("d8bf-000000252158", "explain d8bf-000000252158", "label d8bf-000000252158 --fraud (or --legit)"),
+        ("$(id); a", "explain '$(id); a'", "label '$(id); a' --fraud (or --legit)"),
+        ("-7", "explain -- -7", "label --fraud -- -7 (or --legit)"),
+        ("\x1b[2J\nrm", r"explain '\x1b[2J\nrm'", r"label '\x1b[2J\nrm' --fraud (or --legit)"),
+    ],
+)
+@pytest.mark.usefixtures("empty_environment")
+def test_the_demos_commands_to_copy_run_nothing_else_whatever_the_id_holds(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    transaction_id: str,
+    explain: str,
+    label: str,
+) -> None:
+    """Anybody whose payments reach the topic chooses the id, and the user pastes it into a shell."""
+    alert = replace(ALERT, transaction_id=transaction_id)
+    ending = SimpleNamespace(
+        glance=Glance(1, 1, 5.0, 5.0, None, 0, 0, 0),
+        first_alert=alert,
+        seconds_to_first_alert=1.0,
+        interrupted=False,
+    )
+    monkeypatch.setattr("fraudstream.demo.story.run", lambda *_: ending)
+    assert run(["demo"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert f"Full explanation: fraudstream alerts {explain}" in told
+    assert f"Label it: fraudstream {label}" in told
 
 
 def test_what_people_said_stands_in_the_note_with_the_way_back(printed: Printed) -> None:

@@ -99,19 +99,20 @@ def _closed(text: str) -> str:
     return ended if ended.endswith((".", "!", "?", "…")) else f"{ended}."
 
 
+def command(words: str, transaction_id: str, option: str = "") -> str:
+    """A command about a transaction, to copy into a shell: whoever sends payments chooses their ids."""
+    quoted = shlex.quote(transaction_id)
+    # An id that begins with a dash would be taken for an option.
+    parts = (option, "--", quoted) if transaction_id.startswith("-") else (quoted, option)
+    return " ".join(filter(None, ("fraudstream", words, *parts)))
+
+
 def next_steps(found: Explanation) -> list[str]:
     """The commands that label it; if it has a label, the one that corrects it."""
     transaction_id = found.subject.transaction_id
-    quoted = shlex.quote(transaction_id)
-
-    def command(verdict: str) -> str:
-        # An id that begins with a dash would be taken for an option.
-        what = f"{verdict} -- {quoted}" if transaction_id.startswith("-") else f"{quoted} {verdict}"
-        return f"fraudstream label {what}"
-
     if not found.labels:
-        return [command("--fraud"), command("--legit")]
-    return [command("--legit" if found.labels[-1].is_fraud else "--fraud")]
+        return [command("label", transaction_id, "--fraud"), command("label", transaction_id, "--legit")]
+    return [command("label", transaction_id, "--legit" if found.labels[-1].is_fraud else "--fraud")]
 
 
 def show(found: Explanation) -> None:
@@ -131,9 +132,9 @@ def show(found: Explanation) -> None:
         console.print(_around(found))
     console.print(_text(f"\n{verdict(found)}"))
     console.print(_text("Next, if that was wrong:" if found.labels else "Next, one of:"))
-    for command in next_steps(found):
+    for step in next_steps(found):
         # Not wrapped, so that it can be copied.
-        console.print(_text(f"  {command}"), soft_wrap=True)
+        console.print(_text(f"  {step}"), soft_wrap=True)
 
 
 def _text(said: str, style: str = "") -> Text:

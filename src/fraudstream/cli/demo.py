@@ -81,7 +81,9 @@ def _pages(settings: "Settings") -> Iterator[str | None]:
 
 def _tell(ending: "Ending", settings: "Settings") -> None:
     """Print what happened, and what to try next."""
+    from fraudstream.cli.alert_text import command
     from fraudstream.demo.view import headline, latency, result
+    from fraudstream.logs import on_one_line
     from fraudstream.store.alerts import LISTED
 
     glance = ending.glance
@@ -94,8 +96,10 @@ def _tell(ending: "Ending", settings: "Settings") -> None:
         typer.echo(f"  {headline(alert)}")
         for sentence in alert.sentences[:LISTED]:
             typer.echo(f"  - {sentence}")
-        typer.echo(f"Full explanation: fraudstream alerts explain {alert.transaction_id}")
-        typer.echo(f"Label it: fraudstream label {alert.transaction_id} --fraud (or --legit)")
+        explain = command("alerts explain", alert.transaction_id)
+        label = command("label", alert.transaction_id, "--fraud")
+        typer.echo(on_one_line(f"Full explanation: {explain}"))
+        typer.echo(on_one_line(f"Label it: {label} (or --legit)"))
     typer.echo("Dashboard: fraudstream dashboard. Stop the services: fraudstream down.")
     if names := _misleading(settings):
         typer.echo(

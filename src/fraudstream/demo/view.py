@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
-from fraudstream.logs import get_logger
+from fraudstream.logs import get_logger, on_one_line
 from fraudstream.reasons.phrases import money
 from fraudstream.store.alerts import LISTED, Alert
 from fraudstream.store.glance import Glance
@@ -82,7 +82,7 @@ def figures(scene: Scene) -> list[tuple[str, str]]:
 
 def headline(alert: Alert) -> str:
     """What was flagged, in a line."""
-    return f"{money(alert.amount, alert.currency)} by {alert.user_id}, risk {alert.risk:.2f}"
+    return on_one_line(f"{money(alert.amount, alert.currency)} by {alert.user_id}, risk {alert.risk:.2f}")
 
 
 def picture(scene: Scene) -> "RenderableType":
