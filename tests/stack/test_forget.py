@@ -5,6 +5,7 @@ import re
 import subprocess
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -26,6 +27,7 @@ from profile_world import ALL, transaction
 from rows import query
 from samples import decision, message
 from slice_world import SOURCE
+from waiting import wait_until
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 OLD, NEW = datetime(2024, 1, 5, tzinfo=UTC), datetime(2025, 3, 5, tzinfo=UTC)
@@ -156,8 +158,57 @@ def test_a_customer_is_found_in_a_message_however_its_sender_wrote_the_name(
 
     written = "".join(map(escaped, name, ways))
     assert found(f'{{"user_id": "{written}", "amount": -1}}')
-    if name != other:
+    if (
+        name not in other
+    ):  # whose id quotes the name's customer cannot be told from who quotes a message of theirs
         assert not found(f'{{"user_id": {json.dumps(other)}, "amount": -1}}')
+
+
+@pytest.mark.parametrize("name", ["alice", "42"])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        json.dumps,
+        lambda text: json.dumps({"payload": text}),
+        lambda text: json.dumps({"payload": json.dumps(text)}),
+        lambda text: repr(json.loads(text)),
+    ],
+    ids=["a string of JSON", "an envelope", "an envelope in a string", "Python"],
+)
+def test_a_customer_is_found_in_what_programs_send_by_mistake(
+    postgres: PostgresSettings, wrong: Callable[[str], str], name: str
+) -> None:
+    """Such a message is rejected as a whole, and holds names and addresses as any other."""
+    said = [json.dumps({"user_id": who}) for who in ({name, int(name)} if name.isdigit() else {name})]
+    for text in map(wrong, said):
+        assert query(postgres, "select encode(%s, 'escape') ~ %s", text.encode(), forget.mention(name))[0][0]
+        assert not query(postgres, "select encode(%s, 'escape') ~ %s", text.encode(), forget.mention("bob"))[
+            0
+        ][0]
+
+
+def test_a_customer_who_is_forgotten_while_truths_are_folded_does_not_come_back(
+    postgres: PostgresSettings,
+) -> None:
+    """The fold has read their payments already, and would make their profile anew."""
+    store(postgres, message(**sent("u1", "t1", OLD)))
+    removed: Counter[str] = Counter()
+    with ThreadPoolExecutor(1) as pool, connect(postgres) as folding:
+        folding.execute("lock table shop.watermarks in exclusive mode")
+        forgetting = pool.submit(forget.forget, postgres, forget.of_user("u1"), removed)
+        wait_until(
+            lambda: bool(
+                query(
+                    postgres,
+                    "select from pg_locks where relation = 'shop.watermarks'::regclass and not granted",
+                )
+            ),
+            "forgetting to wait for the fold",
+        )
+        folding.execute("update shop.profiles set count_30d = 2 where entity = 'user' and key = 'u1'")
+        folding.commit()
+        forgetting.result(30)
+    assert not query(postgres, "select from shop.profiles where entity = 'user' and key = 'u1'")
 
 
 def test_a_customer_whose_id_came_as_a_number_is_found_and_nobody_else(postgres: PostgresSettings) -> None:

@@ -11,6 +11,7 @@ interrupted run resumes at the next call. A customer is deleted in one transacti
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -24,6 +25,7 @@ from fraudstream.schema import ID_LENGTH
 from fraudstream.settings import PostgresSettings
 from fraudstream.store.connection import Connection, Cursor, connected
 from fraudstream.store.labels import unfit
+from fraudstream.store.profiles import LOCK_WATERMARK
 from fraudstream.store.rows import one
 from fraudstream.store.tables import SCHEMA
 
@@ -63,7 +65,7 @@ def of_user(user: str) -> Scope:
         {
             **dict.fromkeys(_HAVE_LABELS, "user_id = %(user)s"),
             # A rejected message has no columns: its key or its text names the customer.
-            "rejected": "key = %(key)s or encode(value, 'escape') ~ %(mention)s",
+            "rejected": "key = %(key)s or encode(key, 'escape') ~ %(mention)s or encode(value, 'escape') ~ %(mention)s",
             "profiles": "entity = 'user' and key = %(user)s or entity = any(%(pairs)s) and starts_with(key, %(prefix)s)",
         },
         {
@@ -81,12 +83,13 @@ def mention(user: str) -> str:
     r"""A regular expression of PostgreSQL that finds a customer in `encode(message, 'escape')`, however JSON escapes the name.
 
     It finds the name as a string anywhere, and as a number after a `user_id`, which is a common error in a message.
-    Truncated messages are as common, so it does not rely on valid JSON.
+    Others are JSON in a string of JSON, single quotes and a truncated message, so it does not rely on valid JSON.
     """
     name, field = ("".join(map(_letter, text)) for text in (user, "user_id"))
+    closing = f"""(?:{_BACKSLASH})*["']"""
     # For any other name this would find other customers: every `"user_id":` is followed by a blank.
-    number = rf'|"{field}"\s*:\s*{name}(?![\w.])' if _NUMBER.fullmatch(user) else ""
-    return f'"{name}"{number}'
+    number = rf"""|["']{field}{closing}\s*:\s*{name}(?![\w.])""" if _NUMBER.fullmatch(user) else ""
+    return f"""["']{name}{closing}{number}"""
 
 
 def _letter(letter: str) -> str:
@@ -155,7 +158,7 @@ def forget(postgres: PostgresSettings, scope: Scope, removed: Counter[str]) -> N
     """
     with connected(postgres, autocommit=True) as connection:
         if not scope.in_stretches:
-            with connection.transaction(), connection.cursor() as cursor:
+            with _deleting(connection) as cursor:
                 gone: Counter[str] = Counter()
                 for table in scope.conditions:
                     whole = sql.Identifier(SCHEMA, table)
@@ -164,13 +167,21 @@ def forget(postgres: PostgresSettings, scope: Scope, removed: Counter[str]) -> N
         else:
             for table in scope.conditions:
                 for part, stretch in _stretches(connection, table):
-                    with connection.transaction(), connection.cursor() as cursor:
+                    with _deleting(connection) as cursor:
                         gone = _delete(cursor, table, scope, part, stretch)
                     removed.update(gone)
                 log.info("%s: %s rows forgotten", table, f"{removed[table]:,}")
         for table in +removed:
             # Until a vacuum their bytes are still in the table's files.
             connection.execute(sql.SQL("vacuum {}").format(sql.Identifier(SCHEMA, table)))
+
+
+@contextmanager
+def _deleting(connection: Connection) -> Iterator[Cursor]:
+    """A transaction beside which no truth is folded: one that was read before would bring its customer's profile back."""
+    with connection.transaction(), connection.cursor() as cursor:
+        cursor.execute(LOCK_WATERMARK.format("share"))
+        yield cursor
 
 
 _PARTS = """
