@@ -84,6 +84,39 @@ def test_profiles_stay_new_though_the_champion_was_altered(spark: "SparkSession"
         keeper.close()
 
 
+def test_profiles_that_cannot_be_loaded_just_now_are_told_once_and_loaded_later(
+    spark: "SparkSession",
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A full disk, or no room in Java for one more copy: the query that runs decides on with those that it has."""
+    monkeypatch.setattr(keepers, "CHAMPION_SECONDS", 0.1)
+    migrate(settings.postgres)
+    promote(settings.postgres, "sound")
+    keeper = Keeper(settings.postgres, lambda model: Scoring(spark, model), load_champion(settings.postgres))
+    profiles, tries = Scoring.profiles, [OSError(28, "No space left on device")] * 3
+
+    def load(scoring: Scoring, *given: Any) -> Any:
+        if tries:
+            raise tries.pop()
+        return profiles(scoring, *given)
+
+    try:
+        before = keeper.basis.profiles
+        monkeypatch.setattr(Scoring, "profiles", load)
+        keeper.ask()
+        wait_until(lambda: keeper.basis.profiles is not before, "newer profiles")
+        keeper.ask()
+    finally:
+        keeper.close()
+    said = [
+        r.message for r in caplog.records if r.levelname == "WARNING" and "could not be loaded" in r.message
+    ]
+    assert len(said) == 1
+    assert "No space left on device" in said[0]
+
+
 def test_a_promoted_model_that_cannot_be_prepared_just_now_is_told_and_tried_again(
     spark: "SparkSession",
     settings: Settings,

@@ -87,6 +87,8 @@ class Keeper:
         self._unprepared: tuple[str, type[Exception]] | None = None
         """A champion that could not be prepared, and the kind of its error, so that each is logged once."""
         self._prepare_at = 0.0
+        self._unloaded: type[Exception] | None = None
+        """The kind of error for which newer profiles could not be loaded, so that it is logged once."""
         self._told: str | None = None
         """A model that met another share of fraud than it learned from, so that it is logged once."""
         self.reading_seconds = 0.0
@@ -189,7 +191,26 @@ class Keeper:
         known = (self.basis.scoring.model.version, self._refused)
         promoted = champion is not None and champion not in known and self._promote(champion)
         if newer and not promoted:
+            self._refresh()
+
+    def _refresh(self) -> None:
+        """Read newer profiles. Raises DatabaseError; whatever else fails, decisions go on with the present ones until it works."""
+        try:
             self.basis = self._fresh(self.basis.scoring)
+        except DatabaseError:
+            raise
+        except Exception as error:  # Java's memory, a full disk, too many open files
+            if self._unloaded is not type(error):
+                self._unloaded = type(error)
+                log.warning(
+                    "Keeping profiles of %s: newer ones could not be loaded, and are tried again: %s: %s",
+                    f"{self.basis.profiles.taken_at:%H:%M:%S}",
+                    type(error).__name__,
+                    summary_of(str(error)),
+                )
+            log.debug("profiles could not be loaded", exc_info=True)
+        else:
+            self._unloaded = None
 
     def _promote(self, champion: str) -> bool:
         """Prepare the champion, with profiles; returns whether `basis` has it. Raises DatabaseError.
