@@ -31,13 +31,13 @@ def _tables(settings: Settings) -> None:
     migrate(settings.postgres)
 
 
-def refused_once(settings: Settings, values: Sequence[bytes]) -> None:
+def refused_once(settings: Settings, values: Sequence[bytes], topic: str | None = None) -> None:
     """Messages as `consume` of an older version has kept them."""
     with connect(settings.postgres) as connection:
         connection.cursor().executemany(
             'insert into shop.rejected (topic, topic_id, partition, "offset", value, reason)'
             " values (%s, 'older', 0, %s, %s, 'refused by an older version')",
-            [(settings.kafka.transactions_topic, offset, value) for offset, value in enumerate(values)],
+            [(topic or settings.kafka.transactions_topic, n, value) for n, value in enumerate(values)],
         )
 
 
@@ -68,6 +68,16 @@ def test_a_message_goes_to_the_partition_that_its_customer_has(settings: Setting
     replayed = run("rejected", "replay", "--json")
     assert json.loads(replayed.stdout)["replayed"] == len(before), replayed.stderr
     assert partitions(settings) == before
+
+
+def test_messages_of_a_topic_that_is_gone_keep_waiting(settings: Settings, run: "Run") -> None:
+    """Made anew, nobody would read it: they would be in no table, and wait no more."""
+    gone = f"{settings.kafka.transactions_topic}-gone"
+    refused_once(settings, [message()], gone)
+    replayed = run("rejected", "replay", "--json")
+    assert json.loads(replayed.stdout)["still_rejected"] == 1, replayed.stderr
+    assert f"Topic {gone} is gone" in replayed.stderr
+    assert kafka.find_topic(settings.kafka, gone) is None
 
 
 SIZES = (10, 3_000_000, 90_000, 90_000, 90_000, 30_000_000)

@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any, cast
 from fraudstream.decision import DecisionDecoder
 from fraudstream.decode import Decoder
 from fraudstream.errors import DeliveryError
-from fraudstream.kafka import ensure_topic, producer_config
+from fraudstream.kafka import ensure_topic, find_topic, producer_config
+from fraudstream.logs import get_logger
 from fraudstream.settings import KafkaSettings, PostgresSettings
 from fraudstream.store import rejected
 from fraudstream.store.rejected import Rejected
 
 if TYPE_CHECKING:
     from confluent_kafka import KafkaError, Message, Producer
+
+log = get_logger("rejected")
 
 PORTION = 100
 """Messages that are sent before they are marked. After a kill in between, that many are sent again: their rows exist by
@@ -80,15 +83,16 @@ def replay_rejected(
     """
     producer = _producer(kafka)
     transactions, decisions = Decoder(), DecisionDecoder()
-    known: set[str] = set()
+    exists: dict[str, bool] = {}
     for topic, portion in _portions(rejected.waiting(postgres)):
-        if topic not in known:
-            # Not created by the first message: a topic that opens during production loses some (kafka/topics.py).
-            ensure_topic(kafka, topic)
-            known.add(topic)
+        if topic not in exists:
+            exists[topic] = _is_there(kafka, topic)
         if stop.is_set():
             done.interrupted = True
             return
+        if not exists[topic]:
+            done.still_rejected += len(portion)
+            continue
         decoder = decisions if topic == kafka.scored_topic else transactions
         decoded = decoder.decode([message.value for message in portion])
         readable = [portion[position] for position in decoded.positions]
@@ -101,6 +105,18 @@ def replay_rejected(
             done.refused.append(Refused(topic, which.partition, which.offset, sent.refused[place]))
         if failed := len(readable) - len(sent.acknowledged) - len(sent.refused):
             raise NotReplayed(done, failed, sent.failure)
+
+
+def _is_there(kafka: KafkaSettings, topic: str) -> bool:
+    """Whether there is a topic to send to. Only those of the settings are created: nobody would read another."""
+    if topic in (kafka.transactions_topic, kafka.scored_topic):
+        # Not created by the first message: a topic that opens during production loses some (kafka/topics.py).
+        ensure_topic(kafka, topic)
+        return True
+    found = find_topic(kafka, topic) is not None
+    if not found:
+        log.warning("Topic %s is gone: its messages keep waiting.", topic)
+    return found
 
 
 def _producer(kafka: KafkaSettings) -> "Producer":
