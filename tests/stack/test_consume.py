@@ -124,7 +124,7 @@ def test_a_topic_that_nobody_expected_is_made_without_alarm(
         kafka.ensure_topic(given, given.scored_topic, 3, reads=True)
         kafka.ensure_topic(unset, f"{name}-2", reads=True)
     assert caplog.record_tuples == [
-        ("fraudstream.kafka", logging.INFO, f"topic {made} did not exist: created it with {count} partitions")
+        ("fraudstream.kafka", logging.INFO, f"created topic {made} with {count} partitions")
         for made, count in ((name, 4), (f"{name}-2", 4))
     ]
 

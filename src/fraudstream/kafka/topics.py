@@ -91,13 +91,18 @@ def ensure_topic(
 
 def _announce(kafka: KafkaSettings, new: Topic, *, reads: bool) -> None:
     """Log that a topic was created; visibly if others write to it, as a misspelt one would be waited on forever."""
-    said = f"topic {new.name} did not exist: created it with {len(new.partitions)} partitions"
+    count = len(new.partitions)
     if new.name != kafka.transactions_topic:
-        log.debug("%s", said)
+        log.debug("created topic %s with %d partitions", new.name, count)
     elif reads and "transactions_topic" in kafka.model_fields_set:
-        log.warning("%s. If it should exist, check FRAUDSTREAM_KAFKA__TRANSACTIONS_TOPIC.", said)
+        log.warning(
+            "topic %s did not exist: created it with %d partitions. If it should exist, check"
+            " FRAUDSTREAM_KAFKA__TRANSACTIONS_TOPIC.",
+            new.name,
+            count,
+        )
     else:
-        log.info("%s", said)
+        log.info("created topic %s with %d partitions", new.name, count)
 
 
 def _await_topic(kafka: KafkaSettings, name: str, client: "AdminClient") -> Topic:
