@@ -240,11 +240,14 @@ def test_only_a_next_query_that_does_not_answer_lacks_slots(
     relay.stop()
 
 
-@pytest.mark.parametrize(("handovers", "due_after"), [(0, 5.0), (3, 6.5)])
+@pytest.mark.parametrize(("handovers", "due_after"), [(0, 3.5), (3, 6.5)])
 def test_a_successor_starts_as_early_as_building_and_starting_the_last_one_took(
     relay: Relay, handovers: int, due_after: float
 ) -> None:
-    """Else the batch ends before it answers, and messages wait. The first is built next to more than the query before it."""
+    """Earlier, both would answer for longer; later, the batch ends before it answers, and messages wait.
+
+    The first is built next to more than the query before it. A batch begins when the tasks of its query run.
+    """
     query = runner(Query(), 0)
     query.basis.scoring.lookup = None
     query._building_seconds, query._ready_at = 1.0, query.began + 0.5

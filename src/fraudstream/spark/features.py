@@ -22,6 +22,7 @@ from fraudstream.features.catalogue import (
 from fraudstream.features.events import KEY_SEPARATOR
 from fraudstream.features.feature import Feature
 from fraudstream.features.operations import JoinedRow, Value
+from fraudstream.spark.columns import Columns
 
 
 def column_name(entity: str, column: str) -> str:
@@ -50,20 +51,18 @@ class Serving:
         """`folded` says which rows the profiles already include (`operations.JoinedRow`)."""
         chosen = definitions.select(names)
         row, ops = _DecayedRow(), SparkOps()
-        self._names = tuple(names)
-        self._decayed = _decayed(chosen, folded)
-        self._values = {f.name: f.expression(row, ops).cast("double") for f in chosen}
+        self._decayed = Columns(_decayed(chosen, folded))
+        self._values = Columns({f.name: f.expression(row, ops).cast("double") for f in chosen})
 
     def add(self, rows: DataFrame) -> DataFrame:
-        """`rows` with one column of doubles for each feature, never null.
+        """`rows` with one column of doubles for each feature, never null, and the counters they were computed from.
 
         Rows hold the fields that the features need (`timestamp` as a timestamp) and the prefixed
         profile columns. Counters are decayed in a first projection, as many features read the same ones.
         """
         # A feature may have the name of a field (`amount`): a projection replaces it for later steps, while every
         # expression here still reads the field.
-        valued = rows.withColumns(self._decayed).withColumns(self._values)
-        return valued.select(*dict.fromkeys([*rows.columns, *self._names]))
+        return self._values.add(self._decayed.add(rows))
 
 
 _AMOUNT, _MICROS = "__amount", "__micros"

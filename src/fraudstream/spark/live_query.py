@@ -97,9 +97,14 @@ class LiveQuery:
         return None if self._ready_at is None else self._building_seconds + self._ready_at - self.began
 
     @property
+    def running_seconds(self) -> float:
+        """Seconds since all its tasks run, which is also when its first batch began; 0 until then."""
+        return 0.0 if self._ready_at is None else time.monotonic() - self._ready_at
+
+    @property
     def answers(self) -> bool:
         """Whether it has run for long enough to answer new messages."""
-        return self._ready_at is not None and time.monotonic() - self._ready_at >= GRACE_SECONDS
+        return self.running_seconds >= GRACE_SECONDS
 
     def _runs(self) -> bool:
         """Whether its tasks all run, or wait for a message."""

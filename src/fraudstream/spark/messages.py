@@ -13,6 +13,7 @@ from pyspark.sql import functions as F  # noqa: N812 - Spark's own custom
 
 from fraudstream import decision, schema
 from fraudstream.spark import instants
+from fraudstream.spark.columns import Columns
 
 FIELDS: Final = decision.TRANSACTION_FIELDS
 REJECTED: Final = decision.REJECTED
@@ -62,7 +63,7 @@ class Messages:
         )
         fallback = {"amount": F.lit(_NO_AMOUNT), "timestamp": F.timestamp_micros(F.lit(_NO_INSTANT))}
         accepted = F.col(REJECTED).isNull()
-        self._stages: list[dict[str, Column]] = [
+        stages: list[dict[str, Column]] = [
             {_TEXT: F.expr("try_validate_utf8(cast(value as string))")},
             {
                 "__json": json(dict.fromkeys(_TEXTS, "string") | dict.fromkeys(_NUMBERS, "double")),
@@ -76,6 +77,7 @@ class Messages:
             {REJECTED: reason},
             {n: F.when(accepted, F.col(n)).otherwise(fallback.get(n, F.lit(None))) for n in FIELDS},
         ]
+        self._stages = tuple(map(Columns, stages))
 
     def read(self, raw: DataFrame) -> DataFrame:
         """Replace `value` (binary) of `raw` with FIELDS and REJECTED.
@@ -85,7 +87,7 @@ class Messages:
         """
         rows = raw
         for stage in self._stages:
-            rows = rows.withColumns(stage)
+            rows = stage.add(rows)
         return rows.select(*(name for name in raw.columns if name != "value"), *FIELDS, REJECTED)
 
 

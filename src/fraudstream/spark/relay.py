@@ -35,10 +35,12 @@ if TYPE_CHECKING:
 
 log = get_logger("score")
 
-OVERLAP_SECONDS: Final = 1.5
+OVERLAP_SECONDS: Final = 2.0
 """Seconds for which both run concurrently if the successor starts as fast as its predecessor did."""
 FIRST_FACTOR: Final = 3.0
 """The first successor may take this many times as long to start as the first query, beside which nothing had to run."""
+LONGEST_LEAD: Final = 0.7
+"""A query decides alone for at least the rest of its trigger before its successor is started."""
 PATIENCE_SECONDS: Final = 60.0
 """Seconds after which a query whose tasks do not all run is reported to lack slots."""
 COLUMNS: Final = ("value", "topic", "partition", "offset", "timestamp")
@@ -184,7 +186,7 @@ class Relay:
             # It must answer before this one's batch ends, or messages wait while Spark plans another batch of this one.
             preparing = (self.current.starting_seconds or 0.0) + reading_seconds
             lead = OVERLAP_SECONDS + preparing * (1 if self.handovers else FIRST_FACTOR)
-            return self.current.age > trigger - min(lead, trigger / 2)
+            return self.current.running_seconds > trigger - min(lead, LONGEST_LEAD * trigger)
         # A real-time query's answers count at the end of its batch, so it is stopped exactly then.
         return newest.is_past(trigger)
 

@@ -11,7 +11,7 @@ If profiles are looked up, Python does the first four steps (`lookup`).
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -25,6 +25,7 @@ from fraudstream.features.definitions import profile_columns
 from fraudstream.model.artifact import Model
 from fraudstream.rules import Rule, features_read
 from fraudstream.settings import PostgresSettings
+from fraudstream.spark.columns import Columns
 from fraudstream.spark.features import Serving, column_name, key_column
 from fraudstream.spark.lookup import PAID, Lookup
 from fraudstream.spark.messages import Messages
@@ -98,7 +99,7 @@ class Scoring:
             self._output = _output(names, F.lit(model.threshold), F.lit(model.version))
         else:
             self.reads = {_CONTEXT: ("last_at",), **profile_columns(names)}
-            self._judge = _Expressions(names, risk_step(spark, model, python=python)).judge
+            self._judge = _Expressions(names, self.reads, risk_step(spark, model, python=python)).judge
             context = (F.col(column_name(_CONTEXT, name)) for name in ("threshold", "model_version"))
             self._output = _output(names, *context)
 
@@ -154,20 +155,23 @@ class Scoring:
 class _Expressions:
     """The steps up to the risk as Spark's own expressions, with a broadcast of all profiles."""
 
-    def __init__(self, names: Sequence[str], judge: RiskStep) -> None:
+    def __init__(self, names: Sequence[str], entities: Iterable[str], judge: RiskStep) -> None:
         self._messages = Messages()
+        self._paid = Columns({PAID: F.col("amount")})
         self._features = Serving(names, folded=F.col(_FOLDED))
+        keys = {e: F.substring(PAID, 1, 0) if e == _CONTEXT else key_column(e) for e in entities}
+        self._matches = {e: key == F.col(column_name(e, "key")) for e, key in keys.items()}
+        below = F.try_element_at(column_name(_CONTEXT, _FOLDED), F.col("topic"))
+        folded = F.col("offset") < F.try_element_at(below, F.col("partition"))
+        self._folded = Columns({_FOLDED: F.coalesce(folded, F.lit(False))})
         self._judge = judge
 
     def judge(self, messages: DataFrame, profiles: Mapping[str, DataFrame]) -> DataFrame:
         """Messages as rows with fields, features and risk, or the reason why `Messages` rejected them."""
-        rows = self._messages.read(messages).withColumn(PAID, F.col("amount"))
+        rows = self._paid.add(self._messages.read(messages))
         for entity, frame in profiles.items():
-            key = F.substring(PAID, 1, 0) if entity == _CONTEXT else key_column(entity)
-            rows = rows.join(F.broadcast(frame), key == F.col(column_name(entity, "key")), "left")
-        below = F.try_element_at(column_name(_CONTEXT, _FOLDED), F.col("topic"))
-        folded = F.coalesce(F.col("offset") < F.try_element_at(below, F.col("partition")), F.lit(False))
-        return self._judge(self._features.add(rows.withColumn(_FOLDED, folded)))
+            rows = rows.join(F.broadcast(frame), self._matches[entity], "left")
+        return self._judge(self._features.add(self._folded.add(rows)))
 
 
 def _types(table: "pa.Table") -> list[tuple[str, Any]]:
