@@ -24,7 +24,7 @@ from fraudstream.kafka import Topic, java_config
 from fraudstream.logs import get_logger
 from fraudstream.settings import Settings
 from fraudstream.spark import markers
-from fraudstream.spark.live_query import Basis, LiveQuery
+from fraudstream.spark.live_query import GRACE_SECONDS, Basis, LiveQuery
 from fraudstream.spark.mode import Mode
 from fraudstream.spark.recovery import QueryStopped, TopicReplaced, existing_topic
 from fraudstream.spark.source import location, new_checkpoint, read_messages
@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 
 log = get_logger("score")
 
-OVERLAP_SECONDS: Final = 2.0
-"""Seconds for which both run concurrently if the successor starts as fast as its predecessor did."""
+FACTOR: Final = 1.5
+"""A successor may take this many times as long to start as its predecessor: other work on the machine comes and goes."""
 FIRST_FACTOR: Final = 3.0
-"""The first successor may take this many times as long to start as the first query, beside which nothing had to run."""
+"""The same for the first one: nothing had to run beside the first query while that started."""
 LONGEST_LEAD: Final = 0.7
 """A query decides alone for at least the rest of its trigger before its successor is started."""
 PATIENCE_SECONDS: Final = 60.0
@@ -185,7 +185,7 @@ class Relay:
         if self._settings.score.overlap and self._next is None:
             # It must answer before this one's batch ends, or messages wait while Spark plans another batch of this one.
             preparing = (self.current.starting_seconds or 0.0) + reading_seconds
-            lead = OVERLAP_SECONDS + preparing * (1 if self.handovers else FIRST_FACTOR)
+            lead = GRACE_SECONDS + preparing * (FACTOR if self.handovers else FIRST_FACTOR)
             return self.current.running_seconds > trigger - min(lead, LONGEST_LEAD * trigger)
         # A real-time query's answers count at the end of its batch, so it is stopped exactly then.
         return newest.is_past(trigger)
