@@ -37,8 +37,11 @@ def written(path: Path, name: str, column: pa.Array) -> Path:
         pa.array([0, 2**64 // 10**6 + 5, 1], pa.timestamp("s")),
         pa.array([0, 2**64 // 1_000 + 5, 1], pa.timestamp("ms", "UTC")),
         pa.array([0, 2**30, 1], pa.date32()),
+        # The first second of the year 10000.
+        pa.array([0, 253_402_300_800, 1], pa.timestamp("s")),
+        pa.array([0, 253_402_300_800 * 10**6, 1], pa.timestamp("us", "UTC")),
     ],
-    ids=lambda array: str(array.type),
+    ids=lambda array: f"{array.type}-{array[1].value}",
 )
 def test_an_instant_that_no_calendar_holds_spoils_its_own_row(instants: pa.Array, tmp_path: Path) -> None:
     path, rejects = written(tmp_path, "timestamp", instants), Rejects()

@@ -47,6 +47,26 @@ def test_instants_of_several_zones_end_in_utc_and_in_order(tmp_path: Path) -> No
     assert list(times) == ["d", "c", "a", "b", "e"]
 
 
+@pytest.mark.parametrize("name", ["t.csv", "t.ndjson"])
+@pytest.mark.parametrize(
+    "bad", ["0001-01-01T00:00:00+01:00", "0000-01-01 00:00:00", "9999-12-31T23:59:59-05:00"]
+)
+def test_a_timestamp_outside_the_years_1_to_9999_costs_its_own_row(
+    bad: str, name: str, tmp_path: Path
+) -> None:
+    """Python has no such years in UTC, so whatever used the row later would crash."""
+    times = ["0001-01-01T00:00:00Z", bad, "9999-12-31T23:59:59.999999Z", "9999-12-31 23:59:59.999999"]
+    if name == "t.csv":
+        text = HEADER + "".join(f"t{i},u,{time},1,0\n" for i, time in enumerate(times))
+    else:
+        text = "".join(f'{{"user_id": "u", "timestamp": "{time}", "amount": 1}}\n' for time in times)
+    (tmp_path / name).write_text(text)
+    loaded = read_transactions(tmp_path / name)
+    last = datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
+    assert loaded.rows["timestamp"].to_pylist() == [datetime(1, 1, 1, tzinfo=UTC), last, last]
+    assert [(bad.row, bad.reason) for bad in loaded.bad] == [(2, "timestamp: not an ISO 8601 date and time")]
+
+
 def test_rows_that_cannot_be_read_are_counted_and_listed_with_their_reason(tmp_path: Path) -> None:
     good = "".join(f"g{i},u{i % 3},2024-05-01T12:00:{i:02d}Z,10.5,0\n" for i in range(20))
     bad = (

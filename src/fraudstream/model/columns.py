@@ -29,6 +29,8 @@ RISK = "risk"
 ZONE = r"(Z|z|[+-]\d{2}(:?\d{2})?)$"
 PLAIN_INSTANT = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}(:?\d{2})?)?$"
 """What Arrow parses in bulk; other forms of ISO 8601 are parsed one by one with `parse_instant`."""
+SPAN = tuple(np.datetime64(limit.replace(tzinfo=None), "us") for limit in (FIRST_INSTANT, LAST_INSTANT))
+"""The first and last timestamps that Python can represent; Arrow also has others."""
 NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 TRUTHS = {text: bool(truth) for text, truth in cells.TRUTHS.items()} | {"0.0": False, "1.0": True}
 """The usual spellings, and those in a column of numbers with gaps."""
@@ -137,6 +139,7 @@ def _instants(values: pa.ChunkedArray) -> tuple[Any, "NDArray[np.bool_]", str]:
             out[part] = text.filter(pa.array(part)).cast(target).cast(pa.int64()).to_numpy().view("M8[us]")
         except pa.ArrowException:
             plain = plain & ~part  # one of them is invalid, such as month 13: find it
+    out[(out < SPAN[0]) | (out > SPAN[1])] = np.datetime64("NaT")  # the year 0, or 10000 because of the zone
     for i in np.flatnonzero(~plain):
         out[i] = _instant(text[i].as_py())
     return pa.array(out).cast(INSTANT), np.isnat(out), why
@@ -159,8 +162,8 @@ def _within_years(instants: pa.ChunkedArray) -> pa.ChunkedArray:
     """Replace timestamps outside the years 1 to 9999 in UTC with null: Arrow accepts them, but wraps around in conversions."""
     if instants.type.unit == "ns":
         return instants  # 64 bits of nanoseconds range from 1677 to 2262
-    unit = {"s": 1, "ms": 1_000, "us": 1_000_000}[instants.type.unit]
-    first, last = (int(year.timestamp()) * unit for year in (FIRST_INSTANT, LAST_INSTANT))
+    # `datetime.timestamp` would round the last microsecond up to the year 10000.
+    first, last = (limit.astype(f"M8[{instants.type.unit}]").astype(np.int64).item() for limit in SPAN)
     ticks = instants.cast(pa.int64())
     known = pc.and_(pc.greater_equal(ticks, first), pc.less_equal(ticks, last))
     return pc.if_else(known, instants, pa.scalar(None, instants.type))
