@@ -22,6 +22,18 @@ def as_text(value: Any) -> Any:
     return value
 
 
+def to_text(value: Any) -> str:
+    """An identifier or a name. Raises ValueError for what is neither a string nor a finite number.
+
+    JSON would encode NaN as null, which is valid for optional fields, and bytes and durations as strings.
+    """
+    found = as_text(value)
+    if not isinstance(found, str):
+        kind = found if isinstance(found, float) else type(found).__name__
+        raise ValueError(f"not a string but {kind}")  # noqa: TRY004 - the caller counts it
+    return found
+
+
 def as_truth(value: Any) -> Any:
     """0 or 1 if `value` is a common spelling of a boolean; any other value is unchanged."""
     if isinstance(value, str):

@@ -29,7 +29,7 @@ def test_json_that_has_no_object_on_a_line_is_told_so_with_what_makes_one(text: 
     """And not which columns it lacks, whoever reads it."""
     path = tmp_path / "rows.json"
     path.write_text(text)
-    for attempt in (lambda: list(read(path, lambda columns: columns)), lambda: read_file(path, ROW)):
+    for attempt in (lambda: list(read(path, lambda columns: columns)), lambda: read_file(path, ROW, {})):
         with pytest.raises(InputError, match=r"has no line with one object; line 1: not ") as caught:
             attempt()
         assert "jq -c '.[]'" in caught.value.hint
@@ -56,7 +56,7 @@ def test_ndjson_has_the_same_bad_rows_for_who_learns_from_it_and_who_sends_it(tm
     path = tmp_path / "rows.ndjson"
     path.write_bytes(b"".join(parts))
     rows = list(read(path, lambda columns: columns))
-    learned = read_file(path, GOOD)
+    learned = read_file(path, GOOD, {})
     assert [(number, row) for number, row in rows if isinstance(row, str)] == [
         (bad.row, bad.reason) for bad in learned.broken
     ]
@@ -80,7 +80,7 @@ def test_cells_are_the_same_ones_for_who_learns_from_a_file_and_who_sends_it(
     path = tmp_path / "rows.csv"
     path.write_bytes(("one,two\n" + "".join(",".join(cells) + end for cells, end in lines)).encode())
     sent = list(read(path, lambda columns: columns))
-    learned = read_file(path, ())
+    learned = read_file(path, (), {})
     assert [(number, reason) for number, reason in sent if isinstance(reason, str)] == [
         (bad.row, bad.reason) for bad in learned.broken
     ]
@@ -201,7 +201,7 @@ BINARY = {
 def test_a_file_of_another_kind_is_told_which_kinds_there_are(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
     path.write_bytes(BINARY[name])
-    for attempt in (lambda: list(read(path, lambda columns: columns)), lambda: read_file(path, ROW)):
+    for attempt in (lambda: list(read(path, lambda columns: columns)), lambda: read_file(path, ROW, {})):
         with pytest.raises(InputError, match="is neither UTF-8 text nor Parquet") as caught:
             attempt()
         assert "NDJSON" in caught.value.hint
@@ -211,7 +211,7 @@ def test_a_pipe_is_refused_where_a_file_is_read_twice(tmp_path: Path) -> None:
     """Its first rows would be gone by the second time, in silence."""
     path = tmp_path / "rows.csv"
     os.mkfifo(path)
-    for attempt in (lambda: list(read(path, lambda columns: columns)), lambda: read_file(path, ROW)):
+    for attempt in (lambda: list(read(path, lambda columns: columns)), lambda: read_file(path, ROW, {})):
         with pytest.raises(InputError, match="is a pipe") as caught:
             attempt()
         assert "Save it to a file" in caught.value.hint

@@ -1,6 +1,8 @@
 """Training files: what is read, what is left out, and what is refused, each with a sentence."""
 
 import gzip
+import json
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -183,6 +185,37 @@ def test_ndjson_is_read_like_csv(tmp_path: Path) -> None:
             "device",
             "is_fraud",
         ]
+
+
+def rows_of(*changes: Mapping[str, object]) -> str:
+    whole: dict[str, object] = {"user_id": "u", "timestamp": "2024-05-01T12:00:00Z", "amount": 1}
+    return "".join(
+        json.dumps({**whole, "transaction_id": f"t{n}", **row}) + "\n" for n, row in enumerate(changes)
+    )
+
+
+def test_a_number_of_ndjson_is_the_same_customer_as_in_every_other_file(tmp_path: Path) -> None:
+    """A table with gaps writes 17.0 for whole numbers: `produce` and Parquet know that customer as 17."""
+    path = tmp_path / "t.ndjson"
+    path.write_text(rows_of({"user_id": 17.0}, {"user_id": 17}, {"user_id": "17"}, {"user_id": 18.5}))
+    assert read_transactions(path).rows["user_id"].to_pylist() == ["17", "17", "17", "18.5"]
+
+
+def test_what_is_no_string_is_no_customer_and_no_merchant_of_ndjson(tmp_path: Path) -> None:
+    """JSON spells it, but `produce` refuses it: a model would learn of customers that the topic never has."""
+    path = tmp_path / "t.ndjson"
+    bad = ({"who": {"id": 5}}, {"who": [5]}, {"merchant_id": True})
+    path.write_text(rows_of({"who": "a"}, *({"who": "b"} | row for row in bad), *[{"who": 5}] * 3))
+    loaded = read_transactions(path, {"user_id": "who"})
+    assert loaded.rows["user_id"].to_pylist() == ["a", "5", "5", "5"]
+    assert [(bad.row, bad.reason) for bad in loaded.bad] == [
+        (2, "user_id: not a string but dict"),
+        (3, "user_id: not a string but list"),
+        (4, "merchant_id: not a string but bool"),
+    ]
+    path.write_text(rows_of({"who": {}}, {"who": {}}))
+    with pytest.raises(InputError, match=r"2 of 2 rows .*; the first: row 1, user_id: not a string but dict"):
+        read_transactions(path, {"user_id": "who"})
 
 
 def test_a_bad_line_of_ndjson_is_told_with_its_number(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import json
 from codecs import getincrementaldecoder
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
+from fraudstream.cells import to_text
 from fraudstream.delimited import header_of
 from fraudstream.errors import InputError
 from fraudstream.files import (
@@ -57,8 +58,10 @@ class Raw:
         return self.numbers[row] if self.numbers else row + 1
 
 
-def read_file(path: Path, wanted: Iterable[str]) -> Raw:
+def read_file(path: Path, wanted: Iterable[str], texts: Mapping[str, str]) -> Raw:
     """The columns of a file; for NDJSON only the keys `wanted`, as untrusted files may have any number.
+
+    `texts` has the field of ours for each column of identifiers or names: in NDJSON, they may also be numbers.
 
     Raises InputError if the file as a whole cannot be read.
     """
@@ -67,7 +70,7 @@ def read_file(path: Path, wanted: Iterable[str]) -> Raw:
         kind = kind_of(path)
         if kind == "Parquet":
             return _parquet(path, frozenset(wanted))
-        return _ndjson(path, wanted) if kind == "NDJSON" else _csv(path)
+        return _ndjson(path, wanted, texts) if kind == "NDJSON" else _csv(path)
     except FileNotFoundError:
         raise InputError(f"There is no file {path}.", hint="Check the path after --data.") from None
     except UNREADABLE as error:
@@ -195,7 +198,7 @@ def _table(file: pa.NativeFile, between: str, header: Sequence[str], skip: Calla
     )
 
 
-def _ndjson(path: Path, wanted: Iterable[str]) -> Raw:
+def _ndjson(path: Path, wanted: Iterable[str], texts: Mapping[str, str]) -> Raw:
     names = tuple(dict.fromkeys(wanted))
     columns: dict[str, list[str | None]] = {name: [] for name in names}
     numbers: list[int] = []
@@ -205,22 +208,34 @@ def _ndjson(path: Path, wanted: Iterable[str]) -> Raw:
         for number, document in ndjson(file):
             if isinstance(document, str):
                 broken.append(BadRow(number, document))
-            else:
-                numbers.append(number)
-                seen.update(dict.fromkeys(document))
-                for name in names:
-                    columns[name].append(_text(document.get(name)))
-    if broken and not numbers:
+                continue
+            seen.update(dict.fromkeys(document))
+            try:
+                found = [_cell(name, document.get(name), texts) for name in names]
+            except ValueError as error:
+                broken.append(BadRow(number, str(error)))
+                continue
+            numbers.append(number)
+            for name, value in zip(names, found, strict=True):
+                columns[name].append(value)
+    if broken and not numbers and not seen:
         raise no_objects(path, broken[0].row, broken[0].reason)
-    found = [name for name in names if name in seen]
     # For a file without any of them, the error lists the names that it has instead.
     others = {name: pa.nulls(len(numbers), pa.string()) for name in list(seen)[:30] if name not in columns}
-    table = pa.table({name: pa.array(columns[name], pa.string()) for name in found} | others)
+    table = pa.table({name: pa.array(columns[name], pa.string()) for name in names if name in seen} | others)
     return Raw(table, numbers, broken)
 
 
-def _text(value: Any) -> str | None:
-    """A value as a CSV would have it; a list or an object as JSON, which is invalid for all our fields."""
+def _cell(name: str, value: Any, texts: Mapping[str, str]) -> str | None:
+    """A value as a CSV would have it; a list or an object as JSON, which is invalid for all our other fields.
+
+    Raises ValueError for an identifier or a name that is neither a string nor a number.
+    """
     if value is None or isinstance(value, str):
         return value
-    return json.dumps(value)
+    if name not in texts:
+        return json.dumps(value)
+    try:
+        return to_text(value)
+    except ValueError as error:
+        raise ValueError(f"{texts[name]}: {error}") from None

@@ -95,11 +95,13 @@ def read_transactions(
     needed: tuple[str, ...] = NEEDED
     if with_risk:
         wanted, needed = (*wanted, RISK), (*needed, RISK)
-    file = read_file(path, [*wanted, *(mapping or {}).values()])
+    renamed = dict(mapping or {})
+    texts = {renamed.get(name, name): name for name in wanted if KINDS.get(name) == "text"}
+    file = read_file(path, [*wanted, *renamed.values()], texts)
     raw, broken = file.columns, file.broken
     if not raw.num_rows and broken:
         raise _mostly_bad(path, broken, len(broken))
-    source = _columns(raw.column_names, dict(mapping or {}), path, wanted, needed)
+    source = _columns(raw.column_names, renamed, path, wanted, needed)
     if raw.num_rows == 0:
         raise InputError(f"{path} has no rows.", hint="Give a file with transactions in it.")
     reasons: NDArray[Any] = np.full(raw.num_rows, None, dtype=object)

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from fraudstream.cells import as_instant, as_text, as_truth
+from fraudstream.cells import as_instant, as_truth, to_text
 from fraudstream.decode import Decoder
 from fraudstream.errors import InputError
 from fraudstream.files import (
@@ -124,15 +124,6 @@ def _document(row: Mapping[str, Any], wanted: Shape) -> dict[str, Any]:
     return document
 
 
-def _text(value: Any) -> str:
-    text = as_text(value)
-    # JSON would encode NaN as null, which is valid for optional fields, and bytes and durations as strings.
-    if not isinstance(text, str):
-        kind = text if isinstance(text, float) else type(text).__name__
-        raise ValueError(f"not a string but {kind}")  # noqa: TRY004 - the caller counts it
-    return text
-
-
 def _number(value: Any) -> Any:
     if isinstance(value, str):
         try:
@@ -151,7 +142,7 @@ def _instant(value: Any) -> str:
 
 
 _CONVERT: dict[str, Callable[[Any], Any]] = {
-    "text": _text,
+    "text": to_text,
     "float": _number,
     "truth": as_truth,
     "instant": _instant,
