@@ -173,6 +173,13 @@ def test_one_scenario_alone_makes_all_the_fraud(world: World, name: str) -> None
     assert np.mean(events["scenario"] > 0) == pytest.approx(0.01, rel=0.3)
 
 
+@pytest.mark.parametrize("name", [s.name for s in SCENARIOS if s.shape == "window"])
+def test_a_scenario_of_windows_alone_comes_close_to_a_high_fraud_rate(world: World, name: str) -> None:
+    """Many windows are open then, some on the same customer or merchant: the fraud of each counts."""
+    events = history(world, 15, 0.2, name)
+    assert np.mean(events["scenario"] > 0) == pytest.approx(0.2, rel=0.15)
+
+
 def test_no_fraud_means_none(world: World) -> None:
     assert not history(world, 5, 0.0)["scenario"].any()
 

@@ -136,8 +136,8 @@ class _Window:
             int(events["at"][0]) + (chance(*self._salt, slot) * self._length).astype(np.int64)
         ) // self._length
         who = self._subjects[(chance(*self._salt, slot, turn) * len(self._subjects)).astype(np.int64)]
-        likely = np.zeros(len(self._odds))
-        likely[who] = self._odds[who]
+        # Several slots may have the same subject, which then has the fraud of all of them.
+        likely = np.minimum(np.bincount(who, self._odds[who], len(self._odds)), MOST_LIKELY)
         return np.flatnonzero((uniform < likely[events[self._field]]) & (events["scenario"] == 0))
 
 
