@@ -343,18 +343,13 @@ def test_bad_data_is_refused_and_the_model_that_is_there_stays(
 ) -> None:
     data, output = written(altered(history(days=20), kind), tmp_path), tmp_path / "model"
     output.mkdir()
-    folder.write(
-        {
-            artifact.SUMS: b"",
-        },
-        output,
-    )
+    folder.write({artifact.MANIFEST: b"", artifact.SUMS: b""}, output)
     code = run(
         ["train", "--data", str(data), "--algorithm", "random_forest", "--output", str(output), "--json"]
     )
     assert code == ExitCode.FAILED
     assert says in json.loads(capsys.readouterr().out)["error"]["message"]
-    assert [path.name for path in output.iterdir()] == [artifact.SUMS]
+    assert {path.name for path in output.iterdir()} == {artifact.MANIFEST, artifact.SUMS}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["history.csv", "model"]
 
 

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 MANIFEST, TREES, ESTIMATOR, SUMS = "manifest.json", "trees.parquet", "estimator.joblib", "SHA256SUMS"
 CURVE = "curve.png"
+FILES = frozenset({MANIFEST, TREES, ESTIMATOR, CURVE, SUMS})
+"""Everything that a model may have."""
 FORMAT = 1
 """Incremented whenever older versions cannot read newer files."""
 MOST_BYTES = 2**31

@@ -7,19 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fraudstream.errors import InputError
-from fraudstream.model.artifact import (
-    CURVE,
-    ESTIMATOR,
-    MANIFEST,
-    MOST_BYTES,
-    SUMS,
-    TREES,
-    Model,
-    covered,
-    verified,
-)
-
-_PARTS = {MANIFEST, TREES, ESTIMATOR, CURVE}
+from fraudstream.model.artifact import FILES, MANIFEST, MOST_BYTES, SUMS, Model, covered, verified
 
 
 def check_target(directory: Path) -> None:
@@ -38,10 +26,8 @@ def _refuse_foreign(directory: Path) -> None:
     if directory.is_symlink() or (directory.exists() and not directory.is_dir()):
         raise InputError(f"{directory} is not a directory.", hint="Give another --output.")
     found = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
-    named = covered((directory / SUMS).read_bytes()) if SUMS in found else set()
-    # Anybody's downloads may have checksums: what is replaced is deleted.
-    ours = named | {SUMS} if MANIFEST in named and named <= _PARTS else set()
-    foreign = sorted(found - ours)
+    # By fixed names, not those in its SHA256SUMS: a release or a data set has one too, and would be deleted.
+    foreign = sorted(found - FILES if found >= {MANIFEST, SUMS} else found)
     if foreign:
         raise InputError(
             f"{directory} contains files that are not part of a model ({', '.join(foreign[:3])}); nothing was written.",
