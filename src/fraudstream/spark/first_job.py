@@ -34,8 +34,8 @@ def run_first_job(
             elif not told and time.monotonic() - began > patience_seconds:
                 told = True
                 log.warning(
-                    "Spark's first job has been waiting for %.0f s. The cluster has no free cores, or no workers: add some,"
-                    " or limit other commands (FRAUDSTREAM_SPARK__CORES_MAX).",
+                    "Spark's first job has not ended after %.0f s: the machine is overloaded, or the cluster has no free cores"
+                    " or no workers; add some, or limit other commands (FRAUDSTREAM_SPARK__CORES_MAX).",
                     time.monotonic() - began,
                 )
     if not stop.is_set():
