@@ -86,10 +86,11 @@ def mention(user: str) -> str:
     Others are JSON in a string of JSON, single quotes and a truncated message, so it does not rely on valid JSON.
     """
     name, field = ("".join(map(_letter, text)) for text in (user, "user_id"))
-    closing = f"""(?:{_BACKSLASH})*["']"""
+    # What opens a string closes it, with all the backslashes before it: neither "O'Brien" nor "D\"O" is about O.
+    quote = rf"""(?<!\\)((?:{_BACKSLASH})*["'])"""
     # For any other name this would find other customers: every `"user_id":` is followed by a blank.
-    number = rf"""|["']{field}{closing}\s*:\s*{name}(?![\w.])""" if _NUMBER.fullmatch(user) else ""
-    return f"""["']{name}{closing}{number}"""
+    number = rf"|{quote}{field}\2\s*:\s*{name}(?![\w.])" if _NUMBER.fullmatch(user) else ""
+    return rf"{quote}{name}\1{number}"
 
 
 def _letter(letter: str) -> str:
