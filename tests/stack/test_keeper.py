@@ -41,12 +41,17 @@ def by_itself() -> "Iterator[None]":
     gc.enable()
 
 
+def started(spark: "SparkSession", settings: Settings, champion: str) -> Keeper:
+    """A keeper of the profiles of a new champion; who starts it closes it."""
+    migrate(settings.postgres)
+    promote(settings.postgres, champion)
+    return Keeper(settings.postgres, lambda model: Scoring(spark, model), load_champion(settings.postgres))
+
+
 @pytest.mark.usefixtures("by_itself")
 def test_profiles_that_no_query_uses_any_more_are_let_go(spark: "SparkSession", settings: Settings) -> None:
     """Python's handles on Java's tables point at themselves: uncollected, every hand-over kept a copy of all profiles in the JVM."""
-    migrate(settings.postgres)
-    promote(settings.postgres, "first")
-    keeper = Keeper(settings.postgres, lambda model: Scoring(spark, model), load_champion(settings.postgres))
+    keeper = started(spark, settings, "first")
     first = [weakref.ref(frame._jdf) for frame in keeper.basis.profiles.frames.values()]
     assert all(frame.columns and frame.schema for frame in keeper.basis.profiles.frames.values())
     try:
@@ -64,9 +69,7 @@ def test_profiles_that_no_query_uses_any_more_are_let_go(spark: "SparkSession", 
 
 def test_profiles_stay_new_though_the_champion_was_altered(spark: "SparkSession", settings: Settings) -> None:
     """Its bytes are damaged, PostgreSQL is not away: the model goes on, with the profiles of the moment."""
-    migrate(settings.postgres)
-    promote(settings.postgres, "sound")
-    keeper = Keeper(settings.postgres, lambda model: Scoring(spark, model), load_champion(settings.postgres))
+    keeper = started(spark, settings, "sound")
     try:
         registry.register(settings.postgres, *packed("damaged", ensemble(("amount", 100.0, -3.0, 3.0))))
         with connect(settings.postgres) as connection:
@@ -92,9 +95,7 @@ def test_profiles_that_cannot_be_loaded_just_now_are_told_once_and_loaded_later(
 ) -> None:
     """A full disk, or no room in Java for one more copy: the query that runs decides on with those that it has."""
     monkeypatch.setattr(keepers, "CHAMPION_SECONDS", 0.1)
-    migrate(settings.postgres)
-    promote(settings.postgres, "sound")
-    keeper = Keeper(settings.postgres, lambda model: Scoring(spark, model), load_champion(settings.postgres))
+    keeper = started(spark, settings, "sound")
     profiles, tries = Scoring.profiles, [OSError(28, "No space left on device")] * 3
 
     def load(scoring: Scoring, *given: Any) -> Any:
@@ -110,9 +111,8 @@ def test_profiles_that_cannot_be_loaded_just_now_are_told_once_and_loaded_later(
         keeper.ask()
     finally:
         keeper.close()
-    said = [
-        r.message for r in caplog.records if r.levelname == "WARNING" and "could not be loaded" in r.message
-    ]
+    warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    said = [message for message in warnings if "could not be loaded" in message]
     assert len(said) == 1
     assert "No space left on device" in said[0]
 
@@ -221,9 +221,7 @@ def test_a_keeper_whose_database_hangs_is_left_behind(
 ) -> None:
     """It reads profiles for as long as that takes; a stop does not wait for it."""
     monkeypatch.setattr(keepers, "_CLOSING_SECONDS", 1.0)
-    migrate(settings.postgres)
-    promote(settings.postgres, "first")
-    keeper = Keeper(settings.postgres, lambda model: Scoring(spark, model), load_champion(settings.postgres))
+    keeper = started(spark, settings, "first")
     with connect(settings.postgres) as holder:
         holder.execute("lock table shop.profiles")
         keeper.ask()
@@ -242,9 +240,7 @@ def test_locked_profiles_are_said_once_and_their_return_once(
     """What else PostgreSQL answered meanwhile was taken for its return, every few seconds."""
     caplog.set_level("INFO")
     monkeypatch.setattr(keepers, "CHAMPION_SECONDS", 0.1)
-    migrate(settings.postgres)
-    promote(settings.postgres, "first")
-    keeper = Keeper(settings.postgres, lambda model: Scoring(spark, model), load_champion(settings.postgres))
+    keeper = started(spark, settings, "first")
     written = "select next_offset from shop.stream_progress"
     try:
         with connect(settings.postgres) as holder, connect(settings.postgres, autocommit=True) as watcher:

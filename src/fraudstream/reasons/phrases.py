@@ -89,9 +89,8 @@ def duration(seconds: float, rounded: Callable[[float], int] = round) -> str:
     """
     units = (("day", DAY), ("hour", 3600.0), ("minute", 60.0), ("second", 1.0))
     unit, length = next((found for found in units if seconds >= found[1]), units[-1])
-    count = rounded(
-        round(seconds / length, 9)
-    )  # the time of a feature is a logarithm, and may fall just short
+    # The time of a feature is a logarithm, and may fall just short of a whole number.
+    count = rounded(round(seconds / length, 9))
     return f"{count} {unit}{'' if count == 1 else 's'}"
 
 
