@@ -14,10 +14,11 @@ from fraudstream.errors import BrokerUnreachable
 from fraudstream.kafka import Topic
 from fraudstream.settings import Settings
 from fraudstream.spark import relay as module
-from fraudstream.spark.live_query import GRACE_SECONDS, Basis, LiveQuery
+from fraudstream.spark.live_query import Basis, LiveQuery
 from fraudstream.spark.mode import Mode
 from fraudstream.spark.recovery import QueryStopped
 from fraudstream.spark.relay import Relay
+from fraudstream.spark.timing import GRACE_SECONDS
 
 
 class Query:
@@ -50,12 +51,16 @@ class Stubborn(Query):
         raise TimeoutError("Spark does not answer")
 
 
+def basis() -> Basis:
+    """A model with profiles that took half a second to read."""
+    scoring = SimpleNamespace(model=SimpleNamespace(version="m"), lookup=None)
+    return cast("Basis", SimpleNamespace(scoring=scoring, reading_seconds=0.5))
+
+
 def runner(query: Query, *start: int) -> LiveQuery:
     """One that has run for long enough to answer."""
-    basis = cast("Basis", SimpleNamespace(scoring=SimpleNamespace(model=SimpleNamespace(version="m"))))
-    made = LiveQuery(
-        cast("Any", None), cast("Any", query), dict(enumerate(start)), basis, tempfile.TemporaryDirectory()
-    )
+    given = cast("Any", None), cast("Any", query), dict(enumerate(start)), basis()
+    made = LiveQuery(*given, tempfile.TemporaryDirectory(), building_seconds=1.0, batch_seconds=10.0)
     made._ready_at = made.began - GRACE_SECONDS
     return made
 
@@ -203,11 +208,11 @@ def test_new_messages_get_newer_profiles_while_the_current_query_works_off_a_bac
     first, second = Query(), Query()
     current, following = runner(first, 0, 0), runner(second, 900, 50)
     relay._current, relay._next = current, following
-    assert not relay.is_due(current.basis, 0.0), "its first batch goes on"
+    assert not relay.is_due(current.basis), "its first batch goes on"
     second.ends_at(950, 55)
     following.began -= 11
     relay.look()
-    assert relay.is_due(current.basis, 0.0)
+    assert relay.is_due(current.basis)
     relay.hand_over(current.basis)
     assert launched == [{0: 950, 1: 55}]
     assert (first.isActive, second.isActive, relay.reached) == (True, False, {0: 0, 1: 0})
@@ -249,11 +254,39 @@ def test_a_successor_starts_as_early_as_building_and_starting_the_last_one_took(
     The first is built next to more than the query before it. A batch begins when the tasks of its query run.
     """
     query = runner(Query(), 0)
-    query.basis.scoring.lookup = None
-    query._building_seconds, query._ready_at = 1.0, query.began + 0.5
+    query._ready_at = query.began + 0.5
     relay._current, relay.handovers = query, handovers
     query.began, query._ready_at = query.began - due_after + 0.2, query._ready_at - due_after + 0.2
-    assert not relay.is_due(query.basis, 0.5)
+    assert not relay.is_due(query.basis)
     query.began, query._ready_at = query.began - 0.3, query._ready_at - 0.3
-    assert relay.is_due(query.basis, 0.5)
+    assert relay.is_due(query.basis)
+    relay.stop()
+
+
+@pytest.mark.parametrize(
+    ("building", "lasts"), [(0.3, 10.0), (4.0, 37.9), (30.0, 60.0)], ids=["as set", "longer", "the longest"]
+)
+def test_a_slow_machine_gets_longer_batches_not_decisions_that_wait_at_each_hand_over(
+    relay: Relay, building: float, lasts: float
+) -> None:
+    """A successor that needs longer than a batch came after its end, and messages waited for seconds, each time."""
+    assert relay._batch_seconds(basis(), building) == pytest.approx(lasts, abs=0.1)
+    relay.stop()
+
+
+def test_a_batch_is_as_long_as_what_the_query_before_took_to_start_requires(relay: Relay) -> None:
+    """Building may be the smaller part of it: planning and tasks come after the length of the batch is set."""
+    query = runner(Query(), 0)
+    query._ready_at = query.began + 12.5
+    relay._current = query
+    # 1 s of grace, and 1.5 times the 14 s of reading, building and starting, are 70 % of it.
+    assert relay._batch_seconds(query.basis, 0.3) == pytest.approx(31.4, abs=0.1)
+    relay.stop()
+
+
+def test_without_overlap_a_batch_is_as_long_as_it_is_set(relay: Relay) -> None:
+    """Its successor starts only after its end: nothing has to be ready before."""
+    score = relay._settings.score.model_copy(update={"overlap": False})
+    relay._settings = relay._settings.model_copy(update={"score": score})
+    assert relay._batch_seconds(basis(), 30.0) == 10.0
     relay.stop()

@@ -260,7 +260,7 @@ class ScoreSettings(Section):
     """How live transactions are scored."""
 
     trigger_seconds: Seconds = Field(10.0, ge=5)
-    """How old profiles may get: a query with fresh ones takes over this often. Spark's minimum is 5."""
+    """How old profiles get: a query with fresh ones takes over this often, or as soon as one can be ready. Spark's minimum is 5."""
     overlap: bool = True
     """Start the next query before the last one stops: decisions never pause, at twice the task slots (two per partition)."""
     profiles: ProfilesBy = ProfilesBy.BROADCAST

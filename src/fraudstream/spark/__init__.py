@@ -15,7 +15,7 @@ The consumer
 
 The scorer
   score           the command; scorer is the driver: starts, watches and restarts queries
-  relay           hands the stream from one query to the next; live_query is one
+  relay           hands the stream from one query to the next; live_query is one, and timing says when
   mode            real time or micro-batches
   keeper          exchanges profiles, champion and offsets with PostgreSQL
   first_job       the first job of a session, which may have to wait for a slot

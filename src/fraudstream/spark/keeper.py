@@ -91,8 +91,6 @@ class Keeper:
         """The kind of error for which newer profiles could not be loaded, so that it is logged once."""
         self._told: str | None = None
         """A model that met another share of fraud than it learned from, so that it is logged once."""
-        self.reading_seconds = 0.0
-        """How long reading the last profiles took."""
         self._unread = False
         """Whether requested profiles could not be read: PostgreSQL may accept writes while a lock blocks these."""
         self.basis = self._fresh(ready(model))
@@ -270,9 +268,9 @@ class Keeper:
         self._compare(scoring.model, found)
         profiles = scoring.profiles(found, taken_at)
         self._unread = False
-        self.reading_seconds = time.monotonic() - began
-        log.debug("read %s profiles in %.2f s", f"{profiles.rows:,}", self.reading_seconds)
-        return Basis(scoring, profiles)
+        seconds = time.monotonic() - began
+        log.debug("read %s profiles in %.2f s", f"{profiles.rows:,}", seconds)
+        return Basis(scoring, profiles, seconds)
 
     def _compare(self, model: Model, found: snapshot.Snapshot) -> None:
         """Not at the start alone: chargebacks may be loaded at any time."""

@@ -4,21 +4,19 @@ import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from fraudstream.logs import get_logger
 from fraudstream.spark.recovery import QueryStopped, failure_of
 from fraudstream.spark.scoring import Profiles, Scoring
 from fraudstream.spark.source import offsets_in
+from fraudstream.spark.timing import GRACE_SECONDS
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
     from pyspark.sql.streaming.query import StreamingQuery
 
 log = get_logger("score")
-
-GRACE_SECONDS: Final = 1.0
-"""Seconds for which a query's tasks run before its predecessor is stopped, as they connect to Kafka first."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +25,8 @@ class Basis:
 
     scoring: Scoring
     profiles: Profiles
+    reading_seconds: float = 0.0
+    """How long it took to read the profiles."""
 
 
 class LiveQuery:
@@ -39,9 +39,12 @@ class LiveQuery:
         start: Mapping[int, int],
         basis: Basis,
         checkpoint: "tempfile.TemporaryDirectory[str]",
-        building_seconds: float = 0.0,
+        building_seconds: float,
+        batch_seconds: float,
     ) -> None:
         self.basis = basis
+        self.batch_seconds = batch_seconds
+        """How long a real-time batch of it lasts, and it decides before another one with fresh profiles does."""
         self.start = dict(start)
         """From there on everything below `reached` is answered, by this query or by those that it follows."""
         self.reached = dict(start)
@@ -78,9 +81,10 @@ class LiveQuery:
         self.ends |= offsets_in(source.latestOffset)
         return True
 
-    def is_past(self, trigger_seconds: float) -> bool:
+    @property
+    def is_past(self) -> bool:
         """Whether the time of a batch is over, and one ended, or there were no messages for one."""
-        return self.age > trigger_seconds and (self.batches > 0 or self._waits())
+        return self.age > self.batch_seconds and (self.batches > 0 or self._waits())
 
     def follow(self, before: "LiveQuery") -> None:
         """Take over what this query answered, which was stopped where this one starts."""

@@ -23,8 +23,8 @@ from fraudstream.errors import BrokerUnreachable
 from fraudstream.kafka import Topic, java_config
 from fraudstream.logs import get_logger
 from fraudstream.settings import Settings
-from fraudstream.spark import markers
-from fraudstream.spark.live_query import GRACE_SECONDS, Basis, LiveQuery
+from fraudstream.spark import markers, timing
+from fraudstream.spark.live_query import Basis, LiveQuery
 from fraudstream.spark.mode import Mode
 from fraudstream.spark.recovery import QueryStopped, TopicReplaced, existing_topic
 from fraudstream.spark.source import location, new_checkpoint, read_messages
@@ -35,12 +35,6 @@ if TYPE_CHECKING:
 
 log = get_logger("score")
 
-FACTOR: Final = 1.5
-"""A successor may take this many times as long to start as its predecessor: other work on the machine comes and goes."""
-FIRST_FACTOR: Final = 3.0
-"""The same for the first one: nothing had to run beside the first query while that started."""
-LONGEST_LEAD: Final = 0.7
-"""A query decides alone for at least the rest of its trigger before its successor is started."""
 PATIENCE_SECONDS: Final = 60.0
 """Seconds after which a query whose tasks do not all run is reported to lack slots."""
 COLUMNS: Final = ("value", "topic", "partition", "offset", "timestamp")
@@ -169,26 +163,43 @@ class Relay:
         Spark ends it by the time of day. If the clock was set back, for example by an hour, that is an hour later:
         everything is answered, but nothing counts as answered, and neither profiles nor models change.
         """
-        trigger, patience = self._settings.score.trigger_seconds, self._settings.metrics.stalled_seconds
-        if self._mode is Mode.REALTIME and self.current.hangs(trigger + patience):
-            raise QueryStopped(f"A batch of {trigger:g} s is {patience:g} s overdue: was the clock set back?")
+        seconds, patience = self.current.batch_seconds, self._settings.metrics.stalled_seconds
+        if self._mode is Mode.REALTIME and self.current.hangs(seconds + patience):
+            raise QueryStopped(
+                f"A batch of {seconds:.0f} s is {patience:g} s overdue: was the clock set back?"
+            )
 
-    def is_due(self, basis: Basis, reading_seconds: float) -> bool:
-        """Whether it is time for a successor with this basis, or with one that takes `reading_seconds` to read."""
-        trigger, newest = self._settings.score.trigger_seconds, self.newest
-        if not newest.answers or (self._next is not None and not newest.is_past(trigger)):
+    def is_due(self, basis: Basis) -> bool:
+        """Whether it is time for a successor with this basis, or with a newer one that takes as long to read."""
+        newest = self.newest
+        if not newest.answers or (self._next is not None and not newest.is_past):
             return False
         if basis.scoring is not newest.basis.scoring:
             return True
         if basis.scoring.lookup is not None:
             return False  # each batch looks up newer profiles itself
         if self._settings.score.overlap and self._next is None:
-            # It must answer before this one's batch ends, or messages wait while Spark plans another batch of this one.
-            preparing = (self.current.starting_seconds or 0.0) + reading_seconds
-            lead = GRACE_SECONDS + preparing * (FACTOR if self.handovers else FIRST_FACTOR)
-            return self.current.running_seconds > trigger - min(lead, LONGEST_LEAD * trigger)
+            ahead = timing.lead(self._preparing_seconds(basis), first=not self.handovers)
+            return timing.is_time(self.current.running_seconds, self.current.batch_seconds, ahead)
         # A real-time query's answers count at the end of its batch, so it is stopped exactly then.
-        return newest.is_past(trigger)
+        return newest.is_past
+
+    def _preparing_seconds(self, basis: Basis) -> float:
+        """How long the last query took until it answered, with reading of profiles like these."""
+        return (self.current.starting_seconds or 0.0) + basis.reading_seconds
+
+    def _batch_seconds(self, basis: Basis, building_seconds: float) -> float:
+        """Length of a batch of a query that took so long to build: its successor is to be ready before that ends."""
+        score, first = self._settings.score, self._current is None
+        if not score.overlap or basis.scoring.lookup is not None:
+            return score.trigger_seconds
+        preparing = building_seconds / timing.BUILDING_SHARE + basis.reading_seconds
+        if not first:
+            preparing = max(preparing, self._preparing_seconds(basis))
+        longest = (
+            self._settings.metrics.stalled_seconds
+        )  # longer, and monitoring would take it for a stream that hangs
+        return timing.batch_seconds(score.trigger_seconds, timing.lead(preparing, first=first), longest)
 
     def hand_over(self, basis: Basis) -> None:
         """Start a successor. Raises TopicReplaced, QueryStopped if the topic is gone, BrokerUnreachable."""
@@ -247,23 +258,28 @@ class Relay:
         self.handovers += 1
 
     def _launch(self, basis: Basis, start: Mapping[int, int]) -> LiveQuery:
-        began, kafka, seconds = time.monotonic(), self._settings.kafka, self._settings.score.trigger_seconds
+        began, kafka = time.monotonic(), self._settings.kafka
         realtime = self._mode is Mode.REALTIME
         limit = None if realtime else self._settings.spark.rows_per_batch
         messages = read_messages(self._spark, kafka, self._topic, start, limit, COLUMNS)
+        decisions = basis.scoring.decide(messages, basis.profiles)
+        building = time.monotonic() - began
+        seconds = self._batch_seconds(basis, building)
         # A decision is on every replica before its message counts as answered.
         producer = java_config(kafka) | {"acks": "all"} | _PRODUCER[self._mode]
         properties = {f"kafka.{name}": value for name, value in producer.items()}
         checkpoint = new_checkpoint(self._spark)
         query = (
-            basis.scoring.decide(messages, basis.profiles)
-            .writeStream.queryName(f"score {time.time_ns()}")
+            decisions.writeStream.queryName(f"score {time.time_ns()}")
             .format("kafka")
             .options(**properties, topic=kafka.scored_topic)
             .option("checkpointLocation", location(checkpoint))
             .outputMode("update")
-            .trigger(**({"realTime": f"{seconds} seconds"} if realtime else {"processingTime": "0 seconds"}))
+            .trigger(
+                **({"realTime": f"{seconds:.3f} seconds"} if realtime else {"processingTime": "0 seconds"})
+            )
             .start()
         )
         self._spark.streams.resetTerminated()
-        return LiveQuery(self._spark, query, start, basis, checkpoint, time.monotonic() - began)
+        log.debug("a batch lasts %.1f s, as this query took %.2f s to build", seconds, building)
+        return LiveQuery(self._spark, query, start, basis, checkpoint, time.monotonic() - began, seconds)

@@ -194,7 +194,7 @@ class Scorer:
                 keeper.save(standing)
                 stands = {p: Position(o, relay.ends.get(p, o)) for p, o in standing.reached.items()}
                 self._monitor.stands(TARGET, topic.name, stands, standing.rows_per_second)
-            if time.monotonic() > retry_at and relay.is_due(keeper.basis, keeper.reading_seconds):
+            if time.monotonic() > retry_at and relay.is_due(keeper.basis):
                 if not asked and keeper.basis.scoring is relay.newest.basis.scoring:
                     asked = True
                     keeper.ask()
