@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from fraudstream.errors import BrokerRefused, StreamError
-from fraudstream.spark.recovery import CURABLE, Patience, QueryStopped, failure_of
+from fraudstream.spark.recovery import CURABLE, NotStarted, Patience, QueryStopped, failure_of
 
 if TYPE_CHECKING:
     from pyspark.sql.streaming.query import StreamingQuery
@@ -101,6 +101,17 @@ def test_a_client_that_java_cannot_make_is_waited_for_by_a_stream_that_runs_and_
     assert "log" in caught.value.hint
     patience.reward()
     assert patience.until(lambda: "found", failed, threading.Event()) == "found"
+
+
+def test_a_query_that_cannot_be_started_is_waited_for_by_a_stream_that_runs_and_not_by_one_that_starts() -> (
+    None
+):
+    """A full disk, say: who starts the stream reads the sentence at once."""
+    patience, full = Patience(60), NotStarted("Spark could not start a query: No space left on device.")
+    with pytest.raises(NotStarted, match="No space left"):
+        patience.until(lambda: "found", full, threading.Event())
+    patience.reward()
+    assert patience.until(lambda: "found", full, threading.Event()) == "found"
 
 
 def test_a_right_that_was_taken_away_is_waited_for_until_it_is_given_back() -> None:

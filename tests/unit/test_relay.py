@@ -16,7 +16,7 @@ from fraudstream.settings import Settings
 from fraudstream.spark import relay as module
 from fraudstream.spark.live_query import Basis, LiveQuery
 from fraudstream.spark.mode import Mode
-from fraudstream.spark.recovery import QueryStopped
+from fraudstream.spark.recovery import CURABLE, NotStarted, QueryStopped
 from fraudstream.spark.relay import Relay
 from fraudstream.spark.timing import GRACE_SECONDS
 
@@ -223,6 +223,89 @@ def test_new_messages_get_newer_profiles_while_the_current_query_works_off_a_bac
     first.ends_at(901, 52)
     relay.look()
     assert (relay.handovers, relay.reached) == (1, {0: 980, 1: 58})
+    relay.stop()
+
+
+class Ended(Query):
+    """A query that failed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.isActive = False
+
+    def exception(self) -> Exception:
+        """What stopped it."""
+        return RuntimeError("java.io.IOException: No space left on device")
+
+
+def full_disk(monkeypatch: pytest.MonkeyPatch, relay: Relay) -> None:
+    """The broker answers, and no query can be started."""
+    bounds = {0: SimpleNamespace(first=0, end=990)}
+    monkeypatch.setattr(kafka, "admin", lambda _: None)
+    monkeypatch.setattr(kafka, "bounds", lambda *_: bounds)
+    monkeypatch.setattr(module, "existing_topic", lambda *_: relay._topic)
+
+    def read(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "read_messages", read)
+
+
+def test_a_full_disk_while_the_next_query_is_started_leaves_the_current_one_alone(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ended `score`, whose query decided on every message all the same."""
+    full_disk(monkeypatch, relay)
+    query = Query()
+    current = relay._current = runner(query, 0)
+    with pytest.raises(NotStarted, match="No space left on device") as caught:
+        relay.hand_over(current.basis)
+    assert "free disk" in caught.value.hint
+    query.ends_at(5)
+    assert relay.look()
+    assert (relay.newest, query.isActive, relay.reached) == (current, True, {0: 5})
+    relay.stop()
+
+
+def test_a_full_disk_where_queries_do_not_overlap_is_a_new_start(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The query before was stopped, so none continues: the stream resumes where that one ended."""
+    full_disk(monkeypatch, relay)
+    alone = relay._settings.score.model_copy(update={"overlap": False})
+    relay._settings = relay._settings.model_copy(update={"score": alone})
+    relay._current = runner(Query(), 0)
+    with pytest.raises(CURABLE, match="No space left on device") as caught:
+        relay.hand_over(relay.current.basis)
+    assert not isinstance(caught.value, NotStarted)
+    relay.stop()
+
+
+def test_a_full_disk_during_a_backlog_leaves_the_query_that_works_it_off_alone(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answers what is new as well, only later."""
+    full_disk(monkeypatch, relay)
+    first, second = Query(), Query()
+    current = relay._current = runner(first, 0)
+    relay._next = runner(second, 900)
+    with pytest.raises(NotStarted, match="No space left on device"):
+        relay.hand_over(current.basis)
+    relay.look()
+    assert (relay.newest, first.isActive, second.isActive) == (current, True, False)
+    relay.stop()
+
+
+def test_a_next_query_that_fails_before_it_takes_over_leaves_the_current_one_alone(relay: Relay) -> None:
+    """Spark plans the first batch after the start: a full disk, or an executor that is lost, shows only then."""
+    query = Query()
+    current = relay._current = runner(query, 0)
+    relay._next = runner(Ended(), 80)
+    query.ends_at(5)
+    with pytest.raises(NotStarted, match="No space left on device"):
+        relay.look()
+    assert relay.look(), "what the current one answered counts"
+    assert (relay.newest, relay.handovers, relay.reached) == (current, 0, {0: 5})
     relay.stop()
 
 

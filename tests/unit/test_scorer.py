@@ -14,7 +14,7 @@ from fraudstream.spark import scorer
 from fraudstream.spark.answers import Tally
 from fraudstream.spark.keeper import Standing
 from fraudstream.spark.mode import Mode
-from fraudstream.spark.recovery import QueryStopped
+from fraudstream.spark.recovery import NotStarted, QueryStopped
 from fraudstream.spark.scorer import Scorer
 from model_world import ensemble, packed
 
@@ -99,6 +99,7 @@ def test_a_scorer_in_a_long_batch_goes_on_saying_where_it_stands(monkeypatch: py
     stop = threading.Event()
     keeper = Notes(stop, enough=4)
     relay = SimpleNamespace(
+        handovers=0,
         current=SimpleNamespace(answers=True, began=time.monotonic()),
         newest=SimpleNamespace(basis=keeper.basis),
         reached={0: 100},
@@ -110,3 +111,60 @@ def test_a_scorer_in_a_long_batch_goes_on_saying_where_it_stands(monkeypatch: py
     answers = SimpleNamespace(take_latest=Tally)
     made._watch(cast("Any", relay), Topic("t", "id", (0,)), cast("Any", keeper), cast("Any", answers), stop)
     assert [(said.reached, said.ends) for said in keeper.said] == [({0: 100}, {0: 130})] * 4
+
+
+class Unstartable:
+    """A relay whose query goes on, and whose every hand-over fails."""
+
+    handovers, reached, ends = 0, {0: 100}, {0: 130}
+
+    def __init__(self, stop: threading.Event, basis: object, *, late: bool) -> None:
+        self.current = self.newest = SimpleNamespace(answers=True, began=time.monotonic(), basis=basis)
+        self.tries: list[float] = []
+        self._stop, self._late, self._started = stop, late, False
+
+    def is_due(self, *_: object) -> bool:
+        """Always."""
+        return True
+
+    def hand_over(self, _: object) -> None:
+        """Fails at once, unless `late`."""
+        self._started = self._late
+        if not self._late:
+            self._fail()
+
+    def look(self) -> bool:
+        """Fails if a hand-over began."""
+        if self._started:
+            self._started = False
+            self._fail()
+        return False
+
+    def _fail(self) -> None:
+        self.tries.append(time.monotonic())
+        if len(self.tries) == 4:
+            self._stop.set()
+        raise NotStarted("A query could not be started: no space left.", hint="Check the disk.")
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_hand_over_that_keeps_failing_is_told_once_and_tried_again_ever_later(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, *, late: bool
+) -> None:
+    """The query that runs decides on, with its older profiles; a full disk ended `score`."""
+    monkeypatch.setattr(scorer, "RETRY_SECONDS", 0.2)
+    monkeypatch.setattr(scorer, "POLL_SECONDS", 0.01)
+    stop = threading.Event()
+    keeper = Notes(stop, enough=1_000)
+    keeper.basis.scoring.model = SimpleNamespace(version="m")
+    relay = Unstartable(stop, SimpleNamespace(scoring=None), late=late)
+    made = Scorer(cast("Any", None), Settings(_env_file=None), Mode.REALTIME, cast("Any", None))
+    answers = SimpleNamespace(take_latest=Tally)
+    made._watch(cast("Any", relay), Topic("t", "id", (0,)), cast("Any", keeper), cast("Any", answers), stop)
+    first, second, third, fourth = relay.tries
+    assert 0.2 <= second - first < third - second < fourth - third
+    warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warnings) == 1
+    assert all(
+        part in warnings[0] for part in ("no space left", "current query continues", "Check the disk.")
+    )

@@ -5,6 +5,7 @@ Every command
   session         Spark's settings; scratch is what it keeps on disk
   source          Kafka as a stream of raw messages
   recovery        which failures are temporary, and where a stream resumes
+  backoff         when what failed is tried again, and which failures are news
   progress        a running stream reports its position
   markers         Kafka's transaction markers after the last message
 

@@ -91,6 +91,12 @@ class ClientFailed(QueryStopped):
     code = "kafka_client"
 
 
+class NotStarted(QueryStopped):
+    """A query could not be built or started, as on a full disk. The ones that run are not affected."""
+
+    code = "query_not_started"
+
+
 CURABLE: Final = (DatabaseUnreachable, BrokerUnreachable, OffsetHole, TopicReplaced, QueryStopped)
 """After these a stream resumes where it stopped, until patience ends."""
 
@@ -118,10 +124,11 @@ class Patience:
     ) -> Found | None:
         """The result of `find`, retried while it raises one of CURABLE; None if a stop was requested.
 
-        Raises the last error once patience ends. Before any progress, a rejection or a wrong setting is raised immediately:
-        while a stream runs, logins, rights and keys may be corrected, but at the start there is somebody to read the error.
+        Raises the last error once patience ends. Before any progress, a rejection, a wrong setting or a query that cannot be
+        started is raised immediately: while a stream runs, logins, rights, keys and disks may be corrected, but at the start
+        there is somebody to read the error.
         """
-        if isinstance(error, (BrokerRefused, ClientFailed)) and not self._ran:
+        if isinstance(error, (BrokerRefused, ClientFailed, NotStarted)) and not self._ran:
             raise error
         while True:
             now = time.monotonic()

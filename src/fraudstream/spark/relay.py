@@ -19,15 +19,15 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 from fraudstream import kafka as kafka_clients
-from fraudstream.errors import BrokerUnreachable
+from fraudstream.errors import BrokerUnreachable, FraudstreamError
 from fraudstream.kafka import Topic, java_config
 from fraudstream.logs import get_logger
 from fraudstream.settings import Settings
 from fraudstream.spark import markers, timing
 from fraudstream.spark.live_query import Basis, LiveQuery
 from fraudstream.spark.mode import Mode
-from fraudstream.spark.recovery import QueryStopped, TopicReplaced, existing_topic
-from fraudstream.spark.source import location, new_checkpoint, read_messages
+from fraudstream.spark.recovery import NotStarted, QueryStopped, TopicReplaced, existing_topic, summary_of
+from fraudstream.spark.source import furthest, location, new_checkpoint, read_messages
 
 if TYPE_CHECKING:
     from confluent_kafka.admin import AdminClient
@@ -54,15 +54,6 @@ _PRODUCER: Final = {
     },
 }
 """How Kafka's client sends decisions, by mode."""
-
-
-def furthest(one: Mapping[int, int], other: Mapping[int, int]) -> dict[int, int]:
-    """The higher offset of each partition.
-
-    >>> furthest({0: 7, 1: 4}, {1: 3, 2: 0})
-    {0: 7, 1: 4, 2: 0}
-    """
-    return {**one, **{p: max(offset, one.get(p, offset)) for p, offset in other.items()}}
 
 
 def _stop(relieved: LiveQuery) -> None:
@@ -119,14 +110,17 @@ class Relay:
         self._current = self._launch(basis, start)
 
     def look(self) -> bool:
-        """Follow the queries; returns whether a batch ended, which advances `reached`. Raises what stopped a query."""
+        """Follow the queries; returns whether a batch ended, which advances `reached`.
+
+        Raises what stopped the current query, or NotStarted if only its successor failed, which is then dropped.
+        """
+        self._look_at_next()
         moved = self.current.look()
         self._check_pace()
         if moved:
             self.ends = furthest(self.ends, self.current.ends)
             self._pass_markers()
         if self._next is not None:
-            self._next.look()
             if self._next.answers and self._covers(self._next.start):
                 log.debug("handing over after %.2f s", self.current.age)
                 self._stopping.submit(_stop, self.current)
@@ -140,6 +134,17 @@ class Relay:
                     self._next.age,
                 )
         return moved
+
+    def _look_at_next(self) -> None:
+        """Follow the successor, and drop one that failed: the current query answers everything, whatever both answered."""
+        if self._next is None:
+            return
+        try:
+            self._next.look()
+        except FraudstreamError as error:
+            self._stopping.submit(_stop, self._next)
+            self._next, self._told = None, False
+            raise NotStarted(f"The next query failed: {error.message}", hint=error.hint) from error
 
     def _pass_markers(self) -> None:
         """Advance to the end of partitions in which only Kafka's transaction markers are left.
@@ -196,13 +201,15 @@ class Relay:
         preparing = building_seconds / timing.BUILDING_SHARE + basis.reading_seconds
         if not first:
             preparing = max(preparing, self._preparing_seconds(basis))
-        longest = (
-            self._settings.metrics.stalled_seconds
-        )  # longer, and monitoring would take it for a stream that hangs
+        # Any longer, and monitoring would report a stream that hangs.
+        longest = self._settings.metrics.stalled_seconds
         return timing.batch_seconds(score.trigger_seconds, timing.lead(preparing, first=first), longest)
 
     def hand_over(self, basis: Basis) -> None:
-        """Start a successor. Raises TopicReplaced, QueryStopped if the topic is gone, BrokerUnreachable."""
+        """Start a successor. Raises TopicReplaced, and QueryStopped if the topic is gone or no query is left.
+
+        The current query continues after BrokerUnreachable, and after NotStarted.
+        """
         try:
             # Raised here, not earlier: the caller waits for a password or a key that is being replaced.
             self._admin = self._admin or kafka_clients.admin(self._settings.kafka)
@@ -227,12 +234,18 @@ class Relay:
         newest = self.newest
         newest.look()
         newest.stop()
+        reached = self.reached if self._next is None else newest.reached
+        try:
+            successor = self._launch(basis, {p: reached.get(p, offset) for p, offset in first.items()})
+        except NotStarted as error:
+            if self._next is None:  # and so no query is left that could continue
+                raise QueryStopped(error.message, hint=error.hint) from error
+            self._next, self._told = None, False
+            raise
         if self._next is None:
-            self._relieve(
-                self._launch(basis, {p: self.reached.get(p, offset) for p, offset in first.items()})
-            )
+            self._relieve(successor)
             return
-        self._next = self._launch(basis, {p: newest.reached.get(p, offset) for p, offset in first.items()})
+        self._next = successor
         self._next.follow(newest)
         old, new = (query.basis.scoring.model.version for query in (self.current, self._next))
         if new not in (old, self._announced):
@@ -258,6 +271,18 @@ class Relay:
         self.handovers += 1
 
     def _launch(self, basis: Basis, start: Mapping[int, int]) -> LiveQuery:
+        """A new query. Raises NotStarted if this machine or Spark fails, and our own errors, such as a wrong setting."""
+        try:
+            return self._started(basis, start)
+        except FraudstreamError:
+            raise
+        except Exception as error:  # a full disk, or whatever Java raises
+            raise NotStarted(
+                f"Spark could not start a query: {type(error).__name__}: {summary_of(str(error))}.",
+                hint="Check this machine's free disk and memory; Spark's own log in `home`/logs has more.",
+            ) from error
+
+    def _started(self, basis: Basis, start: Mapping[int, int]) -> LiveQuery:
         began, kafka = time.monotonic(), self._settings.kafka
         realtime = self._mode is Mode.REALTIME
         limit = None if realtime else self._settings.spark.rows_per_batch

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from fraudstream import kafka as kafka_clients
-from fraudstream.errors import BrokerUnreachable
+from fraudstream.errors import BrokerUnreachable, FraudstreamError
 from fraudstream.kafka import Topic
 from fraudstream.logs import get_logger
 from fraudstream.metrics import Position, ScoreMonitor
@@ -19,11 +19,12 @@ from fraudstream.rules import Rule
 from fraudstream.settings import PostgresSettings, ProfilesBy, Settings
 from fraudstream.spark import recovery
 from fraudstream.spark.answers import Answers, Tally
+from fraudstream.spark.backoff import Backoff
 from fraudstream.spark.first_job import run_first_job
 from fraudstream.spark.keeper import TARGET, Keeper, Standing
 from fraudstream.spark.live_query import Basis
 from fraudstream.spark.mode import Mode
-from fraudstream.spark.recovery import CURABLE, Patience, existing_topic
+from fraudstream.spark.recovery import CURABLE, NotStarted, Patience, existing_topic
 from fraudstream.spark.relay import Relay
 from fraudstream.spark.scoring import Scoring
 from fraudstream.store import offsets
@@ -52,6 +53,56 @@ class Summary:
     restarts: int = 0
     interrupted: bool = False
     seconds: float = 0.0
+
+
+class _Succession:
+    """Has a relay hand over to queries with newer profiles; what fails meanwhile leaves the current query alone."""
+
+    def __init__(self, relay: Relay, keeper: Keeper, monitor: ScoreMonitor) -> None:
+        self._relay, self._keeper, self._monitor = relay, keeper, monitor
+        # Each attempt reads all profiles again: a password file may be missing, or a disk full, for days.
+        self._retry = Backoff(RETRY_SECONDS, LONGEST_RETRY_SECONDS)
+        self._asked, self._handovers = False, 0
+
+    def look(self) -> bool:
+        """Follow the queries; returns whether a batch ended. Raises what stopped the current one."""
+        try:
+            moved = self._relay.look()
+        except NotStarted as error:
+            self._postpone(error)
+            return False
+        if (
+            self._relay.handovers > self._handovers
+        ):  # not once a query is started: it may fail before it answers
+            self._handovers = self._relay.handovers
+            self._retry.reset()
+        return moved
+
+    def advance(self) -> None:
+        """Ask for newer profiles when it is time, and hand over once they are there."""
+        basis = self._keeper.basis
+        if not self._retry.is_due or not self._relay.is_due(basis):
+            return
+        if not self._asked and basis.scoring is self._relay.newest.basis.scoring:
+            self._asked = True
+            self._keeper.ask()
+        elif not self._keeper.is_asked:
+            self._asked = False
+            try:
+                self._relay.hand_over(self._keeper.basis)
+            except (BrokerUnreachable, NotStarted) as error:
+                self._postpone(error)
+
+    def _postpone(self, error: FraudstreamError) -> None:
+        self._monitor.lost(TARGET, error.message)
+        if self._retry.failed(type(error.__cause__ or error).__name__):
+            log.warning(
+                "%s The current query continues, and a hand-over is tried again, at least every %.0f s. %s",
+                error.message,
+                LONGEST_RETRY_SECONDS,
+                error.hint,
+            )
+        log.debug("no hand-over", exc_info=error)
 
 
 class Scorer:
@@ -180,34 +231,21 @@ class Scorer:
         self, relay: Relay, topic: Topic, keeper: Keeper, answers: Answers, stop: threading.Event
     ) -> None:
         """Follow a relay, give it newer profiles and record its progress. Raises what stopped a query."""
-        asked, retry_at, pause = False, 0.0, RETRY_SECONDS
+        succession = _Succession(relay, keeper, self._monitor)
         standing = Standing(topic, relay.reached, relay.ends, 0.0)
         at, told = relay.current.began, time.monotonic()
         keeper.save(standing)
         while not stop.wait(POLL_SECONDS):
             if not self.ready.is_set() and relay.current.answers:
                 self.ready.set()
-            if relay.look():
+            if succession.look():
                 self._patience.reward()
                 seconds, at = max(time.monotonic() - at, POLL_SECONDS), time.monotonic()
                 standing = standing.later(relay.reached, relay.ends, seconds)
                 keeper.save(standing)
                 stands = {p: Position(o, relay.ends.get(p, o)) for p, o in standing.reached.items()}
                 self._monitor.stands(TARGET, topic.name, stands, standing.rows_per_second)
-            if time.monotonic() > retry_at and relay.is_due(keeper.basis):
-                if not asked and keeper.basis.scoring is relay.newest.basis.scoring:
-                    asked = True
-                    keeper.ask()
-                elif not keeper.is_asked:
-                    asked = False
-                    try:
-                        relay.hand_over(keeper.basis)
-                        pause = RETRY_SECONDS
-                    except BrokerUnreachable as error:
-                        log.warning("%s The current query continues.", error.message)
-                        self._monitor.lost(TARGET, error.message)
-                        # Each attempt reads all profiles again: a password file may be missing for days.
-                        retry_at, pause = time.monotonic() + pause, min(2 * pause, LONGEST_RETRY_SECONDS)
+            succession.advance()
             if time.monotonic() - told >= NARRATE_SECONDS:
                 told = time.monotonic()
                 # Reported again: a batch may take longer than monitoring waits before it considers a stream dead.

@@ -69,6 +69,15 @@ def offsets_in(document: str | None) -> dict[int, int]:
     return {int(partition): offset for partition, offset in partitions.items()}
 
 
+def furthest(one: Mapping[int, int], other: Mapping[int, int]) -> dict[int, int]:
+    """The higher offset of each partition.
+
+    >>> furthest({0: 7, 1: 4}, {1: 3, 2: 0})
+    {0: 7, 1: 4, 2: 0}
+    """
+    return {**one, **{p: max(offset, one.get(p, offset)) for p, offset in other.items()}}
+
+
 def new_checkpoint(spark: "SparkSession") -> "tempfile.TemporaryDirectory[str]":
     """A directory for a query's checkpoint: scratch, as every start begins at the stored offsets.
 
