@@ -2,6 +2,7 @@
 
 import gc
 import tempfile
+import time
 import weakref
 from datetime import UTC, datetime
 from functools import partial
@@ -93,14 +94,18 @@ def test_profiles_that_cannot_be_loaded_just_now_are_told_once_and_loaded_later(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A full disk, or no room in Java for one more copy: the query that runs decides on with those that it has."""
+    """A full disk, or no room in Java for one more copy: the query that runs decides on with those that it has.
+
+    All profiles are read for each attempt, so they become rarer.
+    """
     monkeypatch.setattr(keepers, "CHAMPION_SECONDS", 0.1)
     keeper = started(spark, settings, "sound")
-    profiles, tries = Scoring.profiles, [OSError(28, "No space left on device")] * 3
+    profiles, tries = Scoring.profiles, list[float]()
 
     def load(scoring: Scoring, *given: Any) -> Any:
-        if tries:
-            raise tries.pop()
+        tries.append(time.monotonic())
+        if len(tries) < 5:
+            raise OSError(28, "No space left on device")
         return profiles(scoring, *given)
 
     try:
@@ -115,6 +120,7 @@ def test_profiles_that_cannot_be_loaded_just_now_are_told_once_and_loaded_later(
     said = [message for message in warnings if "could not be loaded" in message]
     assert len(said) == 1
     assert "No space left on device" in said[0]
+    assert tries[4] - tries[3] >= 0.8
 
 
 def test_a_promoted_model_that_cannot_be_prepared_just_now_is_told_and_tried_again(
@@ -126,7 +132,7 @@ def test_a_promoted_model_that_cannot_be_prepared_just_now_is_told_and_tried_aga
 ) -> None:
     """Java's memory, or a disk: the scorer goes on with the model that it has and newer profiles, and follows later."""
     monkeypatch.setattr(keepers, "CHAMPION_SECONDS", 0.1)
-    monkeypatch.setattr(keepers, "PREPARE_SECONDS", 0.5)
+    monkeypatch.setattr(keepers, "LONGEST_PAUSE_SECONDS", 0.5)
     migrate(settings.postgres)
     promote(settings.postgres, "first")
     tries: list[str] = []

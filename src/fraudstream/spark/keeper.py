@@ -19,6 +19,7 @@ from fraudstream.model import packing
 from fraudstream.model.artifact import TREES, Model
 from fraudstream.model.scoring import other_fraud_share
 from fraudstream.settings import PostgresSettings
+from fraudstream.spark.backoff import Backoff
 from fraudstream.spark.live_query import Basis
 from fraudstream.spark.recovery import summary_of
 from fraudstream.spark.scoring import Scoring
@@ -30,8 +31,8 @@ TARGET: Final = "score"
 """The target of the scorer's offsets, below which every message is answered, and its name in `shop.stream_progress`."""
 CHAMPION_SECONDS: Final = 3.0
 """Seconds between two checks of the champion: a promotion takes effect a few seconds later."""
-PREPARE_SECONDS: Final = 30.0
-"""Seconds before a promoted model that could not be prepared is tried again."""
+LONGEST_PAUSE_SECONDS: Final = 60.0
+"""Maximum number of seconds before profiles or a promoted model that could not be loaded are tried again."""
 _TURN_SECONDS: Final = 0.2
 _RETRY_SECONDS: Final = 1.0
 _CLOSING_SECONDS: Final = 15.0
@@ -84,11 +85,10 @@ class Keeper:
         self._ready = ready
         self._refused: str | None = None
         """A champion that cannot be used, so that it is logged once."""
-        self._unprepared: tuple[str, type[Exception]] | None = None
-        """A champion that could not be prepared, and the kind of its error, so that each is logged once."""
-        self._prepare_at = 0.0
-        self._unloaded: type[Exception] | None = None
-        """The kind of error for which newer profiles could not be loaded, so that it is logged once."""
+        self._loading = Backoff(CHAMPION_SECONDS, LONGEST_PAUSE_SECONDS)
+        self._preparing = Backoff(CHAMPION_SECONDS, LONGEST_PAUSE_SECONDS)
+        self._promoted: str | None = None
+        """The champion that `_preparing` is about."""
         self._told: str | None = None
         """A model that met another share of fraud than it learned from, so that it is logged once."""
         self._unread = False
@@ -189,59 +189,51 @@ class Keeper:
         known = (self.basis.scoring.model.version, self._refused)
         promoted = champion is not None and champion not in known and self._promote(champion)
         if newer and not promoted:
-            self._refresh()
-
-    def _refresh(self) -> None:
-        """Read newer profiles. Raises DatabaseError; whatever else fails, decisions go on with the present ones until it works."""
-        try:
-            self.basis = self._fresh(self.basis.scoring)
-        except DatabaseError:
-            raise
-        except Exception as error:  # Java's memory, a full disk, too many open files
-            if self._unloaded is not type(error):
-                self._unloaded = type(error)
-                log.warning(
-                    "Keeping profiles of %s: newer ones could not be loaded, and are tried again: %s: %s",
-                    f"{self.basis.profiles.taken_at:%H:%M:%S}",
-                    type(error).__name__,
-                    summary_of(str(error)),
-                )
-            log.debug("profiles could not be loaded", exc_info=True)
-        else:
-            self._unloaded = None
+            present = self.basis
+            kept = f"Keeping profiles of {present.profiles.taken_at:%H:%M:%S}: newer ones could not be loaded"
+            self._renew(self._loading, lambda: present.scoring, kept)
 
     def _promote(self, champion: str) -> bool:
-        """Prepare the champion, with profiles; returns whether `basis` has it. Raises DatabaseError.
-
-        Whatever else is wrong with it or the machine, the stream goes on with the model before.
-        """
-        if self._unprepared and self._unprepared[0] == champion and time.monotonic() < self._prepare_at:
-            return False
+        """Prepare the champion, with profiles; returns whether `basis` has it. Raises DatabaseError."""
+        if champion != self._promoted:
+            self._promoted = champion
+            self._preparing.reset()
         present = self.basis.scoring.model
+        kept = f"Keeping model {present.version}: model {champion} could not be prepared"
         try:
-            self.basis = self._fresh(self._ready(self._like(present, load_champion(self._postgres))))
+            promoted = self._renew(
+                self._preparing,
+                lambda: self._ready(self._like(present, load_champion(self._postgres))),
+                kept,
+            )
         except (InputError, ModelAltered) as error:
-            # Permanent errors, as neither changes. All others may be temporary, and the next check tries again.
+            # Permanent errors, as neither changes. All others may be temporary, and are tried again.
             self._refused = champion
             log.warning("Keeping model %s: %s", present.version, error.message)
             return False
-        except DatabaseError:
-            raise
-        except Exception as error:  # a full disk, or whatever Java raises: no reason to decide nothing
-            self._prepare_at = time.monotonic() + PREPARE_SECONDS
-            if self._unprepared != (champion, type(error)):
-                self._unprepared = champion, type(error)
-                log.warning(
-                    "Keeping model %s: model %s could not be prepared, and is tried again every %.0f s: %s: %s",
-                    present.version,
-                    champion,
-                    PREPARE_SECONDS,
-                    type(error).__name__,
-                    summary_of(str(error)),
-                )
-            log.debug("model %s could not be prepared", champion, exc_info=True)
+        if promoted:
+            log.info("model %s was promoted", champion)
+        return promoted
+
+    def _renew(self, backoff: Backoff, find: Callable[[], Scoring], kept: str) -> bool:
+        """Replace `basis` by what `find` returns, with newer profiles; returns whether it did. Raises DatabaseError, InputError.
+
+        Whatever else fails, decisions go on with the present one until it works; `kept` says so, once for each kind of error.
+        """
+        if not backoff.is_due:
             return False
-        log.info("model %s was promoted", champion)
+        try:
+            self.basis = self._fresh(find())
+        except (DatabaseError, InputError):
+            raise
+        except Exception as error:  # a full disk, too many open files, or whatever Java raises
+            kind = type(error).__name__
+            if backoff.failed(kind):
+                again = f"this is tried again at least every {LONGEST_PAUSE_SECONDS:.0f} s"
+                log.warning("%s; %s: %s: %s", kept, again, kind, summary_of(str(error)))
+            log.debug("%s", kept, exc_info=True)
+            return False
+        backoff.reset()
         return True
 
     @staticmethod
