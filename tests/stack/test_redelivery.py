@@ -80,6 +80,27 @@ def test_messages_of_a_topic_that_is_gone_keep_waiting(settings: Settings, run: 
     assert kafka.find_topic(settings.kafka, gone) is None
 
 
+def test_a_refusal_that_can_be_read_now_goes_back_to_the_scored_topic_and_waits_no_more(
+    settings: Settings, run: "Run"
+) -> None:
+    """It has no row, as `consume` only counts it: for a replay it was neither read nor unreadable, and waited for ever."""
+    refusal = {
+        "rejected": "not JSON",
+        "topic": "t",
+        "partition": 0,
+        "offset": 7,
+        "scored_at": "2025-01-01T00:00:00Z",
+    }
+    refused_once(settings, [json.dumps(refusal).encode(), b"neither"], settings.kafka.scored_topic)
+    replayed = run("rejected", "replay", "--json")
+    report = json.loads(replayed.stdout)
+    assert (report["replayed"], report["still_rejected"]) == (1, 1), replayed.stderr
+    assert run("rejected", "replay").stdout == "0 replayed, 1 still waiting\n"
+    topic = kafka.find_topic(settings.kafka, settings.kafka.scored_topic)
+    assert topic is not None
+    assert sum(b.end - b.first for b in kafka.bounds(settings.kafka, topic).values()) == 1
+
+
 SIZES = (10, 3_000_000, 90_000, 90_000, 90_000, 30_000_000)
 
 

@@ -95,8 +95,12 @@ def replay_rejected(
             continue
         decoder = decisions if topic == kafka.scored_topic else transactions
         decoded = decoder.decode([message.value for message in portion])
-        readable = [portion[position] for position in decoded.positions]
-        sent = _send(producer, kafka, readable, decoded.rows["user_id"].to_pylist())
+        # Not those with a row: refusals have none, and can be read all the same.
+        unreadable = {reject.position for reject in decoded.rejects}
+        readable = [message for place, message in enumerate(portion) if place not in unreadable]
+        users = dict(zip(decoded.positions, decoded.rows["user_id"].to_pylist(), strict=True))
+        keys = [users.get(place) for place in range(len(portion)) if place not in unreadable]
+        sent = _send(producer, kafka, readable, keys)
         rejected.mark_replayed(postgres, [readable[place] for place in sent.acknowledged])
         done.replayed += len(sent.acknowledged)
         done.still_rejected += len(portion) - len(sent.acknowledged)
@@ -152,8 +156,10 @@ class _Sent:
     failure: str = "no answer"
 
 
-def _send(producer: "Producer", kafka: KafkaSettings, messages: list[Rejected], users: list[str]) -> _Sent:
-    """Send these, and wait for Kafka's answer to each."""
+def _send(
+    producer: "Producer", kafka: KafkaSettings, messages: list[Rejected], users: list[str | None]
+) -> _Sent:
+    """Send these, and wait for Kafka's answer to each. A refusal has no user."""
     from confluent_kafka import KafkaError, KafkaException
 
     lasting = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE, KafkaError.INVALID_RECORD)
@@ -169,7 +175,7 @@ def _send(producer: "Producer", kafka: KafkaSettings, messages: list[Rejected], 
 
     for place, (message, user) in enumerate(zip(messages, users, strict=True)):
         # Its original key, else the one that our own messages have, so that a user's history stays in order.
-        key, value = message.key or user.encode(), cast("bytes", message.value)
+        key, value = message.key or (user and user.encode()), cast("bytes", message.value)
         try:
             producer.produce(message.topic, value, key=key, on_delivery=partial(report, place))
         except KafkaException as error:
