@@ -15,7 +15,9 @@ import pytest
 from fraudstream.errors import InputError, UsageError
 from fraudstream.features.definitions import FEATURES, available
 from fraudstream.features.training import view
+from fraudstream.files import Rejects
 from fraudstream.model.tables import parse_map, read_transactions
+from fraudstream.producer.replay import replay, shape
 
 HEADER = "transaction_id,user_id,timestamp,amount,is_fraud\n"
 
@@ -216,6 +218,50 @@ def test_what_is_no_string_is_no_customer_and_no_merchant_of_ndjson(tmp_path: Pa
     path.write_text(rows_of({"who": {}}, {"who": {}}))
     with pytest.raises(InputError, match=r"2 of 2 rows .*; the first: row 1, user_id: not a string but dict"):
         read_transactions(path, {"user_id": "who"})
+
+
+@pytest.mark.parametrize("name", ["transaction_id", "user_id", "merchant_id", "device"])
+@pytest.mark.parametrize(
+    ("column", "kind"),
+    [
+        (pa.array([True, None, False]), "bool"),
+        (pa.array([[5], None, []]), "list"),
+        (pa.array([{"id": 5}, None, {"id": 6}]), "dict"),
+        (pa.array([datetime(2024, 5, 1, tzinfo=UTC), None, None]), "datetime"),
+    ],
+)
+def test_what_is_no_string_is_no_customer_and_no_merchant_of_parquet(
+    tmp_path: Path, name: str, column: pa.Array, kind: str
+) -> None:
+    """`produce` refuses these rows in the same words: a model would learn of ids that the topic never has."""
+    whole = {
+        "transaction_id": pa.array(["a", "b", "c"]),
+        "user_id": pa.array(["u"] * 3),
+        "timestamp": pa.array([datetime(2024, 5, 1, tzinfo=UTC)] * 3),
+        "amount": pa.array([1.0] * 3),
+    }
+    path, said = tmp_path / "t.parquet", f"{name}: not a string but {kind}"
+    pq.write_table(pa.table(whole | {name: column}), path)
+    rejects = Rejects()
+    list(replay(path, shape([], ["device=d", "location=l", "transaction_location=l"]), rejects))
+    assert said in {reason for _, reason in rejects.first}
+    try:
+        found = [bad.reason for bad in read_transactions(path).bad]
+    except InputError as error:  # most of its rows
+        found = [error.message]
+    assert any(said in reason for reason in found)
+
+
+def test_a_customer_that_is_missing_among_booleans_is_no_customer_either(tmp_path: Path) -> None:
+    """It would be the customer without a name."""
+    with_gap = {
+        "user_id": pa.array([None, True, None, None, None]),
+        "timestamp": pa.array([datetime(2024, 5, 1, tzinfo=UTC)] * 5),
+        "amount": pa.array([1.0] * 5),
+    }
+    pq.write_table(pa.table(with_gap), tmp_path / "t.parquet")
+    with pytest.raises(InputError, match="5 of 5 rows"):
+        read_transactions(tmp_path / "t.parquet")
 
 
 def test_a_bad_line_of_ndjson_is_told_with_its_number(tmp_path: Path) -> None:

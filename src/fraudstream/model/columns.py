@@ -103,11 +103,14 @@ def _texts(ours: str, values: pa.ChunkedArray) -> tuple[Any, "NDArray[np.bool_]"
     length, most = pc.fill_null(pc.utf8_length(text), 0), ID_LENGTH if ours in IDENTIFIERS else TEXT_LENGTH
     bad = pc.or_(pc.greater(length, most), pc.fill_null(pc.match_substring(text, "\0"), fill_value=False))
     why = f"longer than {most} characters, or with a NUL"
+    other = ""
     if pa.types.is_floating(values.type):
         infinite = pc.fill_null(pc.is_inf(values.cast(pa.float64())), fill_value=False)
         bad, why = pc.or_(bad, infinite), f"infinite, {why}"
+    elif other := _other(values):
+        bad, why = values.is_valid(), other
     if ours in ("transaction_id", "user_id"):
-        bad, why = pc.or_(bad, pc.equal(length, 0)), f"empty, {why}"
+        bad, why = pc.or_(bad, pc.equal(length, 0)), other or f"empty, {why}"
     elif ours == "fraud_scenario":
         pass  # null if there is none
     elif ours == "merchant_id":
@@ -115,6 +118,16 @@ def _texts(ours: str, values: pa.ChunkedArray) -> tuple[Any, "NDArray[np.bool_]"
     else:
         text = pc.fill_null(text, "")  # required in a message; here it is one more value, "unknown"
     return text, bad.to_numpy(), why
+
+
+def _other(values: pa.ChunkedArray) -> str:
+    """Why the values of this column are no strings, in the words of `produce`; empty if they are, or there are none."""
+    try:
+        for value in values.drop_null()[:1]:
+            cells.to_text(value.as_py())
+    except (ValueError, OverflowError) as error:  # a date beyond the year 9999 overflows
+        return str(error)
+    return ""
 
 
 def _instants(values: pa.ChunkedArray) -> tuple[Any, "NDArray[np.bool_]", str]:
