@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from fraudstream.cli.main import run
+from fraudstream.local import binaries, users
+
 HEAVY = (
     "pyspark",
     "sklearn",
@@ -156,13 +159,30 @@ def test_reset_says_what_it_leaves_on_the_disk_and_where(tmp_path: Path) -> None
     said = fraudstream("reset", "--yes", **where).stdout
     assert f"Kept: {tmp_path}/jars (3 MB), the jars and the archives of Java classes" in said
     assert archive.exists()
-    assert json.loads(fraudstream("reset", "--yes", "--json", **where).stdout) == {
-        "stopped": [], "deleted": True, "kept": f"{tmp_path}/jars",
-    }  # fmt: skip
+    document = json.loads(fraudstream("reset", "--yes", "--json", **where).stdout)
+    assert (document["stopped"], document["deleted"], document["kept"][0]) == ([], True, f"{tmp_path}/jars")
     archive.unlink()
     said = fraudstream("reset", "--yes", **where).stdout
     assert said.splitlines()[:2] == ["Nothing was running.", "All data is deleted."]
     assert str(tmp_path) not in said
+
+
+def test_reset_says_the_same_of_what_it_leaves_with_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It named the jars alone, and not the copies of PostgreSQL's programs outside of root's home."""
+    (tmp_path / "jars").mkdir()
+    (tmp_path / "jars" / "spark.jar").write_bytes(bytes(10))
+    (tmp_path / "copies" / f"{binaries.COPY}-1").mkdir(parents=True)
+    monkeypatch.setattr(users, "OUTSIDE", tmp_path / "copies")
+    monkeypatch.setenv("FRAUDSTREAM_HOME", str(tmp_path))
+    monkeypatch.delenv("FRAUDSTREAM_JARS", raising=False)
+    kept = [str(tmp_path / "jars"), str(tmp_path / "copies" / f"{binaries.COPY}-1")]
+    assert run(["reset", "--yes"]) == 0
+    said = capsys.readouterr().out
+    assert all(f"Kept: {path} (" in said for path in kept)
+    assert run(["reset", "--yes", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["kept"] == kept
 
 
 def test_config_show_masks_secrets(tmp_path: Path) -> None:

@@ -73,9 +73,10 @@ def reset(
     if not yes and not agreed(f"Delete all transactions, models and topics in {settings.home}?"):
         raise typer.Exit(ExitCode.FAILED)
     stopped, cache = services.reset(settings), settings.jar_cache
-    kept = _size(cache)
+    kept, copies = _size(cache), binaries.copies()
     if as_json:
-        print_document({"stopped": stopped, "deleted": True, "kept": str(cache) if kept else None})
+        left = [str(path) for path in ([cache] if kept else []) + copies]
+        print_document({"stopped": stopped, "deleted": True, "kept": left})
         return
     _say_stopped(stopped)
     typer.echo("All data is deleted.")
@@ -84,7 +85,7 @@ def reset(
             f"Kept: {cache} ({kept / 1e6:,.0f} MB), the jars and the archives of Java classes that later starts"
             " need. If you delete it, they are downloaded and made again."
         )
-    for copy in binaries.copies():
+    for copy in copies:
         typer.echo(
             f"Kept: {copy} ({_size(copy) / 1e6:,.0f} MB), PostgreSQL's programs for all homes of root. If you delete it"
             " while no embedded PostgreSQL runs, they are copied again."
