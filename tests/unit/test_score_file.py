@@ -23,10 +23,10 @@ import pytest
 from feature_world import world
 from fraudstream.cli.main import run
 from fraudstream.decision import FIELDS, DecisionDecoder
-from fraudstream.errors import ExitCode
+from fraudstream.errors import ExitCode, InputError
 from fraudstream.model import artifact, folder, packing
 from fraudstream.model.dataset import dataset
-from fraudstream.model.decisions import to_file
+from fraudstream.model.decisions import check_output, to_file
 from fraudstream.model.tables import read_transactions
 from model_world import ensemble, packed
 from samples import GOOD
@@ -363,6 +363,12 @@ def test_an_output_that_finds_no_room_is_named_and_leaves_nothing(
     assert done.returncode == ExitCode.FAILED
     assert f"Error: {name} cannot be written: [Errno 27]" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_that_cannot_be_looked_at_is_named(tmp_path: Path) -> None:
+    """A directory that you may not access, or a name that is too long, passed for a bug of the program."""
+    with pytest.raises(InputError, match=r"answers\.csv cannot be written: "):
+        check_output(tmp_path / ("x" * 300) / "answers.csv")
 
 
 def test_what_fails_beside_the_output_does_not_blame_the_output(tmp_path: Path) -> None:

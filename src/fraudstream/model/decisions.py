@@ -45,7 +45,9 @@ def check_output(path: Path) -> None:
             f"{path} has a suffix that is not supported.",
             hint=f"Supported are {', '.join(KINDS)}.",
         )
-    if path.is_dir() or not path.absolute().parent.is_dir():
+    with _named(path):
+        usable = not path.is_dir() and path.absolute().parent.is_dir()
+    if not usable:
         raise InputError(f"{path} cannot be written: {_obstacle(path)}.", hint="Give another --output.")
 
 
