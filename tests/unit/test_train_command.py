@@ -13,6 +13,8 @@ from feature_world import world
 from fraudstream.cli.main import run
 from fraudstream.errors import ExitCode
 from fraudstream.model import training
+from fraudstream.settings import PostgresSettings
+from fraudstream.store import migrate, training_rows
 
 DELAY = "FRAUDSTREAM_MODEL__LABEL_DELAY_DAYS"
 
@@ -137,3 +139,16 @@ def test_a_database_for_the_model_is_met_before_the_training(
     error = printed(capsys, "train", "--data", str(history), "--algorithm", "isolation_forest")["error"]
     assert error["message"].startswith("No PostgreSQL is set")
     assert not trainings
+
+
+def test_training_from_postgresql_brings_the_tables_up_to_date_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It checked them before it read, and again to read."""
+    migrated: list[PostgresSettings] = []
+    monkeypatch.setattr(migrate, "migrate", migrated.append)
+    monkeypatch.setattr(training_rows, "stored", lambda *_: 0)
+    monkeypatch.setattr(training_rows, "transactions", lambda *_: pa.table({}))
+    monkeypatch.setenv("FRAUDSTREAM_POSTGRES__HOST", "127.0.0.1")
+    assert printed(capsys, "train")["error"]["message"] == "PostgreSQL has no transactions yet."
+    assert len(migrated) == 1

@@ -57,9 +57,15 @@ def _is_directory(path: Path) -> bool:
 
 
 def transactions(
-    data: Path | None, mapping: list[str] | None, since: "datetime | None" = None
+    data: Path | None,
+    mapping: list[str] | None,
+    since: "datetime | None" = None,
+    postgres: "PostgresSettings | None" = None,
 ) -> tuple["pa.Table", dict[str, Any]]:
-    """The transactions of a file, or without one those in PostgreSQL from `since` on, and where they came from."""
+    """The transactions of a file, or without one those in PostgreSQL from `since` on, and where they came from.
+
+    `postgres` is the `database()`, if the caller has it already.
+    """
     refuse_since(data, since)
     if data is not None:
         loaded = load_file(data, mapping)
@@ -71,7 +77,7 @@ def transactions(
 
     from fraudstream.store import training_rows
 
-    postgres = database()
+    postgres = postgres or database()
     free = memory.available(psutil.virtual_memory().available)
     memory.refuse_too_many(training_rows.stored(postgres, since), free)
     rows = training_rows.transactions(postgres, since)

@@ -94,7 +94,7 @@ def train(
     if curve is not None:
         _check_curve(curve)
     postgres = inputs.database() if output is None else None
-    rows, source = inputs.transactions(data, mapping, since)
+    rows, source = inputs.transactions(data, mapping, since, postgres)
     request = training.Request(
         algorithm, names, alert_rate or ALERT_RATE, alerts_per_day, label_delay_days=delay
     )
