@@ -15,6 +15,7 @@ from confluent_kafka import Producer
 
 from forwarder import forwarded
 from fraudstream import kafka
+from fraudstream.metrics import Standing
 from fraudstream.settings import PostgresSettings, Settings
 from fraudstream.store import alerts, labels, progress, registry
 from fraudstream.store.connection import connect
@@ -253,13 +254,13 @@ def test_latency_percentiles_are_those_of_the_messages_own_times(postgres: Postg
 
 def test_messages_that_another_stream_saw_wait_for_one_that_ended(postgres: PostgresSettings) -> None:
     """It stood at the end when it died; the consumer beside it reads the same topic, and knows what came since."""
-    progress.record(postgres, "score", "t", {0: 100, 1: 50}, {0: 100, 1: 50}, 9.0)
-    progress.record(postgres, "consume", "t", {0: 100, 1: 50}, {0: 100, 1: 50}, 9.0)
+    progress.record(postgres, "score", Standing("t", {0: 100, 1: 50}, {0: 100, 1: 50}, 9.0))
+    progress.record(postgres, "consume", Standing("t", {0: 100, 1: 50}, {0: 100, 1: 50}, 9.0))
     _hours_pass(postgres, "score")
     assert [(s.name, s.runs, s.lag) for s in streams(snapshot(postgres).streams)] == [
         ("consume", True, 0), ("score", False, 0),
     ]  # fmt: skip
-    progress.record(postgres, "consume", "t", {0: 160, 1: 50}, {0: 200, 1: 50}, 9.0)
+    progress.record(postgres, "consume", Standing("t", {0: 160, 1: 50}, {0: 200, 1: 50}, 9.0))
     found = snapshot(postgres)
     said = {finding.name: finding for finding in findings(found)}
     assert said["stream consume"].ok
@@ -272,8 +273,8 @@ def test_messages_that_another_stream_saw_wait_for_one_that_ended(postgres: Post
 
 def test_a_stream_that_was_killed_has_no_pace(postgres: PostgresSettings) -> None:
     """Its last one stood for as long as nobody started it again."""
-    progress.record(postgres, "score", "t", {0: 100}, {0: 100}, 9.0)
-    progress.record(postgres, "consume", "t", {0: 100}, {0: 100}, 5.0)
+    progress.record(postgres, "score", Standing("t", {0: 100}, {0: 100}, 9.0))
+    progress.record(postgres, "consume", Standing("t", {0: 100}, {0: 100}, 5.0))
     _hours_pass(postgres, "score")
     assert {p.stream: p.pace for p in pipeline(postgres).progress} == {"consume": 5.0, "score": 0.0}
     assert [tuple(row.values()) for row in grafana(postgres, "Rows per second")] == [
@@ -283,9 +284,9 @@ def test_a_stream_that_was_killed_has_no_pace(postgres: PostgresSettings) -> Non
 
 def test_the_end_of_a_topic_that_was_deleted_counts_for_nobody(postgres: PostgresSettings) -> None:
     """The topic was made anew, so what the scorer saw of the one before is no lag of the consumer's."""
-    progress.record(postgres, "score", "t", {0: 900}, {0: 1_000}, 9.0)
+    progress.record(postgres, "score", Standing("t", {0: 900}, {0: 1_000}, 9.0))
     _hours_pass(postgres, "score")
-    progress.record(postgres, "consume", "t", {0: 30}, {0: 30}, 9.0)
+    progress.record(postgres, "consume", Standing("t", {0: 30}, {0: 30}, 9.0))
     assert [(s.name, s.lag) for s in streams(snapshot(postgres).streams)] == [("consume", 0), ("score", 30)]
 
 
@@ -293,7 +294,7 @@ def test_a_stream_that_speaks_and_gets_on_nowhere_is_told_until_it_does(postgres
     """Its driver says every five seconds that it stands at 40 of 2,000; what it waited for before does not count."""
 
     def says(done: int, end: int) -> Finding:
-        progress.record(postgres, "consume", "t", {0: done, 1: 5}, {0: end, 1: 5}, 0.0, 70.0)
+        progress.record(postgres, "consume", Standing("t", {0: done, 1: 5}, {0: end, 1: 5}, 0.0), 70.0)
         return next(f for f in findings(snapshot(postgres)) if f.name == "stream consume")
 
     def minutes_pass() -> None:
@@ -316,7 +317,7 @@ def test_a_stream_that_speaks_and_gets_on_nowhere_is_told_until_it_does(postgres
 
 def test_streams_are_shown_from_a_database_that_is_not_upgraded_yet(postgres: PostgresSettings) -> None:
     """As a reader of the new version on the tables of the old one, where nobody said when a stream got on."""
-    progress.record(postgres, "consume", "t", {0: 40}, {0: 2_000}, 9.0)
+    progress.record(postgres, "consume", Standing("t", {0: 40}, {0: 2_000}, 9.0))
     with connect(postgres) as connection:
         connection.execute(
             "alter table shop.stream_progress drop column moved_at, drop column patience_seconds"

@@ -15,10 +15,11 @@ import sklearn
 
 from fraudstream.features.profiles import SCHEMA
 from fraudstream.kafka import Topic
+from fraudstream.metrics import Standing
 from fraudstream.model.artifact import Model
 from fraudstream.settings import Settings
 from fraudstream.spark import keeper as keepers
-from fraudstream.spark.keeper import Keeper, Standing, load_champion
+from fraudstream.spark.keeper import Keeper, load_champion
 from fraudstream.spark.scoring import Scoring
 from fraudstream.store import registry
 from fraudstream.store.connection import connect
@@ -247,14 +248,14 @@ def test_locked_profiles_are_said_once_and_their_return_once(
     caplog.set_level("INFO")
     monkeypatch.setattr(keepers, "CHAMPION_SECONDS", 0.1)
     keeper = started(spark, settings, "first")
-    written = "select next_offset from shop.stream_progress"
+    topic, written = Topic("payments", "id", (0,)), "select next_offset from shop.stream_progress"
     try:
         with connect(settings.postgres) as holder, connect(settings.postgres, autocommit=True) as watcher:
             holder.execute("lock table shop.profiles")
             for offset in (1, 2):
                 keeper.ask()
                 wait_until(lambda: not keeper.is_asked, "attempt to read profiles")
-                keeper.save(Standing(Topic("payments", "id", (0,)), {0: offset}, {0: offset}, 0.0))
+                keeper.save(topic, Standing(topic.name, {0: offset}, {0: offset}, 0.0))
                 there = [(offset,)]
                 wait_until(partial(lambda rows: watcher.execute(written).fetchall() == rows, there), "it")
             assert keeper.is_away

@@ -7,6 +7,7 @@ import pytest
 
 from fraudstream.errors import DatabaseUnreachable
 from fraudstream.kafka import Topic
+from fraudstream.metrics import Standing
 from fraudstream.settings import PostgresSettings, Settings
 from fraudstream.spark.scorer import warn_of_hindsight
 from fraudstream.store import offsets, progress
@@ -26,7 +27,7 @@ def _reach(postgres: PostgresSettings) -> None:
 
 
 def _record(postgres: PostgresSettings) -> None:
-    progress.record(postgres, "score", "t", {0: 1}, {0: 1}, 0.0)
+    progress.record(postgres, "score", Standing("t", {0: 1}, {0: 1}, 0.0))
 
 
 @pytest.mark.parametrize(("table", "write"), [("stream_offsets", _reach), ("stream_progress", _record)])

@@ -17,6 +17,7 @@ from psycopg import sql
 from psycopg.errors import CheckViolation, InsufficientPrivilege
 
 from fraudstream.errors import DatabaseError
+from fraudstream.metrics import Standing
 from fraudstream.schema import PERSONAL
 from fraudstream.settings import PostgresSettings, Settings
 from fraudstream.spark.consume import consume
@@ -328,7 +329,7 @@ def test_each_role_does_its_whole_work(
     decisions = [decision(transaction_id=name, **decided) for name in ("a", "b")]
     store_slice(writer, SOURCE, select(["scores"]), {}, [messages([*decisions, decisions[0]])])
     assert training_rows.transactions(trainer).num_rows == 1
-    progress.record(writer, "consume", "t", {0: 1}, {0: 1}, 1.0)
+    progress.record(writer, "consume", Standing("t", {0: 1}, {0: 1}, 1.0))
 
     asked = Wanted(since=now - timedelta(days=1))
     assert {alert.transaction_id for alert in review.queue(reviewer, asked)} == {"a", "b"}

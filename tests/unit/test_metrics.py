@@ -19,10 +19,10 @@ from fraudstream.metrics import (
     Figures,
     Health,
     Monitor,
-    Position,
     ProduceMonitor,
     ScoreMonitor,
     Sent,
+    Standing,
     served,
 )
 from fraudstream.settings import MetricsSettings
@@ -54,7 +54,7 @@ def monitor(clock: Clock) -> Monitor:
 
 
 def stands(monitor: Monitor, done: int, end: int, stream: str = "consume", rate: float = 7.0) -> None:
-    monitor.stands(stream, "topic", {0: Position(done, end)}, rate)
+    monitor.stands(stream, Standing("topic", {0: done}, {0: end}, rate))
 
 
 def value(monitor: Monitor, name: str, **labels: str) -> float | None:
@@ -146,9 +146,9 @@ def test_a_restart_is_counted_and_is_no_health_before_the_stream_stands_again(mo
 def test_a_partition_that_is_gone_has_no_lag_any_more(monitor: Monitor) -> None:
     """A topic that was made anew with fewer partitions kept the last lag of the others for ever."""
     monitor.begun("consume")
-    monitor.stands("consume", "payments", {0: Position(0, 5), 1: Position(0, 7)}, 0.0)
+    monitor.stands("consume", Standing("payments", {0: 0, 1: 0}, {0: 5, 1: 7}, 0.0))
     monitor.restarted("consume", "Topic payments was deleted and made again.")
-    monitor.stands("consume", "payments", {0: Position(0, 1)}, 0.0)
+    monitor.stands("consume", Standing("payments", {0: 0}, {0: 1}, 0.0))
     for partition, lag in (("0", 1), ("1", None)):
         labels = {"stream": "consume", "topic": "payments", "partition": partition}
         assert value(monitor, "fraudstream_lag_messages", **labels) == lag
@@ -157,7 +157,7 @@ def test_a_partition_that_is_gone_has_no_lag_any_more(monitor: Monitor) -> None:
 def test_a_stream_that_cannot_get_on_has_no_pace(monitor: Monitor) -> None:
     """Its last one stood as long as the outage, and a panel showed a healthy stream."""
     monitor.begun("consume")
-    monitor.stands("consume", "topic", {0: Position(1, 9)}, 5000)
+    monitor.stands("consume", Standing("topic", {0: 1}, {0: 9}, 5000))
     monitor.restarted("consume", "PostgreSQL does not answer.")
     assert value(monitor, "fraudstream_messages_per_second", stream="consume") == 0
 

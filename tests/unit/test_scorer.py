@@ -8,11 +8,11 @@ from typing import Any, cast
 import pytest
 
 from fraudstream.kafka import Topic
+from fraudstream.metrics import Standing
 from fraudstream.model import packing
 from fraudstream.settings import Settings
 from fraudstream.spark import scorer
 from fraudstream.spark.answers import Tally
-from fraudstream.spark.keeper import Standing
 from fraudstream.spark.mode import Mode
 from fraudstream.spark.recovery import NotStarted, QueryStopped
 from fraudstream.spark.scorer import Scorer
@@ -28,7 +28,7 @@ class Notes:
         self.reading_seconds, self.is_asked, self.is_away = 0.0, False, False
         self.basis = SimpleNamespace(scoring=SimpleNamespace(lookup="each batch asks"))
 
-    def save(self, standing: Standing) -> None:
+    def save(self, _topic: Topic, standing: Standing) -> None:
         """Called by the watch."""
         self.said.append(standing)
         if len(self.said) >= self._enough:

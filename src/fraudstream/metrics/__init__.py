@@ -2,8 +2,9 @@
 
 from fraudstream.metrics.commands import ConsumeMonitor, ProduceMonitor, ScoreMonitor, Sent
 from fraudstream.metrics.figures import Figure, Figures
-from fraudstream.metrics.monitor import Health, Monitor, Position
+from fraudstream.metrics.monitor import Health, Monitor
 from fraudstream.metrics.server import served
+from fraudstream.metrics.standing import Standing
 
 __all__ = [
     "ConsumeMonitor",
@@ -11,9 +12,9 @@ __all__ = [
     "Figures",
     "Health",
     "Monitor",
-    "Position",
     "ProduceMonitor",
     "ScoreMonitor",
     "Sent",
+    "Standing",
     "served",
 ]

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from fraudstream.metrics.monitor import Health, Monitor, Position
+from fraudstream.metrics.monitor import Health, Monitor
+from fraudstream.metrics.standing import Standing
 
 
 class ConsumeMonitor(Monitor):
@@ -124,8 +125,8 @@ class ProduceMonitor(Monitor):
         more = acknowledged - self._counted
         self._acknowledged.inc(more)
         self._failed.inc(sent.failed - self._counted_failed)
-        done = Position(sent.taken - sent.waiting, sent.taken)
-        self.stands(self.STREAM, self._topic, {0: done}, more / max(now - self._at, 1e-3))
+        done, rate = sent.taken - sent.waiting, more / max(now - self._at, 1e-3)
+        self.stands(self.STREAM, Standing(self._topic, {0: done}, {0: sent.taken}, rate))
         self._refused = 0 if more else self._refused + sent.failed - self._counted_failed
         if more:
             self._acknowledged_at = now

@@ -6,24 +6,16 @@ per batch, so every stream has one, whether it is served or not.
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 
+from fraudstream.metrics.standing import Standing
 
-@dataclass(frozen=True, slots=True)
-class Position:
-    """A stream's position in a partition: `next_offset` is the first message that it has not processed."""
-
-    next_offset: int
-    end_offset: int
-
-    @property
-    def lag(self) -> int:
-        """Messages waiting."""
-        return max(self.end_offset - self.next_offset, 0)
+_NOWHERE: Final = Standing("", {}, {}, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +34,7 @@ class _Stream:
     """When it last made progress or had nothing to do."""
     seen_at: float
     """When its position was last reported; before the first report, when it began."""
-    positions: Mapping[int, Position] = field(default_factory=dict)
+    standing: Standing = _NOWHERE
     trouble: str | None = None
     """Why it cannot make progress, if so."""
     remark: str | None = None
@@ -50,7 +42,7 @@ class _Stream:
 
     @property
     def lag(self) -> int:
-        return sum(position.lag for position in self.positions.values())
+        return sum(self.standing.lag(partition) for partition in self.standing.reached)
 
 
 class Monitor:
@@ -106,21 +98,19 @@ class Monitor:
         with self._lock:
             yield self._streams.get(stream) or _Stream(0.0, 0.0)
 
-    def stands(self, stream: str, topic: str, positions: Mapping[int, Position], rate: float) -> None:
-        """Set a stream's positions, and its rate in messages a second since the last report."""
+    def stands(self, stream: str, standing: Standing) -> None:
+        """Set where a stream stands, and its rate."""
         with self._known(stream) as known:
-            before = known.positions
-            moved = any(
-                p not in before or now.next_offset > before[p].next_offset for p, now in positions.items()
-            )
-            known.positions, known.seen_at, known.trouble = positions, self._clock(), None
+            before, now = known.standing.reached, standing.reached
+            moved = any(p not in before or offset > before[p] for p, offset in now.items())
+            known.standing, known.seen_at, known.trouble = standing, self._clock(), None
             if moved or not known.lag:
                 known.moved_at = known.seen_at
-        self._rate.labels(stream).set(rate)
-        for gone in before.keys() - positions.keys():  # the topic was recreated with fewer
-            self._lag.remove(stream, topic, gone)
-        for partition, position in positions.items():
-            self._lag.labels(stream, topic, partition).set(position.lag)
+        self._rate.labels(stream).set(standing.rows_per_second)
+        for gone in before.keys() - now.keys():  # the topic was recreated with fewer
+            self._lag.remove(stream, standing.topic, gone)
+        for partition in now:
+            self._lag.labels(stream, standing.topic, partition).set(standing.lag(partition))
 
     def moved(self, stream: str) -> None:
         """Note that a stream made progress, whatever its position."""

@@ -7,14 +7,14 @@ While PostgreSQL is unavailable, the stream continues with what it has.
 import gc
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
 from fraudstream.errors import DatabaseError, FraudstreamError, InputError, ModelAltered
 from fraudstream.kafka import Topic
 from fraudstream.logs import get_logger
+from fraudstream.metrics import Standing
 from fraudstream.model import packing
 from fraudstream.model.artifact import TREES, Model
 from fraudstream.model.scoring import other_fraud_share
@@ -38,26 +38,6 @@ _RETRY_SECONDS: Final = 1.0
 _CLOSING_SECONDS: Final = 15.0
 """Longer than the final write takes if PostgreSQL responds, and less than a supervisor waits before it kills."""
 _UNWRITTEN: Final = "Progress could not be saved; the next start will score some messages again. %s"
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """The progress of a stream, for `shop.stream_offsets` and `shop.stream_progress`."""
-
-    topic: Topic
-    reached: Mapping[int, int]
-    ends: Mapping[int, int]
-    rows_per_second: float
-
-    def later(self, reached: Mapping[int, int], ends: Mapping[int, int], seconds: float) -> "Standing":
-        """The progress some time later, with the rate since. A new partition counts from its start offset.
-
-        >>> before = Standing(Topic("t", "id", (0,)), {0: 10}, {0: 10}, 0.0)
-        >>> before.later({0: 25, 1: 4_000}, {0: 30, 1: 4_000}, 10.0).rows_per_second
-        1.5
-        """
-        done = sum(offset - self.reached.get(partition, offset) for partition, offset in reached.items())
-        return Standing(self.topic, reached, ends, done / seconds)
 
 
 def load_champion(postgres: PostgresSettings) -> Model:
@@ -95,7 +75,7 @@ class Keeper:
         """Whether requested profiles could not be read: PostgreSQL may accept writes while a lock blocks these."""
         self.basis = self._fresh(ready(model))
         self._wanted = threading.Event()
-        self._standing: Standing | None = None
+        self._pending: tuple[Topic, Standing] | None = None
         self._lock = threading.Lock()
         self._away = False
         self._closing = threading.Event()
@@ -118,11 +98,11 @@ class Keeper:
         self._check()
         self._wanted.set()
 
-    def save(self, standing: Standing) -> None:
+    def save(self, topic: Topic, standing: Standing) -> None:
         """Have this written soon. The latest one counts."""
         self._check()
         with self._lock:
-            self._standing = standing
+            self._pending = topic, standing
 
     def close(self) -> None:
         """Write what is pending, and end. A database that hangs is abandoned: shutdown must not wait for it."""
@@ -163,23 +143,16 @@ class Keeper:
     def _write(self) -> bool:
         """Write what is pending; returns whether there was anything. Raises DatabaseError."""
         with self._lock:
-            standing, self._standing = self._standing, None
-        if standing is None:
+            pending, self._pending = self._pending, None
+        if pending is None:
             return False
+        topic, standing = pending
         try:
-            offsets.reach(self._postgres, TARGET, standing.topic, standing.reached)
-            progress.record(
-                self._postgres,
-                TARGET,
-                standing.topic.name,
-                standing.reached,
-                standing.ends,
-                standing.rows_per_second,
-                self._patience_seconds,
-            )
+            offsets.reach(self._postgres, TARGET, topic, standing.reached)
+            progress.record(self._postgres, TARGET, standing, self._patience_seconds)
         except DatabaseError:
             with self._lock:
-                self._standing = self._standing or standing
+                self._pending = self._pending or pending
             raise
         return True
 

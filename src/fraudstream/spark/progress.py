@@ -8,7 +8,7 @@ from fraudstream import kafka as kafka_clients
 from fraudstream.errors import BrokerUnreachable, DatabaseUnreachable, TopicError
 from fraudstream.kafka import Topic
 from fraudstream.logs import get_logger
-from fraudstream.metrics import Monitor, Position
+from fraudstream.metrics import Monitor, Standing
 from fraudstream.settings import KafkaSettings, PostgresSettings
 from fraudstream.spark.recovery import QueryStopped, existing_topic
 from fraudstream.store import progress
@@ -62,16 +62,13 @@ class Progress:
             # The current partitions: the query has not read those that were added since it began.
             topic = existing_topic(self._kafka, self._topic.name, self._admin)
             bounds = kafka_clients.bounds(self._kafka, topic, self._admin)
-            positions = {p: bound.first for p, bound in bounds.items()} | dict(positions)
+            reached = {p: bound.first for p, bound in bounds.items()} | dict(positions)
             ends = {p: bound.end for p, bound in bounds.items()}
-            patience = self._monitor.patience
+            standing = Standing(topic.name, reached, ends, pace)
             try:
-                progress.record(
-                    self._postgres, self._stream, self._topic.name, positions, ends, pace, patience
-                )
+                progress.record(self._postgres, self._stream, standing, self._monitor.patience)
             finally:  # the lag in Kafka is known even if PostgreSQL is unavailable
-                stands = {p: Position(offset, ends.get(p, offset)) for p, offset in positions.items()}
-                self._monitor.stands(self._stream, self._topic.name, stands, pace)
+                self._monitor.stands(self._stream, standing)
             self._away = False
         except (DatabaseUnreachable, BrokerUnreachable, TopicError, QueryStopped) as error:
             self._monitor.lost(self._stream, error.message, pace)

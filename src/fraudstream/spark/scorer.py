@@ -12,7 +12,7 @@ from fraudstream import kafka as kafka_clients
 from fraudstream.errors import BrokerUnreachable, FraudstreamError
 from fraudstream.kafka import Topic
 from fraudstream.logs import get_logger
-from fraudstream.metrics import Position, ScoreMonitor
+from fraudstream.metrics import ScoreMonitor, Standing
 from fraudstream.model.artifact import Model
 from fraudstream.model.scoring import other_delay
 from fraudstream.rules import Rule
@@ -21,7 +21,7 @@ from fraudstream.spark import recovery
 from fraudstream.spark.answers import Answers, Tally
 from fraudstream.spark.backoff import Backoff
 from fraudstream.spark.first_job import run_first_job
-from fraudstream.spark.keeper import TARGET, Keeper, Standing
+from fraudstream.spark.keeper import TARGET, Keeper
 from fraudstream.spark.live_query import Basis
 from fraudstream.spark.mode import Mode
 from fraudstream.spark.recovery import CURABLE, NotStarted, Patience, existing_topic
@@ -232,9 +232,9 @@ class Scorer:
     ) -> None:
         """Follow a relay, give it newer profiles and record its progress. Raises what stopped a query."""
         succession = _Succession(relay, keeper, self._monitor)
-        standing = Standing(topic, relay.reached, relay.ends, 0.0)
+        standing = Standing(topic.name, relay.reached, relay.ends, 0.0)
         at, told = relay.current.began, time.monotonic()
-        keeper.save(standing)
+        keeper.save(topic, standing)
         while not stop.wait(POLL_SECONDS):
             if not self.ready.is_set() and relay.current.answers:
                 self.ready.set()
@@ -242,14 +242,13 @@ class Scorer:
                 self._patience.reward()
                 seconds, at = max(time.monotonic() - at, POLL_SECONDS), time.monotonic()
                 standing = standing.later(relay.reached, relay.ends, seconds)
-                keeper.save(standing)
-                stands = {p: Position(o, relay.ends.get(p, o)) for p, o in standing.reached.items()}
-                self._monitor.stands(TARGET, topic.name, stands, standing.rows_per_second)
+                keeper.save(topic, standing)
+                self._monitor.stands(TARGET, standing)
             succession.advance()
             if time.monotonic() - told >= NARRATE_SECONDS:
                 told = time.monotonic()
                 # Reported again: a batch may take longer than monitoring waits before it considers a stream dead.
-                keeper.save(replace(standing, ends=relay.ends))
+                keeper.save(topic, replace(standing, ends=relay.ends))
                 tally = answers.take_latest()
                 if self._long_batches and (tally.decisions or tally.refused):
                     self._patience.reward()

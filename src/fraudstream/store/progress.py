@@ -1,10 +1,12 @@
 """The position of each running stream, for monitoring: written by its driver, outside the stream's transactions."""
 
-from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from fraudstream.settings import PostgresSettings
 from fraudstream.store.connection import connected
+
+if TYPE_CHECKING:
+    from fraudstream.metrics import Standing
 
 SILENT_SECONDS: Final = 60.0
 """A running stream reports every 5 s: after this long without a report it does not run, or hangs."""
@@ -26,32 +28,25 @@ delete from shop.stream_progress
 where stream = %(stream)s and topic = %(topic)s and partition <> all (%(partitions)s::int[])"""
 
 
-def record(  # noqa: PLR0913, PLR0917 - a row of the table
-    postgres: PostgresSettings,
-    stream: str,
-    topic: str,
-    positions: Mapping[int, int],
-    ends: Mapping[int, int],
-    rows_per_second: float,
-    patience_seconds: float = 60.0,
+def record(
+    postgres: PostgresSettings, stream: str, standing: "Standing", patience_seconds: float = 60.0
 ) -> None:
-    """Record the next offset and the end of each partition; partitions that are not in `positions` are deleted.
+    """Record where a stream stands; partitions that it no longer has are deleted.
 
     A stream is stuck if it reports but for `patience_seconds` makes no progress in any partition with waiting messages.
 
     Raises DatabaseUnreachable, DatabaseError.
     """
-    partitions = sorted(positions)
+    partitions = sorted(standing.reached)
     values = {
         "stream": stream,
-        "topic": topic,
-        "rows_per_second": rows_per_second,
+        "topic": standing.topic,
+        "rows_per_second": standing.rows_per_second,
         "patience_seconds": patience_seconds,
         "silent": SILENT_SECONDS,
         "partitions": partitions,
-        "positions": [positions[partition] for partition in partitions],
-        # The end was read a moment ago, and the stream may have passed it since.
-        "ends": [max(ends.get(partition, 0), positions[partition]) for partition in partitions],
+        "positions": [standing.reached[partition] for partition in partitions],
+        "ends": [standing.end(partition) for partition in partitions],
     }
     with connected(postgres, brief=True) as connection:
         connection.execute(_RECORD, values)
