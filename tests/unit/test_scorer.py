@@ -8,14 +8,15 @@ from typing import Any, cast
 import pytest
 
 from fraudstream.kafka import Topic
-from fraudstream.metrics import Standing
+from fraudstream.metrics import ScoreMonitor, Standing
 from fraudstream.model import packing
 from fraudstream.settings import Settings
-from fraudstream.spark import scorer
+from fraudstream.spark import scorer, succession, watch
 from fraudstream.spark.answers import Tally
 from fraudstream.spark.mode import Mode
 from fraudstream.spark.recovery import NotStarted, QueryStopped
 from fraudstream.spark.scorer import Scorer
+from fraudstream.spark.succession import Succession
 from model_world import ensemble, packed
 
 
@@ -25,7 +26,7 @@ class Notes:
     def __init__(self, stop: threading.Event, enough: int) -> None:
         self.said: list[Standing] = []
         self._stop, self._enough = stop, enough
-        self.reading_seconds, self.is_asked, self.is_away = 0.0, False, False
+        self.is_asked, self.is_away = False, False
         self.basis = SimpleNamespace(scoring=SimpleNamespace(lookup="each batch asks"))
 
     def save(self, _topic: Topic, standing: Standing) -> None:
@@ -89,13 +90,13 @@ def test_a_scorer_whose_every_query_fails_late_gives_up_as_one_whose_queries_fai
     keeper.basis.scoring.model = SimpleNamespace(version="m")
     summary = scorer.Summary(Mode.REALTIME, "m", 1)
     with pytest.raises(QueryStopped, match="a timeout"):
-        made._go_on(topic, {0: 100}, cast("Any", keeper), cast("Any", None), summary, stop)
+        made._go_on(topic, {0: 100}, made._parts(cast("Any", keeper), cast("Any", None)), summary, stop)
     assert summary.restarts == 2
 
 
 def test_a_scorer_in_a_long_batch_goes_on_saying_where_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
     """A trigger may be hours; without a word for a minute it would be called dead. It claims no more than it knows."""
-    monkeypatch.setattr(scorer, "NARRATE_SECONDS", 0.0)
+    monkeypatch.setattr(watch, "NARRATE_SECONDS", 0.0)
     stop = threading.Event()
     keeper = Notes(stop, enough=4)
     relay = SimpleNamespace(
@@ -108,8 +109,10 @@ def test_a_scorer_in_a_long_batch_goes_on_saying_where_it_stands(monkeypatch: py
         is_due=lambda *_: False,
     )
     made = Scorer(cast("Any", None), Settings(_env_file=None), Mode.REALTIME, cast("Any", None))
-    answers = SimpleNamespace(take_latest=Tally)
-    made._watch(cast("Any", relay), Topic("t", "id", (0,)), cast("Any", keeper), cast("Any", answers), stop)
+    parts = made._parts(cast("Any", keeper), cast("Any", SimpleNamespace(take_latest=Tally)))
+    watched = watch.Watch(cast("Any", relay), Topic("t", "id", (0,)), parts)
+    while not stop.is_set():
+        watched.turn()
     assert [(said.reached, said.ends) for said in keeper.said] == [({0: 100}, {0: 130})] * 4
 
 
@@ -152,15 +155,14 @@ def test_a_hand_over_that_keeps_failing_is_told_once_and_tried_again_ever_later(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, *, late: bool
 ) -> None:
     """The query that runs decides on, with its older profiles; a full disk ended `score`."""
-    monkeypatch.setattr(scorer, "RETRY_SECONDS", 0.2)
-    monkeypatch.setattr(scorer, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(succession, "RETRY_SECONDS", 0.2)
     stop = threading.Event()
     keeper = Notes(stop, enough=1_000)
-    keeper.basis.scoring.model = SimpleNamespace(version="m")
     relay = Unstartable(stop, SimpleNamespace(scoring=None), late=late)
-    made = Scorer(cast("Any", None), Settings(_env_file=None), Mode.REALTIME, cast("Any", None))
-    answers = SimpleNamespace(take_latest=Tally)
-    made._watch(cast("Any", relay), Topic("t", "id", (0,)), cast("Any", keeper), cast("Any", answers), stop)
+    made = Succession(cast("Any", relay), cast("Any", keeper), ScoreMonitor())
+    while not stop.wait(0.01):
+        made.look()
+        made.renew()
     first, second, third, fourth = relay.tries
     assert 0.2 <= second - first < third - second < fourth - third
     warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]

@@ -15,7 +15,8 @@ The consumer
   batches         how many messages a micro-batch may hold; narration logs what became of them
 
 The scorer
-  score           the command; scorer is the driver: starts, watches and restarts queries
+  score           the command; scorer is the driver: starts and restarts queries; watch follows them
+  succession      asks for newer profiles and has relay hand over
   relay           hands the stream from one query to the next; live_query is one, and timing says when
   mode            real time or micro-batches
   keeper          exchanges profiles, champion and offsets with PostgreSQL
