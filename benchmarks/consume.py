@@ -76,7 +76,7 @@ def small_batches(spark: "SparkSession", settings: Settings, batches: int) -> li
     """Milliseconds of each micro-batch of `SMALL` rows in a running `consume all`."""
     stop = threading.Event()
     with Batches(spark) as seen:
-        consumer = Consumer(spark, settings.kafka, settings.postgres, settings.spark)
+        consumer = Consumer(spark, settings)
         worker = threading.Thread(
             target=consumer.run, args=(ALL,), kwargs={"once": False, "stop": stop}, daemon=True
         )

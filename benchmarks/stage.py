@@ -140,7 +140,7 @@ def consume(
         with connect(settings.postgres) as connection:
             connection.execute("drop schema if exists shop cascade")
     with Batches(spark) as batches:
-        consumer = Consumer(spark, settings.kafka, settings.postgres, settings.spark)
+        consumer = Consumer(spark, settings)
         summary = consumer.run(tuple(targets), once=True, stop=threading.Event())
         batches.wait_for(summary.rows)
     return summary, batches

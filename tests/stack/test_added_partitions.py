@@ -30,7 +30,7 @@ def test_a_running_consumer_tells_how_far_it_is_in_partitions_that_were_added(
     topic, admin = settings.kafka.transactions_topic, kafka.admin(settings.kafka)
     kafka.ensure_topic(settings.kafka, topic, 1)
     monitor, stop = ConsumeMonitor(), threading.Event()
-    consumer = Consumer(spark, settings.kafka, settings.postgres, settings.spark, monitor=monitor)
+    consumer = Consumer(spark, settings, monitor=monitor)
 
     def told() -> Places:
         with connect(settings.postgres) as connection:

@@ -38,7 +38,7 @@ def admin(settings: Settings) -> "AdminClient":
 def consume(
     spark: "SparkSession", settings: Settings, targets: tuple[str, ...] = BOTH, **options: Any
 ) -> Summary:
-    consumer = Consumer(spark, settings.kafka, settings.postgres, settings.spark)
+    consumer = Consumer(spark, settings)
     return consumer.run(targets, once=True, stop=threading.Event(), **options)
 
 

@@ -56,7 +56,7 @@ def consumer(
     migrate(settings.postgres)
     store(settings.postgres, [messages([transaction("t", Random(1))])])
     monitor = ConsumeMonitor()
-    made = Consumer(spark, settings.kafka, settings.postgres, settings.spark, monitor=monitor)
+    made = Consumer(spark, settings, monitor=monitor)
     targets = ("transactions", "profiles")
     with running(lambda stop: made.run(targets, once=False, stop=stop), lambda: monitor.health().ok) as begun:
         yield begun

@@ -31,7 +31,7 @@ def send(settings: Settings, values: list[bytes]) -> None:
 
 def consume(spark: "SparkSession", settings: Settings, *targets: str) -> Summary:
     small = settings.spark.model_copy(update={"rows_per_batch": 100})
-    consumer = Consumer(spark, settings.kafka, settings.postgres, small, settings.model)
+    consumer = Consumer(spark, settings.model_copy(update={"spark": small}))
     return consumer.run(targets, once=True, stop=threading.Event())
 
 

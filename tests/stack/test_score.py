@@ -149,7 +149,7 @@ def test_every_message_is_answered_whatever_is_killed_and_the_first_answer_is_st
     summary = json.loads(log.with_suffix(".json").read_text())
     assert summary["decisions"] >= 300
     assert (summary["mode"], summary["model_version"], summary["partitions"]) == ("realtime", "second", 2)
-    consumer = Consumer(spark, live.settings.kafka, postgres, live.settings.spark)
+    consumer = Consumer(spark, live.settings)
     consumer.run(("scores",), once=True, stop=threading.Event())
     with connect(postgres) as connection:
         rows = connection.execute("select transaction_id from shop.scores order by 1").fetchall()

@@ -69,7 +69,8 @@ def test_a_consumer_goes_on_while_the_password_file_is_empty(
     topic = kafka.ensure_topic(settings.kafka, settings.kafka.transactions_topic, 1)
     producer = Producer(kafka.client_config(settings.kafka) | {"log_level": "0"})
     secret, monitor = password.read_text(), ConsumeMonitor()
-    consumer = Consumer(spark, settings.kafka, postgres, settings.spark, monitor=monitor)
+    locked = settings.model_copy(update={"postgres": postgres})
+    consumer = Consumer(spark, locked, monitor=monitor)
 
     def consume(stop: threading.Event) -> Summary:
         return consumer.run(("transactions",), once=False, stop=stop)

@@ -23,7 +23,7 @@ import secure_services
 from certificates import Authority
 from fraudstream.errors import BrokerRefused
 from fraudstream.kafka import client_config, ensure_topic
-from fraudstream.settings import KafkaSettings, PostgresSettings, Settings, SparkSettings
+from fraudstream.settings import KafkaSettings, PostgresSettings, Settings
 from fraudstream.spark.consumer import Consumer
 from fraudstream.spark.recovery import failure_of
 from fraudstream.spark.source import read_messages
@@ -135,6 +135,11 @@ def reach(locked: Locked) -> PostgresSettings:
     return PostgresSettings(**locked.section("POSTGRES"))
 
 
+def settings_of(kafka: KafkaSettings, locked: Locked) -> Settings:
+    """This broker and the locked PostgreSQL."""
+    return Settings(_env_file=None, kafka=kafka, postgres=reach(locked))
+
+
 def test_client_certificates_let_both_kafka_clients_in(
     locked: Locked, tmp_path: Path, spark: "SparkSession"
 ) -> None:
@@ -146,7 +151,7 @@ def test_client_certificates_let_both_kafka_clients_in(
     flags["KAFKA__SSL_KEY_PASSWORD"] = locked.key_password
     code, out, err = end(begin(locked, tmp_path, "produce", "--count", "50", "--rate", "max", **flags))
     assert code == 0, out + err
-    consumer = Consumer(spark, kafka, reach(locked), SparkSettings())
+    consumer = Consumer(spark, settings_of(kafka, locked))
     summary = consumer.run(("fraud", "transactions"), once=True, stop=threading.Event())
     assert summary.rows == 50
 
@@ -169,7 +174,7 @@ def test_the_stream_is_refused_with_the_same_sentences(
         ),
     ):
         with pytest.raises(BrokerRefused, match=sentence):
-            Consumer(spark, kafka, reach(locked), SparkSettings()).run(
+            Consumer(spark, settings_of(kafka, locked)).run(
                 ("transactions",), once=True, stop=threading.Event()
             )
     messages = read_messages(spark, wrong, ensure_topic(good, "refused", 1), {0: 0}, 10)
@@ -193,7 +198,7 @@ def test_a_password_that_was_changed_in_its_file_lets_a_stream_begin_again(
         transactions_topic="rotated",
         timeout_seconds=5,
     )
-    consumer = Consumer(spark, kafka, reach(locked), SparkSettings())
+    consumer = Consumer(spark, settings_of(kafka, locked))
     file.write_text(locked.password)
     ensure_topic(kafka, "rotated", 1)
     producer = Producer(client_config(kafka) | {"log_level": "0"})

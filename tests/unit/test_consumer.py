@@ -13,7 +13,7 @@ from fraudstream.kafka import Topic
 from fraudstream.settings import Settings
 from fraudstream.spark import consumer as module
 from fraudstream.spark import markers
-from fraudstream.spark.consumer import Consumer, Summary
+from fraudstream.spark.consumer import Consumer, Summary, _Run
 from fraudstream.spark.recovery import QueryStopped
 
 TOPIC = Topic("t", "id", (0,))
@@ -25,7 +25,7 @@ def consumer() -> Consumer:
     settings = Settings(
         _env_file=None, kafka={"bootstrap_servers": "127.0.0.1:9"}, postgres={"retry_seconds": 100}
     )
-    return Consumer(cast("Any", None), settings.kafka, settings.postgres, settings.spark)
+    return Consumer(cast("Any", None), settings)
 
 
 def test_a_consumer_whose_every_query_fails_late_gives_up_as_one_whose_queries_fail_at_once(
@@ -72,15 +72,7 @@ def test_a_failure_after_a_quiet_day_is_a_new_one(
     assert consumer._patience.until(lambda: "found", failure, stop) == "found"
     monkeypatch.setattr(time, "monotonic", lambda: real() + 86_400)
     monkeypatch.setattr(markers, "pass_over", lambda *_: None)
-    progress = SimpleNamespace(is_due=True, tell=lambda *_: 0.0)
-    narration = SimpleNamespace(owes=lambda *_: False)
-
-    consumer._watch(
-        cast("Any", Quiet()),
-        cast("Any", progress),
-        cast("Any", narration),
-        TOPIC,
-        Summary(("transactions",)),
-        stop,
-    )
+    run = _Run("t", Summary(("transactions",)), stop, once=False, accept_loss=False)
+    report = SimpleNamespace(is_due=True, tell=lambda *_, **__: None)
+    consumer._watch(run, TOPIC, cast("Any", Quiet()), cast("Any", report))
     assert consumer._patience.until(lambda: "found again", failure, stop) == "found again"

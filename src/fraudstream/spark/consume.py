@@ -73,15 +73,7 @@ def consume(  # noqa: PLR0913 - what a command line says
     began = time.monotonic()
 
     def run(names: tuple[str, ...]) -> Summary:
-        consumer = Consumer(
-            spark,
-            settings.kafka,
-            settings.postgres,
-            settings.spark,
-            settings.model,
-            rules=rules,
-            monitor=monitor,
-        )
+        consumer = Consumer(spark, settings, rules=rules, monitor=monitor)
         return consumer.run(names, once=once, stop=stop, accept_loss=accept_loss)
 
     groups = by_topic(settings.kafka, targets).values()

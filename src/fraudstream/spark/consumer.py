@@ -6,7 +6,7 @@ The checkpoint is scratch: every start begins at the offsets in PostgreSQL.
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -18,7 +18,7 @@ from fraudstream.kafka import Topic
 from fraudstream.logs import get_logger
 from fraudstream.metrics import ConsumeMonitor
 from fraudstream.rules import Rule
-from fraudstream.settings import KafkaSettings, ModelSettings, PostgresSettings, SparkSettings
+from fraudstream.settings import Settings
 from fraudstream.spark import markers, recovery, sink
 from fraudstream.spark.batches import BatchSize, Resized
 from fraudstream.spark.narration import Narration
@@ -82,32 +82,55 @@ class Summary:
         self.from_future += done.from_future
 
 
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What one call of `Consumer.run` was asked for, and what came of it."""
+
+    topic: str
+    summary: Summary
+    stop: threading.Event
+    once: bool
+    accept_loss: bool
+
+
+class _Report:
+    """Tells how one query gets on: PostgreSQL, monitoring and the log."""
+
+    def __init__(self, progress: Progress, narration: Narration, summary: Summary) -> None:
+        self._progress, self._narration, self._summary = progress, narration, summary
+
+    @property
+    def is_due(self) -> bool:
+        return self._progress.is_due
+
+    def tell(self, positions: Mapping[int, int], *, last: bool) -> None:
+        """Record the positions; log what was stored, or, as the `last` word, only what could not be read."""
+        read, pace = sum(positions.values()), self._progress.tell(positions, self._summary.rows)
+        if self._narration.owes(self._summary, read) or (pace and not last):
+            self._narration.tell(self._summary, read, pace)
+
+
 class Consumer:
     """Stores one topic in PostgreSQL, exactly once, from the executors."""
 
-    def __init__(  # noqa: PLR0913 - the sections of the settings that it needs
+    def __init__(
         self,
         spark: "SparkSession",
-        kafka: KafkaSettings,
-        postgres: PostgresSettings,
-        settings: SparkSettings,
-        model: ModelSettings | None = None,
+        settings: Settings,
         *,
         rules: Sequence[Rule] = (),
         monitor: ConsumeMonitor | None = None,
     ) -> None:
         self._spark = spark
-        self._kafka = kafka
-        self._postgres = postgres
-        self._settings = settings
+        self._kafka, self._postgres, self._settings = settings.kafka, settings.postgres, settings.spark
+        self._label_delay = timedelta(days=settings.model.label_delay_days)
         self._rules = {rule.name: rule for rule in rules}
         self._monitor = monitor or ConsumeMonitor()
-        self._label_delay = timedelta(days=(model or ModelSettings()).label_delay_days)
-        self._admin = kafka_clients.admin(kafka)
+        self._admin = kafka_clients.admin(self._kafka)
         self._failure: FraudstreamError | None = None
         self._expected: dict[int, dict[str, int]] = {}
-        self._patience = Patience(postgres.retry_seconds)
-        self._size = BatchSize(settings.rows_per_batch, settings.batch_seconds)
+        self._patience = Patience(self._postgres.retry_seconds)
+        self._size = BatchSize(self._settings.rows_per_batch, self._settings.batch_seconds)
 
     def run(
         self, targets: tuple[str, ...], *, once: bool, stop: threading.Event, accept_loss: bool = False
@@ -122,17 +145,15 @@ class Consumer:
         summary = Summary(targets)
         migrate(self._postgres)
         (name,) = by_topic(self._kafka, targets)
+        run = _Run(name, summary, stop, once=once, accept_loss=accept_loss)
         # Partitions of decisions match those of the transactions, whether `score` or `consume` starts first.
         topic = kafka_clients.ensure_topic(self._kafka, name, like=self._kafka.transactions_topic)
-        found: tuple[Topic, dict[int, int]] | None = (
-            topic,
-            self._position(topic, targets, accept_loss=accept_loss),
-        )
-        where = partial(self._where, name, targets, accept_loss=accept_loss)
+        where = partial(self._where, run)
+        found: tuple[Topic, dict[int, int]] | None = topic, self._position(run, topic)
         self._monitor.begun(summary.stream)
         while not stop.is_set():
             try:
-                self._stream(*(found or where()), summary, once=once, stop=stop)
+                self._stream(run, *(found or where()))
                 if not stop.is_set():
                     self._fold_labels(targets, lambda: not stop.is_set())
                 break
@@ -150,97 +171,81 @@ class Consumer:
         summary.seconds = time.monotonic() - began
         return summary
 
-    def _where(
-        self, name: str, targets: tuple[str, ...], *, accept_loss: bool
-    ) -> tuple[Topic, dict[int, int]]:
+    def _where(self, run: _Run) -> tuple[Topic, dict[int, int]]:
         """The topic as it is now, and the start offsets of its partitions. The password may have changed meanwhile."""
         self._admin = kafka_clients.admin(self._kafka)
-        topic = existing_topic(self._kafka, name, self._admin)
-        return topic, self._position(topic, targets, accept_loss=accept_loss)
+        topic = existing_topic(self._kafka, run.topic, self._admin)
+        return topic, self._position(run, topic)
 
-    def _position(self, topic: Topic, targets: tuple[str, ...], *, accept_loss: bool) -> dict[int, int]:
+    def _position(self, run: _Run, topic: Topic) -> dict[int, int]:
         """The start offset of each partition: the lowest stored offset of the targets."""
         stored = recovery.begin(
             self._kafka,
             self._postgres,
             topic,
-            targets,
+            run.summary.targets,
             command="fraudstream consume",
-            accept_loss=accept_loss,
+            accept_loss=run.accept_loss,
         )
         self._expected = {}
         for (target, partition), offset in stored.items():
             self._expected.setdefault(partition, {})[target] = offset
         return self._positions()
 
-    def _stream(
-        self, topic: Topic, start: dict[int, int], summary: Summary, *, once: bool, stop: threading.Event
-    ) -> None:
+    def _stream(self, run: _Run, topic: Topic, start: dict[int, int]) -> None:
         """Run one query to its end. Raises what stopped it."""
         self._failure = None
-        log.info(
-            "reading %s, %d partitions, into %s",
-            topic.name,
-            len(topic.partitions),
-            ", ".join(summary.targets),
-        )
+        summary, targets = run.summary, run.summary.targets
+        log.info("reading %s, %d partitions, into %s", topic.name, len(topic.partitions), ", ".join(targets))
         messages = read_messages(self._spark, self._kafka, topic, start, rows_per_batch=self._size.limit)
-        trigger = (
-            {"availableNow": True}
-            if once
-            else {"processingTime": f"{self._settings.trigger_seconds:f} seconds"}
-        )
+        pause = f"{self._settings.trigger_seconds:f} seconds"
+        trigger = {"availableNow": True} if run.once else {"processingTime": pause}
         progress = Progress(
             self._kafka, self._postgres, self._admin, self._monitor, summary.stream, topic, summary.rows
         )
         narration = Narration(self._monitor, topic.name, sum(start.values()), summary.rejected)
+        report = _Report(progress, narration, summary)
         checkpoint = new_checkpoint(self._spark)
         with checkpoint:
             query = (
-                messages.writeStream.queryName(f"consume {' '.join(summary.targets)}")
+                messages.writeStream.queryName(f"consume {' '.join(targets)}")
                 .foreachBatch(partial(self._store, topic, summary))
                 .option("checkpointLocation", location(checkpoint))
                 .trigger(**trigger)
                 .start()
             )
             try:
-                self._watch(query, progress, narration, topic, summary, stop)
+                self._watch(run, topic, query, report)
             finally:
                 query.stop()
         self._raise_failure(query)
-        markers.pass_over(query, self._postgres, topic, self._expected)
-        read, pace = sum(self._positions().values()), progress.tell(self._positions(), summary.rows)
-        if narration.owes(summary, read):
-            narration.tell(summary, read, pace)
+        self._tell(topic, query, report, last=True)
 
-    def _watch(  # noqa: PLR0913, PLR0917 - whom to watch, and whom to tell
-        self,
-        query: "StreamingQuery",
-        progress: Progress,
-        narration: Narration,
-        topic: Topic,
-        summary: Summary,
-        stop: threading.Event,
-    ) -> None:
-        def goes_on() -> bool:
-            if progress.is_due:
+    def _watch(self, run: _Run, topic: Topic, query: "StreamingQuery", report: _Report) -> None:
+        """Report, and fold labels, until the query ends or a stop is requested."""
+
+        def turn() -> bool:
+            """Report if that is due; returns whether to go on."""
+            if report.is_due:
                 if query.lastProgress is not None:  # stored something, or found nothing to do
                     self._patience.reward()
-                markers.pass_over(query, self._postgres, topic, self._expected)
-                read, pace = sum(self._positions().values()), progress.tell(self._positions(), summary.rows)
-                if pace or narration.owes(summary, read):
-                    narration.tell(summary, read, pace)
-            return query.isActive and not stop.is_set()
+                self._tell(topic, query, report, last=False)
+            return query.isActive and not run.stop.is_set()
 
         folded = time.monotonic()
-        while goes_on():
+        while turn():
             if time.monotonic() - folded >= LABEL_SECONDS:
                 try:
-                    self._fold_labels(summary.targets, goes_on)
+                    self._fold_labels(run.summary.targets, turn)
                 except DatabaseUnreachable as error:  # if it persists, the stream itself fails
                     log.warning("Labels that became known are folded later: %s", error.message)
                 folded = time.monotonic()
-            stop.wait(POLL_SECONDS)
+            run.stop.wait(POLL_SECONDS)
+
+    def _tell(self, topic: Topic, query: "StreamingQuery", report: _Report, *, last: bool) -> None:
+        """Report where all targets have everything, behind Kafka's markers."""
+        markers.pass_over(query, self._postgres, topic, self._expected)
+        report.tell(self._positions(), last=last)
 
     def _positions(self) -> dict[int, int]:
         """The offset of each partition below which all targets have everything."""
