@@ -62,6 +62,24 @@ def test_an_output_in_directories_that_do_not_exist_yet_is_accepted(
     folder.check_target(Path("model"))
 
 
+def test_an_output_that_is_a_mount_point_is_refused_before_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as a volume of a container: no directory can be moved to its place, and the model was lost after minutes of training."""
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == tmp_path)
+    with pytest.raises(InputError, match="is a mount point, which cannot be replaced"):
+        folder.check_target(tmp_path)
+    folder.check_target(tmp_path / "model")
+
+
+def test_the_present_directory_is_not_taken_for_a_mount_point(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is its own parent by name, as only a mount point is."""
+    monkeypatch.chdir(tmp_path)
+    folder.check_target(Path())
+
+
 @pytest.mark.parametrize("curve", ["/etc/curve.png", "/etc/passwd"], ids=["a new file", "an existing one"])
 def test_a_curve_that_could_not_be_written_is_refused_before_the_training(curve: str) -> None:
     with without_rights(), pytest.raises(InputError, match=f"{curve} cannot be written: "):

@@ -25,6 +25,11 @@ def check_target(directory: Path) -> None:
 def _refuse_foreign(directory: Path) -> None:
     if directory.is_symlink() or (directory.exists() and not directory.is_dir()):
         raise InputError(f"{directory} is not a directory.", hint="Give another --output.")
+    if directory.absolute().is_mount():
+        raise InputError(
+            f"{directory} is a mount point, which cannot be replaced.",
+            hint="Give a directory inside it as --output.",
+        )
     found = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
     # By fixed names, not those in its SHA256SUMS: a release or a data set has one too, and would be deleted.
     foreign = sorted(found - FILES if found >= {MANIFEST, SUMS} else found)
