@@ -127,10 +127,30 @@ def test_a_stray_transaction_and_a_pause_leave_the_days_on_which_something_happe
     assert "had almost no transactions" in found["notes"][0]
 
 
+def test_a_history_that_begins_with_its_days_says_that_habits_begin_empty(spark: SparkSession) -> None:
+    """As with `--since 30d`: an amount far above a habit is not seen where there is no habit yet."""
+    rows = world(2_000, seed=3)
+    plain = (Rule("large", "amount > 100", "x", "low"),)
+    notes = {
+        (rules[0].name, days): [
+            note
+            for note in backtest(RuleSet(spark, rules), rows, model=None, days=days, label_delay_days=7)[
+                "notes"
+            ]
+            if "habits begin empty" in note
+        ]
+        for rules, days in ((RULES, 60), (RULES, 20), (plain, 60))
+    }
+    assert notes.pop(("pace", 60))[0].startswith(
+        "The transactions begin 0.0 days before the first of these days"
+    )
+    assert [*notes.values()] == [[], []], "enough history, or no rule that reads it"
+
+
 def test_without_a_model_and_without_labels_the_alerts_are_still_counted(spark: SparkSession) -> None:
     rows = world(300, seed=4).drop_columns(["is_fraud", "labelled_at"])
     rows = rows.append_column("is_fraud", pa.nulls(300, pa.bool_()))
-    found = backtest(RuleSet(spark, RULES), rows, model=None, days=30, label_delay_days=7)
+    found = backtest(RuleSet(spark, RULES), rows, model=None, days=29, label_delay_days=7)
     assert found["rules"][2]["alerts"] > 0
     assert found["rules"][2]["precision"] is None
     assert [note.split(":")[0] for note in found["notes"]] == [

@@ -8,15 +8,11 @@ import numpy as np
 import pyarrow as pa
 
 from fraudstream.errors import InputError
-from fraudstream.features import definitions
 from fraudstream.model import evaluation, reporting
 from fraudstream.model.artifact import Model
 from fraudstream.model.columns import RISK
 from fraudstream.model.dataset import Dataset, currencies, dataset, until_now
-from fraudstream.model.folds import DAY, Fold, end_of, plan, weeks
-
-HABIT_DAYS = 30
-"""The longest half-life of what is remembered."""
+from fraudstream.model.folds import DAY, Fold, began_at, end_of, plan, weeks
 
 
 def evaluate_model(model: Model, rows: pa.Table) -> dict[str, Any]:
@@ -111,17 +107,12 @@ def _document(  # noqa: PLR0913, PLR0917 - what is evaluated, and how it is call
 
 def _without_habits(model: Model, data: Dataset, test_from: int) -> list[str]:
     """A note if the file lacks the history that the model's features need when the first window begins."""
-    began = int(data.micros[data.busy][0])
-    days = (test_from - began) / DAY
     # If the file begins with the model's training, customers had no more history when the model learned, either.
-    known = reporting.iso(began) <= model.manifest["training"]["from"]
-    if days >= HABIT_DAYS or known or not any(f.reads for f in definitions.select(model.features)):
+    if reporting.iso(began_at(data.micros)) <= model.manifest["training"]["from"]:
         return []
-    said = (
-        f"The transactions begin {days:.1f} days before the first window, where all customers' habits begin empty, so"
-        f" the model looks worse than it is: include the history before them, {HABIT_DAYS} days or more."
+    return reporting.without_habits(
+        data.micros, test_from, model.features, "the first window", "the model looks worse than it is"
     )
-    return [said]
 
 
 def _without_history(results: Mapping[str, evaluation.Judged]) -> list[str]:

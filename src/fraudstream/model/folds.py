@@ -64,7 +64,7 @@ def plan(micros: "Integers", delay_days: float, alert_rate: float) -> Plan:
     after the gap there are none.
     """
     busy = busy_days(micros)
-    first = int(micros[np.searchsorted(micros, busy[0])])
+    first = began_at(micros)
     room = (len(busy) * DAY - (first - int(busy[0]))) / DAY - delay_days
     for tests, validations in LAYOUTS:
         windows = tests + validations
@@ -103,6 +103,11 @@ def days_between(micros: "Integers", since: int, until: int) -> float:
     days = busy_days(micros) // DAY
     busy = int(((days > first) & (days < last)).sum())
     return (until - since) / DAY - (max(last - first - 1, 0) - busy)
+
+
+def began_at(micros: "Integers") -> int:
+    """The first transaction of the first busy day."""
+    return int(micros[np.searchsorted(micros, busy_days(micros)[0])])
 
 
 def end_of(micros: "Integers") -> int:

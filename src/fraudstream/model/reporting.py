@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fraudstream.features import definitions
 from fraudstream.model import evaluation, metrics
 from fraudstream.model.coverage import Coverage
 from fraudstream.model.dataset import Dataset
 from fraudstream.model.evaluation import Judged
-from fraudstream.model.folds import DAY, Fold, busy_days
+from fraudstream.model.folds import DAY, Fold, began_at, busy_days
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fraudstream.arrays import Floats
+    from fraudstream.arrays import Floats, Integers
 
 BASELINES = ("amount", "random")
 FIGURES = ("average_precision", "roc_auc", "card_precision_100", "recall_at_budget", "alert_rate")
@@ -24,6 +25,8 @@ NO_FIGURES: dict[str, float | None] = dict.fromkeys(FIGURES)
 """The values of a report without an evaluation, which still has all keys."""
 RECALLS = np.linspace(0.0, 1.0, 101)
 TENTHS = 10
+HABIT_DAYS = 30
+"""The longest half-life of what is remembered."""
 FEW = 5
 """Minimum of known frauds in a window; below it, figures depend on one or two of them."""
 
@@ -62,6 +65,18 @@ def gaps(
         return []
     quiet = f"{days - busy:,} had almost no transactions: {so}."
     return [f"Of the {days:,} days from {evaluation.day(first)} to {evaluation.day(last)}, {quiet}"]
+
+
+def without_habits(micros: "Integers", since: int, features: Sequence[str], start: str, so: str) -> list[str]:
+    """A note if the history that features need is missing before `since`, called `start`, and what that means."""
+    days = round(max(since - began_at(micros), 0) / DAY, 1)
+    if days >= HABIT_DAYS or not any(feature.reads for feature in definitions.select(features)):
+        return []
+    said = (
+        f"The transactions begin {days:.1f} days before {start}, where all customers' habits begin empty, so {so}:"
+        f" include the history before them, {HABIT_DAYS} days or more."
+    )
+    return [said]
 
 
 def thin(data: Dataset, folds: Sequence[Fold], name: str) -> list[str]:

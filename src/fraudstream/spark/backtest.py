@@ -51,8 +51,9 @@ def backtest(
     if model is not None:
         delay = float(model.manifest.get("label_delay_days", label_delay_days))
         wanted.setdefault(delay, []).extend(model.features)
+    read = tuple(dict.fromkeys(name for some in wanted.values() for name in some))
     # One view if both delays are equal, as they usually are: a view of two million rows takes 15 s.
-    views = {after: training.view(rows, after, tuple(dict.fromkeys(read))) for after, read in wanted.items()}
+    views = {after: training.view(rows, after, tuple(dict.fromkeys(some))) for after, some in wanted.items()}
     micros = rows["timestamp"].cast(pa.int64()).to_numpy()
     until = end_of(micros) - 1
     since = max(until - round(days * DAY), int(micros[0]))
@@ -74,6 +75,9 @@ def backtest(
         "notes": [
             *reporting.gaps(micros, since, "alerts per day are averaged over the other days"),
             *_notes(model, window, _instant(since)),
+            *reporting.without_habits(
+                micros, since, read, "the first of these days", "the figures look worse than they are"
+            ),
         ],
     }
 
