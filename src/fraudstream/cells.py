@@ -8,8 +8,12 @@ from uuid import UUID
 
 from fraudstream.schema import parse_instant
 
-TRUTHS = {"1": 1, "true": 1, "t": 1, "yes": 1, "y": 1, "0": 0, "false": 0, "f": 0, "no": 0, "n": 0}
-"""Common spellings of true, in lower case."""
+TRUTHS = {
+    "1": 1, "1.0": 1, "true": 1, "t": 1, "yes": 1, "y": 1, "0": 0, "0.0": 0, "false": 0, "f": 0, "no": 0, "n": 0,
+}  # fmt: skip
+"""Common spellings of a boolean, in lower case, and those in a column of numbers with gaps."""
+NUMBER = r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?"
+"""A number in a text, for Python and for Arrow: Python's `float` also takes underscores and the digits of other scripts."""
 
 
 def as_text(value: Any) -> Any:

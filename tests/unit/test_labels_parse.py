@@ -21,6 +21,7 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
         ({"transaction_id": "t", "is_fraud": 0.0}, ("t", False, None, "ann", None)),
         # Tables of data libraries make floats of whole numbers where one is missing.
         ({"transaction_id": 17.0, "is_fraud": 1}, ("17", True, None, "ann", None)),
+        ({"transaction_id": "t", "is_fraud": "1.0"}, ("t", True, None, "ann", None)),
         (
             {"transaction_id": "t", "is_fraud": 1, "labelled_by": "bob", "note": "card stolen"},
             ("t", True, None, "bob", "card stolen"),

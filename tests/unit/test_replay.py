@@ -81,6 +81,13 @@ def test_texts_of_csv_become_numbers_truths_and_instants(tmp_path: Path) -> None
     assert "email" not in documents[0]
 
 
+@pytest.mark.parametrize(("text", "truth"), [("1.0", 1), ("0.0", 0), ("", None)])
+def test_truths_of_a_column_with_gaps_are_sent(text: str, truth: int | None, tmp_path: Path) -> None:
+    """So pandas writes one; the file that `train` learned from was refused here."""
+    documents, rejects = read(write_csv(tmp_path / "a.csv", [ROW | {"is_fraud": text}]))
+    assert (documents[0].get("is_fraud"), rejects.count) == (truth, 0)
+
+
 def test_types_of_parquet_become_texts_numbers_and_instants(tmp_path: Path) -> None:
     """Numbers as identifiers, decimals as amounts, nanoseconds and bare dates: all that tables of others hold."""
     rows = [
@@ -169,7 +176,10 @@ def test_a_map_that_is_none_is_refused(renames: tuple[str, ...], fills: tuple[st
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "word": ({"amount": "twelve"}, "not a number"),
-    "nan": ({"amount": "nan"}, "not finite"),
+    "nan": ({"amount": "nan"}, "not a number"),
+    # Python reads these as numbers, and `train` refused what had been sent.
+    "underscore": ({"amount": "1_000"}, "not a number"),
+    "digits": ({"amount": "\N{ARABIC-INDIC DIGIT ONE}2"}, "not a number"),
     "huge": ({"amount": "1e999"}, "not finite"),
     "negative": ({"amount": "-3"}, "amount"),
     "when": ({"timestamp": "yesterday"}, "timestamp"),

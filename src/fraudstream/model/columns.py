@@ -31,9 +31,7 @@ PLAIN_INSTANT = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\
 """What Arrow parses in bulk; other forms of ISO 8601 are parsed one by one with `parse_instant`."""
 SPAN = tuple(np.datetime64(limit.replace(tzinfo=None), "us") for limit in (FIRST_INSTANT, LAST_INSTANT))
 """The first and last timestamps that Python can represent; Arrow also has others."""
-NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
-TRUTHS = {text: bool(truth) for text, truth in cells.TRUTHS.items()} | {"0.0": False, "1.0": True}
-"""The usual spellings, and those in a column of numbers with gaps."""
+TRUTHS = {text: bool(truth) for text, truth in cells.TRUTHS.items()}
 
 
 def converted(ours: str, values: pa.ChunkedArray) -> tuple[Any, "NDArray[np.bool_]", str]:
@@ -79,7 +77,7 @@ def _numbers(values: pa.ChunkedArray) -> "NDArray[np.float64]":
         return np.asarray(values.cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64)
     text = pc.utf8_trim_whitespace(_strings(values))
     # Arrow's parser returns the nearest double; that of pandas misses it for a third of numbers with 16 digits.
-    number = pc.fill_null(pc.match_substring_regex(text, NUMBER), fill_value=False)
+    number = pc.fill_null(pc.match_substring_regex(text, f"^{cells.NUMBER}$"), fill_value=False)
     parsed = pc.if_else(number, text, pa.scalar(None, pa.string())).cast(pa.float64())
     return np.asarray(parsed.to_numpy(), dtype=np.float64)
 

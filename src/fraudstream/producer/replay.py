@@ -4,6 +4,7 @@ A row that is not a transaction is counted and reported, with its position and t
 """
 
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -14,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from fraudstream.cells import as_instant, as_truth, to_text
+from fraudstream.cells import NUMBER, as_instant, as_truth, to_text
 from fraudstream.decode import Decoder
 from fraudstream.errors import InputError
 from fraudstream.files import (
@@ -126,10 +127,9 @@ def _document(row: Mapping[str, Any], wanted: Shape) -> dict[str, Any]:
 
 def _number(value: Any) -> Any:
     if isinstance(value, str):
-        try:
-            value = float(value.strip())
-        except ValueError:
-            raise ValueError("not a number") from None
+        if not re.fullmatch(NUMBER, value.strip()):
+            raise ValueError("not a number")
+        value = float(value)
     if isinstance(value, Decimal):
         value = float(value)
     if isinstance(value, float) and not math.isfinite(value):
