@@ -14,7 +14,7 @@ The sink, inside the transaction of a slice
   targets         what the messages of a topic are stored as; intake decodes and writes them
   profiles        transactions folded into `shop.profiles`; label_folding does it for labels that become known
   scores          decisions and alerts; known_models gives their reasons
-  hourly          rows and money per hour; latency counts how long decisions took
+  hourly          rows and money per hour; latency counts how long decisions took; sums is what both merge
   rejected        messages that could not be read
 
 What people read and write

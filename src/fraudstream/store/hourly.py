@@ -1,8 +1,4 @@
-"""Rows and money per hour, updated in the same transaction that stores the rows.
-
-A slice adds up what it stored and merges once, at its end, in the order of the keys: all partitions share the row of
-the current hour, so it is locked last, for the shortest time, and never in a circle.
-"""
+"""Rows and money per hour, updated in the same transaction that stores the rows."""
 
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
@@ -11,6 +7,7 @@ import numpy as np
 
 from fraudstream.features.catalogue import LARGEST_AMOUNT
 from fraudstream.store.connection import Cursor
+from fraudstream.store.sums import Sums
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -20,11 +17,6 @@ Kind = Literal["transactions", "fraud", "scores", "alerts"]
 
 HOUR = timedelta(hours=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-_MERGE = """
-insert into shop.hourly as h (kind, hour, count, amount)
-select * from unnest(%s::text[], %s::timestamptz[], %s::bigint[], %s::float8[])
-on conflict (kind, hour) do update set count = h.count + excluded.count, amount = h.amount + excluded.amount"""
 
 
 def hours(instants: "pa.ChunkedArray") -> "NDArray[np.int64]":
@@ -44,8 +36,12 @@ class Hourly:
     """What one slice adds to `shop.hourly`."""
 
     def __init__(self, cursor: Cursor) -> None:
-        self._cursor = cursor
-        self._sums: dict[tuple[Kind, int], tuple[int, float]] = {}
+        self._sums = Sums(
+            cursor,
+            "hourly",
+            {"kind": "text", "hour": "timestamptz"},
+            {"count": "bigint", "amount": "float8"},
+        )
 
     def add(self, kind: Kind, rows: "pa.Table") -> None:
         """Count newly stored rows by `timestamp`, with their `amount` up to LARGEST_AMOUNT."""
@@ -55,11 +51,8 @@ class Hourly:
         amounts = np.clip(rows["amount"].to_numpy(), 0.0, LARGEST_AMOUNT)
         counts, sums = np.bincount(place), np.bincount(place, weights=amounts)
         for hour, count, amount in zip(found.tolist(), counts.tolist(), sums.tolist(), strict=True):
-            before = self._sums.get((kind, hour), (0, 0.0))
-            self._sums[kind, hour] = before[0] + count, before[1] + amount
+            self._sums.add((kind, instant(hour)), count, amount)
 
     def finish(self) -> None:
         """Merge what was added."""
-        if self._sums:
-            rows = [(kind, instant(hour), *sums) for (kind, hour), sums in sorted(self._sums.items())]
-            self._cursor.execute(_MERGE, [list(column) for column in zip(*rows, strict=True)])
+        self._sums.merge()

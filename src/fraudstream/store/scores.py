@@ -4,9 +4,7 @@ The first decision on a transaction is kept, whatever is decided or replayed aga
 rows that were new to `shop.scores`.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,6 +18,7 @@ from fraudstream.store.copy import insert_new
 from fraudstream.store.hourly import Hourly, hours, instant
 from fraudstream.store.known_models import KnownModel, known_model
 from fraudstream.store.latency import LatencyBins
+from fraudstream.store.sums import Sums
 from fraudstream.store.tables import alerts, scores
 
 if TYPE_CHECKING:
@@ -28,11 +27,6 @@ if TYPE_CHECKING:
 
 SCORES = tuple(name for name in FIELDS if name in scores.columns)
 ALERTS = (*(name for name in FIELDS if name in alerts.columns), "reasons")
-
-_MERGE_BINS = """
-insert into shop.risk_bins as b (model_version, hour, bin, count)
-select * from unnest(%s::text[], %s::timestamptz[], %s::int[], %s::bigint[])
-on conflict (model_version, hour, bin) do update set count = b.count + excluded.count"""
 
 
 class Decisions:
@@ -46,7 +40,8 @@ class Decisions:
         self._decoder = DecisionDecoder()
         self._hourly = Hourly(cursor)
         self._latency = LatencyBins(cursor)
-        self._bins: Counter[tuple[str, datetime, int]] = Counter()
+        keys = {"model_version": "text", "hour": "timestamptz", "bin": "int"}
+        self._bins = Sums(cursor, "risk_bins", keys, {"count": "bigint"})
 
     def decode(self, values: Sequence[bytes | None]) -> Decoded:  # noqa: D102 - see Intake
         return self._decoder.decode(values)
@@ -81,13 +76,11 @@ class Decisions:
             np.column_stack([hours(rows["scored_at"]), bins]), axis=0, return_counts=True
         )
         for (hour, place), count in zip(found.tolist(), counts.tolist(), strict=True):
-            self._bins[version, instant(hour), place] += count
+            self._bins.add((version, instant(hour), place), count)
 
     def finish(self) -> None:  # noqa: D102
         self._hourly.finish()
-        if self._bins:
-            rows = [(*key, count) for key, count in sorted(self._bins.items())]
-            self.cursor.execute(_MERGE_BINS, [list(column) for column in zip(*rows, strict=True)])
+        self._bins.merge()
         self._latency.finish()
 
 
