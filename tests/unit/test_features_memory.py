@@ -8,9 +8,9 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from feature_world import Ledger, world
+from fraudstream.arrays import Floats, Truths
 from fraudstream.features.catalogue import COUNTERS, LARGEST_AMOUNT, LAST_AT, SMALLEST_AMOUNT
 from fraudstream.features.counters import NEVER
 from fraudstream.features.definitions import FEATURES
@@ -18,9 +18,6 @@ from fraudstream.features.memory import Memory
 from fraudstream.features.operations import JoinedRow, NumpyOps
 from fraudstream.features.profiles import SCHEMA, combine, fold, fold_labels
 from fraudstream.features.training import view
-
-Floats = NDArray[np.float64]
-Truths = NDArray[np.bool_]
 
 NAMES = tuple(FEATURES)
 

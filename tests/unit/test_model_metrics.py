@@ -1,7 +1,6 @@
 """Figures agree with scikit-learn, with hand counts, and say nothing where nothing can be said."""
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -9,11 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from fraudstream.arrays import Integers
 from fraudstream.model import metrics
 from fraudstream.model.folds import DAY, busy_days, learn_until, plan
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 ROWS = st.lists(st.tuples(st.integers(0, 6), st.booleans(), st.integers(0, 3)), min_size=2, max_size=60)
 
@@ -98,7 +95,7 @@ def test_the_interval_holds_the_figure_and_is_wider_when_frauds_share_a_customer
     assert wide[1] - wide[0] > narrow[1] - narrow[0]
 
 
-def hourly(first: int, last: int) -> "NDArray[np.int64]":
+def hourly(first: int, last: int) -> Integers:
     """A transaction an hour."""
     return np.append(np.arange(first, last, DAY // 24), last)
 

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from fraudstream.arrays import Truths
 from fraudstream.simulate import SCENARIOS, SECOND, Events, Stream, World
 from fraudstream.simulate.events import HOUR
 
@@ -85,7 +86,7 @@ def test_the_check_itself_finds_a_leak(months: tuple[World, Events]) -> None:
     assert _reach(fraud.astype(int), fraud) == (1.0, 1.0)
 
 
-def _reach(column: npt.NDArray[Any], fraud: npt.NDArray[np.bool_]) -> tuple[float, float]:
+def _reach(column: npt.NDArray[Any], fraud: Truths) -> tuple[float, float]:
     """Share of the fraud in the best single value, and in the best values together, within ALERTS."""
     _, code = np.unique(column, return_inverse=True)
     count, caught = np.bincount(code), np.bincount(code, weights=fraud)

@@ -5,22 +5,19 @@ profiles, and none sees another one of its batch.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from fraudstream.arrays import Floats, Truths
+from fraudstream.arrays import Floats, Integers, Truths
 from fraudstream.features import definitions
 from fraudstream.features.catalogue import ENTITIES, LAST_AT
 from fraudstream.features.counters import NEVER
 from fraudstream.features.events import Events, instants
 from fraudstream.features.feature import evaluate
 from fraudstream.features.operations import JoinedRow, NumpyOps
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 def keys(events: Events, entity: str) -> list[str]:
@@ -56,7 +53,7 @@ class _Profiles:
         self._places = {entity: _places(events, entity, table) for entity, table in stored.items()}
         self._columns: dict[tuple[str, str], NDArray[np.generic]] = {}
 
-    def column(self, entity: str, name: str) -> "NDArray[np.generic]":
+    def column(self, entity: str, name: str) -> NDArray[np.generic]:
         """The column of each event's profile, for `operations.JoinedRow`."""
         if (entity, name) not in self._columns:
             column = self._stored[entity][name].combine_chunks()
@@ -65,10 +62,10 @@ class _Profiles:
         return self._columns[entity, name]
 
 
-def _places(events: Events, entity: str, table: pa.Table) -> "NDArray[np.int64]":
+def _places(events: Events, entity: str, table: pa.Table) -> Integers:
     """For each event the row of its profile; -1, after the last one, if there is none."""
     found = events.keys(*ENTITIES[entity].fields)
     rows = pc.index_in(found.text(), value_set=table["key"].combine_chunks()).fill_null(-1)
     by_key = np.append(rows.to_numpy().astype(np.int64), -1)
-    spread: NDArray[np.int64] = by_key[found.code]  # -1, a missing field, indexes the -1 at the end
+    spread: Integers = by_key[found.code]  # -1, a missing field, indexes the -1 at the end
     return spread

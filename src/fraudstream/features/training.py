@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from fraudstream.arrays import Floats, Integers
+from fraudstream.arrays import Floats, Integers, Truths
 from fraudstream.errors import InputError
 from fraudstream.features import counters, definitions
 from fraudstream.features.catalogue import COUNTERS, DAY, ENTITIES, NEVER_SECONDS, Counter
@@ -27,9 +26,9 @@ class FeatureTable:
     """Features of transactions; row i belongs to input row i."""
 
     names: tuple[str, ...]
-    values: NDArray[np.float64]
+    values: Floats
     """Shape (rows, features)."""
-    order: NDArray[np.int64]
+    order: Integers
     """Input rows in order of time: `values[order]` is from the first transaction to the last."""
 
 
@@ -64,7 +63,7 @@ class _Timeline:
     """The row (in order of time) at each position of the timeline; rows without a key are absent."""
     code: Integers
     micros: Integers
-    first: NDArray[np.bool_]
+    first: Truths
     """Where a key begins."""
     elapsed: Floats
     """Seconds since the previous event of the key; 0 at its first."""
@@ -78,7 +77,7 @@ class _Labels:
     """The row (in order of time) of each label."""
     at: Integers
     """The latest transaction among those labelled so far: the time of the merged state."""
-    first: NDArray[np.bool_]
+    first: Truths
     seen: Integers
     """For each position of the timeline, the last label known by then, or -1."""
 

@@ -7,15 +7,13 @@ through the entry point group `fraudstream.estimators` and score in micro-batche
 
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 
+from fraudstream.arrays import Floats, Integers
 from fraudstream.model.extract import Side, from_gradient_boosting, from_isolation_forest, from_random_forest
 from fraudstream.model.trees import Ensemble, checked
-
-if TYPE_CHECKING:
-    from fraudstream.arrays import Floats, Integers
 
 MOST_LEGITIMATE = 300_000
 """Labelled algorithms learn from this many legitimate rows, weighted to represent all, and from every fraud.
@@ -35,10 +33,10 @@ def be_patient() -> None:
 class Estimator(Protocol):
     """An object that trains and scores. The attribute `uses_labels = False` says that `fit` ignores `y`."""
 
-    def fit(self, x: "Floats", y: "Integers") -> Any:
+    def fit(self, x: Floats, y: Integers) -> Any:
         """Learn from rows (n, features) and their truth (n,); label-free estimators get zeros."""
 
-    def risk(self, x: "Floats") -> "Floats":
+    def risk(self, x: Floats) -> Floats:
         """Risk (n,) in [0, 1] of rows (n, features)."""
 
 
@@ -91,7 +89,7 @@ class IsolationForestEstimator:
     sides: tuple[Side, ...] = field(default=(), init=False)
     model: Any = field(default=None, init=False, repr=False)
 
-    def fit(self, x: "Floats", y: "Integers") -> Self:  # noqa: ARG002 - the protocol's
+    def fit(self, x: Floats, y: Integers) -> Self:  # noqa: ARG002 - the protocol's
         """Learn what is usual in `x`."""
         from sklearn.ensemble import IsolationForest
 
@@ -106,7 +104,7 @@ class IsolationForestEstimator:
         ).fit(self._seen(x))
         return self
 
-    def risk(self, x: "Floats") -> "Floats":
+    def risk(self, x: Floats) -> Floats:
         """The anomaly score of scikit-learn, 2^(-mean path / c)."""
         risk: Floats = -self.model.score_samples(self._seen(checked(x, self.features)))
         return risk
@@ -115,11 +113,11 @@ class IsolationForestEstimator:
         """The exact trees, over the features as they are."""
         return from_isolation_forest(self.model, self.features, self.sides or None)
 
-    def _seen(self, x: "Floats") -> "Floats":
+    def _seen(self, x: Floats) -> Floats:
         return np.column_stack([side(x[:, j]) for j, side in enumerate(self.sides)]) if self.sides else x
 
 
-def _side(name: str, values: "Floats") -> Side:
+def _side(name: str, values: Floats) -> Side:
     """The suspicious side of a feature, from training values."""
     if name in HIGH_IS_WORSE:
         return Side(float(np.quantile(values, CORE_QUANTILE)))
@@ -135,7 +133,7 @@ def _side(name: str, values: "Floats") -> Side:
 # -- labelled algorithms --------------------------------------------------------------------------------------
 
 
-def thinned(y: "Integers", most: int = MOST_LEGITIMATE) -> "tuple[Integers, Floats]":
+def thinned(y: Integers, most: int = MOST_LEGITIMATE) -> tuple[Integers, Floats]:
     """Rows to learn from and their weights: every fraud, and at most `most` of the others, weighted to represent all."""
     fraud, other = np.flatnonzero(y == 1), np.flatnonzero(y == 0)
     weight = 1.0
@@ -146,7 +144,7 @@ def thinned(y: "Integers", most: int = MOST_LEGITIMATE) -> "tuple[Integers, Floa
     return rows, np.where(y[rows] == 1, 1.0, weight)
 
 
-def _told(weights: "Floats") -> "Floats | None":
+def _told(weights: Floats) -> Floats | None:
     """The weights, or None if they are all equal.
 
     scikit-learn 1.9 sorts each feature for its weighted quantiles, which took nine tenths of a fit (9 of 10 s for
@@ -169,7 +167,7 @@ class GradientBoostingEstimator:
     uses_labels: bool = field(default=True, init=False)
     model: Any = field(default=None, init=False, repr=False)
 
-    def fit(self, x: "Floats", y: "Integers") -> Self:
+    def fit(self, x: Floats, y: Integers) -> Self:
         """Learn from rows and their truth."""
         from sklearn.ensemble import HistGradientBoostingClassifier
 
@@ -186,7 +184,7 @@ class GradientBoostingEstimator:
         ).fit(x[rows], y[rows], sample_weight=_told(weights))
         return self
 
-    def risk(self, x: "Floats") -> "Floats":
+    def risk(self, x: Floats) -> Floats:
         """The probability of fraud."""
         risk: Floats = self.model.predict_proba(checked(x, self.features))[:, 1]
         return risk
@@ -212,7 +210,7 @@ class RandomForestEstimator:
     uses_labels: bool = field(default=True, init=False)
     model: Any = field(default=None, init=False, repr=False)
 
-    def fit(self, x: "Floats", y: "Integers") -> Self:
+    def fit(self, x: Floats, y: Integers) -> Self:
         """Learn from rows and their truth."""
         from sklearn.ensemble import RandomForestClassifier
 
@@ -228,7 +226,7 @@ class RandomForestEstimator:
         ).fit(x[rows], y[rows], sample_weight=weights)
         return self
 
-    def risk(self, x: "Floats") -> "Floats":
+    def risk(self, x: Floats) -> Floats:
         """The probability of fraud."""
         risk: Floats = self.model.predict_proba(checked(x, self.features))[:, 1]
         return risk

@@ -1,13 +1,14 @@
 """Converts a column of a file to the type of our field: the values, which rows are bad, and why. Never raises."""
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fraudstream import cells
+from fraudstream.arrays import Floats, Truths
 from fraudstream.features.events import INSTANT
 from fraudstream.schema import (
     FIRST_INSTANT,
@@ -20,9 +21,6 @@ from fraudstream.schema import (
     parse_instant,
 )
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
 IDENTIFIERS = ("transaction_id", "user_id", "merchant_id")
 RISK = "risk"
 """A column in files of scores, in addition to the fields of the schema."""
@@ -34,7 +32,7 @@ SPAN = tuple(np.datetime64(limit.replace(tzinfo=None), "us") for limit in (FIRST
 TRUTHS = {text: bool(truth) for text, truth in cells.TRUTHS.items()}
 
 
-def converted(ours: str, values: pa.ChunkedArray) -> tuple[Any, "NDArray[np.bool_]", str]:
+def converted(ours: str, values: pa.ChunkedArray) -> tuple[Any, Truths, str]:
     """Values in our type, which ones are bad, and why."""
     if ours == RISK:
         risk = _numbers(values)
@@ -67,7 +65,7 @@ def _strings(values: pa.ChunkedArray) -> pa.ChunkedArray:
         return pa.chunked_array([[None if v is None else str(v) for v in values.to_pylist()]], pa.string())
 
 
-def _numbers(values: pa.ChunkedArray) -> "NDArray[np.float64]":
+def _numbers(values: pa.ChunkedArray) -> Floats:
     """The values as doubles, NaN if there is no number."""
     if (
         pa.types.is_floating(values.type)
@@ -82,13 +80,13 @@ def _numbers(values: pa.ChunkedArray) -> "NDArray[np.float64]":
     return np.asarray(parsed.to_numpy(), dtype=np.float64)
 
 
-def _amounts(values: pa.ChunkedArray) -> tuple[Any, "NDArray[np.bool_]", str]:
+def _amounts(values: pa.ChunkedArray) -> tuple[Any, Truths, str]:
     numbers = _numbers(values)
     bad = ~(np.isfinite(numbers) & (numbers > 0))
     return pa.array(np.where(bad, 1.0, numbers)), bad, "not a number above 0"
 
 
-def _truths(values: pa.ChunkedArray) -> tuple[Any, "NDArray[np.bool_]", str]:
+def _truths(values: pa.ChunkedArray) -> tuple[Any, Truths, str]:
     text = pc.utf8_lower(pc.utf8_trim_whitespace(_strings(values))).to_pandas()
     known = text.map(TRUTHS)
     bad = (known.isna() & text.notna() & (text != "")).to_numpy(np.bool_)
@@ -96,7 +94,7 @@ def _truths(values: pa.ChunkedArray) -> tuple[Any, "NDArray[np.bool_]", str]:
     return truths, bad, "not 0 or 1, true or false, yes or no"
 
 
-def _texts(ours: str, values: pa.ChunkedArray) -> tuple[Any, "NDArray[np.bool_]", str]:
+def _texts(ours: str, values: pa.ChunkedArray) -> tuple[Any, Truths, str]:
     text = _strings(values)
     length, most = pc.fill_null(pc.utf8_length(text), 0), ID_LENGTH if ours in IDENTIFIERS else TEXT_LENGTH
     bad = pc.or_(pc.greater(length, most), pc.fill_null(pc.match_substring(text, "\0"), fill_value=False))
@@ -128,7 +126,7 @@ def _other(values: pa.ChunkedArray) -> str:
     return ""
 
 
-def _instants(values: pa.ChunkedArray) -> tuple[Any, "NDArray[np.bool_]", str]:
+def _instants(values: pa.ChunkedArray) -> tuple[Any, Truths, str]:
     """Timestamps in UTC, whatever zone each row has; in bulk if Arrow can, else one by one."""
     why = "not an ISO 8601 date and time"
     if pa.types.is_timestamp(values.type) or pa.types.is_date(values.type):
@@ -156,7 +154,7 @@ def _instants(values: pa.ChunkedArray) -> tuple[Any, "NDArray[np.bool_]", str]:
     return pa.array(out).cast(INSTANT), np.isnat(out), why
 
 
-def _label_times(values: pa.ChunkedArray) -> tuple[Any, "NDArray[np.bool_]", str]:
+def _label_times(values: pa.ChunkedArray) -> tuple[Any, Truths, str]:
     """Timestamps up to now, null if there is none."""
     instants, bad, why = _instants(values)
     absent = pc.equal(pc.utf8_trim_whitespace(_strings(values)), "").fill_null(True)
@@ -165,7 +163,7 @@ def _label_times(values: pa.ChunkedArray) -> tuple[Any, "NDArray[np.bool_]", str
     return instants, bad, f"{why}, or in the future"
 
 
-def _flags(column: "pa.Array | pa.ChunkedArray") -> "NDArray[np.bool_]":
+def _flags(column: "pa.Array | pa.ChunkedArray") -> Truths:
     return np.asarray(column, dtype=np.bool_)
 
 

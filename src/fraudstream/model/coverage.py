@@ -1,12 +1,10 @@
 """Whether the known labels represent all traffic. Those from chargebacks and reviewed alerts do not."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from fraudstream.arrays import Integers, Truths
+from fraudstream.arrays import Integers, Truths
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +17,7 @@ class Coverage:
     legitimate: int
 
     @classmethod
-    def of(cls, rows: "Integers", known: "Truths", fraud: "Truths") -> "Coverage":
+    def of(cls, rows: Integers, known: Truths, fraud: Truths) -> "Coverage":
         """Of the rows at these positions, in order of time; `known` and `fraud` cover all rows."""
         places = np.flatnonzero(known[rows])
         frauds = int(fraud[rows[places]].sum())

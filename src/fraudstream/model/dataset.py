@@ -4,22 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
+from fraudstream.arrays import Floats, Integers, Truths
 from fraudstream.errors import InputError
 from fraudstream.features import training
 from fraudstream.features.catalogue import horizon
 from fraudstream.features.events import INSTANT
 from fraudstream.model.folds import DAY, busy_days
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from fraudstream.arrays import Floats, Integers, Truths
 
 SOME = 5
 """Currencies that are named where there are many."""
@@ -29,19 +25,19 @@ SOME = 5
 class Dataset:
     """Rows in order of time; every array has one entry per row."""
 
-    micros: "Integers"
-    amount: "Floats"
-    customer: "Integers"
+    micros: Integers
+    amount: Floats
+    customer: Integers
     """Codes 0, 1, … of user_id."""
-    fraud: "Truths"
-    judged: "Truths"
+    fraud: Truths
+    judged: Truths
     """Whether the row's truth is known; `fraud` is False if it is not."""
-    known_at: "Integers"
+    known_at: Integers
     """When it became known, from `training.known_at`."""
-    scenario: "NDArray[np.object_]"
+    scenario: NDArray[np.object_]
     """Kind of fraud if the file has it, else None. For reports only."""
     names: tuple[str, ...]
-    values: "Floats"
+    values: Floats
     """Features (rows, names)."""
     delay_days: float
 
@@ -54,12 +50,12 @@ class Dataset:
         return int(self.micros[0]), int(self.micros[-1])
 
     @cached_property
-    def busy(self) -> "Truths":
+    def busy(self) -> Truths:
         """Whether a row's day is one of those that windows are made of."""
         found: Truths = np.isin(self.micros // DAY * DAY, busy_days(self.micros))
         return found
 
-    def window(self, since: int, until: int) -> "Integers":
+    def window(self, since: int, until: int) -> Integers:
         """The rows of a window: those of its busy days, as stragglers between them would make days of their own."""
         return np.flatnonzero(self.busy & (self.micros >= since) & (self.micros < until))
 
@@ -68,7 +64,7 @@ class Dataset:
         """How many."""
         return int(self.customer.max(initial=-1)) + 1
 
-    def columns(self, names: Sequence[str], rows: "Truths | Integers") -> "Floats":
+    def columns(self, names: Sequence[str], rows: Truths | Integers) -> Floats:
         """Features `names` of some rows, (rows, names)."""
         places = [self.names.index(name) for name in names]
         return self.values[rows][:, places]
@@ -142,7 +138,7 @@ def check_variety(data: Dataset) -> None:
         )
 
 
-def _scenario(rows: pa.Table, fraud: "Truths") -> "NDArray[np.object_]":
+def _scenario(rows: pa.Table, fraud: Truths) -> NDArray[np.object_]:
     if "fraud_scenario" not in rows.column_names:
         return np.full(len(fraud), None, dtype=object)
     names = np.array(rows["fraud_scenario"].to_pylist(), dtype=object)

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fraudstream.arrays import Floats, Integers, Truths
 from fraudstream.errors import FraudstreamError, InputError
 from fraudstream.logs import get_logger
 from fraudstream.model import metrics
@@ -15,9 +15,6 @@ from fraudstream.model.candidates import Candidate
 from fraudstream.model.dataset import Dataset
 from fraudstream.model.folds import DAY, Fold
 from fraudstream.model.risk import checked_risk
-
-if TYPE_CHECKING:
-    from fraudstream.arrays import Floats, Integers, Truths
 
 log = get_logger("model.evaluation")
 
@@ -31,8 +28,8 @@ class Scored:
     """The rows of one test window, with their risk by one scoring method."""
 
     fold: Fold
-    rows: "Integers"
-    risk: "Floats"
+    rows: Integers
+    risk: Floats
     threshold: float | None
     """None if there are no rows before the window to set it by."""
 
@@ -47,7 +44,7 @@ class Judged:
     interval: tuple[float, float] | None = None
 
 
-def learnable(data: Dataset, until: int, as_of: int) -> "Truths":
+def learnable(data: Dataset, until: int, as_of: int) -> Truths:
     """Which rows before `until` had a truth known at `as_of`, from which labelled models can learn."""
     return (data.micros < until) & data.judged & (data.known_at <= as_of)
 
@@ -89,7 +86,7 @@ def score_folds(
     for fold in folds:
         estimator = fit(candidate, data, fold.train_until, fold.test_from)
 
-        def risk(rows: "Integers", estimator: Estimator = estimator) -> "Floats":
+        def risk(rows: Integers, estimator: Estimator = estimator) -> Floats:
             return checked_risk(estimator, data.columns(candidate.features, rows), candidate.name)
 
         scored.append(_window(data, fold, risk, alert_rate))
@@ -97,7 +94,7 @@ def score_folds(
     return scored
 
 
-def score_values(values: "Floats", data: Dataset, folds: Sequence[Fold], alert_rate: float) -> list[Scored]:
+def score_values(values: Floats, data: Dataset, folds: Sequence[Fold], alert_rate: float) -> list[Scored]:
     """The same for existing risks of the rows: a scorer's, or a baseline's."""
     return [_window(data, fold, lambda rows: values[rows], alert_rate) for fold in folds]
 
@@ -108,7 +105,7 @@ def score_baseline(name: str, data: Dataset, folds: Sequence[Fold], alert_rate: 
     return score_values(values, data, folds, alert_rate)
 
 
-def _window(data: Dataset, fold: Fold, risk: "Callable[[Integers], Floats]", alert_rate: float) -> Scored:
+def _window(data: Dataset, fold: Fold, risk: Callable[[Integers], Floats], alert_rate: float) -> Scored:
     gap = np.flatnonzero((data.micros >= fold.train_until) & (data.micros < fold.test_from))
     rows = data.window(fold.test_from, fold.test_until)
     threshold = metrics.threshold_for(risk(gap), alert_rate) if len(gap) else None
@@ -152,7 +149,7 @@ def _figures(data: Dataset, window: Scored) -> dict[str, float | None]:
     }
 
 
-def blocked(data: Dataset, fold: Fold, rows: "Integers") -> "Truths":
+def blocked(data: Dataset, fold: Fold, rows: Integers) -> Truths:
     """Whether a row's customer was a known victim when the row's day began."""
     # Not from `train_until`: an existing model may have learned until long before the last of many windows.
     since = fold.test_from - int((data.delay_days + KNOWN_DAYS) * DAY)

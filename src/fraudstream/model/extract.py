@@ -7,21 +7,18 @@ every double. HistGradientBoosting already compares doubles.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
+from fraudstream.arrays import Floats, Integers
 from fraudstream.errors import InputError
 from fraudstream.model.trees import NODES, Ensemble, Link
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
-    from fraudstream.arrays import Floats, Integers
-
-
-def double_threshold(threshold: "Floats") -> "Floats":
+def double_threshold(threshold: Floats) -> Floats:
     """The largest doubles d such that float32(d) <= threshold, elementwise.
 
     float32 rounds to nearest, ties to even: everything up to the midpoint between two neighbours goes
@@ -37,7 +34,7 @@ def double_threshold(threshold: "Floats") -> "Floats":
     return np.where(even, middle, np.nextafter(middle, -np.inf))
 
 
-def undo(monotone: "Callable[[Floats], Floats]", limit: "Floats") -> "Floats":
+def undo(monotone: Callable[[Floats], Floats], limit: Floats) -> Floats:
     """The largest doubles x with monotone(x) <= limit, elementwise, for a nondecreasing function.
 
     A tree over g(x) becomes the same tree over x: g(x) <= t exactly where x <= undo(g, t). Bisection over
@@ -62,7 +59,7 @@ def _ordinal(x: np.float64) -> np.int64:
     return bits if bits >= 0 else np.int64(np.iinfo(np.int64).min) - bits
 
 
-def _from_ordinal(ordinal: "Integers") -> "Floats":
+def _from_ordinal(ordinal: Integers) -> Floats:
     return np.where(ordinal >= 0, ordinal, np.iinfo(np.int64).min - ordinal).astype(np.int64).view(np.float64)
 
 
@@ -76,11 +73,11 @@ class Side:
     limit: float
     falls: bool = False
 
-    def __call__(self, x: "Floats") -> "Floats":
+    def __call__(self, x: Floats) -> Floats:
         """The feature as the forest sees it, higher is worse."""
         return self.rising(-x if self.falls else x)
 
-    def rising(self, x: "Floats") -> "Floats":
+    def rising(self, x: Floats) -> Floats:
         """The nondecreasing function, of x or of -x."""
         return np.maximum(x, -self.limit if self.falls else self.limit)
 
@@ -89,12 +86,12 @@ class Side:
 class _Tree:
     """One tree in scikit-learn's own node order; children are -1 at leaves."""
 
-    left: "Integers"
-    right: "Integers"
-    feature: "Integers"
-    threshold: "Floats"
-    value: "Floats"
-    count: "Integers"
+    left: Integers
+    right: Integers
+    feature: Integers
+    threshold: Floats
+    value: Floats
+    count: Integers
 
     def table(self, number: int) -> dict[str, Any]:
         """Columns of NODES, in pre-order."""
@@ -137,7 +134,7 @@ def _nodes(trees: Iterator[_Tree]) -> pa.Table:
     )
 
 
-def average_path_length(rows: "NDArray[Any]") -> "Floats":
+def average_path_length(rows: NDArray[Any]) -> Floats:
     """c(n): mean path length of an unsuccessful search in a binary search tree of n rows.
 
     Liu, Ting, Zhou, Isolation Forest, 2008, equation 1, with scikit-learn's values at n <= 2.

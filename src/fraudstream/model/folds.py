@@ -13,12 +13,11 @@ could be evaluated, and the threshold would depend on a single row.
 
 from dataclasses import dataclass
 from math import ceil
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from fraudstream.arrays import Integers
+from fraudstream.arrays import Integers
 
 DAY: Final = 86_400_000_000
 """Microseconds."""
@@ -57,7 +56,7 @@ class Plan:
         return bool(self.test)
 
 
-def plan(micros: "Integers", delay_days: float, alert_rate: float) -> Plan:
+def plan(micros: Integers, delay_days: float, alert_rate: float) -> Plan:
     """Weekly windows at the end of the history, of whole days in UTC; shorter ones if the history is short.
 
     `micros` are the times of the transactions, in order. Without room for two windows of a day
@@ -78,26 +77,26 @@ def plan(micros: "Integers", delay_days: float, alert_rate: float) -> Plan:
     return Plan((), (), 0)
 
 
-def busy_days(micros: "Integers") -> "Integers":
+def busy_days(micros: Integers) -> Integers:
     """Start times of the days in UTC that are not quiet; at least one."""
     days, counts = np.unique(micros // DAY, return_counts=True)
     busy: Integers = days[counts >= QUIET_SHARE * np.median(counts)] * DAY
     return busy
 
 
-def weeks(micros: "Integers", since: int) -> list[tuple[int, int]]:
+def weeks(micros: Integers, since: int) -> list[tuple[int, int]]:
     """Windows (from, until) of a week, starting with the first whole day after `since`; the last one may be shorter."""
     busy = busy_days(micros)
     return _windows(busy[busy >= since], WINDOW_DAYS)
 
 
-def _windows(busy: "Integers", days: int) -> list[tuple[int, int]]:
+def _windows(busy: Integers, days: int) -> list[tuple[int, int]]:
     """Windows of `days` busy days each, from the start of the first to the end of the last."""
     parts = [busy[at : at + days] for at in range(0, len(busy), days)]
     return [(int(part[0]), int(part[-1]) + DAY) for part in parts]
 
 
-def days_between(micros: "Integers", since: int, until: int) -> float:
+def days_between(micros: Integers, since: int, until: int) -> float:
     """Days between two transactions, without the quiet ones."""
     first, last = since // DAY, until // DAY
     days = busy_days(micros) // DAY
@@ -105,17 +104,17 @@ def days_between(micros: "Integers", since: int, until: int) -> float:
     return (until - since) / DAY - (max(last - first - 1, 0) - busy)
 
 
-def began_at(micros: "Integers") -> int:
+def began_at(micros: Integers) -> int:
     """The first transaction of the first busy day."""
     return int(micros[np.searchsorted(micros, busy_days(micros)[0])])
 
 
-def end_of(micros: "Integers") -> int:
+def end_of(micros: Integers) -> int:
     """Just after the last transaction of the last busy day."""
     return int(micros[np.searchsorted(micros, busy_days(micros)[-1] + DAY) - 1]) + 1
 
 
-def learn_until(micros: "Integers", end: int, delay_days: float, alert_rate: float) -> int:
+def learn_until(micros: Integers, end: int, delay_days: float, alert_rate: float) -> int:
     """The time until which a model may learn if its threshold applies from `end` on.
 
     The label delay before `end`, or earlier if the alert budget of the rows between would be less than one row: a

@@ -5,12 +5,11 @@ user's own estimator. They are computed once, when the model is trained.
 """
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from fraudstream.arrays import Floats
+from fraudstream.arrays import Floats
 
 FLAGGED, USUAL = 64, 128
 """Number of transactions to vary. A mean of 64 changes has a standard error of an eighth of their spread."""
@@ -25,7 +24,7 @@ REFERENCE_BINS = 20
 
 
 def insight(
-    risk: "Callable[[Floats], Floats]", x: "Floats", threshold: float, names: Sequence[str]
+    risk: Callable[[Floats], Floats], x: Floats, threshold: float, names: Sequence[str]
 ) -> dict[str, Any]:
     """Importance and dependence, from rows `x` (n, features) that the model has not learned from.
 
@@ -52,8 +51,8 @@ def insight(
 
 
 def _importance(
-    risk: "Callable[[Floats], Floats]", flagged: "Floats", usual: "Floats", rng: np.random.Generator
-) -> "Floats":
+    risk: Callable[[Floats], Floats], flagged: Floats, usual: Floats, rng: np.random.Generator
+) -> Floats:
     rows, features = flagged.shape
     before, every = risk(flagged), np.arange(features)
     changes = np.zeros(features)
@@ -68,7 +67,7 @@ def _importance(
 
 
 def _dependence(
-    risk: "Callable[[Floats], Floats]", j: int, values: "Floats", usual: "Floats", flagged: "Floats"
+    risk: Callable[[Floats], Floats], j: int, values: Floats, usual: Floats, flagged: Floats
 ) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {"value": [_short(value) for value in values]}
     for name, rows in (("usual", usual), ("flagged", flagged)):
@@ -84,7 +83,7 @@ def _short(value: float) -> float:
     return float(f"{value:.6g}")
 
 
-def reference(risk: "Floats") -> dict[str, Any]:
+def reference(risk: Floats) -> dict[str, Any]:
     """The distribution of risks: edges between REFERENCE_BINS bins (fewer if many risks are equal), and each bin's share.
 
     An edge is in the middle between two risks, like the threshold: numpy and the JVM add up trees in a different

@@ -5,12 +5,10 @@ metric is undefined: with only frauds, or none, there is nothing to rank.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from fraudstream.arrays import Floats, Integers, Truths
+from fraudstream.arrays import Floats, Integers, Truths
 
 REPLICATES = 200
 """Bootstrap replicates: five values lie beyond each of the 2.5 % and 97.5 % points; more replicates would change only the third digit."""
@@ -20,7 +18,7 @@ TOP = 100
 """Cards that investigators check per day, as in the Fraud Detection Handbook."""
 
 
-def average_precision(risk: "Floats", fraud: "Truths") -> float | None:
+def average_precision(risk: Floats, fraud: Truths) -> float | None:
     """Σ (Rₖ - Rₖ₋₁)·Pₖ over the distinct risks from the highest down, as in scikit-learn."""
     return Ranking.of(risk, fraud).average_precision(np.ones(len(risk))) if len(risk) else None
 
@@ -29,19 +27,19 @@ def average_precision(risk: "Floats", fraud: "Truths") -> float | None:
 class Ranking:
     """A sorted ranking, so that a bootstrap sorts only once."""
 
-    order: "Integers"
-    fraud: "Truths"
-    ends: "Integers"
+    order: Integers
+    fraud: Truths
+    ends: Integers
     """The last position of each run of equal risks: a threshold includes all of them or none."""
 
     @classmethod
-    def of(cls, risk: "Floats", fraud: "Truths") -> "Ranking":
+    def of(cls, risk: Floats, fraud: Truths) -> "Ranking":
         """The ranking of `risk`, the highest first."""
         order = np.argsort(-risk, kind="stable")
         ends = np.append(np.flatnonzero(np.diff(risk[order])), len(order) - 1)
         return cls(order, fraud[order].astype(bool), ends)
 
-    def curve(self, weights: "Floats") -> "tuple[Floats, Floats]":
+    def curve(self, weights: Floats) -> tuple[Floats, Floats]:
         """Recall and precision at each distinct risk; weights (n,) are those of the unsorted rows."""
         sorted_weights = weights[self.order]
         caught = np.cumsum(sorted_weights * self.fraud)[self.ends]
@@ -51,7 +49,7 @@ class Ranking:
         total = caught[-1]
         return (caught / total if total > 0 else np.zeros_like(caught)), precision
 
-    def average_precision(self, weights: "Floats") -> float | None:
+    def average_precision(self, weights: Floats) -> float | None:
         """Average precision with these weights; None if there are no frauds, or only frauds."""
         bad = (weights[self.order] * self.fraud).sum()
         if bad <= 0 or bad >= weights.sum():
@@ -60,7 +58,7 @@ class Ranking:
         return float(np.sum(np.diff(recall, prepend=0.0) * precision))
 
 
-def roc_auc(risk: "Floats", fraud: "Truths") -> float | None:
+def roc_auc(risk: Floats, fraud: Truths) -> float | None:
     """Probability that a random fraud is ranked above a random other transaction, ties counting half.
 
     From mean ranks (Mann-Whitney U).
@@ -75,10 +73,10 @@ def roc_auc(risk: "Floats", fraud: "Truths") -> float | None:
 
 
 def card_precision(
-    risk: "Floats",
-    fraud: "Truths",
-    day: "Integers",
-    customer: "Integers",
+    risk: Floats,
+    fraud: Truths,
+    day: Integers,
+    customer: Integers,
     top: int = TOP,
 ) -> float | None:
     """The share of compromised customers among the `top` ones with the highest risk on each day; mean over days.
@@ -104,12 +102,12 @@ def card_precision(
     return float(np.mean(shares))
 
 
-def recall_at(risk: "Floats", fraud: "Truths", threshold: float) -> float | None:
+def recall_at(risk: Floats, fraud: Truths, threshold: float) -> float | None:
     """The share of fraud at or above `threshold`."""
     return float((risk[fraud.astype(bool)] >= threshold).mean()) if fraud.any() else None
 
 
-def interval(parts: "list[tuple[Floats, Truths, Integers]]", customers: int) -> tuple[float, float] | None:
+def interval(parts: list[tuple[Floats, Truths, Integers]], customers: int) -> tuple[float, float] | None:
     """95 % bootstrap interval of the mean average precision over `parts` of (risk, fraud, customer code).
 
     Whole customers are resampled, the same ones in every part. Frauds of one victim come in series of one kind,
@@ -136,7 +134,7 @@ def interval(parts: "list[tuple[Floats, Truths, Integers]]", customers: int) -> 
     return float(low), float(high)
 
 
-def threshold_for(risk: "Floats", alert_rate: float) -> float:
+def threshold_for(risk: Floats, alert_rate: float) -> float:
     """A threshold that flags as many of these rows as possible, but at most `alert_rate` (`risk >= threshold`).
 
     It is in the middle between the last flagged risk and the first that is not: numpy and

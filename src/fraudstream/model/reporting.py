@@ -3,21 +3,17 @@
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from math import floor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from fraudstream.arrays import Floats, Integers
 from fraudstream.features import definitions
 from fraudstream.model import evaluation, metrics
 from fraudstream.model.coverage import Coverage
 from fraudstream.model.dataset import Dataset
 from fraudstream.model.evaluation import Judged
 from fraudstream.model.folds import DAY, Fold, began_at, busy_days
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from fraudstream.arrays import Floats, Integers
 
 BASELINES = ("amount", "random")
 FIGURES = ("average_precision", "roc_auc", "card_precision_100", "recall_at_budget", "alert_rate")
@@ -56,7 +52,7 @@ def document(
 
 
 def gaps(
-    micros: "NDArray[np.int64]", since: int | None = None, so: str = "windows consist of the other days"
+    micros: Integers, since: int | None = None, so: str = "windows consist of the other days"
 ) -> list[str]:
     """A note if quiet days are left out (from `since` on, or in the whole history), and what that means."""
     first, last = int(micros[0]) if since is None else since, int(micros[-1])
@@ -114,7 +110,7 @@ def one_sided(data: Dataset, folds: Sequence[Fold]) -> list[str]:
     return [said]
 
 
-def tied(risk: "Floats", threshold: float, alert_rate: float) -> list[str]:
+def tied(risk: Floats, threshold: float, alert_rate: float) -> list[str]:
     """A note if more of the rows that set the threshold share the highest risk than may be flagged."""
     allowed = int(alert_rate * len(risk))
     if not allowed or (risk >= threshold).any():

@@ -4,15 +4,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fraudstream.arrays import Floats
 from fraudstream.errors import InputError
 from fraudstream.model.trees import Ensemble
 
 if TYPE_CHECKING:
-    from fraudstream.arrays import Floats
     from fraudstream.model.algorithms import Estimator
 
 
-def checked_risk(judge: "Estimator | Ensemble", values: "Floats", name: str) -> "Floats":
+def checked_risk(judge: "Estimator | Ensemble", values: Floats, name: str) -> Floats:
     """Risk (n,) of rows (n, features). Raises InputError, which names the model `name`, if it is invalid."""
     if not len(values):
         return np.zeros(0)

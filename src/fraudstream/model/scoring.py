@@ -12,7 +12,7 @@ The state for a transaction is defined as follows, and results in the same risk 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fraudstream import decision
+from fraudstream.arrays import Floats
 from fraudstream.decision import Decision
 from fraudstream.errors import InputError
 from fraudstream.features import definitions, training
@@ -29,9 +30,6 @@ from fraudstream.features.events import INSTANT
 from fraudstream.features.memory import Memory
 from fraudstream.model.artifact import Model
 from fraudstream.model.risk import checked_risk
-
-if TYPE_CHECKING:
-    from fraudstream.arrays import Floats
 
 CHUNK: Final = 16_384
 """Transactions of a file that are processed together, so that memory does not grow with its length."""
@@ -120,7 +118,7 @@ class FileScorer:
             self._ids.popitem(last=False)
         return True
 
-    def _decisions(self, rows: pa.Table, values: "Floats") -> list[Decision]:
+    def _decisions(self, rows: pa.Table, values: Floats) -> list[Decision]:
         risk = checked_risk(self._judge, values[:, : len(self.model.features)], f"Model {self.model.version}")
         texts = [
             rows[name].to_pylist() if name in rows.column_names else [None] * rows.num_rows

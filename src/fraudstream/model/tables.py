@@ -7,11 +7,12 @@ optional, and a feature that needs a missing one is left out.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from fraudstream.errors import InputError
 from fraudstream.features.events import INSTANT
@@ -25,9 +26,6 @@ from fraudstream.schema import (
     TRUTH,
     arrow_schema,
 )
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 NEEDED = ("user_id", "timestamp", "amount")
 WANTED = (*(name for name in KINDS if name not in PERSONAL), LABELLED_AT)
@@ -191,7 +189,7 @@ def _without_duplicates(rows: pa.Table) -> tuple[pa.Table, int]:
     return _told(rows, ids, kept), int(again.sum())
 
 
-def _told(rows: pa.Table, ids: "pd.Series[str]", kept: "NDArray[np.intp]") -> pa.Table:
+def _told(rows: pa.Table, ids: "pd.Series[str]", kept: NDArray[np.intp]) -> pa.Table:
     """The rows `kept`, each with the truth of the first labelled row of its id, as exports append verdicts."""
     found = rows.take(kept)
     if "is_fraud" not in rows.column_names:

@@ -8,19 +8,16 @@ Every comparison is `x <= threshold` in doubles.
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
+from fraudstream.arrays import Floats, Integers, Truths
 from fraudstream.errors import InputError
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from fraudstream.arrays import Floats, Integers
-
-    NodeNumbers = NDArray[np.int32]
+NodeNumbers = NDArray[np.int32]
 
 NODES = pa.schema(
     [
@@ -56,7 +53,7 @@ class Link:
     name: LinkName
     scale: float = 1.0
 
-    def risk(self, value: "Floats") -> "Floats":
+    def risk(self, value: Floats) -> Floats:
         """`risk` of combined values, any shape."""
         match self.name:
             case "isolation":
@@ -101,7 +98,7 @@ class Ensemble:
         """The number of trees."""
         return len(self._walk.roots)
 
-    def values(self, x: "Floats") -> "Floats":
+    def values(self, x: Floats) -> Floats:
         """Combined tree values (n,) of rows (n, features). Raises InputError if a feature is not finite."""
         x = checked(x, self.features)
         out = np.empty(len(x))
@@ -111,7 +108,7 @@ class Ensemble:
             out[start : start + CHUNK] = leaves.sum(axis=1)
         return out / self.trees if self.combine == "mean" else out
 
-    def risk(self, x: "Floats") -> "Floats":
+    def risk(self, x: Floats) -> Floats:
         """`risk` in [0, 1] (n,) of rows (n, features). Raises InputError if a feature is not finite."""
         return self.link.risk(self.values(x))
 
@@ -120,7 +117,7 @@ class Ensemble:
         """The combined value before any split: that of the roots, which is the mean of the training rows."""
         return float(self._walk.value[self._walk.roots].sum()) / (self.trees if self.combine == "mean" else 1)
 
-    def steps(self, x: "Floats") -> "Iterator[tuple[NodeNumbers, Floats]]":
+    def steps(self, x: Floats) -> Iterator[tuple[NodeNumbers, Floats]]:
         """The path of each row down each tree, level by level: the feature of the split, and the change of the value.
 
         Pairs of arrays (n, trees); once a row has reached its leaf, nothing changes. Per row, `base` and
@@ -160,7 +157,7 @@ class Ensemble:
         return cls(nodes, features, combine, link)
 
 
-def checked(x: "Floats", features: Sequence[str]) -> "Floats":
+def checked(x: Floats, features: Sequence[str]) -> Floats:
     """`x` as doubles (n, features). Raises InputError if the shape is wrong or a value is not finite.
 
     A missing value has no defined path through these trees, and scikit-learn, numpy and the JVM would each
@@ -187,12 +184,12 @@ class _Walk:
     did: together this reduces a walk of a row through 100 trees from 9.5 to 3.6 microseconds.
     """
 
-    roots: "NodeNumbers"
-    feature: "NodeNumbers"
-    threshold: "Floats"
-    children: "NodeNumbers"
+    roots: NodeNumbers
+    feature: NodeNumbers
+    threshold: Floats
+    children: NodeNumbers
     """For node i the left child is at 2 · i, taken if x <= threshold, and the right one follows it."""
-    value: "Floats"
+    value: Floats
     depth: int
 
     @classmethod
@@ -232,14 +229,14 @@ class _Walk:
             _depth(left, right, leaf),
         )
 
-    def leaves(self, x: "Floats") -> "NodeNumbers":
+    def leaves(self, x: Floats) -> NodeNumbers:
         """The leaf (n, trees) that each row ends in, as a position in the flat arrays."""
         cells, starts, at = self._start(x)
         for _ in range(self.depth):
             at = self._next(cells, starts, at)
         return at
 
-    def steps(self, x: "Floats") -> "Iterator[tuple[NodeNumbers, Floats]]":
+    def steps(self, x: Floats) -> Iterator[tuple[NodeNumbers, Floats]]:
         """See `Ensemble.steps`."""
         cells, starts, at = self._start(x)
         for _ in range(self.depth):
@@ -247,20 +244,20 @@ class _Walk:
             yield self.feature[at], self.value[below] - self.value[at]
             at = below
 
-    def _start(self, x: "Floats") -> "tuple[Floats, Integers, NodeNumbers]":
+    def _start(self, x: Floats) -> tuple[Floats, Integers, NodeNumbers]:
         """The cells of x as a flat array, the start of each row in it (n, 1), and all rows at all roots."""
         rows, columns = x.shape
         narrow = np.int32 if x.size <= np.iinfo(np.int32).max else np.int64
         starts = np.arange(0, rows * columns, columns, dtype=narrow)[:, None]
         return np.ascontiguousarray(x).ravel(), starts, np.broadcast_to(self.roots, (rows, len(self.roots)))
 
-    def _next(self, cells: "Floats", starts: "Integers", at: "NodeNumbers") -> "NodeNumbers":
+    def _next(self, cells: Floats, starts: Integers, at: NodeNumbers) -> NodeNumbers:
         asked = cells.take(starts + self.feature.take(at, mode="clip"), mode="clip")
         goes_right = asked > self.threshold.take(at, mode="clip")
         return self.children.take(2 * at + goes_right, mode="clip")
 
 
-def _depth(left: "Integers", right: "Integers", leaf: "NDArray[np.bool_]") -> int:
+def _depth(left: Integers, right: Integers, leaf: Truths) -> int:
     """Steps from a root to the deepest leaf."""
     depth = np.zeros(len(left), dtype=np.int64)
     for i in np.flatnonzero(~leaf):  # pre-order: parents come first

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fraudstream.arrays import Integers
 from fraudstream.producer.delivery import Batch
 from fraudstream.producer.pace import FASTEST, FORGIVEN, elapsing
 from fraudstream.simulate import DAY, SECOND, Encoder, Events, Stream, World
-from fraudstream.simulate.events import Ints
 from fraudstream.simulate.stream import BLOCK
 
 ASSUMED_FASTEST = 300_000.0
@@ -86,7 +86,7 @@ def _on_schedule(stream: Stream, rate: float, begin: int, forgiven: Callable[[],
             yield events[part]
 
 
-def _up_to(now: Callable[[], int], begin: int) -> Iterator[Ints]:
+def _up_to(now: Callable[[], int], begin: int) -> Iterator[Integers]:
     """Times of block after block, endless: each from the end of the last, or FORGIVEN seconds ago, to now."""
     last = begin
     while True:

@@ -9,20 +9,16 @@ It costs one walk down the trees. Shapley values divide a change among the featu
 at many times the cost; both are equal if each tree has one split.
 """
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from fraudstream.arrays import Floats
 from fraudstream.model.trees import Ensemble
-
-if TYPE_CHECKING:
-    from fraudstream.arrays import Floats
 
 CHUNK = 512
 """Rows at a time: with 100 trees, the arrays of a step (5 of 0.4 MB) stay in the cache."""
 
 
-def contributions(ensemble: Ensemble, x: "Floats") -> "Floats":
+def contributions(ensemble: Ensemble, x: Floats) -> Floats:
     """The contribution of each feature (n, features) to `ensemble.values(x)`, beyond `ensemble.base`.
 
     In the unit of the trees: steps of a path, probability or log-odds. Raises InputError if a feature is not finite.
@@ -33,7 +29,7 @@ def contributions(ensemble: Ensemble, x: "Floats") -> "Floats":
     return out / ensemble.trees if ensemble.combine == "mean" else out
 
 
-def _chunk(ensemble: Ensemble, x: "Floats") -> "Floats":
+def _chunk(ensemble: Ensemble, x: Floats) -> Floats:
     width = len(ensemble.features)
     first = np.arange(len(x))[:, None] * width
     sums = np.zeros(len(x) * width)
@@ -43,7 +39,7 @@ def _chunk(ensemble: Ensemble, x: "Floats") -> "Floats":
     return sums.reshape(len(x), width)
 
 
-def raised(ensemble: Ensemble, x: "Floats") -> "Floats":
+def raised(ensemble: Ensemble, x: Floats) -> Floats:
     """The contributions (n, features), positive where they raised the risk, in the unit of the trees.
 
     For an isolation forest the sign is inverted, as a short path means a high risk.

@@ -7,10 +7,11 @@ why there are no others.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from fraudstream.arrays import Floats
 from fraudstream.decision import CONTEXT
 from fraudstream.model.trees import Ensemble
 from fraudstream.reasons.contributions import raised
@@ -18,9 +19,6 @@ from fraudstream.reasons.payment import Payment
 from fraudstream.reasons.phrases import shown
 from fraudstream.reasons.sentences import SENTENCES, is_notable, lacks_merchant, say
 from fraudstream.rules import Rule, render
-
-if TYPE_CHECKING:
-    from fraudstream.arrays import Floats
 
 Reason = dict[str, Any]
 Decision = Mapping[str, Any]
@@ -82,7 +80,7 @@ class Explainer:
             else:
                 yield self._strongest(decision, next(shares))
 
-    def _strongest(self, decision: Decision, shares: "Floats") -> list[Reason]:
+    def _strongest(self, decision: Decision, shares: Floats) -> list[Reason]:
         """The features that raised the risk most, one per theme; notable ones first."""
         assert self.ensemble is not None, "called only if there are trees"  # noqa: S101 - narrows the type
         payment = Payment(

@@ -3,15 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from fraudstream.arrays import Truths
 from fraudstream.model.coverage import Coverage
 from fraudstream.rules.rule import Rule
-
-if TYPE_CHECKING:
-    from fraudstream.arrays import Truths
 
 
 @dataclass(frozen=True)
@@ -19,11 +17,11 @@ class Window:
     """Transactions of some days, one entry per transaction, in order of time."""
 
     days: float
-    fraud: "Truths"
+    fraud: Truths
     """Known to be fraud."""
-    judged: "Truths"
+    judged: Truths
     """Whether it is known to be fraud or legitimate."""
-    flagged: "Truths | None"
+    flagged: Truths | None
     """Flagged by the model at its threshold; None without a model."""
 
     @cached_property
@@ -32,7 +30,7 @@ class Window:
         return Coverage.of(np.arange(len(self.fraud)), self.judged, self.fraud)
 
 
-def figures(hits: "Truths", window: Window) -> dict[str, Any]:
+def figures(hits: Truths, window: Window) -> dict[str, Any]:
     """The figures of these alerts, and what they add to the model's.
 
     `precision` is the share of fraud among the labelled alerts, `recall` the share of the known fraud that they
@@ -54,7 +52,7 @@ def figures(hits: "Truths", window: Window) -> dict[str, Any]:
     }
 
 
-def report(rules: Sequence[Rule], hits: "Truths", window: Window) -> dict[str, Any]:
+def report(rules: Sequence[Rule], hits: Truths, window: Window) -> dict[str, Any]:
     """The figures of each rule, of all together, and of the model; `hits` has a row for each rule."""
     return {
         "days": window.days,
@@ -70,7 +68,7 @@ def report(rules: Sequence[Rule], hits: "Truths", window: Window) -> dict[str, A
     }
 
 
-def _of_model(flagged: "Truths", window: Window) -> dict[str, Any]:
+def _of_model(flagged: Truths, window: Window) -> dict[str, Any]:
     """The model's own figures, without what it would add to itself."""
     found = figures(flagged, window)
     return {name: value for name, value in found.items() if not name.startswith("new_")}

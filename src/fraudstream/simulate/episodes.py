@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fraudstream.arrays import Floats, Integers, Truths
 from fraudstream.simulate import places
-from fraudstream.simulate.events import EVENT, SECOND, Events, Floats, Ints, Truths
+from fraudstream.simulate.events import EVENT, SECOND, Events
 from fraudstream.simulate.scenarios import NAMES, Scenario
 from fraudstream.simulate.world import World, cents
 
@@ -18,7 +19,7 @@ TAKEN_FAR = 0.7
 """Share of the takeovers that come from far away; the others look local."""
 
 
-def strange_devices(rng: np.random.Generator, count: int) -> Ints:
+def strange_devices(rng: np.random.Generator, count: int) -> Integers:
     """Devices, drawn from those that everybody uses, that are unlikely to be the customer's own."""
     return rng.integers(0, len(places.DEVICES), count)
 
@@ -32,7 +33,7 @@ class Reach:
         # Far ones first in each row; a row is read up to its count.
         self._cities = np.argsort(~far, axis=1, kind="stable")
 
-    def draw(self, rng: np.random.Generator, city: Ints) -> Ints:
+    def draw(self, rng: np.random.Generator, city: Integers) -> Integers:
         """One of them for each of these cities."""
         return np.asarray(self._cities[city, (rng.random(len(city)) * self._count[city]).astype(np.int64)])
 
@@ -46,8 +47,8 @@ def mean_length(scenario: Scenario) -> float:
 class _Chain:
     """Which episode each transaction belongs to (row of the parents), and its place in it from 0."""
 
-    parent: Ints
-    step: Ints
+    parent: Integers
+    step: Integers
     last: Truths
     """The expensive purchase after the tests of a card."""
 
@@ -62,7 +63,7 @@ class Episodes:
 
     def follow(
         self, rng: np.random.Generator, scenario: Scenario, parents: Events, scale: float
-    ) -> tuple[Events, Ints]:
+    ) -> tuple[Events, Integers]:
         """The transactions that follow these honest ones, and the row of `parents` for each.
 
         `scale` shrinks the gaps.
@@ -134,7 +135,7 @@ def _chain(rng: np.random.Generator, scenario: Scenario, parents: int) -> _Chain
     return _Chain(parent, step, step >= tests[parent])
 
 
-def _elapsed(rng: np.random.Generator, scenario: Scenario, chain: _Chain, scale: float) -> Ints:
+def _elapsed(rng: np.random.Generator, scenario: Scenario, chain: _Chain, scale: float) -> Integers:
     """Microseconds from the parent to each transaction of its chain; at least one."""
     gaps = rng.exponential(scenario.gap_seconds, len(chain.parent))
     if scenario.name == "impossible_travel":

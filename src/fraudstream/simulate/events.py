@@ -5,6 +5,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from fraudstream.arrays import Floats, Integers
+
 SECOND = 1_000_000
 """Times are whole microseconds since 1970 in UTC: integers do not drift, and sort exactly."""
 HOUR = 3_600 * SECOND
@@ -25,9 +27,6 @@ EVENT = np.dtype(
 
 Events: TypeAlias = npt.NDArray[np.void]
 """A record array of `EVENT`."""
-Ints: TypeAlias = npt.NDArray[np.int64]
-Floats: TypeAlias = npt.NDArray[np.float64]
-Truths: TypeAlias = npt.NDArray[np.bool_]
 AnyInts: TypeAlias = npt.NDArray[np.integer[Any]]
 
 _SHIFTS = (np.uint64(30), np.uint64(27), np.uint64(31))
@@ -50,7 +49,7 @@ def chance(*parts: int | AnyInts) -> Floats:
     return np.asarray(state >> np.uint64(11), np.float64) * 2.0**-53
 
 
-def pick(cumulative: Floats, uniform: Floats) -> Ints:
+def pick(cumulative: Floats, uniform: Floats) -> Integers:
     """Rows drawn in proportion to weights, given their cumulative sum and numbers in [0, 1)."""
     rows = np.searchsorted(cumulative, uniform * cumulative[-1], side="right")
     return np.asarray(np.minimum(rows, len(cumulative) - 1))

@@ -8,9 +8,10 @@ import math
 
 import numpy as np
 
+from fraudstream.arrays import Floats, Integers
 from fraudstream.errors import UsageError
 from fraudstream.simulate.episodes import Episodes, Reach, mean_length, strange_devices
-from fraudstream.simulate.events import DAY, EVENT, SECOND, Events, Floats, Ints, chance
+from fraudstream.simulate.events import DAY, EVENT, SECOND, Events, chance
 from fraudstream.simulate.scenarios import (
     LONGEST_EPISODE_SECONDS,
     MOST_FRAUD,
@@ -58,7 +59,7 @@ class Fraud:
         for number, (scenario, _) in enumerate(self._singles):
             self._single(rng, scenario, events, np.flatnonzero(which == number))
 
-    def _single(self, rng: np.random.Generator, scenario: Scenario, events: Events, rows: Ints) -> None:
+    def _single(self, rng: np.random.Generator, scenario: Scenario, events: Events, rows: Integers) -> None:
         if scenario.name == "high_amount":
             events["scenario"][rows] = NAMES.index(scenario.name) + 1
             low, high = map(math.log, scenario.amount)
@@ -74,7 +75,7 @@ class Fraud:
         events["merchant"][rows] = np.where(online, events["merchant"][rows], there)
         events["city"][rows] = city
 
-    def episodes(self, rng: np.random.Generator, base: Events, scale: float) -> tuple[Events, Ints]:
+    def episodes(self, rng: np.random.Generator, base: Events, scale: float) -> tuple[Events, Integers]:
         """The transactions that episodes add, and the row of `base` that each follows.
 
         An episode begins at a transaction of its customer, who is active at that time. `scale` shrinks
@@ -125,7 +126,7 @@ class _Window:
         wanted = odds / max(self._slots, 1)
         self._odds = np.minimum(wanted / share.clip(1e-12), MOST_LIKELY)
 
-    def hits(self, rng: np.random.Generator, events: Events) -> Ints:
+    def hits(self, rng: np.random.Generator, events: Events) -> Integers:
         """Rows of `events` that this window makes fraud. Events are of at most one day."""
         uniform = rng.random(len(events))
         if not self._slots or not len(events):
@@ -150,7 +151,7 @@ def _popularity(world: World) -> Floats:
     return np.asarray(HABIT * count / count.sum() + (1 - HABIT) / len(count))
 
 
-def _raise(rng: np.random.Generator, events: Events, rows: Ints, scenario: Scenario) -> None:
+def _raise(rng: np.random.Generator, events: Events, rows: Integers, scenario: Scenario) -> None:
     """Label these rows and multiply their amounts."""
     events["scenario"][rows] = NAMES.index(scenario.name) + 1
     events["cents"][rows] = cents(events["cents"][rows] / 100 * rng.uniform(*scenario.amount, len(rows)))

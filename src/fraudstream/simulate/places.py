@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fraudstream.simulate.events import Floats, Ints
+from fraudstream.arrays import Floats, Integers
 
 EARTH_RADIUS_KM = 6371.0
 
@@ -56,11 +56,11 @@ class Cities:
 
     names: tuple[str, ...]
     """`Lyon, FR`"""
-    country: Ints
+    country: Integers
     """Row of COUNTRIES."""
     weight: Floats
     """Share of the customers who live there."""
-    offset: Ints
+    offset: Integers
     """Whole hours from UTC by longitude: close enough to local time, without a time zone database."""
     km: Floats
     """Distances, (cities, cities)."""

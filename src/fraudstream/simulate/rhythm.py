@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from fraudstream.simulate.events import HOUR, AnyInts, Floats, Ints
+from fraudstream.arrays import Floats, Integers
+from fraudstream.simulate.events import HOUR, AnyInts
 
 HOURS_OF_WEEK = 168
 _FLOOR = 0.04
@@ -21,7 +22,7 @@ _WEEK = np.array([0.92, 0.93, 0.96, 1.0, 1.18, 1.22, 0.79])
 """Monday to Sunday: people buy on Fridays and Saturdays."""
 
 
-def hour_of_week(at: AnyInts) -> Ints:
+def hour_of_week(at: AnyInts) -> Integers:
     """0 to 167 from Monday midnight UTC. 1 January 1970 was a Thursday."""
     return np.asarray((at // HOUR + 3 * 24) % HOURS_OF_WEEK, np.int64)
 

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from fraudstream.simulate.events import DAY, EVENT, HOUR, Events, Ints
+from fraudstream.arrays import Integers
+from fraudstream.simulate.events import DAY, EVENT, HOUR, Events
 from fraudstream.simulate.fraud import Fraud
 from fraudstream.simulate.rhythm import hour_of_week
 from fraudstream.simulate.scenarios import DEFAULT_FRAUD_RATE, LONGEST_EPISODE_SECONDS
@@ -56,7 +57,7 @@ class Stream:
             yield self._mixed(rng, base, upto)
             begin = upto
 
-    def _natural(self, rng: np.random.Generator, begin: int, upto: int) -> Ints:
+    def _natural(self, rng: np.random.Generator, begin: int, upto: int) -> Integers:
         """Times of the purchases in [begin, upto): a Poisson process whose rate changes with the hour."""
         edges = np.unique(np.r_[begin, np.arange(begin // HOUR + 1, (upto - 1) // HOUR + 1) * HOUR, upto])
         width = np.diff(edges)
@@ -72,7 +73,7 @@ class Stream:
         self._pending = events[due:]
         return events[:due]
 
-    def steady(self, slots: Ints, rate: float) -> Events:
+    def steady(self, slots: Integers, rate: float) -> Events:
         """Exactly one transaction for each of these times (microseconds, nondecreasing), `rate` a second.
 
         Transactions of episodes use slots, too: a due one takes the next slot.

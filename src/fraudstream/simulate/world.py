@@ -4,21 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fraudstream.arrays import Floats, Integers, Truths
 from fraudstream.errors import UsageError
 from fraudstream.simulate import places, rhythm
-from fraudstream.simulate.events import (
-    DAY,
-    EVENT,
-    HOUR,
-    SECOND,
-    AnyInts,
-    Events,
-    Floats,
-    Ints,
-    Truths,
-    chance,
-    pick,
-)
+from fraudstream.simulate.events import DAY, EVENT, HOUR, SECOND, AnyInts, Events, chance, pick
 
 DEFAULT_SEED = 42
 DEFAULT_USERS = 3_000
@@ -66,12 +55,12 @@ LEAST_CENTS = 50
 class Merchants:
     """One row per merchant; rows of a city are adjacent."""
 
-    city: Ints
+    city: Integers
     price: Floats
     online: Truths
-    first: Ints
+    first: Integers
     """For each city, its first merchant…"""
-    count: Ints
+    count: Integers
     """…and how many it has."""
 
 
@@ -79,23 +68,23 @@ class Merchants:
 class Customers:
     """One row per customer."""
 
-    home: Ints
+    home: Integers
     level: Floats
     """Median amount in the account's currency."""
     spread: Floats
     """Standard deviation of the logarithm of the amount."""
     activity: Floats
     """Number of transactions relative to the average customer's."""
-    group: Ints
+    group: Integers
     """Rhythm and offset from UTC: row of `rhythm.profiles`."""
-    devices: Ints
+    devices: Integers
     """Number of devices: 1 to 3."""
-    favourites: Ints
+    favourites: Integers
     """Rows of merchants, (customers, FAVOURITES), the most frequented first."""
-    travel_days: Ints
+    travel_days: Integers
     """From the start of one journey to the start of the next."""
-    travel_length: Ints
-    phone_days: Ints
+    travel_length: Integers
+    phone_days: Integers
     """How long a phone is kept."""
 
 
@@ -158,7 +147,7 @@ class World:
         self.fill(rng, events, user)
         return events
 
-    def active(self, rng: np.random.Generator, at: AnyInts) -> Ints:
+    def active(self, rng: np.random.Generator, at: AnyInts) -> Integers:
         """The customer who spends at each of these times."""
         hour = rhythm.hour_of_week(at)
         group = np.searchsorted(self._by_hour, hour + rng.random(len(at)), side="right")
@@ -167,7 +156,7 @@ class World:
         place = np.searchsorted(self._upto, low + rng.random(len(at)) * (high - low), side="right")
         return np.asarray(self._order[np.minimum(place, self.users - 1)])
 
-    def fill(self, rng: np.random.Generator, events: Events, user: Ints) -> None:
+    def fill(self, rng: np.random.Generator, events: Events, user: Integers) -> None:
         """Fill the other columns with what these customers would usually do at `events["at"]`."""
         n, day = len(events), events["at"] // DAY
         draw = rng.random((5, n))
@@ -182,7 +171,7 @@ class World:
         events["device"] = self.devices(user, day, draw[2], borrowed=draw[3] < BORROWED)
         events["cents"] = self._amounts(rng, user, merchant, draw[4])
 
-    def whereabouts(self, user: Ints, day: Ints) -> tuple[Ints, Truths]:
+    def whereabouts(self, user: Integers, day: Integers) -> tuple[Integers, Truths]:
         """Each customer's city on a day (days since 1970), and whether they are travelling."""
         people = self.customers
         period = people.travel_days[user]
@@ -195,7 +184,7 @@ class World:
             place[rows] = (where * len(self.cities.names)).astype(np.int64)
         return place, away
 
-    def devices(self, user: Ints, day: Ints, uniform: Floats, *, borrowed: Truths) -> Ints:
+    def devices(self, user: Integers, day: Integers, uniform: Floats, *, borrowed: Truths) -> Integers:
         """The device they pay with: mostly their phone, which is replaced every few hundred days."""
         count = self.customers.devices[user]
         slot = np.minimum(np.floor(-np.log1p(-uniform * 0.95) * 1.1).astype(np.int64), count - 1)
@@ -210,12 +199,12 @@ class World:
         many[borrowed] = len(places.DEVICES)
         return first + (drawn * many).astype(np.int64)
 
-    def shop_in(self, city: Ints, uniform: Floats) -> Ints:
+    def shop_in(self, city: Integers, uniform: Floats) -> Integers:
         """A merchant in each city; the first ones are visited more often."""
         shops = self.merchants
         return shops.first[city] + (uniform**1.5 * shops.count[city]).astype(np.int64)
 
-    def _shop(self, user: Ints, place: Ints, uniform: Floats, second: Floats) -> Ints:
+    def _shop(self, user: Integers, place: Integers, uniform: Floats, second: Floats) -> Integers:
         people = self.customers
         merchant = people.favourites[user, pick(_RANKS, second)]
         local = np.flatnonzero(uniform >= HABIT)
@@ -225,7 +214,9 @@ class World:
         merchant[trip] = (second[trip] ** 1.3 * len(self.merchants.city)).astype(np.int64)
         return merchant
 
-    def _amounts(self, rng: np.random.Generator, user: Ints, merchant: Ints, uniform: Floats) -> Ints:
+    def _amounts(
+        self, rng: np.random.Generator, user: Integers, merchant: Integers, uniform: Floats
+    ) -> Integers:
         people = self.customers
         usual = people.level[user] * self.merchants.price[merchant]
         amount = usual * np.exp(people.spread[user] * rng.standard_normal(len(user)))
@@ -238,7 +229,7 @@ class World:
         return float(self.hourly.mean() / (HOUR / SECOND))
 
 
-def cents(amount: Floats) -> Ints:
+def cents(amount: Floats) -> Integers:
     """Amounts in whole cents, within the limits of a card."""
     return np.clip(np.round(amount * 100), LEAST_CENTS, MOST_CENTS).astype(np.int64)
 
@@ -280,7 +271,7 @@ def _customers(
     )
 
 
-def _favourites(rng: np.random.Generator, home: Ints, shops: Merchants) -> Ints:
+def _favourites(rng: np.random.Generator, home: Integers, shops: Merchants) -> Integers:
     """Mostly shops of the home city, else online sellers, wherever they are."""
     size = (len(home), FAVOURITES)
     near = shops.first[home][:, None] + (rng.random(size) * shops.count[home][:, None]).astype(np.int64)

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own custom
 
+from fraudstream.arrays import Floats, Truths
 from fraudstream.errors import InputError
 from fraudstream.features import training
 from fraudstream.model import reporting
@@ -19,9 +20,6 @@ from fraudstream.rules.backtest import Window, report
 from fraudstream.rules.columns import columns
 from fraudstream.schema import FIELDS
 from fraudstream.spark.rules import RuleSet
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 CHUNK: Final = 250_000
 """Transactions per Spark job."""
@@ -82,7 +80,7 @@ def backtest(
     }
 
 
-def _columns(view: training.FeatureTable, names: Sequence[str]) -> "NDArray[np.float64]":
+def _columns(view: training.FeatureTable, names: Sequence[str]) -> Floats:
     return view.values[:, [view.names.index(name) for name in names]]
 
 
@@ -101,7 +99,7 @@ def _until_now(transactions: pa.Table) -> pa.Table:
     return rows
 
 
-def held(ruleset: RuleSet, rows: pa.Table, features: "dict[str, NDArray[np.float64]]") -> "NDArray[np.bool_]":
+def held(ruleset: RuleSet, rows: pa.Table, features: dict[str, Floats]) -> Truths:
     """Which rule holds for which transaction, as (rules, rows). `features` has a value per row, by name."""
     fields = {n: rows[n] for n in FIELDS if n in columns() and n in rows.column_names and n not in features}
     table = pa.table({"__row": pa.array(np.arange(rows.num_rows)), **fields, **features})

@@ -3,7 +3,6 @@
 import io
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -11,13 +10,11 @@ from pyspark.sql import Column
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own custom
 from pyspark.sql.pandas.functions import pandas_udf
 
+from fraudstream.arrays import Floats
 from fraudstream.model import artifact
 from fraudstream.model.algorithms import Estimator
 from fraudstream.model.artifact import Model
 from fraudstream.model.risk import checked_risk
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 def risk_of(model: Model) -> Column:
@@ -36,7 +33,7 @@ def risk_of(model: Model) -> Column:
     return risk
 
 
-def _of_whole(estimator: Estimator, values: "NDArray[np.float64]", name: str) -> "NDArray[np.float64]":
+def _of_whole(estimator: Estimator, values: Floats, name: str) -> Floats:
     """The risk of each row, NaN if a feature is missing: messages that are not transactions pass through here, too.
 
     Raises InputError if the estimator returns an invalid risk, which would otherwise go into the topic of decisions.

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fraudstream import decision, schema
-from fraudstream.arrays import Floats, Truths
+from fraudstream.arrays import Floats, Integers, Truths
 from fraudstream.decode import Decoded, Decoder
 from fraudstream.errors import DatabaseUnreachable
 from fraudstream.features import definitions, joined
@@ -31,7 +31,6 @@ from fraudstream.store import connection, held, snapshot
 from fraudstream.store.snapshot import Folded, Snapshot
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from pyspark.sql import DataFrame
 
     from fraudstream.model.algorithms import Estimator
@@ -143,7 +142,7 @@ def folded(origin: pa.RecordBatch, below: Folded) -> Truths:
 
 def _places(decoded: Decoded, messages: int) -> pa.Array:
     """For each message, the index of its row; null for a rejected one."""
-    places: NDArray[np.int64] = np.full(messages, -1)
+    places: Integers = np.full(messages, -1)
     places[decoded.positions] = np.arange(len(decoded.positions))
     return pa.array(places, mask=places < 0)
 

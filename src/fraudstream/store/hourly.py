@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from fraudstream.arrays import Integers
 from fraudstream.features.catalogue import LARGEST_AMOUNT
 from fraudstream.store.connection import Cursor
 from fraudstream.store.sums import Sums
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from numpy.typing import NDArray
 
 Kind = Literal["transactions", "fraud", "scores", "alerts"]
 
@@ -19,11 +19,11 @@ HOUR = timedelta(hours=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def hours(instants: "pa.ChunkedArray") -> "NDArray[np.int64]":
+def hours(instants: "pa.ChunkedArray") -> Integers:
     """Timestamps in microseconds as hours since 1970, rounded down."""
     import pyarrow as pa
 
-    micros: NDArray[np.int64] = instants.cast(pa.int64()).to_numpy()
+    micros: Integers = instants.cast(pa.int64()).to_numpy()
     return np.floor_divide(micros, HOUR // timedelta(microseconds=1))
 
 

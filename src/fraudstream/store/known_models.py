@@ -3,19 +3,16 @@
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from fraudstream.arrays import Floats
 from fraudstream.errors import DatabaseError, InputError
 from fraudstream.model import artifact, packing
 from fraudstream.reasons.explainer import Explainer
 from fraudstream.store import registry
 from fraudstream.store.connection import Cursor
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
 
 KEPT = 8
 """Versions cached per process: a stream has one, for a while two. A hundred deep trees take a few megabytes."""
@@ -26,7 +23,7 @@ class KnownModel:
     """What storing a model's decisions needs."""
 
     explainer: Explainer
-    edges: "NDArray[np.float64] | None" = None
+    edges: Floats | None = None
     """Edges between the bins of its score reference; None if it has none."""
 
 
