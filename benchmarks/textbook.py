@@ -58,7 +58,7 @@ def start(spark: "SparkSession", settings: Settings, table: str) -> "StreamingQu
 
 
 def _transactions(spark: "SparkSession", settings: Settings, is_fraud: bool) -> "DataFrame":
-    from pyspark.sql import functions as F  # noqa: N812
+    from pyspark.sql import functions as F
 
     types = {"text": "string", "instant": "timestamp", "float": "double", "truth": "int"}
     schema = ", ".join(f"{name} {types[kind]}" for name, kind in KINDS.items())

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F  # noqa: N812 - Spark's own custom
+from pyspark.sql import functions as F
 
 from fraudstream.rules import Rule, RuleMistakes, load_rules
 from fraudstream.spark.conditions import ANSI, FUNCTIONS, faults, forgiving, no_rows

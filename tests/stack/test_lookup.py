@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 import sklearn
 from pyspark.errors import StreamingQueryException
-from pyspark.sql import functions as F  # noqa: N812 - Spark's own custom
+from pyspark.sql import functions as F
 
 from feature_world import world
 from fraudstream.errors import StreamError

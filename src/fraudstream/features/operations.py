@@ -79,35 +79,35 @@ class Row(Protocol):
 class NumpyOps:
     """The operations on arrays."""
 
-    def ratio(self, above: Value, below: Value, otherwise: Value) -> Value:  # noqa: D102 - see Ops
+    def ratio(self, above: Value, below: Value, otherwise: Value) -> Value:
         out = np.array(np.broadcast_to(otherwise, np.shape(below)), dtype=np.float64)
         return np.divide(above, below, out=out, where=np.asarray(below) > 0)
 
-    def maximum(self, value: Value, other: Value) -> Value:  # noqa: D102
+    def maximum(self, value: Value, other: Value) -> Value:
         return np.maximum(value, other)
 
-    def minimum(self, value: Value, other: Value) -> Value:  # noqa: D102
+    def minimum(self, value: Value, other: Value) -> Value:
         return np.minimum(value, other)
 
-    def sqrt(self, value: Value) -> Value:  # noqa: D102
+    def sqrt(self, value: Value) -> Value:
         return np.sqrt(value)
 
-    def log1p(self, value: Value) -> Value:  # noqa: D102
+    def log1p(self, value: Value) -> Value:
         return np.log1p(value)
 
-    def exp2(self, value: Value) -> Value:  # noqa: D102
+    def exp2(self, value: Value) -> Value:
         return np.exp2(value)
 
-    def floor(self, value: Value) -> Value:  # noqa: D102
+    def floor(self, value: Value) -> Value:
         return np.floor(value)
 
-    def number(self, condition: Value) -> Value:  # noqa: D102
+    def number(self, condition: Value) -> Value:
         return np.asarray(condition).astype(np.float64)
 
-    def choose(self, condition: Value, value: Value, otherwise: Value) -> Value:  # noqa: D102
+    def choose(self, condition: Value, value: Value, otherwise: Value) -> Value:
         return np.where(condition, value, otherwise)
 
-    def differ(self, text: Value, other: Value) -> Value:  # noqa: D102
+    def differ(self, text: Value, other: Value) -> Value:
         unlike: pa.Array = pc.fill_null(pc.not_equal(text, other), False)
         return unlike.to_numpy(zero_copy_only=False)
 
@@ -143,14 +143,14 @@ class JoinedRow:
     def _elapsed(self, entity: str) -> Value:
         return self._ops.maximum((self.micros - self._profile(entity, LAST_AT)) / 1e6, 0.0)
 
-    def state(self, entity: str, counter: str) -> Value:  # noqa: D102 - see Row
+    def state(self, entity: str, counter: str) -> Value:
         stored, half_life = self._profile(entity, counter), COUNTERS[counter].half_life
         if half_life is None:
             return self._replaced(stored == self.amount, entity, counter, stored)
         stored = self._reduced(entity, stored, COUNTERS[counter].source, half_life)
         return stored * self._ops.exp2(self._elapsed(entity) / -half_life)
 
-    def idle(self, entity: str) -> Value:  # noqa: D102
+    def idle(self, entity: str) -> Value:
         latest = self.micros == self._profile(entity, LAST_AT)
         elapsed = self._replaced(latest, entity, LAST_AT, self._elapsed(entity))
         return self._ops.minimum(elapsed, NEVER_SECONDS)

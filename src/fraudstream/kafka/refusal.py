@@ -40,12 +40,12 @@ def _explained(kafka: KafkaSettings, complaint: "KafkaError") -> BrokerRefused |
     from confluent_kafka import KafkaError
 
     address, text = servers(kafka), _plain(complaint.str())
-    if complaint.code() == KafkaError._AUTHENTICATION:  # noqa: SLF001 - librdkafka's local errors are spelled so
+    if complaint.code() == KafkaError._AUTHENTICATION:
         return BrokerRefused(
             f"Kafka at {address} rejected the login of {kafka.sasl_username}: {text}.",
             hint=f"Check {_NAMES}SASL_USERNAME, __SASL_PASSWORD (or __SASL_PASSWORD_FILE) and __SASL_MECHANISM.",
         )
-    if complaint.code() == KafkaError._SSL:  # noqa: SLF001
+    if complaint.code() == KafkaError._SSL:
         return _untrusted(kafka, complaint.str()) or BrokerRefused(
             f"No TLS connection with Kafka at {address}: {text}.", hint=f"Check {_NAMES}SSL_CA_FILE."
         )

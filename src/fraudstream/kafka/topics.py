@@ -188,10 +188,10 @@ def _answer(
     from confluent_kafka import KafkaError, KafkaException
 
     away = {
-        KafkaError._TRANSPORT,  # noqa: SLF001 - librdkafka's local errors are spelled so
-        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
-        KafkaError._TIMED_OUT,  # noqa: SLF001
-        KafkaError._RESOLVE,  # noqa: SLF001
+        KafkaError._TRANSPORT,
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._TIMED_OUT,
+        KafkaError._RESOLVE,
         KafkaError.REQUEST_TIMED_OUT,
         KafkaError.NETWORK_EXCEPTION,
         KafkaError.BROKER_NOT_AVAILABLE,
@@ -206,7 +206,7 @@ def _answer(
         if cause.code() in away:
             raise unreachable(kafka, kafka.timeout_seconds, cause.str()) from None
         leaderless = {
-            KafkaError._NOENT,  # noqa: SLF001 - of no partition is a leader known
+            KafkaError._NOENT,  # of no partition is a leader known
             KafkaError.LEADER_NOT_AVAILABLE,
             KafkaError.NOT_LEADER_FOR_PARTITION,
             KafkaError.UNKNOWN_LEADER_EPOCH,

@@ -148,7 +148,7 @@ class Sender:
         again = []
         for message in refused:
             error = message.pop("_error")
-            if error.code() == KafkaError._QUEUE_FULL:  # noqa: SLF001 - librdkafka's local errors are spelled so
+            if error.code() == KafkaError._QUEUE_FULL:
                 again.append(message)
             else:
                 self._taken += 1
@@ -169,8 +169,8 @@ class Sender:
             log.warning("Kafka does not accept a message: %s", error.str())
         self.reasons[error.str()] += 1
         if error.code() in (
-            KafkaError._MSG_TIMED_OUT,  # noqa: SLF001
-            KafkaError._FATAL,  # noqa: SLF001
+            KafkaError._MSG_TIMED_OUT,
+            KafkaError._FATAL,
             KafkaError.TOPIC_AUTHORIZATION_FAILED,
             KafkaError.CLUSTER_AUTHORIZATION_FAILED,
         ):
@@ -179,7 +179,7 @@ class Sender:
     def _complain(self, error: Any) -> None:
         from confluent_kafka import KafkaError
 
-        if error.code() == KafkaError._ALL_BROKERS_DOWN and not self._away:  # noqa: SLF001
+        if error.code() == KafkaError._ALL_BROKERS_DOWN and not self._away:
             self._away = True
             log.warning("no Kafka broker answers; messages wait up to %g s for one", DELIVERY_SECONDS)
         elif error.fatal():

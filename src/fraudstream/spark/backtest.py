@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-from pyspark.sql import functions as F  # noqa: N812 - Spark's own custom
+from pyspark.sql import functions as F
 
 from fraudstream.arrays import Floats, Truths
 from fraudstream.errors import InputError

@@ -16,7 +16,7 @@ from typing import Any, Final
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F  # noqa: N812 - Spark's own custom
+from pyspark.sql import functions as F
 from pyspark.sql.types import BooleanType
 
 from fraudstream.rules.columns import Kind, columns, refusal

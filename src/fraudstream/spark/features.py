@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F  # noqa: N812 - Spark's own custom
+from pyspark.sql import functions as F
 
 from fraudstream.features import counters, definitions
 from fraudstream.features.catalogue import (
@@ -119,32 +119,32 @@ def _column(value: Any) -> Column:
 class SparkOps:
     """The operations on Spark columns; see `operations.Ops`."""
 
-    def ratio(self, above: Value, below: Value, otherwise: Value) -> Value:  # noqa: D102
+    def ratio(self, above: Value, below: Value, otherwise: Value) -> Value:
         return F.when(below > 0, above / below).otherwise(_column(otherwise))
 
-    def maximum(self, value: Value, other: Value) -> Value:  # noqa: D102
+    def maximum(self, value: Value, other: Value) -> Value:
         return F.greatest(_column(value), _column(other))
 
-    def minimum(self, value: Value, other: Value) -> Value:  # noqa: D102
+    def minimum(self, value: Value, other: Value) -> Value:
         return F.least(_column(value), _column(other))
 
-    def sqrt(self, value: Value) -> Value:  # noqa: D102
+    def sqrt(self, value: Value) -> Value:
         return F.sqrt(value)
 
-    def log1p(self, value: Value) -> Value:  # noqa: D102
+    def log1p(self, value: Value) -> Value:
         return F.log1p(value)
 
-    def exp2(self, value: Value) -> Value:  # noqa: D102
+    def exp2(self, value: Value) -> Value:
         return F.pow(F.lit(2.0), value)
 
-    def floor(self, value: Value) -> Value:  # noqa: D102
+    def floor(self, value: Value) -> Value:
         return F.floor(value).cast("double")
 
-    def number(self, condition: Value) -> Value:  # noqa: D102
+    def number(self, condition: Value) -> Value:
         return condition.cast("double")
 
-    def choose(self, condition: Value, value: Value, otherwise: Value) -> Value:  # noqa: D102
+    def choose(self, condition: Value, value: Value, otherwise: Value) -> Value:
         return F.when(condition, _column(value)).otherwise(_column(otherwise))
 
-    def differ(self, text: Value, other: Value) -> Value:  # noqa: D102
+    def differ(self, text: Value, other: Value) -> Value:
         return F.coalesce(text != other, F.lit(False))

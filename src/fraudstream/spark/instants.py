@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from pyspark.sql import Column
-from pyspark.sql import functions as F  # noqa: N812 - Spark's own custom
+from pyspark.sql import functions as F
 
 from fraudstream.schema import CALENDAR_DATE, FIRST_INSTANT, LAST_INSTANT, TIME, WEEK_DATE
 

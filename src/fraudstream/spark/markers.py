@@ -76,7 +76,7 @@ def silent_until(kafka: KafkaSettings, topic: Topic, places: Mapping[int, int]) 
             if partition is None or partition not in open_:
                 continue
             open_.remove(partition)
-            at_end = error is not None and error.code() == KafkaError._PARTITION_EOF  # noqa: SLF001 - librdkafka's
+            at_end = error is not None and error.code() == KafkaError._PARTITION_EOF
             if end is not None and at_end:
                 ends[partition] = end
     finally:

@@ -9,7 +9,7 @@ import secrets
 from typing import Any, Final
 
 from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F  # noqa: N812 - Spark's own custom
+from pyspark.sql import functions as F
 
 from fraudstream import decision, schema
 from fraudstream.spark import instants

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F  # noqa: N812 - Spark's own custom
+from pyspark.sql import functions as F
 
 from fraudstream.rules import Mistake, Rule, RuleMistakes
 from fraudstream.spark.conditions import faults, forgiving, no_rows

@@ -41,10 +41,10 @@ class Transactions:
         self._hourly = Hourly(cursor)
         self.from_future = 0
 
-    def decode(self, values: "Sequence[bytes | None]") -> Decoded:  # noqa: D102 - see Intake
+    def decode(self, values: "Sequence[bytes | None]") -> Decoded:
         return self._decoder.decode(values)
 
-    def write(self, target: str, rows: "pa.Table") -> tuple[int, int]:  # noqa: D102
+    def write(self, target: str, rows: "pa.Table") -> tuple[int, int]:
         import pyarrow.compute as pc
 
         if target == "profiles":
@@ -60,7 +60,7 @@ class Transactions:
         self._hourly.add(kind, new)
         return new.num_rows, rows.num_rows - new.num_rows
 
-    def finish(self) -> None:  # noqa: D102
+    def finish(self) -> None:
         self._folding.finish()
         self.from_future = self._folding.from_future
         self._hourly.finish()

@@ -43,10 +43,10 @@ class Decisions:
         keys = {"model_version": "text", "hour": "timestamptz", "bin": "int"}
         self._bins = Sums(cursor, "risk_bins", keys, {"count": "bigint"})
 
-    def decode(self, values: Sequence[bytes | None]) -> Decoded:  # noqa: D102 - see Intake
+    def decode(self, values: Sequence[bytes | None]) -> Decoded:
         return self._decoder.decode(values)
 
-    def write(self, _target: str, rows: "pa.Table") -> tuple[int, int]:  # noqa: D102
+    def write(self, _target: str, rows: "pa.Table") -> tuple[int, int]:
         # While one query of the scorer replaces another, both answer: a quarter of the decisions are already stored.
         new = insert_new(self.cursor, "scores", rows, "transaction_id", SCORES, repeated=True)
         self._hourly.add("scores", new)
@@ -78,7 +78,7 @@ class Decisions:
         for (hour, place), count in zip(found.tolist(), counts.tolist(), strict=True):
             self._bins.add((version, instant(hour), place), count)
 
-    def finish(self) -> None:  # noqa: D102
+    def finish(self) -> None:
         self._hourly.finish()
         self._bins.merge()
         self._latency.finish()
