@@ -16,7 +16,7 @@ from fraudstream.logs import get_logger
 
 log = get_logger("alerts")
 
-group = typer.Typer(help="What was flagged, and why.", no_args_is_help=True)
+group = typer.Typer(name="alerts", help="What was flagged, and why.", no_args_is_help=True)
 
 POLL_SECONDS = 1.0
 """Seconds between two queries of `tail`."""
@@ -112,8 +112,3 @@ def explain(
         print_document(explanation_document(found))
     else:
         alert_text.show(found)
-
-
-def register(app: typer.Typer) -> None:
-    """Add this group's commands to the program."""
-    app.add_typer(group, name="alerts")

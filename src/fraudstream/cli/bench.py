@@ -55,8 +55,3 @@ def _refuse_unknown(names: Sequence[str], known: Sequence[str]) -> None:
         raise UsageError(
             f"There is no benchmark {', '.join(unknown)}.", hint=f"Available: {', '.join(known)}."
         )
-
-
-def register(app: typer.Typer) -> None:
-    """Add this group's commands to the program."""
-    app.command()(bench)

@@ -14,7 +14,7 @@ Kafka and PostgreSQL are the embedded ones that `fraudstream up` starts. `frauds
 force, with secrets masked; `fraudstream config document` prints this page.
 """
 
-group = typer.Typer(help="Show the settings in force.", no_args_is_help=True)
+group = typer.Typer(name="config", help="Show the settings in force.", no_args_is_help=True)
 
 
 @group.command()
@@ -47,8 +47,3 @@ def _flat(document: dict[str, Any], above: str = "") -> list[tuple[str, Any]]:
         path = f"{above}__{name.upper()}" if above else name.upper()
         rows += _flat(value, path) if isinstance(value, dict) else [(path, value)]
     return rows
-
-
-def register(app: typer.Typer) -> None:
-    """Add this group's commands to the program."""
-    app.add_typer(group, name="config")

@@ -110,12 +110,9 @@ def _alias(target: Targets) -> Callable[..., None]:
     ) -> None:
         consume(target, once, topic, bootstrap_servers, accept_loss, metrics_port, as_json)
 
+    command.__name__ = f"consume_{target}"
     command.__doc__ = f"Same as `consume {target}`."
     return command
 
 
-def register(app: typer.Typer) -> None:
-    """Add this group's commands to the program."""
-    app.command()(consume)
-    for target in (Targets.TRANSACTIONS, Targets.FRAUD):
-        app.command(f"consume-{target}")(_alias(target))
+ALIASES = tuple(map(_alias, (Targets.TRANSACTIONS, Targets.FRAUD)))

@@ -18,8 +18,3 @@ def dashboard(
     with started(load(dashboard={"host": host, "port": port}).dashboard) as running:
         typer.echo(f"The dashboard is on {running.url}; stop it with Ctrl-C.")
         running.wait()
-
-
-def register(app: typer.Typer) -> None:
-    """Add this group's commands to the program."""
-    app.command()(dashboard)

@@ -116,8 +116,3 @@ def _misleading(settings: "Settings") -> list[str]:
     if postgres.address in (None, on_embedded(settings).postgres.address):
         return []
     return [f"{PREFIX}POSTGRES__{name.upper()}" for name in sorted(postgres.model_fields_set)]
-
-
-def register(app: typer.Typer) -> None:
-    """Add this command to the program."""
-    app.command()(demo)

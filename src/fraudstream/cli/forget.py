@@ -93,8 +93,3 @@ def _report(rows: Counter[str], seconds: float | None, *, as_json: bool) -> None
         return
     title = f"{rows.total():,} rows {'would be deleted' if seconds is None else 'deleted'}"
     print_table(title, ("table", "rows"), [(table, f"{number:,}") for table, number in rows.items()])
-
-
-def register(app: typer.Typer) -> None:
-    """Add this command to the program."""
-    app.command()(forget)

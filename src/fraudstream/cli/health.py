@@ -151,8 +151,3 @@ def _serve(settings: "Settings") -> None:
     registry.register(Figures(look.figures))
     with served(settings.metrics, look.health, registry):
         threading.Event().wait()  # until Ctrl-C or SIGTERM
-
-
-def register(app: typer.Typer) -> None:
-    """Add this command to the program."""
-    app.command()(health)

@@ -137,8 +137,3 @@ def _report_file(done: "Imported", *, as_json: bool) -> None:
         typer.echo(
             f"{done.unknown:,} of them are for transactions that are not stored yet, and are kept for those."
         )
-
-
-def register(app: typer.Typer) -> None:
-    """Add this command to the program."""
-    app.command()(label)

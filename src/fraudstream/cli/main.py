@@ -3,6 +3,7 @@
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -41,22 +42,31 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-PANELS = {
-    "Explore": (demo, dashboard, alerts, label),
-    "Stream": (produce, consume, rejected),
-    "Model": (train, models, score, rules, health),
-    "Operate": (services, roles, forget, config, bench),
+PANELS: dict[str, tuple[Callable[..., None] | typer.Typer, ...]] = {
+    "Explore": (demo.demo, dashboard.dashboard, alerts.group, label.label),
+    "Stream": (produce.produce, consume.consume, *consume.ALIASES, rejected.group),
+    "Model": (train.train, train.evaluate, models.group, score.score, rules.group, health.health),
+    "Operate": (
+        services.up,
+        services.status,
+        services.down,
+        services.reset,
+        services.doctor,
+        services.jars,
+        roles.group,
+        forget.forget,
+        config.group,
+        bench.bench,
+    ),
 }
 """The commands of `--help`, by what they are for."""
 
-for panel, rooms in PANELS.items():
-    commands, groups = len(app.registered_commands), len(app.registered_groups)
-    for room in rooms:
-        room.register(app)
-    for command in app.registered_commands[commands:]:
-        command.rich_help_panel = panel
-    for group in app.registered_groups[groups:]:
-        group.rich_help_panel = panel
+for panel, entries in PANELS.items():
+    for entry in entries:
+        if isinstance(entry, typer.Typer):
+            app.add_typer(entry, rich_help_panel=panel)
+        else:
+            app.command(rich_help_panel=panel)(entry)
 
 
 def _version(wanted: bool) -> None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from fraudstream.store.registry import Registered
 
 group = typer.Typer(
-    help="The model registry: which models exist, and which one scores.", no_args_is_help=True
+    name="models", help="The model registry: which models exist, and which one scores.", no_args_is_help=True
 )
 
 Version = Annotated[str, typer.Argument(help="Version, as listed by `fraudstream models list`.")]
@@ -130,8 +130,3 @@ def _summary(model: "Registered") -> dict[str, Any]:
 def _figure(model: "Registered", name: str) -> str:
     value = model.manifest.get("metrics", {}).get(name)
     return f"{value:.3f}" if isinstance(value, float) else "-"
-
-
-def register(app: typer.Typer) -> None:
-    """Add this group's commands to the program."""
-    app.add_typer(group, name="models")

@@ -216,8 +216,3 @@ def _progress(total: int | None) -> Iterator[Callable[[int], object]]:
     with Progress(*columns, console=console(), transient=True) as bar:
         task = bar.add_task("", total=total)
         yield lambda count: bar.advance(task, count)
-
-
-def register(app: typer.Typer) -> None:
-    """Add this group's commands to the program."""
-    app.command()(produce)

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 log = get_logger("rejected")
 
-group = typer.Typer(help="Messages that could not be read, kept byte for byte.", no_args_is_help=True)
+group = typer.Typer(
+    name="rejected", help="Messages that could not be read, kept byte for byte.", no_args_is_help=True
+)
 
 PREVIEW = 60
 """Characters of a message that a table shows."""
@@ -104,8 +106,3 @@ def _report(done: "Redelivery", *, as_json: bool) -> None:
         typer.echo(f"{done.replayed:,} replayed before it was stopped; run it again for the rest")
     else:
         typer.echo(f"{done.replayed:,} replayed, {done.still_rejected:,} still waiting")
-
-
-def register(app: typer.Typer) -> None:
-    """Add this group's commands to the program."""
-    app.add_typer(group, name="rejected")

@@ -5,7 +5,7 @@ import typer
 from fraudstream.cli.output import Json, print_document, print_table
 
 group = typer.Typer(
-    help="PostgreSQL roles for those who read, review, train and write.", no_args_is_help=True
+    name="roles", help="PostgreSQL roles for those who read, review, train and write.", no_args_is_help=True
 )
 
 
@@ -32,8 +32,3 @@ def apply(as_json: Json = False) -> None:
         print_document({"roles": [role.name for role in made]})
     else:
         print_table("Roles", ("role", "may"), [(role.name, role.meaning) for role in made])
-
-
-def register(app: typer.Typer) -> None:
-    """Add this group's commands to the program."""
-    app.add_typer(group, name="roles")

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 log = get_logger("rules")
 group = typer.Typer(
-    help="Your own rules beside the model: check them, and try them on history.", no_args_is_help=True
+    name="rules",
+    help="Your own rules beside the model: check them, and try them on history.",
+    no_args_is_help=True,
 )
 
 File = Annotated[
@@ -155,8 +157,3 @@ def _line(name: str, found: dict[str, Any]) -> tuple[str, ...]:
         share(found["recall"]),
         *("-" if count is None else f"{count:,}" for count in fresh),
     )
-
-
-def register(app: typer.Typer) -> None:
-    """Add this group's commands to the program."""
-    app.add_typer(group, name="rules")

@@ -169,8 +169,3 @@ def _document(summary: "Summary") -> dict[str, Any]:
         "restarts": summary.restarts,
         "seconds": round(summary.seconds, 3),
     }
-
-
-def register(app: typer.Typer) -> None:
-    """Add this group's commands to the program."""
-    app.command()(score)

@@ -11,7 +11,9 @@ from fraudstream.cli.output import Json, print_document, print_table
 from fraudstream.cli.questions import agreed
 from fraudstream.errors import ExitCode
 
-jars = typer.Typer(help="The jars of Kafka and of Spark's Kafka connector.", no_args_is_help=True)
+jars = typer.Typer(
+    name="jars", help="The jars of Kafka and of Spark's Kafka connector.", no_args_is_help=True
+)
 
 
 def up(as_json: Json = False) -> None:
@@ -143,10 +145,3 @@ def _say_stopped(stopped: tuple[str, ...]) -> None:
     names = {"kafka": "Kafka", "postgres": "PostgreSQL"}
     said = " and ".join(names[name] for name in stopped)
     typer.echo(f"Stopped {said}." if said else "Nothing was running.")
-
-
-def register(app: typer.Typer) -> None:
-    """Add this group's commands to the program."""
-    for command in (up, status, down, reset, doctor):
-        app.command()(command)
-    app.add_typer(jars, name="jars")

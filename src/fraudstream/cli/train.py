@@ -290,9 +290,3 @@ def _cell(figures: dict[str, Any], figure: str) -> str:
     text = f"{value:.2%}" if figure == "alert_rate" else f"{value:.3f}"
     spread = figures.get(f"{figure}_interval")
     return f"{text} ({spread[0]:.2f}-{spread[1]:.2f})" if spread else text
-
-
-def register(app: typer.Typer) -> None:
-    """Add these commands to the program."""
-    app.command()(train)
-    app.command()(evaluate)
