@@ -5,22 +5,25 @@ from pathlib import Path
 
 import pytest
 
+from fraudstream.errors import DatabaseError, JarsMissing
 from fraudstream.local import doctor, jars
 from fraudstream.local.home import Home
 from fraudstream.local.services import Endpoints
 from fraudstream.settings import KafkaSettings, Settings, load
+from fraudstream.store.migrate import refuse_version
 
 
-@pytest.mark.parametrize(
-    ("version", "ok"), [(90_624, False), (130_021, False), (140_000, True), (180_004, True)]
-)
-def test_a_server_that_is_too_old_for_the_tables_is_told_before_they_are_made(version: int, ok: bool) -> None:
+@pytest.mark.parametrize("version", [90_624, 130_021])
+def test_a_server_that_is_too_old_for_the_tables_is_told_before_they_are_made(version: int) -> None:
     """The fourth migration would fail for an operator class that PostgreSQL 13 does not have."""
-    check = doctor._server("version x at db:5432", version, "UTF8")
-    assert check.ok is ok
-    if not ok:
-        assert "14 or newer" in check.detail
-        assert "Upgrade the server" in check.hint
+    with pytest.raises(DatabaseError, match="14 or newer") as caught:
+        refuse_version(version)
+    assert "Upgrade the server" in caught.value.hint
+
+
+@pytest.mark.parametrize("version", [140_000, 180_004])
+def test_a_server_with_all_that_the_tables_need_is_taken(version: int) -> None:
+    refuse_version(version)
 
 
 def test_whoever_has_a_kafka_of_their_own_needs_no_jars_of_a_broker(
@@ -29,8 +32,9 @@ def test_whoever_has_a_kafka_of_their_own_needs_no_jars_of_a_broker(
     """A host without a line to Maven is given Spark's jars alone; those of the embedded broker are asked for where it is used."""
     spark, own = jars.spark_set().name, KafkaSettings(bootstrap_servers="kafka.example:9092")
     monkeypatch.setattr(jars, "complaint", lambda wanted, _: None if wanted.name == spark else "missing")
-    assert doctor._jars(Settings(_env_file=None, home=tmp_path, kafka=own)).ok
-    assert not doctor._jars(Settings(_env_file=None, home=tmp_path, kafka=KafkaSettings())).ok
+    doctor._jars(Settings(_env_file=None, home=tmp_path, kafka=own))
+    with pytest.raises(JarsMissing, match="missing"):
+        doctor._jars(Settings(_env_file=None, home=tmp_path, kafka=KafkaSettings()))
 
 
 @pytest.mark.usefixtures("empty_environment")
@@ -45,4 +49,5 @@ def test_jars_that_the_embedded_broker_lacks_are_told_after_a_crash_too(
     home.endpoints.write_text(json.dumps(left.document()))
     spark = jars.spark_set().name
     monkeypatch.setattr(jars, "complaint", lambda wanted, _: None if wanted.name == spark else "missing")
-    assert not doctor._jars(load()).ok
+    with pytest.raises(JarsMissing, match="missing"):
+        doctor._jars(load())

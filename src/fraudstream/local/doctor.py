@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from fraudstream.errors import FraudstreamError
+from fraudstream.errors import DatabaseError, FraudstreamError, JarsMissing, ServiceError
 from fraudstream.local import jars, java
 from fraudstream.local.failures import space
 from fraudstream.local.home import Home
@@ -32,7 +32,7 @@ class Check:
 def examine(settings: Settings) -> list[Check]:
     """Run every check, in the order in which a first run would fail. None of them changes anything."""
     home = Home.of(settings)
-    wanted: dict[str, Callable[[], Check]] = {
+    wanted: dict[str, Callable[[], str]] = {
         "java": _java,
         "jars": partial(_jars, settings),
         "disk": partial(_disk, home),
@@ -45,42 +45,42 @@ def examine(settings: Settings) -> list[Check]:
     return [_checked(name, check) for name, check in wanted.items()]
 
 
-def _checked(name: str, check: Callable[[], Check]) -> Check:
-    """The result of a check; an expected error becomes a failed one."""
+def _checked(name: str, check: Callable[[], str]) -> Check:
+    """The result of a check, which returns what it found, or raises what is wrong and how to fix it."""
     try:
-        return check()
+        return Check(name, ok=True, detail=check())
     except FraudstreamError as error:
         return Check(name, ok=False, detail=error.message, hint=error.hint)
 
 
-def _java() -> Check:
+def _java() -> str:
     found = java.find_java()
-    return Check("java", ok=True, detail=f"Java {found.version} in {found.home}")
+    return f"Java {found.version} in {found.home}"
 
 
-def _jars(settings: Settings) -> Check:
+def _jars(settings: Settings) -> str:
     cache = settings.jar_cache
     # The settings also hold the address of the embedded broker, from `up` to `down`, even if it crashed meanwhile.
     foreign = settings.kafka.bootstrap_servers not in (None, on_embedded(settings).kafka.bootstrap_servers)
     for wanted in (jars.spark_set(),) if foreign else (jars.kafka_set(), jars.spark_set()):
         wrong = jars.complaint(wanted, cache / wanted.name)
         if wrong is not None:
-            return Check("jars", ok=False, detail=wrong, hint="Run `fraudstream jars fetch`.")
-    return Check("jars", ok=True, detail=f"complete in {cache}")
+            raise JarsMissing(wrong, hint="Run `fraudstream jars fetch`.")
+    return f"complete in {cache}"
 
 
-def _disk(home: Home) -> Check:
+def _disk(home: Home) -> str:
     left = space(home.root)
     detail = f"{left / 1e9:.1f} GB free for {home.root}"
     if left < FREE_BYTES:
         hint = (
             f"Make room for {FREE_BYTES / 1e9:g} GB, or set FRAUDSTREAM_HOME to a directory on another disk."
         )
-        return Check("disk", ok=False, detail=detail, hint=hint)
-    return Check("disk", ok=True, detail=detail)
+        raise FraudstreamError(detail, hint=hint)
+    return detail
 
 
-def _ports(home: Home) -> Check:
+def _ports(home: Home) -> str:
     """Our own services use theirs; another program on a port is not a failure, as `up` then takes another."""
     broker, server = EmbeddedKafka(home), EmbeddedPostgres(home)
     said = []
@@ -94,18 +94,16 @@ def _ports(home: Home) -> Check:
         said.append(f"PostgreSQL has {LOOPBACK}:{server.port}")
     else:
         said.append(_port("PostgreSQL", server.port or POSTGRES_PORT))
-    return Check("ports", ok=True, detail="; ".join(said))
+    return "; ".join(said)
 
 
 def _port(name: str, port: int) -> str:
     return f"{port} is free for {name}" if free(port) else f"{port} is taken, {name} will take another"
 
 
-def _kafka(kafka: KafkaSettings) -> Check:
+def _kafka(kafka: KafkaSettings) -> str:
     if kafka.bootstrap_servers is None:
-        return Check(
-            "kafka", ok=False, detail="the embedded broker is not running", hint="Run `fraudstream up`."
-        )
+        raise ServiceError("the embedded broker is not running", hint="Run `fraudstream up`.")
     from confluent_kafka import KafkaException
 
     from fraudstream.kafka import admin, unreachable
@@ -115,67 +113,48 @@ def _kafka(kafka: KafkaSettings) -> Check:
         brokers = admin(kafka).list_topics(timeout=seconds).brokers
     except KafkaException as error:
         raise unreachable(kafka, seconds, error.args[0].str()) from None
-    return Check("kafka", ok=True, detail=f"{len(brokers)} broker(s) at {kafka.bootstrap_servers}")
+    return f"{len(brokers)} broker(s) at {kafka.bootstrap_servers}"
 
 
-def _postgres(postgres: PostgresSettings) -> Check:
+def _postgres(postgres: PostgresSettings) -> str:
     if postgres.host is None:
-        return Check(
-            "postgres", ok=False, detail="the embedded server is not running", hint="Run `fraudstream up`."
-        )
+        raise ServiceError("the embedded server is not running", hint="Run `fraudstream up`.")
     from fraudstream.store.connection import connect
+    from fraudstream.store.migrate import refuse_encoding, refuse_version
 
     with connect(postgres) as connection:
         info = connection.info
-        number, encoding = info.server_version, info.parameter_status("server_encoding") or ""
-        found = f"version {info.parameter_status('server_version')} at {postgres.host}:{postgres.port}"
-    return _server(found, number, encoding)
+        refuse_version(info.server_version)
+        refuse_encoding(info.parameter_status("server_encoding") or "")
+        return f"version {info.parameter_status('server_version')} at {postgres.host}:{postgres.port}"
 
 
-def _server(found: str, version: int, encoding: str) -> Check:
-    """Whether a server of this `server_version_num` and a database of this encoding are supported."""
-    from fraudstream.store.migrate import (
-        NEWER_SERVER,
-        UNICODE_DATABASE,
-        encoding_complaint,
-        version_complaint,
-    )
-
-    if complaint := version_complaint(version):
-        return Check("postgres", ok=False, detail=complaint, hint=NEWER_SERVER)
-    if complaint := encoding_complaint(encoding):
-        return Check("postgres", ok=False, detail=complaint, hint=f"Create another one: {UNICODE_DATABASE}")
-    return Check("postgres", ok=True, detail=found)
-
-
-def _schema(postgres: PostgresSettings) -> Check:
+def _schema(postgres: PostgresSettings) -> str:
     from fraudstream.store.migrate import current_revision, head_revision
 
     if postgres.host is None:
-        return Check("schema", ok=False, detail="no database to check", hint="Run `fraudstream up`.")
+        raise ServiceError("no database to check", hint="Run `fraudstream up`.")
     found, wanted = current_revision(postgres), head_revision()
     if found is None:
-        return Check(
-            "schema", ok=True, detail="no tables yet; the first command that needs them creates them"
-        )
+        return "no tables yet; the first command that needs them creates them"
     if found != wanted:
         hint = "Older tables are upgraded by the next command that uses them; for newer ones upgrade fraudstream."
-        return Check("schema", ok=False, detail=f"revision {found}, this version needs {wanted}", hint=hint)
-    return Check("schema", ok=True, detail=f"revision {found}")
+        raise DatabaseError(f"revision {found}, this version needs {wanted}", hint=hint)
+    return f"revision {found}"
 
 
-def _model(postgres: PostgresSettings) -> Check:
+def _model(postgres: PostgresSettings) -> str:
     """Whether `score` could open the champion: its bytes are those that were registered, and this version can read them."""
     from fraudstream.model import packing
     from fraudstream.store import registry
     from fraudstream.store.migrate import current_revision
 
     if postgres.host is None:
-        return Check("model", ok=False, detail="no database to check", hint="Run `fraudstream up`.")
+        raise ServiceError("no database to check", hint="Run `fraudstream up`.")
     if current_revision(postgres) is None:
-        return Check("model", ok=True, detail="no tables yet; `fraudstream train` creates a model")
+        return "no tables yet; `fraudstream train` creates a model"
     if registry.champion_version(postgres) is None:
-        return Check("model", ok=True, detail="no champion yet; `fraudstream train` creates one")
+        return "no champion yet; `fraudstream train` creates one"
     found, packed = registry.load(postgres)
     packing.unpack(packed, f"model {found.version} in the registry")
-    return Check("model", ok=True, detail=f"champion {found.version} ({found.algorithm})")
+    return f"champion {found.version} ({found.algorithm})"

@@ -17,11 +17,6 @@ LOCK = 0x66726175  # "frau": any number will do, as long as all versions of the 
 
 OLDEST = 14
 """The first PostgreSQL whose BRIN indexes support Bloom filters (`text_bloom_ops`), which we use for customers."""
-NEWER_SERVER = (
-    f"Upgrade the server to PostgreSQL {OLDEST} or newer, or set FRAUDSTREAM_POSTGRES__HOST to one."
-)
-UNICODE_DATABASE = "`create database … encoding 'UTF8' template template0`."
-"""Creates a database that can store every character."""
 
 
 def _config(connection: sa.Connection | None = None) -> Any:
@@ -63,43 +58,23 @@ def current_revision(postgres: PostgresSettings) -> str | None:
         return found
 
 
-def version_complaint(number: int) -> str | None:
-    """Why a server with this `server_version_num` is not supported, or None if it is.
-
-    >>> version_complaint(140000)
-    >>> version_complaint(130021)
-    'The server is PostgreSQL 13, but the tables need 14 or newer.'
-    """
-    if number >= OLDEST * 10_000:
-        return None
-    return f"The server is PostgreSQL {number // 10_000}, but the tables need {OLDEST} or newer."
+def refuse_version(number: int) -> None:
+    """Raise DatabaseError if a server with this `server_version_num` is too old for the tables."""
+    if number < OLDEST * 10_000:
+        raise DatabaseError(
+            f"The server is PostgreSQL {number // 10_000}, but the tables need {OLDEST} or newer.",
+            hint=f"Upgrade the server to PostgreSQL {OLDEST} or newer, or set FRAUDSTREAM_POSTGRES__HOST to one.",
+        )
 
 
-def encoding_complaint(encoding: str) -> str | None:
-    """Why a database of this encoding is not supported, or None if it is.
-
-    >>> encoding_complaint("UTF8")
-    >>> encoding_complaint("LATIN1")
-    'The database has the encoding LATIN1, which lacks characters that messages may have: the first one would stop the stream.'
-    """
-    if encoding in ("UTF8", "SQL_ASCII"):  # the latter stores bytes unchanged, and ours are UTF-8
-        return None
-    return (
-        f"The database has the encoding {encoding}, which lacks characters that messages may have:"
-        " the first one would stop the stream."
-    )
-
-
-def _refuse_version(connection: sa.Connection) -> None:
-    """Raise DatabaseError if the server is too old for the tables."""
-    if complaint := version_complaint(int(connection.scalar(sa.text("show server_version_num")) or 0)):
-        raise DatabaseError(complaint, hint=NEWER_SERVER)
-
-
-def _refuse_encoding(connection: sa.Connection) -> None:
-    """Raise DatabaseError if the tables would be created in a database that cannot store every character."""
-    if complaint := encoding_complaint(str(connection.scalar(sa.text("show server_encoding")))):
-        raise DatabaseError(complaint, hint=f"Create another one: {UNICODE_DATABASE}")
+def refuse_encoding(encoding: str) -> None:
+    """Raise DatabaseError if a database of this encoding cannot store every character."""
+    if encoding not in ("UTF8", "SQL_ASCII"):  # the latter stores bytes unchanged, and ours are UTF-8
+        raise DatabaseError(
+            f"The database has the encoding {encoding}, which lacks characters that messages may have:"
+            " the first one would stop the stream.",
+            hint="Create another one: `create database … encoding 'UTF8' template template0`.",
+        )
 
 
 def _refuse_strangers(connection: sa.Connection, database: str) -> None:
@@ -142,9 +117,9 @@ def migrate(postgres: PostgresSettings) -> None:
                 f"The database has schema revision {found}, which this version of fraudstream does not know.",
                 hint="It was written by a newer version: upgrade fraudstream here, too.",
             )
-        _refuse_version(connection)
+        refuse_version(int(connection.scalar(sa.text("show server_version_num")) or 0))
         if found is None:
-            _refuse_encoding(connection)
+            refuse_encoding(str(connection.scalar(sa.text("show server_encoding"))))
             _refuse_strangers(connection, postgres.database)
         # Checked first: `create schema if not exists` needs the right to create schemas even if the schema exists.
         if connection.scalar(sa.select(sa.func.to_regnamespace(SCHEMA).is_(None))):
