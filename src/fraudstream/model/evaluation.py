@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,6 +24,14 @@ KNOWN_DAYS = 7
 Fraud Detection Handbook (its training week): their cards are blocked. Older victims have new cards."""
 
 
+class Known(NamedTuple):
+    """The rows of a window whose truth is known."""
+
+    rows: Integers
+    risk: Floats
+    fraud: Truths
+
+
 @dataclass(frozen=True)
 class Scored:
     """The rows of one test window, with their risk by one scoring method."""
@@ -32,6 +41,12 @@ class Scored:
     risk: Floats
     threshold: float | None
     """None if there are no rows before the window to set it by."""
+
+    def known(self, data: Dataset) -> Known:
+        """Its rows whose truth is known: figures are computed from these."""
+        judged = data.judged[self.rows]
+        rows = self.rows[judged]
+        return Known(rows, self.risk[judged], data.fraud[rows])
 
 
 @dataclass(frozen=True)
@@ -118,19 +133,14 @@ def judge(data: Dataset, scored: Sequence[Scored], *, with_interval: bool = Fals
     means = {name: _mean([figures[name] for figures in folds]) for name in (folds[0] if folds else {})}
     spread = None
     if with_interval:
-        parts = []
-        for window in scored:
-            known = data.judged[window.rows]
-            rows = window.rows[known]
-            parts.append((window.risk[known], data.fraud[rows], data.customer[rows]))
-        spread = metrics.interval([part for part in parts if len(part[0])], data.customers)
+        known = [window.known(data) for window in scored]
+        parts = [(risk, fraud, data.customer[rows]) for rows, risk, fraud in known if len(rows)]
+        spread = metrics.interval(parts, data.customers)
     return Judged(means, folds, tuple(scored), spread)
 
 
 def _figures(data: Dataset, window: Scored) -> dict[str, float | None]:
-    known = data.judged[window.rows]
-    rows, risk = window.rows[known], window.risk[known]
-    fraud = data.fraud[rows]
+    rows, risk, fraud = window.known(data)
     unblocked = ~blocked(data, window.fold, rows)
     threshold = window.threshold
     return {

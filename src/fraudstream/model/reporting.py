@@ -136,9 +136,9 @@ def _calibration(data: Dataset, own: Judged) -> list[dict[str, float | int]]:
     Empty if the labels hardly cover ordinary payments: that most of the others were fraud says nothing about the risk.
     """
     rows = np.concatenate([window.rows for window in own.scored])
-    known = [data.judged[window.rows] for window in own.scored]
-    risk = np.concatenate([window.risk[k] for window, k in zip(own.scored, known, strict=True)])
-    fraud = np.concatenate([data.fraud[window.rows[k]] for window, k in zip(own.scored, known, strict=True)])
+    known = [window.known(data) for window in own.scored]
+    risk = np.concatenate([part.risk for part in known])
+    fraud = np.concatenate([part.fraud for part in known])
     if Coverage.of(rows, data.judged, data.fraud).one_sided:
         return []
     tenth = np.minimum((risk * TENTHS).astype(np.int64), TENTHS - 1)
@@ -156,15 +156,15 @@ def _calibration(data: Dataset, own: Judged) -> list[dict[str, float | int]]:
 def _folds(data: Dataset, own: Judged, results: Mapping[str, Judged]) -> list[dict[str, Any]]:
     folds = []
     for i, (window, figures) in enumerate(zip(own.scored, own.folds, strict=True)):
-        known = window.rows[data.judged[window.rows]]
+        known = window.known(data)
         folds.append(
             {
                 "train_until": iso(window.fold.train_until),
                 "test_from": iso(window.fold.test_from),
                 "test_until": iso(window.fold.test_until),
                 "transactions": len(window.rows),
-                "judged": len(known),
-                "frauds": int(data.fraud[known].sum()),
+                "judged": len(known.rows),
+                "frauds": int(known.fraud.sum()),
                 **figures,
                 "baselines": {name: results[name].folds[i] for name in BASELINES},
             }
@@ -178,11 +178,10 @@ def _curves(data: Dataset, results: Mapping[str, Judged]) -> dict[str, list[floa
     for name, judged in results.items():
         each = []
         for window in judged.scored:
-            known = data.judged[window.rows]
-            fraud = data.fraud[window.rows[known]]
+            _, risk, fraud = window.known(data)
             if not fraud.any() or fraud.all():
                 continue
-            recall, precision = metrics.Ranking.of(window.risk[known], fraud).curve(np.ones(len(fraud)))
+            recall, precision = metrics.Ranking.of(risk, fraud).curve(np.ones(len(fraud)))
             best = np.maximum.accumulate(precision[::-1])[::-1]
             each.append(best[np.minimum(np.searchsorted(recall, RECALLS - 1e-12), len(best) - 1)])
         if each:
