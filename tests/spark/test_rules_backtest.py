@@ -1,7 +1,7 @@
 """Rules on history: the features as they stood just before each transaction, the conditions as they run live."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -37,7 +37,8 @@ class Half:
     version = "v"
     features = ("hour", "amount")
     threshold = 0.5
-    manifest: dict[str, Any] = {"training": {"until": "2024-02-20T00:00:00Z"}}  # noqa: RUF012 - read only
+    learned_until = datetime(2024, 2, 20, tzinfo=UTC)
+    manifest: ClassVar[dict[str, Any]] = {}
 
     def risk(self, x: "np.ndarray[Any, np.dtype[np.float64]]") -> "np.ndarray[Any, np.dtype[np.float64]]":
         """Of rows (n, features)."""
@@ -48,7 +49,7 @@ class OfRisk(Half):
     """One that is sure of every merchant with frauds."""
 
     features = ("merchant_risk_30d",)  # type: ignore[assignment]
-    manifest: dict[str, Any] = Half.manifest | {"label_delay_days": 1.0}
+    manifest: ClassVar[dict[str, Any]] = {"label_delay_days": 1.0}
 
     def risk(self, x: "np.ndarray[Any, np.dtype[np.float64]]") -> "np.ndarray[Any, np.dtype[np.float64]]":
         """Of rows (n, features)."""

@@ -15,6 +15,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -62,6 +63,26 @@ class Model:
     def threshold(self) -> float:
         """Risk from which a transaction is flagged."""
         return float(self.manifest["threshold"])
+
+    @property
+    def algorithm(self) -> str:
+        """What it was trained with."""
+        return str(self.manifest["algorithm"])
+
+    @property
+    def alert_rate(self) -> float:
+        """Share of all transactions that the threshold was set to flag."""
+        return float(self.manifest["alert_rate"])
+
+    @property
+    def label_delay_days(self) -> float:
+        """Days after which a label was known in its training."""
+        return float(self.manifest["label_delay_days"])
+
+    @property
+    def learned_until(self) -> datetime:
+        """The end of its training data."""
+        return datetime.fromisoformat(self.manifest["training"]["until"])
 
     def trees(self) -> Ensemble | None:
         """The exact trees, or None for a user's own estimator. Nothing is unpickled."""

@@ -1,8 +1,7 @@
 """The same evaluation for a trained model, or a file of scores."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -15,16 +14,26 @@ from fraudstream.model.dataset import Dataset, currencies, dataset, until_now
 from fraudstream.model.folds import DAY, Fold, began_at, end_of, plan, weeks
 
 
+class _About(NamedTuple):
+    """What was evaluated: the head of its report."""
+
+    version: str | None
+    algorithm: str
+    tier: str
+    features: list[str]
+    threshold: float | None
+
+
 def evaluate_model(model: Model, rows: pa.Table) -> dict[str, Any]:
     """Evaluate a model on transactions that are later than its training data, by at least the label delay.
 
     `rows` should reach back further: history before the windows feeds the features. Raises InputError if
     no row is late enough, or if the model's features need columns that are missing.
     """
-    delay = float(model.manifest["label_delay_days"])
+    delay = model.label_delay_days
     rows, notes = until_now(rows)
     data = dataset(rows, delay, model.features)
-    learnt = int(datetime.fromisoformat(model.manifest["training"]["until"]).timestamp() * 1e6)
+    learnt = int(model.learned_until.timestamp() * 1e6)
     folds = [Fold(learnt, start, end) for start, end in weeks(data.micros, learnt + int(delay * DAY))]
     if not folds:
         raise InputError(
@@ -41,16 +50,9 @@ def evaluate_model(model: Model, rows: pa.Table) -> dict[str, Any]:
         for fold in folds
         for here in [data.window(fold.test_from, fold.test_until)]
     ]
-    rate = float(model.manifest["alert_rate"])
     tier = str(model.manifest.get("tier", "labelled"))
-    return {
-        "version": model.version,
-        "algorithm": model.manifest["algorithm"],
-        "tier": tier,
-        "features": list(model.features),
-        "threshold": model.threshold,
-        **_document(data, scored, rate, model.manifest["algorithm"], tier, notes),
-    }
+    about = _About(model.version, model.algorithm, tier, list(model.features), model.threshold)
+    return _report(about, data, scored, model.alert_rate, notes)
 
 
 def evaluate_scores(rows: pa.Table, delay_days: float, alert_rate: float) -> dict[str, Any]:
@@ -69,32 +71,25 @@ def evaluate_scores(rows: pa.Table, delay_days: float, alert_rate: float) -> dic
         )
     values = ordered[RISK].to_numpy()
     scored = evaluation.score_values(values, data, folds, alert_rate)
-    return {
-        "version": None,
-        "algorithm": "scores",
-        "tier": "unknown",
-        "features": [],
-        "threshold": scored[-1].threshold,
-        **_document(data, scored, alert_rate, "scores", "unknown", notes),
-    }
+    about = _About(None, "scores", "unknown", [], scored[-1].threshold)
+    return _report(about, data, scored, alert_rate, notes)
 
 
-def _document(  # noqa: PLR0913, PLR0917 - what is evaluated, and how it is called
+def _report(
+    about: _About,
     data: Dataset,
     scored: Sequence[evaluation.Scored],
     alert_rate: float,
-    name: str,
-    tier: str,
     notes: Sequence[str],
 ) -> dict[str, Any]:
     """The report of scored windows, next to the baselines; `notes` come first."""
-    results = {name: evaluation.judge(data, scored, with_interval=True)}
+    results = {about.algorithm: evaluation.judge(data, scored, with_interval=True)}
     folds = [window.fold for window in scored]
     for baseline in reporting.BASELINES:
         results[baseline] = evaluation.judge(
             data, evaluation.score_baseline(baseline, data, folds, alert_rate)
         )
-    report = reporting.document(data, name, results, {name: tier})
+    report = reporting.document(data, about.algorithm, results, {about.algorithm: about.tier})
     said = [*notes, *reporting.gaps(data.micros), *_without_history(results)]
     if not data.judged.any():
         said.append("No transaction is labelled: detection cannot be evaluated.")
@@ -102,7 +97,7 @@ def _document(  # noqa: PLR0913, PLR0917 - what is evaluated, and how it is call
         said.append("No transaction in the windows is known to be fraud: detection cannot be evaluated.")
     else:
         said += reporting.thin(data, folds, "test") + reporting.one_sided(data, folds)
-    return {**report, "validation": {}, "notes": said}
+    return {**about._asdict(), **report, "validation": {}, "notes": said}
 
 
 def _without_habits(model: Model, data: Dataset, test_from: int) -> list[str]:

@@ -104,7 +104,7 @@ class FileScorer:
 
         A verdict is known after the label delay of the model's training. The profiles must be empty before.
         """
-        delay = float(self.model.manifest["label_delay_days"])
+        delay = self.model.label_delay_days
         values = training.view(rows, delay, self.features).values
         for start in range(0, rows.num_rows, CHUNK):
             yield self._decisions(rows.slice(start, CHUNK), values[start : start + CHUNK])

@@ -127,7 +127,7 @@ def _notes(model: Model | None, window: Window, since: datetime) -> list[str]:
         )
     if model is None:
         notes.append("No model is champion yet: what the rules would add to it cannot be computed.")
-    elif datetime.fromisoformat(model.manifest["training"]["until"]) > since:
+    elif model.learned_until > since:
         notes.append(
             f"Model {model.version} learned from some of these days, where it looks better than it is:"
             " what the rules add to it is at least this much."

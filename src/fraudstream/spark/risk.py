@@ -27,7 +27,7 @@ def trees_of(model: Model, *, python: bool) -> Ensemble | None:
     ensemble = model.trees()
     if ensemble is None and not python:
         raise InputError(
-            f"Model {model.version} ({model.manifest['algorithm']}) has no trees that Spark could run: it scores in Python.",
+            f"Model {model.version} ({model.algorithm}) has no trees that Spark could run: it scores in Python.",
             hint="Score with `fraudstream score --mode microbatch`.",
         )
     return ensemble
