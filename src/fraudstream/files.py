@@ -5,7 +5,7 @@ import io
 import re
 import zlib
 from codecs import BOM_UTF8
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -15,7 +15,7 @@ from typing import IO, Any, Literal, cast
 import msgspec
 
 from fraudstream.delimited import header_of, records
-from fraudstream.errors import InputError, UsageError
+from fraudstream.errors import InputError
 
 ROWS = 4_096
 """Rows that are read and processed together, so that memory does not depend on the length of the file."""
@@ -132,53 +132,6 @@ def cells_of(path: Path, errors: str) -> Iterator[Iterator[list[str] | str]]:
     """The records of a CSV or TSV file, its header first; `errors` is the handling of invalid UTF-8."""
     with opened(path) as raw, io.TextIOWrapper(raw, "utf-8-sig", errors, newline="") as file:
         yield records(file, delimiter(path))
-
-
-def renames(texts: Iterable[str], ours: Collection[str]) -> dict[str, str]:
-    """Parse `THEIRS=OURS` strings into our field → their column. Raises UsageError if one is malformed or names no field."""
-    renamed: dict[str, str] = {}
-    for text in texts:
-        # A column's name may contain an equals sign, ours do not.
-        theirs, _, name = text.rpartition("=")
-        if not theirs or name not in ours:
-            raise malformed("--map", text, "THEIRS=OURS", ours)
-        if name in renamed:
-            raise UsageError(f"--map gives {name} twice.", hint="Keep one of them.")
-        renamed[name] = theirs
-    return renamed
-
-
-def malformed(option: str, text: str, form: str, ours: Iterable[str]) -> UsageError:
-    """The error for an option whose value does not have its form."""
-    return UsageError(
-        f"{option} {text!r} must have the form {form}, where OURS is one of our fields.",
-        hint=f"Our fields are {', '.join(ours)}.",
-    )
-
-
-def check_columns(path: Path, ours: Iterable[str], renamed: Mapping[str, str], have: Sequence[str]) -> str:
-    """Raise InputError if a column that --map names does not exist, or one of our fields has two.
-
-    Returns the columns for a hint.
-    """
-    unknown = [theirs for theirs in renamed.values() if theirs not in have]
-    shown = listed(have[:30]) or "none"
-    if unknown:
-        raise InputError(f"{path} has no column {', '.join(unknown)}.", hint=f"Its columns are {shown}.")
-    refuse_repeated(path, have, {renamed.get(name, name) for name in ours})
-    return shown
-
-
-def refuse_repeated(path: Path, have: Sequence[str], read: Iterable[str]) -> None:
-    """Raise InputError if one of the columns to `read` occurs twice, as either may be meant."""
-    twice = sorted(name for name in set(read) if have.count(name) > 1)
-    if twice:
-        raise InputError(f"{path} has two columns called {listed(twice)}.", hint="Rename one of them.")
-
-
-def listed(names: Iterable[str]) -> str:
-    """Columns for an error message: a table with an index has one without a name."""
-    return ", ".join(name or '""' for name in names)
 
 
 def _csv(path: Path, choose: Choose) -> Iterator[Row]:

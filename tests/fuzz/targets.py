@@ -24,7 +24,7 @@ from fraudstream.errors import FraudstreamError
 from fraudstream.files import Rejects, read
 from fraudstream.logs import printable
 from fraudstream.model import artifact, packing, tables
-from fraudstream.producer.replay import Shape, replay
+from fraudstream.producer.replay import replay, shape
 from fraudstream.rules import load_rules, render
 from fraudstream.schema import FIELDS, KINDS
 from fraudstream.settings import described, load
@@ -112,7 +112,7 @@ def _replay(data: bytes) -> None:
     path, rejects = _file(data), Rejects()
     try:
         with suppress(FraudstreamError):
-            for batch in replay(path, Shape({}, {"device": "unknown"}), rejects):
+            for batch in replay(path, shape((), ("device=unknown",)), rejects):
                 decoded = Decoder().decode(batch.values)
                 assert not decoded.rejects
                 assert len(batch.keys) == len(batch.values)
@@ -130,7 +130,7 @@ def _guard(path: Path, lines: bytes) -> None:
     """Whatever stands in the lines before it, the last one of a file is sent, and taken for training."""
     header, last = _GUARDS[path.suffix]
     path.write_bytes(header + b"\n" + lines + b"\n" + last)
-    sent = [value for batch in replay(path, Shape(), Rejects()) for value in batch.values]
+    sent = [value for batch in replay(path, shape((), ()), Rejects()) for value in batch.values]
     assert json.loads(sent[-1])["transaction_id"] == "guard"
     with suppress(FraudstreamError):  # bytes that are no text, or too many bad rows
         assert "guard" in tables.read_transactions(path, {}).rows["transaction_id"].to_pylist()

@@ -17,7 +17,7 @@ from fraudstream.errors import InputError
 from fraudstream.files import DAMAGED, LONGEST_LINE, Rejects, read
 from fraudstream.model.files import read_file
 from fraudstream.model.tables import parse_map, read_transactions
-from fraudstream.producer.replay import Shape, replay, shape
+from fraudstream.producer.replay import replay, shape
 from fraudstream.store.label_files import Imported, _portions
 from samples import GOOD
 
@@ -106,7 +106,7 @@ def repeated(tmp_path: Path, kind: str, *more: str) -> Path:
 def test_two_columns_of_one_name_are_refused_by_whatever_reads_them(kind: str, tmp_path: Path) -> None:
     """Else the last one wins, in silence."""
     path = repeated(tmp_path, kind, "location")
-    for attempt in (lambda: list(replay(path, Shape(), Rejects())), lambda: read_transactions(path)):
+    for attempt in (lambda: list(replay(path, shape((), ()), Rejects())), lambda: read_transactions(path)):
         with pytest.raises(InputError, match="has two columns called location"):
             attempt()
     path = repeated(tmp_path, kind, "is_fraud")
@@ -142,7 +142,7 @@ def test_gzip_and_tabs_are_read_by_whatever_reads_a_file(tmp_path: Path) -> None
         packed.write_bytes(gzip.compress(path.read_bytes()))
         for one in (path, packed):
             rejects, done = Rejects(), Imported()
-            (batch,) = replay(one, Shape(), rejects)
+            (batch,) = replay(one, shape((), ()), rejects)
             (labels,) = _portions(one, {}, "ann", datetime.now(UTC), done)
             loaded = read_transactions(one)
             found.append((batch.keys, batch.values, rejects, labels, done.rejects, loaded.rows, loaded.bad))
@@ -163,7 +163,7 @@ def test_a_damaged_gzip_is_a_sentence(damage: str, tmp_path: Path) -> None:
     packed[len(packed) // 2 :] = b"" if damage == "cut" else b"\xff" * (len(packed) // 2)
     path = tmp_path / "rows.csv.gz"
     path.write_bytes(packed)
-    for attempt in (lambda: list(replay(path, Shape(), Rejects())), lambda: read_transactions(path)):
+    for attempt in (lambda: list(replay(path, shape((), ()), Rejects())), lambda: read_transactions(path)):
         with pytest.raises(InputError, match="cannot be read") as caught:
             attempt()
         assert caught.value.hint == DAMAGED
@@ -183,7 +183,7 @@ def known_by_content(tmp_path: Path) -> list[Path]:
 def test_what_a_file_holds_is_told_by_its_content_whoever_reads_it(tmp_path: Path) -> None:
     """By `produce --from` and `label --from` as by `train --data`: a name is no promise."""
     for path in known_by_content(tmp_path):
-        (batch,) = replay(path, Shape(), Rejects())
+        (batch,) = replay(path, shape((), ()), Rejects())
         (labels,) = _portions(path, {}, "ann", datetime.now(UTC), Imported())
         ids = read_transactions(path).rows["transaction_id"].to_pylist()
         assert (batch.keys, labels[0][:2], ids) == ([b"u-1"], ("t-1", False), ["t-1"]), path.name

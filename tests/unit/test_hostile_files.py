@@ -12,7 +12,7 @@ import pytest
 from fraudstream.errors import InputError
 from fraudstream.files import DAMAGED, Rejects, read
 from fraudstream.model.tables import read_transactions
-from fraudstream.producer.replay import Shape, replay
+from fraudstream.producer.replay import replay, shape
 from fraudstream.store.label_files import parse
 from samples import GOOD
 
@@ -45,7 +45,7 @@ def written(path: Path, name: str, column: pa.Array) -> Path:
 )
 def test_an_instant_that_no_calendar_holds_spoils_its_own_row(instants: pa.Array, tmp_path: Path) -> None:
     path, rejects = written(tmp_path, "timestamp", instants), Rejects()
-    sent = [value for batch in replay(path, Shape(), rejects) for value in batch.values]
+    sent = [value for batch in replay(path, shape((), ()), rejects) for value in batch.values]
     assert (len(sent), rejects.count, rejects.first[0][0]) == (2, 1, 2)
     assert rejects.first[0][1].startswith("timestamp: ")
     loaded = read_transactions(path)
@@ -61,7 +61,9 @@ def test_a_number_that_is_none_is_no_customer(
 ) -> None:
     """Tables with holes hold NaN in a column of ids: nobody is called `nan`."""
     path, rejects = written(tmp_path, name, pa.array([17.0, bad, 18.5], kind)), Rejects()
-    sent = [json.loads(value)[name] for batch in replay(path, Shape(), rejects) for value in batch.values]
+    sent = [
+        json.loads(value)[name] for batch in replay(path, shape((), ()), rejects) for value in batch.values
+    ]
     assert (sent, rejects.first) == (["17", "18.5"], [(2, f"{name}: not a string but {bad}")])
     loaded = read_transactions(path)
     assert sorted(loaded.rows[name].to_pylist()) == ["17", "18.5"]
@@ -76,7 +78,7 @@ def test_a_number_that_is_none_is_no_merchant(tmp_path: Path) -> None:
     merchants = pa.array([17.0, float("nan"), float("inf")])
     pq.write_table(rows.append_column("merchant_id", merchants), tmp_path / "rows.parquet")
     rejects = Rejects()
-    assert sum(len(batch.values) for batch in replay(tmp_path / "rows.parquet", Shape(), rejects)) == 1
+    assert sum(len(batch.values) for batch in replay(tmp_path / "rows.parquet", shape((), ()), rejects)) == 1
     assert [reason for _, reason in rejects.first] == [
         f"merchant_id: not a string but {n}" for n in ("nan", "inf")
     ]
@@ -87,7 +89,7 @@ def test_a_number_that_is_none_is_no_merchant(tmp_path: Path) -> None:
 
 def test_a_text_that_is_no_utf_8_spoils_its_own_row_of_a_replay(tmp_path: Path) -> None:
     path, rejects = written(tmp_path, "device", NO_TEXT), Rejects()
-    assert sum(len(batch.values) for batch in replay(path, Shape(), rejects)) == 2
+    assert sum(len(batch.values) for batch in replay(path, shape((), ()), rejects)) == 2
     assert rejects.first[0][0] == 2
     assert "device: 'utf-8' codec" in rejects.first[0][1]
 
@@ -113,7 +115,7 @@ def test_strings_that_a_table_holds_as_bytes_are_strings(kind: pa.DataType, tmp_
     found = []
     for column in (pa.array(["u1", "u2", "u3"]), pa.array([b"u1", b"u2", b"u3"], pa.binary()).cast(kind)):
         path, rejects = written(tmp_path, "user_id", column), Rejects()
-        (batch,) = replay(path, Shape(), rejects)
+        (batch,) = replay(path, shape((), ()), rejects)
         found.append((batch.keys, batch.values, rejects.count, read_transactions(path).rows))
     assert found[0] == found[1]
     assert found[1][0] == [b"u1", b"u2", b"u3"]
@@ -130,7 +132,7 @@ def test_a_label_whose_id_is_bytes_is_one(kind: pa.DataType, tmp_path: Path) -> 
 
 def test_bytes_that_are_no_utf_8_spoil_their_own_row_of_a_replay(tmp_path: Path) -> None:
     path, rejects = written(tmp_path, "user_id", pa.array([b"u1", b"\xff", b"u3"])), Rejects()
-    assert [key for batch in replay(path, Shape(), rejects) for key in batch.keys] == [b"u1", b"u3"]
+    assert [key for batch in replay(path, shape((), ()), rejects) for key in batch.keys] == [b"u1", b"u3"]
     assert [number for number, _ in rejects.first] == [2]
     assert "user_id: 'utf-8' codec" in rejects.first[0][1]
 
@@ -154,7 +156,7 @@ def test_a_truncated_table_is_damaged_for_who_learns_from_it_and_who_sends_it(tm
 def test_an_id_that_is_a_uuid_is_the_same_string_everywhere(tmp_path: Path) -> None:
     names = [uuid.UUID(int=n + 2**127) for n in range(3)]
     path = written(tmp_path, "user_id", pa.array([name.bytes for name in names], pa.uuid()))
-    (batch,) = replay(path, Shape(), Rejects())
+    (batch,) = replay(path, shape((), ()), Rejects())
     assert [json.loads(value)["user_id"] for value in batch.values] == [str(name) for name in names]
     assert read_transactions(path).rows["user_id"].to_pylist() == [str(name) for name in names]
 
@@ -172,7 +174,7 @@ def test_an_id_that_is_a_uuid_is_the_same_string_everywhere(tmp_path: Path) -> N
 def test_what_is_no_string_is_no_customer(column: pa.Array, kind: str, tmp_path: Path) -> None:
     """JSON has a spelling for some of it, which would pass."""
     path, rejects = written(tmp_path, "user_id", column), Rejects()
-    assert not any(batch.values for batch in replay(path, Shape(), rejects))
+    assert not any(batch.values for batch in replay(path, shape((), ()), rejects))
     assert (rejects.count, rejects.first[0][1]) == (3, f"user_id: not a string but {kind}")
 
 

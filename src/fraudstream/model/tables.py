@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fraudstream.errors import InputError
 from fraudstream.features.events import INSTANT
-from fraudstream.files import listed, refuse_repeated, renames
+from fraudstream.mapping import listed, refuse_repeated, renames
 from fraudstream.model.columns import RISK, converted
 from fraudstream.model.files import BadRow, read_file
 from fraudstream.schema import (

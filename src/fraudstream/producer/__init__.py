@@ -3,8 +3,8 @@
 from fraudstream.files import Rejects
 from fraudstream.producer.delivery import Report
 from fraudstream.producer.pace import FASTEST
-from fraudstream.producer.replay import Shape, shape
+from fraudstream.producer.replay import shape
 from fraudstream.producer.run import File, Simulation, produce
 from fraudstream.producer.sender import Undelivered
 
-__all__ = ["FASTEST", "File", "Rejects", "Report", "Shape", "Simulation", "Undelivered", "produce", "shape"]
+__all__ = ["FASTEST", "File", "Rejects", "Report", "Simulation", "Undelivered", "produce", "shape"]

@@ -5,11 +5,8 @@ A row that is not a transaction is counted and reported, with its position and t
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
-from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,42 +14,15 @@ import msgspec
 
 from fraudstream.cells import NUMBER, as_instant, as_truth, to_text
 from fraudstream.decode import Decoder
-from fraudstream.errors import InputError
-from fraudstream.files import (
-    ROWS,
-    Rejects,
-    Row,
-    check_columns,
-    malformed,
-    read,
-    renames,
-)
+from fraudstream.files import Rejects, Row
+from fraudstream.mapping import Shape, malformed, renames
 from fraudstream.producer.delivery import Batch
 from fraudstream.schema import FIELDS, KINDS, REQUIRED
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """How the columns of a file are mapped to our fields."""
-
-    renamed: Mapping[str, str] = field(default_factory=dict)
-    """Our field → their column."""
-    filled: Mapping[str, str] = field(default_factory=dict)
-    """Our field → the value if the file has none."""
-
-    def source(self, name: str) -> str:
-        """The column of a field."""
-        return self.renamed.get(name, name)
-
-    def missing(self, columns: Iterable[str]) -> list[str]:
-        """Required fields without a column."""
-        have = set(columns)
-        return [n for n in REQUIRED if self.source(n) not in have and n not in self.filled]
-
-
 def shape(texts: Iterable[str], fills: Iterable[str]) -> Shape:
     """Parse `THEIRS=OURS` and `OURS=VALUE` strings. Raises UsageError if one is malformed or names no field of ours."""
-    return Shape(renames(texts, FIELDS), dict(map(_fill, fills)))
+    return Shape(FIELDS, REQUIRED, renames(texts, FIELDS), dict(map(_fill, fills)))
 
 
 def _fill(text: str) -> tuple[str, str]:
@@ -67,22 +37,8 @@ def replay(path: Path, wanted: Shape, rejects: Rejects) -> Iterator[Batch]:
 
     Raises InputError if the file cannot be read at all, or lacks required fields.
     """
-    rows = read(path, partial(_chosen, path, wanted))
-    while some := list(islice(rows, ROWS)):
-        yield _batch(some, wanted, rejects)
-
-
-def _chosen(path: Path, wanted: Shape, have: Sequence[str]) -> list[str]:
-    """The columns to read. Raises InputError if a mapped one does not exist or a required field has none."""
-    shown = check_columns(path, FIELDS, wanted.renamed, have)
-    missing = wanted.missing(have)
-    if missing:
-        raise InputError(
-            f"{path} lacks {', '.join(missing)}.",
-            hint=f"Name its column with --map THEIRS={missing[0]} (the columns are {shown}), "
-            f"or give a value for all rows with --fill {missing[-1]}=unknown.",
-        )
-    return [name for name in dict.fromkeys(map(wanted.source, FIELDS)) if name in have]
+    for rows in wanted.portions(path, also=", or give a value for all rows with --fill {}=unknown"):
+        yield _batch(rows, wanted, rejects)
 
 
 def _batch(rows: list[Row], wanted: Shape, rejects: Rejects) -> Batch:

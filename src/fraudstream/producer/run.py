@@ -13,10 +13,11 @@ from fraudstream.errors import InputError, UsageError
 from fraudstream.files import Rejects
 from fraudstream.kafka import ensure_topic
 from fraudstream.logs import get_logger
+from fraudstream.mapping import Shape
 from fraudstream.metrics import ProduceMonitor
 from fraudstream.producer.delivery import Batch, HalfSent, Report, Sink, deliver, limited, stopping
 from fraudstream.producer.pace import FASTEST, Pace
-from fraudstream.producer.replay import Shape, replay
+from fraudstream.producer.replay import replay
 from fraudstream.producer.sender import LINGER_FAST_MS, LINGER_MS, Sender, Undelivered
 from fraudstream.producer.simulated import Plan, simulated
 from fraudstream.settings import KafkaSettings

@@ -14,14 +14,13 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from fraudstream.cells import as_instant, as_text, as_truth
 from fraudstream.errors import InputError
-from fraudstream.files import ROWS, Rejects, check_columns, read, renames
+from fraudstream.files import Rejects
+from fraudstream.mapping import Shape, renames
 from fraudstream.schema import ID_LENGTH, NOTE_LENGTH, SKEW, TEXT_LENGTH
 from fraudstream.settings import PostgresSettings
 from fraudstream.store.connection import connected
@@ -158,33 +157,20 @@ def _portions(
     # In a file that was read before, no label may be ahead of the clock: it would be stored with another time than its
     # own, and once more at the next import of the file.
     latest = now + (SKEW if done.read_before is None else timedelta())
-    rows = read(path, partial(_chosen, path, columns))
-    while some := list(islice(rows, ROWS)):
+    shape = Shape(FIELDS, REQUIRED, columns)
+    for rows in shape.portions(path):
         labels = []
-        for number, row in some:
+        for number, row in rows:
             done.read += 1
             try:
                 if isinstance(row, str):
                     raise ValueError(row)  # noqa: TRY004, TRY301 - the handler below counts it
-                labels.append(
-                    parse({name: row.get(columns.get(name, name)) for name in FIELDS}, by, now, latest)
-                )
+                fields = {name: row.get(shape.source(name)) for name in FIELDS}
+                labels.append(parse(fields, by, now, latest))
             except ValueError as error:
                 done.rejects.add(number, str(error))
         if labels:
             yield labels
-
-
-def _chosen(path: Path, columns: Mapping[str, str], have: Sequence[str]) -> list[str]:
-    """The columns to read. Raises InputError if a mapped one does not exist or a required field has none."""
-    shown = check_columns(path, FIELDS, columns, have)
-    missing = [name for name in REQUIRED if columns.get(name, name) not in have]
-    if missing:
-        raise InputError(
-            f"{path} lacks {', '.join(missing)}.",
-            hint=f"Name its column with --map THEIRS={missing[0]} (the columns are {shown}).",
-        )
-    return [name for name in dict.fromkeys(columns.get(name, name) for name in FIELDS) if name in have]
 
 
 def parse(fields: Mapping[str, Any], by: str | None, now: datetime, latest: datetime | None = None) -> Values:
