@@ -34,13 +34,14 @@ from stage import messages, remove_topic
 from fraudstream.kafka import bounds, client_config, ensure_topic, java_config
 from fraudstream.local.jars import ensure
 from fraudstream.local.java import find_java
+from fraudstream.micros import SECOND
 from fraudstream.producer.delivery import deliver, limited
 from fraudstream.producer.pace import FASTEST
 from fraudstream.producer.run import Simulation, produce
 from fraudstream.producer.sender import LINGER_FAST_MS, Sender
 from fraudstream.producer.simulated import Plan, simulated
 from fraudstream.settings import KafkaSettings, Settings, load
-from fraudstream.simulate import SECOND, Encoder, Stream, World
+from fraudstream.simulate import Encoder, Stream, World
 
 RATE = 100
 WINDOW_MS = 100

@@ -18,12 +18,13 @@ from fraudstream import kafka as kafka_clients
 from fraudstream.local import services
 from fraudstream.local.jars import JarSet, ensure, spark_jars
 from fraudstream.local.java import find_java
+from fraudstream.micros import SECOND
 from fraudstream.producer.delivery import deliver, limited
 from fraudstream.producer.pace import FASTEST
 from fraudstream.producer.sender import LINGER_FAST_MS, Sender
 from fraudstream.producer.simulated import Plan, simulated
 from fraudstream.settings import KafkaSettings, Settings, load
-from fraudstream.simulate import SECOND, World
+from fraudstream.simulate import World
 from fraudstream.spark import session
 from fraudstream.spark.consumer import Consumer, Summary
 from fraudstream.store.connection import connect

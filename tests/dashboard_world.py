@@ -10,12 +10,13 @@ import msgspec
 import numpy as np
 
 from fraudstream.features.training import view
+from fraudstream.micros import SECOND
 from fraudstream.model import artifact, packing
 from fraudstream.model.artifact import Model
 from fraudstream.model.training import Request, train
 from fraudstream.producer.simulated import Plan, simulated
 from fraudstream.settings import PostgresSettings
-from fraudstream.simulate import SECOND, World
+from fraudstream.simulate import World
 from fraudstream.store import alerts, labels, registry, review, training_rows
 from fraudstream.store.connection import connect
 from fraudstream.store.migrate import migrate

@@ -8,13 +8,14 @@ message would shift the others.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import msgspec
 from pydantic import ValidationError
 
+from fraudstream.micros import micros
 from fraudstream.schema import (
     FIELDS,
     FIRST_INSTANT,
@@ -263,7 +264,7 @@ def in_years(instants: "pa.ChunkedArray") -> bool:
 
     bounds = pc.min_max(instants.cast(pa.int64())).as_py()
     return not len(instants) or (
-        _microseconds(FIRST_INSTANT) <= bounds["min"] and bounds["max"] <= _microseconds(LAST_INSTANT)
+        micros(FIRST_INSTANT) <= bounds["min"] and bounds["max"] <= micros(LAST_INSTANT)
     )
 
 
@@ -275,8 +276,3 @@ def _without_nul(rows: "pa.Table") -> bool:
     texts = [column for column in rows.itercolumns() if pa.types.is_string(column.type)]
     buffers = [chunk.buffers()[2] for column in texts for chunk in column.chunks]
     return all(np.frombuffer(buffer, np.uint8).all() for buffer in buffers if buffer is not None)
-
-
-def _microseconds(instant: datetime) -> int:
-    """Since 1970, exactly."""
-    return (instant - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)

@@ -13,8 +13,9 @@ from pydantic import ValidationError
 
 from fraudstream.decision import TRANSACTION_FIELDS
 from fraudstream.decode import Decoder
+from fraudstream.micros import DAY
 from fraudstream.schema import FIELDS, REQUIRED, Transaction, arrow_schema, json_schema
-from fraudstream.simulate import DAY, Encoder, Stream, World
+from fraudstream.simulate import Encoder, Stream, World
 from samples import BAD, GOOD, message
 
 

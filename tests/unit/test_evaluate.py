@@ -12,11 +12,12 @@ import pytest
 
 from feature_world import world
 from fraudstream.features.events import INSTANT
+from fraudstream.micros import DAY
 from fraudstream.model import artifact
 from fraudstream.model.dataset import dataset
 from fraudstream.model.evaluation import blocked
 from fraudstream.model.finished import evaluate_model, evaluate_scores
-from fraudstream.model.folds import DAY, Fold
+from fraudstream.model.folds import Fold
 from fraudstream.model.tables import read_transactions
 from fraudstream.model.training import Request, train
 

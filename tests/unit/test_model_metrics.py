@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from fraudstream.arrays import Integers
+from fraudstream.micros import DAY
 from fraudstream.model import metrics
-from fraudstream.model.folds import DAY, busy_days, learn_until, plan
+from fraudstream.model.folds import busy_days, learn_until, plan
 
 ROWS = st.lists(st.tuples(st.integers(0, 6), st.booleans(), st.integers(0, 3)), min_size=2, max_size=60)
 

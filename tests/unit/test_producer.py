@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 
 from fraudstream.decode import Decoder
 from fraudstream.errors import InputError
+from fraudstream.micros import SECOND
 from fraudstream.producer.delivery import Batch, deliver, limited
 from fraudstream.producer.pace import CATCH_UP, FASTEST, FORGIVEN, Pace
 from fraudstream.producer.simulated import Plan, simulated
-from fraudstream.simulate import SECOND, World
+from fraudstream.simulate import World
 from fraudstream.simulate.stream import BLOCK
 from waiting import HANG_SECONDS
 
@@ -306,6 +307,7 @@ def test_the_scenarios_are_explained() -> None:
         (("--rate", "nan"), 2, "number of messages"),
         (("--start", "yesterday"), 2, "ISO 8601"),
         (("--start", "1066-10-14"), 2, "between 1970"),
+        (("--start", "1969-12-31T23:59:59.5Z"), 2, "between 1970"),
         (("--scenario", "teleport"), 2, "no scenario"),
         (("--fraud-rate", "0.7"), 2, "fraud-rate"),
         (("--history-only",), 2, "--days"),

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from fraudstream.decode import Decoder
 from fraudstream.errors import UsageError
-from fraudstream.simulate import DAY, SCENARIOS, SECOND, Encoder, Events, Stream, World
-from fraudstream.simulate.events import HOUR, chance
+from fraudstream.micros import DAY, HOUR, SECOND
+from fraudstream.simulate import SCENARIOS, Encoder, Events, Stream, World
+from fraudstream.simulate.events import chance
 from fraudstream.simulate.places import DEVICES, PHONES, distances
 from fraudstream.simulate.scenarios import NAMES
 

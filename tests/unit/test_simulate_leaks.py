@@ -8,8 +8,8 @@ import numpy.typing as npt
 import pytest
 
 from fraudstream.arrays import Truths
-from fraudstream.simulate import SCENARIOS, SECOND, Events, Stream, World
-from fraudstream.simulate.events import HOUR
+from fraudstream.micros import HOUR, SECOND
+from fraudstream.simulate import SCENARIOS, Events, Stream, World
 
 ALERTS = 0.01
 """Share of all transactions that a rule may flag."""

@@ -8,9 +8,9 @@ import pytest
 
 from feature_world import world
 from fraudstream.features.events import INSTANT
+from fraudstream.micros import DAY
 from fraudstream.model import artifact
 from fraudstream.model.finished import evaluate_model
-from fraudstream.model.folds import DAY
 from fraudstream.model.training import Request, Trained, train
 
 FOREST = Request("isolation_forest", features=("amount",), label_delay_days=3)

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from fraudstream.logs import get_logger
+from fraudstream.micros import DAY, SECOND, micros
 from fraudstream.producer.delivery import Batch, Report, Sink, deliver
-from fraudstream.simulate import DAY, SECOND, Encoder, Stream, World
+from fraudstream.simulate import Encoder, Stream, World
 
 log = get_logger("demo")
 
@@ -62,7 +63,7 @@ class Stage:
         if lived is not None:
             follows = lived[1] + timedelta(days=self.history_days, microseconds=1)
             live = follows if now - follows > NEAR else live
-        self._live, self._present = round(live.timestamp() * SECOND), round(now.timestamp() * SECOND)
+        self._live, self._present = micros(live), micros(now)
         start = self._live - self.history_days * DAY
         self._days = Stream(self._world, start, crowd.fraud_rate).history(math.inf)
         self._encoder = Encoder(self._world, start)

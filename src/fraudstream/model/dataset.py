@@ -15,7 +15,8 @@ from fraudstream.errors import InputError
 from fraudstream.features import training
 from fraudstream.features.catalogue import horizon
 from fraudstream.features.events import INSTANT
-from fraudstream.model.folds import DAY, busy_days
+from fraudstream.micros import DAY
+from fraudstream.model.folds import busy_days
 
 SOME = 5
 """Currencies that are named where there are many."""

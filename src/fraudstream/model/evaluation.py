@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 import numpy as np
@@ -10,11 +9,12 @@ import numpy as np
 from fraudstream.arrays import Floats, Integers, Truths
 from fraudstream.errors import FraudstreamError, InputError
 from fraudstream.logs import get_logger
+from fraudstream.micros import DAY, moment
 from fraudstream.model import metrics
 from fraudstream.model.algorithms import Estimator
 from fraudstream.model.candidates import Candidate
 from fraudstream.model.dataset import Dataset
-from fraudstream.model.folds import DAY, Fold
+from fraudstream.model.folds import Fold
 from fraudstream.model.risk import checked_risk
 
 log = get_logger("model.evaluation")
@@ -203,4 +203,4 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 def day(micros: int) -> str:
     """The date of a timestamp, in UTC."""
-    return datetime.fromtimestamp(micros / 1e6, UTC).strftime("%Y-%m-%d")
+    return moment(micros).strftime("%Y-%m-%d")

@@ -7,11 +7,12 @@ import numpy as np
 import pyarrow as pa
 
 from fraudstream.errors import InputError
+from fraudstream.micros import DAY, micros
 from fraudstream.model import evaluation, reporting
 from fraudstream.model.artifact import Model
 from fraudstream.model.columns import RISK
 from fraudstream.model.dataset import Dataset, currencies, dataset, until_now
-from fraudstream.model.folds import DAY, Fold, began_at, end_of, plan, weeks
+from fraudstream.model.folds import Fold, began_at, end_of, plan, weeks
 
 
 class _About(NamedTuple):
@@ -33,7 +34,7 @@ def evaluate_model(model: Model, rows: pa.Table) -> dict[str, Any]:
     delay = model.label_delay_days
     rows, notes = until_now(rows)
     data = dataset(rows, delay, model.features)
-    learnt = int(model.learned_until.timestamp() * 1e6)
+    learnt = micros(model.learned_until)
     folds = [Fold(learnt, start, end) for start, end in weeks(data.micros, learnt + int(delay * DAY))]
     if not folds:
         raise InputError(

@@ -13,14 +13,12 @@ could be evaluated, and the threshold would depend on a single row.
 
 from dataclasses import dataclass
 from math import ceil
-from typing import Final
 
 import numpy as np
 
 from fraudstream.arrays import Integers
+from fraudstream.micros import DAY
 
-DAY: Final = 86_400_000_000
-"""Microseconds."""
 WINDOW_DAYS = 7
 """A test window has every weekday once."""
 LAYOUTS = ((4, 2), (2, 1))

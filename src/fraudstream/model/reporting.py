@@ -1,7 +1,6 @@
 """An evaluation as one document, for `--json` and the manifest, with the same keys in every case."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from math import floor
 from typing import Any
 
@@ -9,11 +8,12 @@ import numpy as np
 
 from fraudstream.arrays import Floats, Integers
 from fraudstream.features import definitions
+from fraudstream.micros import DAY, moment
 from fraudstream.model import evaluation, metrics
 from fraudstream.model.coverage import Coverage
 from fraudstream.model.dataset import Dataset
 from fraudstream.model.evaluation import Judged
-from fraudstream.model.folds import DAY, Fold, began_at, busy_days
+from fraudstream.model.folds import Fold, began_at, busy_days
 
 BASELINES = ("amount", "random")
 FIGURES = ("average_precision", "roc_auc", "card_precision_100", "recall_at_budget", "alert_rate")
@@ -191,4 +191,4 @@ def _curves(data: Dataset, results: Mapping[str, Judged]) -> dict[str, list[floa
 
 def iso(micros: int) -> str:
     """A timestamp as ISO 8601, in UTC."""
-    return datetime.fromtimestamp(micros / 1e6, UTC).isoformat(timespec="seconds")
+    return moment(micros).isoformat(timespec="seconds")

@@ -12,6 +12,7 @@ import pyarrow as pa
 from fraudstream.errors import InputError
 from fraudstream.features.definitions import available
 from fraudstream.logs import get_logger
+from fraudstream.micros import DAY, micros
 from fraudstream.model import algorithms, artifact, candidates, evaluation, metrics, reporting
 from fraudstream.model.algorithms import Estimator, TreeEstimator
 from fraudstream.model.candidates import Candidate
@@ -19,7 +20,7 @@ from fraudstream.model.choice import choose
 from fraudstream.model.curve import draw
 from fraudstream.model.dataset import Dataset, check_variety, currencies, dataset, until_now
 from fraudstream.model.evaluation import Judged
-from fraudstream.model.folds import DAY, Plan, days_between, end_of, learn_until, plan
+from fraudstream.model.folds import Plan, days_between, end_of, learn_until, plan
 from fraudstream.model.insight import insight, reference
 from fraudstream.model.risk import checked_risk
 
@@ -66,7 +67,7 @@ def train(
     created = now or datetime.now(UTC)
     algorithms.be_patient()
     data, notes = _prepared(rows, request)
-    as_of = max(end_of(data.micros), round(created.timestamp() * 1e6))
+    as_of = max(end_of(data.micros), micros(created))
     if request.alerts_per_day is not None:
         request = replace(request, alert_rate=_rate(data, request.alerts_per_day))
     folds = plan(data.micros, request.label_delay_days, request.alert_rate)

@@ -15,6 +15,7 @@ from fraudstream.kafka import ensure_topic
 from fraudstream.logs import get_logger
 from fraudstream.mapping import Shape
 from fraudstream.metrics import ProduceMonitor
+from fraudstream.micros import DAY, micros
 from fraudstream.producer.delivery import Batch, HalfSent, Report, Sink, deliver, limited, stopping
 from fraudstream.producer.pace import FASTEST, Pace
 from fraudstream.producer.replay import replay
@@ -130,7 +131,7 @@ def _usual_rate(source: Simulation | File, *, dry: bool) -> float | None:
 
 
 def _simulated(source: Simulation, rate: float | None, pace: Pace | None, *, dry: bool) -> Iterator[Batch]:
-    from fraudstream.simulate import DAY, SECOND, World
+    from fraudstream.simulate import World
 
     if dry and rate == FASTEST:
         # A live run at full speed follows the machine's clock, so no two runs would be equal.
@@ -144,10 +145,10 @@ def _simulated(source: Simulation, rate: float | None, pace: Pace | None, *, dry
         start = source.start
     else:
         start = DRY_START if dry else datetime.fromtimestamp(time.time(), UTC)
-    first = int(start.timestamp()) * SECOND + start.microsecond
+    first = micros(start)
     if source.start is None and not dry:
         first -= round((source.days or 0) * DAY)
-    if not 0 <= first <= int(LAST_START.timestamp()) * SECOND:
+    if not 0 <= first <= micros(LAST_START):
         raise UsageError(
             f"A stream starts between 1970 and {LAST_START.year}.", hint="Check --start and --days."
         )

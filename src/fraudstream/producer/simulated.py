@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from fraudstream.arrays import Integers
+from fraudstream.micros import DAY, SECOND
 from fraudstream.producer.delivery import Batch
 from fraudstream.producer.pace import FASTEST, FORGIVEN, elapsing
-from fraudstream.simulate import DAY, SECOND, Encoder, Events, Stream, World
+from fraudstream.simulate import Encoder, Events, Stream, World
 from fraudstream.simulate.stream import BLOCK
 
 ASSUMED_FASTEST = 300_000.0

@@ -4,15 +4,13 @@
 """
 
 from fraudstream.simulate.encode import Encoder
-from fraudstream.simulate.events import DAY, SECOND, Events
+from fraudstream.simulate.events import Events
 from fraudstream.simulate.scenarios import SCENARIOS, Scenario
 from fraudstream.simulate.stream import Stream
 from fraudstream.simulate.world import World
 
 __all__ = [
-    "DAY",
     "SCENARIOS",
-    "SECOND",
     "Encoder",
     "Events",
     "Scenario",

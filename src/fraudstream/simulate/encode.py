@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fraudstream.micros import DAY, SECOND
 from fraudstream.simulate import places
-from fraudstream.simulate.events import DAY, SECOND, AnyInts, Events, chance
+from fraudstream.simulate.events import AnyInts, Events, chance
 from fraudstream.simulate.scenarios import NAMES
 from fraudstream.simulate.world import MOST_CENTS, World, customers_of
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from fraudstream.arrays import Floats, Integers, Truths
+from fraudstream.micros import SECOND
 from fraudstream.simulate import places
-from fraudstream.simulate.events import EVENT, SECOND, Events
+from fraudstream.simulate.events import EVENT, Events
 from fraudstream.simulate.scenarios import NAMES, Scenario
 from fraudstream.simulate.world import World, cents
 

@@ -7,11 +7,6 @@ import numpy.typing as npt
 
 from fraudstream.arrays import Floats, Integers
 
-SECOND = 1_000_000
-"""Times are whole microseconds since 1970 in UTC: integers do not drift, and sort exactly."""
-HOUR = 3_600 * SECOND
-DAY = 24 * HOUR
-
 EVENT = np.dtype(
     [
         ("at", np.int64),  # microseconds since 1970, UTC

@@ -10,8 +10,9 @@ import numpy as np
 
 from fraudstream.arrays import Floats, Integers
 from fraudstream.errors import UsageError
+from fraudstream.micros import DAY, SECOND
 from fraudstream.simulate.episodes import Episodes, Reach, mean_length, strange_devices
-from fraudstream.simulate.events import DAY, EVENT, SECOND, Events, chance
+from fraudstream.simulate.events import EVENT, Events, chance
 from fraudstream.simulate.scenarios import (
     LONGEST_EPISODE_SECONDS,
     MOST_FRAUD,

@@ -3,7 +3,8 @@
 import numpy as np
 
 from fraudstream.arrays import Floats, Integers
-from fraudstream.simulate.events import HOUR, AnyInts
+from fraudstream.micros import HOUR
+from fraudstream.simulate.events import AnyInts
 
 HOURS_OF_WEEK = 168
 _FLOOR = 0.04

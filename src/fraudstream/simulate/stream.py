@@ -10,7 +10,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from fraudstream.arrays import Integers
-from fraudstream.simulate.events import DAY, EVENT, HOUR, Events
+from fraudstream.micros import DAY, HOUR
+from fraudstream.simulate.events import EVENT, Events
 from fraudstream.simulate.fraud import Fraud
 from fraudstream.simulate.rhythm import hour_of_week
 from fraudstream.simulate.scenarios import DEFAULT_FRAUD_RATE, LONGEST_EPISODE_SECONDS

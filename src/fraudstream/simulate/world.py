@@ -6,8 +6,9 @@ import numpy as np
 
 from fraudstream.arrays import Floats, Integers, Truths
 from fraudstream.errors import UsageError
+from fraudstream.micros import DAY, HOUR, SECOND
 from fraudstream.simulate import places, rhythm
-from fraudstream.simulate.events import DAY, EVENT, HOUR, SECOND, AnyInts, Events, chance, pick
+from fraudstream.simulate.events import EVENT, AnyInts, Events, chance, pick
 
 DEFAULT_SEED = 42
 DEFAULT_USERS = 3_000

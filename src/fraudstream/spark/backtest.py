@@ -1,7 +1,7 @@
 """Rules on stored history: features as of just before each transaction, conditions as they run live."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 import numpy as np
@@ -11,10 +11,11 @@ from pyspark.sql import functions as F
 from fraudstream.arrays import Floats, Truths
 from fraudstream.errors import InputError
 from fraudstream.features import training
+from fraudstream.micros import DAY, moment
 from fraudstream.model import reporting
 from fraudstream.model.artifact import Model
 from fraudstream.model.dataset import until_now
-from fraudstream.model.folds import DAY, days_between, end_of
+from fraudstream.model.folds import days_between, end_of
 from fraudstream.rules import features_read
 from fraudstream.rules.backtest import Window, report
 from fraudstream.rules.columns import columns
@@ -67,12 +68,12 @@ def backtest(
     known = dict(zip(names, values.T, strict=True))
     hits = held(ruleset, rows, known)
     return {
-        "since": _instant(since).isoformat(),
-        "until": _instant(until).isoformat(),
+        "since": moment(since).isoformat(),
+        "until": moment(until).isoformat(),
         **report(rules, hits, window),
         "notes": [
             *reporting.gaps(micros, since, "alerts per day are averaged over the other days"),
-            *_notes(model, window, _instant(since)),
+            *_notes(model, window, moment(since)),
             *reporting.without_habits(
                 micros, since, read, "the first of these days", "the figures look worse than they are"
             ),
@@ -82,11 +83,6 @@ def backtest(
 
 def _columns(view: training.FeatureTable, names: Sequence[str]) -> Floats:
     return view.values[:, [view.names.index(name) for name in names]]
-
-
-def _instant(micros: int) -> datetime:
-    """A timestamp, exact to the microsecond, which a float of seconds is not."""
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)
 
 
 def _until_now(transactions: pa.Table) -> pa.Table:

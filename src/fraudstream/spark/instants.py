@@ -4,12 +4,12 @@ Almost every message has RFC 3339 with at most six digits, which Spark's own cas
 (basic format, week dates, fewer or more digits, odd zones) are parsed in parts; only they pay for it.
 """
 
-from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
+from fraudstream.micros import SECOND, micros
 from fraudstream.schema import CALENDAR_DATE, FIRST_INSTANT, LAST_INSTANT, TIME, WEEK_DATE
 
 _ZONE: Final = r"(?:Z|[+-](?:0\d|1[0-7]):[0-5]\d)\z"
@@ -23,11 +23,7 @@ _ROUNDED: Final = (
 )
 """Forms in which a seventh digit is rounded, as by msgspec; in the others it is truncated, as by `datetime`. The latter also
 accepts the last representable microsecond, which msgspec would round up to an invalid time."""
-_SECOND: Final = 1_000_000
-_FIRST, _LAST = (
-    (limit - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
-    for limit in (FIRST_INSTANT, LAST_INSTANT)
-)
+_FIRST, _LAST = map(micros, (FIRST_INSTANT, LAST_INSTANT))
 
 TEXT: Final = "__instant"
 """The string column that `stages` reads; it adds others that begin with this name."""
@@ -52,7 +48,7 @@ def stages(name: str) -> list[dict[str, Column]]:
     rounded_up = F.when(capital.rlike(_ROUNDED) & (F.substring(digits, 7, 1) >= "5"), 1).otherwise(0)
     fraction = F.substring(digits, 1, 6).try_cast("long") + rounded_up
     east = F.when(F.get(parts, F.lit(7)) == "-", -F.col(_OFFSET)).otherwise(F.col(_OFFSET))
-    taken_apart = (F.col(_DAY) * 86_400 + F.col(_CLOCK) - east) * _SECOND + fraction
+    taken_apart = (F.col(_DAY) * 86_400 + F.col(_CLOCK) - east) * SECOND + fraction
     micros = F.col(_MICROS)
     return [
         # The only letters of a plain timestamp. `upper` handles Unicode: it took a third of the time of a decision.

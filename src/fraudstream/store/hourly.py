@@ -1,12 +1,13 @@
 """Rows and money per hour, updated in the same transaction that stores the rows."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from fraudstream.arrays import Integers
 from fraudstream.features.catalogue import LARGEST_AMOUNT
+from fraudstream.micros import HOUR, moment
 from fraudstream.store.connection import Cursor
 from fraudstream.store.sums import Sums
 
@@ -15,21 +16,18 @@ if TYPE_CHECKING:
 
 Kind = Literal["transactions", "fraud", "scores", "alerts"]
 
-HOUR = timedelta(hours=1)
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
 
 def hours(instants: "pa.ChunkedArray") -> Integers:
     """Timestamps in microseconds as hours since 1970, rounded down."""
     import pyarrow as pa
 
     micros: Integers = instants.cast(pa.int64()).to_numpy()
-    return np.floor_divide(micros, HOUR // timedelta(microseconds=1))
+    return np.floor_divide(micros, HOUR)
 
 
 def instant(hour: int) -> datetime:
     """The start of an hour, given in hours since 1970."""
-    return EPOCH + hour * HOUR
+    return moment(hour * HOUR)
 
 
 class Hourly:
