@@ -41,3 +41,37 @@ def heard(handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
     finally:
         for number, previous in before.items():
             signal.signal(number, previous)
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[threading.Event]:
+    """An event that these signals set, so that a stream ends between two steps, not within one.
+
+    Call it after Spark has started, as Spark installs its own handler, which would cancel its jobs.
+    """
+    stop = threading.Event()
+    with heard(lambda *_: ask(stop)):
+        yield stop
+
+
+@contextmanager
+def stopping(stop: threading.Event) -> Iterator[None]:
+    """Make the first of these signals set `stop`; a second one interrupts immediately. Does nothing in other threads.
+
+    An exception at an arbitrary point would leave it unknown whether a message was accepted, and `sent` would be a guess.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    before = False
+
+    def asked(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal before
+        if before or stop.is_set():
+            raise Interrupt
+        before = True
+        ask(stop)
+
+    with heard(asked):
+        yield

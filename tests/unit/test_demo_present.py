@@ -53,7 +53,7 @@ def ran(
     alerts = SimpleNamespace(Alert=None, alerts=lambda *_, **__: looked(stop) or [])
     for name, fake in {
         "fraudstream.spark.command.spark_session": lambda *_, **__: nullcontext(),
-        "fraudstream.spark.command.stop_on_signals": lambda: nullcontext(stop),
+        "fraudstream.signals.stop_on_signals": lambda: nullcontext(stop),
         "fraudstream.spark.consume.consume": lambda *_, stop, **__: stop.wait(),
         "fraudstream.spark.keeper.load_champion": lambda *_: None,
         "fraudstream.spark.score.with_threads": lambda settings, _: settings,

@@ -8,7 +8,7 @@ import pytest
 
 WHILE_IT_LOOKS = """
 import os, signal, threading
-from {module} import {name} as heard
+from fraudstream.signals import stop_on_signals, stopping
 {prepare}
 with {call} as given:
     stop = given or stop
@@ -21,17 +21,15 @@ print("ended")
 
 
 @pytest.mark.parametrize(
-    ("module", "name", "prepare", "call"),
+    ("prepare", "call"),
     [
-        ("fraudstream.spark.command", "stop_on_signals", "stop = None", "heard()"),
-        ("fraudstream.producer.delivery", "stopping", "stop = threading.Event()", "heard(stop)"),
+        ("stop = None", "stop_on_signals()"),
+        ("stop = threading.Event()", "stopping(stop)"),
     ],
 )
-def test_a_signal_ends_a_command_that_looks_at_its_event_at_that_moment(
-    module: str, name: str, prepare: str, call: str
-) -> None:
+def test_a_signal_ends_a_command_that_looks_at_its_event_at_that_moment(prepare: str, call: str) -> None:
     """The handler runs inside the main thread: waiting for a lock that this thread holds would last for ever."""
-    program = WHILE_IT_LOOKS.format(module=module, name=name, prepare=prepare, call=call)
+    program = WHILE_IT_LOOKS.format(prepare=prepare, call=call)
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
     )

@@ -76,9 +76,9 @@ def replay(as_json: Json = False) -> None:
     Use it after a fix, such as a newer version that reads what this one rejected. A message that Kafka refuses, as it is
     too large for its topic, stays as well and is reported.
     """
-    from fraudstream.producer.delivery import stopping
     from fraudstream.producer.redelivery import Redelivery, replay_rejected
     from fraudstream.settings import load
+    from fraudstream.signals import stopping
 
     kafka, postgres = load().kafka, inputs.database()
     done, stop = Redelivery(), threading.Event()

@@ -128,7 +128,8 @@ def run(
 
     Raises what any of its steps raises.
     """
-    from fraudstream.spark.command import spark_session, stop_on_signals
+    from fraudstream.signals import stop_on_signals
+    from fraudstream.spark.command import spark_session
     from fraudstream.spark.score import CONF, with_threads
 
     began = time.monotonic()

@@ -3,12 +3,9 @@
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any, Protocol
 
-from fraudstream import signals
 from fraudstream.errors import InputError
 from fraudstream.files import Rejects
 from fraudstream.producer.pace import Pace
@@ -123,26 +120,3 @@ def deliver(
         interrupted = stop.is_set()
         sent, failed = sink.close()
     return Report(sent, failed, time.monotonic() - begun, interrupted, broken)
-
-
-@contextmanager
-def stopping(stop: threading.Event) -> Iterator[None]:
-    """Make the first Ctrl-C or SIGTERM set `stop`; a second one interrupts immediately.
-
-    An exception at an arbitrary point would leave it unknown whether a message was accepted, and `sent` would be a guess.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    heard = False
-
-    def asked(_signal: int, _frame: FrameType | None) -> None:
-        nonlocal heard
-        if heard or stop.is_set():
-            raise signals.Interrupt
-        heard = True
-        signals.ask(stop)
-
-    with signals.heard(asked):
-        yield

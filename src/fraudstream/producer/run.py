@@ -16,12 +16,13 @@ from fraudstream.logs import get_logger
 from fraudstream.mapping import Shape
 from fraudstream.metrics import ProduceMonitor
 from fraudstream.micros import DAY, micros
-from fraudstream.producer.delivery import Batch, HalfSent, Report, Sink, deliver, limited, stopping
+from fraudstream.producer.delivery import Batch, HalfSent, Report, Sink, deliver, limited
 from fraudstream.producer.pace import FASTEST, Pace
 from fraudstream.producer.replay import replay
 from fraudstream.producer.sender import LINGER_FAST_MS, LINGER_MS, Sender, Undelivered
 from fraudstream.producer.simulated import Plan, simulated
 from fraudstream.settings import KafkaSettings
+from fraudstream.signals import stopping
 
 log = get_logger("producer")
 

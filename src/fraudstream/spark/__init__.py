@@ -1,7 +1,7 @@
 """Spark: the session, the consumer that stores, and the scorer that decides.
 
 Every command
-  command         a session for one command, and the signals that end it
+  command         a session for one command
   session         Spark's settings; scratch is what it keeps on disk
   source          Kafka as a stream of raw messages
   recovery        which failures are temporary, and where a stream resumes

@@ -1,12 +1,10 @@
-"""What every command that runs Spark needs: Java, jars, a session, and the handling of signals that end it."""
+"""What every command that runs Spark needs: Java, jars and a session."""
 
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from fraudstream import signals
 from fraudstream.errors import StreamError
 from fraudstream.logs import get_logger
 from fraudstream.settings import Settings
@@ -68,14 +66,3 @@ def spark_session(
             ) from error
         finally:
             session.stop(spark)
-
-
-@contextmanager
-def stop_on_signals() -> Iterator[threading.Event]:
-    """An event that Ctrl-C, SIGTERM and a closed terminal set, so that a stream ends between two steps, not within one.
-
-    Call it after Spark has started, as Spark installs its own handler, which would cancel its jobs.
-    """
-    stop = threading.Event()
-    with signals.heard(lambda *_: signals.ask(stop)):
-        yield stop

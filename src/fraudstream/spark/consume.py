@@ -10,7 +10,8 @@ from fraudstream import kafka as kafka_clients
 from fraudstream.metrics import ConsumeMonitor, served
 from fraudstream.rules import Rule, load_rules
 from fraudstream.settings import Settings, load
-from fraudstream.spark.command import spark_session, stop_on_signals
+from fraudstream.signals import stop_on_signals
+from fraudstream.spark.command import spark_session
 from fraudstream.spark.consumer import Consumer, Summary
 from fraudstream.store.migrate import migrate
 from fraudstream.store.targets import by_topic

@@ -8,7 +8,8 @@ from fraudstream.errors import SettingsError
 from fraudstream.metrics import ScoreMonitor, served
 from fraudstream.rules import load_rules
 from fraudstream.settings import ProfilesBy, Settings, load
-from fraudstream.spark.command import spark_session, stop_on_signals
+from fraudstream.signals import stop_on_signals
+from fraudstream.spark.command import spark_session
 from fraudstream.spark.keeper import load_champion
 from fraudstream.spark.mode import Mode
 from fraudstream.spark.risk import trees_of
