@@ -1,6 +1,5 @@
 """The real dashboard as a process, a PostgreSQL that may be stopped, and visits with a real browser."""
 
-import os
 import re
 import secrets
 import signal
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 import psutil
 
+from environment import without_settings
 from fraudstream.errors import ExitCode
 from fraudstream.local.postgres import DATABASE, USER, EmbeddedPostgres
 from fraudstream.local.processes import choose_port
@@ -77,7 +77,6 @@ Start = Callable[..., AbstractContextManager[Running]]
 @contextmanager
 def launched(postgres: PostgresSettings, directory: Path, **settings: str) -> Iterator[Running]:
     """Run `fraudstream dashboard`, as soon as it says where it is; at the end it is gone, whatever it takes."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("FRAUDSTREAM_")}
     ours: Mapping[str, object] = {
         "HOME": directory,
         "POSTGRES__HOST": postgres.host,
@@ -91,7 +90,7 @@ def launched(postgres: PostgresSettings, directory: Path, **settings: str) -> It
         stdout=subprocess.PIPE,
         text=True,
         cwd=directory,
-        env=clean | {f"FRAUDSTREAM_{name}": str(value) for name, value in ours.items()},
+        env=without_settings() | {f"FRAUDSTREAM_{name}": str(value) for name, value in ours.items()},
     )
     with process:
         try:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import psutil
 from confluent_kafka import Producer
 
@@ -25,6 +24,7 @@ from fraudstream.store.connection import translated
 from fraudstream.store.training_rows import transactions
 from hours import counted_hours, hourly
 from profile_world import ALL, stored_profiles
+from same_profiles import assert_same
 from samples import decision, message
 from waiting import HANG_SECONDS, wait_until
 
@@ -176,13 +176,8 @@ def assert_profiles(postgres: PostgresSettings, *, labels: bool) -> None:
     found, expected = stored_profiles(postgres), fold(rows)
     if labels:
         expected = combine([expected, fold_labels(transactions(postgres, until=known))])
-    for name in ("entity", "key", "last_at"):
-        assert found[name].to_pylist() == expected[name].to_pylist()
-    for name in NUMBERS:
-        if labels or name not in COUNTERS or not COUNTERS[name].of_labels:
-            np.testing.assert_allclose(
-                found[name].to_numpy(), expected[name].to_numpy(), rtol=1e-9, atol=1e-90, err_msg=name
-            )
+    of_labels = {name for name, counter in COUNTERS.items() if counter.of_labels}
+    assert_same(found, expected, NUMBERS if labels else set(NUMBERS) - of_labels)
 
 
 def in_batches(settings: Settings, rows: int) -> Settings:

@@ -1,4 +1,4 @@
-"""Small models whose every split is known, packed as `train` packs them."""
+"""Rows to fit models on, and small models whose every split is known, packed as `train` packs them."""
 
 from typing import Any
 
@@ -21,6 +21,20 @@ def ensemble(*splits: tuple[str, float, float, float]) -> Ensemble:
         ]
     columns = [pa.array(c, f.type) for c, f in zip(zip(*rows, strict=True), NODES, strict=True)]
     return Ensemble(pa.table(columns, schema=NODES), features, "sum", Link("sigmoid"))
+
+
+def sample(rows: int = 3000, seed: int = 0, noise: int = 3) -> tuple[Any, Any]:
+    """Amounts, shares, flags and columns of noise (rows, 3 + noise), with a label that needs several of them."""
+    rng = np.random.default_rng(seed)
+    x = np.column_stack(
+        [
+            rng.gamma(2, 50, rows),
+            rng.choice([0.31, 0.33, 0.02], rows),
+            rng.random(rows) < 0.03,
+            *rng.normal(size=(noise, rows)),
+        ]
+    )
+    return x, (((x[:, 0] > 150) & (x[:, 3] > 0)) | (x[:, 2] > 0)).astype(np.int64)
 
 
 class Still:

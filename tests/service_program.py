@@ -12,6 +12,7 @@ from typing import Any, TypedDict
 import psutil
 import psycopg
 
+from environment import without_settings
 from fraudstream.local.home import Home
 from fraudstream.local.kafka import EmbeddedKafka
 from fraudstream.local.postgres import EmbeddedPostgres
@@ -42,8 +43,7 @@ class Program:
     @property
     def environment(self) -> dict[str, str]:
         """The environment without the developer's settings, and without a network for Java."""
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("FRAUDSTREAM_")}
-        return inherited | {
+        return without_settings() | {
             "FRAUDSTREAM_HOME": str(self.home),
             "FRAUDSTREAM_JARS": str(self.settings.jars),
             # For a Python that is not the virtual environment's.

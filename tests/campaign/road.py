@@ -13,6 +13,7 @@ import psutil
 
 from campaign.clock import Clock
 from campaign.proxy import Proxy
+from environment import without_settings
 from fraudstream.kafka import bounds, find_topic
 from fraudstream.local import services
 from fraudstream.local.home import Home
@@ -69,9 +70,8 @@ class Road:
 
     def environment(self) -> dict[str, str]:
         """What the commands see."""
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("FRAUDSTREAM_")}
         postgres = self.settings.postgres
-        return inherited | {
+        return without_settings() | {
             "FRAUDSTREAM_HOME": str(self.base.home),
             "FRAUDSTREAM_JARS": str(self.base.jars),
             "FRAUDSTREAM_KAFKA__BOOTSTRAP_SERVERS": str(self.settings.kafka.bootstrap_servers),

@@ -14,22 +14,9 @@ from sklearn.ensemble import HistGradientBoostingClassifier, IsolationForest, Ra
 from fraudstream.model.extract import Side, from_gradient_boosting, from_isolation_forest, from_random_forest
 from fraudstream.model.trees import Ensemble
 from fraudstream.spark.trees import load_spark
+from model_world import sample
 
 FEATURES = ("amount", "share", "flag", "a", "b")
-
-
-def sample(rows: int, seed: int) -> tuple[Any, Any]:
-    """Features (rows, 5) and a label that needs several of them."""
-    rng = np.random.default_rng(seed)
-    x = np.column_stack(
-        [
-            rng.gamma(2, 50, rows),
-            rng.choice([0.31, 0.33, 0.02], rows),
-            rng.random(rows) < 0.03,
-            *rng.normal(size=(2, rows)),
-        ]
-    )
-    return x, (((x[:, 0] > 150) & (x[:, 3] > 0)) | (x[:, 2] > 0)).astype(np.int64)
 
 
 def isolation_forest(x: Any, _y: Any) -> tuple[Ensemble, Callable[[Any], Any]]:
@@ -86,8 +73,8 @@ def test_spark_gives_the_risk_that_scikit_learn_gives(
     spark: SparkSession, tmp_path: Path, fit: Callable[[Any, Any], tuple[Ensemble, Callable[[Any], Any]]]
 ) -> None:
     """For plain rows and for rows exactly on thresholds; numpy and Spark agree as well."""
-    ensemble, expected = fit(*sample(4000, seed=0))
-    plain, _ = sample(2000, seed=5)
+    ensemble, expected = fit(*sample(4000, seed=0, noise=2))
+    plain, _ = sample(2000, seed=5, noise=2)
     x = np.vstack([plain, on_thresholds(ensemble, plain)])
     frame = spark.createDataFrame([(row.tolist(),) for row in x], "x array<double>")
     model = load_spark(spark, ensemble, tmp_path / "model")
@@ -99,7 +86,7 @@ def test_spark_gives_the_risk_that_scikit_learn_gives(
 
 def test_executors_that_do_not_see_the_drivers_disk_can_score(spark: SparkSession, tmp_path: Path) -> None:
     """Loading runs no job: the driver reads the files itself, and the trees travel with the query."""
-    ensemble, _ = isolation_forest(*sample(500, seed=0))
+    ensemble, _ = isolation_forest(*sample(500, seed=0, noise=2))
     context = spark.sparkContext
     context.setJobGroup("load", "loading a model")
     try:

@@ -22,6 +22,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from environment import without_settings
 from fraudstream.local import binaries, java, kafka, services, users
 from fraudstream.local.home import Home
 from fraudstream.settings import KafkaSettings, PostgresSettings, Settings
@@ -129,7 +130,6 @@ def settings(embedded: Settings) -> Iterator[Settings]:
 
 def variables(settings: Settings) -> dict[str, str]:
     """The environment in which the real program has these settings; the developer's own FRAUDSTREAM_* are out."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("FRAUDSTREAM_")}
     ours: dict[str, object] = {
         "HOME": settings.home,
         "JARS": settings.jars,
@@ -142,7 +142,7 @@ def variables(settings: Settings) -> dict[str, str]:
         "POSTGRES__DATABASE": settings.postgres.database,
         "POSTGRES__PASSWORD_FILE": settings.postgres.password_file,
     }
-    return inherited | {
+    return without_settings() | {
         f"FRAUDSTREAM_{name}": str(value) for name, value in ours.items() if value is not None
     }
 

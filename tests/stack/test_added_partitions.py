@@ -4,7 +4,6 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from confluent_kafka import Producer
 from confluent_kafka.cimpl import NewPartitions
 
 from fraudstream import kafka
@@ -14,6 +13,7 @@ from fraudstream.spark.consumer import Consumer
 from fraudstream.store.connection import connect
 from fraudstream.store.migrate import migrate
 from samples import message
+from sending import send
 from waiting import wait_until
 
 if TYPE_CHECKING:
@@ -43,9 +43,7 @@ def test_a_running_consumer_tells_how_far_it_is_in_partitions_that_were_added(
             wait_until(lambda: told() == {0: (0, 0)}, "the only partition")
             admin.create_partitions([NewPartitions(topic, 2)])[topic].result(30)
             wait_until(lambda: told() == {0: (0, 0), 1: (0, 0)}, "the partition that was added")
-            producer = Producer(kafka.client_config(settings.kafka))
-            producer.produce(topic, message(), partition=1)
-            assert producer.flush(30) == 0
+            send(settings, [(message(), 1)])
             wait_until(lambda: told() == {0: (0, 0), 1: (1, 1)}, "its message")
         finally:
             stop.set()

@@ -1,13 +1,13 @@
 """The scorer's own tally of the topic that it writes."""
 
 import pytest
-from confluent_kafka import Producer
 from confluent_kafka.cimpl import NewPartitions
 
 from fraudstream import kafka
 from fraudstream.settings import Settings
 from fraudstream.spark.answers import Answers
 from samples import REFUSAL, decision
+from sending import send, spread
 from waiting import wait_until
 
 FOREIGN = (
@@ -23,13 +23,11 @@ FOREIGN = (
 
 def test_messages_of_others_in_the_scored_topic_do_not_end_the_count_of_ours(settings: Settings) -> None:
     topic = kafka.ensure_topic(settings.kafka, settings.kafka.scored_topic)
-    answers, producer = Answers(settings.kafka, topic), Producer(kafka.client_config(settings.kafka))
+    answers = Answers(settings.kafka, topic)
+    ours = [decision(transaction_id=f"ours-{number}") for number in range(len(FOREIGN))]
+    mixed = [value for pair in zip(FOREIGN, ours, strict=True) for value in pair]
     try:
-        for number, foreign in enumerate(FOREIGN):
-            producer.produce(topic.name, foreign, partition=0)
-            producer.produce(topic.name, decision(transaction_id=f"ours-{number}"), partition=0)
-        producer.produce(topic.name, REFUSAL, partition=0)
-        assert producer.flush(60) == 0
+        send(settings, [(value, 0) for value in (*mixed, REFUSAL)], topic.name)
         wait_until(lambda: answers.whole().refused == 1, "the last answer")
     finally:
         answers.close()
@@ -50,10 +48,7 @@ def test_answers_in_partitions_that_were_added_are_counted_from_the_first_on(
     try:
         admin.create_partitions([NewPartitions(topic.name, 2)])[topic.name].result(30)
         wait_until(lambda: len(admin.list_topics(topic.name, 10).topics[topic.name].partitions) == 2, "it")
-        producer = Producer(kafka.client_config(settings.kafka))
-        for partition in (0, 1):
-            producer.produce(topic.name, decision(transaction_id=f"in-{partition}"), partition=partition)
-        assert producer.flush(60) == 0
+        send(settings, spread([decision(transaction_id="in-0"), decision(transaction_id="in-1")]), topic.name)
         wait_until(lambda: answers.whole().decisions == 2, "both answers")
     finally:
         answers.close()

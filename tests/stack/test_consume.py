@@ -3,7 +3,7 @@
 import json
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from fraudstream.spark.consumer import Consumer, Summary
 from fraudstream.store.connection import connect
 from rows import query
 from samples import BAD, decision, message
+from sending import send
 
 if TYPE_CHECKING:
     from confluent_kafka.admin import AdminClient
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 BOTH = ("fraud", "transactions")
 Run = Callable[..., "CompletedProcess[str]"]
-Record = tuple[bytes | None, int]
-"""A value and the partition that it goes to."""
 
 
 @pytest.fixture
@@ -40,15 +39,6 @@ def consume(
 ) -> Summary:
     consumer = Consumer(spark, settings)
     return consumer.run(targets, once=True, stop=threading.Event(), **options)
-
-
-def send(settings: Settings, records: Iterable[Record], **properties: Any) -> None:
-    topic = settings.kafka.transactions_topic
-    kafka.ensure_topic(settings.kafka, topic)
-    producer = Producer(kafka.client_config(settings.kafka) | {"message.max.bytes": 20_000_000} | properties)
-    for value, partition in records:
-        producer.produce(topic, value, key=b"key", partition=partition)
-    assert producer.flush(30) == 0
 
 
 def ids(settings: Settings, table: str = "transactions") -> list[str]:

@@ -1,11 +1,11 @@
 """Decisions through real Kafka and Spark: beside the transactions, with reasons, and how far each stream has come."""
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pytest
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import TopicPartition
 
 from fraudstream import kafka
 from fraudstream.errors import MessagesLost
@@ -23,6 +23,7 @@ from hours import counted_hours, hourly
 from model_world import ensemble, packed
 from rows import query
 from samples import REFUSAL, decision, message
+from sending import send, spread
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,14 +38,6 @@ RULES = """
   reason: "{user_count_10m:.0f} payments in ten minutes"
   severity: high
 """
-
-
-def send(settings: Settings, topic: str, values: Iterable[bytes]) -> None:
-    kafka.ensure_topic(settings.kafka, topic)
-    producer = Producer(kafka.client_config(settings.kafka))
-    for place, value in enumerate(values):
-        producer.produce(topic, value, key=b"key", partition=place % 4)
-    assert producer.flush(30) == 0
 
 
 def test_decisions_get_as_many_partitions_as_transactions_whoever_makes_their_topic(
@@ -69,11 +62,11 @@ def test_consume_all_stores_transactions_and_decisions_side_by_side(
     (tmp_path / "rules.yaml").write_text(RULES)
     registry.register(settings.postgres, *packed("m-1", TREES))
     values = [message(transaction_id=f"t{n}", is_fraud=int(n % 10 == 0)) for n in range(200)]
-    send(settings, settings.kafka.transactions_topic, values)
+    send(settings, spread(values))
     features = {"amount_to_user_mean": 41.0, "user_count_10m": 6.2}
     flagged = {"flagged": True, "risk": 0.9, "rules": ["pace"], "features": features}
     decisions = [decision(transaction_id=f"t{n}", **(flagged if n % 10 == 0 else {})) for n in range(200)]
-    send(settings, settings.kafka.scored_topic, [*decisions, *decisions[:50], REFUSAL, b"poison"])
+    send(settings, spread([*decisions, *decisions[:50], REFUSAL, b"poison"]), settings.kafka.scored_topic)
     summary = once(spark, settings, *ALL, rules=load_rules(tmp_path / "rules.yaml"))
     assert summary.stored == {"transactions": 180, "fraud": 20, "profiles": 200, "scores": 200}
     assert (summary.duplicates["scores"], summary.refused, summary.rejected) == (50, 1, 1)
@@ -102,9 +95,9 @@ def test_a_stream_that_fails_stops_the_one_beside_it_with_its_cause(
 ) -> None:
     """Running on with half of the work would look as if all were well."""
     topic = settings.kafka.scored_topic
-    send(settings, topic, [decision(transaction_id=f"t{n}") for n in range(8)])
+    send(settings, spread([decision(transaction_id=f"t{n}") for n in range(8)]), topic)
     once(spark, settings, "scores")
-    send(settings, topic, [decision(transaction_id=f"u{n}") for n in range(40)])
+    send(settings, spread([decision(transaction_id=f"u{n}") for n in range(40)]), topic)
     admin = kafka.admin(settings.kafka)
     for future in admin.delete_records([TopicPartition(topic, 0, 6)]).values():
         future.result(30)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from documents import lacking
+from environment import without_settings
 
 README = Path(__file__).parents[2] / "README.md"
 FRAUDSTREAM = [sys.executable, "-m", "fraudstream"]
@@ -20,14 +21,9 @@ FRAUDSTREAM = [sys.executable, "-m", "fraudstream"]
 @pytest.fixture(scope="module")
 def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The environment of somebody who never ran it: a home of its own, no address of any service; only the jars are shared."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith("FRAUDSTREAM_") or name == "FRAUDSTREAM_JARS"
-    }
     place = tmp_path_factory.mktemp("newcomer")
-    jars = {"FRAUDSTREAM_JARS": str(Path.home() / ".cache" / "fraudstream" / "jars")} | kept
-    environment = jars | {"FRAUDSTREAM_HOME": str(place / "home")}
+    jars = os.environ.get("FRAUDSTREAM_JARS", str(Path.home() / ".cache" / "fraudstream" / "jars"))
+    environment = without_settings() | {"FRAUDSTREAM_JARS": jars, "FRAUDSTREAM_HOME": str(place / "home")}
     yield environment
     done = run(environment, "reset", "--yes")
     assert done.returncode == 0, done.stderr

@@ -1,6 +1,6 @@
 """The merge statement in a real PostgreSQL gives the profiles that folding everything at once gives."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import numpy as np
@@ -17,6 +17,7 @@ from fraudstream.features.profiles import SCHEMA, combine, fold, fold_labels
 from fraudstream.settings import Settings
 from fraudstream.store.connection import connect
 from fraudstream.store.copy import copy_rows
+from same_profiles import assert_same
 
 TYPES = {"text": "text", "instant": "timestamptz", "float": "float8"}
 
@@ -45,16 +46,6 @@ def stored(cursor: psycopg.Cursor[tuple[object, ...]]) -> pa.Table:
     return pa.table(
         [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)], schema=SCHEMA
     )
-
-
-def assert_same(left: pa.Table, right: pa.Table, numbers: Iterable[str]) -> None:
-    for name in ("entity", "key", "last_at"):
-        assert left[name].to_pylist() == right[name].to_pylist()
-    for name in numbers:
-        # 1e-90 and nothing are the same: the database keeps no number so small.
-        np.testing.assert_allclose(
-            left[name].to_numpy(), right[name].to_numpy(), rtol=1e-9, atol=1e-90, err_msg=name
-        )
 
 
 def test_batches_in_any_order_merge_to_the_fold_of_all(cursor: psycopg.Cursor[tuple[object, ...]]) -> None:

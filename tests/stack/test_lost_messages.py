@@ -1,7 +1,6 @@
 """A stream that stood at an offset which Kafka does not have any more."""
 
 import pytest
-from confluent_kafka import Producer
 
 from fraudstream import kafka
 from fraudstream.errors import MessagesLost
@@ -9,15 +8,14 @@ from fraudstream.settings import Settings
 from fraudstream.spark import recovery
 from fraudstream.store import offsets
 from fraudstream.store.migrate import migrate
+from sending import send
 
 
 def test_what_kafka_lost_after_it_was_stored_is_no_matter_of_retention(settings: Settings) -> None:
     """As after an unclean election, or on a broker from a backup: it was explained as messages that were never read."""
     migrate(settings.postgres)
     topic = kafka.ensure_topic(settings.kafka, settings.kafka.transactions_topic, 1)
-    producer = Producer(kafka.client_config(settings.kafka))
-    producer.produce(topic.name, b"{}", partition=0)
-    assert producer.flush(30) == 0
+    send(settings, [(b"{}", 0)])
 
     def begin(*, accept_loss: bool) -> dict[tuple[str, int], int]:
         return recovery.begin(

@@ -5,43 +5,23 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import TYPE_CHECKING
 
-import numpy as np
-import pyarrow as pa
-from confluent_kafka import Producer
-
-from fraudstream import kafka
 from fraudstream.features.catalogue import COUNTERS
 from fraudstream.features.profiles import combine, fold, fold_labels
 from fraudstream.settings import Settings
 from fraudstream.spark.consumer import Consumer, Summary
 from fraudstream.store.training_rows import transactions
 from profile_world import stored_profiles, transaction
+from same_profiles import assert_same
+from sending import send, spread
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
-
-
-def send(settings: Settings, values: list[bytes]) -> None:
-    kafka.ensure_topic(settings.kafka, settings.kafka.transactions_topic)
-    producer = Producer(kafka.client_config(settings.kafka))
-    for place, value in enumerate(values):
-        producer.produce(settings.kafka.transactions_topic, value, partition=place % 4)
-    assert producer.flush(30) == 0
 
 
 def consume(spark: "SparkSession", settings: Settings, *targets: str) -> Summary:
     small = settings.spark.model_copy(update={"rows_per_batch": 100})
     consumer = Consumer(spark, settings.model_copy(update={"spark": small}))
     return consumer.run(targets, once=True, stop=threading.Event())
-
-
-def assert_same(found: pa.Table, expected: pa.Table) -> None:
-    for name in ("entity", "key", "last_at"):
-        assert found[name].to_pylist() == expected[name].to_pylist()
-    for name in COUNTERS:
-        np.testing.assert_allclose(
-            found[name].to_numpy(), expected[name].to_numpy(), rtol=1e-9, atol=1e-90, err_msg=name
-        )
 
 
 def test_consume_all_remembers_every_transaction_and_every_known_truth(
@@ -55,23 +35,23 @@ def test_consume_all_remembers_every_transaction_and_every_known_truth(
         transaction("mad", chance, timestamp="9999-12-31T00:00:00Z"),
         transaction("today", chance, timestamp=today.isoformat(), is_fraud=1),
     ]
-    send(settings, values)
+    send(settings, spread(values))
     summary = consume(spark, settings, "fraud", "profiles", "transactions")
     assert (summary.stored["profiles"], summary.duplicates["profiles"]) == (551, 50)
     assert summary.from_future == 1
     rows = transactions(settings.postgres, until=datetime.now(UTC))
     known = transactions(settings.postgres, until=today)
     assert (rows.num_rows, known.num_rows) == (551, 550)
-    assert_same(stored_profiles(settings.postgres), combine([fold(rows), fold_labels(known)]))
+    assert_same(stored_profiles(settings.postgres), combine([fold(rows), fold_labels(known)]), COUNTERS)
 
 
 def test_profiles_are_folded_alone(spark: "SparkSession", settings: Settings) -> None:
     """`consume profiles`, then everything: what was folded is not folded again, and truth follows with the tables."""
     chance = Random(2)
-    send(settings, [transaction(f"t{i}", chance, is_fraud=0) for i in range(200)])
+    send(settings, spread([transaction(f"t{i}", chance, is_fraud=0) for i in range(200)]))
     first = consume(spark, settings, "profiles")
     assert (first.stored, first.duplicates, first.from_future) == ({"profiles": 200}, {"profiles": 0}, 0)
     summary = consume(spark, settings, "fraud", "profiles", "transactions")
     assert (summary.stored["transactions"], summary.stored["profiles"]) == (200, 0)
     rows = transactions(settings.postgres)
-    assert_same(stored_profiles(settings.postgres), combine([fold(rows), fold_labels(rows)]))
+    assert_same(stored_profiles(settings.postgres), combine([fold(rows), fold_labels(rows)]), COUNTERS)

@@ -47,6 +47,7 @@ from fraudstream.store.targets import TARGETS, select
 from model_world import ensemble, packed
 from profile_world import ALL, messages
 from samples import decision, message
+from sending import send
 from slice_world import SOURCE
 
 if TYPE_CHECKING:
@@ -131,32 +132,14 @@ def member(settings: Settings, tmp_path: Path) -> Iterator[Callable[[str], Membe
             connection.execute(sql.SQL("drop role {}").format(sql.Identifier(name)))
 
 
-def store(settings: Settings, *values: bytes) -> None:
-    """Send messages to the topic of this test."""
-    from confluent_kafka import Producer
-
-    from fraudstream import kafka
-
-    kafka.ensure_topic(settings.kafka, settings.kafka.transactions_topic)
-    producer = Producer(kafka.client_config(settings.kafka))
-    for value in values:
-        producer.produce(settings.kafka.transactions_topic, value, key=b"u-1")
-    assert producer.flush(30) == 0
-
-
 def test_the_stream_is_stored_by_a_writer_and_read_by_a_reader_without_names(
     settings: Settings, spark: "SparkSession", member: Callable[[str], Member]
 ) -> None:
     """`consume` works as a member of `fraudstream_writer`, profiles, truths, duplicates and rejects included."""
     writer, reader = member("writer"), member("reader")
     named = message(first_name="Ada", email="ada@example.org")
-    store(
-        settings,
-        named,
-        named,
-        message(transaction_id="f", is_fraud=1, full_name="Mallory"),
-        b'{"first_name": "Ada',
-    )
+    fraud = message(transaction_id="f", is_fraud=1, full_name="Mallory")
+    send(settings, [(value, 0) for value in (named, named, fraud, b'{"first_name": "Ada')])
     as_writer = settings.model_copy(update={"postgres": writer.postgres})
     done = consume(spark, as_writer, tuple(TARGETS), once=True, stop=threading.Event())
     assert (done.stored["transactions"], done.duplicates["transactions"]) == (1, 1)

@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from pyspark.errors import StreamingQueryException
 
 import secure_services
 from certificates import Authority
+from environment import without_settings
 from fraudstream.errors import BrokerRefused
 from fraudstream.kafka import client_config, ensure_topic
 from fraudstream.settings import KafkaSettings, PostgresSettings, Settings
@@ -43,9 +43,8 @@ pytestmark = pytest.mark.skipif(
 
 def variables(locked: Locked, **changes: object) -> dict[str, str]:
     """The environment of the user who gets in, with some settings changed."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("FRAUDSTREAM_")}
     return (
-        inherited
+        without_settings()
         | locked.environment
         | {f"FRAUDSTREAM_{name}": str(value) for name, value in changes.items()}
     )

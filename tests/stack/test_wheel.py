@@ -1,7 +1,6 @@
 """The wheel as a pipeline installs it: no checkout, no services, no settings."""
 
 import json
-import os
 import subprocess
 import sys
 import sysconfig
@@ -12,6 +11,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import csv
 
+from environment import without_settings
 from fraudstream.decode import Decoder
 
 ROOT = Path(__file__).parents[2]
@@ -58,9 +58,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def bare() -> dict[str, str]:
     """An environment that says nothing of fraudstream, nor where Python finds it."""
-    return {
-        name: value for name, value in os.environ.items() if not name.startswith(("FRAUDSTREAM_", "PYTHON"))
-    }
+    return {name: value for name, value in without_settings().items() if not name.startswith("PYTHON")}
 
 
 def run(program: Path, place: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":

@@ -1,13 +1,13 @@
 """The program as a shell sees it: help, exit codes, errors in two shapes."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from environment import without_settings
 from fraudstream.cli.main import run
 from fraudstream.local import binaries, users
 
@@ -28,10 +28,9 @@ HEAVY = (
 
 def fraudstream(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     """Run the program as a user would, with no setting of the one who runs the tests."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("FRAUDSTREAM_")}
     return subprocess.run(
         [sys.executable, "-m", "fraudstream", *arguments],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False, env=clean | environment,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False, env=without_settings() | environment,
     )  # fmt: skip
 
 

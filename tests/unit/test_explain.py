@@ -11,23 +11,10 @@ from fraudstream.errors import InputError
 from fraudstream.model.extract import from_gradient_boosting, from_isolation_forest, from_random_forest
 from fraudstream.model.trees import Ensemble
 from fraudstream.reasons.contributions import contributions, raised
+from model_world import sample
 
 FEATURES = ("amount", "share", "flag", "a", "b", "c")
 ALGORITHMS = ("isolation_forest", "random_forest", "gradient_boosting")
-
-
-def sample(rows: int = 3000) -> tuple[Any, Any]:
-    """Amounts, shares, flags and noise (rows, 6), with a label that needs several of them."""
-    rng = np.random.default_rng(0)
-    x = np.column_stack(
-        [
-            rng.gamma(2, 50, rows),
-            rng.choice([0.31, 0.33, 0.02], rows),
-            rng.random(rows) < 0.03,
-            *rng.normal(size=(3, rows)),
-        ]
-    )
-    return x, (((x[:, 0] > 150) & (x[:, 3] > 0)) | (x[:, 2] > 0)).astype(np.int64)
 
 
 def fitted(name: str, depth: int | None = None, features: int = len(FEATURES)) -> tuple[Ensemble, Any, Any]:

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import subprocess
 import sys
 import threading
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from environment import without_settings
 from fraudstream import logs
 
 
@@ -100,10 +100,9 @@ def others_speak(log_format: str) -> "subprocess.CompletedProcess[str]":
 
 
 def program(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("FRAUDSTREAM_")}
     return subprocess.run(
         [sys.executable, "-m", "fraudstream", *arguments],
-        capture_output=True, text=True, timeout=120, check=False, env=clean | environment,
+        capture_output=True, text=True, timeout=120, check=False, env=without_settings() | environment,
     )  # fmt: skip
 
 

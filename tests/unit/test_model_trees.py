@@ -19,23 +19,9 @@ from fraudstream.model.extract import (
     undo,
 )
 from fraudstream.model.trees import Ensemble, Link
+from model_world import sample
 
 FEATURES = ("amount", "share", "flag", "a", "b", "c")
-
-
-def sample(rows: int = 3000, seed: int = 0) -> tuple[Any, Any]:
-    """Amounts, shares, flags and noise (rows, 6), with a label that needs several of them."""
-    rng = np.random.default_rng(seed)
-    x = np.column_stack(
-        [
-            rng.gamma(2, 50, rows),
-            rng.choice([0.31, 0.33, 0.02], rows),
-            rng.random(rows) < 0.03,
-            *rng.normal(size=(3, rows)),
-        ]
-    )
-    y = ((x[:, 0] > 150) & (x[:, 3] > 0)) | (x[:, 2] > 0)
-    return x, y.astype(np.int64)
 
 
 def fitted(name: str) -> tuple[Ensemble, Any]:

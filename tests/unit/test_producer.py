@@ -1,7 +1,6 @@
 """`produce` without a broker: pace, counts, limits, dry runs, and what goes wrong at once."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from environment import without_settings
 from fraudstream.decode import Decoder
 from fraudstream.errors import InputError
 from fraudstream.micros import SECOND
@@ -212,8 +212,7 @@ def test_a_source_that_breaks_half_way_leaves_a_report_of_what_was_taken() -> No
 
 def fraudstream(*arguments: str, **options: object) -> "subprocess.CompletedProcess[bytes]":
     """The real program, with no setting of the one who runs the tests."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("FRAUDSTREAM_")}
-    given = {"env": clean | {"FRAUDSTREAM_HOME": "/nonexistent"}, "timeout": 60} | options
+    given = {"env": without_settings() | {"FRAUDSTREAM_HOME": "/nonexistent"}, "timeout": 60} | options
     command = [sys.executable, "-m", "fraudstream", *arguments]
     return subprocess.run(command, capture_output=True, check=False, **given)  # type: ignore[call-overload,no-any-return]
 
@@ -326,10 +325,9 @@ def test_wrong_use_is_one_sentence(arguments: tuple[str, ...], code: int, words:
 
 
 def test_a_broker_that_is_away_is_waited_for_as_long_as_is_set(tmp_path: Path) -> None:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("FRAUDSTREAM_")}
     result = fraudstream(
         "produce", "--count", "5", "--bootstrap-servers", NOBODY, "--json",
-        cwd=tmp_path, env=clean | {"FRAUDSTREAM_KAFKA__TIMEOUT_SECONDS": "1"},
+        cwd=tmp_path, env=without_settings() | {"FRAUDSTREAM_KAFKA__TIMEOUT_SECONDS": "1"},
     )  # fmt: skip
     assert result.returncode == 1
     error = json.loads(result.stdout)["error"]

@@ -1,7 +1,6 @@
 """`score --data`: the decisions of the evaluation for a file or a pipe, with no service at all."""
 
 import json
-import os
 import shlex
 import signal
 import subprocess
@@ -20,6 +19,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 
+from environment import without_settings
 from feature_world import world
 from fraudstream.cli.main import run
 from fraudstream.decision import FIELDS, DecisionDecoder
@@ -253,9 +253,8 @@ def test_what_cannot_be_scored_is_refused_in_a_sentence(
 def pipe(model: Path, *arguments: str) -> "Iterator[Pipe]":
     """The real program at the end of a pipe; killed where a test fails before its end."""
     command = [sys.executable, "-m", "fraudstream", "score", "--data", "-", "--model", str(model), *arguments]
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("FRAUDSTREAM_")}
     kinds = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, env=clean, **kinds) as process:  # type: ignore[call-overload]
+    with subprocess.Popen(command, env=without_settings(), **kinds) as process:  # type: ignore[call-overload]
         try:
             yield Pipe(process)
         finally:
@@ -393,10 +392,9 @@ def score_in(
         str(model),
         *arguments,
     ]
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("FRAUDSTREAM_")}
     return subprocess.run(
         ["bash", "-c", f"{before}; {shlex.join(command)}"],
-        cwd=folder, env=clean | {"PYTHONDONTWRITEBYTECODE": "1"}, capture_output=True, text=True, timeout=60, check=False,
+        cwd=folder, env=without_settings() | {"PYTHONDONTWRITEBYTECODE": "1"}, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
 
 

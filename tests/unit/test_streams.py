@@ -1,12 +1,13 @@
 """Standard streams that are closed, full, or read by nobody, as a shell makes them."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from environment import without_settings
 
 PROGRAM = f"{sys.executable} -m fraudstream"
 FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
@@ -14,11 +15,10 @@ FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has
 
 def shell(command: str, home: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
     """Run a line of bash in which `fraudstream` is the program; stdin is empty."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("FRAUDSTREAM_")}
     return subprocess.run(
         ["bash", "-c", f'fraudstream() {{ {PROGRAM} "$@"; }}; {command}'],
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False, cwd=home,
-        env=clean | {"FRAUDSTREAM_HOME": str(home / "home")} | environment,
+        env=without_settings() | {"FRAUDSTREAM_HOME": str(home / "home")} | environment,
     )  # fmt: skip
 
 
