@@ -1,6 +1,7 @@
 """The figures of model and streams, from decisions that were really stored, and a consumer that is watched."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -308,7 +309,8 @@ def test_a_stream_that_speaks_and_gets_on_nowhere_is_told_until_it_does(postgres
     minutes_pass()
     stuck = says(40, 2_000)
     assert not stuck.ok
-    assert "has made no progress for 90 s, and 1,960 messages are waiting" in stuck.sentence
+    # The database's clock goes on between two statements.
+    assert re.search(r"has made no progress for 9\d s, and 1,960 messages are waiting", stuck.sentence)
     assert says(41, 2_000).ok
     minutes_pass()
     _hours_pass(postgres, "consume")
