@@ -13,7 +13,9 @@ from fraudstream import kafka
 from fraudstream.errors import BrokerUnreachable
 from fraudstream.kafka import Topic
 from fraudstream.settings import Settings
+from fraudstream.spark import launcher as launching
 from fraudstream.spark import relay as module
+from fraudstream.spark.launcher import Launcher
 from fraudstream.spark.live_query import Basis, LiveQuery
 from fraudstream.spark.mode import Mode
 from fraudstream.spark.recovery import CURABLE, NotStarted, QueryStopped
@@ -248,7 +250,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch, relay: Relay) -> None:
     def read(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module, "read_messages", read)
+    monkeypatch.setattr(launching, "read_messages", read)
 
 
 def test_a_full_disk_while_the_next_query_is_started_leaves_the_current_one_alone(
@@ -353,23 +355,31 @@ def test_a_slow_machine_gets_longer_batches_not_decisions_that_wait_at_each_hand
     relay: Relay, building: float, lasts: float
 ) -> None:
     """A successor that needs longer than a batch came after its end, and messages waited for seconds, each time."""
-    assert relay._batch_seconds(basis(), building) == pytest.approx(lasts, abs=0.1)
+    assert relay._launcher.batch_seconds(basis(), building, None) == pytest.approx(lasts, abs=0.1)
     relay.stop()
 
 
-def test_a_batch_is_as_long_as_what_the_query_before_took_to_start_requires(relay: Relay) -> None:
+def test_a_batch_is_as_long_as_what_the_query_before_took_to_start_requires(
+    relay: Relay, caplog: pytest.LogCaptureFixture
+) -> None:
     """Building may be the smaller part of it: planning and tasks come after the length of the batch is set."""
     query = runner(Query(), 0)
     query._ready_at = query.began + 12.5
     relay._current = query
+    with caplog.at_level("INFO"):
+        lasts = [relay._launcher.batch_seconds(query.basis, 0.3, query) for _ in range(2)]
     # 1 s of grace, and 1.5 times the 14 s of reading, building and starting, are 70 % of it.
-    assert relay._batch_seconds(query.basis, 0.3) == pytest.approx(31.4, abs=0.1)
+    assert lasts == pytest.approx([31.4, 31.4], abs=0.1)
+    assert caplog.messages == [
+        "A query with newer profiles takes 14 s to prepare on this machine: a new one takes over every 31 s, not every 10 s."
+    ]
     relay.stop()
 
 
 def test_without_overlap_a_batch_is_as_long_as_it_is_set(relay: Relay) -> None:
     """Its successor starts only after its end: nothing has to be ready before."""
     score = relay._settings.score.model_copy(update={"overlap": False})
-    relay._settings = relay._settings.model_copy(update={"score": score})
-    assert relay._batch_seconds(basis(), 30.0) == 10.0
+    settings = relay._settings.model_copy(update={"score": score})
+    launcher = Launcher(cast("Any", None), settings, Mode.REALTIME, Topic("t", "id", (0,)))
+    assert launcher.batch_seconds(basis(), 30.0, None) == 10.0
     relay.stop()

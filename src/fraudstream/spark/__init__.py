@@ -17,7 +17,8 @@ The consumer
 The scorer
   score           the command; scorer is the driver: starts and restarts queries; watch follows them
   succession      asks for newer profiles and has relay hand over
-  relay           hands the stream from one query to the next; live_query is one, and timing says when
+  relay           hands the stream from one query to the next; launcher starts one, live_query is one
+  timing          how long a query decides, and when its successor starts
   mode            real time or micro-batches
   keeper          exchanges profiles, champion and offsets with PostgreSQL
   first_job       the first job of a session, which may have to wait for a slot

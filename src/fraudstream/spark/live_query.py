@@ -101,6 +101,11 @@ class LiveQuery:
         return None if self._ready_at is None else self._building_seconds + self._ready_at - self.began
 
     @property
+    def preparing_seconds(self) -> float:
+        """How long it took from reading its profiles until all its tasks ran; without the latter until then."""
+        return (self.starting_seconds or 0.0) + self.basis.reading_seconds
+
+    @property
     def running_seconds(self) -> float:
         """Seconds since all its tasks run, which is also when its first batch began; 0 until then."""
         return 0.0 if self._ready_at is None else time.monotonic() - self._ready_at

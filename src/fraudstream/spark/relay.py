@@ -13,7 +13,6 @@ While query 1 works off a backlog, query 2 answers what is new, and waits to tak
 model are for what is new: query 2 is replaced at the end of a batch by one that starts there.
 """
 
-import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
@@ -24,10 +23,11 @@ from fraudstream.kafka import Topic, java_config
 from fraudstream.logs import get_logger
 from fraudstream.settings import Settings
 from fraudstream.spark import markers, timing
+from fraudstream.spark.launcher import Launcher
 from fraudstream.spark.live_query import Basis, LiveQuery
 from fraudstream.spark.mode import Mode
-from fraudstream.spark.recovery import NotStarted, QueryStopped, TopicReplaced, existing_topic, summary_of
-from fraudstream.spark.source import furthest, location, new_checkpoint, read_messages
+from fraudstream.spark.recovery import NotStarted, QueryStopped, TopicReplaced, existing_topic
+from fraudstream.spark.source import furthest
 
 if TYPE_CHECKING:
     from confluent_kafka.admin import AdminClient
@@ -37,23 +37,6 @@ log = get_logger("score")
 
 PATIENCE_SECONDS: Final = 60.0
 """Seconds after which a query whose tasks do not all run is reported to lack slots."""
-COLUMNS: Final = ("value", "topic", "partition", "offset", "timestamp")
-
-
-_PRODUCER: Final = {
-    # A decision is sent immediately, but while a request is in flight, new ones share the next. With Java's default of
-    # five requests each decision had its own, and bursts, such as after a hand-over, overloaded both sides with requests:
-    # at 2,000 a second half of them took 19 to 57 ms instead of 14 to 36 (docs/scoring.md).
-    Mode.REALTIME: {"linger.ms": "0", "max.in.flight.requests.per.connection": "1"},
-    # A batch waits for its last decision anyway. Java's default of 16 KiB would be ten decisions per request, which costs
-    # the broker more than Spark; lz4 profits from the similarity of their features.
-    Mode.MICROBATCH: {
-        "linger.ms": "20",
-        "batch.size": str(256 << 10),
-        "compression.type": "lz4",
-    },
-}
-"""How Kafka's client sends decisions, by mode."""
 
 
 def _stop(relieved: LiveQuery) -> None:
@@ -70,6 +53,7 @@ class Relay:
     def __init__(self, spark: "SparkSession", settings: Settings, mode: Mode, topic: Topic) -> None:
         self._spark = spark
         self._settings, self._mode, self._topic = settings, mode, topic
+        self._launcher = Launcher(spark, settings, mode, topic)
         self._admin: AdminClient | None = None
         self._stopping = ThreadPoolExecutor(1, "stop")
         self.ends: dict[int, int] = {}
@@ -184,26 +168,10 @@ class Relay:
         if basis.scoring.lookup is not None:
             return False  # each batch looks up newer profiles itself
         if self._settings.score.overlap and self._next is None:
-            ahead = timing.lead(self._preparing_seconds(basis), first=not self.handovers)
+            ahead = timing.lead(self.current.preparing_seconds, first=not self.handovers)
             return timing.is_time(self.current.running_seconds, self.current.batch_seconds, ahead)
         # A real-time query's answers count at the end of its batch, so it is stopped exactly then.
         return newest.is_past
-
-    def _preparing_seconds(self, basis: Basis) -> float:
-        """How long the last query took until it answered, with reading of profiles like these."""
-        return (self.current.starting_seconds or 0.0) + basis.reading_seconds
-
-    def _batch_seconds(self, basis: Basis, building_seconds: float) -> float:
-        """Length of a batch of a query that took so long to build: its successor is to be ready before that ends."""
-        score, first = self._settings.score, self._current is None
-        if not score.overlap or basis.scoring.lookup is not None:
-            return score.trigger_seconds
-        preparing = building_seconds / timing.BUILDING_SHARE + basis.reading_seconds
-        if not first:
-            preparing = max(preparing, self._preparing_seconds(basis))
-        # Any longer, and monitoring would report a stream that hangs.
-        longest = self._settings.metrics.stalled_seconds
-        return timing.batch_seconds(score.trigger_seconds, timing.lead(preparing, first=first), longest)
 
     def hand_over(self, basis: Basis) -> None:
         """Start a successor. Raises TopicReplaced, and QueryStopped if the topic is gone or no query is left.
@@ -271,40 +239,4 @@ class Relay:
         self.handovers += 1
 
     def _launch(self, basis: Basis, start: Mapping[int, int]) -> LiveQuery:
-        """A new query. Raises NotStarted if this machine or Spark fails, and our own errors, such as a wrong setting."""
-        try:
-            return self._started(basis, start)
-        except FraudstreamError:
-            raise
-        except Exception as error:  # a full disk, or whatever Java raises
-            raise NotStarted(
-                f"Spark could not start a query: {type(error).__name__}: {summary_of(str(error))}.",
-                hint="Check this machine's free disk and memory; Spark's own log in `home`/logs has more.",
-            ) from error
-
-    def _started(self, basis: Basis, start: Mapping[int, int]) -> LiveQuery:
-        began, kafka = time.monotonic(), self._settings.kafka
-        realtime = self._mode is Mode.REALTIME
-        limit = None if realtime else self._settings.spark.rows_per_batch
-        messages = read_messages(self._spark, kafka, self._topic, start, limit, COLUMNS)
-        decisions = basis.scoring.decide(messages, basis.profiles)
-        building = time.monotonic() - began
-        seconds = self._batch_seconds(basis, building)
-        # A decision is on every replica before its message counts as answered.
-        producer = java_config(kafka) | {"acks": "all"} | _PRODUCER[self._mode]
-        properties = {f"kafka.{name}": value for name, value in producer.items()}
-        checkpoint = new_checkpoint(self._spark)
-        query = (
-            decisions.writeStream.queryName(f"score {time.time_ns()}")
-            .format("kafka")
-            .options(**properties, topic=kafka.scored_topic)
-            .option("checkpointLocation", location(checkpoint))
-            .outputMode("update")
-            .trigger(
-                **({"realTime": f"{seconds:.3f} seconds"} if realtime else {"processingTime": "0 seconds"})
-            )
-            .start()
-        )
-        self._spark.streams.resetTerminated()
-        log.debug("a batch lasts %.1f s, as this query took %.2f s to build", seconds, building)
-        return LiveQuery(self._spark, query, start, basis, checkpoint, time.monotonic() - began, seconds)
+        return self._launcher.launch(basis, start, self._current)
