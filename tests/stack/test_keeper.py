@@ -4,6 +4,7 @@ import gc
 import tempfile
 import time
 import weakref
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -97,7 +98,7 @@ def test_profiles_that_cannot_be_loaded_just_now_are_told_once_and_loaded_later(
 ) -> None:
     """A full disk, or no room in Java for one more copy: the query that runs decides on with those that it has.
 
-    All profiles are read for each attempt, so they become rarer.
+    All profiles are read for each attempt, so they become rarer. Nobody says that PostgreSQL is away meanwhile.
     """
     monkeypatch.setattr(keepers, "CHAMPION_SECONDS", 0.1)
     keeper = started(spark, settings, "sound")
@@ -109,12 +110,18 @@ def test_profiles_that_cannot_be_loaded_just_now_are_told_once_and_loaded_later(
             raise OSError(28, "No space left on device")
         return profiles(scoring, *given)
 
+    def asked(*, until: Callable[[], bool]) -> bool:
+        keeper.ask()
+        return until()
+
     try:
         before = keeper.basis.profiles
         monkeypatch.setattr(Scoring, "profiles", load)
-        keeper.ask()
-        wait_until(lambda: keeper.basis.profiles is not before, "newer profiles")
-        keeper.ask()
+        wait_until(lambda: asked(until=lambda: bool(tries)), "an attempt")
+        keeper._away = True  # for a moment, and it answers again
+        wait_until(lambda: not keeper.is_away, "word of its return")
+        assert keeper.basis.profiles is before
+        wait_until(lambda: asked(until=lambda: keeper.basis.profiles is not before), "newer profiles")
     finally:
         keeper.close()
     warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]

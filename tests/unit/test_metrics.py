@@ -173,6 +173,18 @@ def test_a_scorer_that_decides_keeps_its_pace_though_a_hand_over_met_no_broker()
     assert value(monitor, "fraudstream_messages_per_second", stream="score") == 1000
 
 
+def test_a_scorer_that_decides_in_its_first_long_batch_is_well(clock: Clock) -> None:
+    """On a slow machine it may take a minute to start and last another: a probe killed it, and it started as slowly."""
+    monitor = ScoreMonitor(PATIENCE, clock)
+    monitor.begun("score")
+    clock.now += PATIENCE - 1
+    monitor.answered("score", 5, 0, 0, {})
+    clock.now += PATIENCE - 1
+    assert monitor.health().ok
+    clock.now += 2
+    assert not monitor.health().ok
+
+
 def test_a_consumer_counts_what_it_stored() -> None:
     monitor = ConsumeMonitor()
     monitor.stored({"transactions": 5}, {"transactions": 1}, 2)

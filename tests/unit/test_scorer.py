@@ -102,7 +102,7 @@ def test_a_scorer_in_a_long_batch_goes_on_saying_where_it_stands(monkeypatch: py
     relay = SimpleNamespace(
         handovers=0,
         current=SimpleNamespace(answers=True, began=time.monotonic()),
-        newest=SimpleNamespace(basis=keeper.basis),
+        newest=SimpleNamespace(answers=True, began=time.monotonic(), basis=keeper.basis),
         reached={0: 100},
         ends={0: 130},
         look=lambda: False,
@@ -154,15 +154,18 @@ class Unstartable:
 def test_a_hand_over_that_keeps_failing_is_told_once_and_tried_again_ever_later(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, *, late: bool
 ) -> None:
-    """The query that runs decides on, with its older profiles; a full disk ended `score`."""
+    """The query that runs decides on, with its older profiles, and is well; a full disk ended `score`."""
     monkeypatch.setattr(succession, "RETRY_SECONDS", 0.2)
     stop = threading.Event()
     keeper = Notes(stop, enough=1_000)
     relay = Unstartable(stop, SimpleNamespace(scoring=None), late=late)
-    made = Succession(cast("Any", relay), cast("Any", keeper), ScoreMonitor())
+    monitor = ScoreMonitor()
+    monitor.begun("score")
+    made = Succession(cast("Any", relay), cast("Any", keeper), monitor)
     while not stop.wait(0.01):
         made.look()
         made.renew()
+    assert monitor.health().ok, "or a supervisor would kill what decides"
     first, second, third, fourth = relay.tries
     assert 0.2 <= second - first < third - second < fourth - third
     warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
@@ -170,3 +173,19 @@ def test_a_hand_over_that_keeps_failing_is_told_once_and_tried_again_ever_later(
     assert all(
         part in warnings[0] for part in ("no space left", "current query continues", "Check the disk.")
     )
+
+
+def test_a_hand_over_that_succeeded_since_makes_the_next_failure_news_also_during_a_backlog(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Then queries replace each other, and none takes over for hours; pauses grew from one outage to the next."""
+    monkeypatch.setattr(succession, "RETRY_SECONDS", 0.0)
+    stop = threading.Event()
+    relay = Unstartable(stop, SimpleNamespace(scoring=None), late=False)
+    made = Succession(cast("Any", relay), cast("Any", Notes(stop, enough=1_000)), ScoreMonitor())
+    made.look()
+    made.renew()
+    relay.newest = SimpleNamespace(answers=True, began=time.monotonic(), basis=relay.current.basis)
+    made.look()
+    made.renew()
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 2

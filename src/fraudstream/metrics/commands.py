@@ -31,8 +31,8 @@ class ConsumeMonitor(Monitor):
 class ScoreMonitor(Monitor):
     """Monitor of `score`: decisions, their latency, and the profiles they use."""
 
-    def __init__(self, stalled_seconds: float = 60.0) -> None:
-        super().__init__("score", stalled_seconds)
+    def __init__(self, stalled_seconds: float = 60.0, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__("score", stalled_seconds, clock)
         self._decisions = self._counter("decisions", "Decisions made.")
         self._flagged = self._counter("decisions_flagged", "Decisions that flagged their transaction.")
         self._refused = self._counter(

@@ -115,7 +115,8 @@ class Monitor:
     def moved(self, stream: str) -> None:
         """Note that a stream made progress, whatever its position."""
         with self._known(stream) as known:
-            known.moved_at, known.trouble = self._clock(), None
+            known.moved_at = known.seen_at = self._clock()
+            known.trouble = None
 
     def lost(self, stream: str, reason: str, rate: float | None = None) -> None:
         """Note that a stream cannot make progress, as PostgreSQL or Kafka is unavailable. Lasts until its next position.

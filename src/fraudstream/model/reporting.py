@@ -63,7 +63,7 @@ def gaps(
     return [f"Of the {days:,} days from {evaluation.day(first)} to {evaluation.day(last)}, {quiet}"]
 
 
-def without_habits(micros: "Integers", since: int, features: Sequence[str], start: str, so: str) -> list[str]:
+def without_habits(micros: Integers, since: int, features: Sequence[str], start: str, so: str) -> list[str]:
     """A note if the history that features need is missing before `since`, called `start`, and what that means."""
     days = round(max(since - began_at(micros), 0) / DAY, 1)
     if days >= HABIT_DAYS or not any(feature.reads for feature in definitions.select(features)):

@@ -277,4 +277,5 @@ class MetricsSettings(Section):
     port: int | None = Field(None, ge=0, le=65535)
     """Port to listen on; unset serves nothing, 0 picks a free port and reports it."""
     stalled_seconds: Seconds = Field(60.0, gt=0)
-    """A stream that makes no progress for this long while messages wait counts as stalled."""
+    """A stream that makes no progress for this long while messages wait counts as stalled. No query of `score` lives longer,
+    unless its trigger is."""

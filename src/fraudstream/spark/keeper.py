@@ -230,9 +230,9 @@ class Keeper:
         began, taken_at = time.monotonic(), datetime.now(UTC)
         self._unread = True
         found = snapshot.profiles(self._postgres, scoring.reads)
+        self._unread = False
         self._compare(scoring.model, found)
         profiles = scoring.profiles(found, taken_at)
-        self._unread = False
         seconds = time.monotonic() - began
         log.debug("read %s profiles in %.2f s", f"{profiles.rows:,}", seconds)
         return Basis(scoring, profiles, seconds)

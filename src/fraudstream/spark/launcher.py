@@ -96,11 +96,11 @@ class Launcher:
         slow = not first and seconds > score.trigger_seconds  # a first one always takes its time
         if slow and not self._slow:
             log.info(
-                "A query with newer profiles takes %.0f s to prepare on this machine: a new one takes over every %.0f s, not"
-                " every %.0f s.",
+                "A query with newer profiles takes %.0f s to prepare on this machine, so each lives for %.0f s, not %.0f s:"
+                " decisions use older profiles, but do not wait.",
                 preparing,
                 seconds,
                 score.trigger_seconds,
             )
-        self._slow = slow
+        self._slow = self._slow or slow
         return seconds

@@ -96,14 +96,10 @@ class LiveQuery:
         return since is not None and time.monotonic() - since > seconds and not self._waits()
 
     @property
-    def starting_seconds(self) -> float | None:
-        """How long it took to build it, which are seconds with many features, and until all its tasks ran; None until then."""
-        return None if self._ready_at is None else self._building_seconds + self._ready_at - self.began
-
-    @property
     def preparing_seconds(self) -> float:
-        """How long it took from reading its profiles until all its tasks ran; without the latter until then."""
-        return (self.starting_seconds or 0.0) + self.basis.reading_seconds
+        """How long it took to read its profiles, to build it and, once all its tasks run, to start them."""
+        starting = 0.0 if self._ready_at is None else self._ready_at - self.began
+        return self.basis.reading_seconds + self._building_seconds + starting
 
     @property
     def running_seconds(self) -> float:

@@ -159,7 +159,7 @@ class Relay:
             )
 
     def is_due(self, basis: Basis) -> bool:
-        """Whether it is time for a successor with this basis, or with a newer one that takes as long to read."""
+        """Whether it is time for a successor with this basis, or with newer profiles."""
         newest = self.newest
         if not newest.answers or (self._next is not None and not newest.is_past):
             return False

@@ -123,7 +123,8 @@ class Scorer:
         return {partition: offset for (_, partition), offset in stored.items()}
 
     def _parts(self, keeper: Keeper, answers: Answers) -> Parts:
-        long_batches = self._settings.score.trigger_seconds > self._settings.postgres.retry_seconds
+        longest = max(self._settings.score.trigger_seconds, self._settings.metrics.stalled_seconds)
+        long_batches = longest > self._settings.postgres.retry_seconds
         return Parts(keeper, answers, self._monitor, self._patience, self.ready, long_batches=long_batches)
 
     def _go_on(

@@ -24,7 +24,7 @@ class Succession:
         self._relay, self._keeper, self._monitor = relay, keeper, monitor
         # Each attempt reads all profiles again: a password file may be missing, or a disk full, for days.
         self._retry = Backoff(RETRY_SECONDS, LONGEST_RETRY_SECONDS)
-        self._asked, self._handovers = False, 0
+        self._asked, self._newest_at = False, 0.0
 
     def look(self) -> bool:
         """Follow the queries; returns whether a batch ended. Raises what stopped the current one."""
@@ -33,9 +33,10 @@ class Succession:
         except NotStarted as error:
             self._postpone(error)
             return False
+        newest = self._relay.newest
         # Not when a successor is started: it may fail before it answers.
-        if self._relay.handovers > self._handovers:
-            self._handovers = self._relay.handovers
+        if newest.began > self._newest_at and newest.answers:
+            self._newest_at = newest.began
             self._retry.reset()
         return moved
 
@@ -55,7 +56,10 @@ class Succession:
                 self._postpone(error)
 
     def _postpone(self, error: FraudstreamError) -> None:
-        self._monitor.lost(TARGET, error.message)
+        if isinstance(
+            error, BrokerUnreachable
+        ):  # otherwise the current query decides, and nobody need be woken
+            self._monitor.lost(TARGET, error.message)
         if self._retry.failed(type(error.__cause__ or error).__name__):
             log.warning(
                 "%s The current query continues, and a hand-over is tried again, at least every %.0f s. %s",
