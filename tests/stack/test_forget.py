@@ -130,7 +130,7 @@ def test_a_forgotten_customer_is_in_no_table_and_the_others_are_untouched(
 
 
 def escaped(letter: str, way: int) -> str:
-    """A character in a JSON text: as `json` writes it with or without ASCII, or as codes with large or small letters."""
+    """A character in a JSON text: as `json` writes it with or without ASCII, or as codes with large, small or mixed letters."""
     units = letter.encode("utf-16-be").hex()
     codes = "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
     ways = (
@@ -138,6 +138,7 @@ def escaped(letter: str, way: int) -> str:
         json.dumps(letter, ensure_ascii=False)[1:-1],
         codes,
         codes.upper().replace("U", "u"),
+        "".join(sign.upper() if n % 2 and sign != "u" else sign for n, sign in enumerate(codes)),
         "\\/" if letter == "/" else letter if letter not in '\\"' else codes,
     )
     return ways[way % len(ways)]
@@ -154,9 +155,10 @@ OUTER = st.lists(st.booleans(), max_size=2)
 BACK, CODE = "\\", "\\u0022"
 
 
-@given(NAMES, NAMES, st.lists(st.integers(0, 4), min_size=12, max_size=12), OUTER, st.booleans())
+@given(NAMES, NAMES, st.lists(st.integers(0, 5), min_size=12, max_size=12), OUTER, st.booleans())
 @example(" ", "0", [0] * 12, [], False).via("a blank, which stands behind the colon of everybody")
 @example("Zoë", "Zoé", [0] * 12, [True, True], False).via("an escape within strings")
+@example("ü😀", "Zoé", [4] * 12, [True], False).via("large and small digits in one code")
 @example("\t", "\\t", [0] * 12, [True], False).via("the letters of an escape are another name")
 @example("\\t", "\t", [0] * 12, [True], False).via("the same the other way round")
 @example("\\", '"', [0] * 12, [], False).via("a backslash that belongs to a quote")
@@ -202,9 +204,10 @@ def test_a_customer_is_found_where_programs_write_quotes_as_codes(
         json.dumps,
         lambda text: json.dumps({"payload": text}),
         lambda text: json.dumps({"payload": json.dumps(text)}),
+        lambda text: json.dumps({"payload": json.dumps(json.dumps(text))}),
         lambda text: repr(json.loads(text)),
     ],
-    ids=["a string of JSON", "an envelope", "an envelope in a string", "Python"],
+    ids=["a string of JSON", "an envelope", "an envelope in a string", "three strings", "Python"],
 )
 def test_a_customer_is_found_in_what_programs_send_by_mistake(
     postgres: PostgresSettings, wrong: Callable[[str], str], name: str
@@ -216,6 +219,18 @@ def test_a_customer_is_found_in_what_programs_send_by_mistake(
         assert not mentioned(postgres, text.encode(), "bob")
 
 
+@pytest.mark.parametrize("name", ["alice", "Zoë", 'al"ice', "back\\slash", "a\tb", "😀"])
+def test_a_customer_is_found_where_python_doubled_the_backslashes(
+    postgres: PostgresSettings, name: str
+) -> None:
+    """As `repr` does without escaping quotes: two backslashes are before each, which no string of JSON has."""
+    text, bystander = (
+        repr(json.dumps({"payload": json.dumps({"user_id": who})})) for who in (name, f"{name}s")
+    )
+    assert mentioned(postgres, text.encode(), name)
+    assert not mentioned(postgres, bystander.encode(), name)
+
+
 @pytest.mark.parametrize("other", ["O'Brien", 'O"Brien', "D'O", 'D"O', "O\\"])
 def test_a_customer_whose_name_only_begins_or_ends_anothers_is_not_found(
     postgres: PostgresSettings, other: str
@@ -223,7 +238,7 @@ def test_a_customer_whose_name_only_begins_or_ends_anothers_is_not_found(
     """A quote in a name is not where it ends: messages of somebody else would be deleted."""
     text = json.dumps({"user_id": other})
     assert mentioned(postgres, text.encode(), other)
-    for held in (text, json.dumps(text)):
+    for held in (text, json.dumps(text), json.dumps(json.dumps(json.dumps(text))), repr(json.dumps(text))):
         assert not mentioned(postgres, held.encode(), "O")
 
 

@@ -85,80 +85,60 @@ def mention(user: str) -> str:
     It finds the name as a string anywhere, and as a number after a `user_id`, which is a common error in a message.
     Others are JSON in a string of JSON, single quotes and a truncated message, so it does not rely on valid JSON.
     """
-    return "|".join(_mention(user, depth) for depth in range(_DEPTHS))
+    return "|".join(_mention(user, depth) for depth in range(len(_OPENED)))
 
 
 def _mention(user: str, depth: int) -> str:
     """Such an expression for a JSON text within `depth` strings, each in the next: every one doubles the backslashes."""
-    name, field = (
-        "".join(_either(_spellings(letter, depth)) for letter in text) for text in (user, "user_id")
-    )
-    marks = _within({'"'}, depth)
-    marks |= {mark.replace('"', "'").replace("u0022", "u0027") for mark in marks}
+    name, field = ("".join(_letter(letter, depth) for letter in text) for text in (user, "user_id"))
     # What opens a string closes it, with all the backslashes before it: neither "O'Brien" nor "D\"O" is about O.
-    opened, closed = rf"(?<!\\)({_either(marks)})", rf"\{depth + 1}"
+    code = "|u002[27]" if depth else ""
+    opened, closed = rf"""(?<!\\)({_backslashes(_OPENED[depth])}(?:["']{code}))""", rf"\{depth + 1}"
     # For any other name this would find other customers: every `"user_id":` is followed by a blank.
     number = rf"|{field}{closed}\s*:\s*{name}(?![\w.])" if _NUMBER.fullmatch(user) else ""
     return f"{opened}(?:{name}{closed}{number})"
 
 
-def _spellings(letter: str, depth: int) -> set[str]:
-    """How a letter may be written in a JSON text within `depth` strings."""
-    # Only by hand is a backslash written as itself, and nobody writes a string in a string by hand.
-    itself = set() if depth and letter == "\\" else {letter}
-    return _within(itself | _escapes(letter), depth)
-
-
-def _within(texts: set[str], depth: int) -> set[str]:
-    """How these texts may be written in a string of JSON that is in a string, `depth` in all."""
-    for _ in range(depth):
-        texts = {written for text in texts for written in _in_string(text)}
-    return texts
-
-
-def _in_string(text: str) -> set[str]:
-    """How a letter, a quote or an escape may be written in a string of JSON."""
-    if not {"\\", '"'} & {*text}:
-        return {text} | _escapes(text)
-    doubled = text.replace("\\", r"\\")
-    return {doubled.replace('"', quote) for quote in (r"\"", r"\u0022")}
-
-
-def _escapes(letter: str) -> set[str]:
-    """A letter as codes of JSON, with small or large digits, and as its short escape."""
+def _letter(letter: str, depth: int) -> str:
+    """A regular expression for a character in such a text: literally, as codes, or as its short escape."""
+    # Whoever escapes it within the strings doubles its backslash in each; who does so in the last one, never.
+    once = _backslashes(f"1,{2**depth}")
     units = letter.encode("utf-16-be").hex()
-    codes = {
-        "".join(rf"\u{digits[at : at + 4]}" for at in range(0, len(units), 4))
-        for digits in (units, units.upper())
-    }
-    return codes | ({"\\" + _SHORT[letter]} if letter in _SHORT else set())
+    digits = [f"[{digit}{digit.upper()}]" if digit.isalpha() else digit for digit in units]
+    ways = ["".join(f"{once}u{''.join(digits[at : at + 4])}" for at in range(0, len(digits), 4))]
+    if letter == "\\":
+        ways.append(_backslashes(f"{2 ** (depth + 1)}"))
+        if not depth:  # Only by hand is it written as itself, and nobody writes a string in a string by hand.
+            # Not before a quote, which it would escape, nor before another, with which it is one.
+            ways.append(rf"""{_BACKSLASH}(?!["'\\])""")
+        return f"(?:{'|'.join(ways)})"
+    if letter == '"':  # The quote has backslashes of its own.
+        ways.append(rf"""{_backslashes(f"1,{2 ** (depth + 1) - 1}")}(?:"|u0022)""")
+    elif letter in _SHORT:
+        ways.append(once + _SHORT[letter])
+    # `encode(…, 'escape')` gives bytes from 128 on as three octal digits.
+    ways.append("".join(rf"\\{byte:03o}" if byte > 127 else re.escape(chr(byte)) for byte in letter.encode()))  # noqa: PLR2004
+    return f"(?:{'|'.join(ways)})"
 
 
-def _either(texts: set[str]) -> str:
-    """A regular expression for one of these texts in `encode(message, 'escape')`."""
-    return f"(?:{'|'.join(map(_encoded, sorted(texts)))})"
-
-
-def _encoded(text: str) -> str:
-    if text == "\\":
-        # Not before a quote, which it would escape, nor before another, with which it is one.
-        return rf"""{_BACKSLASH}(?!["'\\])"""
-    # `encode(…, 'escape')` doubles a backslash and gives bytes from 128 on as three octal digits.
-    return "".join(
-        rf"\\{byte:03o}" if byte > 127 else _BACKSLASH if byte == ord("\\") else re.escape(chr(byte))  # noqa: PLR2004
-        for byte in text.encode()
-    )
+def _backslashes(times: str) -> str:
+    """A regular expression for so many backslashes of a message."""
+    return f"(?:{_BACKSLASH}){{{times}}}"
 
 
 _NUMBER = re.compile(r"-?\d[\d.eE+-]*", re.ASCII)
-_DEPTHS = 3
-"""A message, one in a string of an envelope, and one in a string of an envelope that is in a string."""
+_OPENED = ("0", "1", "2,")
+"""How many backslashes open a name in a message, in a string of an envelope, and in all that is further within.
+
+There they differ with the program: in two strings of JSON they are three, or two where quotes are codes; and two in one
+string whose backslashes Python doubled.
+"""
 _BACKSLASH = r"\\\\"
 """A backslash of a message: two in the encoded text, each escaped in a regular expression."""
 _SHORT = {
-    '"': '"', "\\": "\\", "/": "/", "\b": "b", "\f": "f", "\n": "n", "\r": "r", "\t": "t",
+    "/": "/", "\b": "b", "\f": "f", "\n": "n", "\r": "r", "\t": "t",
 }  # fmt: skip
-"""The short escapes of JSON, without their backslash."""
+"""The short escapes of JSON, without their backslash; those of a quote and of a backslash are longer within strings."""
 
 
 def before(instant: datetime) -> Scope:
