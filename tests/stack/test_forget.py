@@ -146,7 +146,12 @@ def escaped(letter: str, way: int) -> str:
 
 def mentioned(postgres: PostgresSettings, held: bytes, name: str) -> bool:
     """Whether this message is found to be about a customer."""
-    return bool(query(postgres, "select encode(%s, 'escape') ~ %s", held, forget.mention(name))[0][0])
+    asked = "select " + forget.NAMED.replace("{0}", "%(held)s")
+    given = {"held": held, "beginning": forget.beginning(name), "mention": forget.mention(name)}
+    with connect(postgres) as connection:
+        row = connection.execute(asked.encode(), given).fetchone()
+    assert row is not None
+    return bool(row[0])
 
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=12)

@@ -35,6 +35,8 @@ PAGES = 8_192
 """Pages of a table per transaction: 64 MB, some 250,000 transactions, half a second."""
 
 
+NAMED = "(encode({0}, 'escape') ~ %(beginning)s and encode({0}, 'escape') ~ %(mention)s)"
+"""Whether the bytes in this column name a customer."""
 _HAVE_LABELS = ("transactions", "fraud_transactions", "scores", "alerts")
 """Tables whose rows have a transaction_id, and therefore labels."""
 
@@ -65,18 +67,27 @@ def of_user(user: str) -> Scope:
         {
             **dict.fromkeys(_HAVE_LABELS, "user_id = %(user)s"),
             # A rejected message has no columns: its key or its text names the customer.
-            "rejected": "key = %(key)s or encode(key, 'escape') ~ %(mention)s or encode(value, 'escape') ~ %(mention)s",
+            "rejected": f"key = %(key)s or {NAMED.format('key')} or {NAMED.format('value')}",
             "profiles": "entity = 'user' and key = %(user)s or entity = any(%(pairs)s) and starts_with(key, %(prefix)s)",
         },
         {
             "user": user,
             "key": user.encode(),
+            "beginning": beginning(user),
             "mention": mention(user),
             "pairs": pairs,
             "prefix": pair_key(user, ""),
         },
         in_stretches=False,
     )
+
+
+def beginning(user: str) -> str:
+    """A regular expression for the first letters of a name, wherever they are: it leaves few messages to `mention`.
+
+    That takes up to thirty times as long, for a long name far from English: 79 s for 100,000 messages and 128 emoji.
+    """
+    return "|".join("".join(_letter(letter, depth) for letter in user[:2]) for depth in range(len(_OPENED)))
 
 
 def mention(user: str) -> str:
