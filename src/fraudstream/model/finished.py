@@ -12,7 +12,7 @@ from fraudstream.model import evaluation, reporting
 from fraudstream.model.artifact import Model
 from fraudstream.model.columns import RISK
 from fraudstream.model.dataset import Dataset, currencies, dataset, until_now
-from fraudstream.model.folds import Fold, began_at, end_of, plan, weeks
+from fraudstream.model.folds import Fold, began_at, busy_days, end_of, plan, weeks
 
 
 class _About(NamedTuple):
@@ -104,10 +104,11 @@ def _report(
 def _without_habits(model: Model, data: Dataset, test_from: int) -> list[str]:
     """A note if the file lacks the history that the model's features need when the first window begins."""
     # If the file begins with the model's training, customers had no more history when the model learned, either.
-    if reporting.iso(began_at(data.micros)) <= model.manifest["training"]["from"]:
+    began = began_at(data.micros, busy_days(data.micros))
+    if reporting.iso(began) <= model.manifest["training"]["from"]:
         return []
     return reporting.without_habits(
-        data.micros, test_from, model.features, "the first window", "the model looks worse than it is"
+        began, test_from, model.features, "the first window", "the model looks worse than it is"
     )
 
 

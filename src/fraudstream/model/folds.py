@@ -61,7 +61,7 @@ def plan(micros: Integers, delay_days: float, alert_rate: float) -> Plan:
     after the gap there are none.
     """
     busy = busy_days(micros)
-    first = began_at(micros)
+    first = began_at(micros, busy)
     room = (len(busy) * DAY - (first - int(busy[0]))) / DAY - delay_days
     for tests, validations in LAYOUTS:
         windows = tests + validations
@@ -102,9 +102,9 @@ def days_between(micros: Integers, since: int, until: int) -> float:
     return (until - since) / DAY - (max(last - first - 1, 0) - busy)
 
 
-def began_at(micros: Integers) -> int:
-    """The first transaction of the first busy day."""
-    return int(micros[np.searchsorted(micros, busy_days(micros)[0])])
+def began_at(micros: Integers, busy: Integers) -> int:
+    """The first transaction of the first of the `busy_days`."""
+    return int(micros[np.searchsorted(micros, busy[0])])
 
 
 def end_of(micros: Integers) -> int:

@@ -13,7 +13,7 @@ from fraudstream.model import evaluation, metrics
 from fraudstream.model.coverage import Coverage
 from fraudstream.model.dataset import Dataset
 from fraudstream.model.evaluation import Judged
-from fraudstream.model.folds import Fold, began_at, busy_days
+from fraudstream.model.folds import Fold, busy_days
 
 BASELINES = ("amount", "random")
 FIGURES = ("average_precision", "roc_auc", "card_precision_100", "recall_at_budget", "alert_rate")
@@ -63,9 +63,9 @@ def gaps(
     return [f"Of the {days:,} days from {evaluation.day(first)} to {evaluation.day(last)}, {quiet}"]
 
 
-def without_habits(micros: Integers, since: int, features: Sequence[str], start: str, so: str) -> list[str]:
-    """A note if the history that features need is missing before `since`, called `start`, and what that means."""
-    days = round(max(since - began_at(micros), 0) / DAY, 1)
+def without_habits(began: int, since: int, features: Sequence[str], start: str, so: str) -> list[str]:
+    """A note if the history from `began` to `since`, called `start`, is too short for these features, and what that means."""
+    days = round(max(since - began, 0) / DAY, 1)
     if days >= HABIT_DAYS or not any(feature.reads for feature in definitions.select(features)):
         return []
     said = (

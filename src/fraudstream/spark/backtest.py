@@ -15,7 +15,7 @@ from fraudstream.micros import DAY, moment
 from fraudstream.model import reporting
 from fraudstream.model.artifact import Model
 from fraudstream.model.dataset import until_now
-from fraudstream.model.folds import days_between, end_of
+from fraudstream.model.folds import began_at, busy_days, days_between, end_of
 from fraudstream.rules import features_read
 from fraudstream.rules.backtest import Window, report
 from fraudstream.rules.columns import columns
@@ -75,7 +75,11 @@ def backtest(
             *reporting.gaps(micros, since, "alerts per day are averaged over the other days"),
             *_notes(model, window, moment(since)),
             *reporting.without_habits(
-                micros, since, read, "the first of these days", "the figures look worse than they are"
+                began_at(micros, busy_days(micros)),
+                since,
+                read,
+                "the first of these days",
+                "the figures look worse than they are",
             ),
         ],
     }
