@@ -41,8 +41,8 @@ class Launcher:
 
     def __init__(self, spark: "SparkSession", settings: Settings, mode: Mode, topic: Topic) -> None:
         self._spark, self._settings, self._mode, self._topic = spark, settings, mode, topic
-        self._slow = False
-        """Whether queries live longer than set, so that it is logged once."""
+        self._told = False
+        """Whether it was logged that queries live longer than set."""
 
     def launch(self, basis: Basis, start: Mapping[int, int], before: LiveQuery | None) -> LiveQuery:
         """A query after the one `before`. Raises NotStarted if this machine or Spark fails, and our own errors."""
@@ -84,7 +84,7 @@ class Launcher:
 
     def batch_seconds(self, basis: Basis, building_seconds: float, before: LiveQuery | None) -> float:
         """Length of a batch of a query that took so long to build: its successor is to be ready before that ends."""
-        score, first = self._settings.score, before is None
+        score = self._settings.score
         if not score.overlap or basis.scoring.lookup is not None:
             return score.trigger_seconds
         preparing = building_seconds / timing.BUILDING_SHARE + basis.reading_seconds
@@ -92,9 +92,11 @@ class Launcher:
             preparing = max(preparing, before.preparing_seconds)
         # Any longer, and monitoring would report a stream that hangs.
         longest = self._settings.metrics.stalled_seconds
-        seconds = timing.batch_seconds(score.trigger_seconds, timing.lead(preparing, first=first), longest)
-        slow = not first and seconds > score.trigger_seconds  # a first one always takes its time
-        if slow and not self._slow:
+        lead = timing.lead(preparing, first=before is None)
+        seconds = timing.batch_seconds(score.trigger_seconds, lead, longest)
+        # A first one always takes its time.
+        if before is not None and seconds > score.trigger_seconds and not self._told:
+            self._told = True
             log.info(
                 "A query with newer profiles takes %.0f s to prepare on this machine, so each lives for %.0f s, not %.0f s:"
                 " decisions use older profiles, but do not wait.",
@@ -102,5 +104,4 @@ class Launcher:
                 seconds,
                 score.trigger_seconds,
             )
-        self._slow = self._slow or slow
         return seconds

@@ -25,7 +25,7 @@ class Basis:
 
     scoring: Scoring
     profiles: Profiles
-    reading_seconds: float = 0.0
+    reading_seconds: float
     """How long it took to read the profiles."""
 
 

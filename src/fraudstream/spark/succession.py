@@ -56,9 +56,8 @@ class Succession:
                 self._postpone(error)
 
     def _postpone(self, error: FraudstreamError) -> None:
-        if isinstance(
-            error, BrokerUnreachable
-        ):  # otherwise the current query decides, and nobody need be woken
+        # Whatever else it is, the current query decides, and nobody need be woken.
+        if isinstance(error, BrokerUnreachable):
             self._monitor.lost(TARGET, error.message)
         if self._retry.failed(type(error.__cause__ or error).__name__):
             log.warning(
