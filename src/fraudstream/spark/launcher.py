@@ -99,7 +99,7 @@ class Launcher:
             self._told = True
             log.info(
                 "A query with newer profiles takes %.0f s to prepare on this machine, so each lives for %.0f s, not %.0f s:"
-                " decisions use older profiles, but do not wait.",
+                " decisions use older profiles.",
                 preparing,
                 seconds,
                 score.trigger_seconds,
