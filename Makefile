@@ -26,7 +26,8 @@ lint: $(VENV)/installed
 	$(BIN)/lint-imports
 
 # Two workers, each with services of its own: most tests wait for a service, so the run takes little more than half as long.
-test: lint
+# The checkers of `lint` are among the tests (tests/checks).
+test: $(VENV)/installed
 	$(BIN)/pytest -n 2 --dist worksteal --durations=20
 
 faults: $(VENV)/installed
