@@ -41,7 +41,9 @@ def spark_session(
 
     java = find_java()
     jars = spark_jars(settings)
-    log.info("starting Spark at %s", settings.spark.master)
+    log.info(
+        "starting Spark %s", "on this machine" if settings.spark.is_local else f"at {settings.spark.master}"
+    )
     log_file = settings.home / "logs" / f"spark-{name}.log"
     archive = classes.options(settings.jar_cache, java.binary, session.own_jars(), write=brief)
     with scratch() as place:
