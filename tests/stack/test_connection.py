@@ -32,6 +32,8 @@ STRANGE = {
     "default_transaction_isolation": "repeatable read",
 }
 """What a database may have for other programs' sake."""
+SHELL = {"PGTZ": "Asia/Tokyo", "PGDATESTYLE": "German", "PGGEQO": "off", "PGHOSTADDR": "127.0.0.2"}
+"""What somebody's shell may have for psql's."""
 
 
 @pytest.mark.parametrize(
@@ -53,12 +55,16 @@ def test_an_id_that_is_not_utf_8_is_said_to_be_none(
         asked(settings.postgres, os.fsdecode(b"caf\xe9"))
 
 
-def test_a_database_with_habits_of_its_own_is_read_and_written_as_any_other(settings: Settings) -> None:
+def test_a_database_and_a_shell_with_habits_of_their_own_are_read_and_written_as_any_other(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Dates in the German form could not be read, and tasks that meet in one row failed for ever."""
     with connect(settings.postgres, autocommit=True) as connection:
         for name, value in STRANGE.items():
             database, setting = sql.Identifier(settings.postgres.database), sql.Identifier(name)
             connection.execute(sql.SQL("alter database {} set {} = {}").format(database, setting, value))
+    for name, value in SHELL.items():
+        monkeypatch.setenv(name, value)
     migrate(settings.postgres)
     values = [transaction(f"t{i}", Random(i)) for i in range(20)]
     assert store(settings.postgres, [messages(values)]).stored["profiles"]

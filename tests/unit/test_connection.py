@@ -1,10 +1,12 @@
 """Which words about a login are final, where no server is at hand to say them."""
 
+import re
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from false_postgres import CLEARTEXT, false_postgres
 from fraudstream.errors import DatabaseError, DatabaseUnreachable
 from fraudstream.settings import PostgresSettings
 from fraudstream.store.connection import connect, translated
@@ -98,6 +100,19 @@ def test_a_password_file_that_is_empty_or_was_there_before_is_waited_for(tmp_pat
     file.unlink()
     with pytest.raises(DatabaseUnreachable, match="cannot be read"):
         connect(postgres)
+
+
+def test_the_shells_variables_for_psql_change_neither_the_session_nor_the_server(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """For libpq they come before what the program asks for: hours were cut elsewhere, and another server was asked."""
+    for name, value in {"PGTZ": "Asia/Kolkata", "PGDATESTYLE": "German", "PGGEQO": "off"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PGHOSTADDR", "127.0.0.2")
+    with false_postgres(CLEARTEXT) as false, pytest.raises(DatabaseError):
+        connect(PostgresSettings(host="127.0.0.1", port=false.port))
+    assert b"timezone=UTC" in false.heard
+    assert not re.search(rb"Asia/Kolkata|German|geqo", false.heard)
 
 
 def test_a_server_that_is_not_there_is_to_be_started() -> None:

@@ -50,3 +50,17 @@ def test_up_and_status_take_no_such_program_for_the_embedded_server(tmp_path: Pa
         assert not EmbeddedPostgres(home).answers()
     assert b"fraudstream" in false.heard
     assert PASSWORD.encode() not in false.heard
+
+
+def test_the_shells_variables_for_psql_do_not_keep_up_from_the_embedded_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The login was sent to the address of another server."""
+    monkeypatch.setenv("PGTZ", "Mars/Olympus")
+    monkeypatch.setenv("PGHOSTADDR", "127.0.0.2")
+    home = Home(tmp_path / "home")
+    with false_postgres(CLEARTEXT) as false:
+        _left_by_up(home, false)
+        assert not EmbeddedPostgres(home).answers()
+    assert b"fraudstream" in false.heard
+    assert b"Mars" not in false.heard

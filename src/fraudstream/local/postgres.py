@@ -25,6 +25,7 @@ from fraudstream.local.processes import (
     tail,
 )
 from fraudstream.logs import get_logger
+from fraudstream.store import shell
 
 if TYPE_CHECKING:
     import psycopg
@@ -145,6 +146,7 @@ class EmbeddedPostgres:
     def _connect(self, database: str, seconds: int) -> "psycopg.Connection[tuple[object, ...]]":
         import psycopg
 
+        shell.forget()
         return psycopg.connect(
             host=LOOPBACK,
             port=self.port,

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from fraudstream.errors import DatabaseError, DatabaseUnreachable, InputError, SettingsError
 from fraudstream.settings import PostgresSettings
-from fraudstream.store import failures
+from fraudstream.store import failures, shell
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 Cursor = psycopg.Cursor[tuple[Any, ...]]
@@ -73,6 +73,7 @@ def connect(postgres: PostgresSettings, *, autocommit: bool = False) -> Connecti
 
 def _connect(postgres: PostgresSettings, session: Mapping[str, str], *, autocommit: bool) -> Connection:
     secret = _secret(postgres)
+    shell.forget()
     return psycopg.connect(
         host=postgres.host,
         port=postgres.port,

@@ -1,0 +1,13 @@
+"""The shell's variables for psql, which libpq reads, too."""
+
+import os
+
+OVERRULING = ("PGHOSTADDR", "PGTZ", "PGDATESTYLE", "PGGEQO")
+"""Those that win over the host and the session that a program asks for: libpq connects to the first, whatever the host is,
+and the server applies the others after `options`. The rest only count where the program says nothing."""
+
+
+def forget() -> None:
+    """Remove them from this process: libpq reads its environment itself, so there is no other way to leave them out."""
+    for name in OVERRULING:
+        os.environ.pop(name, None)
