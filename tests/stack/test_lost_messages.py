@@ -6,8 +6,11 @@ from fraudstream import kafka
 from fraudstream.errors import MessagesLost
 from fraudstream.settings import Settings
 from fraudstream.spark import recovery
-from fraudstream.store import offsets
+from fraudstream.store import offsets, rejected
 from fraudstream.store.migrate import migrate
+from fraudstream.store.offsets import Source
+from fraudstream.store.slices import Messages, store_slice
+from fraudstream.store.targets import select
 from sending import send
 
 
@@ -31,3 +34,22 @@ def test_what_kafka_lost_after_it_was_stored_is_no_matter_of_retention(settings:
     assert "retention" not in caught.value.message + caught.value.hint
     assert "`fraudstream consume --accept-loss`" in caught.value.hint
     assert begin(accept_loss=True) == {("transactions", 0): 1}
+
+
+def test_a_bad_message_with_the_offset_of_a_lost_one_is_kept_beside_it(settings: Settings) -> None:
+    """Its key was there already, so it was neither stored nor counted."""
+    migrate(settings.postgres)
+    topic = kafka.Topic("topic", "topic-uuid", (0, 1))
+
+    def reject(partition: int, value: bytes) -> int:
+        source, bad = Source(topic.name, topic.topic_id, partition), Messages([100], [None], [value])
+        return store_slice(settings.postgres, source, select(["transactions", "fraud"]), {}, [bad]).rejected
+
+    assert (reject(0, b"lost"), reject(1, b"kept")) == (1, 1)
+    for target in ("transactions", "fraud"):  # one after the other, as `--accept-loss` does
+        offsets.move(settings.postgres, target, topic, 0, 90)
+    assert (reject(0, b"new"), reject(1, b"kept")) == (1, 0)
+    waiting = list(rejected.waiting(settings.postgres))
+    assert [message.value for message in waiting] == [b"lost", b"kept", b"new"]
+    rejected.mark_replayed(settings.postgres, waiting[:1])
+    assert [message.value for message in rejected.waiting(settings.postgres)] == [b"kept", b"new"]

@@ -30,6 +30,7 @@ from fraudstream.store import (
     history,
     labels,
     model_quality,
+    offsets,
     overview,
     pipeline,
     progress,
@@ -48,7 +49,7 @@ from model_world import ensemble, packed
 from profile_world import ALL, messages
 from samples import decision, message
 from sending import send
-from slice_world import SOURCE
+from slice_world import SOURCE, TOPIC
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -311,6 +312,7 @@ def test_each_role_does_its_whole_work(
     store_slice(writer, SOURCE, select([*ALL]), {}, [messages([message(transaction_id="a", **fields)] * 2)])
     decisions = [decision(transaction_id=name, **decided) for name in ("a", "b")]
     store_slice(writer, SOURCE, select(["scores"]), {}, [messages([*decisions, decisions[0]])])
+    offsets.move(writer, "transactions", TOPIC, 0, 0)
     assert training_rows.transactions(trainer).num_rows == 1
     progress.record(writer, "consume", Standing("t", {0: 1}, {0: 1}, 1.0))
 

@@ -97,10 +97,19 @@ def known(postgres: PostgresSettings, target: str, topic: Topic) -> bool:
 
 
 def move(postgres: PostgresSettings, target: str, topic: Topic, partition: int, offset: int) -> None:
-    """Skip to `offset`. Only if the operator accepted the loss."""
+    """Go on at `offset`. Only if the operator accepted the loss.
+
+    That is further back if Kafka lost messages that are stored. New ones reuse their offsets, so the rejected ones among
+    them get another key.
+    """
     source = Source(topic.name, topic.topic_id, partition)
     with connected(postgres, brief=True) as connection, connection.cursor() as cursor:
-        lock(cursor, target, source)
+        if offset < lock(cursor, target, source):
+            cursor.execute(
+                "update shop.rejected set topic_id = topic_id || ' lost ' || now()"
+                ' where topic_id = %s and partition = %s and "offset" >= %s',
+                (source.topic_id, source.partition, offset),
+            )
         advance(cursor, target, source, offset)
 
 

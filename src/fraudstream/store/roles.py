@@ -64,7 +64,8 @@ _WRITE: dict[str, Mapping[str, tuple[str, ...] | None]] = {
     ),
     # Rows of partitions that a topic no longer has are deleted.
     "stream_progress": {**_KEEP, "delete": None},
-    "rejected": {**_APPEND, "update": ("replayed_at",)},
+    # `topic_id`, as the offsets of messages that Kafka lost are used again.
+    "rejected": {**_APPEND, "update": ("replayed_at", "topic_id")},
     "labels": {"select": None, "update": ("folded_at",)},
     "models": {"select": None},
     **{name: {"select": None} for name in (*VIEWS, VERSION_TABLE)},
