@@ -314,6 +314,31 @@ def test_an_env_file_that_is_no_text_is_a_sentence(tmp_path: Path) -> None:
     assert "UTF-8" in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("A=1\n\n# ours\nFRAUDSTREAM_KAFKA__SECURITY_PROTOCOL: SASL_SSL\n", 4),
+        ("fraudstream_postgres__password='hush-hush\n", 1),
+        ("A='x\nFRAUDSTREAM_POSTGRES__PASSWORD='hush-hush'\n", 1),
+    ],
+    ids=["colon", "unclosed quote", "unclosed quote before"],
+)
+def test_a_line_of_the_env_file_that_cannot_be_read_is_named_without_what_it_says(
+    tmp_path: Path, text: str, line: int
+) -> None:
+    """It was left out: the command went on with defaults, and sent everything in plain text."""
+    (tmp_path / ".env").write_text(text)
+    with pytest.raises(SettingsError, match=rf"^\.env cannot be read in line {line}\.$") as caught:
+        load()
+    assert "hush" not in caught.value.hint
+
+
+def test_lines_of_others_in_the_env_file_are_their_own_affair(tmp_path: Path) -> None:
+    """Compose reads the same file, and takes a colon."""
+    (tmp_path / ".env").write_text("COMPOSE_PROJECT_NAME: x\nFRAUDSTREAM_KAFKA__PARTITIONS=5\n")
+    assert load().kafka.partitions == 5
+
+
 @pytest.mark.parametrize("seconds", ["inf", "1e12", "nan", "-1"])
 @pytest.mark.parametrize("name", sorted(name for name in described() if name.endswith("_SECONDS")))
 def test_seconds_that_no_clock_counts_are_refused(
