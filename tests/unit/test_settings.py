@@ -333,6 +333,16 @@ def test_a_line_of_the_env_file_that_cannot_be_read_is_named_without_what_it_say
     assert "hush" not in caught.value.hint
 
 
+def test_a_password_in_the_env_file_is_taken_as_it_stands(tmp_path: Path) -> None:
+    """A `${x}` in it was replaced by nothing, even in single quotes."""
+    (tmp_path / ".env").write_text(
+        "FRAUDSTREAM_POSTGRES__PASSWORD='pa${x}ss'\nFRAUDSTREAM_MODEL__LABEL_DELAY_DAYS=\n"
+    )
+    password = load().postgres.password
+    assert password is not None
+    assert password.get_secret_value() == "pa${x}ss"
+
+
 def test_lines_of_others_in_the_env_file_are_their_own_affair(tmp_path: Path) -> None:
     """Compose reads the same file, and takes a colon."""
     (tmp_path / ".env").write_text("COMPOSE_PROJECT_NAME: x\nFRAUDSTREAM_KAFKA__PARTITIONS=5\n")

@@ -11,7 +11,8 @@ INTRODUCTION = """# Settings
 
 Flags override environment variables, which override lines in `.env`, which override the defaults. With nothing set,
 Kafka and PostgreSQL are the embedded ones that `fraudstream up` starts. `fraudstream config show` prints the settings in
-force, with secrets masked; `fraudstream config document` prints this page.
+force, with secrets masked; `fraudstream config document` prints this page. A `${…}` in `.env`
+is not replaced: it may be part of a password.
 """
 
 group = typer.Typer(name="config", help="Show the settings in force.", no_args_is_help=True)

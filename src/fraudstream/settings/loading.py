@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 from dotenv.parser import parse_stream
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, DotEnvSettingsSource
+from pydantic_settings import BaseSettings
 
 from fraudstream.errors import SettingsError
 from fraudstream.settings.sections import KafkaSettings, ModelSettings, PostgresSettings, Section
-from fraudstream.settings.whole import PREFIX, Settings, described
+from fraudstream.settings.whole import PREFIX, EnvFile, Settings, Sourced, described
 
 ENDPOINTS = "endpoints.json"
 """The file, below `home`, in which `up` stores the addresses of the embedded services."""
@@ -35,7 +35,7 @@ def _refuse_unknown_names() -> None:
     _refuse_unknown((name for name, value in os.environ.items() if not _is_service_link(name, value)), "")
     try:
         _refuse_unreadable_lines(Path(".env"))
-        ours = DotEnvSettingsSource(Settings).env_vars
+        ours = EnvFile(Settings).env_vars
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f".env cannot be read: {error}.", hint=_ENV_FILE) from None
     _refuse_unknown((name.upper() for name in ours), " in .env")
@@ -153,7 +153,7 @@ def load_bare(**flags: dict[str, Any]) -> Settings:
     return _built(Settings, flags)
 
 
-class _ModelAlone(BaseSettings):
+class _ModelAlone(Sourced):
     """Only this section, so that mistakes in others do not stop commands that do not use them."""
 
     model_config = Settings.model_config

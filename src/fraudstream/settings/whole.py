@@ -1,12 +1,20 @@
 """The settings as a whole, and the documentation of each."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import platformdirs
+from dotenv import dotenv_values
 from pydantic import Field
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from fraudstream.logs import LogFormat
 from fraudstream.settings.sections import (
@@ -24,7 +32,32 @@ from fraudstream.settings.sections import (
 PREFIX = "FRAUDSTREAM_"
 
 
-class Settings(BaseSettings):
+class EnvFile(DotEnvSettingsSource):
+    """`.env` as it stands: pydantic would replace a `${…}` in a password, even in single quotes."""
+
+    def _read_env_file(self, file_path: Path) -> Mapping[str, str | None]:
+        found = dotenv_values(file_path, encoding=self.env_file_encoding, interpolate=False)
+        return {name.lower(): value for name, value in found.items() if value != ""}
+
+
+class Sourced(BaseSettings):
+    """Settings from the environment and from `.env`."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - called by name
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """In the order in which they win."""
+        file = cast("DotEnvSettingsSource", dotenv_settings).env_file
+        return init_settings, env_settings, EnvFile(settings_cls, file)
+
+
+class Settings(Sourced):
     """Every setting in force. Built once per command by `load`, then passed on in sections."""
 
     model_config = SettingsConfigDict(
