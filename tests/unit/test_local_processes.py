@@ -1,5 +1,6 @@
 """Processes that are found again for certain, and ports."""
 
+import errno
 import json
 import os
 import signal
@@ -7,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -147,6 +149,22 @@ def test_a_long_log_is_set_aside_and_a_short_one_is_kept(
     processes.set_aside(log)
     assert not log.exists()
     assert (tmp_path / "a.old.log").read_text() == "far too long"
+
+
+@pytest.mark.parametrize("looks", [processes.set_aside, processes.size])
+def test_a_log_directory_of_another_user_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, looks: Callable[[Path], object]
+) -> None:
+    """As of a home where root ran `up`; root, who may run this test, is denied nothing."""
+
+    def denied(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "stat", denied)
+        with pytest.raises(ServiceError, match=r"logs cannot be used: Permission denied") as caught:
+            looks(tmp_path / "logs" / "a.log")
+    assert "FRAUDSTREAM_HOME" in caught.value.hint
 
 
 def test_only_what_was_written_since_is_read(tmp_path: Path) -> None:

@@ -128,8 +128,8 @@ def spawn(
     A shell puts it into the background and exits, so that it is not our child, leaves no zombie when it is
     killed, and is not affected by a closed terminal. Raises ServiceError.
     """
+    set_aside(output)
     try:
-        set_aside(output)
         with output.open("ab") as log:
             started = subprocess.run(
                 ["/bin/sh", "-c", '"$@" >&2 & echo $!', "sh", *command],
@@ -191,9 +191,12 @@ def environment() -> dict[str, str]:
 
 
 def set_aside(path: Path) -> None:
-    """Rotate a log that has grown large."""
-    if path.exists() and path.stat().st_size > LOG_BYTES:
-        path.replace(path.with_suffix(".old.log"))
+    """Rotate a log that has grown large. Raises ServiceError."""
+    if size(path) > LOG_BYTES:
+        try:
+            path.replace(path.with_suffix(".old.log"))
+        except OSError as error:
+            raise unusable(path.parent, error) from None
 
 
 def tail(path: Path, since: int = 0) -> str:
@@ -208,8 +211,13 @@ def tail(path: Path, since: int = 0) -> str:
 
 
 def size(path: Path) -> int:
-    """Bytes in a file; 0 if it does not exist."""
-    return path.stat().st_size if path.exists() else 0
+    """Bytes in a file; 0 if it does not exist. Raises ServiceError."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+    except OSError as error:
+        raise unusable(path.parent, error) from None
 
 
 def free(port: int) -> bool:
