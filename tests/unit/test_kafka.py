@@ -1,12 +1,19 @@
 """What the broker's refusals mean, without a broker."""
 
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Uuid
 from confluent_kafka.admin._topic import TopicDescription
 
+from certificates import Authority
 from fraudstream import kafka
 from fraudstream.errors import (
     BrokerRefused,
@@ -16,7 +23,8 @@ from fraudstream.errors import (
     TopicError,
 )
 from fraudstream.kafka import topics
-from fraudstream.settings import KafkaSettings
+from fraudstream.kafka.refusal import refusal as why_refused
+from fraudstream.settings import KafkaSettings, SecurityProtocol
 from mock_broker import BROKER, NOBODY, mock_broker
 
 CREATE = topics._Asked("create topic payments", "Create")
@@ -117,3 +125,50 @@ def test_a_new_leader_that_is_not_ready_is_asked_again(code: int) -> None:
         settings = KafkaSettings(bootstrap_servers=broker.servers, timeout_seconds=30)
         broker.refuse_offsets(code, requests=1)
         assert kafka.bounds(settings, topic) == {0: kafka.Bounds(0, 0)}
+
+
+@contextmanager
+def tls_server(host: str, directory: Path) -> Iterator[str]:
+    """The address of a server that shakes hands in TLS, with a certificate of an authority that nobody knows."""
+    pair = Authority(directory, "unknown").issue("broker", host)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair.certificate, pair.key)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, 0), family=family)
+    except OSError:
+        pytest.skip(f"this machine has no {host}")
+
+    def serve() -> None:
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:  # the test is over
+                return
+            with suppress(OSError), client, context.wrap_socket(client, server_side=True) as secured:
+                secured.recv(1)
+
+    threading.Thread(target=serve, daemon=True).start()
+    with listener:
+        port = listener.getsockname()[1]
+        yield f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_broker_that_speaks_tls_is_recognised_on_ipv6_and_behind_one_that_is_down(
+    host: str, tmp_path: Path
+) -> None:
+    """Only the first server was asked, and brackets were taken for a part of its name."""
+    with tls_server(host, tmp_path) as address:
+        found = why_refused(KafkaSettings(bootstrap_servers=f"127.0.0.1:9,{address}"))
+    assert found is not None
+    assert f"Kafka at {address} speaks TLS" in found.message
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_certificate_that_is_not_accepted_is_named_on_ipv6_too(host: str, tmp_path: Path) -> None:
+    with tls_server(host, tmp_path) as address:
+        kafka = KafkaSettings(bootstrap_servers=address, security_protocol=SecurityProtocol.SSL)
+        found = why_refused(kafka)
+    assert found is not None
+    assert f"The certificate of Kafka at {address} was not accepted" in found.message

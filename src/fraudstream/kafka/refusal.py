@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 3.0
 """Seconds for this check: a rejected login is reported after 0.3 s, a certificate within milliseconds."""
 _NAMES = "FRAUDSTREAM_KAFKA__"
-_ADDRESS = re.compile(r"([^/,\s]+):(\d+)")
+_ADDRESS = re.compile(r"\[?([^/,\s\[\]]+)\]?:(\d+)")
+"""A host, without the brackets of an IPv6 address, and its port."""
 
 
 def refusal(kafka: KafkaSettings) -> BrokerRefused | None:
@@ -101,7 +102,7 @@ def _untrusted(kafka: KafkaSettings, text: str) -> BrokerRefused | None:
         reason = error.verify_message.rstrip(".")
         mismatch = "mismatch" in reason.lower()
         return BrokerRefused(
-            f"The certificate of Kafka at {host}:{port} was not accepted: {reason}.",
+            f"The certificate of Kafka at {found[0]} was not accepted: {reason}.",
             hint=f"Use the name that the certificate is for in {_NAMES}BOOTSTRAP_SERVERS."
             if mismatch
             else f"Check {_NAMES}SSL_CA_FILE: it must contain the authority that signed the certificate.",
@@ -111,22 +112,26 @@ def _untrusted(kafka: KafkaSettings, text: str) -> BrokerRefused | None:
 
 
 def _wants_tls(addresses: str) -> BrokerRefused | None:
-    """Whether the broker speaks TLS although the settings say PLAINTEXT."""
-    found = _ADDRESS.search(addresses)
-    if found is None:
-        return None
+    """Whether a broker speaks TLS although the settings say PLAINTEXT. Any of them, as others may be down."""
+    found = list(_ADDRESS.finditer(addresses))
+    for server in found:
+        if _speaks_tls(server[1], int(server[2]), LOOK_SECONDS / len(found)):
+            return BrokerRefused(
+                f"Kafka at {server[0]} speaks TLS, but the settings say PLAINTEXT.",
+                hint=f"Set {_NAMES}SECURITY_PROTOCOL to SSL or SASL_SSL.",
+            )
+    return None
+
+
+def _speaks_tls(host: str, port: int, seconds: float) -> bool:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     # Nothing is sent or trusted: it only matters whether the other side answers in TLS.
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
         with (
-            socket.create_connection((found[1], int(found[2])), LOOK_SECONDS) as connection,
+            socket.create_connection((host, port), seconds) as connection,
             context.wrap_socket(connection),
         ):
-            pass
+            return True
     except OSError:
-        return None  # no TLS, or nobody is listening
-    return BrokerRefused(
-        f"Kafka at {found[0]} speaks TLS, but the settings say PLAINTEXT.",
-        hint=f"Set {_NAMES}SECURITY_PROTOCOL to SSL or SASL_SSL.",
-    )
+        return False  # no TLS, or nobody is listening
