@@ -188,11 +188,12 @@ def _built(kind: type[_Built], flags: dict[str, dict[str, Any]]) -> _Built:
 
 
 def _mistakes(error: ValidationError) -> str:
-    """Each mistake as the name of its environment variable and what is wrong, without the value."""
-    return "; ".join(
-        f"{PREFIX}{'__'.join(str(part).upper() for part in mistake['loc'])}: {_said(mistake)}"
-        for mistake in error.errors(include_input=False, include_url=False)
-    )
+    """The first mistake of each environment variable, with its name and without the value."""
+    found: dict[str, str] = {}
+    for mistake in error.errors(include_input=False, include_url=False):
+        # What follows the section and the name is pydantic's description of each type that it tried.
+        found.setdefault("__".join(str(part).upper() for part in mistake["loc"][:2]), _said(mistake))
+    return "; ".join(f"{PREFIX}{name}: {said}" for name, said in found.items())
 
 
 def _said(mistake: ErrorDetails) -> str:
