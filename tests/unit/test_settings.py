@@ -195,8 +195,12 @@ def test_a_tilde_of_nobody_is_named(monkeypatch: pytest.MonkeyPatch, name: str) 
         load()
 
 
-def test_a_secret_can_come_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "secret").write_text("s3cret\r\n")
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_a_secret_can_come_from_a_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, encoding: str
+) -> None:
+    """Also of an editor on Windows, which begins it with a byte order mark."""
+    (tmp_path / "secret").write_text("s3cret\r\n", encoding=encoding)
     monkeypatch.setenv("FRAUDSTREAM_POSTGRES__PASSWORD_FILE", str(tmp_path / "secret"))
     secret = load().postgres.secret()
     assert secret is not None

@@ -56,7 +56,7 @@ def _secret(value: SecretStr | None, file: Path | None, name: str) -> SecretStr 
     if file is None:
         return value
     try:
-        secret = file.read_text(encoding="utf-8").rstrip("\r\n")
+        secret = file.read_text(encoding="utf-8-sig").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{name}_file cannot be read: {error}") from None
     if not secret:
