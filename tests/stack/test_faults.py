@@ -3,10 +3,12 @@
 import contextlib
 import json
 import random
+import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import psutil
@@ -26,7 +28,9 @@ from fault_world import (
 )
 from fraudstream import kafka
 from fraudstream.settings import Settings
+from fraudstream.spark import consumer
 from fraudstream.spark.consume import consume
+from fraudstream.spark.source import new_checkpoint
 from fraudstream.store import offsets
 from fraudstream.store.connection import connect
 from fraudstream.store.migrate import migrate
@@ -235,4 +239,36 @@ def test_a_running_consumer_stores_again_what_a_restored_database_has_lost(
         sender.send(500)
         await_progress(settings, running, 1501)
     assert running.result().restarts >= 1
+    assert_exact(settings, sender)
+
+
+def test_a_running_consumer_does_not_need_its_checkpoint(
+    spark: "SparkSession", settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where somebody clears the temporary files of a machine: it begins again at the offsets in PostgreSQL."""
+    sender, made = Sender(settings), list[Path]()
+
+    def remembered(session: "SparkSession") -> "TemporaryDirectory[str]":
+        checkpoint = new_checkpoint(session)
+        made.append(Path(checkpoint.name))
+        return checkpoint
+
+    monkeypatch.setattr(consumer, "new_checkpoint", remembered)
+    with consuming(spark, in_batches(settings, 1000)) as running:
+        sender.send(1000)
+        await_progress(settings, running, 1000)
+        assert (made[0] / "offsets").is_dir()
+        shutil.rmtree(made[0], ignore_errors=True)
+        sender.send(1000)
+        await_progress(settings, running, 2000)
+
+        def passed() -> bool:
+            if len(made) == 1:  # again and again, so that Spark is writing it once
+                shutil.rmtree(made[0], ignore_errors=True)
+            return running.done() or progress(settings) >= 9000
+
+        with sender.running():
+            wait_until(passed, "message 9,000")
+        await_progress(settings, running, sender.done)
+    assert running.result().interrupted
     assert_exact(settings, sender)

@@ -53,6 +53,8 @@ def failure(words: str | None) -> Exception | None:
         ),
         # A partition that was added while a query began.
         "java.lang.AssertionError: assertion failed: If startingOffsets contains specific offsets, you must specify all TopicPartitions.",
+        # A checkpoint that was deleted while Spark wrote it.
+        "chmod: cannot access '/tmp/x/fraudstream-checkpoint-116ul1jl/offsets': No such file or directory",
         "org.apache.spark.SparkException: Python worker exited unexpectedly (crashed).",
         f"org.apache.spark.SparkException: EOFException occurred while reading the port number from x's stdout.\n{BEGINNING}",
         (
@@ -65,7 +67,7 @@ def failure(words: str | None) -> Exception | None:
         ),
     ],
 )
-def test_a_broker_or_a_worker_that_went_away_is_a_new_start(words: str) -> None:
+def test_a_broker_a_worker_or_a_checkpoint_that_went_away_is_a_new_start(words: str) -> None:
     found = failure(ABORTED + words)
     assert isinstance(found, QueryStopped)
     assert isinstance(found, CURABLE)

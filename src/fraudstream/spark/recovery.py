@@ -18,6 +18,7 @@ from fraudstream.errors import (
 from fraudstream.kafka import Topic
 from fraudstream.logs import get_logger
 from fraudstream.settings import KafkaSettings, PostgresSettings
+from fraudstream.spark.source import CHECKPOINT
 from fraudstream.store import offsets
 from fraudstream.store.slices import OffsetHole
 
@@ -166,6 +167,11 @@ def failure_of(query: "StreamingQuery") -> FraudstreamError | None:
             hint="Check FRAUDSTREAM_KAFKA__SASL_…, __SSL_… (Java knows other authorities than the system: set __SSL_CA_FILE)"
             " and what this user may do with the topic.",
         )
+    return _passing(reason, summary) or _mistake(reason, summary)
+
+
+def _passing(reason: str, summary: str) -> QueryStopped | None:
+    """The error for a failure that a restart may cure."""
     if KAFKA_WENT_AWAY.search(reason):
         return QueryStopped(f"Spark stopped reading Kafka: {summary}")
     if NO_CLIENT in reason:
@@ -176,7 +182,9 @@ def failure_of(query: "StreamingQuery") -> FraudstreamError | None:
         )
     if WORKER_DIED.search(reason) and (KILL_9 in reason or WORKER_SPOKE not in reason):
         return QueryStopped("A Python worker of Spark was killed, possibly because memory ran out.")
-    return _mistake(reason, summary)
+    if CHECKPOINT in summary:  # such as one that was deleted with the machine's temporary files
+        return QueryStopped(f"Spark cannot use its checkpoint: {summary.rstrip('.')}.")
+    return None
 
 
 def summary_of(reason: str) -> str:

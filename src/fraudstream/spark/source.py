@@ -78,6 +78,10 @@ def furthest(one: Mapping[int, int], other: Mapping[int, int]) -> dict[int, int]
     return {**one, **{p: max(offset, one.get(p, offset)) for p, offset in other.items()}}
 
 
+CHECKPOINT: Final = "fraudstream-checkpoint-"
+"""How the names of checkpoints begin, by which Spark's errors about them are recognised."""
+
+
 def new_checkpoint(spark: "SparkSession") -> "tempfile.TemporaryDirectory[str]":
     """A directory for a query's checkpoint: scratch, as every start begins at the stored offsets.
 
@@ -85,9 +89,7 @@ def new_checkpoint(spark: "SparkSession") -> "tempfile.TemporaryDirectory[str]":
     """
     jvm: Any = spark.sparkContext._jvm  # noqa: SLF001 - the way to the JVM
     place = str(jvm.java.lang.System.getProperty("java.io.tmpdir"))
-    return tempfile.TemporaryDirectory(
-        prefix="fraudstream-checkpoint-", dir=place, ignore_cleanup_errors=True
-    )
+    return tempfile.TemporaryDirectory(prefix=CHECKPOINT, dir=place, ignore_cleanup_errors=True)
 
 
 def location(checkpoint: "tempfile.TemporaryDirectory[str]") -> str:
