@@ -272,3 +272,26 @@ def test_a_running_consumer_does_not_need_its_checkpoint(
         await_progress(settings, running, sender.done)
     assert running.result().interrupted
     assert_exact(settings, sender)
+
+
+def test_a_consumer_that_is_stopped_counts_the_batch_that_it_was_storing(
+    spark: "SparkSession", settings: Settings
+) -> None:
+    """The batch was cancelled: what its other tasks had stored by then was missing in the figures."""
+    sender, stop = Sender(settings), threading.Event()
+    sender.send(1000)
+    migrate(settings.postgres)
+    topic = kafka.find_topic(settings.kafka, sender.topic)
+    assert topic is not None
+    offsets.begin(settings.postgres, ALL, topic, dict.fromkeys(topic.partitions, 0))
+    with ThreadPoolExecutor(1) as pool, connect(settings.postgres) as other:
+        other.execute("select from shop.stream_offsets where partition = 0 for update")
+        running = pool.submit(consume, spark, settings, ALL, once=False, stop=stop)
+        wait_until(lambda: running.done() or progress(settings) > 0, "slice beside the one that waits")
+        stop.set()
+        time.sleep(1)
+        other.rollback()
+        summary = running.result()
+    assert summary.interrupted
+    assert summary.stored["transactions"] == len(sender.sent["transactions"])
+    assert_exact(settings, sender)

@@ -13,6 +13,7 @@ The consumer
   consume         a query for each topic; consumer drives one
   sink            the executors' part; daemon loads it once for all Python workers
   batches         how many messages a micro-batch may hold; narration logs what became of them
+  stopping        the batch with which a query ends that is stopped
 
 The scorer
   score           the command; scorer is the driver: starts and restarts queries; watch follows them

@@ -25,6 +25,7 @@ from fraudstream.spark.narration import Narration
 from fraudstream.spark.progress import Progress
 from fraudstream.spark.recovery import CURABLE, Patience, TopicReplaced, existing_topic
 from fraudstream.spark.source import location, new_checkpoint, read_messages
+from fraudstream.spark.stopping import UntilStopped
 from fraudstream.store.label_folding import fold_known
 from fraudstream.store.migrate import migrate
 from fraudstream.store.slices import Outcome
@@ -205,11 +206,12 @@ class Consumer:
         )
         narration = Narration(self._monitor, topic.name, sum(start.values()), summary.rejected)
         report = _Report(progress, narration, summary)
+        batches = UntilStopped(partial(self._store, topic, summary), run.stop)
         checkpoint = new_checkpoint(self._spark)
         with checkpoint:
             query = (
                 messages.writeStream.queryName(f"consume {' '.join(targets)}")
-                .foreachBatch(partial(self._store, topic, summary))
+                .foreachBatch(batches)
                 .option("checkpointLocation", location(checkpoint))
                 .trigger(**trigger)
                 .start()
@@ -217,8 +219,10 @@ class Consumer:
             try:
                 self._watch(run, topic, query, report)
             finally:
+                batches.finish()
                 query.stop()
-        self._raise_failure(query)
+        if not batches.refused:
+            self._raise_failure(query)
         self._tell(topic, query, report, last=True)
 
     def _watch(self, run: _Run, topic: Topic, query: "StreamingQuery", report: _Report) -> None:
@@ -264,7 +268,7 @@ class Consumer:
                 )
 
     def _store(self, topic: Topic, summary: Summary, batch: "DataFrame", _batch_id: int) -> None:
-        """Have the executors store one micro-batch. Called by Spark; an exception stops the query."""
+        """Have the executors store one micro-batch. An exception stops the query."""
         began, before = time.monotonic(), sum(self._positions().values())
         try:
             # Catches a batch that was planned on a recreated topic: the plan is older than this check.
@@ -290,8 +294,6 @@ class Consumer:
             raise
 
     def _raise_failure(self, query: "StreamingQuery") -> None:
-        if self._failure is not None:
-            raise self._failure
-        failure = recovery.failure_of(query)
+        failure = self._failure or recovery.failure_of(query)
         if failure is not None:
             raise failure
