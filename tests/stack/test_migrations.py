@@ -18,9 +18,9 @@ from pydantic import SecretStr
 from fraudstream.errors import DatabaseError
 from fraudstream.local.doctor import examine
 from fraudstream.settings import PostgresSettings, Settings
-from fraudstream.store.connection import connect, engine
-from fraudstream.store.migrate import _config, current_revision, head_revision, migrate
-from fraudstream.store.tables import SCHEMA, metadata
+from fraudstream.store.connection import SCHEMA, connect
+from fraudstream.store.migrate import _config, current_revision, head_revision, migrate, sqlalchemy_connection
+from fraudstream.store.tables import metadata
 from hours import counted_hours, hourly
 from profile_world import messages, store, transaction
 
@@ -35,7 +35,7 @@ def test_the_migrated_database_has_the_tables_that_the_program_knows(settings: S
         "include_schemas": True,
         "include_name": lambda name, kind, _parents: kind != "schema" or name == SCHEMA,
     }
-    with engine(settings.postgres).connect() as connection:
+    with sqlalchemy_connection(settings.postgres) as connection:
         context = MigrationContext.configure(connection, opts=options)
         assert compare_metadata(context, metadata) == []
 
@@ -76,7 +76,7 @@ def test_an_upgrade_counts_the_hours_of_what_is_stored_already(settings: Setting
 
 
 def _alembic(postgres: PostgresSettings, command: Callable[..., None], revision: str) -> None:
-    with engine(postgres).connect() as connection:
+    with sqlalchemy_connection(postgres) as connection:
         command(_config(connection), revision)
         connection.commit()
 

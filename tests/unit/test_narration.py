@@ -22,7 +22,7 @@ def test_a_line_says_what_could_not_be_read_since_the_last_one_and_warns_while_t
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A topic in another format was silent for as long as it was read."""
-    summary, monitor, read = Summary(("transactions",), rejected=5, reason=WHY), ConsumeMonitor(), 100
+    summary, monitor, read = Summary(targets=("transactions",), rejected=5, reason=WHY), ConsumeMonitor(), 100
     monitor.begun(summary.stream)
     narration = Narration(monitor, "payments", read, rejected=5)
     assert not narration.owes(summary, read), "what an earlier query said"
@@ -47,7 +47,7 @@ def test_a_line_says_what_could_not_be_read_since_the_last_one_and_warns_while_t
 
 def test_messages_that_can_be_read_again_end_the_warning_though_nothing_is_stored() -> None:
     """As with `consume fraud`, or where a producer sends known ids again."""
-    summary, monitor = Summary(("fraud",), reason=WHY), ConsumeMonitor()
+    summary, monitor = Summary(targets=("fraud",), reason=WHY), ConsumeMonitor()
     monitor.begun(summary.stream)
     narration = Narration(monitor, "payments", 0, rejected=0)
     summary.rejected += 1_000

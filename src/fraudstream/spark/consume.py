@@ -86,7 +86,7 @@ def consume(  # noqa: PLR0913 - what a command line says
     failed = [query for query in (*done, *unfinished) if query.exception()]
     if failed:
         failed[0].result()
-    together = Summary(targets)
+    together = Summary(targets=targets)
     for summary in (query.result() for query in running):
         together.add(summary)
         together.restarts += summary.restarts

@@ -5,9 +5,8 @@ The checkpoint is scratch: every start begins at the offsets in PostgreSQL.
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
@@ -28,7 +27,7 @@ from fraudstream.spark.source import location, new_checkpoint, read_messages
 from fraudstream.spark.stopping import UntilStopped
 from fraudstream.store.label_folding import fold_known
 from fraudstream.store.migrate import migrate
-from fraudstream.store.slices import Outcome
+from fraudstream.store.slices import Counts
 from fraudstream.store.targets import by_topic
 
 if TYPE_CHECKING:
@@ -43,19 +42,11 @@ LABEL_SECONDS = 60.0
 """Seconds between two foldings of newly known labels: a minute is nothing compared with a delay of days."""
 
 
-@dataclass(slots=True)
-class Summary:
+@dataclass(slots=True, kw_only=True)
+class Summary(Counts):
     """What a consumer has done since it started."""
 
     targets: tuple[str, ...]
-    stored: Counter[str] = field(default_factory=Counter)
-    duplicates: Counter[str] = field(default_factory=Counter)
-    rejected: int = 0
-    reason: str = ""
-    """Why the latest of them could not be read."""
-    refused: int = 0
-    unknown_fields: int = 0
-    from_future: int = 0
     restarts: int = 0
     interrupted: bool = False
     seconds: float = 0.0
@@ -71,16 +62,6 @@ class Summary:
         return (
             sum(count for target, count in self.stored.items() if target != "profiles") or self.stored.total()
         )
-
-    def add(self, done: "Outcome | Summary") -> None:
-        """Add the result of a slice, or of another consumer."""
-        self.stored.update(done.stored)
-        self.duplicates.update(done.duplicates)
-        self.rejected += done.rejected
-        self.reason = done.reason or self.reason
-        self.refused += done.refused
-        self.unknown_fields += done.unknown_fields
-        self.from_future += done.from_future
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +124,7 @@ class Consumer:
         StreamError with Spark's reason, MessagesLost, DatabaseError, TopicError.
         """
         began = time.monotonic()
-        summary = Summary(targets)
+        summary = Summary(targets=targets)
         migrate(self._postgres)
         (name,) = by_topic(self._kafka, targets)
         run = _Run(name, summary, stop, once=once, accept_loss=accept_loss)

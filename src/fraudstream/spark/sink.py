@@ -6,7 +6,7 @@ raised, so that they arrive as exceptions of their class and not as the text of 
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +75,7 @@ def _messages(batch: "pa.RecordBatch") -> Messages:
 
 
 def _plain(outcome: Outcome) -> dict[str, Any]:
-    return {name: getattr(outcome, name) for name in Outcome.__slots__}
+    return {found.name: getattr(outcome, found.name) for found in fields(outcome)}
 
 
 def _row(report: Mapping[str, Any]) -> "pa.RecordBatch":

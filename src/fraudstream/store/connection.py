@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-import sqlalchemy as sa
 from pydantic import SecretStr
 
 from fraudstream.errors import DatabaseError, DatabaseUnreachable, InputError, SettingsError
@@ -17,6 +16,8 @@ from fraudstream.store import failures, shell
 Connection = psycopg.Connection[tuple[Any, ...]]
 Cursor = psycopg.Cursor[tuple[Any, ...]]
 
+SCHEMA = "shop"
+"""The schema of all our tables."""
 SESSION = {"timezone": "UTC", "datestyle": "ISO", "intervalstyle": "postgres"}
 """Settings of a session, whatever the defaults of its database, role or server: the program parses values in these formats."""
 
@@ -142,18 +143,7 @@ def translated(postgres: PostgresSettings, *, brief: bool = False) -> Iterator[N
         yield
     except psycopg.Error as error:
         raise failures.ours(postgres, error, brief=brief) from None
-    except sa.exc.DBAPIError as error:
-        if not isinstance(error.orig, psycopg.Error):
-            raise
-        raise failures.ours(postgres, error.orig, brief=brief) from None
     except UnicodeEncodeError as error:
         raise InputError(
             f"{error.object!r} is not valid UTF-8.", hint="Type it again, or set the terminal to UTF-8."
         ) from None
-
-
-def engine(postgres: PostgresSettings) -> sa.Engine:
-    """A SQLAlchemy engine over `connect`, without a pool, as commands are short."""
-    return sa.create_engine(
-        "postgresql+psycopg://", creator=lambda: connect(postgres), poolclass=sa.pool.NullPool
-    )

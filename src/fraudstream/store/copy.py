@@ -9,8 +9,7 @@ from pgpq.encoders import StringEncoderBuilder
 from pgpq.schema import Jsonb
 from psycopg import sql
 
-from fraudstream.store.connection import Cursor
-from fraudstream.store.tables import SCHEMA
+from fraudstream.store.connection import SCHEMA, Cursor
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -23,11 +23,10 @@ from fraudstream.features.catalogue import ENTITIES, MERGE_ORDER
 from fraudstream.logs import get_logger
 from fraudstream.schema import ID_LENGTH
 from fraudstream.settings import PostgresSettings
-from fraudstream.store.connection import Connection, Cursor, connected
+from fraudstream.store.connection import SCHEMA, Connection, Cursor, connected
 from fraudstream.store.labels import unfit
 from fraudstream.store.profiles import LOCK_WATERMARK
 from fraudstream.store.rows import one
-from fraudstream.store.tables import SCHEMA
 
 log = get_logger("forget")
 

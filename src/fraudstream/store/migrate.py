@@ -1,15 +1,17 @@
 """Brings the schema `shop` up to date, one process at a time."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import sqlalchemy as sa
 
 from fraudstream.errors import DatabaseError
 from fraudstream.logs import get_logger
 from fraudstream.settings import PostgresSettings
-from fraudstream.store.connection import engine, translated
-from fraudstream.store.tables import SCHEMA
+from fraudstream.store.connection import SCHEMA, connect, translated
 
 log = get_logger("store.migrate")
 
@@ -17,6 +19,22 @@ LOCK = 0x66726175  # "frau": any number will do, as long as all versions of the 
 
 OLDEST = 14
 """The first PostgreSQL whose BRIN indexes support Bloom filters (`text_bloom_ops`), which we use for customers."""
+
+
+@contextmanager
+def sqlalchemy_connection(postgres: PostgresSettings) -> Iterator[sa.Connection]:
+    """A connection for Alembic, which only knows SQLAlchemy's. Raises DatabaseError for any error in it."""
+    engine = sa.create_engine(
+        "postgresql+psycopg://", creator=lambda: connect(postgres), poolclass=sa.pool.NullPool
+    )
+    with translated(postgres):
+        try:
+            with engine.connect() as connection:
+                yield connection
+        except sa.exc.DBAPIError as error:
+            if isinstance(error.orig, psycopg.Error):
+                raise error.orig from None
+            raise
 
 
 def _config(connection: sa.Connection | None = None) -> Any:
@@ -51,7 +69,7 @@ def current_revision(postgres: PostgresSettings) -> str | None:
 
     Raises DatabaseError, also if tables of others stand where ours would be made.
     """
-    with translated(postgres), engine(postgres).connect() as connection:
+    with sqlalchemy_connection(postgres) as connection:
         found = _revision(connection)
         if found is None:
             _refuse_strangers(connection, postgres.database)
@@ -103,7 +121,7 @@ def migrate(postgres: PostgresSettings) -> None:
     from alembic.script import ScriptDirectory
 
     head = head_revision()
-    with translated(postgres), engine(postgres).connect() as connection:
+    with sqlalchemy_connection(postgres) as connection:
         if _revision(connection) == head:
             return
         # Held until commit: a second process waits here, then finds the work done.

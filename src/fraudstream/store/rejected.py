@@ -4,14 +4,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select, update
+from psycopg.rows import class_row
 
 from fraudstream.settings import PostgresSettings
-from fraudstream.store.connection import engine, translated
-from fraudstream.store.tables import rejected
+from fraudstream.store.connection import connected
+from fraudstream.store.rows import one
 
 FEW = 10
 """Fewer rejected messages say nothing about a topic, also where it has hardly any others."""
+BATCH = 100
+"""Messages that are read at once: each may have megabytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,33 +42,30 @@ def is_flood(rejected: int, read: int) -> bool:
 
 def count(postgres: PostgresSettings) -> int:
     """The number of rejected messages that were not replayed."""
-    with translated(postgres), engine(postgres).connect() as connection:
-        return connection.scalar(select(func.count()).where(rejected.c.replayed_at.is_(None))) or 0
+    with connected(postgres) as connection:
+        (found,) = one(connection, "select count(*) from shop.rejected where replayed_at is null")
+        return int(found)
+
+
+_WAITING = """
+select topic, topic_id, partition, "offset", key, value, reason, rejected_at, replayed_at from shop.rejected
+where replayed_at is null order by rejected_at, topic_id, partition, "offset" limit %s"""
 
 
 def waiting(postgres: PostgresSettings, limit: int | None = None) -> Iterator[Rejected]:
     """The rejected messages that were not replayed, oldest first; read in batches, as there may be millions of large ones."""
-    query = (
-        select(rejected)
-        .where(rejected.c.replayed_at.is_(None))
-        .order_by(rejected.c.rejected_at, rejected.c.topic_id, rejected.c.partition, rejected.c.offset)
-        .limit(limit)
-    )
-    with translated(postgres), engine(postgres).connect() as connection:
-        for row in connection.execution_options(yield_per=100).execute(query):
-            yield Rejected(*row)
+    with (
+        connected(postgres) as connection,
+        connection.cursor("waiting", row_factory=class_row(Rejected)) as cursor,
+    ):
+        cursor.itersize = BATCH
+        yield from cursor.execute(_WAITING, (limit,))
 
 
 def mark_replayed(postgres: PostgresSettings, messages: list[Rejected]) -> None:
     """Mark these as sent to their topic again, so that the next replay skips them."""
-    with translated(postgres), engine(postgres).begin() as connection:
-        for message in messages:
-            connection.execute(
-                update(rejected)
-                .where(
-                    rejected.c.topic_id == message.topic_id,
-                    rejected.c.partition == message.partition,
-                    rejected.c.offset == message.offset,
-                )
-                .values(replayed_at=func.now())
-            )
+    with connected(postgres) as connection, connection.cursor() as cursor:
+        cursor.executemany(
+            'update shop.rejected set replayed_at = now() where topic_id = %s and partition = %s and "offset" = %s',
+            [(message.topic_id, message.partition, message.offset) for message in messages],
+        )

@@ -19,9 +19,9 @@ from sqlalchemy import Table
 from fraudstream.errors import DatabaseError
 from fraudstream.schema import PERSONAL
 from fraudstream.settings import PostgresSettings
-from fraudstream.store.connection import Connection, connected
+from fraudstream.store.connection import SCHEMA, Connection, connected
 from fraudstream.store.migrate import migrate
-from fraudstream.store.tables import SCHEMA, metadata
+from fraudstream.store.tables import metadata
 
 READER, REVIEWER, TRAINER, WRITER = (
     f"fraudstream_{work}" for work in ("reader", "reviewer", "trainer", "writer")

@@ -56,10 +56,9 @@ class Messages:
 
 
 @dataclass(slots=True)
-class Outcome:
-    """The result of one slice, for the driver: counts and the next offset by target."""
+class Counts:
+    """What became of messages, by target where each target has rows of its own."""
 
-    next_offsets: dict[str, int] = field(default_factory=dict)
     stored: Counter[str] = field(default_factory=Counter)
     duplicates: Counter[str] = field(default_factory=Counter)
     rejected: int = 0
@@ -70,6 +69,23 @@ class Outcome:
     unknown_fields: int = 0
     from_future: int = 0
     """Transactions left out of the profiles because they are too far in the future."""
+
+    def add(self, more: "Counts") -> None:
+        """Count these, too."""
+        self.stored.update(more.stored)
+        self.duplicates.update(more.duplicates)
+        self.rejected += more.rejected
+        self.reason = more.reason or self.reason
+        self.refused += more.refused
+        self.unknown_fields += more.unknown_fields
+        self.from_future += more.from_future
+
+
+@dataclass(slots=True)
+class Outcome(Counts):
+    """The result of one slice, for the driver: counts and the next offset by target."""
+
+    next_offsets: dict[str, int] = field(default_factory=dict)
 
 
 NO_RULES: Mapping[str, "Rule"] = {}

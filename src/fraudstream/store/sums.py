@@ -6,8 +6,7 @@ from typing import Any
 
 from psycopg import sql
 
-from fraudstream.store.connection import Cursor
-from fraudstream.store.tables import SCHEMA
+from fraudstream.store.connection import SCHEMA, Cursor
 
 
 class Sums:

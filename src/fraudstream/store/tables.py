@@ -28,8 +28,8 @@ from sqlalchemy.types import TypeEngine
 
 from fraudstream.features.catalogue import COLUMNS, KEY_COLUMNS
 from fraudstream.schema import ID_LENGTH, KINDS, NOTE_LENGTH, REQUIRED, TEXT_LENGTH, Kind
+from fraudstream.store.connection import SCHEMA
 
-SCHEMA = "shop"
 metadata = MetaData(schema=SCHEMA)
 
 

@@ -2,7 +2,8 @@
 
 from alembic import context
 
-from fraudstream.store.tables import SCHEMA, metadata
+from fraudstream.store.connection import SCHEMA
+from fraudstream.store.tables import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],
