@@ -181,11 +181,19 @@ def test_a_python_that_tasks_do_not_find_is_named_with_its_variable(
     assert "PYSPARK_PYTHON" in error["hint"]
 
 
-def test_a_master_that_does_not_answer_is_named(run: Run, environment: dict[str, str]) -> None:
-    """A wrong port: one sentence with the setting to check, and none of the minute that Spark takes to give up."""
+def test_a_master_that_does_not_answer_is_named_and_so_is_a_topic_that_the_reader_had_to_make(
+    settings: Settings, run: Run, environment: dict[str, str]
+) -> None:
+    """A wrong port: one sentence with the setting to check, and none of the minute that Spark takes to give up.
+
+    The topic's name may be misspelt: on a company's broker the reader would wait there for ever, and say nothing.
+    """
     there = environment | {"FRAUDSTREAM_SPARK__MASTER": "spark://127.0.0.1:9"}
-    result = run("consume", "--once", "--json", env=there)
+    result = run("--quiet", "consume", "transactions", "--once", "--json", env=there)
     assert result.returncode == 1
     error = json.loads(result.stdout)["error"]
     assert error["message"] == "No Spark master answers at spark://127.0.0.1:9."
     assert "FRAUDSTREAM_SPARK__MASTER" in error["hint"]
+    said = f"topic {settings.kafka.transactions_topic} did not exist: created it with 4 partitions. If it should exist"
+    assert result.stderr.count(said) == 1
+    assert "FRAUDSTREAM_KAFKA__TRANSACTIONS_TOPIC" in result.stderr

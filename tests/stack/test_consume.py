@@ -90,17 +90,6 @@ def test_what_is_away_or_wrong_is_said_before_spark_starts(
     assert "starting Spark" not in ended.stderr
 
 
-def test_a_topic_that_a_reader_had_to_make_is_named_as_its_name_may_be_misspelt(
-    settings: Settings, run: Run
-) -> None:
-    """On a company's broker it would wait there for ever, and say nothing."""
-    done = run("--quiet", "consume", "transactions", "--once")
-    assert done.returncode == 0
-    said = f"topic {settings.kafka.transactions_topic} did not exist: created it with 4 partitions. If it should exist"
-    assert done.stderr.count(said) == 1
-    assert "FRAUDSTREAM_KAFKA__TRANSACTIONS_TOPIC" in done.stderr
-
-
 def test_a_topic_that_nobody_expected_is_made_without_alarm(
     settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
