@@ -51,13 +51,17 @@ def test_the_program_moves_a_topic_into_its_tables(
     """`consume --once` as a process; a second run finds nothing to do.
 
     The process is where Spark takes another file system for its own, as on Hadoop, and that one does not answer:
-    streams keep their checkpoints on this machine.
+    streams keep their checkpoints on this machine. And where the shell means another Python for other programs:
+    tasks run that of the command, where fraudstream is.
     """
     sent = [message(transaction_id=f"t{i}", is_fraud=int(i % 4 == 0), colour="red") for i in range(100)]
     send(settings, [(value, i % 4) for i, value in enumerate(sent)])
     (tmp_path / "spark-defaults.conf").write_text("spark.hadoop.fs.defaultFS hdfs://127.0.0.1:9\n")
-    first = run("consume", "--once", "--json", env=environment | {"SPARK_CONF_DIR": str(tmp_path)})
+    others = {"SPARK_CONF_DIR": str(tmp_path), "PYSPARK_PYTHON": "/home/nobody/.venv/bin/python"}
+    first = run("consume", "--once", "--json", env=environment | others)
     assert first.returncode == 0, first.stderr
+    topic = settings.kafka.transactions_topic
+    assert f"reading {topic}, 4 partitions, into fraud, transactions, profiles\n" in first.stderr
     document = json.loads(first.stdout)
     assert document["targets"] == {
         "fraud": {"stored": 25, "duplicates": 0}, "transactions": {"stored": 75, "duplicates": 0},
@@ -106,18 +110,6 @@ def test_a_topic_that_nobody_expected_is_made_without_alarm(
         ("fraudstream.kafka", logging.INFO, f"created topic {made} with {count} partitions")
         for made, count in ((name, 4), (f"{name}-2", 4))
     ]
-
-
-def test_a_python_of_the_shell_that_others_mean_for_spark_changes_nothing_on_one_machine(
-    settings: Settings, environment: dict[str, str], run: Run
-) -> None:
-    """Tasks run the Python of the command, where fraudstream is. The command is spelled as one word, which means the same."""
-    send(settings, [(message(is_fraud=1), 0)])
-    other = {"PYSPARK_PYTHON": "/home/nobody/.venv/bin/python"}
-    stored = run("consume-fraud", "--once", "--json", env=environment | other)
-    assert f"reading {settings.kafka.transactions_topic}, 4 partitions, into fraud\n" in stored.stderr
-    assert stored.returncode == 0, stored.stderr
-    assert json.loads(stored.stdout)["rejected"] == 0
 
 
 def test_bad_messages_are_kept_and_their_neighbours_stored(spark: "SparkSession", settings: Settings) -> None:

@@ -93,6 +93,29 @@ def test_help_says_what_happens_without_an_option(command: tuple[str, ...], defa
     assert f"[default: ({default})]" in fraudstream(*command, "--help", COLUMNS="250").stdout
 
 
+@pytest.mark.parametrize("target", ["transactions", "fraud"])
+def test_consume_spelled_as_one_word_means_the_same(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], target: str
+) -> None:
+    from fraudstream.spark import consume
+    from fraudstream.spark.consumer import Summary
+
+    asked: list[object] = []
+
+    def run_consumer(*given: object, **options: object) -> Summary:
+        asked.append((given, options))
+        return Summary((target,))
+
+    monkeypatch.setattr(consume, "run_consumer", run_consumer)
+    options = ("--once", "--topic", "t", "--bootstrap-servers", "k:1", "--metrics-port", "1", "--accept-loss")
+    said = []
+    for words in (("consume", target), (f"consume-{target}",)):
+        assert run([*words, *options, "--json"]) == 0
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1] != ""
+    assert asked[0] == asked[1]
+
+
 def test_a_wrong_command_line_is_exit_code_2_and_a_next_step() -> None:
     result = fraudstream("consume", "everything")
     assert (result.returncode, result.stdout) == (2, "")
