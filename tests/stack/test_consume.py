@@ -13,10 +13,13 @@ from confluent_kafka import Producer, TopicPartition
 
 from documents import lacking
 from fraudstream import kafka
+from fraudstream.cli.health import document
 from fraudstream.errors import MessagesLost
 from fraudstream.settings import Settings
 from fraudstream.spark.consumer import Consumer, Summary
 from fraudstream.store.connection import connect
+from fraudstream.store.findings import findings
+from fraudstream.store.health import snapshot
 from rows import query
 from samples import BAD, decision, message
 from sending import send
@@ -62,13 +65,13 @@ def test_the_program_moves_a_topic_into_its_tables(
     assert first.returncode == 0, first.stderr
     topic = settings.kafka.transactions_topic
     assert f"reading {topic}, 4 partitions, into fraud, transactions, profiles\n" in first.stderr
-    document = json.loads(first.stdout)
-    assert document["targets"] == {
+    told = json.loads(first.stdout)
+    assert told["targets"] == {
         "fraud": {"stored": 25, "duplicates": 0}, "transactions": {"stored": 75, "duplicates": 0},
         "profiles": {"stored": 100, "duplicates": 0}, "scores": {"stored": 0, "duplicates": 0},
     }  # fmt: skip
-    assert lacking("consume", document) == []
-    assert (document["rejected"], document["unknown_fields"], document["restarts"]) == (0, 100, 0)
+    assert lacking("consume", told) == []
+    assert (told["rejected"], told["unknown_fields"], told["restarts"]) == (0, 100, 0)
     again = consume(spark, settings)
     assert (again.rows, again.duplicates.total()) == (0, 0)
     assert len(ids(settings)) == 75
@@ -138,25 +141,30 @@ def test_bad_messages_are_kept_and_their_neighbours_stored(spark: "SparkSession"
     assert consume(spark, settings).rejected == 0
 
 
+def health(settings: Settings) -> dict[str, Any]:
+    """What `health --json` prints."""
+    found = snapshot(settings.postgres)
+    return document(found, findings(found))
+
+
 def test_a_topic_in_another_format_is_said_while_it_runs_and_is_a_finding(
-    settings: Settings, run: Run
+    spark: "SparkSession", settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A company's own messages: every one is rejected, while offsets move on and nothing waits."""
     send(settings, [(b'{"transaction_id": "t%d", "customer": 7}' % n, n % 4) for n in range(1_000)])
-    done = run("--quiet", "consume", "transactions", "--once")
-    assert done.returncode == 0, done.stderr
+    consume(spark, settings, ("transactions",))
     topic = settings.kafka.transactions_topic
-    assert f"1,000 of the last 1,000 messages of {topic} could not be read, 1,000 in all" in done.stderr
-    assert "the latest: user_id: Field required" in done.stderr
-    health = run("health", "--json")
-    (found,) = (finding for finding in json.loads(health.stdout)["findings"] if finding["name"] == "rejected")
-    assert (health.returncode, found["ok"]) == (1, False)
+    said = "\n".join(record.getMessage() for record in caplog.records if record.levelno == logging.WARNING)
+    assert f"1,000 of the last 1,000 messages of {topic} could not be read, 1,000 in all" in said
+    assert "the latest: user_id: Field required" in said
+    (found,) = (finding for finding in health(settings)["findings"] if finding["name"] == "rejected")
+    assert not found["ok"]
     assert f"400 of the newest 400 of {topic} (user_id: Field required" in found["sentence"]
     send(settings, [(message(transaction_id=f"t{n}"), n % 4) for n in range(404)])
-    assert run("consume", "transactions", "--once").returncode == 0
-    document = json.loads(run("health", "--json").stdout)
-    (found,) = (finding for finding in document["findings"] if finding["name"] == "rejected")
-    assert (found["ok"], document["rejected"], document["unreadable"]) == (True, 1_000, [])
+    consume(spark, settings, ("transactions",))
+    printed = health(settings)
+    (found,) = (finding for finding in printed["findings"] if finding["name"] == "rejected")
+    assert (found["ok"], printed["rejected"], printed["unreadable"]) == (True, 1_000, [])
 
 
 def test_a_batch_of_only_poison_moves_on(spark: "SparkSession", settings: Settings) -> None:
