@@ -1,11 +1,9 @@
 """The live scorer reads a topic whose producer sends in Kafka's transactions: markers, and what is not decided yet."""
 
 import contextlib
-import json
 import secrets
-import signal
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from confluent_kafka import Producer, TopicPartition
@@ -13,10 +11,19 @@ from confluent_kafka import Producer, TopicPartition
 from fraudstream import kafka
 from fraudstream.settings import Settings
 from fraudstream.spark import recovery
+from fraudstream.spark.keeper import load_champion
+from fraudstream.spark.mode import Mode
+from fraudstream.spark.scorer import Scorer, Summary
 from fraudstream.store.connection import connect
-from live_scorer import Topics, live_topics, promote, scorer
+from live_scorer import Topics, live_topics, promote
 from samples import message
-from waiting import wait_until
+from waiting import running, wait_until
+
+if TYPE_CHECKING:
+    import threading
+    from concurrent.futures import Future
+
+    from pyspark.sql import SparkSession
 
 Rows = list[tuple[int, int]]
 
@@ -58,21 +65,38 @@ def stored(settings: Settings) -> list[tuple[int]]:
         return connection.execute(query).fetchall()
 
 
+@contextlib.contextmanager
+def scoring(
+    spark: "SparkSession", settings: Settings, mode: Mode, caplog: pytest.LogCaptureFixture
+) -> Iterator["tuple[Future[Summary], threading.Event]"]:
+    """A scorer that has begun, and what stops it."""
+    caplog.set_level("INFO")
+    often = settings.score.model_copy(update={"trigger_seconds": 5.0})
+    champion = load_champion(settings.postgres)
+    made = Scorer(spark, settings.model_copy(update={"score": often}), mode, champion)
+    with running(made.run, lambda: "scoring " in caplog.text) as begun:
+        yield begun
+
+
+def await_promotion(caplog: pytest.LogCaptureFixture, version: str) -> None:
+    """Wait until this model decides."""
+    wait_until(lambda: f"model {version} now makes the decisions" in caplog.text, "hand-over")
+
+
 def test_one_committed_transaction_and_then_silence_hold_up_nothing(
-    live: Topics, environment: dict[str, str], tmp_path: Path
+    spark: "SparkSession", live: Topics, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Its marker takes an offset that nobody sees: promotions still take effect, nothing seems to wait or is lost."""
-    log, settings = tmp_path / "log", live.settings
-    there = environment | {"FRAUDSTREAM_SCORE__TRIGGER_SECONDS": "5"}
-    with scorer(there, log) as process:
+    settings = live.settings
+    with scoring(spark, settings, Mode.REALTIME, caplog) as (begun, stop):
         with transaction(settings, ["one"]) as names:
             pass
-        live.await_answers(names, log)
-        wait_until(lambda: stands(settings) == [(2, 2)], "place behind the marker", log)
+        live.await_answers(names)
+        wait_until(lambda: stands(settings) == [(2, 2)], "place behind the marker")
         promote(settings.postgres, "second")
-        wait_until(lambda: "model second now makes the decisions" in log.read_text(), "promotion", log)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(120) == 130, log.read_text()
+        await_promotion(caplog, "second")
+        stop.set()
+        assert begun.result(120).interrupted
     topic = kafka.ensure_topic(settings.kafka, settings.kafka.transactions_topic)
     admin = kafka.admin(settings.kafka)
     for deleted in admin.delete_records([TopicPartition(topic.name, 0, 2)]).values():
@@ -89,25 +113,24 @@ def test_one_committed_transaction_and_then_silence_hold_up_nothing(
 
 
 def test_an_open_transaction_stops_no_query_and_is_scored_once_it_is_committed(
-    live: Topics, environment: dict[str, str], tmp_path: Path
+    spark: "SparkSession", live: Topics, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Micro-batches, whose first query and whose hand-overs begin while the transaction is open."""
-    log, settings = tmp_path / "log", live.settings
+    settings = live.settings
     with contextlib.ExitStack() as still_open:
         names = still_open.enter_context(transaction(settings, ["open"]))
-        with scorer(environment, log, "--mode", "microbatch") as process:
+        with scoring(spark, settings, Mode.MICROBATCH, caplog) as (begun, stop):
             for version in ("second", "third"):
                 promote(settings.postgres, version)
-                word = f"model {version} now makes the decisions"
-                wait_until(lambda word=word: word in log.read_text(), "hand-over", log)  # type: ignore[misc]
+                await_promotion(caplog, version)
             assert stored(settings) == [(0,)]
             still_open.close()
-            live.await_answers(names, log)
-            wait_until(lambda: stored(settings) == [(2,)], "stored offset behind the marker", log)
-            process.send_signal(signal.SIGINT)
-            assert process.wait(120) == 130, log.read_text()
-    summary = json.loads(log.with_suffix(".json").read_text())
-    assert (summary["restarts"], summary["decisions"]) == (0, 1)
+            live.await_answers(names)
+            wait_until(lambda: stored(settings) == [(2,)], "stored offset behind the marker")
+            stop.set()
+            summary = begun.result(120)
+    assert summary.interrupted
+    assert (summary.restarts, summary.answers.decisions) == (0, 1)
 
 
 def test_a_topic_ends_before_what_is_not_committed_yet(live: Topics) -> None:
