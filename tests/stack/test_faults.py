@@ -195,8 +195,23 @@ def test_two_consumers_at_once_store_each_message_once(
     assert_exact(settings, senders[1], ("scores",))
 
 
+def told(settings: Settings) -> dict[int, tuple[int, int]]:
+    """Next and end offset of each partition, as dashboards and `health` read them."""
+    found = query(settings, "select partition, next_offset, end_offset from shop.stream_progress")
+    return {partition: (offset, end) for partition, offset, end in found}
+
+
+def behind(settings: Settings) -> tuple[int, int]:
+    """Messages of the topic and how many of them wait, by what is told of the partitions."""
+    places = told(settings).values()
+    return sum(end for _, end in places), sum(end - offset for offset, end in places)
+
+
 def test_a_running_consumer_follows_its_topic(spark: "SparkSession", settings: Settings) -> None:
-    """A partition added while it reads, then the topic deleted and made anew, longer than it was."""
+    """Partitions added while it reads, then the topic deleted and made anew, longer than it was.
+
+    Of partitions that were added it knew no end, so that nothing ever seemed to wait in them.
+    """
     from confluent_kafka.cimpl import NewPartitions
 
     admin, name, sender = kafka.admin(settings.kafka), settings.kafka.transactions_topic, Sender(settings)
@@ -204,8 +219,11 @@ def test_a_running_consumer_follows_its_topic(spark: "SparkSession", settings: S
         sender.send(1000)
         await_progress(settings, running, 1000)
         admin.create_partitions([NewPartitions(name, 6)])[name].result(30)
+        added = {4: (0, 0), 5: (0, 0)}
+        wait_until(lambda: running.done() or added.items() <= told(settings).items(), "partitions added")
         sender.send(1000)
         await_progress(settings, running, 2000)
+        wait_until(lambda: running.done() or behind(settings) == (2000, 0), "end of each partition")
         admin.delete_topics([name], operation_timeout=30)[name].result(30)
         wait_until(lambda: kafka.find_topic(settings.kafka, name, admin) is None, "deletion")
         sender.send(3000)
