@@ -60,7 +60,7 @@ def test_a_history_becomes_a_model_that_beats_both_baselines(
     assert report["threshold"] > 0
     assert curve.read_bytes().startswith(b"\x89PNG")
 
-    again = run("train", "--features", "seed", "--json")
+    again = run("train", "--algorithm", "isolation_forest", "--features", "seed", "--json")
     assert again.returncode == 0, again.stderr
     second = json.loads(again.stdout)
     assert second["features"] == ["amount", "device_freq", "location_change"]
@@ -152,7 +152,7 @@ def test_a_model_of_another_label_delay_than_the_live_one_is_told_when_it_is_reg
     """It is registered all the same, and can be judged on what came later."""
     history = tmp_path / "history.parquet"
     pq.write_table(world(3_000, seed=3, days=40), history)
-    train = ("train", "--data", str(history), "--algorithm", "gradient_boosting", "--features")
+    train = ("train", "--data", str(history), "--algorithm", "random_forest", "--features")
     told = run(*train, "amount,merchant_risk_30d", "--label-delay-days", "1", "--json")
     assert told.returncode == 0, told.stderr
     assert told.stderr.count("FRAUDSTREAM_MODEL__LABEL_DELAY_DAYS") == 1

@@ -1,10 +1,12 @@
 """Training, its files and its refusals, from transactions to a model that scores."""
 
+import functools
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,10 @@ from fraudstream.cli.main import run
 from fraudstream.errors import ExitCode, InputError
 from fraudstream.features.training import view
 from fraudstream.model import artifact, candidates, folder, packing
+from fraudstream.model.algorithms import IsolationForestEstimator
 from fraudstream.model.folds import plan
 from fraudstream.model.tables import read_transactions
-from fraudstream.model.training import Request, train
+from fraudstream.model.training import Request, Trained, train
 from model_world import sealed
 
 START = datetime(2024, 3, 1, tzinfo=UTC)
@@ -69,9 +72,18 @@ def features(rows: pa.Table, names: tuple[str, ...]) -> Any:
 def small_grids() -> Iterator[None]:
     """The same algorithms with fewer trees: these tests ask what is learned from, not how well."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(candidates.GRID, "gradient_boosting", ({"max_iter": 40}, {"max_iter": 60}))
-        patch.setitem(candidates.GRID, "random_forest", ({"n_estimators": 20}, {"n_estimators": 30}))
+        patch.setitem(candidates.GRID, "gradient_boosting", ({"max_iter": 20}, {"max_iter": 30}))
+        patch.setitem(candidates.GRID, "random_forest", ({"n_estimators": 10}, {"n_estimators": 15}))
+        # Not by the grid: it has one entry only, and is called by its bare name.
+        few = partial(IsolationForestEstimator, n_estimators=25)
+        patch.setitem(candidates._CLASSES, "isolation_forest", few)
         yield
+
+
+@pytest.fixture(scope="module")
+def usual(rows: pa.Table) -> Callable[[str], Trained]:
+    """A model of this algorithm, which is trained for the first test that asks."""
+    return functools.cache(lambda algorithm: train(rows, Request(algorithm, label_delay_days=3)))
 
 
 def written(frame: pd.DataFrame, directory: Path) -> Path:
@@ -81,17 +93,19 @@ def written(frame: pd.DataFrame, directory: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def model(rows: pa.Table, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model(usual: Callable[[str], Trained], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A gradient boosting model on disk."""
     path = tmp_path_factory.mktemp("models") / "model"
-    folder.write(train(rows, Request("gradient_boosting", label_delay_days=3)).files, path)
+    folder.write(usual("gradient_boosting").files, path)
     return path
 
 
 @pytest.mark.parametrize("algorithm", ["isolation_forest", "gradient_boosting", "random_forest"])
-def test_a_trained_model_scores_from_its_trees_as_its_estimator_does(rows: pa.Table, algorithm: str) -> None:
+def test_a_trained_model_scores_from_its_trees_as_its_estimator_does(
+    rows: pa.Table, usual: Callable[[str], Trained], algorithm: str
+) -> None:
     """And its report names both baselines, which it beats."""
-    trained = train(rows, Request(algorithm, label_delay_days=3))
+    trained = usual(algorithm)
     model = artifact.verified(trained.files, "memory")
     x = features(rows, model.features)[-2000:]
     trees = model.trees()
@@ -109,27 +123,27 @@ def test_a_trained_model_scores_from_its_trees_as_its_estimator_does(rows: pa.Ta
     )
 
 
-def test_the_label_free_model_never_looks_at_a_label(rows: pa.Table) -> None:
+def test_the_label_free_model_never_looks_at_a_label(rows: pa.Table, usual: Callable[[str], Trained]) -> None:
     """Turned labels change the figures and not one byte of the trees or the threshold."""
     turned = rows.set_column(
         rows.column_names.index("is_fraud"), "is_fraud", pa.array(np.arange(rows.num_rows) % 50 == 0)
     )
-    request = Request("isolation_forest", label_delay_days=3)
-    one, other = train(rows, request), train(turned, request)
+    one, other = usual("isolation_forest"), train(turned, Request("isolation_forest", label_delay_days=3))
     assert one.files[artifact.TREES] == other.files[artifact.TREES]
     assert one.report["threshold"] == other.report["threshold"]
     assert one.report["metrics"] != other.report["metrics"]
 
 
-def test_the_future_changes_nothing_in_an_earlier_fold(rows: pa.Table) -> None:
+def test_the_future_changes_nothing_in_an_earlier_fold(
+    rows: pa.Table, usual: Callable[[str], Trained]
+) -> None:
     """Frauds of the last window are made ten times as large: the folds before it keep their figures."""
-    request = Request("gradient_boosting", label_delay_days=3)
-    before = train(rows, request).report["folds"]
+    before = usual("gradient_boosting").report["folds"]
     start = pa.scalar(datetime.fromisoformat(before[-1]["test_from"]), pa.timestamp("us", "UTC"))
     late = pa.compute.greater_equal(rows["timestamp"], start)
     amount = pa.compute.if_else(late, pa.compute.multiply(rows["amount"], 10.0), rows["amount"])
     changed = rows.set_column(rows.column_names.index("amount"), "amount", amount)
-    after = train(changed, request).report["folds"]
+    after = train(changed, Request("gradient_boosting", label_delay_days=3)).report["folds"]
     assert before[:-1] == after[:-1]
     assert before[-1] != after[-1]
 
@@ -234,7 +248,7 @@ def test_what_was_said_after_the_last_transaction_is_learnt_from(
     rows: pa.Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Labels of the days 20 to 30 came on the 50th day: a model of the 45th lacks them, one of the 60th has them."""
-    monkeypatch.setitem(candidates.GRID, "random_forest", ({"n_estimators": 20},))
+    monkeypatch.setitem(candidates.GRID, "random_forest", ({"n_estimators": 10},))
     at = rows["timestamp"]
     first, last = (pa.scalar(START + timedelta(days=day), at.type) for day in (20, 30))
     middle = pa.compute.and_(pa.compute.greater_equal(at, first), pa.compute.less(at, last))
@@ -442,11 +456,12 @@ def test_a_packed_model_opens_as_the_same_model(model: Path) -> None:
         packing.unpack(packed[:100], "registry")
 
 
-def test_a_new_model_replaces_the_old_one_whole(model: Path, rows: pa.Table, tmp_path: Path) -> None:
+def test_a_new_model_replaces_the_old_one_whole(
+    model: Path, usual: Callable[[str], Trained], tmp_path: Path
+) -> None:
     target = tmp_path / "model"
     folder.write({path.name: path.read_bytes() for path in model.iterdir()}, target)
-    trained = train(rows, Request("isolation_forest", label_delay_days=3))
-    folder.write(trained.files, target)
+    folder.write(usual("isolation_forest").files, target)
     assert folder.read(target).manifest["algorithm"] == "isolation_forest"
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
@@ -607,9 +622,11 @@ def test_parquet_and_csv_train_the_same_model(tmp_path: Path) -> None:
     assert train(csv, request).files[artifact.TREES] == train(parquet, request).files[artifact.TREES]
 
 
-def test_the_bins_of_the_reference_do_not_hang_on_the_last_bit_of_a_risk(rows: pa.Table) -> None:
+def test_the_bins_of_the_reference_do_not_hang_on_the_last_bit_of_a_risk(
+    rows: pa.Table, usual: Callable[[str], Trained]
+) -> None:
     """An isolation forest gives most rows one and the same risk; the JVM and numpy agree on it to 1e-12 and no further."""
-    trained = train(rows, Request("isolation_forest", label_delay_days=3))
+    trained = usual("isolation_forest")
     model = artifact.verified(trained.files, "memory")
     risk = model.risk(features(rows, model.features))
     reference = trained.report["score_reference"]
