@@ -43,9 +43,14 @@ RULES = """
 def test_decisions_get_as_many_partitions_as_transactions_whoever_makes_their_topic(
     spark: "SparkSession", settings: Settings
 ) -> None:
-    """`consume` is started before `score`, on a topic of the company's own: four would keep 64 tasks waiting."""
+    """`consume` is started before `score`, on a topic of the company's own: four would keep 64 tasks waiting.
+
+    Topics are made before the first query begins, so none needs to.
+    """
     kafka.ensure_topic(settings.kafka, settings.kafka.transactions_topic, 6)
-    consume(spark, settings, ALL, once=True, stop=threading.Event())
+    stop = threading.Event()
+    stop.set()
+    consume(spark, settings, ALL, once=True, stop=stop)
     scored = kafka.find_topic(settings.kafka, settings.kafka.scored_topic)
     assert scored is not None
     assert len(scored.partitions) == 6
