@@ -138,7 +138,11 @@ def test_bad_messages_are_kept_and_their_neighbours_stored(spark: "SparkSession"
         settings.postgres, "select sum(next_offset) from shop.stream_offsets where target = 'transactions'"
     )
     assert end == [(3 * len(bad),)]
-    assert consume(spark, settings).rejected == 0
+    send(settings, [(b"poison", 0)] * 30)
+    assert consume(spark, settings).rejected == 30, "a batch of nothing else; the first ones are behind it"
+    send(settings, [(message(transaction_id="after"), 0)])
+    after = consume(spark, settings)
+    assert (after.stored["transactions"], after.rejected) == (1, 0)
 
 
 def health(settings: Settings) -> dict[str, Any]:
@@ -165,13 +169,6 @@ def test_a_topic_in_another_format_is_said_while_it_runs_and_is_a_finding(
     printed = health(settings)
     (found,) = (finding for finding in printed["findings"] if finding["name"] == "rejected")
     assert (found["ok"], printed["rejected"], printed["unreadable"]) == (True, 1_000, [])
-
-
-def test_a_batch_of_only_poison_moves_on(spark: "SparkSession", settings: Settings) -> None:
-    send(settings, [(b"poison", 0)] * 30)
-    assert consume(spark, settings).rejected == 30
-    send(settings, [(message(transaction_id="after"), 0)])
-    assert consume(spark, settings).stored["transactions"] == 1
 
 
 def test_a_message_of_ten_megabytes_is_rejected_whole(
@@ -257,9 +254,12 @@ def test_transactions_that_were_aborted_never_happened(
     assert consume(spark, settings).stored["transactions"] == 1
 
 
-def test_a_topic_made_anew_is_read_from_its_own_start(
+def test_a_topic_made_anew_and_a_partition_added_are_read_from_their_own_start(
     spark: "SparkSession", settings: Settings, admin: "AdminClient"
 ) -> None:
+    """Between two runs; `test_faults` does so to a running stream."""
+    from confluent_kafka.cimpl import NewPartitions
+
     topic = settings.kafka.transactions_topic
     send(settings, [(message(transaction_id=f"old-{n}"), 0) for n in range(5)])
     consume(spark, settings)
@@ -268,21 +268,10 @@ def test_a_topic_made_anew_is_read_from_its_own_start(
         pass  # the broker's metadata follows within milliseconds
     send(settings, [(message(transaction_id=f"new-{n}"), 0) for n in range(9)])
     assert consume(spark, settings).stored["transactions"] == 9
-
-
-def test_a_partition_added_is_read_from_its_start(
-    spark: "SparkSession", settings: Settings, admin: "AdminClient"
-) -> None:
-    """Between two runs; `test_faults` adds one to a running stream."""
-    from confluent_kafka.cimpl import NewPartitions
-
-    topic = settings.kafka.transactions_topic
-    send(settings, [(message(transaction_id="before"), 0)])
-    consume(spark, settings)
     admin.create_partitions([NewPartitions(topic, 5)])[topic].result(30)
     send(settings, [(message(transaction_id="after"), 4)])
     assert consume(spark, settings).stored["transactions"] == 1
-    assert ids(settings) == ["after", "before"]
+    assert ids(settings) == ["after", *(f"new-{n}" for n in range(9)), *(f"old-{n}" for n in range(5))]
 
 
 def test_messages_that_retention_took_stop_the_consumer_until_the_loss_is_accepted(
