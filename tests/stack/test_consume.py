@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from confluent_kafka.admin import AdminClient
     from pyspark.sql import SparkSession
 
+pytestmark = pytest.mark.usefixtures("postgres")
+
 BOTH = ("fraud", "transactions")
 Run = Callable[..., "CompletedProcess[str]"]
 

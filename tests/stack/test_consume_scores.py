@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from pyspark.sql import SparkSession
 
+pytestmark = pytest.mark.usefixtures("postgres")
+
 ALL = tuple(TARGETS)
 TREES = ensemble(("amount_to_user_mean", 5.0, -1.0, 3.0))
 RULES = """

@@ -33,7 +33,6 @@ from fraudstream.spark.consume import consume
 from fraudstream.spark.source import new_checkpoint
 from fraudstream.store import offsets
 from fraudstream.store.connection import connect
-from fraudstream.store.migrate import migrate
 from fraudstream.store.targets import TARGETS
 from live_scorer import command
 from profile_world import ALL
@@ -154,6 +153,7 @@ def waiting(settings: Settings) -> int:
     return int(found[0][0])
 
 
+@pytest.mark.usefixtures("postgres")
 def test_two_consumers_at_once_store_each_message_once(
     spark: "SparkSession", settings: Settings, environment: dict[str, str], tmp_path: Path
 ) -> None:
@@ -161,7 +161,6 @@ def test_two_consumers_at_once_store_each_message_once(
 
     Whoever waited for the first slice of the other finds the beginning of its own stored, and stores the rest.
     """
-    migrate(settings.postgres)
     senders, log = (Sender(settings), Scorer(settings)), tmp_path / "log"
     for sender, targets in zip(senders, (ALL, ("scores",)), strict=True):
         topic = kafka.ensure_topic(settings.kafka, sender.topic, 1)
@@ -207,6 +206,7 @@ def behind(settings: Settings) -> tuple[int, int]:
     return sum(end for _, end in places), sum(end - offset for offset, end in places)
 
 
+@pytest.mark.usefixtures("postgres")
 def test_a_running_consumer_follows_its_topic(spark: "SparkSession", settings: Settings) -> None:
     """Partitions added while it reads, then the topic deleted and made anew, longer than it was.
 
@@ -235,6 +235,7 @@ def test_a_running_consumer_follows_its_topic(spark: "SparkSession", settings: S
 TAKEN_BACK = ("transactions", "fraud_transactions", "profiles", "hourly", "stream_offsets")
 
 
+@pytest.mark.usefixtures("postgres")
 def test_a_running_consumer_stores_again_what_a_restored_database_has_lost(
     spark: "SparkSession", settings: Settings
 ) -> None:

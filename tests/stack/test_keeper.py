@@ -24,7 +24,6 @@ from fraudstream.spark.keeper import Keeper, load_champion
 from fraudstream.spark.scoring import Scoring
 from fraudstream.store import registry
 from fraudstream.store.connection import connect
-from fraudstream.store.migrate import migrate
 from fraudstream.store.profiles import merge
 from live_scorer import promote
 from model_world import ensemble, packed
@@ -34,6 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pyspark.sql import SparkSession
+
+pytestmark = pytest.mark.usefixtures("postgres")
 
 
 @pytest.fixture
@@ -46,7 +47,6 @@ def by_itself() -> "Iterator[None]":
 
 def started(spark: "SparkSession", settings: Settings, champion: str) -> Keeper:
     """A keeper of the profiles of a new champion; who starts it closes it."""
-    migrate(settings.postgres)
     promote(settings.postgres, champion)
     return Keeper(settings.postgres, lambda model: Scoring(spark, model), load_champion(settings.postgres))
 
@@ -141,7 +141,6 @@ def test_a_promoted_model_that_cannot_be_prepared_just_now_is_told_and_tried_aga
     """Java's memory, or a disk: the scorer goes on with the model that it has and newer profiles, and follows later."""
     monkeypatch.setattr(keepers, "CHAMPION_SECONDS", 0.1)
     monkeypatch.setattr(keepers, "LONGEST_PAUSE_SECONDS", 0.5)
-    migrate(settings.postgres)
     promote(settings.postgres, "first")
     tries: list[str] = []
 
@@ -183,7 +182,6 @@ def test_a_running_stream_that_began_with_trees_opens_no_estimator_that_is_promo
     spark: "SparkSession", settings: Settings, caplog: pytest.LogCaptureFixture, *, by_lookup: bool
 ) -> None:
     """A pickle runs code: who may promote a model must not run it as the stream, without anybody starting anything."""
-    migrate(settings.postgres)
     promote(settings.postgres, "trees")
     ask = settings.postgres if by_lookup else None
     opened: list[str] = []
@@ -211,7 +209,6 @@ def test_a_running_stream_that_began_with_trees_opens_no_estimator_that_is_promo
 def test_a_stream_that_was_started_on_an_estimator_follows_estimators(
     spark: "SparkSession", settings: Settings
 ) -> None:
-    migrate(settings.postgres)
     registry.register(settings.postgres, *pickled("pickled"))
     registry.promote(settings.postgres, "pickled")
     keeper = Keeper(
@@ -277,7 +274,6 @@ def test_a_model_that_meets_other_labels_than_it_learned_from_is_told_once(
     spark: "SparkSession", settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Chargebacks are loaded while it scores; a scorer that asks for profiles batch by batch sees them at its start."""
-    migrate(settings.postgres)
     trees = ensemble(("merchant_risk_30d", 0.1, -1.0, 1.0))
     training = {"rows": 100_000, "judged": 100_000, "frauds": 500}
     registry.register(settings.postgres, *packed("m-1", trees, training=training))

@@ -19,7 +19,6 @@ from fraudstream.spark.mode import Mode
 from fraudstream.spark.scorer import Scorer
 from fraudstream.store import labels
 from fraudstream.store.connection import connect
-from fraudstream.store.migrate import migrate
 from live_scorer import promote, scorer
 from profile_world import messages, store, transaction
 from waiting import running, wait_until
@@ -29,6 +28,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from pyspark.sql import SparkSession
+
+pytestmark = pytest.mark.usefixtures("postgres")
 
 STOP_SECONDS = 30
 """What the pages ask supervisors to allow before a kill."""
@@ -53,7 +54,6 @@ def consumer(
 ) -> Iterator["tuple[Future[Summary], threading.Event]"]:
     """One that folds labels all the time, with a transaction to fold them into, and what stops it."""
     monkeypatch.setattr(consumers, "LABEL_SECONDS", 0.5)
-    migrate(settings.postgres)
     store(settings.postgres, [messages([transaction("t", Random(1))])])
     monitor = ConsumeMonitor()
     made = Consumer(spark, settings, monitor=monitor)
@@ -94,7 +94,6 @@ def test_locked_profiles_do_not_keep_a_scorer_from_stopping(
     spark: "SparkSession", settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It can write down how far it came."""
-    migrate(settings.postgres)
     promote(settings.postgres, "first")
     kafka.ensure_topic(settings.kafka, settings.kafka.transactions_topic, 1)
     made = Scorer(spark, settings, Mode.REALTIME, load_champion(settings.postgres))
@@ -112,7 +111,6 @@ def test_where_nobody_can_write_how_far_a_scorer_came_it_stops_and_says_so(
 ) -> None:
     """The real program, after SIGTERM."""
     log = tmp_path / "log"
-    migrate(settings.postgres)
     promote(settings.postgres, "first")
     kafka.ensure_topic(settings.kafka, settings.kafka.transactions_topic, 1)
     with scorer(environment, log) as process, held(settings, "shop.stream_progress"):

@@ -25,7 +25,6 @@ from fraudstream.spark.recovery import failure_of
 from fraudstream.spark.scoring import Scoring
 from fraudstream.store import profiles, snapshot
 from fraudstream.store.connection import connect
-from fraudstream.store.migrate import migrate
 from fraudstream.store.snapshot import Snapshot
 from model_world import ensemble, packed
 from profile_world import messages as messages_of
@@ -36,6 +35,8 @@ from slice_world import SOURCE
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
+pytestmark = pytest.mark.usefixtures("postgres")
+
 PAST, NOW = 3_000, 300
 MOMENT = datetime(2025, 3, 1, tzinfo=UTC)
 CLOSE = ("features", "risk")
@@ -45,7 +46,6 @@ CLOSE = ("features", "risk")
 @pytest.fixture
 def remembered(settings: Settings) -> pa.Table:
     """Transactions that follow those whose profiles PostgreSQL holds, verdicts included; some of customers it never saw."""
-    migrate(settings.postgres)
     rows = world(PAST + NOW, 21, users=30, merchants=9)
     past, now = rows.slice(0, PAST), rows.slice(PAST)
     with connect(settings.postgres) as connection, connection.cursor() as cursor:

@@ -12,7 +12,8 @@ from fraudstream.settings import PostgresSettings, Settings
 from fraudstream.spark.scorer import warn_of_hindsight
 from fraudstream.store import offsets, progress
 from fraudstream.store.connection import connect
-from fraudstream.store.migrate import migrate
+
+pytestmark = pytest.mark.usefixtures("postgres")
 
 TOPIC = Topic("t", "id", (0,))
 DIES_AS_IT_COMMITS = """
@@ -35,7 +36,6 @@ def test_a_database_that_goes_away_at_the_commit_is_waited_for_and_no_defect(
     settings: Settings, table: str, write: Callable[[PostgresSettings], None]
 ) -> None:
     """An error of the driver would end the stream; one of ours is a reason to try again."""
-    migrate(settings.postgres)
     with connect(settings.postgres) as connection:
         for statement in DIES_AS_IT_COMMITS.format(table).split(";\n"):
             connection.execute(statement.encode())
@@ -45,7 +45,6 @@ def test_a_database_that_goes_away_at_the_commit_is_waited_for_and_no_defect(
 
 def test_a_gap_is_passed_only_from_where_the_target_was_seen(settings: Settings) -> None:
     """A database that was taken back since, or another consumer that got further, keeps its own place."""
-    migrate(settings.postgres)
     offsets.begin(settings.postgres, ["fraud", "scores", "transactions"], TOPIC, {0: 7})
     seen = {"fraud": 7, "scores": 9, "transactions": 5}
     assert offsets.pass_gap(settings.postgres, TOPIC, 0, seen, 8) == ["fraud"]
@@ -58,7 +57,6 @@ def test_a_scorer_that_comes_after_the_profiles_says_how_many_decisions_that_con
     settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A device is not new to a profile that has seen the payment; without a word such decisions look like others."""
-    migrate(settings.postgres)
     topic = Topic("t", "id", (0, 1, 2))
     offsets.begin(settings.postgres, ["profiles"], topic, {0: 1_500, 1: 40})
     offsets.begin(

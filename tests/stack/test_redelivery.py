@@ -17,7 +17,6 @@ from fraudstream import kafka
 from fraudstream.cli.main import run as cli
 from fraudstream.settings import Settings
 from fraudstream.store.connection import connect
-from fraudstream.store.migrate import migrate
 from mock_broker import BROKER, NOBODY, mock_broker
 from samples import message
 from waiting import wait_until
@@ -26,9 +25,7 @@ if TYPE_CHECKING:
     from stack.conftest import Run
 
 
-@pytest.fixture(autouse=True)
-def _tables(settings: Settings) -> None:
-    migrate(settings.postgres)
+pytestmark = pytest.mark.usefixtures("postgres")
 
 
 def refused_once(settings: Settings, values: Sequence[bytes], topic: str | None = None) -> None:

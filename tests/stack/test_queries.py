@@ -1,0 +1,121 @@
+"""What the pages ask of PostgreSQL: right counts, also of clocks, labels and messages that are out of the ordinary."""
+
+from datetime import UTC, datetime, timedelta
+
+from fraudstream.settings import PostgresSettings
+from fraudstream.store import labels, model_quality, overview, pipeline, review
+from fraudstream.store.connection import Connection, connect
+
+DAY = timedelta(days=1)
+
+
+def test_the_overview_is_not_carried_away_by_a_clock_of_the_year_9999(postgres: PostgresSettings) -> None:
+    """It ends with the newest hour that is not in the future, and counts as long a time before it."""
+    assert overview.overview(postgres, DAY, "hour") is None
+    with connect(postgres) as connection:
+        connection.execute(
+            """
+            insert into shop.hourly (kind, hour, count, amount)
+            select kind, date_trunc('hour', now()) - make_interval(hours => ago), count, count * 10
+            from (values ('transactions', 0, 5), ('transactions', 23, 7), ('transactions', 24, 11), ('fraud', 1, 2),
+              ('transactions', 48, 13)) as v (kind, ago, count)
+            union all select 'transactions', '9999-12-31 23:00+00', 1, 10"""
+        )
+    found = overview.overview(postgres, DAY, "hour")
+    assert found is not None
+    assert found.totals["transactions"] == overview.Total(12, 120.0)
+    assert found.totals["fraud"] == overview.Total(2, 20.0)
+    assert found.before["transactions"] == overview.Total(11, 110.0)
+    assert sum(bucket.count for bucket in found.buckets) == 14
+    assert found.stakes == overview.Stakes(0, 0.0, 0, 0, 0.0, 0.0)
+
+
+def test_history_that_was_never_scored_is_no_missed_fraud(postgres: PostgresSettings) -> None:
+    """A month came before the model; of the two frauds that it decided on, it caught the larger."""
+    with connect(postgres) as connection:
+        connection.execute(
+            """
+            create temporary table fraud as
+            select 't' || n as id, date_trunc('hour', now()) - make_interval(hours => 30 - n) as at, n as amount
+            from generate_series(1, 30) as n"""
+        )
+        connection.execute(
+            """
+            insert into shop.fraud_transactions (transaction_id, user_id, timestamp, amount, device, location,
+              transaction_location, is_fraud) select id, 'u', at, amount, 'd', 'l', 'l', true from fraud"""
+        )
+        connection.execute("insert into shop.hourly select 'fraud', at, 1, amount from fraud")
+        connection.execute(
+            """
+            insert into shop.scores (transaction_id, user_id, timestamp, amount, risk, flagged, rules, model_version, scored_at)
+            select id, 'u', at, amount, 0.5, amount = 30, '{}', 'm', at from fraud where amount >= 29"""
+        )
+    found = overview.overview(postgres, 7 * DAY, "hour")
+    assert found is not None
+    assert (found.stakes.scored_fraud_amount, found.stakes.caught_amount) == (59.0, 30.0)
+
+
+def test_a_thousand_kinds_of_rejected_messages_are_all_counted(postgres: PostgresSettings) -> None:
+    with connect(postgres) as connection:
+        connection.execute(
+            """
+            insert into shop.rejected (topic, topic_id, partition, "offset", value, reason, replayed_at)
+            select 't', 't', 0, n, '{}', md5(n::text), case when n % 2 = 0 then now() end from generate_series(1, 1000) as n"""
+        )
+    found = pipeline.pipeline(postgres)
+    assert (sum(r.count for r in found.reasons), sum(r.waiting for r in found.reasons)) == (1000, 500)
+    assert len(found.refused) == pipeline.LISTED
+
+
+def flag(connection: Connection, first: int, last: int) -> None:
+    """Alerts of the model `m`, called by their numbers, each a minute older than the one before."""
+    connection.execute(
+        """
+        insert into shop.alerts (transaction_id, user_id, timestamp, amount, risk, rules, model_version, scored_at,
+          reasons, features)
+        select 'a' || n, 'u', now(), 1, 0.8, '{}', 'm', now() - make_interval(mins => n), '[]', '{}'
+        from generate_series(%s::int, %s::int) as n""",
+        (first, last),
+    )
+
+
+def test_verdicts_of_reviewers_are_not_displaced_by_a_file_of_chargebacks(postgres: PostgresSettings) -> None:
+    """30 alerts were frauds and 30 were not; then 6,000 payments that raised no alert are labelled from a file."""
+    with connect(postgres) as connection:
+        flag(connection, 0, 60)
+        connection.execute(
+            "insert into shop.labels (transaction_id, is_fraud) select 'a' || n, n <= 30 from generate_series(1, 60) as n"
+        )
+        connection.execute(
+            "insert into shop.labels (transaction_id, is_fraud) select 'c' || n, true from generate_series(1, 6000) as n"
+        )
+    assert review.alike(postgres, "a0", "m", 0.8) == review.Turnout(60, 30, legitimate_known=True)
+    assert review.alike(postgres, "a0", "m", 0.2) == review.Turnout(0, 0, legitimate_known=True)
+    (tenth,) = model_quality.at_work(postgres, "m").reviewed
+    assert (round(tenth.risk, 6), tenth.reviewed, tenth.fraud) == (0.8, 60, 30)
+    labels.label(postgres, "a1", is_fraud=False)
+    assert review.alike(postgres, "a0", "m", 0.8) == review.Turnout(60, 29, legitimate_known=True)
+
+
+def test_a_shop_that_only_reads_chargebacks_is_told_no_precision(postgres: PostgresSettings) -> None:
+    """100 alerts, 30 of them charged back; then a reviewer dismisses a payment that raised no alert."""
+    with connect(postgres) as connection:
+        flag(connection, 1, 100)
+        connection.execute(
+            "insert into shop.labels (transaction_id, is_fraud) select 'a' || n, true from generate_series(1, 30) as n"
+        )
+
+    def known() -> tuple[bool, ...]:
+        return (
+            review.tally(postgres).legitimate_known,
+            review.tally(postgres, datetime.now(UTC) - timedelta(days=7)).legitimate_known,
+            review.alike(postgres, "a99", "m", 0.8).legitimate_known,
+            model_quality.at_work(postgres, "m").legitimate_known,
+        )
+
+    assert known() == (False,) * 4
+    labels.label(postgres, "a1", is_fraud=False)
+    labels.label(postgres, "a1", is_fraud=True)
+    assert known() == (False,) * 4, "a word that was taken back is none"
+    labels.label(postgres, "quiet", is_fraud=False)
+    assert known() == (True,) * 4
