@@ -19,7 +19,9 @@ from fraudstream.features.events import pair_key
 from fraudstream.settings import PostgresSettings
 from fraudstream.store import alerts, forget, roles
 from fraudstream.store.connection import connect
+from fraudstream.store.glance import glance
 from fraudstream.store.health import snapshot
+from fraudstream.store.model_quality import at_work
 from fraudstream.store.slices import Messages, store_slice
 from fraudstream.store.tables import metadata
 from fraudstream.store.targets import select
@@ -349,6 +351,22 @@ def test_tables_by_month_forget_and_everything_else_goes_on(
         for view in roles.VIEWS:
             connection.execute(f"select * from shop.{view}".encode())
         assert connection.execute("select count(transaction_id) from shop.transactions").fetchone() == (54,)
+
+
+def test_tables_by_month_count_an_alert_and_a_fraud_once_whose_id_comes_again(
+    partitioned: PostgresSettings,
+) -> None:
+    """On the Model page and at the end of the demo: two rows of one id made two alerts of one."""
+    now = datetime.now(UTC)
+    twice = [message(**sent("u", "t", at, is_fraud=1)) for at in (now, now + timedelta(seconds=1))]
+    assert store(partitioned, *twice, first=100)["fraud"] == 2
+    with connect(partitioned) as connection:
+        connection.execute("delete from shop.alerts")
+    fresh = {"transaction_id": "t", "scored_at": now.isoformat(), "sent_at": now.isoformat()}
+    store(partitioned, decision(**fresh, flagged=True, risk=0.9), targets=("scores",), first=100)
+    (day,) = at_work(partitioned, "m-1").quality
+    assert (day.alerts, day.known_fraud) == (1, 1)
+    assert glance(partitioned, now - timedelta(minutes=1)).frauds == 1
 
 
 def test_what_is_older_than_a_day_is_forgotten_and_the_stream_goes_on(
