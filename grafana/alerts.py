@@ -108,14 +108,14 @@ def _figures() -> list[AnyPanel]:
         numbers(
             Look(
                 "Time to review",
-                "Median time from the decision to the label that set its current verdict.",
+                "Median time from the decision to the label that set its current verdict, if that came later.",
                 4,
                 4,
                 "s",
             ),
             f"""
             select percentile_cont(0.5) within group (order by extract(epoch from judged_at - scored_at)) as median
-            from shop.alert_reviews where {CHOSEN} and judged_at is not null""",
+            from shop.alert_reviews where {CHOSEN} and judged_at >= scored_at""",
         ),
     ]
 
@@ -204,14 +204,15 @@ def _quality() -> list[AnyPanel]:
         over_time(
             Look(
                 "Label delay",
-                "Median time from the decision to the label that set its current verdict, for each day's alerts.",
+                "Median time from the decision to the label that set its current verdict, if that came later, for each"
+                " day's alerts.",
                 8,
                 unit="s",
             ),
             f"""
             select $__timeGroupAlias(scored_at, '$__interval'),
               percentile_cont(0.5) within group (order by extract(epoch from judged_at - scored_at)) as median
-            from shop.alert_reviews where {CHOSEN} and judged_at is not null
+            from shop.alert_reviews where {CHOSEN} and judged_at >= scored_at
             group by 1 order by 1""",
             interval="1d",
         ),

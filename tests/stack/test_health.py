@@ -187,6 +187,45 @@ def test_a_label_that_confirms_a_verdict_makes_it_no_later(postgres: PostgresSet
         assert shown["median"] == pytest.approx(86_400, abs=600), panel
 
 
+def test_history_that_was_labelled_before_it_was_scored_has_no_negative_delay(
+    postgres: PostgresSettings,
+) -> None:
+    """Last year's chargebacks of a file that is replayed today: alerts were reviewed after -365 days."""
+    at = now() - timedelta(hours=2)
+    decide(postgres, *(scored(f"t{n}", risk=0.9, flagged=True, at=at) for n in range(3)))
+    with connect(postgres) as connection:
+        connection.execute(
+            "insert into shop.labels (transaction_id, is_fraud, labelled_at)"
+            " select 't' || n, true, now() - interval '1 year' from generate_series(0, 1) as n"
+        )
+    panels = ("Time to review", "Label delay")
+
+    def delays() -> list[float | None]:
+        (quality,) = rows(postgres, "alert_quality")
+        shown = [row["median"] for panel in panels for row in grafana(postgres, panel)]
+        return [snapshot(postgres).reviews.label_delay_seconds, quality["label_delay_seconds"], *shown]
+
+    assert set(delays()) == {None}
+    (said,) = (finding.sentence for finding in findings(snapshot(postgres)) if finding.name == "alerts")
+    assert "reviewed after" not in said
+    labels.label(postgres, "t2", is_fraud=True)
+    assert delays() == [pytest.approx(7200, abs=600)] * 4
+
+
+def test_a_day_of_the_views_begins_at_midnight_utc_for_every_reader(postgres: PostgresSettings) -> None:
+    """Grafana's session has the server's zone: the same rows were other days than those of `health` and the dashboard."""
+    registry.register(postgres, *packed("m-1", ensemble(("amount", 5.0, -1.0, 3.0))))
+    late, early = today() - timedelta(hours=1), today() - timedelta(hours=23)
+    for n, at in enumerate((late, early)):
+        decide(postgres, scored(f"t{n}", 0.9, at, flagged=True, timestamp=at.isoformat()), first=n)
+    for zone in ("America/Los_Angeles", "Asia/Tokyo"):
+        for view in ("alert_quality", "alert_rate", "score_drift"):
+            with connect(postgres) as connection:
+                connection.execute(f"set timezone = '{zone}'".encode())
+                days = connection.execute(f"select day from shop.{view}".encode()).fetchall()
+            assert days == [(today() - timedelta(days=1),)], f"{view} in {zone}"
+
+
 def test_drift_is_the_stability_index_of_a_day_against_the_reference(postgres: PostgresSettings) -> None:
     """As numpy has it, an empty bin included; a model without a reference has none and hides nobody else's."""
     registry.register(postgres, *packed("m-1", ensemble(("amount", 5.0, -1.0, 3.0))))

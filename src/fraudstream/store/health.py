@@ -44,7 +44,8 @@ class Reviews:
     dismissed: int
     waiting: int
     label_delay_seconds: float | None
-    """Median, from the decision to the first label of the current verdict."""
+    """Median, from the decision to the first label of the current verdict; without those from before the decision, as
+    replayed history has them."""
     legitimate_known: bool
     """Whether any transaction, flagged or not, was labelled legitimate in this period."""
 
@@ -119,7 +120,8 @@ _SINCE = f"now() - interval '{REVIEW_DAYS} days'"
 _REVIEWS = f"""
 select count(*) as alerts, count(*) filter (where verdict) as confirmed, count(*) filter (where not verdict) as dismissed,
   count(*) filter (where verdict is null) as waiting,
-  percentile_cont(0.5) within group (order by date_part('epoch', judged_at - scored_at)) as label_delay_seconds,
+  percentile_cont(0.5) within group (order by date_part('epoch', judged_at - scored_at))
+    filter (where judged_at >= scored_at) as label_delay_seconds,
   {LEGITIMATE_KNOWN.format(since=_SINCE, until="'infinity'")} as legitimate_known
 from shop.alert_reviews where scored_at > {_SINCE}"""  # noqa: S608 - constants
 
