@@ -108,7 +108,7 @@ def _figures() -> list[AnyPanel]:
         numbers(
             Look(
                 "Time to review",
-                "Median time from the decision to the label that set its current verdict, if that came later.",
+                "Median time from the decision to a later label that set the current verdict.",
                 4,
                 4,
                 "s",
@@ -204,8 +204,7 @@ def _quality() -> list[AnyPanel]:
         over_time(
             Look(
                 "Label delay",
-                "Median time from the decision to the label that set its current verdict, if that came later, for each"
-                " day's alerts.",
+                "Median time from the decision to a later label that set the current verdict, for each day's alerts.",
                 8,
                 unit="s",
             ),
@@ -246,13 +245,14 @@ def _model() -> list[AnyPanel]:
               select model_version, bin, sum(count) as count from shop.risk_bins
               where $__timeFilter(hour) and model_version ~ '^(${model:regex})$' group by 1, 2
             ), expected as (
-              select m.version as model_version, e.place::int - 1 as bin, e.share::float8 as share
+              select m.version as model_version, e.place::int - 1 as bin,
+                e.share::float8 * (select sum(count) from seen where model_version = m.version) as count
               from shop.models as m, jsonb_array_elements_text(m.manifest -> 'score_reference' -> 'shares')
                 with ordinality as e (share, place)
               where m.version in (select model_version from seen)
             )
-            select to_char(bin + 1, 'FM00') as bin,
-              coalesce(sum(count), 0) / (select sum(count) from seen) as now, avg(share) as training
+            select to_char(bin + 1, 'FM00') as bin, coalesce(sum(seen.count), 0) / (select sum(count) from seen) as now,
+              sum(expected.count) / (select sum(count) from seen) as training
             from expected left join seen using (model_version, bin)
             group by 1 order by 1""",
             {"now": {"color": BLUE}, "training": {"color": GREY}},

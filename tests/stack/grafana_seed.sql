@@ -2,7 +2,7 @@
 create temporary table stream as
 select format('t-%s', n) as transaction_id, format('u-%s', n % 500) as user_id,
   now() - make_interval(secs => (20000 - n) * 30) as "timestamp", 10 + n % 997 as amount, n % 100 = 0 as fraud,
-  n % 100 = 0 and n % 200 = 0 or n % 133 = 0 as flagged, case when n % 2 = 0 then 'm-1' else 'm-2' end as model
+  n % 100 = 0 and n % 200 = 0 or n % 133 = 0 as flagged, case when n % 4 = 1 then 'm-2' else 'm-1' end as model
 from generate_series(1, 20000) as n;
 
 insert into shop.transactions (transaction_id, user_id, "timestamp", amount, device, location, transaction_location,
@@ -15,11 +15,13 @@ select transaction_id, user_id, "timestamp", amount * 10, 'phone', 'Oslo', 'Lima
   case when amount > 500 then 'card_testing' else 'account_takeover' end
 from stream where fraud;
 
+-- As their risks are: uniform, so nothing drifts. The second model has other bins, and a quarter of the decisions.
 insert into shop.models (version, status, promoted_at, algorithm, manifest, artifact, sha256)
 select version, status, now(), 'gradient_boosting', jsonb_build_object('threshold', 0.9,
     'metrics', jsonb_build_object('average_precision', 0.7, 'card_precision_100', 0.3),
-    'score_reference', jsonb_build_object('rows', 5000, 'edges', array[0.1, 0.3, 0.6], 'shares', array[0.25, 0.25, 0.25, 0.25])), '', ''
-from (values ('m-1', 'retired'), ('m-2', 'champion')) as m (version, status);
+    'score_reference', jsonb_build_object('rows', 5000, 'edges', edges, 'shares', shares)), '', ''
+from (values ('m-1', 'retired', array[0.1, 0.3, 0.6], array[0.1, 0.2, 0.3, 0.4]),
+  ('m-2', 'champion', array[0.7], array[0.7, 0.3])) as m (version, status, edges, shares);
 insert into shop.scores (transaction_id, user_id, "timestamp", amount, risk, flagged, rules, model_version, scored_at, sent_at)
 select transaction_id, user_id, "timestamp", amount, random(), flagged, '{}', model, "timestamp",
   "timestamp" - make_interval(secs => 0.005 + random() / 50)
@@ -43,7 +45,8 @@ from (
   union all select 'alerts', "timestamp", amount from stream where flagged
 ) as counted group by 1, 2;
 insert into shop.risk_bins (model_version, hour, bin, count)
-select model_version, date_trunc('hour', scored_at), width_bucket(risk, array[0.1, 0.3, 0.6]), count(*)
+select model_version, date_trunc('hour', scored_at),
+  width_bucket(risk, case model_version when 'm-1' then array[0.1, 0.3, 0.6] else array[0.7] end), count(*)
 from shop.scores group by 1, 2, 3;
 insert into shop.latency_bins (minute, bin, count)
 select date_trunc('minute', scored_at), floor(50 * ln(extract(epoch from scored_at - sent_at))), count(*)

@@ -99,6 +99,18 @@ def test_frauds_that_came_before_the_first_decision_are_not_called_missed(seeded
     assert sum(row[1] + row[2] for row in rows) == scored
 
 
+def test_risks_that_did_not_change_look_as_in_training_also_where_two_models_decided(
+    seeded: Connection,
+) -> None:
+    """One has fewer bins, and few of the decisions: its shares weighed as much as those of the other."""
+    risks = next(query for query in queries() if query.panel.endswith(" Risks"))
+    for chosen in ({}, {"model": "m-2"}):
+        _, rows = answer(seeded, risks, **chosen)
+        now, training = ([float(value) for value in column] for column in list(zip(*rows, strict=True))[1:])
+        assert now == pytest.approx(training, abs=0.03), chosen
+        assert sum(training) == pytest.approx(1)
+
+
 def test_no_panel_fails_before_the_first_transaction(empty: Connection) -> None:
     """No division by zero, no list of no models."""
     for query in queries():
