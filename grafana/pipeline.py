@@ -2,6 +2,7 @@
 
 from panels import RED, AnyPanel, Look, Page, gauges, limits, numbers, over_time, rows
 
+from fraudstream.store.pipeline import ALIKE
 from fraudstream.store.progress import SILENT_SECONDS
 
 LATELY = f"interval '{SILENT_SECONDS:g} s'"
@@ -99,8 +100,8 @@ def _rejected() -> list[AnyPanel]:
         ),
         rows(
             Look("Why", "The most frequent reasons.", 8),
-            """
-            select reason, count(*) as messages, max(rejected_at) as last
+            f"""
+            select {ALIKE} as reason, count(*) as messages, max(rejected_at) as last
             from shop.rejected where $__timeFilter(rejected_at)
             group by 1 order by 2 desc, 1 limit 10""",
         ),

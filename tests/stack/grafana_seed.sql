@@ -59,7 +59,7 @@ insert into shop.stream_offsets (target, topic, topic_id, partition, next_offset
 select target, 'transactions-data', 'uuid', partition, 100
 from unnest(array['transactions', 'fraud', 'profiles']) as target, generate_series(0, 3) as partition;
 insert into shop.rejected (topic, topic_id, partition, "offset", value, reason, rejected_at)
-select 'transactions-data', 'uuid', n % 4, n, 'Ada', case n % 3 when 0 then 'not JSON' else 'amount: not a number' end,
+select 'transactions-data', 'uuid', n % 4, n, 'Ada', case n % 3 when 0 then 'not JSON: unexpected character at byte ' || n else 'amount: not a number' end,
   now() - make_interval(mins => n)
 from generate_series(1, 300) as n;
 analyze;

@@ -111,6 +111,15 @@ def test_risks_that_did_not_change_look_as_in_training_also_where_two_models_dec
         assert sum(training) == pytest.approx(1)
 
 
+def test_reasons_that_differ_only_in_a_position_are_one_reason(seeded: Connection) -> None:
+    """A hundred messages that are no JSON filled the list with a hundred reasons, each of one message."""
+    why = next(query for query in queries() if query.panel.endswith(" Why"))
+    _, rows = answer(seeded, why)
+    assert [row[:2] for row in rows] == [
+        ("amount: not a number", 200), ("not JSON: unexpected character at byte …", 100),
+    ]  # fmt: skip
+
+
 def test_no_panel_fails_before_the_first_transaction(empty: Connection) -> None:
     """No division by zero, no list of no models."""
     for query in queries():
