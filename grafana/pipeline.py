@@ -40,11 +40,17 @@ def _streams() -> list[AnyPanel]:
             with heard as (
               select stream, topic, partition, next_offset, end_offset, updated_at,
                 max(updated_at) over (partition by topic, partition) as last from shop.stream_progress
+            ), ends as (
+              select stream, topic, partition, next_offset, updated_at,
+                max(end_offset) filter (where updated_at >= last - {LATELY})
+                  over (partition by topic, partition) as the_end
+              from heard
             )
             select format('%s: %s/%s', stream, topic, partition) as partition,
-              greatest(max(end_offset) filter (where updated_at >= last - {LATELY})
-                over (partition by topic, partition) - next_offset, 0) as lag
-            from heard order by stream, topic, heard.partition""",
+              -- As `health` says it: a stopped stream beyond the end has a topic made anew before it, all of which waits.
+              case when the_end >= next_offset then the_end - next_offset
+                when updated_at >= now() - {LATELY} then 0 else the_end end as lag
+            from ends order by stream, topic, ends.partition""",
             (BEHIND, "orange"),
             (FAR_BEHIND, RED),
         ),

@@ -330,6 +330,20 @@ def test_the_end_of_a_topic_that_was_deleted_counts_for_nobody(postgres: Postgre
     assert [(s.name, s.lag) for s in streams(snapshot(postgres).streams)] == [("consume", 0), ("score", 30)]
 
 
+def test_a_topic_made_anew_waits_as_a_whole_for_a_stopped_stream_in_grafana_too(
+    postgres: PostgresSettings,
+) -> None:
+    """`health` said that 30 messages are waiting while Grafana showed 0; a running stream is only ahead of the others."""
+    progress.record(postgres, "score", Standing("t", {0: 900}, {0: 1_000}, 9.0))
+    progress.record(postgres, "score", Standing("u", {0: 70}, {0: 40}, 9.0))
+    _hours_pass(postgres, "score")
+    progress.record(postgres, "score", Standing("u", {0: 70}, {0: 40}, 9.0))
+    progress.record(postgres, "consume", Standing("t", {0: 20}, {0: 30}, 9.0))
+    shown = {row["partition"]: row["lag"] for row in grafana(postgres, "Lag by partition")}
+    assert shown == {"consume: t/0": 10, "score: t/0": 30, "score: u/0": 0}
+    assert shown == {f"{p.stream}: {p.topic}/{p.partition}": p.lag for p in pipeline(postgres).progress}
+
+
 def test_a_stream_that_speaks_and_gets_on_nowhere_is_told_until_it_does(postgres: PostgresSettings) -> None:
     """Its driver says every five seconds that it stands at 40 of 2,000; what it waited for before does not count."""
 
