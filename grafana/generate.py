@@ -31,7 +31,7 @@ def documents() -> dict[Path, str]:
 def _text(page: Page) -> str:
     others = DashboardLink("fraudstream").type(DashboardLinkType.DASHBOARDS).tags([TAG]).keep_time(True)
     built = Dashboard(page.title).uid(page.uid).description(page.description).tags([TAG]).link(others)
-    built = built.time(page.time, "now").refresh(page.refresh).timezone("browser")
+    built = built.time(page.time, "now").refresh(page.refresh).timezone("utc")
     built = built.readonly().tooltip(DashboardCursorSync.CROSSHAIR)
     for variable in page.variables:
         built = built.with_variable(variable)

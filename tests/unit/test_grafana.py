@@ -67,6 +67,11 @@ def test_no_panel_asks_for_names_or_addresses() -> None:
         assert "select *" not in query.sql, query
 
 
+def test_a_day_stands_at_its_own_date_wherever_the_reader_is() -> None:
+    """Days begin at midnight UTC: west of Greenwich, a browser's own time puts each on the evening before."""
+    assert [dashboard["timezone"] for dashboard in dashboards()] == ["utc"] * 3
+
+
 def test_what_is_read_by_the_payments_own_time_opens_where_the_demo_has_them() -> None:
     """Its customers live a week ago, and their history before that: the last seven days would be empty at any hour."""
     of_payments = [
