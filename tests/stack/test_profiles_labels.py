@@ -14,7 +14,8 @@ from fraudstream.features.profiles import combine, fold, fold_labels
 from fraudstream.settings import PostgresSettings
 from fraudstream.store import label_folding
 from fraudstream.store.connection import connect
-from fraudstream.store.label_folding import Known, fold_known
+from fraudstream.store.label_folding import Known, _fold_labels, fold_known
+from fraudstream.store.profiles import LOCK_WATERMARK
 from fraudstream.store.training_rows import transactions
 from profile_world import START, messages, store, stored_profiles, transaction
 from same_profiles import assert_same
@@ -129,6 +130,17 @@ def test_a_label_waits_for_its_transaction_and_for_its_day(postgres: PostgresSet
     say(postgres, "a", False, START + timedelta(days=3))
     assert fold_known(postgres, START + timedelta(days=1), DELAY) == Known(labels=1)
     assert fraud_of(postgres) == (1, 1)
+
+
+def test_labels_of_unknown_transactions_hold_up_no_slice(postgres: PostgresSettings) -> None:
+    """Those of another system's payments wait for ever: every minute slices stood behind a search among them."""
+    say(postgres, "elsewhere", True, START)
+    with connect(postgres) as slices, connect(postgres) as folding, folding.cursor() as cursor:
+        slices.execute(LOCK_WATERMARK.format("share").encode())
+        cursor.execute("set local lock_timeout = '100ms'")
+        assert _fold_labels(cursor, START + DELAY) == 0
+    store(postgres, [messages([message(transaction_id="elsewhere", timestamp=START.isoformat())])])
+    assert fold_known(postgres, START + DELAY, DELAY).labels == 1
 
 
 @hypothesis_settings(max_examples=30)

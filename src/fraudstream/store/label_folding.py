@@ -36,6 +36,10 @@ _WAIT = "set local lock_timeout = '10s'"
 """So that a lock held by another session does not delay a stream's shutdown; concurrent slices take less time to merge."""
 
 _ROWS = sql.SQL("(select * from shop.transactions union all select * from shop.fraud_transactions) as t")
+_FOLDABLE = sql.SQL(
+    "select l.label_id from shop.labels as l where l.folded_at is null and l.labelled_at <= %(now)s"
+    " and exists (select from {} where t.transaction_id = l.transaction_id and t.timestamp <= %(horizon)s)"
+).format(_ROWS)
 _COLUMNS = sql.SQL(", ").join(sql.Identifier("t", name) for name in FOLDED)
 
 
@@ -122,21 +126,21 @@ def _fold_truths(cursor: Cursor, until: datetime) -> tuple[int, bool]:
 
 
 def _fold_labels(cursor: Cursor, now: datetime) -> int:
-    """Fold up to CHUNK labels; returns how many."""
-    cursor.execute(
-        "select exists (select from shop.labels where folded_at is null and labelled_at <= %s)", (now,)
-    )
+    """Fold up to CHUNK labels; returns how many.
+
+    Slices wait for its lock, so it asks first whether any label can be folded. Labels of transactions that never arrive
+    are looked up each time: 200,000 of them in 0.8 s, and in 5 s by the update.
+    """
+    known = {"now": now, "horizon": horizon(now), "chunk": CHUNK}
+    cursor.execute(sql.SQL("select exists ({})").format(_FOLDABLE), known)
     if cursor.fetchone() == (False,):
         return 0
     cursor.execute(LOCK_WATERMARK.format("exclusive"))
     cursor.execute(
         sql.SQL(
-            "update shop.labels set folded_at = now() where label_id in (select l.label_id from shop.labels as l"
-            " where l.folded_at is null and l.labelled_at <= %s"
-            " and exists (select from {} where t.transaction_id = l.transaction_id and t.timestamp <= %s)"
-            " limit %s) returning label_id"
-        ).format(_ROWS),
-        (now, horizon(now), CHUNK),
+            "update shop.labels set folded_at = now() where label_id in ({} limit %(chunk)s) returning label_id"
+        ).format(_FOLDABLE),
+        known,
     )
     folded = [label_id for (label_id,) in cursor.fetchall()]
     if not folded:
