@@ -13,6 +13,7 @@ from fraudstream.cli import alert_text
 from fraudstream.cli.alert_document import alert_document
 from fraudstream.cli.main import run
 from fraudstream.demo.view import headline
+from fraudstream.reasons.explainer import Explainer
 from fraudstream.store.alerts import Alert, Score
 from fraudstream.store.explanation import Explanation
 from fraudstream.store.glance import Glance
@@ -78,6 +79,13 @@ def test_a_rule_is_named_in_its_sentence_and_a_reason_without_one_is_passed_over
     """In the demo, too, whose display failed for a reason without a sentence, and did not name the rule."""
     alert = replace(ALERT, reasons=[{"feature": "user_idle", "contribution": 0.1}, *ALERT.reasons])
     assert alert.sentences == ["3,204.00 is 41 times …", "rule travel: 10,000 km in 20 minutes"]
+
+
+def test_a_rule_that_left_its_file_is_named_once() -> None:
+    """All that is left of it is that it matched: "rule pace: rule pace matched" said it twice."""
+    decided = {"amount": 1.0, "risk": 0.1, "rules": ["pace"], "features": {}}
+    ((reason,),) = Explainer("m1", threshold=0.5).reasons([decided], {})
+    assert replace(ALERT, reasons=[reason]).sentences == ["rule pace matched"]
 
 
 def test_an_amount_of_300_digits_is_shown_in_a_few() -> None:

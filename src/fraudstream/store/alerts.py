@@ -47,9 +47,14 @@ class Alert:
 
     @property
     def sentences(self) -> list[str]:
-        """Why it was flagged, the strongest reason first; a rule's sentence starts with its name."""
+        """Why it was flagged, the strongest reason first; a rule's sentence starts with its name.
+
+        Only that of a rule without a severity has the name in it already: the rules file no longer has the rule.
+        """
         return [
-            f"rule {reason['rule']}: {reason['sentence']}" if "rule" in reason else str(reason["sentence"])
+            f"rule {reason['rule']}: {reason['sentence']}"
+            if reason.get("severity")
+            else str(reason["sentence"])
             for reason in self.reasons
             if reason.get("sentence")
         ]
