@@ -66,6 +66,7 @@ def ran(
         "fraudstream.demo.story.Sender": Sink,
         "fraudstream.demo.story.glance": lambda *_: Glance(0, 0, None, None, None, 0, 0, 0),
         "fraudstream.demo.story.alerts": alerts,
+        "fraudstream.demo.story.Feed": lambda *_: SimpleNamespace(step=list),
     }.items():
         monkeypatch.setattr(name, fake)
     monkeypatch.setattr("fraudstream.demo.story.LOOK_SECONDS", 0.1)

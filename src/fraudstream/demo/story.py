@@ -22,6 +22,7 @@ from fraudstream.logs import get_logger
 from fraudstream.producer.sender import LINGER_MS, Sender
 from fraudstream.settings import Settings, on_embedded
 from fraudstream.store import alerts
+from fraudstream.store.alert_feed import Feed
 from fraudstream.store.glance import Glance, glance
 from fraudstream.store.migrate import migrate
 from fraudstream.store.targets import TARGETS
@@ -226,21 +227,24 @@ class _Live:
     ) -> tuple[alerts.Alert, float] | None:
         """Show the stream until it is stopped; returns the first alert and its time."""
         postgres, first, address, opened = self._settings.postgres, None, None, False
-        until = None if duration is None else time.monotonic() + duration
+        until, feed = None if duration is None else time.monotonic() + duration, Feed(postgres)
         while not self._stop.wait(LOOK_SECONDS) and (until is None or time.monotonic() < until):
-            newest = alerts.alerts(postgres, limit=NEWEST, since=self._since, sent_since=self._since)
-            if newest and first is None:
-                first = newest[-1], time.monotonic()
-            watcher.show(self._scene(model, newest, address))
+            # Messages that another run left in the topic are decided as well.
+            new = [a for a in feed.step() if a.sent_at and min(a.scored_at, a.sent_at) >= self._since]
+            if new and first is None:
+                first = new[0], time.monotonic()
+            watcher.show(self._scene(model, new, address))
             if first is not None and not opened:
                 # Not earlier, as it takes both cores for two seconds while the user waits for the first alert.
                 address, opened = pages(), True
         return first
 
-    def _scene(self, model: "Registered", newest: Sequence[alerts.Alert], address: str | None) -> Scene:
-        seconds = (datetime.now(UTC) - self._since).total_seconds()
-        found = self.glance()
-        return Scene(found, newest, seconds, self._stage.speed, _described(model), address)
+    def _scene(self, model: "Registered", new: Sequence[alerts.Alert], address: str | None) -> Scene:
+        since = self._since
+        seconds = (datetime.now(UTC) - since).total_seconds()
+        # Read again each time: the truth of an alert is known once its transaction is stored.
+        newest = alerts.alerts(self._settings.postgres, limit=NEWEST, since=since, sent_since=since)
+        return Scene(self.glance(), newest, new, seconds, self._stage.speed, _described(model), address)
 
     def glance(self) -> Glance:
         """The state of the stream."""

@@ -24,7 +24,9 @@ class Scene:
 
     glance: Glance
     newest: Sequence[Alert]
-    """The newest first."""
+    """The newest first: a few, as many as the display has room for."""
+    new: Sequence[Alert]
+    """All since the scene before, in the order of the decisions."""
     seconds: float
     """Since the start of the live stream."""
     speed: float
@@ -151,11 +153,8 @@ class Terminal:
             self._live.update(picture(scene))
 
 
-@dataclass
 class Lines:
     """A line on stderr for each step, and each alert once: for pipes, files and CI."""
-
-    _told: set[str] = field(default_factory=set)
 
     @contextmanager
     def step(self, doing: str, usual_seconds: float) -> Iterator[None]:
@@ -172,7 +171,5 @@ class Lines:
 
     def show(self, scene: Scene) -> None:
         """Log each new alert."""
-        for alert in reversed(scene.newest):
-            if alert.transaction_id not in self._told:
-                self._told.add(alert.transaction_id)
-                log.info("ALERT %s: %s", headline(alert), "; ".join(alert.sentences[:LISTED]))
+        for alert in scene.new:
+            log.info("ALERT %s: %s", headline(alert), "; ".join(alert.sentences[:LISTED]))
