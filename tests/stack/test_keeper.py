@@ -20,7 +20,7 @@ from fraudstream.metrics import Standing
 from fraudstream.model.artifact import Model
 from fraudstream.settings import Settings
 from fraudstream.spark import keeper as keepers
-from fraudstream.spark.keeper import Keeper, load_champion
+from fraudstream.spark.keeper import Keeper
 from fraudstream.spark.scoring import Scoring
 from fraudstream.store import registry
 from fraudstream.store.connection import connect
@@ -48,7 +48,7 @@ def by_itself() -> "Iterator[None]":
 def started(spark: "SparkSession", settings: Settings, champion: str) -> Keeper:
     """A keeper of the profiles of a new champion; who starts it closes it."""
     promote(settings.postgres, champion)
-    return Keeper(settings.postgres, lambda model: Scoring(spark, model), load_champion(settings.postgres))
+    return Keeper(settings.postgres, lambda model: Scoring(spark, model), registry.opened(settings.postgres))
 
 
 @pytest.mark.usefixtures("by_itself")
@@ -150,7 +150,7 @@ def test_a_promoted_model_that_cannot_be_prepared_just_now_is_told_and_tried_aga
             spark.sparkContext._jvm.java.lang.Integer.parseInt("no room")  # type: ignore[union-attr]
         return Scoring(spark, model)
 
-    keeper = Keeper(settings.postgres, ready, load_champion(settings.postgres))
+    keeper = Keeper(settings.postgres, ready, registry.opened(settings.postgres))
     try:
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "full"))
         promote(settings.postgres, "second")
@@ -190,7 +190,7 @@ def test_a_running_stream_that_began_with_trees_opens_no_estimator_that_is_promo
         opened.append(model.version)
         return Scoring(spark, model, python=True, ask=ask)
 
-    keeper = Keeper(settings.postgres, ready, load_champion(settings.postgres))
+    keeper = Keeper(settings.postgres, ready, registry.opened(settings.postgres))
     try:
         registry.register(settings.postgres, *pickled("pickled"))
         registry.promote(settings.postgres, "pickled")
@@ -214,7 +214,7 @@ def test_a_stream_that_was_started_on_an_estimator_follows_estimators(
     keeper = Keeper(
         settings.postgres,
         lambda model: Scoring(spark, model, python=True),
-        load_champion(settings.postgres),
+        registry.opened(settings.postgres),
     )
     try:
         registry.register(settings.postgres, *pickled("pickled again"))
@@ -278,7 +278,7 @@ def test_a_model_that_meets_other_labels_than_it_learned_from_is_told_once(
     training = {"rows": 100_000, "judged": 100_000, "frauds": 500}
     registry.register(settings.postgres, *packed("m-1", trees, training=training))
     registry.promote(settings.postgres, "m-1")
-    model, told = load_champion(settings.postgres), "100.00% of those in live profiles"
+    model, told = registry.opened(settings.postgres), "100.00% of those in live profiles"
     keeper = Keeper(settings.postgres, lambda model: Scoring(spark, model), model)
     try:
         assert told not in caplog.text

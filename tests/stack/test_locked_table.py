@@ -14,10 +14,9 @@ from fraudstream.metrics import ConsumeMonitor
 from fraudstream.settings import Settings
 from fraudstream.spark import consumer as consumers
 from fraudstream.spark.consumer import Consumer, Summary
-from fraudstream.spark.keeper import load_champion
 from fraudstream.spark.mode import Mode
 from fraudstream.spark.scorer import Scorer
-from fraudstream.store import labels
+from fraudstream.store import labels, registry
 from fraudstream.store.connection import connect
 from live_scorer import promote, scorer
 from profile_world import messages, store, transaction
@@ -96,7 +95,7 @@ def test_locked_profiles_do_not_keep_a_scorer_from_stopping(
     """It can write down how far it came."""
     promote(settings.postgres, "first")
     kafka.ensure_topic(settings.kafka, settings.kafka.transactions_topic, 1)
-    made = Scorer(spark, settings, Mode.REALTIME, load_champion(settings.postgres))
+    made = Scorer(spark, settings, Mode.REALTIME, registry.opened(settings.postgres))
     with (
         running(made.run, made.ready.is_set) as (begun, stop),
         held(settings, "shop.profiles"),

@@ -14,6 +14,7 @@ import numpy as np
 import psycopg
 import pytest
 
+import model_world
 from fraudstream.errors import DatabaseError, InputError
 from fraudstream.model import artifact, folder, packing
 from fraudstream.model.algorithms import TreeEstimator
@@ -32,7 +33,7 @@ def manifest(version: str, **changes: Any) -> dict[str, Any]:
 
 def add(postgres: PostgresSettings, *versions: str) -> None:
     for version in versions:
-        registry.register(postgres, manifest(version), b"artifact of " + version.encode())
+        registry.register(postgres, *model_world.packed(version, None))
 
 
 def champions(postgres: PostgresSettings) -> list[str]:
@@ -63,9 +64,10 @@ def test_a_list_in_a_pipe_breaks_no_version(postgres: PostgresSettings, run: Run
 
 def test_a_version_that_is_taken_changes_nothing(postgres: PostgresSettings) -> None:
     add(postgres, "1")
+    before = registry.load(postgres, "1")
     with pytest.raises(InputError, match="There is already a model 1; nothing was changed"):
         registry.register(postgres, manifest("1", algorithm="other"), b"other")
-    assert registry.load(postgres, "1")[1] == b"artifact of 1"
+    assert registry.load(postgres, "1") == before
 
 
 @pytest.mark.parametrize(
@@ -245,7 +247,7 @@ def test_the_program_says_in_a_sentence_what_cannot_be_done(
     assert "There is no model '9'" in run("models", "promote", "9").stderr
     registry.register(settings.postgres, *packed("1"))
     registry.register(settings.postgres, manifest("odd"), b"no archive")
-    assert "model odd is not a packed model" in run("models", "promote", "odd").stderr
+    assert "model odd in the registry is not a packed model" in run("models", "promote", "odd").stderr
     with connect(settings.postgres) as connection:
         connection.execute("update shop.models set artifact = set_byte(artifact, 99, 0) where version = '1'")
     for version in ("1", "odd"):

@@ -11,8 +11,9 @@ from fraudstream import kafka
 from fraudstream.metrics import ConsumeMonitor
 from fraudstream.settings import PostgresSettings, Settings
 from fraudstream.spark.consumer import Consumer, Summary
-from fraudstream.spark.keeper import Keeper, load_champion
+from fraudstream.spark.keeper import Keeper
 from fraudstream.spark.scoring import Scoring
+from fraudstream.store import registry
 from fraudstream.store.connection import connect
 from fraudstream.store.migrate import migrate
 from live_scorer import promote
@@ -45,7 +46,7 @@ def test_a_scorer_goes_on_while_the_password_file_is_empty(
     """As while PostgreSQL is away: by the profiles that it has."""
     migrate(postgres)
     promote(postgres, "first")
-    keeper = Keeper(postgres, lambda model: Scoring(spark, model), load_champion(postgres))
+    keeper = Keeper(postgres, lambda model: Scoring(spark, model), registry.opened(postgres))
     try:
         secret, before = password.read_text(), keeper.basis
         password.write_text("")

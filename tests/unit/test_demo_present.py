@@ -55,7 +55,7 @@ def ran(
         "fraudstream.spark.command.spark_session": lambda *_, **__: nullcontext(),
         "fraudstream.signals.stop_on_signals": lambda: nullcontext(stop),
         "fraudstream.spark.consume.consume": lambda *_, stop, **__: stop.wait(),
-        "fraudstream.spark.keeper.load_champion": lambda *_: None,
+        "fraudstream.store.registry.opened": lambda *_: None,
         "fraudstream.spark.score.with_threads": lambda settings, _: settings,
         "fraudstream.spark.scorer.Scorer": Scorer,
         "fraudstream.demo.story._fetch": lambda *_: None,

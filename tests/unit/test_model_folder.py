@@ -8,12 +8,12 @@ from another_user import closed, without_rights
 from fraudstream.cli import train
 from fraudstream.cli.inputs import open_model
 from fraudstream.errors import InputError
-from fraudstream.model import folder, packing
+from fraudstream.model import folder
 from fraudstream.settings import load
 from fraudstream.store import registry
 
 # `open_model` imports these later, when it may be too late.
-IMPORTED = (packing, load, registry)
+IMPORTED = (load, registry)
 
 
 def test_a_model_in_a_directory_without_access_is_named(tmp_path: Path) -> None:

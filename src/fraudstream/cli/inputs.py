@@ -32,7 +32,7 @@ def database() -> "PostgresSettings":
 
 def open_model(model: str | None) -> "Model":
     """A model from a directory, or from the registry by its version; None is the champion."""
-    from fraudstream.model import folder, packing
+    from fraudstream.model import folder
 
     if model is not None and (os.sep in model or _is_directory(Path(model))):
         return folder.read(Path(model))
@@ -44,8 +44,7 @@ def open_model(model: str | None) -> "Model":
             f"There is no directory {model}, and no PostgreSQL in whose registry to look for a version of that name.",
             hint="Check the path. For a version in the registry: `fraudstream up`, or set FRAUDSTREAM_POSTGRES__HOST.",
         )
-    found, packed = registry.load(database(), model)
-    return packing.unpack(packed, f"model {found.version} in the registry")
+    return registry.opened(database(), model)
 
 
 def _is_directory(path: Path) -> bool:

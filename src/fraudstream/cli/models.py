@@ -70,7 +70,7 @@ def promote(version: Version, as_json: Json = False) -> None:
     from fraudstream.store import registry
 
     postgres = inputs.database()
-    _usable(*registry.load(postgres, version))
+    registry.opened(postgres, version)  # one that this version cannot use must not reach the stream
     _report(registry.promote(postgres, version), as_json=as_json)
 
 
@@ -79,7 +79,7 @@ def rollback(as_json: Json = False) -> None:
     """Restore the previous champion."""
     from fraudstream.store import registry
 
-    _report(registry.rollback(inputs.database(), _usable), as_json=as_json)
+    _report(registry.rollback(inputs.database()), as_json=as_json)
 
 
 @group.command()
@@ -93,19 +93,12 @@ def export(
     from fraudstream.store import registry
 
     model, packed = registry.load(inputs.database(), version)
-    files = packing.unpack_files(packed, f"model {model.version}")
+    files = packing.unpack_files(packed, f"model {model.version} in the registry")
     folder.write(files, output)
     if as_json:
         print_document(_summary(model) | {"output": str(output), "files": sorted(files)})
     else:
         typer.echo(f"model {model.version} written to {output}: {', '.join(sorted(files))}")
-
-
-def _usable(model: "Registered", packed: bytes) -> None:
-    """Raise InputError for a model that this version cannot use: it must not reach the stream."""
-    from fraudstream.model import packing
-
-    packing.unpack(packed, f"model {model.version}")
 
 
 def _report(model: "Registered", *, as_json: bool) -> None:

@@ -21,7 +21,7 @@ from fraudstream.kafka import ensure_topic
 from fraudstream.logs import get_logger
 from fraudstream.producer.sender import LINGER_MS, Sender
 from fraudstream.settings import Settings, on_embedded
-from fraudstream.store import alerts
+from fraudstream.store import alerts, registry
 from fraudstream.store.alert_feed import Feed
 from fraudstream.store.glance import Glance, glance
 from fraudstream.store.migrate import migrate
@@ -188,11 +188,10 @@ class _Live:
     def running(self, watcher: Watcher) -> Iterator[None]:
         """Run everything during the block; a failure stops the others, and is raised at the end."""
         from fraudstream.spark.consume import consume
-        from fraudstream.spark.keeper import load_champion
         from fraudstream.spark.mode import Mode
         from fraudstream.spark.scorer import Scorer
 
-        model = load_champion(self._settings.postgres)
+        model = registry.opened(self._settings.postgres)
         scorer = Scorer(self._spark, self._settings, Mode.REALTIME, model)
         with ThreadPoolExecutor(3) as pool:
             scoring = pool.submit(scorer.run, self._stop)

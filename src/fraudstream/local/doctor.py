@@ -145,7 +145,6 @@ def _schema(postgres: PostgresSettings) -> str:
 
 def _model(postgres: PostgresSettings) -> str:
     """Whether `score` could open the champion: its bytes are those that were registered, and this version can read them."""
-    from fraudstream.model import packing
     from fraudstream.store import registry
     from fraudstream.store.migrate import current_revision
 
@@ -155,6 +154,5 @@ def _model(postgres: PostgresSettings) -> str:
         return "no tables yet; `fraudstream train` creates a model"
     if registry.champion_version(postgres) is None:
         return "no champion yet; `fraudstream train` creates one"
-    found, packed = registry.load(postgres)
-    packing.unpack(packed, f"model {found.version} in the registry")
-    return f"champion {found.version} ({found.algorithm})"
+    champion = registry.opened(postgres)
+    return f"champion {champion.version} ({champion.algorithm})"

@@ -15,7 +15,6 @@ from fraudstream.errors import DatabaseError, FraudstreamError, InputError, Mode
 from fraudstream.kafka import Topic
 from fraudstream.logs import get_logger
 from fraudstream.metrics import Standing
-from fraudstream.model import packing
 from fraudstream.model.artifact import TREES, Model
 from fraudstream.model.scoring import other_fraud_share
 from fraudstream.settings import PostgresSettings
@@ -38,12 +37,6 @@ _RETRY_SECONDS: Final = 1.0
 _CLOSING_SECONDS: Final = 15.0
 """Longer than the final write takes if PostgreSQL responds, and less than a supervisor waits before it kills."""
 _UNWRITTEN: Final = "Progress could not be saved; the next start will score some messages again. %s"
-
-
-def load_champion(postgres: PostgresSettings) -> Model:
-    """The champion. Raises InputError if there is none, or if this version cannot use it."""
-    registered, packed = registry.load(postgres)
-    return packing.unpack(packed, f"model {registered.version}")
 
 
 class Keeper:
@@ -176,7 +169,7 @@ class Keeper:
         try:
             promoted = self._renew(
                 self._preparing,
-                lambda: self._ready(self._like(present, load_champion(self._postgres))),
+                lambda: self._ready(self._like(present, registry.opened(self._postgres))),
                 kept,
             )
         except (InputError, ModelAltered) as error:

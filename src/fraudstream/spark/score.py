@@ -10,10 +10,10 @@ from fraudstream.rules import load_rules
 from fraudstream.settings import ProfilesBy, Settings, load
 from fraudstream.signals import stop_on_signals
 from fraudstream.spark.command import spark_session
-from fraudstream.spark.keeper import load_champion
 from fraudstream.spark.mode import Mode
 from fraudstream.spark.risk import trees_of
 from fraudstream.spark.scorer import Scorer, Summary
+from fraudstream.store import registry
 from fraudstream.store.migrate import migrate
 
 CONF: Final = {
@@ -48,7 +48,7 @@ def run_scorer(
         )
     rules = load_rules(settings.score.rules) if settings.score.rules else ()
     migrate(settings.postgres)
-    model = load_champion(settings.postgres)
+    model = registry.opened(settings.postgres)
     trees_of(model, python=mode is Mode.MICROBATCH)
     topic = kafka_clients.ensure_topic(settings.kafka, settings.kafka.transactions_topic, reads=True)
     # It reports its progress whenever one query replaces another.

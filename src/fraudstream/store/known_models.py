@@ -9,7 +9,7 @@ import numpy as np
 
 from fraudstream.arrays import Floats
 from fraudstream.errors import DatabaseError, InputError
-from fraudstream.model import artifact, packing
+from fraudstream.model.artifact import Model
 from fraudstream.reasons.explainer import Explainer
 from fraudstream.store import registry
 from fraudstream.store.connection import Cursor
@@ -38,8 +38,7 @@ def known_model(cursor: Cursor, version: str) -> KnownModel:
     key = (cursor.connection.info.dsn, version)
     if key not in _known:
         try:
-            registered, packed = registry.load_on(cursor.connection, version)
-            _known[key] = _read(registered.manifest, packing.unpack(packed, f"Model {version}"))
+            _known[key] = _read(registry.opened_on(cursor.connection, version))
         except (InputError, DatabaseError) as error:
             return KnownModel(Explainer(version, trouble=f"no reasons: {error.message}"))
         if len(_known) > KEPT:
@@ -48,9 +47,9 @@ def known_model(cursor: Cursor, version: str) -> KnownModel:
     return _known[key]
 
 
-def _read(manifest: Mapping[str, Any], model: artifact.Model) -> KnownModel:
+def _read(model: Model) -> KnownModel:
     # A null means the same as a missing key, and must not stop the stream of decisions.
-    learnt, reference = manifest.get("training") or {}, manifest.get("score_reference") or {}
+    learnt, reference = model.manifest.get("training") or {}, model.manifest.get("score_reference") or {}
     explainer = Explainer(
         model.version,
         model.trees(),

@@ -1,17 +1,17 @@
 """The registry of models: a table, which all processes share already and which backups include.
 
 A model is a manifest (what it is and how it was evaluated) and an artifact (its files, packed). The
-artifact's sha256 is checked before anything else is done with the bytes; nothing here opens them.
+artifact's sha256 is checked before anything else is done with the bytes.
 At most one model is champion, the one that scores; a partial unique index ensures that.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg.types.json import Jsonb
@@ -21,6 +21,9 @@ from fraudstream.settings import PostgresSettings
 from fraudstream.store.connection import Connection, connected
 from fraudstream.store.migrate import migrate
 from fraudstream.store.rows import columns
+
+if TYPE_CHECKING:
+    from fraudstream.model.artifact import Model
 
 
 class Status(StrEnum):
@@ -192,6 +195,23 @@ def load_on(connection: Connection, version: str | None = None) -> tuple[Registe
     return model, packed
 
 
+def opened(postgres: PostgresSettings, version: str | None = None) -> "Model":
+    """A model of the registry, ready to use; without a version, the champion. Nothing is unpickled.
+
+    Raises like `load`, and InputError if this version cannot use it.
+    """
+    with connected(postgres) as connection:
+        return opened_on(connection, version)
+
+
+def opened_on(connection: Connection, version: str | None = None) -> "Model":
+    """The same on the caller's connection."""
+    from fraudstream.model import packing
+
+    registered, packed = load_on(connection, version)
+    return packing.unpack(packed, f"model {registered.version} in the registry")
+
+
 def promote(postgres: PostgresSettings, version: str) -> Registered:
     """Make this model the champion and retire the previous one. Raises InputError for an unknown version."""
     with connected(postgres) as connection:
@@ -201,20 +221,16 @@ def promote(postgres: PostgresSettings, version: str) -> Registered:
     return _model(found)
 
 
-def rollback(
-    postgres: PostgresSettings, check: Callable[[Registered, bytes], object] | None = None
-) -> Registered:
+def rollback(postgres: PostgresSettings) -> Registered:
     """Restore the previous champion; calling it again goes back one further.
 
-    Nothing is changed if its artifact is not the one that was registered, or if `check` raises for it: a rollback must
-    not make things worse. Raises InputError if there was none before, DatabaseError if the artifact was altered.
+    Nothing is changed if that one cannot be opened: a rollback must not make things worse. Raises InputError if there
+    was none before, and like `opened`.
     """
     with connected(postgres) as connection:
         found = _changed(connection, _ROLLBACK, {})
         if found is not None:
-            before = load_on(connection, _model(found).version)
-            if check is not None:
-                check(*before)
+            opened_on(connection, _model(found).version)
     if found is None:
         raise InputError(
             "There is no previous champion to restore.",
