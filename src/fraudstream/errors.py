@@ -12,6 +12,7 @@ FraudstreamError
 │   └── LeaderMissing          one did, but the partition has no leader
 ├── TopicError                 a topic is missing, or cannot be created
 ├── DatabaseError              PostgreSQL refused, or is unavailable
+│   ├── ModelAltered           a model is not the one that was registered
 │   └── DatabaseUnreachable    nobody answers, or the connection broke: worth a retry
 ├── StreamError                a streaming query stopped
 │   └── MessagesLost           retention deleted messages that were never read
@@ -23,6 +24,7 @@ FraudstreamError
 An error says what happened and what to do next. It is printed in one place only, cli/main.py.
 """
 
+from collections.abc import Mapping
 from enum import IntEnum
 from typing import Any, ClassVar
 
@@ -40,19 +42,23 @@ class ExitCode(IntEnum):
 
 
 class FraudstreamError(Exception):
-    """An error with a message, the next step in `hint`, and a stable `code` for scripts."""
+    """An error with a message, the next step in `hint`, and a stable `code` for scripts.
+
+    `figures` are what the command had done by then, under the names of its own document.
+    """
 
     code: ClassVar[str] = "error"
     exit_code: ClassVar[ExitCode] = ExitCode.FAILED
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    def __init__(self, message: str, *, hint: str = "", figures: Mapping[str, object] | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.figures = figures or {}
 
     def document(self) -> dict[str, Any]:
         """The error as the JSON document that `--json` prints."""
-        return {"error": {"message": self.message, "hint": self.hint, "code": self.code}}
+        return {**self.figures, "error": {"message": self.message, "hint": self.hint, "code": self.code}}
 
 
 class UsageError(FraudstreamError):

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from fraudstream.errors import InputError
 from fraudstream.files import Rejects
@@ -67,12 +67,8 @@ class HalfSent(InputError):
         super().__init__(
             f"{cause.message} {report.sent:,} messages were sent before that.",
             hint="Recreate the file and send all of it: rows already stored count as duplicates.",
+            figures=report.document() | rejects.document(),
         )
-        self._counts = report.document() | rejects.document()
-
-    def document(self) -> dict[str, Any]:
-        """The error, with the figures of `produce`."""
-        return {**self._counts, **super().document()}
 
 
 def limited(batches: Iterable[Batch], count: int | None) -> Iterator[Batch]:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import groupby, islice
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from fraudstream.decision import DecisionDecoder
 from fraudstream.decode import Decoder
@@ -64,12 +64,8 @@ class NotReplayed(DeliveryError):
         super().__init__(
             f"Kafka did not acknowledge {failed:,} messages: {reason}. {done.replayed:,} were replayed.",
             hint="The others are still waiting: run `fraudstream rejected replay` again when Kafka answers.",
+            figures=asdict(done),
         )
-        self._done = asdict(done)
-
-    def document(self) -> dict[str, Any]:
-        """The error, with the figures of `rejected replay`."""
-        return {**self._done, **super().document()}
 
 
 def replay_rejected(

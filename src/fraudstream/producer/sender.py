@@ -33,12 +33,8 @@ class Undelivered(DeliveryError):
             hint="Grant this user the right to write to the topic."
             if "authorization" in why
             else "Check the broker's log and `fraudstream doctor`; some of them may be in the topic anyway.",
+            figures={"sent": sent, "failed": failed, "seconds": round(seconds, 3)},
         )
-        self._counts = {"sent": sent, "failed": failed, "seconds": round(seconds, 3)}
-
-    def document(self) -> dict[str, Any]:
-        """The error, with the figures of `produce`."""
-        return {**self._counts, **super().document()}
 
 
 class Sender:
