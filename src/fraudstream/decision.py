@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import msgspec
 
 from fraudstream import schema
-from fraudstream.decode import NUL_ESCAPE, REASON_LENGTH, REFUSED, Decoded, Reject, in_chunks, in_years
+from fraudstream.decode import NUL_ESCAPE, REFUSED, Decoded, in_chunks, in_years, one_by_one
 from fraudstream.schema import ID_LENGTH, TEXT_LENGTH, parse_instant
 
 if TYPE_CHECKING:
@@ -109,24 +109,7 @@ class DecisionDecoder:
                     return Decoded(rows, list(range(first, first + len(values))))
         except (TypeError, *REFUSED):
             pass
-        return self._one_by_one(values, first)
-
-    def _one_by_one(self, values: Sequence[bytes | None], first: int) -> Decoded:
-        decisions: list[Decision] = []
-        decoded = Decoded(_table([]), [])
-        for position, value in enumerate(values, first):
-            try:
-                decision = self._one(value)
-            except ValueError as error:
-                decoded.rejects.append(Reject(position, str(error)[:REASON_LENGTH]))
-            else:
-                if decision is None:
-                    decoded.refused += 1
-                else:
-                    decisions.append(decision)
-                    decoded.positions.append(position)
-        decoded.rows = _table(decisions)
-        return decoded
+        return one_by_one(values, first, lambda value: (self._one(value), 0), _table)
 
     def _one(self, value: bytes | None) -> Decision | None:
         """The decision, or None for a refusal. Raises ValueError with the reason if it is neither."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast
 
 import msgspec
 from pydantic import ValidationError
@@ -29,6 +29,8 @@ from fraudstream.schema import (
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+T = TypeVar("T")
 
 REASON_LENGTH = 500
 """Maximum length of a reason: enough to read, too little to fill a disk."""
@@ -126,6 +128,34 @@ def in_chunks(
     )
 
 
+def one_by_one(
+    values: Sequence[bytes | None],
+    first: int,
+    one: Callable[[bytes | None], tuple[T | None, int]],
+    table: Callable[[list[T]], "pa.Table"],
+) -> Decoded:
+    """The rows and rejects of a chunk whose first message has the position `first`.
+
+    `one` gives a message's row, or None for a refusal, and how many unknown fields it had; it raises ValueError with the
+    reason for a reject.
+    """
+    rows: list[T] = []
+    positions: list[int] = []
+    rejects: list[Reject] = []
+    unknown = 0
+    for position, value in enumerate(values, first):
+        try:
+            row, extra = one(value)
+        except ValueError as error:
+            rejects.append(Reject(position, str(error)[:REASON_LENGTH]))
+            continue
+        unknown += extra
+        if row is not None:
+            rows.append(row)
+            positions.append(position)
+    return Decoded(table(rows), positions, rejects, unknown, len(values) - len(rows) - len(rejects))
+
+
 class Decoder:
     """Decodes messages one by one; reuses its buffers between calls."""
 
@@ -156,25 +186,10 @@ class Decoder:
                 b"\n".join(messages).decode()
             rows = self._table(map(msgspec.structs.astuple, map(self._strict.decode, messages)))
         except (TypeError, *REFUSED):
-            return self._one_by_one(values, first)
+            return one_by_one(values, first, self._one, self._table)
         if not (in_years(rows["timestamp"]) and _without_nul(rows)):
-            return self._one_by_one(values, first)
+            return one_by_one(values, first, self._one, self._table)
         return Decoded(rows, list(range(first, first + len(values))))
-
-    def _one_by_one(self, values: Sequence[bytes | None], first: int) -> Decoded:
-        rows: list[tuple[Any, ...]] = []
-        decoded = Decoded(self._table([]), [])
-        for position, value in enumerate(values, first):
-            try:
-                row, extra = self._one(value)
-            except ValueError as error:
-                decoded.rejects.append(Reject(position, str(error)[:REASON_LENGTH]))
-            else:
-                rows.append(row)
-                decoded.positions.append(position)
-                decoded.unknown_fields += extra
-        decoded.rows = self._table(rows)
-        return decoded
 
     def _one(self, value: bytes | None) -> tuple[tuple[Any, ...], int]:
         """The row and how many unknown fields it had. Raises ValueError with the reason."""
