@@ -293,13 +293,13 @@ def test_a_running_consumer_does_not_need_its_checkpoint(
     assert_exact(settings, sender)
 
 
+@pytest.mark.usefixtures("postgres")
 def test_a_consumer_that_is_stopped_counts_the_batch_that_it_was_storing(
     spark: "SparkSession", settings: Settings
 ) -> None:
     """The batch was cancelled: what its other tasks had stored by then was missing in the figures."""
     sender, stop = Sender(settings), threading.Event()
     sender.send(1000)
-    migrate(settings.postgres)
     topic = kafka.find_topic(settings.kafka, sender.topic)
     assert topic is not None
     offsets.begin(settings.postgres, ALL, topic, dict.fromkeys(topic.partitions, 0))

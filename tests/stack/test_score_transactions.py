@@ -11,9 +11,9 @@ from confluent_kafka import Producer, TopicPartition
 from fraudstream import kafka
 from fraudstream.settings import Settings
 from fraudstream.spark import recovery
-from fraudstream.spark.keeper import load_champion
 from fraudstream.spark.mode import Mode
 from fraudstream.spark.scorer import Scorer, Summary
+from fraudstream.store import registry
 from fraudstream.store.connection import connect
 from live_scorer import Topics, live_topics, promote
 from samples import message
@@ -72,7 +72,7 @@ def scoring(
     """A scorer that has begun, and what stops it."""
     caplog.set_level("INFO")
     often = settings.score.model_copy(update={"trigger_seconds": 5.0})
-    champion = load_champion(settings.postgres)
+    champion = registry.opened(settings.postgres)
     made = Scorer(spark, settings.model_copy(update={"score": often}), mode, champion)
     with running(made.run, lambda: "scoring " in caplog.text) as begun:
         yield begun

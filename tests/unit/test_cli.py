@@ -104,7 +104,7 @@ def test_consume_spelled_as_one_word_means_the_same(
 
     def run_consumer(*given: object, **options: object) -> Summary:
         asked.append((given, options))
-        return Summary((target,))
+        return Summary(targets=(target,))
 
     monkeypatch.setattr(consume, "run_consumer", run_consumer)
     options = ("--once", "--topic", "t", "--bootstrap-servers", "k:1", "--metrics-port", "1", "--accept-loss")

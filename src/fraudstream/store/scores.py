@@ -19,14 +19,17 @@ from fraudstream.store.hourly import Hourly, hours, instant
 from fraudstream.store.known_models import KnownModel, known_model
 from fraudstream.store.latency import LatencyBins
 from fraudstream.store.sums import Sums
-from fraudstream.store.tables import alerts, scores
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-SCORES = tuple(name for name in FIELDS if name in scores.columns)
-ALERTS = (*(name for name in FIELDS if name in alerts.columns), "reasons")
+ALERTS = (*(name for name in FIELDS if name != "flagged"), "reasons")
+"""Columns of `shop.alerts`: all that an analyst needs, even of a transaction that is not stored."""
+SCORES = (
+    "transaction_id", "user_id", "timestamp", "amount", "risk", "flagged", "rules", "model_version", "scored_at", "sent_at"
+)  # fmt: skip
+"""Columns of `shop.scores`, which has every decision: the rest stands in `shop.transactions`."""
 
 
 class Decisions:
