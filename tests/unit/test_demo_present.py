@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
-from fraudstream.demo import story
+from fraudstream.demo import preparation, story
 from fraudstream.demo.crowd import Crowd, Stage
 from fraudstream.demo.view import Lines
 from fraudstream.settings import Settings
+from fraudstream.spark.consumer import Summary
 from fraudstream.store.glance import Glance
+from fraudstream.store.targets import TARGETS
 
 
 class Sink:
@@ -84,3 +86,16 @@ def test_a_demo_whose_customers_reach_the_present_ends_and_was_not_interrupted(
 
 def test_a_demo_that_is_stopped_before_that_was_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ran(monkeypatch, 1, threading.Event.set).interrupted
+
+
+def test_the_preparation_says_how_many_rows_were_stored_in_all(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The consumer tells every five seconds and not at its end, so that 199,998 rows were followed by 252,807 labels."""
+    summary = Summary(targets=tuple(TARGETS))
+    summary.stored.update(transactions=250_000, fraud=2_807, profiles=9_000)
+    monkeypatch.setattr("fraudstream.spark.consume.consume", lambda *_, **__: summary)
+    spark: Any = None
+    with caplog.at_level("INFO", "fraudstream"):
+        preparation._store(spark, Settings(_env_file=None), Lines(), threading.Event())
+    assert "stored 252,807 rows in all" in caplog.text

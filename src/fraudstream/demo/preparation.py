@@ -94,7 +94,9 @@ def _store(spark: "SparkSession", settings: Settings, watcher: Watcher, stop: th
     from fraudstream.spark.consume import consume
 
     with watcher.step("Storing the payments and building every customer's profile", 20):
-        consume(spark, settings, tuple(TARGETS), once=True, stop=stop)
+        stored = consume(spark, settings, tuple(TARGETS), once=True, stop=stop)
+    # The consumer logs what it has stored every few seconds, and leaves the end to its caller.
+    log.info("stored %s rows in all", f"{stored.rows:,}")
     heed(stop)
 
 
