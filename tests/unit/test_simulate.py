@@ -1,5 +1,6 @@
 """The simulated world: the same for the same seed, in order of time, and fraudulent as documented."""
 
+import inspect
 import json
 
 import numpy as np
@@ -7,13 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fraudstream.cli.produce import produce
 from fraudstream.decode import Decoder
 from fraudstream.errors import UsageError
 from fraudstream.micros import DAY, HOUR, SECOND
 from fraudstream.simulate import SCENARIOS, Encoder, Events, Stream, World
 from fraudstream.simulate.events import chance
 from fraudstream.simulate.places import DEVICES, PHONES, distances
-from fraudstream.simulate.scenarios import NAMES
+from fraudstream.simulate.scenarios import DEFAULT_FRAUD_RATE, NAMES
+from fraudstream.simulate.world import DEFAULT_SEED, DEFAULT_USERS
 
 START = 1_735_689_600 * SECOND
 """2025-01-01T00:00:00Z"""
@@ -44,6 +47,13 @@ def test_the_same_seed_makes_the_same_stream_and_another_seed_another() -> None:
     one, same, other = (history(World(seed, 500), 5) for seed in (7, 7, 8))
     assert one.tobytes() == same.tobytes()
     assert one.tobytes() != other.tobytes()
+
+
+def test_the_command_simulates_the_usual_world() -> None:
+    """It spells the defaults out: importing them would load numpy for `--help`."""
+    defaults = {name: option.default for name, option in inspect.signature(produce).parameters.items()}
+    assert (defaults["seed"], defaults["users"]) == (DEFAULT_SEED, DEFAULT_USERS)
+    assert defaults["fraud_rate"] == DEFAULT_FRAUD_RATE
 
 
 def test_the_same_people_live_in_streams_that_start_at_different_times(world: World) -> None:

@@ -41,7 +41,7 @@ class Request:
 
 
 @dataclass
-class Tally:
+class Answered:
     """Counts of the answers so far."""
 
     decisions: int = 0
@@ -76,23 +76,23 @@ def run(request: Request, *, as_json: bool) -> None:
         decisions.check_output(request.output)
     scorer = scoring.FileScorer(inputs.open_model(request.model))
     _look(request, scorer)
-    tally, began = Tally(), time.monotonic()
+    answered, began = Answered(), time.monotonic()
     answers = _from_pipe(request, scorer) if request.data == PIPE else _from_file(request, scorer)
     try:
         with _output(request, scorer) as write:
             for some in answers:
                 write(some)
-                tally.add(some)
+                answered.add(some)
     finally:
         seconds = time.monotonic() - began
         log.info(
             "%s decisions, %s flagged, %s could not be read, in %.1f s by model %s",
-            *(f"{count:,}" for count in (tally.decisions, tally.flagged, tally.refused)),
+            *(f"{count:,}" for count in (answered.decisions, answered.flagged, answered.refused)),
             seconds,
             scorer.model.version,
         )
     if as_json:
-        document = {"model_version": scorer.model.version, **asdict(tally), "seconds": round(seconds, 3)}
+        document = {"model_version": scorer.model.version, **asdict(answered), "seconds": round(seconds, 3)}
         print_document(document | {"output": str(request.output)})
 
 

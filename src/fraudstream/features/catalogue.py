@@ -167,12 +167,11 @@ def merge_sql() -> str:
         "old": "greatest(extract(epoch from excluded.last_at - p.last_at)::float8, 0)",
         "new": "greatest(extract(epoch from p.last_at - excluded.last_at)::float8, 0)",
     }
-    used = {name: seconds for name, seconds in HALF_LIVES.items() if seconds in _used_half_lives()}
     factors = ",\n        ".join(
         f"case when e.{side} > {LONGEST_DECAY * seconds!r} then 0 else power(2::float8, -e.{side} / {seconds!r}) end"
         f" as {side}_{name}"
         for side in elapsed
-        for name, seconds in used.items()
+        for name, seconds in HALF_LIVES.items()
     )
     names = ", ".join(COLUMNS)
     order = ", ".join(f"'{name}'" for name in MERGE_ORDER)
@@ -201,10 +200,6 @@ _MERGED_GAP: Final = (
 _MERGED_SECOND: Final = (
     f"greatest(least(p.amount_max, excluded.amount_max), p.{SECOND_LARGEST}, excluded.{SECOND_LARGEST})"
 )
-
-
-def _used_half_lives() -> set[float | None]:
-    return {counter.half_life for counter in COUNTERS.values()}
 
 
 def _merged(counter: Counter) -> str:

@@ -248,15 +248,3 @@ def profile_columns(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
         for entity, column in chosen.reads:
             found.setdefault(entity, {})[column] = None
     return {entity: tuple(columns) for entity, columns in found.items()}
-
-
-def as_markdown() -> str:
-    """The table of docs/features.md; a test compares it with the page."""
-    lines = [
-        "| feature | what it says | fields beyond time and amount | learns from labels |",
-        "|---|---|---|---|",
-    ]
-    for f in FEATURES.values():
-        labels = "yes" if f.uses_labels else ""
-        lines.append(f"| `{f.name}` | {f.meaning} | {', '.join(f.needs)} | {labels} |")
-    return "\n".join(lines) + "\n"

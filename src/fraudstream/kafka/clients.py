@@ -1,4 +1,4 @@
-"""The properties of both clients, librdkafka and Java, from one setting, and why a broker rejects us."""
+"""The properties of both clients, librdkafka and Java, from one setting."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any

@@ -153,8 +153,20 @@ def _told(weights: Floats) -> Floats | None:
     return None if (weights == weights[0]).all() else weights
 
 
+class _Classifier:
+    """What the labelled algorithms have in common."""
+
+    features: tuple[str, ...]
+    model: Any
+
+    def risk(self, x: Floats) -> Floats:
+        """The probability of fraud."""
+        risk: Floats = self.model.predict_proba(checked(x, self.features))[:, 1]
+        return risk
+
+
 @dataclass
-class GradientBoostingEstimator:
+class GradientBoostingEstimator(_Classifier):
     """HistGradientBoosting, strongly regularised: with frauds this rare the defaults overfit single rows."""
 
     features: tuple[str, ...]
@@ -184,18 +196,13 @@ class GradientBoostingEstimator:
         ).fit(x[rows], y[rows], sample_weight=_told(weights))
         return self
 
-    def risk(self, x: Floats) -> Floats:
-        """The probability of fraud."""
-        risk: Floats = self.model.predict_proba(checked(x, self.features))[:, 1]
-        return risk
-
     def ensemble(self) -> Ensemble:
         """The exact trees."""
         return from_gradient_boosting(self.model, self.features)
 
 
 @dataclass
-class RandomForestEstimator:
+class RandomForestEstimator(_Classifier):
     """Random forest of shallow trees with large leaves."""
 
     features: tuple[str, ...]
@@ -225,11 +232,6 @@ class RandomForestEstimator:
             random_state=self.random_state,
         ).fit(x[rows], y[rows], sample_weight=weights)
         return self
-
-    def risk(self, x: Floats) -> Floats:
-        """The probability of fraud."""
-        risk: Floats = self.model.predict_proba(checked(x, self.features))[:, 1]
-        return risk
 
     def ensemble(self) -> Ensemble:
         """The exact trees."""

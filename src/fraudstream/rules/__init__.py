@@ -11,6 +11,6 @@ The conditions are Spark SQL: `spark.rules` checks and evaluates them.
 """
 
 from fraudstream.rules.reason import render
-from fraudstream.rules.rule import Mistake, Place, Rule, RuleMistakes, features_read, load_rules
+from fraudstream.rules.rule import Mistake, Rule, RuleMistakes, features_read, load_rules
 
-__all__ = ["Mistake", "Place", "Rule", "RuleMistakes", "features_read", "load_rules", "render"]
+__all__ = ["Mistake", "Rule", "RuleMistakes", "features_read", "load_rules", "render"]

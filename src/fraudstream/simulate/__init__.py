@@ -5,7 +5,7 @@
 
 from fraudstream.simulate.encode import Encoder
 from fraudstream.simulate.events import Events
-from fraudstream.simulate.scenarios import SCENARIOS, Scenario
+from fraudstream.simulate.scenarios import SCENARIOS
 from fraudstream.simulate.stream import Stream
 from fraudstream.simulate.world import World
 
@@ -13,7 +13,6 @@ __all__ = [
     "SCENARIOS",
     "Encoder",
     "Events",
-    "Scenario",
     "Stream",
     "World",
 ]

@@ -39,9 +39,7 @@ class LatencyBins:
         seconds = np.clip((scored - sent) / 1e6, SHORTEST, LONGEST)
         bins = np.rint(np.log(seconds) * BINS_PER_E).astype(np.int64)
         minutes = np.floor_divide(scored, MINUTE)
-        found, counts = np.unique(np.column_stack([minutes, bins]), axis=0, return_counts=True)
-        for (minute, place), count in zip(found.tolist(), counts.tolist(), strict=True):
-            self._counts.add((moment(minute * MINUTE), place), count)
+        self._counts.count((minutes, bins), lambda minute, place: (moment(minute * MINUTE), place))
 
     def finish(self) -> None:
         """Merge what was added."""

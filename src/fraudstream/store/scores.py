@@ -75,11 +75,9 @@ class Decisions:
         if model.edges is None:
             return
         bins = np.searchsorted(model.edges, rows["risk"].to_numpy(), side="left")
-        found, counts = np.unique(
-            np.column_stack([hours(rows["scored_at"]), bins]), axis=0, return_counts=True
+        self._bins.count(
+            (hours(rows["scored_at"]), bins), lambda hour, place: (version, instant(hour), place)
         )
-        for (hour, place), count in zip(found.tolist(), counts.tolist(), strict=True):
-            self._bins.add((version, instant(hour), place), count)
 
     def finish(self) -> None:
         self._hourly.finish()

@@ -1,11 +1,13 @@
 """Sums that many slices add to the same rows, such as those of the current hour, each in its own transaction."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from operator import add
 from typing import Any
 
+import numpy as np
 from psycopg import sql
 
+from fraudstream.arrays import Integers
 from fraudstream.store.connection import SCHEMA, Cursor
 
 
@@ -28,6 +30,12 @@ class Sums:
         """Add an amount to each of the values of a key."""
         before = self._sums.get(key)
         self._sums[key] = amounts if before is None else tuple(map(add, before, amounts))
+
+    def count(self, columns: tuple[Integers, ...], key: Callable[..., tuple[Any, ...]]) -> None:
+        """Add 1 for each row of `columns` to the key that `key` makes of its numbers."""
+        found, counts = np.unique(np.column_stack(columns), axis=0, return_counts=True)
+        for numbers, count in zip(found.tolist(), counts.tolist(), strict=True):
+            self.add(key(*numbers), count)
 
     def merge(self) -> None:
         """Add all of it to the table."""
