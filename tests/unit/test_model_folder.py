@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from another_user import closed, without_rights
-from fraudstream.cli import train
 from fraudstream.cli.inputs import open_model
 from fraudstream.errors import InputError
-from fraudstream.model import folder
+from fraudstream.files import check_writable
+from fraudstream.model import decisions, folder
 from fraudstream.settings import load
 from fraudstream.store import registry
 
@@ -83,17 +83,23 @@ def test_the_present_directory_is_not_taken_for_a_mount_point(
 @pytest.mark.parametrize("curve", ["/etc/curve.png", "/etc/passwd"], ids=["a new file", "an existing one"])
 def test_a_curve_that_could_not_be_written_is_refused_before_the_training(curve: str) -> None:
     with without_rights(), pytest.raises(InputError, match=f"{curve} cannot be written: "):
-        train._check_curve(Path(curve))
+        check_writable(Path(curve), "--curve", replaced=False)
 
 
 def test_a_curve_in_a_directory_without_access_is_named(tmp_path: Path) -> None:
     """It was called a bug in fraudstream."""
     curve = tmp_path / "closed" / "curve.png"
     with closed(curve.parent), pytest.raises(InputError, match=r"curve.png cannot be written: "):
-        train._check_curve(curve)
+        check_writable(curve, "--curve", replaced=False)
 
 
 def test_a_curve_may_replace_a_file_of_ones_own_wherever_it_is() -> None:
     """Only a new file needs a directory that can be written."""
     with without_rights():
-        train._check_curve(Path("/dev/null"))
+        check_writable(Path("/dev/null"), "--curve", replaced=False)
+
+
+def test_decisions_that_could_not_be_written_are_refused_before_the_scoring() -> None:
+    """The model and the rows were read first."""
+    with without_rights(), pytest.raises(InputError, match="you may not write to its directory"):
+        decisions.check_output(Path("/etc/decisions.csv"))

@@ -1,6 +1,5 @@
 """`fraudstream train` and `fraudstream evaluate`."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -84,6 +83,7 @@ def train(
     scores at once and later ones wait for `models promote`; with --output it goes to files and needs no database.
     Payments within the last label delay set the threshold and are not used for training, whatever their labels say.
     """
+    from fraudstream import files
     from fraudstream.model import artifact, folder, training
 
     delay = _delay(label_delay_days)
@@ -92,7 +92,7 @@ def train(
     if output is not None:
         folder.check_target(output)
     if curve is not None:
-        _check_curve(curve)
+        files.check_writable(curve, "--curve", replaced=False)
     postgres = inputs.database() if output is None else None
     rows, source = inputs.transactions(data, mapping, since, postgres)
     request = training.Request(
@@ -206,29 +206,14 @@ def _features(text: str | None, algorithm: str) -> tuple[tuple[str, ...] | None,
         raise UsageError(error.message, hint=error.hint) from None
 
 
-def _check_curve(path: Path) -> None:
-    directory, why = path.absolute().parent, ""
-    try:
-        if path.is_dir():
-            why = "it is a directory"
-        elif not directory.is_dir():
-            why = "its directory does not exist"
-        elif not (os.access(path, os.W_OK) if path.exists() else os.access(directory, os.W_OK | os.X_OK)):
-            why = "you may not write to it"
-    except OSError as error:
-        why = str(error)
-    if why:
-        raise InputError(f"{path} cannot be written: {why}.", hint="Give another --curve.")
-
-
 def _write_curve(path: Path, png: bytes | None) -> None:
+    from fraudstream.files import writing
+
     if png is None:
         log.warning("no curve was drawn, as there is no evaluation")
         return
-    try:
+    with writing(path, "--curve"):
         path.write_bytes(png)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error}.", hint="Give another --curve.") from None
 
 
 FIGURES = {

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from fraudstream import decision
+from fraudstream import decision, files
 from fraudstream.decision import Decision
 from fraudstream.errors import InputError
 from fraudstream.model.scoring import Answer
@@ -23,6 +23,8 @@ Write = Callable[[Sequence[Answer]], None]
 NDJSON: Final = (".ndjson", ".jsonl", ".json")
 KINDS: Final = (".csv", ".parquet", *NDJSON)
 """Suffixes of an output file."""
+OPTION: Final = "--output"
+"""The option that names an output file, for messages."""
 PREFIX: Final = "features."
 """Prefix of the feature columns in a table: one of them is called `amount`, like the field."""
 
@@ -45,14 +47,7 @@ def check_output(path: Path) -> None:
             f"{path} has a suffix that is not supported.",
             hint=f"Supported are {', '.join(KINDS)}.",
         )
-    with _named(path):
-        usable = not path.is_dir() and path.absolute().parent.is_dir()
-    if not usable:
-        raise InputError(f"{path} cannot be written: {_obstacle(path)}.", hint="Give another --output.")
-
-
-def _obstacle(path: Path) -> str:
-    return "it is a directory" if path.is_dir() else "its directory does not exist"
+    files.check_writable(path, OPTION, replaced=True)
 
 
 @contextmanager
@@ -62,15 +57,15 @@ def to_file(path: Path, features: Sequence[str]) -> Iterator[Write]:
     The suffix determines the format. Tables contain decisions only, no refusals.
     """
     check_output(path)
-    with _named(path):
+    with files.writing(path, OPTION):
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.absolute().parent)
     fresh, opened = Path(name), ExitStack()
     try:
-        with _named(path):
+        with files.writing(path, OPTION):
             stream = opened.enter_context(os.fdopen(descriptor, "wb"))
             write = _writer(opened, stream, path.suffix.lower(), features)
-        yield _named(path)(write)
-        with _named(path):
+        yield files.writing(path, OPTION)(write)
+        with files.writing(path, OPTION):
             opened.close()
             fresh.chmod(0o666 & ~_umask())
             fresh.replace(path)
@@ -79,15 +74,6 @@ def to_file(path: Path, features: Sequence[str]) -> Iterator[Write]:
         with suppress(OSError):
             opened.close()
         fresh.unlink(missing_ok=True)
-
-
-@contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Translate system errors inside into an InputError that names `path`. Never use it around the caller's block."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error}.", hint="Give another --output.") from None
 
 
 def _umask() -> int:

@@ -7,19 +7,21 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fraudstream.errors import InputError
+from fraudstream.files import unwritable, writing
 from fraudstream.model.artifact import FILES, MANIFEST, MOST_BYTES, SUMS, Model, covered, verified
+
+OPTION = "--output"
+"""The option that names a directory, for messages."""
 
 
 def check_target(directory: Path) -> None:
     """Raise InputError if `directory` could not be written, or exists and is not a model that may be replaced."""
-    try:
+    with writing(directory, OPTION):
         _refuse_foreign(directory)
         # It is replaced as a whole, so what counts is where it is.
         place = next(parent for parent in directory.absolute().parents if parent.exists())
-    except OSError as error:
-        raise _unwritable(directory, error) from None
     if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
-        raise _unwritable(directory, f"{place} is not a directory that you may write to")
+        raise unwritable(directory, OPTION, f"{place} is not a directory that you may write to")
 
 
 def _refuse_foreign(directory: Path) -> None:
@@ -40,10 +42,6 @@ def _refuse_foreign(directory: Path) -> None:
         )
 
 
-def _unwritable(directory: Path, why: object) -> InputError:
-    return InputError(f"{directory} cannot be written: {why}.", hint="Give another --output.")
-
-
 def write(files: Mapping[str, bytes], directory: Path) -> None:
     """Write the files to `directory`, replacing an earlier model; it contains the old or the new, never a mixture.
 
@@ -51,23 +49,19 @@ def write(files: Mapping[str, bytes], directory: Path) -> None:
     """
     check_target(directory)
     directory = directory.absolute()
-    try:
+    with writing(directory, OPTION):
         directory.parent.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
-    except OSError as error:
-        raise _unwritable(directory, error) from None
-    try:
-        fresh.chmod(0o755)  # mkdtemp sets 0700, but other users' scorers read models
-        for name, content in files.items():
-            with (fresh / name).open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        _swap(fresh, directory)
-    except OSError as error:
-        raise _unwritable(directory, error) from None
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        try:
+            fresh.chmod(0o755)  # mkdtemp sets 0700, but other users' scorers read models
+            for name, content in files.items():
+                with (fresh / name).open("wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+            _swap(fresh, directory)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
 
 
 def _swap(fresh: Path, directory: Path) -> None:
