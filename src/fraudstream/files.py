@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, islice
+from logging import Logger
 from pathlib import Path
-from typing import IO, Any, Literal, cast
+from typing import IO, Any, Literal, NamedTuple, cast
 
 import msgspec
 
@@ -45,25 +46,39 @@ Choose = Callable[[Sequence[str]], Sequence[str]]
 """Chooses the columns to read from those that a file has. Raises InputError if they are not sufficient."""
 
 
+class BadRow(NamedTuple):
+    """A row that cannot be used: its number in the file (the first data row is 1) and why."""
+
+    row: int
+    reason: str
+
+
 @dataclass(slots=True)
 class Rejects:
     """Invalid rows."""
 
     count: int = 0
-    first: list[tuple[int, str]] = field(default_factory=list)
+    first: list[BadRow] = field(default_factory=list)
 
     def add(self, number: int, reason: str) -> None:
         """Count a row, and keep the first ones."""
         self.count += 1
         if len(self.first) < TOLD:
-            self.first.append((number, reason))
+            self.first.append(BadRow(number, reason))
 
     def document(self) -> dict[str, object]:
         """For `--json`."""
         return {
             "rejected": self.count,
-            "rejected_rows": [{"row": number, "reason": reason} for number, reason in self.first],
+            "rejected_rows": [bad._asdict() for bad in self.first],
         }
+
+    def tell(self, log: Logger) -> None:
+        """Log which rows were skipped, and how many more."""
+        for number, reason in self.first:
+            log.warning("row %d skipped: %s", number, reason)
+        if self.count > len(self.first):
+            log.warning("%s more rows skipped", f"{self.count - len(self.first):,}")
 
 
 def read(path: Path, choose: Choose) -> Iterator[Row]:

@@ -37,17 +37,14 @@ class Shape:
 
     def _chosen(self, path: Path, also: str, have: Sequence[str]) -> list[str]:
         """The columns to read. Raises InputError if a mapped one does not exist or a required field has none."""
-        unknown = [theirs for theirs in self.renamed.values() if theirs not in have]
-        shown = listed(have[:30]) or "none"
-        if unknown:
-            raise InputError(f"{path} has no column {', '.join(unknown)}.", hint=f"Its columns are {shown}.")
+        refuse_unknown(path, have, self.renamed.values())
         wanted = dict.fromkeys(map(self.source, self.fields))
         refuse_repeated(path, have, wanted)
         missing = [n for n in self.required if self.source(n) not in have and n not in self.filled]
         if missing:
             raise InputError(
                 f"{path} lacks {', '.join(missing)}.",
-                hint=f"Name its column with --map THEIRS={missing[0]} (the columns are {shown})"
+                hint=f"Name its column with --map THEIRS={missing[0]} (the columns are {_some(have)})"
                 f"{also.format(missing[-1])}.",
             )
         return [name for name in wanted if name in have]
@@ -80,6 +77,21 @@ def refuse_repeated(path: Path, have: Sequence[str], read: Iterable[str]) -> Non
     twice = sorted(name for name in set(read) if have.count(name) > 1)
     if twice:
         raise InputError(f"{path} has two columns called {listed(twice)}.", hint="Rename one of them.")
+
+
+def refuse_unknown(path: Path, have: Sequence[str], mapped: Iterable[str]) -> None:
+    """Raise InputError if a column that --map names does not exist."""
+    unknown = [theirs for theirs in mapped if theirs not in have]
+    if unknown:
+        raise InputError(
+            f"{path} has no column {', '.join(unknown)}, which --map names.",
+            hint=f"Its columns are {_some(have)}.",
+        )
+
+
+def _some(have: Sequence[str]) -> str:
+    """The first columns of a file for an error message."""
+    return listed(have[:30]) or "none"
 
 
 def listed(names: Iterable[str]) -> str:

@@ -109,10 +109,7 @@ def _report(done: "Labelled", *, as_json: bool) -> None:
 
 
 def _report_file(done: "Imported", *, as_json: bool) -> None:
-    for number, reason in done.rejects.first:
-        log.warning("row %d skipped: %s", number, reason)
-    if done.rejects.count > len(done.rejects.first):
-        log.warning("… and %s more", f"{done.rejects.count - len(done.rejects.first):,}")
+    done.rejects.tell(log)
     if as_json:
         print_document(
             {

@@ -18,6 +18,7 @@ from fraudstream.errors import InputError
 from fraudstream.files import (
     DAMAGED,
     UNREADABLE,
+    BadRow,
     Kind,
     cells_of,
     delimiter,
@@ -33,14 +34,6 @@ PORTION: Final = 8_192
 _TEXTS = "Give a UTF-8 CSV with a header, Parquet, or one JSON object on each line."
 _PART = 1 << 20
 """Bytes examined at a time."""
-
-
-@dataclass(frozen=True, slots=True)
-class BadRow:
-    """A row that is not a valid transaction: its number in the file (the first data row is 1) and why."""
-
-    row: int
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)

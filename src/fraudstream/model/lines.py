@@ -9,8 +9,7 @@ import msgspec
 
 from fraudstream import decision
 from fraudstream.decode import Decoder
-from fraudstream.files import LONGEST_LINE
-from fraudstream.model.files import BadRow
+from fraudstream.files import LONGEST_LINE, BadRow
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from fraudstream.errors import InputError
 from fraudstream.features.events import INSTANT
-from fraudstream.mapping import listed, refuse_repeated, renames
+from fraudstream.files import BadRow
+from fraudstream.mapping import listed, refuse_repeated, refuse_unknown, renames
 from fraudstream.model.columns import RISK, converted
-from fraudstream.model.files import BadRow, read_file
+from fraudstream.model.files import read_file
 from fraudstream.schema import (
     KINDS,
     LABELLED_AT,
@@ -139,12 +140,7 @@ def _columns(
 ) -> dict[str, str]:
     """{ours: theirs} for every field that the file has. Raises InputError for missing or duplicate ones."""
     refuse_repeated(path, found, {mapping.get(name, name) for name in wanted})
-    absent = sorted(theirs for theirs in mapping.values() if theirs not in found)
-    if absent:
-        raise InputError(
-            f"{path} has no column {', '.join(absent)}, which --map names.",
-            hint=f"It has: {listed(found)}.",
-        )
+    refuse_unknown(path, found, mapping.values())
     source = {name: name for name in wanted if name in found} | mapping
     missing = [name for name in needed if name not in source]
     if missing:

@@ -14,7 +14,7 @@ import msgspec
 
 from fraudstream.cells import NUMBER, as_instant, as_truth, to_text
 from fraudstream.decode import Decoder
-from fraudstream.files import Rejects, Row
+from fraudstream.files import BadRow, Rejects, Row
 from fraudstream.mapping import Shape, malformed, renames
 from fraudstream.producer.delivery import Batch
 from fraudstream.schema import FIELDS, KINDS, REQUIRED
@@ -45,7 +45,7 @@ def _batch(rows: list[Row], wanted: Shape, rejects: Rejects) -> Batch:
     numbers: list[int] = []
     keys: list[bytes] = []
     values: list[bytes] = []
-    found: list[tuple[int, str]] = []
+    found: list[BadRow] = []
     for number, row in rows:
         try:
             if isinstance(row, str):
@@ -54,13 +54,13 @@ def _batch(rows: list[Row], wanted: Shape, rejects: Rejects) -> Batch:
             value = msgspec.json.encode(document)
             key = str(document.get("user_id", "")).encode()
         except (ValueError, OverflowError, TypeError) as error:
-            found.append((number, str(error)))
+            found.append(BadRow(number, str(error)))
             continue
         numbers.append(number)
         keys.append(key)
         values.append(value)
     decoded = Decoder().decode(values)
-    found += [(numbers[reject.position], reject.reason) for reject in decoded.rejects]
+    found += [BadRow(numbers[reject.position], reject.reason) for reject in decoded.rejects]
     for number, reason in sorted(found):
         rejects.add(number, reason)
     return Batch([keys[p] for p in decoded.positions], [values[p] for p in decoded.positions])

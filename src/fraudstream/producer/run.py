@@ -167,10 +167,7 @@ def _simulated(source: Simulation, rate: float | None, pace: Pace | None, *, dry
 
 def _tell(rejects: Rejects, report: Report) -> None:
     """Log which rows of a file were skipped. Raises InputError if that is all of them."""
-    for number, reason in rejects.first:
-        log.warning("row %d skipped: %s", number, reason)
-    if rejects.count > len(rejects.first):
-        log.warning("%d more rows skipped", rejects.count - len(rejects.first))
+    rejects.tell(log)
     if rejects.count and not (report.sent + report.failed or report.interrupted or report.broken):
         number, reason = rejects.first[0]
         raise InputError(
