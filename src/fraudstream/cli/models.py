@@ -20,13 +20,14 @@ Champion = Annotated[
     str | None, typer.Argument(help="Version, as listed by `models list`; default: the champion.")
 ]
 
-FIGURES = {"AP": "average_precision", "AUC": "roc_auc", "CP@100": "card_precision_100"}
-"""The metrics in the list of models, by column heading."""
+LISTED = ("average_precision", "roc_auc", "card_precision_100")
+"""The metrics in the list of models."""
 
 
 @group.command("list")
 def list_models(as_json: Json = False) -> None:
     """Show every model, the newest first."""
+    from fraudstream.model.figures import FIGURES
     from fraudstream.store import registry
 
     found = registry.models(inputs.database())
@@ -34,11 +35,11 @@ def list_models(as_json: Json = False) -> None:
         print_document({"models": [_summary(model) for model in found]})
         return
     rows = [
-        (model.version, model.status, model.algorithm, *(_figure(model, name) for name in FIGURES.values()))
+        (model.version, model.status, model.algorithm, *(_figure(model, name) for name in LISTED))
         for model in found
     ]
     # All that fits into 80 columns, the width of a pipe; the version is also the time at which the model was made.
-    columns = ("version", "status", "algorithm", *FIGURES)
+    columns = ("version", "status", "algorithm", *(FIGURES[name].short for name in LISTED))
     print_table(f"{len(found):,} models", columns, rows, whole=columns)
     if found:
         typer.echo(

@@ -216,15 +216,6 @@ def _write_curve(path: Path, png: bytes | None) -> None:
         path.write_bytes(png)
 
 
-FIGURES = {
-    "average_precision": "AP (95 %)",
-    "roc_auc": "ROC",
-    "card_precision_100": "card P@100",
-    "recall_at_budget": "recall",
-    "alert_rate": "alerts",
-}
-"""Short, so that the table keeps to 80 columns: average precision with its interval, area under the ROC curve,
-card precision at 100 a day, recall at the alert budget, share of transactions flagged."""
 TIERS = {"label_free": "without labels", "labelled": "with labels", "unknown": "somewhere else"}
 
 
@@ -253,9 +244,15 @@ def _show(report: dict[str, Any], *, as_json: bool) -> None:
 
 def _evaluation(report: dict[str, Any]) -> None:
     """Print the figures: label-free and labelled tiers separately, next to the baselines."""
+    from fraudstream.model.figures import FIGURES
+
     ways = [(found["algorithm"], found) for found in report["tiers"].values()]
     ways += [(name, figures) for name, figures in report["baselines"].items()]
     rows = [(name, *(_cell(figures, figure) for figure in FIGURES)) for name, figures in ways]
+    headings = [
+        f"{figure.short} (95 %)" if any(f"{name}_interval" in found for _, found in ways) else figure.short
+        for name, figure in FIGURES.items()
+    ]
     folds = report["folds"]
     if not folds:
         return
@@ -263,7 +260,7 @@ def _evaluation(report: dict[str, Any]) -> None:
         f"Evaluated on {len(folds)} later windows, {folds[0]['test_from'][:10]} to {folds[-1]['test_until'][:10]},"
         f" {sum(f['frauds'] for f in folds):,} frauds in {sum(f['transactions'] for f in folds):,} transactions"
     )
-    print_table(title, ("scored by", *FIGURES.values()), rows)
+    print_table(title, ("scored by", *headings), rows)
     for tier, found in report["tiers"].items():
         typer.echo(f"{found['algorithm']} learned {TIERS[tier]}.")
 

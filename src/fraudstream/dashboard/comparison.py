@@ -11,6 +11,7 @@ import streamlit as st
 from fraudstream.dashboard import charts, figures, shell
 from fraudstream.dashboard.contest import better
 from fraudstream.dashboard.figures import escaped
+from fraudstream.model.figures import FIGURES
 from fraudstream.store import review
 from fraudstream.store.drift import ELSEWHERE, SHIFTED, Drift, Moved
 from fraudstream.store.model_quality import AtWork, Quality
@@ -22,13 +23,10 @@ WORDS = {
     Moved.FAR: "strong drift, train a new model",
 }
 VERDICTS = {"confirmed": charts.ORANGE, "dismissed": charts.GREEN, "not reviewed": charts.GREY}
-FIGURES = {
-    "average_precision": "Average precision",
-    "card_precision_100": "Card precision at 100",
-    "recall_at_budget": "Recall at the budget",
-    "roc_auc": "ROC AUC",
+SHOWN = {
+    name: FIGURES[name] for name in ("average_precision", "card_precision_100", "recall_at_budget", "roc_auc")
 }
-"""Labels of the manifest's figures."""
+"""The manifest's figures on the page."""
 
 
 def at_work(work: AtWork, manifest: Mapping[str, Any]) -> None:
@@ -216,8 +214,10 @@ def versions(found: Sequence[Registered], chosen: Registered) -> None:
                 "algorithm": [model.algorithm for model in found],
                 "made (UTC)": [figures.instant(model.created_at, seconds=False) for model in found],
                 **{
-                    called: [figures.figure(model.manifest.get("metrics", {}).get(name)) for model in found]
-                    for name, called in FIGURES.items()
+                    shown.title: [
+                        figures.figure(model.manifest.get("metrics", {}).get(name)) for model in found
+                    ]
+                    for name, shown in SHOWN.items()
                 },
                 "features": [len(model.manifest.get("features", ())) for model in found],
                 "learned from": [_counted(model, "rows") for model in found],
@@ -242,10 +242,10 @@ def _counted(model: Registered, what: str) -> str:
 def _against(chosen: Registered, champion: Registered) -> None:
     st.subheader("Against the champion", anchor=False)
     own, best = chosen.manifest.get("metrics", {}), champion.manifest.get("metrics", {})
-    for cell, (name, called) in zip(shell.cells(len(FIGURES), "against"), FIGURES.items(), strict=True):
+    for cell, (name, shown) in zip(shell.cells(len(SHOWN), "against"), SHOWN.items(), strict=True):
         a, b = own.get(name), best.get(name)
         cell.metric(
-            called,
+            shown.title,
             figures.figure(a),
             None if a is None or b is None else f"{a - b:+.3f} against {b:.3f}",
             delta_color="off",  # which one is better, the sentence says

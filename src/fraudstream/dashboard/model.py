@@ -12,13 +12,6 @@ from fraudstream.settings import PostgresSettings
 from fraudstream.store import model_quality, registry
 from fraudstream.store.registry import Registered, Status
 
-MEANINGS = {
-    "average_precision": "Area under the precision-recall curve: mean of the test windows.",
-    "card_precision_100": "Of the 100 customers with the highest risk on a day, the share that was compromised.",
-    "recall_at_budget": "The share of the fraud that the alert budget finds.",
-    "roc_auc": "Probability that a fraud ranks above a legitimate transaction; flattering if fraud is rare.",
-}
-
 
 def page() -> None:
     """The whole page."""
@@ -96,12 +89,12 @@ def _figures(manifest: Mapping[str, Any]) -> None:
     shell.numbers(
         [
             shell.Number(
-                called,
+                shown.title,
                 figures.figure(own.get(name)),
                 beside(own.get(f"{name}_interval"), amount.get(name)),
-                MEANINGS[name],
+                shown.meaning,
             )
-            for name, called in comparison.FIGURES.items()
+            for name, shown in comparison.SHOWN.items()
         ]
     )
 

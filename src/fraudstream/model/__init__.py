@@ -9,7 +9,7 @@ From transactions to a model
   training        select, evaluate, refit, set the threshold
   evaluation      evaluates training on later rows, next to two baselines; finished evaluates an existing model
   metrics         the usual metrics of fraud detection
-  reporting       an evaluation as one document; curve draws it
+  reporting       an evaluation as one document; curve draws it, figures names its figures
   insight         importance and dependence of features
 
 A model

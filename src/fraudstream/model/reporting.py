@@ -13,10 +13,10 @@ from fraudstream.model import evaluation, metrics
 from fraudstream.model.coverage import Coverage
 from fraudstream.model.dataset import Dataset
 from fraudstream.model.evaluation import Judged
+from fraudstream.model.figures import FIGURES
 from fraudstream.model.folds import Fold, busy_days
 
 BASELINES = ("amount", "random")
-FIGURES = ("average_precision", "roc_auc", "card_precision_100", "recall_at_budget", "alert_rate")
 NO_FIGURES: dict[str, float | None] = dict.fromkeys(FIGURES)
 """The values of a report without an evaluation, which still has all keys."""
 RECALLS = np.linspace(0.0, 1.0, 101)
