@@ -89,12 +89,12 @@ def test_verdicts_of_reviewers_are_not_displaced_by_a_file_of_chargebacks(postgr
         connection.execute(
             "insert into shop.labels (transaction_id, is_fraud) select 'c' || n, true from generate_series(1, 6000) as n"
         )
-    assert review.alike(postgres, "a0", "m", 0.8) == review.Turnout(60, 30, legitimate_known=True)
-    assert review.alike(postgres, "a0", "m", 0.2) == review.Turnout(0, 0, legitimate_known=True)
+    assert review.alike(postgres, "a0", "m", 0.8) == review.Verdicts(30, 30, legitimate_known=True)
+    assert review.alike(postgres, "a0", "m", 0.2) == review.Verdicts(0, 0, legitimate_known=True)
     (tenth,) = model_quality.at_work(postgres, "m").reviewed
     assert (round(tenth.risk, 6), tenth.reviewed, tenth.fraud) == (0.8, 60, 30)
     labels.label(postgres, "a1", is_fraud=False)
-    assert review.alike(postgres, "a0", "m", 0.8) == review.Turnout(60, 29, legitimate_known=True)
+    assert review.alike(postgres, "a0", "m", 0.8) == review.Verdicts(29, 31, legitimate_known=True)
 
 
 def test_a_shop_that_only_reads_chargebacks_is_told_no_precision(postgres: PostgresSettings) -> None:

@@ -22,7 +22,7 @@ from fraudstream.store.alerts import Alert
 from fraudstream.store.history import Past
 from fraudstream.store.model_quality import Quality
 from fraudstream.store.pipeline import Progress
-from fraudstream.store.review import Queued
+from fraudstream.store.review import Queued, Verdicts
 
 HOSTILE = "<img src=x onerror=alert(1)> **b** ![i](http://evil/x.png) [l](http://evil) `c` $x^2$ :smile: :red[r] #h |t| ~s~"
 
@@ -58,12 +58,16 @@ def test_one_day_of_alerts_is_drawn_in_a_week() -> None:
 
 
 def test_a_page_claims_no_precision_where_only_frauds_are_labelled() -> None:
-    assert comparison._right(3, 0, legitimate_known=False) == (
+    assert comparison._right(Verdicts(3, 0, legitimate_known=False)) == (
         "Confirmed as fraud: 3. Only frauds are labelled, so nothing says how many alerts were false"
     )
-    assert comparison._right(3, 0, legitimate_known=True) == "100.0 % of 3 reviewed alerts were fraud"
-    assert comparison._right(1, 3, legitimate_known=True) == "25.0 % of 4 reviewed alerts were fraud"
-    assert comparison._right(0, 0, legitimate_known=True) == "No alert has been reviewed yet"
+    assert (
+        comparison._right(Verdicts(3, 0, legitimate_known=True)) == "100.0 % of 3 reviewed alerts were fraud"
+    )
+    assert (
+        comparison._right(Verdicts(1, 3, legitimate_known=True)) == "25.0 % of 4 reviewed alerts were fraud"
+    )
+    assert comparison._right(Verdicts(0, 0, legitimate_known=True)) == "No alert has been reviewed yet"
 
 
 def test_a_history_says_how_much_of_it_was_judged() -> None:

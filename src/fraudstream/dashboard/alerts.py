@@ -89,14 +89,13 @@ def _filters() -> Wanted:
 
 
 def _tally(found: review.Tally) -> None:
-    reviewed = found.confirmed + found.dismissed
-    precision = review.precision(found.confirmed, found.dismissed, legitimate_known=found.legitimate_known)
+    precision = found.precision
     right = f", {figures.share(precision, 0)} of them fraud" if precision is not None else ""
-    why = f". {review.ONLY_FRAUDS}" if reviewed and precision is None else ""
+    why = f". {review.ONLY_FRAUDS}" if found.reviewed and precision is None else ""
     shell.html(
         f'<div class="fs-quiet"><b>{figures.count(found.waiting)}</b> awaiting review,'
         f" <b>{figures.short(found.waiting_amount)}</b> in total"
-        f" · <b>{figures.count(reviewed)}</b> reviewed{right}{why}</div>"
+        f" · <b>{figures.count(found.reviewed)}</b> reviewed{right}{why}</div>"
     )
 
 

@@ -63,13 +63,10 @@ def _head(case: Alert, threshold: float | None) -> None:
 def _how_sure(postgres: PostgresSettings, case: Alert, manifest: Mapping[str, Any]) -> str:
     """How often such a risk was fraud: among reviewed alerts, else in the model's evaluation."""
     alike = review.alike(postgres, case.transaction_id, case.model_version, case.risk)
-    precision = review.precision(
-        alike.fraud, alike.reviewed - alike.fraud, legitimate_known=alike.legitimate_known
-    )
-    if alike.reviewed >= ENOUGH and precision is not None:
+    if alike.reviewed >= ENOUGH and alike.precision is not None:
         return (
             f"Of {figures.count(alike.reviewed)} reviewed alerts with about this risk,"
-            f" <b>{figures.count(alike.fraud)}</b> were fraud ({figures.share(precision, 0)})."
+            f" <b>{figures.count(alike.confirmed)}</b> were fraud ({figures.share(alike.precision, 0)})."
         )
     tenth = min(int(case.risk * 10), 9)
     judged = next((b for b in manifest.get("calibration", ()) if min(int(b["risk"] * 10), 9) == tenth), None)

@@ -186,21 +186,20 @@ def _quality(work: AtWork) -> None:
     confirmed = sum(day.confirmed for day in work.quality)
     dismissed = sum(day.dismissed for day in work.quality)
     st.caption(
-        f"{_right(confirmed, dismissed, legitimate_known=work.legitimate_known)};"
+        f"{_right(review.Verdicts(confirmed, dismissed, work.legitimate_known))};"
         f" counting verdicts and messages, {figures.share(known / alerts)} of all {figures.count(alerts)}"
         " are known to be fraud."
     )
 
 
-def _right(confirmed: int, dismissed: int, *, legitimate_known: bool) -> str:
+def _right(found: review.Verdicts) -> str:
     """The share of the reviewed alerts that were fraud, in words."""
-    precision = review.precision(confirmed, dismissed, legitimate_known=legitimate_known)
-    if precision is not None:
+    if found.precision is not None:
         return (
-            f"{figures.share(precision)} of {figures.count(confirmed + dismissed)} reviewed alerts were fraud"
+            f"{figures.share(found.precision)} of {figures.count(found.reviewed)} reviewed alerts were fraud"
         )
-    if confirmed:
-        return f"Confirmed as fraud: {figures.count(confirmed)}. {review.ONLY_FRAUDS.removesuffix('.')}"
+    if found.confirmed:
+        return f"Confirmed as fraud: {figures.count(found.confirmed)}. {review.ONLY_FRAUDS.removesuffix('.')}"
     return "No alert has been reviewed yet"
 
 

@@ -49,25 +49,31 @@ class Queued:
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
-    """The progress of the review."""
+class Verdicts:
+    """How reviewed alerts turned out."""
 
-    waiting: int
-    waiting_amount: float
     confirmed: int
     dismissed: int
     legitimate_known: bool
     """Argument of `precision`."""
 
+    @property
+    def reviewed(self) -> int:
+        """How many alerts have a verdict."""
+        return self.confirmed + self.dismissed
+
+    @property
+    def precision(self) -> float | None:
+        """Share of fraud among them; see `precision`."""
+        return precision(self.confirmed, self.dismissed, legitimate_known=self.legitimate_known)
+
 
 @dataclass(frozen=True, slots=True)
-class Turnout:
-    """How reviewed alerts turned out."""
+class Tally(Verdicts):
+    """The progress of the review."""
 
-    reviewed: int
-    fraud: int
-    legitimate_known: bool
-    """Argument of `precision`, for all time."""
+    waiting: int
+    waiting_amount: float
 
 
 ONLY_FRAUDS = "Only frauds are labelled, so nothing says how many alerts were false."
@@ -150,7 +156,7 @@ alert, which would push out every verdict.
 _OF_THE_BAND = """a.model_version = %(version)s and a.transaction_id <> %(itself)s
       and a.risk between %(risk)s - %(near)s and %(risk)s + %(near)s"""
 _ALIKE = f"""
-select count(*) as reviewed, count(*) filter (where is_fraud) as fraud,
+select count(*) filter (where is_fraud) as confirmed, count(*) filter (where not is_fraud) as dismissed,
   {LEGITIMATE_KNOWN.format(since="'-infinity'", until="'infinity'")} as legitimate_known
 from {NEWEST_REVIEWED.format(which=_OF_THE_BAND)} as r"""  # noqa: S608 - constants of this module
 
@@ -182,10 +188,10 @@ def tally(postgres: PostgresSettings, since: datetime | None = None) -> Tally:
         return only(connection, Tally, _TALLY, {"since": since})
 
 
-def alike(postgres: PostgresSettings, transaction_id: str, model_version: str, risk: float) -> Turnout:
+def alike(postgres: PostgresSettings, transaction_id: str, model_version: str, risk: float) -> Verdicts:
     """How the newest other reviewed alerts of this model with about this risk turned out. Raises DatabaseError."""
     values = {
         "version": model_version, "risk": risk, "near": NEAR, "itself": transaction_id, "remembered": REMEMBERED,
     }  # fmt: skip
     with connected(postgres) as connection:
-        return only(connection, Turnout, _ALIKE, values)
+        return only(connection, Verdicts, _ALIKE, values)
