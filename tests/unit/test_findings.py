@@ -22,7 +22,7 @@ from fraudstream.store.pipeline import Progress
 DAY = datetime(2026, 3, 1, tzinfo=UTC)
 NOTHING = Snapshot(
     None,
-    Reviews(0, 0, 0, 0, None, legitimate_known=False),
+    Reviews(0, 0, legitimate_known=False, alerts=0, waiting=0, label_delay_seconds=None),
     AlertRate(None, 0),
     None,
     Latency(0, None, None, None),
@@ -31,7 +31,7 @@ NOTHING = Snapshot(
 )
 WELL = Snapshot(
     Champion("m1", "isolation_forest", 0.71, 0.005),
-    Reviews(500, 30, 70, 400, 7200.0, legitimate_known=True),
+    Reviews(30, 70, legitimate_known=True, alerts=500, waiting=400, label_delay_seconds=7200.0),
     AlertRate(100_000, 520),
     Drift(DAY, 100_000, 0.02, 0.0004),
     Latency(30_000, 9.0, 20.0, 45.0),
@@ -211,7 +211,9 @@ def test_grafana_shows_as_drift_what_health_takes_for_drift() -> None:
 
 def test_no_precision_is_claimed_where_only_frauds_are_labelled() -> None:
     """A shop reads its chargebacks: 3 of 1,000 alerts are labelled. One whose reviewers also dismiss keeps its 100 %."""
-    chargebacks = Reviews(1_000, 3, 0, 997, 86_400.0 * 30, legitimate_known=False)
+    chargebacks = Reviews(
+        3, 0, legitimate_known=False, alerts=1_000, waiting=997, label_delay_seconds=86_400.0 * 30
+    )
     found = of(replace(WELL, reviews=chargebacks), "alerts")
     assert found is not None
     assert found.sentence == (

@@ -191,12 +191,12 @@ def _reviews(reviews: Reviews) -> Finding:
     said = (
         f"{reviews.alerts:,} alerts in the last {REVIEW_DAYS} days, {reviews.waiting:,} of them not reviewed"
     )
-    if not reviews.confirmed + reviews.dismissed:
+    if not reviews.reviewed:
         return Finding("alerts", ok=True, sentence=f"{said}.")
     if reviews.precision is None:
         said += f"; {reviews.confirmed:,} confirmed as fraud"
     else:
-        low, high = wilson(reviews.confirmed, reviews.confirmed + reviews.dismissed)
+        low, high = wilson(reviews.confirmed, reviews.reviewed)
         said += f"; of those reviewed {reviews.precision:.0%} were fraud ({low:.0%} to {high:.0%})"
     if reviews.label_delay_seconds is not None:
         said += f", reviewed after {duration(reviews.label_delay_seconds)}"

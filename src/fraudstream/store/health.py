@@ -8,7 +8,7 @@ from fraudstream.store.drift import Drift
 from fraudstream.store.latency import BINS_PER_E
 from fraudstream.store.pipeline import PROGRESS, Progress
 from fraudstream.store.rejected import is_flood
-from fraudstream.store.review import LEGITIMATE_KNOWN, precision
+from fraudstream.store.review import LEGITIMATE_KNOWN, Verdicts
 from fraudstream.store.rows import one, only, row, rows
 
 REVIEW_DAYS = 30
@@ -35,24 +35,15 @@ class Champion:
     """Share of transactions that it should flag."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reviews:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reviews(Verdicts):
     """Alerts of the last REVIEW_DAYS, and their verdicts."""
 
     alerts: int
-    confirmed: int
-    dismissed: int
     waiting: int
     label_delay_seconds: float | None
     """Median, from the decision to the first label of the current verdict; without those from before the decision, as
     replayed history has them."""
-    legitimate_known: bool
-    """Whether any transaction, flagged or not, was labelled legitimate in this period."""
-
-    @property
-    def precision(self) -> float | None:
-        """Share of fraud among the reviewed alerts; None if there are none, or only frauds are labelled."""
-        return precision(self.confirmed, self.dismissed, legitimate_known=self.legitimate_known)
 
 
 @dataclass(frozen=True, slots=True)

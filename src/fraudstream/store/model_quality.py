@@ -51,7 +51,7 @@ class AtWork:
     bins: list[Bin]
     quality: list[Quality]
     legitimate_known: bool
-    """Argument of `review.precision`, for the days of `quality` and a month after them."""
+    """As in `review.Verdicts`, for the days of `quality` and a month after them."""
     reviewed: list[Reviewed]
 
 

@@ -55,7 +55,7 @@ class Verdicts:
     confirmed: int
     dismissed: int
     legitimate_known: bool
-    """Argument of `precision`."""
+    """Whether any transaction, flagged or not, was labelled legitimate in the period."""
 
     @property
     def reviewed(self) -> int:
@@ -64,8 +64,14 @@ class Verdicts:
 
     @property
     def precision(self) -> float | None:
-        """Share of fraud among them; see `precision`."""
-        return precision(self.confirmed, self.dismissed, legitimate_known=self.legitimate_known)
+        """Share of fraud among them; None if there are none, or if only frauds are labelled.
+
+        Chargebacks never show that an alert was false: with them alone every model is always right. A day without a
+        false alert is 100 % only if something was labelled legitimate.
+        """
+        if not (self.dismissed or self.legitimate_known):
+            return None
+        return self.confirmed / self.reviewed if self.reviewed else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,17 +84,6 @@ class Tally(Verdicts):
 
 ONLY_FRAUDS = "Only frauds are labelled, so nothing says how many alerts were false."
 """Why there is no precision although alerts were confirmed."""
-
-
-def precision(confirmed: int, dismissed: int, *, legitimate_known: bool) -> float | None:
-    """Share of fraud among the reviewed alerts; None if there are none, or if only frauds are labelled.
-
-    Chargebacks never show that an alert was false: with them alone every model is always right. `legitimate_known` says
-    whether any transaction was labelled legitimate in the period, so that a day without a false alert is 100 %.
-    """
-    if not (dismissed or legitimate_known):
-        return None
-    return confirmed / (confirmed + dismissed) if confirmed + dismissed else None
 
 
 LEGITIMATE_KNOWN = """exists (
