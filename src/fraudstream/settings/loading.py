@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dotenv.parser import parse_stream
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings
@@ -18,7 +17,6 @@ from fraudstream.settings.whole import PREFIX, EnvFile, Settings, Sourced, descr
 
 ENDPOINTS = "endpoints.json"
 """The file, below `home`, in which `up` stores the addresses of the embedded services."""
-_ENV_FILE = "It must be UTF-8 text with one NAME=value per line."
 
 _SERVICE_LINK = re.compile(
     r"\w+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)=|\w+_PORT=(tcp|udp|sctp)://"
@@ -33,26 +31,7 @@ def _is_service_link(name: str, value: str) -> bool:
 def _refuse_unknown_names() -> None:
     """Raise SettingsError for a misspelt variable, which would otherwise be ignored silently."""
     _refuse_unknown((name for name, value in os.environ.items() if not _is_service_link(name, value)), "")
-    try:
-        _refuse_unreadable_lines(Path(".env"))
-        ours = EnvFile(Settings).env_vars
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f".env cannot be read: {error}.", hint=_ENV_FILE) from None
-    _refuse_unknown((name.upper() for name in ours), " in .env")
-
-
-def _refuse_unreadable_lines(file: Path) -> None:
-    """Raise SettingsError for a line that names a setting but would be left out. It may contain a password."""
-    if not file.is_file():  # may be a virtual environment
-        return
-    with file.open(encoding="utf-8") as stream:
-        for found in parse_stream(stream):
-            text = found.original.string
-            if found.error and PREFIX in text.upper():
-                blank = text[: len(text) - len(text.lstrip())].count("\n")
-                raise SettingsError(
-                    f"{file} cannot be read in line {found.original.line + blank}.", hint=_ENV_FILE
-                )
+    _refuse_unknown((name.upper() for name in EnvFile(Settings).env_vars), " in .env")
 
 
 def _refuse_unknown(names: Iterable[str], where: str) -> None:

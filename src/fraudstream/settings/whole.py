@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import cast
 
 import platformdirs
-from dotenv import dotenv_values
+from dotenv.parser import Binding, parse_stream
 from pydantic import Field
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
@@ -16,6 +16,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from fraudstream.errors import SettingsError
 from fraudstream.logs import LogFormat
 from fraudstream.settings.sections import (
     DashboardSettings,
@@ -30,14 +31,32 @@ from fraudstream.settings.sections import (
 )
 
 PREFIX = "FRAUDSTREAM_"
+_FORM = "It must be UTF-8 text with one NAME=value per line."
 
 
 class EnvFile(DotEnvSettingsSource):
-    """`.env` as it stands: pydantic would replace a `${…}` in a password, even in single quotes."""
+    """`.env` as it stands, which others may share: pydantic would replace a `${…}` in a password, even in single quotes.
+
+    Raises SettingsError for a file that cannot be read, and for a line with a setting that would be left out.
+    """
 
     def _read_env_file(self, file_path: Path) -> Mapping[str, str | None]:
-        found = dotenv_values(file_path, encoding=self.env_file_encoding, interpolate=False)
-        return {name.lower(): value for name, value in found.items() if value != ""}
+        try:
+            with file_path.open(encoding=self.env_file_encoding) as stream:
+                found = list(parse_stream(stream))
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{file_path} cannot be read: {error}.", hint=_FORM) from None
+        for line in found:
+            _refuse_unreadable(file_path, line)
+        return {line.key.lower(): line.value for line in found if line.key is not None and line.value != ""}
+
+
+def _refuse_unreadable(file: Path, line: Binding) -> None:
+    """Raise SettingsError if it names a setting, without what it says: it may contain a password."""
+    text = line.original.string
+    if line.error and PREFIX in text.upper():
+        blank = text[: len(text) - len(text.lstrip())].count("\n")
+        raise SettingsError(f"{file} cannot be read in line {line.original.line + blank}.", hint=_FORM)
 
 
 class Sourced(BaseSettings):
