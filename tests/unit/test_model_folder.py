@@ -7,8 +7,8 @@ import pytest
 from another_user import closed, without_rights
 from fraudstream.cli.inputs import open_model
 from fraudstream.errors import InputError
-from fraudstream.files import check_writable
 from fraudstream.model import decisions, folder
+from fraudstream.outputs import check_writable
 from fraudstream.settings import load
 from fraudstream.store import registry
 

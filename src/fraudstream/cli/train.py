@@ -83,7 +83,7 @@ def train(
     scores at once and later ones wait for `models promote`; with --output it goes to files and needs no database.
     Payments within the last label delay set the threshold and are not used for training, whatever their labels say.
     """
-    from fraudstream import files
+    from fraudstream import outputs
     from fraudstream.model import artifact, folder, training
 
     delay = _delay(label_delay_days)
@@ -92,7 +92,7 @@ def train(
     if output is not None:
         folder.check_target(output)
     if curve is not None:
-        files.check_writable(curve, "--curve", replaced=False)
+        outputs.check_writable(curve, "--curve", replaced=False)
     postgres = inputs.database() if output is None else None
     rows, source = inputs.transactions(data, mapping, since, postgres)
     request = training.Request(
@@ -207,7 +207,7 @@ def _features(text: str | None, algorithm: str) -> tuple[tuple[str, ...] | None,
 
 
 def _write_curve(path: Path, png: bytes | None) -> None:
-    from fraudstream.files import writing
+    from fraudstream.outputs import writing
 
     if png is None:
         log.warning("no curve was drawn, as there is no evaluation")

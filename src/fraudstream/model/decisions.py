@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from fraudstream import decision, files
+from fraudstream import decision, outputs
 from fraudstream.decision import Decision
 from fraudstream.errors import InputError
 from fraudstream.model.scoring import Answer
@@ -47,7 +47,7 @@ def check_output(path: Path) -> None:
             f"{path} has a suffix that is not supported.",
             hint=f"Supported are {', '.join(KINDS)}.",
         )
-    files.check_writable(path, OPTION, replaced=True)
+    outputs.check_writable(path, OPTION, replaced=True)
 
 
 @contextmanager
@@ -57,15 +57,15 @@ def to_file(path: Path, features: Sequence[str]) -> Iterator[Write]:
     The suffix determines the format. Tables contain decisions only, no refusals.
     """
     check_output(path)
-    with files.writing(path, OPTION):
+    with outputs.writing(path, OPTION):
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.absolute().parent)
     fresh, opened = Path(name), ExitStack()
     try:
-        with files.writing(path, OPTION):
+        with outputs.writing(path, OPTION):
             stream = opened.enter_context(os.fdopen(descriptor, "wb"))
             write = _writer(opened, stream, path.suffix.lower(), features)
-        yield files.writing(path, OPTION)(write)
-        with files.writing(path, OPTION):
+        yield outputs.writing(path, OPTION)(write)
+        with outputs.writing(path, OPTION):
             opened.close()
             fresh.chmod(0o666 & ~_umask())
             fresh.replace(path)

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fraudstream.errors import InputError
-from fraudstream.files import unwritable, writing
 from fraudstream.model.artifact import FILES, MANIFEST, MOST_BYTES, SUMS, Model, covered, verified
+from fraudstream.outputs import unwritable, writing
 
 OPTION = "--output"
 """The option that names a directory, for messages."""

@@ -75,6 +75,7 @@ def _messages(batch: "pa.RecordBatch") -> Messages:
 
 
 def _plain(outcome: Outcome) -> dict[str, Any]:
+    # Not `asdict`: in Python 3.11 it counts the items of a Counter instead of copying them.
     return {found.name: getattr(outcome, found.name) for found in fields(outcome)}
 
 
