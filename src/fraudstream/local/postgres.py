@@ -25,7 +25,7 @@ from fraudstream.local.processes import (
     tail,
 )
 from fraudstream.logs import get_logger
-from fraudstream.store import shell
+from fraudstream.store import libpq
 
 if TYPE_CHECKING:
     import psycopg
@@ -146,7 +146,7 @@ class EmbeddedPostgres:
     def _connect(self, database: str, seconds: int) -> "psycopg.Connection[tuple[object, ...]]":
         import psycopg
 
-        shell.forget()
+        libpq.leave_the_shell_out()
         return psycopg.connect(
             host=LOOPBACK,
             port=self.port,

@@ -1,7 +1,7 @@
 """PostgreSQL: what is stored, how it gets there exactly once, and all queries of it.
 
 Reaching it
-  connection      connections to PostgreSQL; failures is what its errors mean, shell what they must not heed
+  connection      connections to PostgreSQL; failures is what its errors mean, libpq what they must not heed
   held            one connection for each process of an executor
   rows            rows as objects
   copy            Arrow tables by COPY

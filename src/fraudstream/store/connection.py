@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from fraudstream.errors import DatabaseError, DatabaseUnreachable, InputError, SettingsError
 from fraudstream.settings import PostgresSettings
-from fraudstream.store import failures, shell
+from fraudstream.store import failures, libpq
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 Cursor = psycopg.Cursor[tuple[Any, ...]]
@@ -74,7 +74,7 @@ def connect(postgres: PostgresSettings, *, autocommit: bool = False) -> Connecti
 
 def _connect(postgres: PostgresSettings, session: Mapping[str, str], *, autocommit: bool) -> Connection:
     secret = _secret(postgres)
-    shell.forget()
+    libpq.leave_the_shell_out()
     return psycopg.connect(
         host=postgres.host,
         port=postgres.port,

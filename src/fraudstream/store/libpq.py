@@ -1,4 +1,4 @@
-"""The shell's variables for psql, which libpq reads, too."""
+"""What libpq, the driver below psycopg, reads of the environment by itself: variables that somebody set for psql."""
 
 import os
 
@@ -7,7 +7,7 @@ OVERRULING = ("PGHOSTADDR", "PGTZ", "PGDATESTYLE", "PGGEQO")
 and the server applies the others after `options`. The rest only count where the program says nothing."""
 
 
-def forget() -> None:
+def leave_the_shell_out() -> None:
     """Remove them from this process: libpq reads its environment itself, so there is no other way to leave them out."""
     for name in OVERRULING:
         os.environ.pop(name, None)
