@@ -13,13 +13,18 @@ $(VENV)/installed: pyproject.toml
 	  { echo "fraudstream needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@echo "Installing into $(VENV) (once, about a minute) …"
 	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+# What the tests need on top is a third of the installing, which nobody waits for who only wants to see the demo.
+$(VENV)/tools: $(VENV)/installed
 	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
 demo: $(VENV)/installed
 	$(BIN)/fraudstream demo --duration 60
 
-lint: $(VENV)/installed
+lint: $(VENV)/tools
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -27,13 +32,13 @@ lint: $(VENV)/installed
 
 # Two workers, each with services of its own: most tests wait for a service, so the run takes little more than half as long.
 # The checkers of `lint` are among the tests (tests/checks).
-test: $(VENV)/installed
+test: $(VENV)/tools
 	$(BIN)/pytest -n 2 --dist worksteal --durations=20
 
-faults: $(VENV)/installed
+faults: $(VENV)/tools
 	PYTHONPATH=tests $(BIN)/python -m campaign.run --faults 100 --seed 1
 
-bench: $(VENV)/installed
+bench: $(VENV)/tools
 	$(BIN)/fraudstream bench
 
 down: $(VENV)/installed
@@ -44,5 +49,5 @@ clean:
 
 MINUTES ?= 10
 
-fuzz: $(VENV)/installed
+fuzz: $(VENV)/tools
 	$(BIN)/python tests/fuzz/run.py --minutes $(MINUTES)
