@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 $(VENV)/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "fraudstream needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3.11" >&2; exit 1; }
-	@echo "Installing into $(VENV) (once, about a minute) …"
+	@echo "Installing into $(VENV) (once, one to three minutes) …"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check -e .
 	@touch $@
