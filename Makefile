@@ -5,6 +5,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+# Some images set it to save room. The hundreds of commands that the tests run would each compile all of fraudstream.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test lint faults down bench clean fuzz
 .DEFAULT_GOAL := demo
 
