@@ -12,7 +12,7 @@ from typing import Any
 from fraudstream.local import classes, failures
 from fraudstream.local.home import Home, unusable, workshop
 from fraudstream.local.jars import KAFKA_VERSION, kafka_jars
-from fraudstream.local.java import find_java
+from fraudstream.local.java import COMPILE_LATER, find_java
 from fraudstream.local.processes import (
     LOOPBACK,
     Process,
@@ -243,7 +243,7 @@ class EmbeddedKafka:
         marks = {path: size(path) for path in (self.log, self.output)}
         # 512 MB suffice for hundreds of partitions; the serial collector starts faster and has no threads of its own.
         memory = ["-Xmx512m", "-Xms128m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError"]
-        command = [*java, *memory, "kafka.Kafka", str(self.properties)]
+        command = [*java, *memory, *COMPILE_LATER, "kafka.Kafka", str(self.properties)]
         pid_file = self.home.pid("kafka")
         process = serve(pid_file, command, output=self.output, cwd=self.home.kafka)
         deadline = time.monotonic() + START_SECONDS

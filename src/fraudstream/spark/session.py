@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from fraudstream.errors import StreamError
 from fraudstream.local.home import unusable
-from fraudstream.local.java import quoted
+from fraudstream.local.java import COMPILE_LATER, quoted
 from fraudstream.local.processes import LOOPBACK, set_aside, size, tail
 from fraudstream.logs import get_logger
 from fraudstream.settings import SparkSettings
@@ -217,7 +217,7 @@ def _conf(spark: SparkSettings, jars: Sequence[Path], java_options: Sequence[str
         "spark.jars": ",".join(map(str, jars)),
         "spark.driver.memory": spark.driver_memory,
         **_place(spark),
-        "spark.driver.extraJavaOptions": " ".join(map(quoted, (*everywhere, *java_options))),
+        "spark.driver.extraJavaOptions": " ".join(map(quoted, (*everywhere, *COMPILE_LATER, *java_options))),
         # Not `extraJavaOptions`, which a cluster's own spark-defaults.conf may set: those follow these.
         "spark.executor.defaultJavaOptions": " ".join(map(quoted, everywhere)),
         "spark.ui.enabled": str(spark.ui).lower(),
