@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def demo(
     duration: Annotated[
         float | None,
-        typer.Option(min=1, metavar="SECONDS", help="Stop after this many seconds of live stream."),
+        typer.Option(min=1, metavar="SECONDS", help="Stop so many seconds after the first live decision."),
     ] = None,
     rate: Annotated[float, typer.Option(min=1, max=200, help="Live payments a second.")] = 12.0,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same customers.")] = 42,
