@@ -186,11 +186,13 @@ def in_batches(settings: Settings, rows: int) -> Settings:
 
 
 @contextlib.contextmanager
-def consuming(spark: "SparkSession", settings: Settings) -> Iterator["Future[Summary]"]:
+def consuming(
+    spark: "SparkSession", settings: Settings, *, accept_loss: bool = False
+) -> Iterator["Future[Summary]"]:
     """A consumer of the transactions topic in this process, which runs until the block ends."""
     stop = threading.Event()
     with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(consume, spark, settings, ALL, once=False, stop=stop)
+        running = pool.submit(consume, spark, settings, ALL, once=False, stop=stop, accept_loss=accept_loss)
         try:
             yield running
         finally:

@@ -27,6 +27,7 @@ from fault_world import (
     tree,
 )
 from fraudstream import kafka
+from fraudstream.errors import MessagesLost
 from fraudstream.settings import Settings
 from fraudstream.spark import consumer
 from fraudstream.spark.consume import consume
@@ -259,6 +260,30 @@ def test_a_running_consumer_stores_again_what_a_restored_database_has_lost(
         await_progress(settings, running, 1501)
     assert running.result().restarts >= 1
     assert_exact(settings, sender)
+
+
+@pytest.mark.usefixtures("postgres")
+def test_a_loss_that_was_accepted_at_the_start_allows_no_later_one(
+    spark: "SparkSession", settings: Settings
+) -> None:
+    """Who gave `--accept-loss` saw what was lost by then; what was lost while the stream ran was skipped without a word."""
+    from confluent_kafka import TopicPartition
+
+    sender, admin = Sender(settings), kafka.admin(settings.kafka)
+    sender.send(500)
+    topic = kafka.find_topic(settings.kafka, sender.topic, admin)
+    assert topic is not None
+    with consuming(spark, settings, accept_loss=True) as running:
+        await_progress(settings, running, 500)
+        deleted = [TopicPartition(topic.name, partition, 20) for partition in topic.partitions]
+        for future in admin.delete_records(deleted).values():
+            future.result(30)
+        with connect(settings.postgres) as restored:  # from a backup that is older than Kafka's retention
+            restored.execute("update shop.stream_offsets set next_offset = 10")
+        sender.send(1)
+        wait_until(lambda: running.done() or progress(settings) == 501, "end")
+        with pytest.raises(MessagesLost, match="deleted before they were read"):
+            running.result(0)
 
 
 def test_a_running_consumer_does_not_need_its_checkpoint(

@@ -72,7 +72,7 @@ def test_a_failure_after_a_quiet_day_is_a_new_one(
     assert consumer._patience.until(lambda: "found", failure, stop) == "found"
     monkeypatch.setattr(time, "monotonic", lambda: real() + 86_400)
     monkeypatch.setattr(markers, "pass_over", lambda *_: None)
-    run = _Run("t", Summary(targets=("transactions",)), stop, once=False, accept_loss=False)
+    run = _Run("t", Summary(targets=("transactions",)), stop, once=False)
     report = SimpleNamespace(is_due=True, tell=lambda *_, **__: None)
     consumer._watch(run, TOPIC, cast("Any", Quiet()), cast("Any", report))
     assert consumer._patience.until(lambda: "found again", failure, stop) == "found again"

@@ -72,7 +72,6 @@ class _Run:
     summary: Summary
     stop: threading.Event
     once: bool
-    accept_loss: bool
 
 
 class _Report:
@@ -127,11 +126,12 @@ class Consumer:
         summary = Summary(targets=targets)
         migrate(self._postgres)
         (name,) = by_topic(self._kafka, targets)
-        run = _Run(name, summary, stop, once=once, accept_loss=accept_loss)
+        run = _Run(name, summary, stop, once=once)
         # Partitions of decisions match those of the transactions, whether `score` or `consume` starts first.
         topic = kafka_clients.ensure_topic(self._kafka, name, like=self._kafka.transactions_topic)
         where = partial(self._where, run)
-        found: tuple[Topic, dict[int, int]] | None = topic, self._position(run, topic)
+        start = self._position(run, topic, accept_loss=accept_loss)
+        found: tuple[Topic, dict[int, int]] | None = topic, start
         self._monitor.begun(summary.stream)
         while not stop.is_set():
             try:
@@ -157,9 +157,10 @@ class Consumer:
         """The topic as it is now, and the start offsets of its partitions. The password may have changed meanwhile."""
         self._admin = kafka_clients.admin(self._kafka)
         topic = existing_topic(self._kafka, run.topic, self._admin)
-        return topic, self._position(run, topic)
+        # Whoever accepted a loss knew what was lost before the start, and nothing of what is lost later.
+        return topic, self._position(run, topic, accept_loss=False)
 
-    def _position(self, run: _Run, topic: Topic) -> dict[int, int]:
+    def _position(self, run: _Run, topic: Topic, *, accept_loss: bool) -> dict[int, int]:
         """The start offset of each partition: the lowest stored offset of the targets."""
         stored = recovery.begin(
             self._kafka,
@@ -167,7 +168,7 @@ class Consumer:
             topic,
             run.summary.targets,
             command="fraudstream consume",
-            accept_loss=run.accept_loss,
+            accept_loss=accept_loss,
         )
         self._expected = {}
         for (target, partition), offset in stored.items():
