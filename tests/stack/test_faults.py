@@ -319,10 +319,16 @@ def test_a_running_consumer_does_not_need_its_checkpoint(
 
 
 @pytest.mark.usefixtures("postgres")
+@pytest.mark.parametrize("batch_seconds", [30.0, 0.01], ids=["a good batch", "one that took too long"])
 def test_a_consumer_that_is_stopped_counts_the_batch_that_it_was_storing(
-    spark: "SparkSession", settings: Settings
+    spark: "SparkSession", settings: Settings, batch_seconds: float
 ) -> None:
-    """The batch was cancelled: what its other tasks had stored by then was missing in the figures."""
+    """The batch was cancelled: what its other tasks had stored by then was missing in the figures.
+
+    After one that took too long, `health` went on saying that its messages wait.
+    """
+    slow = settings.spark.model_copy(update={"batch_seconds": batch_seconds})
+    settings = settings.model_copy(update={"spark": slow})
     sender, stop = Sender(settings), threading.Event()
     sender.send(1000)
     topic = kafka.find_topic(settings.kafka, sender.topic)
@@ -339,3 +345,4 @@ def test_a_consumer_that_is_stopped_counts_the_batch_that_it_was_storing(
     assert summary.interrupted
     assert summary.stored["transactions"] == len(sender.sent["transactions"])
     assert_exact(settings, sender)
+    assert behind(settings) == (1000, 0)

@@ -203,9 +203,11 @@ class Consumer:
             finally:
                 batches.finish()
                 query.stop()
-        if not batches.refused:
-            self._raise_failure(query)
-        self._tell(topic, query, report, last=True)
+        failure = None if batches.refused else self._failure or recovery.failure_of(query)
+        if failure is None or isinstance(failure, Resized):  # whose batch is stored
+            self._tell(topic, query, report, last=True)
+        if failure is not None:
+            raise failure
 
     def _watch(self, run: _Run, topic: Topic, query: "StreamingQuery", report: _Report) -> None:
         """Report, and fold labels, until the query ends or a stop is requested."""
@@ -274,8 +276,3 @@ class Consumer:
         except FraudstreamError as error:
             self._failure = error
             raise
-
-    def _raise_failure(self, query: "StreamingQuery") -> None:
-        failure = self._failure or recovery.failure_of(query)
-        if failure is not None:
-            raise failure
