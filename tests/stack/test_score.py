@@ -230,11 +230,28 @@ def test_a_scorer_that_looks_up_waits_for_postgres_and_answers_everything(
             query = "select sum(end_offset), count(*) from shop.stream_progress where stream = 'score'"
             everything = (350 + live.bad, 2)
             wait_until(lambda: connection.execute(query).fetchone() == everything, "how far it came", log)
+        replace_topic_unseen(live, process, log)
         process.send_signal(signal.SIGTERM)
         assert process.wait(120) == 130, log.read_text()
     summary = json.loads(log.with_suffix(".json").read_text())
     assert summary["handovers"] == 1, "newer profiles need none"
     assert summary["refused"] == live.bad
+
+
+def replace_topic_unseen(live: Topics, process: psutil.Popen, log: Path) -> None:
+    """Make the topic anew, longer than it was, while Spark is held up: all of it is answered.
+
+    By its offsets nothing is missing, so Spark went on in it where the old one ended.
+    """
+    admin, name = kafka.admin(live.settings.kafka), live.settings.kafka.transactions_topic
+    (java,) = (member for member in process.children(recursive=True) if member.name() == "java")
+    java.suspend()
+    admin.delete_topics([name], operation_timeout=30)[name].result(30)
+    wait_until(lambda: kafka.find_topic(live.settings.kafka, name, admin) is None, "deletion")
+    kafka.ensure_topic(live.settings.kafka, name)
+    missed = live.send(1_000)
+    java.resume()
+    live.await_answers(missed, log)
 
 
 @pytest.fixture

@@ -132,6 +132,25 @@ def test_a_scorer_without_messages_says_where_it_stands_and_counts_the_first_tha
     relay.stop()
 
 
+def test_a_topic_that_cannot_be_compared_leaves_a_query_that_looks_up_alone(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch of it has ended, so it reads and answers: a new start would only delay decisions."""
+
+    def away(*_: object) -> None:
+        raise BrokerUnreachable("127.0.0.1:9", 10)
+
+    monkeypatch.setattr(kafka, "admin", lambda _: None)
+    monkeypatch.setattr(module, "existing_topic", away)
+    query = Query()
+    relay._current = runner(query, 7)
+    relay._current.basis.scoring.lookup = cast("Any", "each batch asks")
+    query.ends_at(9)
+    assert relay.look()
+    assert relay.reached == {0: 9}
+    relay.stop()
+
+
 def test_no_query_is_relieved_before_it_covers_where_the_next_one_begins(relay: Relay) -> None:
     """Else messages between the two would count as answered, and nobody had answered them."""
     first, second = Query(), Query()

@@ -13,6 +13,7 @@ While query 1 works off a backlog, query 2 answers what is new, and waits to tak
 model are for what is new: query 2 is replaced at the end of a batch by one that starts there.
 """
 
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
@@ -37,6 +38,8 @@ log = get_logger("score")
 
 PATIENCE_SECONDS: Final = 60.0
 """Seconds after which a query whose tasks do not all run is reported to lack slots."""
+TOPIC_SECONDS: Final = 5.0
+"""Seconds between two comparisons of the topic's id without a hand-over."""
 
 
 def _stop(relieved: LiveQuery) -> None:
@@ -64,6 +67,7 @@ class Relay:
         self._current: LiveQuery | None = None
         self._next: LiveQuery | None = None
         self._told = False
+        self._compared_at = 0.0
         self._announced: str | None = None
         """The model that decides on new messages during a backlog, as last logged."""
 
@@ -104,6 +108,7 @@ class Relay:
         if moved:
             self.ends = furthest(self.ends, self.current.ends)
             self._pass_markers()
+            self._compare_topic()
         if self._next is not None:
             if self._next.answers and self._covers(self._next.start):
                 log.debug("handing over after %.2f s", self.current.age)
@@ -118,6 +123,29 @@ class Relay:
                     self._next.age,
                 )
         return moved
+
+    def _compare_topic(self) -> None:
+        """Raise TopicReplaced if another topic has the name: its offsets alone may not show that to Spark.
+
+        Where each batch looks up profiles, there may be no hand-over for days, which compares it otherwise.
+        """
+        now = time.monotonic()
+        if self.current.basis.scoring.lookup is None or now - self._compared_at < TOPIC_SECONDS:
+            return
+        self._compared_at = now
+        try:
+            self._same_topic()
+        except BrokerUnreachable:
+            self._admin = None  # the next one gets the current password
+
+    def _same_topic(self) -> Topic:
+        """The topic with its current partitions. Raises TopicReplaced, QueryStopped if it is gone, BrokerUnreachable."""
+        # Made here, not earlier: the caller waits for a password or a key that is being replaced.
+        self._admin = self._admin or kafka_clients.admin(self._settings.kafka)
+        topic = existing_topic(self._settings.kafka, self._topic.name, self._admin)
+        if topic.topic_id != self._topic.topic_id:
+            raise TopicReplaced(f"Topic {topic.name} was deleted and recreated.")
+        return topic
 
     def _look_at_next(self) -> None:
         """Follow the successor, and drop one that failed: the current query answers everything, whatever both answered."""
@@ -179,15 +207,11 @@ class Relay:
         The current query continues after BrokerUnreachable, and after NotStarted.
         """
         try:
-            # Raised here, not earlier: the caller waits for a password or a key that is being replaced.
-            self._admin = self._admin or kafka_clients.admin(self._settings.kafka)
-            topic = existing_topic(self._settings.kafka, self._topic.name, self._admin)
+            topic = self._same_topic()
             bounds = kafka_clients.bounds(self._settings.kafka, topic, self._admin)
         except BrokerUnreachable:
             self._admin = None  # the next one gets the current password
             raise
-        if topic.topic_id != self._topic.topic_id:
-            raise TopicReplaced(f"Topic {topic.name} was deleted and recreated.")
         self.ends = {partition: bound.end for partition, bound in bounds.items()}
         if self._settings.score.overlap and self._next is None:
             known = self.current.start
