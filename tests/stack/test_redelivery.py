@@ -16,9 +16,10 @@ from confluent_kafka.cimpl import NewTopic
 from fraudstream import kafka
 from fraudstream.cli.main import run as cli
 from fraudstream.settings import Settings
+from fraudstream.store import offsets
 from fraudstream.store.connection import connect
 from mock_broker import BROKER, NOBODY, mock_broker
-from samples import message
+from samples import decision, message
 from waiting import wait_until
 
 if TYPE_CHECKING:
@@ -28,13 +29,18 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("postgres")
 
 
-def refused_once(settings: Settings, values: Sequence[bytes], topic: str | None = None) -> None:
+def refused_once(
+    settings: Settings, values: Sequence[bytes], topic: str | None = None, topic_id: str = "older"
+) -> None:
     """Messages as `consume` of an older version has kept them."""
     with connect(settings.postgres) as connection:
         connection.cursor().executemany(
             'insert into shop.rejected (topic, topic_id, partition, "offset", value, reason)'
-            " values (%s, 'older', 0, %s, %s, 'refused by an older version')",
-            [(topic or settings.kafka.transactions_topic, n, value) for n, value in enumerate(values)],
+            " values (%s, %s, 0, %s, %s, 'refused by an older version')",
+            [
+                (topic or settings.kafka.transactions_topic, topic_id, n, value)
+                for n, value in enumerate(values)
+            ],
         )
 
 
@@ -96,6 +102,21 @@ def test_a_refusal_that_can_be_read_now_goes_back_to_the_scored_topic_and_waits_
     topic = kafka.find_topic(settings.kafka, settings.kafka.scored_topic)
     assert topic is not None
     assert sum(b.end - b.first for b in kafka.bounds(settings.kafka, topic).values()) == 1
+
+
+@pytest.mark.parametrize("since", ["", " lost 2025-03-01 10:30:00+00"])
+def test_what_scores_refused_in_a_topic_of_another_name_is_no_transaction(
+    settings: Settings, run: "Run", since: str
+) -> None:
+    """An invalid decision has all that a transaction needs: it was sent, refused and sent again with each replay."""
+    scores = f"{settings.kafka.transactions_topic}-of-another-scorer"
+    topic = kafka.ensure_topic(settings.kafka, scores, 1)
+    offsets.begin(settings.postgres, ("scores",), topic, {0: 2})
+    refused_once(settings, [decision(risk=1.5), decision()], scores, topic.topic_id + since)
+    replayed = run("rejected", "replay", "--json")
+    report = json.loads(replayed.stdout)
+    assert (report["replayed"], report["still_rejected"]) == (1, 1), replayed.stderr
+    assert run("rejected", "replay").stdout == "0 replayed, 1 still waiting\n"
 
 
 SIZES = (10, 3_000_000, 90_000, 90_000, 90_000, 30_000_000)

@@ -80,7 +80,7 @@ def replay_rejected(
     producer = _producer(kafka)
     transactions, decisions = Decoder(), DecisionDecoder()
     exists: dict[str, bool] = {}
-    for topic, portion in _portions(rejected.waiting(postgres)):
+    for (topic, decision), portion in _portions(rejected.waiting(postgres)):
         if topic not in exists:
             exists[topic] = _is_there(kafka, topic)
         if stop.is_set():
@@ -89,7 +89,7 @@ def replay_rejected(
         if not exists[topic]:
             done.still_rejected += len(portion)
             continue
-        decoder = decisions if topic == kafka.scored_topic else transactions
+        decoder = decisions if decision or topic == kafka.scored_topic else transactions
         decoded = decoder.decode([message.value for message in portion])
         # Not those with a row: refusals have none, and can be read all the same.
         unreadable = {reject.position for reject in decoded.rejects}
@@ -135,11 +135,11 @@ def _producer(kafka: KafkaSettings) -> "Producer":
     )
 
 
-def _portions(messages: Iterable[Rejected]) -> Iterator[tuple[str, list[Rejected]]]:
-    """Batches of one topic each, as each topic is decoded differently."""
-    for topic, waiting in groupby(messages, attrgetter("topic")):
+def _portions(messages: Iterable[Rejected]) -> Iterator[tuple[tuple[str, bool], list[Rejected]]]:
+    """Batches of one topic each, and whether its messages are decisions, as each kind is decoded differently."""
+    for kind, waiting in groupby(messages, attrgetter("topic", "decision")):
         while portion := list(islice(waiting, PORTION)):
-            yield topic, portion
+            yield kind, portion
 
 
 @dataclass(slots=True)

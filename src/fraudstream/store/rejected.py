@@ -29,6 +29,8 @@ class Rejected:
     reason: str
     rejected_at: datetime
     replayed_at: datetime | None
+    decision: bool
+    """Whether its topic is read for the target `scores`: then it must be a decision, whatever the topic is called."""
 
 
 def is_flood(rejected: int, read: int) -> bool:
@@ -48,7 +50,9 @@ def count(postgres: PostgresSettings) -> int:
 
 
 _WAITING = """
-select topic, topic_id, partition, "offset", key, value, reason, rejected_at, replayed_at from shop.rejected
+select topic, topic_id, partition, "offset", key, value, reason, rejected_at, replayed_at,
+ split_part(topic_id, ' lost ', 1) in (select topic_id from shop.stream_offsets where target = 'scores') as decision
+from shop.rejected
 where replayed_at is null order by rejected_at, topic_id, partition, "offset" limit %s"""
 
 
