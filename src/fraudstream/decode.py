@@ -273,12 +273,12 @@ def _json_name(document: object) -> str:
 
 
 def in_years(instants: "pa.ChunkedArray") -> bool:
-    """Whether all are in the years 1 to 9999 in UTC; Arrow and PostgreSQL support more, Python's datetime does not."""
+    """Whether all but nulls are in the years 1 to 9999 in UTC; Arrow and PostgreSQL have more, Python's datetime has not."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     bounds = pc.min_max(instants.cast(pa.int64())).as_py()
-    return not len(instants) or (
+    return bounds["min"] is None or (
         micros(FIRST_INSTANT) <= bounds["min"] and bounds["max"] <= micros(LAST_INSTANT)
     )
 
