@@ -119,6 +119,19 @@ def test_what_scores_refused_in_a_topic_of_another_name_is_no_transaction(
     assert run("rejected", "replay").stdout == "0 replayed, 1 still waiting\n"
 
 
+def test_a_scored_topic_that_a_replay_creates_has_the_partitions_of_the_transactions(
+    settings: Settings, run: "Run"
+) -> None:
+    """As if `score` or `consume scores` had created it: the partitions of a topic cannot be made fewer."""
+    kafka.ensure_topic(settings.kafka, settings.kafka.transactions_topic, 6)
+    refused_once(settings, [decision()], settings.kafka.scored_topic)
+    replayed = run("rejected", "replay", "--json")
+    assert json.loads(replayed.stdout)["replayed"] == 1, replayed.stderr
+    topic = kafka.find_topic(settings.kafka, settings.kafka.scored_topic)
+    assert topic is not None
+    assert len(topic.partitions) == 6
+
+
 SIZES = (10, 3_000_000, 90_000, 90_000, 90_000, 30_000_000)
 
 
@@ -198,7 +211,7 @@ def test_where_kafka_fails_the_error_says_how_many_were_sent(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     # A real broker does not fail for half a portion; librdkafka's own does, but gives topics no id.
-    monkeypatch.setattr("fraudstream.producer.redelivery.ensure_topic", lambda *_: None)
+    monkeypatch.setattr("fraudstream.producer.redelivery.ensure_topic", lambda *_, **__: None)
     with mock_broker() as broker:
         topic = settings.kafka.transactions_topic
         broker.create(topic, 2)

@@ -111,7 +111,7 @@ def _is_there(kafka: KafkaSettings, topic: str) -> bool:
     """Whether there is a topic to send to. Only those of the settings are created: nobody would read another."""
     if topic in (kafka.transactions_topic, kafka.scored_topic):
         # Not created by the first message: a topic that opens during production loses some (kafka/topics.py).
-        ensure_topic(kafka, topic)
+        ensure_topic(kafka, topic, like=kafka.transactions_topic)
         return True
     found = find_topic(kafka, topic) is not None
     if not found:
