@@ -27,6 +27,7 @@ from stage import TABLES, messages
 
 from fraudstream.features.definitions import FEATURES
 from fraudstream.model import artifact, packing
+from fraudstream.model.manifest import FORMAT
 from fraudstream.settings import PostgresSettings, load
 from fraudstream.store import registry
 from fraudstream.store.connection import connect
@@ -64,7 +65,7 @@ def register(postgres: PostgresSettings) -> Any:
     """Put a forest into the registry; returns rows of features."""
     ensemble, x = forest()
     manifest = {
-        "format": artifact.FORMAT, "version": "bench", "algorithm": "random_forest", "features": list(FEATURES),
+        "format": FORMAT, "version": "bench", "algorithm": "random_forest", "features": list(FEATURES),
         "threshold": 0.98, "training": {"rows": 1000, "frauds": 5},
         "score_reference": {"edges": np.linspace(0.05, 0.95, 19).tolist(), "shares": [0.05] * 20},
     }  # fmt: skip

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from fraudstream.model import artifact, packing
+from fraudstream.model.manifest import FORMAT
 from fraudstream.model.trees import NODES, Ensemble, Link
 
 
@@ -54,7 +55,7 @@ def packed(
 ) -> tuple[dict[str, Any], bytes]:
     """Manifest and artifact for `registry.register`; without trees a model that gives no reasons."""
     manifest = {
-        "format": artifact.FORMAT,
+        "format": FORMAT,
         "version": version,
         "algorithm": "gradient_boosting",
         "features": list(trees.features if trees else features),

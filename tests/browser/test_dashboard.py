@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import psutil
 import pytest
+from psycopg.types.json import Jsonb
 
 from dashboard_browser import Server, Visit, launched
 from dashboard_world import waiting
@@ -190,6 +191,30 @@ def test_the_model_page_draws_how_it_was_judged_and_how_it_does(
     visit.page.get_by_role("option", name=re.compile(candidate)).click()
     visit.page.get_by_role("tab", name="Versions").click()
     visit.page.get_by_text(f"fraudstream models promote {candidate}").wait_for(state="visible")
+
+
+def test_a_model_whose_manifest_cannot_be_read_is_named_and_the_others_are_shown(
+    dashboard: str, seeded: PostgresSettings, visit: Visit
+) -> None:
+    """The page of all models was a traceback."""
+    candidate, champion = (model.version for model in registry.models(seeded))
+    kept = registry.get(seeded, candidate).manifest
+    change = "update shop.models set manifest = %s where version = %s"
+    with connect(seeded) as connection:
+        connection.execute(change, (Jsonb({"metrics": "good"}), candidate))
+    try:
+        visit.go(f"{dashboard}/model", "Precision against recall")
+        visit.page.get_by_role("tab", name="Versions").click()
+        visit.page.get_by_role("combobox", name=re.compile("Version")).click()
+        visit.page.get_by_role("option", name=re.compile(candidate)).click()
+        visit.see(f"The manifest of model {candidate} in the registry cannot be read")
+        visit.see("Train the model again, or restore shop.models from a backup.")
+        visit.page.get_by_role("combobox", name=re.compile("Version")).click()
+        visit.page.get_by_role("option", name=re.compile(champion)).click()
+        visit.see("Precision against recall")
+    finally:
+        with connect(seeded) as connection:
+            connection.execute(change, (Jsonb(kept), candidate))
 
 
 def test_the_pipeline_page_shows_lag_latency_and_rejected_messages(

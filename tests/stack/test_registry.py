@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 import psycopg
 import pytest
+import sklearn
 
 import model_world
 from fraudstream.errors import DatabaseError, InputError
 from fraudstream.model import artifact, folder, packing
 from fraudstream.model.algorithms import TreeEstimator
 from fraudstream.model.candidates import candidates
+from fraudstream.model.manifest import FORMAT
 from fraudstream.settings import PostgresSettings, Settings
 from fraudstream.store import registry
 from fraudstream.store.connection import connect
@@ -31,9 +33,12 @@ def manifest(version: str, **changes: Any) -> dict[str, Any]:
     return {"version": version, "algorithm": "isolation_forest", "metrics": {"roc_auc": 0.9}} | changes
 
 
+TREES = model_world.ensemble(("amount", 5.0, -1.0, 3.0))
+
+
 def add(postgres: PostgresSettings, *versions: str) -> None:
     for version in versions:
-        registry.register(postgres, *model_world.packed(version, None))
+        registry.register(postgres, *model_world.packed(version, TREES))
 
 
 def champions(postgres: PostgresSettings) -> list[str]:
@@ -43,7 +48,7 @@ def champions(postgres: PostgresSettings) -> list[str]:
 def test_a_model_comes_back_as_it_was_registered(settings: Settings) -> None:
     """Into a database that has no tables yet; every byte value in the artifact, nested values in the manifest."""
     postgres, packed = settings.postgres, bytes(range(256)) * 1000
-    given = manifest("1", folds=[{"a": None, "b": 0.1}], notes=["ünïcode ' \\ \""], n=1)
+    given = manifest("1", odd=[{"a": None, "b": 0.1}], notes=["ünïcode ' \\ \""], n=1)
     model = registry.register(postgres, given, packed)
     assert (model.status, model.promoted_at) == (Status.CANDIDATE, None)
     assert registry.load(postgres, "1") == (model, packed)
@@ -205,9 +210,7 @@ def packed(version: str) -> tuple[dict[str, Any], bytes]:
     estimator = candidate.make()
     estimator.fit(x, (x[:, 0] > 150).astype(np.int64))
     assert isinstance(estimator, TreeEstimator)
-    given = manifest(
-        version, algorithm="random_forest", format=artifact.FORMAT, features=["amount"], threshold=0.5
-    )
+    given = manifest(version, algorithm="random_forest", format=FORMAT, features=["amount"], threshold=0.5)
     files = artifact.files_of(given, estimator, estimator.ensemble())
     return given, packing.pack(files)
 
@@ -259,6 +262,81 @@ def test_the_program_says_in_a_sentence_what_cannot_be_done(
         assert "Traceback" not in refused.stderr
     assert not (tmp_path / "model").exists()
     assert champions(settings.postgres) == ["odd"]
+
+
+@pytest.mark.parametrize(
+    ("garbled", "reason"),
+    [
+        ("[]", "it is not a JSON object"),
+        ('{"metrics": []}', "Expected `object`, got `array` - at `$.metrics`"),
+        ('{"metrics": {"roc_auc": "high"}}', "got `str` - at `$.metrics[...]`"),
+        ('{"training": "long"}', "Expected `object`, got `str` - at `$.training`"),
+    ],
+)
+def test_a_manifest_that_cannot_be_read_is_named_and_the_other_models_are_listed(
+    settings: Settings, run: Run, garbled: str, reason: str
+) -> None:
+    """It ended the list of all of them as a bug in fraudstream."""
+    for version in ("good", "garbled"):
+        registry.register(settings.postgres, *packed(version))
+    with connect(settings.postgres) as connection:
+        connection.execute(
+            "update shop.models set manifest = %s::jsonb where version = 'garbled'", (garbled,)
+        )
+    listed = run("models", "list")
+    assert listed.returncode == 0, listed.stderr
+    assert "good" in listed.stdout
+    assert "The manifest of model garbled in the registry cannot be read: " in listed.stderr
+    assert reason in listed.stderr
+    assert "Train the model again, or restore shop.models from a backup." in listed.stderr
+    bad, good = json.loads(run("models", "list", "--json").stdout)["models"]
+    assert (bad["version"], bad["metrics"], good["metrics"]) == ("garbled", {}, {"roc_auc": 0.9})
+    assert reason in bad["trouble"]
+    shown = run("models", "show", "garbled", "--json")
+    assert shown.returncode == 1
+    error = json.loads(shown.stdout)["error"]
+    assert (error["code"], error["hint"]) == (
+        "input",
+        "Train the model again, or restore shop.models from a backup.",
+    )
+    assert reason in error["message"]
+
+
+def resealed(version: str, name: str, content: bytes) -> tuple[dict[str, Any], bytes]:
+    """A model of which a file was replaced, with checksums that fit."""
+    given, packed_ = (
+        model_world.packed(version, TREES)
+        if name == artifact.TREES
+        else model_world.packed(version, None, versions={"scikit-learn": sklearn.__version__})
+    )
+    files = packing.unpack_files(packed_, version)
+    return given, packing.pack(model_world.sealed({**files, name: content}))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        (artifact.TREES, b"PAR1", "The trees of model bad cannot be read: "),
+        (artifact.ESTIMATOR, b"\x80\x04]", "The estimator of model bad cannot be opened: "),
+        (artifact.ESTIMATOR, b"", "The estimator of model bad cannot be opened: "),
+        (artifact.MANIFEST, b'{"version": "bad"', "The manifest of model bad in the registry cannot be read: not JSON"),
+    ],
+)  # fmt: skip
+def test_a_model_that_cannot_be_opened_never_becomes_the_champion(
+    settings: Settings, run: Run, name: str, content: bytes, sentence: str
+) -> None:
+    """Neither by a promotion nor by a rollback: every scorer would have kept or lost its model because of it."""
+    add(settings.postgres, "good")
+    registry.register(settings.postgres, *resealed("bad", name, content))
+    registry.promote(settings.postgres, "bad")
+    registry.promote(settings.postgres, "good")
+    for arguments in (("promote", "bad"), ("rollback",)):
+        refused = run("models", *arguments, "--json")
+        assert refused.returncode == 1
+        error = json.loads(refused.stdout)["error"]
+        assert (sentence in error["message"], error["code"]) == (True, "input"), error
+        assert error["hint"].startswith("Train the model again")
+    assert champions(settings.postgres) == ["good"]
 
 
 def test_an_archive_that_would_write_elsewhere_is_not_opened() -> None:

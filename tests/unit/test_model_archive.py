@@ -152,6 +152,28 @@ def test_a_manifest_that_makes_no_sense_is_refused(manifest: bytes) -> None:
         artifact.verified(sealed({**files(), artifact.MANIFEST: manifest}), "here")
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("training", "long"), ("metrics", []), ("label_delay_days", "a week"), ("alert_rate", [1]), ("notes", 5),
+        ("training", {"until": "soon"}), ("score_reference", {"edges": "all"}), ("folds", [{}]), ("versions", "1.2"),
+    ],
+)  # fmt: skip
+def test_a_part_of_a_manifest_that_makes_no_sense_is_named(name: str, value: object) -> None:
+    """A command that came to it later, such as `evaluate` or the dashboard, called it a bug in fraudstream."""
+    manifest = json.loads(files()[artifact.MANIFEST]) | {name: value}
+    with pytest.raises(InputError, match=rf"manifest of here cannot be read: .*{name}") as caught:
+        artifact.verified(sealed({**files(), artifact.MANIFEST: json.dumps(manifest).encode()}), "here")
+    assert caught.value.hint == "Train the model again."
+
+
+@pytest.mark.parametrize("asked", ["alert_rate", "label_delay_days", "learned_until"])
+def test_what_a_manifest_lacks_is_named_where_it_is_needed(asked: str) -> None:
+    """`evaluate --model DIR` needs it, scoring does not."""
+    with pytest.raises(InputError, match="The manifest of model m-1 has no"):
+        getattr(packing.unpack(PACKED, "here"), asked)
+
+
 def parquet(table: pa.Table, **options: object) -> bytes:
     sink = io.BytesIO()
     pq.write_table(table, sink, **options)
@@ -182,8 +204,9 @@ def test_trees_that_would_fill_the_memory_are_refused() -> None:
 )  # fmt: skip
 def test_trees_that_are_none_are_refused(trees: bytes) -> None:
     model = artifact.verified(sealed({**files(), artifact.TREES: trees}), "here")
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match="The trees of model m-1 cannot be read: ") as caught:
         model.trees()
+    assert caught.value.hint == "Train the model again."
 
 
 @given(st.data())

@@ -7,9 +7,13 @@ import typer
 
 from fraudstream.cli import inputs
 from fraudstream.cli.output import Json, print_document, print_table
+from fraudstream.errors import InputError
+from fraudstream.logs import get_logger
 
 if TYPE_CHECKING:
     from fraudstream.store.registry import Registered
+
+log = get_logger("models")
 
 group = typer.Typer(
     name="models", help="The model registry: which models exist, and which one scores.", no_args_is_help=True
@@ -31,6 +35,9 @@ def list_models(as_json: Json = False) -> None:
     from fraudstream.store import registry
 
     found = registry.models(inputs.database())
+    for model in found:
+        if model.trouble:
+            log.warning("%s %s", model.trouble, registry.RESTORE)
     if as_json:
         print_document({"models": [_summary(model) for model in found]})
         return
@@ -53,6 +60,8 @@ def show(version: Champion = None, as_json: Json = False) -> None:
     from fraudstream.store import registry
 
     model = registry.get(inputs.database(), version)
+    if model.trouble:
+        raise InputError(model.trouble, hint=registry.RESTORE)
     if as_json:
         print_document(_summary(model) | {"manifest": model.manifest})
         return
@@ -71,7 +80,7 @@ def promote(version: Version, as_json: Json = False) -> None:
     from fraudstream.store import registry
 
     postgres = inputs.database()
-    registry.opened(postgres, version)  # one that this version cannot use must not reach the stream
+    registry.opened(postgres, version).scorer()  # one that cannot be used here must not reach the stream
     _report(registry.promote(postgres, version), as_json=as_json)
 
 
@@ -118,6 +127,7 @@ def _summary(model: "Registered") -> dict[str, Any]:
         "promoted_at": model.promoted_at.isoformat() if model.promoted_at else None,
         "sha256": model.sha256,
         "metrics": model.manifest.get("metrics", {}),
+        **({"trouble": model.trouble} if model.trouble else {}),
     }
 
 

@@ -30,6 +30,9 @@ def _body(postgres: PostgresSettings) -> None:
     model = _choose(found)
     manifest = model.manifest
     _about(model)
+    if model.trouble:
+        shell.empty(model.trouble, f"{registry.RESTORE} The other versions can be chosen above.")
+        return
     _figures(manifest)
     detection, features, calibration, now, versions = st.tabs(
         ["Detection", "Features", "Calibration", "At work", "Versions"]

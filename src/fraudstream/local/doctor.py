@@ -155,4 +155,5 @@ def _model(postgres: PostgresSettings) -> str:
     if registry.champion_version(postgres) is None:
         return "no champion yet; `fraudstream train` creates one"
     champion = registry.opened(postgres)
+    champion.trees()
     return f"champion {champion.version} ({champion.algorithm})"

@@ -14,6 +14,7 @@ From transactions to a model
 
 A model
   artifact        a model's files and checksums; folder writes them, packing makes them one value
+  manifest        what a model says of itself, read and checked
   trees           ensembles as plain tables; extract creates them
   risk            what an estimator returned, checked
 

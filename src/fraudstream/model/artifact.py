@@ -12,7 +12,6 @@ Checksums detect damage and mix-ups. They do not prove who wrote the files: neve
 import hashlib
 import io
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,6 +23,7 @@ import pyarrow.parquet as pq
 from fraudstream.errors import InputError
 from fraudstream.features.definitions import FEATURES
 from fraudstream.model.algorithms import Estimator
+from fraudstream.model.manifest import AGAIN, read_manifest
 from fraudstream.model.risk import checked_risk
 from fraudstream.model.trees import Ensemble
 
@@ -34,8 +34,6 @@ MANIFEST, TREES, ESTIMATOR, SUMS = "manifest.json", "trees.parquet", "estimator.
 CURVE = "curve.png"
 FILES = frozenset({MANIFEST, TREES, ESTIMATOR, CURVE, SUMS})
 """Everything that a model may have."""
-FORMAT = 1
-"""Incremented whenever older versions cannot read newer files."""
 MOST_BYTES = 2**31
 """Limit in bytes: larger models are not read."""
 MOST_NODES = 2_000_000
@@ -72,39 +70,37 @@ class Model:
     @property
     def alert_rate(self) -> float:
         """Share of all transactions that the threshold was set to flag."""
-        return float(self.manifest["alert_rate"])
+        return float(self._said(self.manifest, "alert_rate"))
 
     @property
     def label_delay_days(self) -> float:
         """Days after which a label was known in its training."""
-        return float(self.manifest["label_delay_days"])
+        return float(self._said(self.manifest, "label_delay_days"))
 
     @property
     def learned_until(self) -> datetime:
         """The end of its training data."""
-        return datetime.fromisoformat(self.manifest["training"]["until"])
+        return datetime.fromisoformat(self._said(self.manifest.get("training", {}), "until"))
+
+    def _said(self, part: Mapping[str, Any], name: str) -> Any:
+        """A value of the manifest that is needed now. Raises InputError if it is missing."""
+        if part.get(name) is None:
+            raise InputError(f"The manifest of model {self.version} has no {name}.", hint=AGAIN)
+        return part[name]
 
     def trees(self) -> Ensemble | None:
         """The exact trees, or None for a user's own estimator. Nothing is unpickled."""
         if TREES not in self.files:
             return None
         try:
-            # Single-threaded: a process that ends soon afterwards may abort while a thread of Arrow's is still running
-            # (apache/arrow issue 34314).
-            with pq.ParquetFile(pa.BufferReader(self.files[TREES]), pre_buffer=False) as file:
-                if file.metadata.num_rows > MOST_NODES:
-                    raise InputError(
-                        f"The trees of model {self.version} have more nodes than any valid model: {file.metadata.num_rows:,}.",
-                        hint="Train the model again.",
-                    )
-                table = file.read(use_threads=False)
-        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise InputError(f"The trees of model {self.version} cannot be read: {error}") from None
-        ensemble = Ensemble.from_table(table)
+            ensemble = Ensemble.from_table(_nodes(self.files[TREES]))
+        except (InputError, pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            raise InputError(
+                f"The trees of model {self.version} cannot be read: {error}", hint=AGAIN
+            ) from None
         if ensemble.features != self.features:
             raise InputError(
-                f"The trees of model {self.version} need other features than its manifest names.",
-                hint="Train the model again.",
+                f"The trees of model {self.version} need other features than its manifest names.", hint=AGAIN
             )
         return ensemble
 
@@ -113,6 +109,8 @@ class Model:
         import joblib
 
         check_scikit_learn(self.manifest)
+        if ESTIMATOR not in self.files:
+            raise InputError(f"Model {self.version} has neither trees nor an estimator.", hint=AGAIN)
         try:
             estimator = joblib.load(io.BytesIO(self.files[ESTIMATOR]))
         except (ImportError, AttributeError) as error:
@@ -120,9 +118,15 @@ class Model:
                 f"Model {self.version} needs a package that is not installed: {error}.",
                 hint="Install the package that contains its estimator.",
             ) from None
+        except Exception as error:  # unpickling runs the estimator's own code, which may raise anything
+            raise InputError(
+                f"The estimator of model {self.version} cannot be opened: {type(error).__name__}: {error}",
+                hint="Train the model again, with the estimator's package as it is installed here.",
+            ) from error
         if not isinstance(estimator, Estimator):
             raise InputError(
-                f"Model {self.version} contains a {type(estimator).__name__}, which is not an estimator."
+                f"Model {self.version} contains a {type(estimator).__name__}, which is not an estimator.",
+                hint=AGAIN,
             )
         return estimator
 
@@ -133,6 +137,16 @@ class Model:
     def risk(self, x: "Floats") -> "Floats":
         """Risk (n,) of rows (n, features), from the trees if there are any. Raises InputError if it is invalid."""
         return checked_risk(self.scorer(), x, f"Model {self.version}")
+
+
+def _nodes(content: bytes) -> pa.Table:
+    """The table of `trees.parquet`. Raises InputError if it has more nodes than any valid model."""
+    # Single-threaded: a process that ends soon afterwards may abort while a thread of Arrow's is still running
+    # (apache/arrow issue 34314).
+    with pq.ParquetFile(pa.BufferReader(content), pre_buffer=False) as file:
+        if file.metadata.num_rows > MOST_NODES:
+            raise InputError(f"they have more nodes than any valid model: {file.metadata.num_rows:,}.")
+        return file.read(use_threads=False)
 
 
 def files_of(
@@ -176,9 +190,7 @@ def verified(files: Mapping[str, bytes], source: str) -> Model:
     for line in files[SUMS].decode(errors="replace").splitlines():
         digest, _, name = line.partition("  ")
         if name not in files:
-            raise InputError(
-                f"{source} lacks {name or 'a file that its checksums name'}.", hint="Train the model again."
-            )
+            raise InputError(f"{source} lacks {name or 'a file that its checksums name'}.", hint=AGAIN)
         if _sha256(files[name]) != digest:
             raise InputError(
                 f"{name} of {source} was altered: its sha256 is not the one recorded.",
@@ -187,10 +199,8 @@ def verified(files: Mapping[str, bytes], source: str) -> Model:
     named = covered(files[SUMS])
     stray = sorted(set(files) - named - {SUMS})
     if stray:
-        raise InputError(
-            f"{', '.join(stray)} of {source} is not covered by its checksums.", hint="Train the model again."
-        )
-    manifest = _manifest(files[MANIFEST], source)
+        raise InputError(f"{', '.join(stray)} of {source} is not covered by its checksums.", hint=AGAIN)
+    manifest = read_manifest(files[MANIFEST], source)
     check_features(manifest)
     return Model(manifest, {name: files[name] for name in named})
 
@@ -198,35 +208,6 @@ def verified(files: Mapping[str, bytes], source: str) -> Model:
 def covered(sums: bytes) -> set[str]:
     """The names in a list of checksums."""
     return {line.partition("  ")[2] for line in sums.decode(errors="replace").splitlines()}
-
-
-def _manifest(content: bytes, source: str) -> dict[str, Any]:
-    try:
-        manifest = json.loads(content)
-    except (ValueError, RecursionError):
-        manifest = None
-    if not _sound(manifest):
-        raise InputError(f"The manifest of {source} cannot be read.", hint="Train the model again.")
-    if manifest.get("format") != FORMAT:
-        raise InputError(
-            f"{source} has format {manifest.get('format')}; this fraudstream reads format {FORMAT}.",
-            hint="Train the model again with this version.",
-        )
-    return dict(manifest)
-
-
-def _sound(manifest: Any) -> bool:
-    """Whether a manifest has everything that its readers rely on."""
-    if not isinstance(manifest, dict):
-        return False
-    features, threshold = manifest.get("features"), manifest.get("threshold")
-    return (
-        all(isinstance(manifest.get(name), str) and manifest[name] for name in ("version", "algorithm"))
-        and isinstance(features, list)
-        and all(isinstance(name, str) for name in features)
-        and isinstance(threshold, (int, float))
-        and math.isfinite(threshold)
-    )
 
 
 def check_features(manifest: dict[str, Any]) -> None:

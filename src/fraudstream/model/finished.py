@@ -105,7 +105,7 @@ def _without_habits(model: Model, data: Dataset, test_from: int) -> list[str]:
     """A note if the file lacks the history that the model's features need when the first window begins."""
     # If the file begins with the model's training, customers had no more history when the model learned, either.
     began = began_at(data.micros, busy_days(data.micros))
-    if reporting.iso(began) <= model.manifest["training"]["from"]:
+    if reporting.iso(began) <= model.manifest["training"].get("from", ""):
         return []
     return reporting.without_habits(
         began, test_from, model.features, "the first window", "the model looks worse than it is"

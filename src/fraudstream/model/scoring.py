@@ -189,8 +189,8 @@ def other_fraud_share(manifest: Mapping[str, Any], profiles: Mapping[str, pa.Tab
     share, or there are too few labels to tell.
     """
     names = [f.name for f in definitions.select(manifest["features"]) if ("total", "fraud_30d") in f.reads]
-    training, total = manifest["training"], profiles.get("total")
-    if not names or not total or not training.get("judged") or not training["frauds"]:
+    training, total = manifest.get("training", {}), profiles.get("total")
+    if not names or not total or not training.get("judged") or not training.get("frauds"):
         return None
     usual = training["frauds"] / training["judged"]
     frauds, known = (float(total[name][0].as_py()) for name in ("fraud_30d", "labelled_30d"))

@@ -22,6 +22,7 @@ from fraudstream.model.dataset import Dataset, check_variety, currencies, datase
 from fraudstream.model.evaluation import Judged
 from fraudstream.model.folds import Plan, days_between, end_of, learn_until, plan
 from fraudstream.model.insight import insight, reference
+from fraudstream.model.manifest import FORMAT
 from fraudstream.model.risk import checked_risk
 
 log = get_logger("model.training")
@@ -78,7 +79,7 @@ def train(
     tiers = {name: _tier(chosen) if name == chosen.algorithm else "label_free" for name in results}
     report = reporting.document(data, chosen.algorithm, results, tiers)
     manifest = {
-        "format": artifact.FORMAT,
+        "format": FORMAT,
         "version": created.strftime("%Y%m%d-%H%M%S-%f")[:-3],
         "created_at": created.isoformat(timespec="seconds"),
         "algorithm": chosen.algorithm,

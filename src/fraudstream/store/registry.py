@@ -17,6 +17,7 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from fraudstream.errors import InputError, ModelAltered
+from fraudstream.model import manifest as manifests
 from fraudstream.settings import PostgresSettings
 from fraudstream.store.connection import Connection, connected
 from fraudstream.store.rows import columns
@@ -55,9 +56,13 @@ class Registered:
     manifest: dict[str, Any]
     sha256: str
     """Checksum of the artifact."""
+    trouble: str = ""
+    """Why its manifest, then empty, cannot be read, in a sentence."""
 
 
-_COLUMNS = columns(Registered)
+RESTORE = "Train the model again, or restore shop.models from a backup."
+
+_COLUMNS = columns(Registered).removesuffix(", trouble")
 
 _REGISTER = f"""
 insert into shop.models (version, status, algorithm, manifest, artifact, sha256)
@@ -192,7 +197,7 @@ def load_on(connection: Connection, version: str | None = None) -> tuple[Registe
     if hashlib.sha256(packed).hexdigest() != model.sha256:
         raise ModelAltered(
             f"The artifact of model {model.version} was altered: its sha256 is not the one recorded. It was not opened.",
-            hint="Train the model again, or restore shop.models from a backup.",
+            hint=RESTORE,
         )
     return model, packed
 
@@ -227,12 +232,12 @@ def rollback(postgres: PostgresSettings) -> Registered:
     """Restore the previous champion; calling it again goes back one further.
 
     Nothing is changed if that one cannot be opened: a rollback must not make things worse. Raises InputError if there
-    was none before, and like `opened`.
+    was none before, and like `opened` and `Model.scorer`.
     """
     with connected(postgres) as connection:
         found = _changed(connection, _ROLLBACK, {})
         if found is not None:
-            opened_on(connection, _model(found).version)
+            opened_on(connection, _model(found).version).scorer()
     if found is None:
         raise InputError(
             "There is no previous champion to restore.",
@@ -278,5 +283,10 @@ def _unknown(connection: Connection, version: str) -> InputError:
 
 def _model(row: tuple[Any, ...] | None) -> Registered:
     assert row is not None, "a statement that returns its row"  # noqa: S101 - narrows the type
-    version, status, *others = row
-    return Registered(version, Status(status), *others)
+    version, status, created_at, promoted_at, algorithm, found, sha256 = row
+    known, trouble = {}, ""
+    try:
+        known = manifests.checked(found, f"model {version} in the registry")
+    except InputError as error:
+        trouble = error.message
+    return Registered(version, Status(status), created_at, promoted_at, algorithm, known, sha256, trouble)
