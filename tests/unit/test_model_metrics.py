@@ -11,7 +11,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from fraudstream.arrays import Integers
 from fraudstream.micros import DAY
 from fraudstream.model import metrics
-from fraudstream.model.folds import busy_days, learn_until, plan
+from fraudstream.model.folds import busy_days, days_between, learn_until, plan
 
 ROWS = st.lists(st.tuples(st.integers(0, 6), st.booleans(), st.integers(0, 3)), min_size=2, max_size=60)
 
@@ -152,3 +152,12 @@ def test_a_day_is_quiet_where_next_to_nothing_happened() -> None:
     many = np.sort(np.tile(np.arange(10) * DAY, 500))
     assert list(busy_days(np.append(many, [40 * DAY, 41 * DAY])) // DAY) == list(range(10))
     assert list(busy_days(np.array([5, 90 * DAY])) // DAY) == [0, 90]
+
+
+def test_the_days_of_a_span_are_the_busy_ones_also_at_its_ends() -> None:
+    """After a pause, `--alerts-per-day` counted the end of a quiet day, too, and gave a budget that was too large."""
+    steady = np.arange(100 * DAY, 110 * DAY, DAY // 240)
+    micros = np.concatenate([[0], steady, [140 * DAY]])
+    spans = [(100.25, 101.75), (104.5, 104.75), (98.5, 103.0), (0.0, 140.0), (108.0, 120.5), (120.0, 130.0)]
+    counted = [days_between(micros, int(since * DAY), int(until * DAY)) for since, until in spans]
+    assert counted == [1.5, 0.25, 3.0, 10.0, 2.0, 0.0]

@@ -95,11 +95,10 @@ def _windows(busy: Integers, days: int) -> list[tuple[int, int]]:
 
 
 def days_between(micros: Integers, since: int, until: int) -> float:
-    """Days between two transactions, without the quiet ones."""
-    first, last = since // DAY, until // DAY
-    days = busy_days(micros) // DAY
-    busy = int(((days > first) & (days < last)).sum())
-    return (until - since) / DAY - (max(last - first - 1, 0) - busy)
+    """Days between two times, without the quiet ones."""
+    busy = busy_days(micros)
+    inside = np.minimum(busy + DAY, until) - np.maximum(busy, since)
+    return float(inside[inside > 0].sum()) / DAY
 
 
 def began_at(micros: Integers, busy: Integers) -> int:
