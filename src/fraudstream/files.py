@@ -5,7 +5,7 @@ import io
 import re
 import zlib
 from codecs import BOM_UTF8
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -23,7 +23,7 @@ ROWS = 4_096
 TOLD = 5
 """Rejected rows reported individually; the others are only counted."""
 LOOKED_AT = 1_000
-"""The columns are the keys of this many first lines of NDJSON, as JSON has no header."""
+"""The columns are the keys of this many first lines of NDJSON, as JSON has no header; of all lines if these lack one."""
 LONGEST_LINE = 1_048_576
 """Maximum length of a line in bytes, so that a file without line breaks does not fill the memory."""
 DAMAGED = "The file is damaged: create or download it again."
@@ -163,12 +163,19 @@ def _ndjson(path: Path, choose: Choose) -> Iterator[Row]:
     with opened(path) as file:
         rows = ndjson(file)
         first = list(islice(rows, LOOKED_AT))
-        objects = [row for _, row in first if not isinstance(row, str)]
-        if first and not objects:
+        if first and all(isinstance(row, str) for _, row in first):
             raise no_objects(path, *first[0])
         if first:
-            choose(list({key: None for row in objects for key in row}))
+            try:
+                choose(_keys(first))
+            except InputError:
+                with opened(path) as again:
+                    choose(_keys(ndjson(again)))
         yield from chain(first, rows)
+
+
+def _keys(rows: Iterable[Row]) -> list[str]:
+    return list({key: None for _, row in rows if not isinstance(row, str) for key in row})
 
 
 def no_objects(path: Path, number: int, reason: object) -> InputError:

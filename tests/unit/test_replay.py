@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from fraudstream.decode import Decoder
 from fraudstream.errors import InputError, UsageError
-from fraudstream.files import LONGEST_LINE, ROWS, Rejects
+from fraudstream.files import LONGEST_LINE, LOOKED_AT, ROWS, Rejects
 from fraudstream.producer.replay import replay, shape
 
 ROW: dict[str, Any] = {
@@ -233,6 +233,17 @@ def test_a_header_with_a_stray_quote_is_one_sentence(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"device,", b'"device,', 1))
     with pytest.raises(InputError, match=r"The header of .* cannot be read: a quote is not closed"):
         read(path)
+
+
+def test_a_mapped_column_that_appears_first_in_a_late_line_of_ndjson_is_sent(tmp_path: Path) -> None:
+    """JSON has no header, and fields that are rare or new come late: the file was refused, as if it did not have it."""
+    rows = [ROW | {"amount": float(n)} for n in range(1, LOOKED_AT + 2)]
+    rows[-1] |= {"shop": "m-9"}
+    sent, rejects = read(write_ndjson(tmp_path / "late.ndjson", rows), ("shop=merchant_id",))
+    assert (len(sent), rejects.count) == (len(rows), 0)
+    assert [row.get("merchant_id") for row in sent[-2:]] == [None, "m-9"]
+    with pytest.raises(InputError, match="has no column shops, which --map names"):
+        read(tmp_path / "late.ndjson", ("shops=merchant_id",))
 
 
 def test_ndjson_that_is_broken_in_one_place_is_read_on(tmp_path: Path) -> None:
