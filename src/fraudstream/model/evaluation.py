@@ -15,7 +15,7 @@ from fraudstream.model.algorithms import Estimator
 from fraudstream.model.candidates import Candidate
 from fraudstream.model.dataset import Dataset
 from fraudstream.model.folds import Fold
-from fraudstream.model.risk import checked_risk
+from fraudstream.model.risk import REPAIR, checked_risk
 
 log = get_logger("model.evaluation")
 
@@ -83,13 +83,16 @@ def fit(candidate: Candidate, data: Dataset, until: int, as_of: int) -> Estimato
             f"There are no transactions before {day(until)} to learn from.", hint="Give a longer history."
         )
     y = (data.fraud[rows] if candidate.uses_labels else np.zeros(rows.sum())).astype(np.int64)
-    estimator = candidate.make()
     try:
+        estimator = candidate.make()
         estimator.fit(data.columns(candidate.features, rows), y)
     except FraudstreamError:
         raise
-    except (ValueError, TypeError, ArithmeticError) as error:
-        raise InputError(f"{candidate.algorithm} could not be trained: {error}") from error
+    except Exception as error:  # it may be a user's own code, which may raise anything
+        raise InputError(
+            f"The estimator {candidate.name} could not be trained: {type(error).__name__}: {error}",
+            hint=REPAIR.format("fit"),
+        ) from error
     return estimator
 
 
@@ -97,12 +100,12 @@ def score_folds(
     candidate: Candidate, data: Dataset, folds: Sequence[Fold], alert_rate: float
 ) -> list[Scored]:
     """For each fold, train before it, set the threshold in its gap, and score its window."""
-    scored = []
+    scored, name = [], f"The estimator {candidate.name}"
     for fold in folds:
         estimator = fit(candidate, data, fold.train_until, fold.test_from)
 
         def risk(rows: Integers, estimator: Estimator = estimator) -> Floats:
-            return checked_risk(estimator, data.columns(candidate.features, rows), candidate.name)
+            return checked_risk(estimator, data.columns(candidate.features, rows), name)
 
         scored.append(_window(data, fold, risk, alert_rate))
         log.debug("%s on %s: done", candidate.name, day(fold.test_from))

@@ -199,12 +199,11 @@ def _final(
     estimator = evaluation.fit(chosen, data, until, as_of)
     late = data.micros >= until
     seen = data.columns(chosen.features, late)
-    risk = checked_risk(estimator, seen, chosen.name)
+    name = f"The estimator {chosen.name}"
+    risk = checked_risk(estimator, seen, name)
     threshold = metrics.threshold_for(risk, request.alert_rate)
     notes += reporting.tied(risk, threshold, request.alert_rate)
-    looks_at = insight(
-        lambda rows: checked_risk(estimator, rows, chosen.name), seen, threshold, chosen.features
-    )
+    looks_at = insight(lambda rows: checked_risk(estimator, rows, name), seen, threshold, chosen.features)
     return estimator, threshold, {"score_reference": reference(risk), **looks_at}, until
 
 
