@@ -1,8 +1,11 @@
 """Standard streams that are closed, full, or read by nobody, as a shell makes them."""
 
 import json
+import os
+import select
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -48,6 +51,37 @@ def test_a_full_disk_under_stdout_is_a_sentence(command: str, unbuffered: str, t
     assert done.returncode == 1
     assert done.stderr.startswith("Error: Standard output cannot be written: No space left on device.\n")
     assert len(done.stderr.splitlines()) == 2
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_disk_that_fills_within_a_write_is_a_sentence(unbuffered: str, tmp_path: Path) -> None:
+    """The system then writes a part and reports no error; the next write would."""
+    line = "ulimit -f 1; fraudstream produce --dry-run --count 30 > decisions"
+    # Python would leave cut off bytecode behind.
+    done = shell(line, tmp_path, PYTHONUNBUFFERED=unbuffered, PYTHONDONTWRITEBYTECODE="1")
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: Standard output cannot be written: File too large.\n")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_pipe_that_does_not_block_and_has_a_slow_reader_gets_every_line(
+    unbuffered: str, tmp_path: Path
+) -> None:
+    """As from a program whose event loop reads our output."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with subprocess.Popen(
+        [sys.executable, "-m", "fraudstream", "produce", "--dry-run", "--count", "2000"],
+        stdin=subprocess.DEVNULL, stdout=writing, stderr=subprocess.PIPE, cwd=tmp_path,
+        env=without_settings() | {"FRAUDSTREAM_HOME": str(tmp_path), "PYTHONUNBUFFERED": unbuffered},
+    ) as program, os.fdopen(reading, "rb") as reader:  # fmt: skip
+        os.close(writing)
+        select.select([reader], [], [], 60)
+        time.sleep(0.5)  # the pipe is full
+        lines = reader.read().splitlines()
+        complaints = program.communicate(timeout=60)[1]
+    assert (program.returncode, b"Traceback" in complaints) == (0, False)
+    assert len({json.loads(line)["transaction_id"] for line in lines}) == 2000
 
 
 @FULL

@@ -6,6 +6,7 @@ or a message from the interpreter. So errors are translated where they arise, be
 
 import io
 import os
+import select
 import sys
 from typing import TextIO
 
@@ -16,12 +17,14 @@ class _Narration(io.FileIO):
     """stderr. Output that cannot be written is dropped: nobody reads it, and the work matters more."""
 
     def write(self, data: "bytes | memoryview", /) -> int:  # type: ignore[override]
-        """Write, and translate errors."""
+        """Write a part at least, and translate errors. A pipe that does not block is waited for, as one that does."""
         try:
-            return super().write(data)
+            while (written := super().write(data)) is None:
+                select.select((), (self,), ())
         except OSError as error:
             self._tell(error)
             return memoryview(data).nbytes
+        return written
 
     def _tell(self, error: OSError) -> None:
         """Raise what ends the command, if anything does."""
@@ -63,16 +66,16 @@ def _open_closed() -> None:
 
 
 def _text(raw: io.FileIO, like: TextIO | None) -> io.TextIOWrapper:
-    """A text stream over `raw` with the encoding and the buffering of `like`.
+    """A text stream over `raw` with the encoding of `like`, which writes whole lines at once if `like` does or under -u.
 
+    Also under -u it has a buffer: without one, what the system does not take of a write is lost, on a full disk silently.
     What the encoding lacks is escaped, as Python does on stderr: it must not fail a command that has done its work.
     """
     if not isinstance(like, io.TextIOWrapper):  # it was closed
         return io.TextIOWrapper(io.BufferedWriter(raw), encoding="utf-8", errors="backslashreplace")
     return io.TextIOWrapper(
-        raw if like.write_through else io.BufferedWriter(raw),  # as Python does under -u
+        io.BufferedWriter(raw),
         encoding=like.encoding,
         errors="backslashreplace" if like.errors == "strict" else like.errors,
-        line_buffering=like.line_buffering,
-        write_through=like.write_through,
+        line_buffering=like.line_buffering or like.write_through,
     )
