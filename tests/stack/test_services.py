@@ -7,8 +7,9 @@ import json
 import os
 import signal
 import socket
+import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -32,8 +33,6 @@ from service_program import NewProgram, Program
 from waiting import HANG_SECONDS, wait_until
 
 if TYPE_CHECKING:
-    import subprocess
-
     from stack.conftest import Run
 
 
@@ -213,7 +212,7 @@ def test_a_stranger_on_our_ports_moves_us_and_is_named(program: Program) -> None
         assert program.status()["postgres"]["running"]
 
 
-def reach(program: Program, command: "subprocess.Popen[str]", mark: str) -> None:
+def reach(program: Program, command: subprocess.Popen[str], mark: str) -> None:
     """Wait until `up` has made this file: a moment that comes on every machine, and long before its end."""
     wait_until(lambda: command.poll() is not None or any(program.home.glob(mark)), mark)
     assert command.poll() is None
@@ -308,6 +307,10 @@ def test_a_password_that_is_not_the_data_s_own_is_said_at_once(program: Program)
     assert program.processes() == []
     home.password.write_text(f"{right}\n")
     assert server.start(Event())
+    home.password.write_text("another")
+    with pytest.raises(ServiceError, match="does not match"):
+        server.start(Event())
+    assert server.process() is not None
 
 
 def test_services_that_hang_are_replaced(lasting: Program, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -320,6 +323,44 @@ def test_services_that_hang_are_replaced(lasting: Program, monkeypatch: pytest.M
     assert services.up(lasting.settings).started == ("kafka", "postgres")
     assert services.status(lasting.settings)["kafka"]["running"]
     assert services.status(lasting.settings)["postgres"]["running"]
+
+
+def test_a_server_whose_connections_are_all_in_use_runs_and_keeps_them(lasting: Program) -> None:
+    """It was stopped and started again by `up`, which ended everybody's sessions."""
+    lasting.up()
+    server = EmbeddedPostgres(Home.of(lasting.settings))
+    with ExitStack() as sessions:
+        opened = sessions.enter_context(server._connect("postgres", 10))
+        with suppress(psycopg.OperationalError):
+            for _ in range(1000):
+                sessions.enter_context(server._connect("postgres", 10))
+        with pytest.raises(psycopg.OperationalError, match="too many clients"):
+            server._connect("postgres", 10)
+        assert lasting.status()["postgres"]["running"]
+        assert lasting.up()["started"] == []
+        assert opened.execute("select 1").fetchone() == (1,)
+
+
+def test_up_waits_for_a_server_that_recovers_by_itself(lasting: Program) -> None:
+    """After one of its processes died, PostgreSQL replays its log and turns connections away meanwhile."""
+    lasting.up()
+    status = lasting.status()["postgres"]
+    server = psutil.Process(status["pid"])
+
+    def recovering() -> psutil.Process | None:
+        return next((child for child in server.children() if "startup" in child.cmdline()[0]), None)
+
+    next(child for child in server.children() if "checkpointer" in child.cmdline()[0]).kill()
+    while (recovery := recovering()) is None:
+        pass
+    recovery.suspend()
+    with lasting.begin("up", "--json") as command:
+        with pytest.raises(subprocess.TimeoutExpired):
+            command.wait(3.0)
+        recovery.resume()
+        printed, said = command.communicate(timeout=HANG_SECONDS)
+    assert json.loads(printed)["started"] == [], said
+    assert lasting.status()["postgres"]["pid"] == status["pid"]
 
 
 def test_reset_deletes_everything_but_what_is_not_ours(lasting: Program) -> None:

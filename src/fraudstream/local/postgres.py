@@ -39,6 +39,11 @@ START_SECONDS = 120.0
 """A start usually takes 0.3 s; after a kill -9 up to max_wal_size is replayed first."""
 ASKED = 12
 """Number of times that a server is asked to stop within STOP_SECONDS."""
+REFUSED = "authentication failed"
+FULL = "too many clients"
+"""Said by a server that runs, but whose connections are all in use."""
+STARTING = ("is starting up", "in recovery mode", "not yet accepting connections", "is shutting down")
+"""Said by a server that will answer, or end, by itself."""
 STOP_SECONDS = 60.0
 """A fast stop writes a checkpoint: at most all of shared_buffers."""
 
@@ -89,15 +94,30 @@ class EmbeddedPostgres:
             with self._connect("postgres", seconds) as connection:
                 connection.execute("select 1")
         except (OSError, psycopg.Error) as error:
-            return str(error)
+            return None if FULL in str(error) else str(error)
         return None
+
+    def _answers_in_time(self, running: Process, cancelled: Event) -> bool:
+        """Whether our running server answers, or does so soon: stopping it would end everybody's sessions.
+
+        Raises ServiceError if it refuses our password.
+        """
+        deadline = time.monotonic() + START_SECONDS
+        while (complaint := self._complaint(10)) is not None and not cancelled.is_set():
+            if REFUSED in complaint:
+                raise self._locked_out("does not match")
+            said = any(mark in complaint for mark in STARTING)
+            if not said or not running.alive() or time.monotonic() > deadline:
+                return False
+            time.sleep(0.1)
+        return True
 
     def start(self, cancelled: Event) -> bool:
         """Start the server and wait until it answers; False if it already did. Raises ServiceError."""
         running = self.process()
         self.home.require_own("postgres", self.data)
         self._require_password()
-        if running is not None and self.answers(10):
+        if running is not None and self._answers_in_time(running, cancelled):
             return False
         if running is not None:
             log.warning("PostgreSQL (process %d) does not answer; starting it again.", running.pid)
@@ -237,7 +257,7 @@ class EmbeddedPostgres:
             process = serve(pid_file, command, output=self.log, cwd=Path("/"), user=user)
             while (complaint := self._complaint(2)) is not None and process.alive():
                 # Another server that was faster on this port rejects us, too; then ours ends in a moment.
-                if "authentication failed" in complaint and not process.wait(1.0):
+                if REFUSED in complaint and not process.wait(1.0):
                     self.stop()
                     raise self._locked_out("does not match")
                 if cancelled.is_set() or time.monotonic() > deadline:
