@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from importlib import util
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
 from pydantic import SecretStr
 
 from certificates import Authority, Pair
-from fraudstream.kafka import find_topic
+from fraudstream.kafka import admin, find_topic
 from fraudstream.local import binaries
 from fraudstream.local.home import Home
 from fraudstream.local.kafka import EmbeddedKafka
@@ -24,6 +24,9 @@ from fraudstream.local.postgres import EmbeddedPostgres
 from fraudstream.local.processes import choose_port
 from fraudstream.settings import KafkaSettings, SecurityProtocol, Settings
 from free_ports import give_ports
+
+if TYPE_CHECKING:
+    from confluent_kafka.admin import AdminClient
 
 USER = "stream"
 HOST = "localhost"
@@ -150,7 +153,7 @@ def start(settings: Settings) -> Locked:
         home, server.together(home.root / "server.both.pem"), authority.certificate, login, mutual
     )
     broker.start(settings, Event())
-    _add_user(str(broker.servers), password)
+    set_password(admin(KafkaSettings(bootstrap_servers=broker.servers)), USER, password)
     database = EmbeddedPostgres(home)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(binaries, "installed", tls_binaries)
@@ -173,14 +176,14 @@ def start(settings: Settings) -> Locked:
     return locked
 
 
-def _add_user(servers: str, password: str) -> None:
-    from confluent_kafka import admin
+def set_password(client: "AdminClient", user: str, password: str) -> None:
+    """Let this user of Kafka in with this password, and no longer with another one."""
+    from confluent_kafka import admin as admin_module
 
-    public: Any = vars(admin)  # what the package's types do not export
+    public: Any = vars(admin_module)  # what the package's types do not export
     credentials = public["ScramCredentialInfo"](public["ScramMechanism"].SCRAM_SHA_256, 4096)
-    change = public["UserScramCredentialUpsertion"](USER, credentials, password.encode())
-    client = admin.AdminClient({"bootstrap.servers": servers})
-    client.alter_user_scram_credentials([change])[USER].result(30)
+    change = public["UserScramCredentialUpsertion"](user, credentials, password.encode())
+    client.alter_user_scram_credentials([change])[user].result(30)
 
 
 def _lock(server: EmbeddedPostgres, pair: Pair, password: str) -> None:

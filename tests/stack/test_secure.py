@@ -2,13 +2,15 @@
 
 import http.client
 import json
+import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,17 +23,19 @@ from pyspark.errors import StreamingQueryException
 import secure_services
 from certificates import Authority
 from environment import without_settings
-from fraudstream.errors import BrokerRefused
-from fraudstream.kafka import client_config, ensure_topic
+from fraudstream.errors import BrokerRefused, BrokerUnreachable
+from fraudstream.kafka import admin, client_config, ensure_topic, find_topic
 from fraudstream.settings import KafkaSettings, PostgresSettings, Settings
+from fraudstream.spark.answers import Answers
 from fraudstream.spark.consumer import Consumer
 from fraudstream.spark.recovery import failure_of
 from fraudstream.spark.source import read_messages
 from fraudstream.store.connection import connect
 from fraudstream.store.migrate import migrate
 from live_scorer import Topics, promote, scorer
-from samples import message
+from samples import decision, message
 from secure_services import Locked
+from waiting import wait_until
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -205,6 +209,48 @@ def test_a_password_that_was_changed_in_its_file_lets_a_stream_begin_again(
     assert producer.flush(30) == 0
     summary = consumer.run(("transactions",), once=True, stop=threading.Event())
     assert (summary.rows, summary.restarts) == (1, 1)
+
+
+def cut(port: int) -> None:
+    """Break every connection of this process with this port of the machine."""
+    for found in psutil.Process().net_connections("tcp"):
+        if found.raddr and found.raddr.port == port:
+            with socket.socket(fileno=os.dup(found.fd)) as line, suppress(OSError):
+                line.shutdown(socket.SHUT_RDWR)
+
+
+def test_answers_are_counted_on_after_a_password_was_changed_in_its_file(
+    locked: Locked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Figures and metrics of a scorer stood still from the next broken connection on, though it decided."""
+    monkeypatch.setattr("fraudstream.spark.answers.LOOK_SECONDS", 0.5)
+    ours, file = KafkaSettings(**locked.section("KAFKA")), tmp_path / "password"
+    tally = ours.model_copy(update={"sasl_username": "tally", "sasl_password_file": file})
+    topic, administrator = ensure_topic(ours, "tallied", 2), admin(ours)
+    producer = Producer(client_config(ours) | {"log_level": "0"})
+
+    def let_in() -> bool:
+        with suppress(BrokerUnreachable):
+            return find_topic(tally, topic.name) == topic
+        return False
+
+    def change(password: str) -> None:
+        secure_services.set_password(administrator, "tally", password)
+        file.write_text(password)
+        wait_until(let_in, "broker that knows the password")
+
+    change("before")
+    answers = Answers(tally, topic)
+    try:
+        for count, password in enumerate(("before", "after", "at last"), start=1):
+            change(password)
+            cut(int(locked.login.rpartition(":")[2]))
+            producer.produce(topic.name, decision(transaction_id=password), partition=0)
+            assert producer.flush(30) == 0
+            wait_until(lambda c=count: answers.whole().decisions == c, "answer that is counted")  # type: ignore[misc]
+    finally:
+        answers.close()
+    assert answers.whole().repeated == 0
 
 
 PAGES = ("/api/v1/applications/{}/environment", "/api/v1/applications/{}/sql?details=true", "/environment/", "/SQL/", "/StreamingQuery/", "/jobs/", "/executors/threadDump/?executorId=driver")  # fmt: skip

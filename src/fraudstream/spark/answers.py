@@ -16,12 +16,13 @@ import msgspec
 
 from fraudstream import kafka as kafka_clients
 from fraudstream.decode import REFUSED
+from fraudstream.errors import BrokerUnreachable
 from fraudstream.kafka import Topic, client_config
 from fraudstream.settings import KafkaSettings
 from fraudstream.store.latency import BINS_PER_E, SHORTEST
 
 if TYPE_CHECKING:
-    from confluent_kafka import Message
+    from confluent_kafka import Consumer, KafkaError, Message
 
 _REMEMBERED: Final = 100_000
 """Number of answers among which repeats are recognised: a hand-over repeats those of a second or two."""
@@ -85,20 +86,12 @@ class Answers:
     """Counts what arrives in the scored topic from now on."""
 
     def __init__(self, kafka: KafkaSettings, topic: Topic) -> None:
-        from confluent_kafka import Consumer, TopicPartition
-
-        ends = kafka_clients.bounds(kafka, topic)
-        options: dict[str, Any] = {
-            **client_config(kafka),
-            "group.id": "fraudstream-score-tally",
-            "enable.auto.commit": False,
-            "auto.offset.reset": "latest",
-            "log_level": "0",
-            "error_cb": lambda _: None,  # a broker that is away is the stream's news, not this thread's
-        }
-        self._consumer = Consumer(options)
-        self._consumer.assign([TopicPartition(topic.name, p, bound.end) for p, bound in ends.items()])
-        self._topic, self._partitions = topic.name, set(ends)
+        self._kafka, self._topic = kafka, topic.name
+        self._next = {p: bound.end for p, bound in kafka_clients.bounds(kafka, topic).items()}
+        """Where to read on in each partition."""
+        self._broken = False
+        """Whether the consumer complained: it keeps the password and the certificate that it was made with."""
+        self._consumer = self._connected()
         self._decoder = msgspec.json.Decoder(_Answer)
         self._recent: tuple[set[object], set[object]] = (set(), set())
         self._lock = threading.Lock()
@@ -128,13 +121,46 @@ class Answers:
             while not self._closing.is_set():
                 if time.monotonic() - looked > LOOK_SECONDS:
                     looked = time.monotonic()
-                    self._follow_added()
+                    if self._broken:
+                        self._reconnect()
+                    else:
+                        self._follow_added()
                 messages = self._consumer.consume(1000, 0.2)
                 with self._lock:
                     for message in messages:
                         self._count(message)
         finally:
             self._consumer.close()
+
+    def _connected(self) -> "Consumer":
+        """A consumer with the current secrets. Raises BrokerUnreachable, KafkaException while they cannot be used."""
+        from confluent_kafka import Consumer, TopicPartition
+
+        options: dict[str, Any] = {
+            **client_config(self._kafka),
+            "group.id": "fraudstream-score-tally",
+            "enable.auto.commit": False,
+            "auto.offset.reset": "latest",
+            "log_level": "0",
+            "error_cb": self._complain,  # a broker that is away is the stream's news, not this thread's
+        }
+        consumer = Consumer(options)
+        consumer.assign([TopicPartition(self._topic, *place) for place in self._next.items()])
+        return consumer
+
+    def _complain(self, _error: "KafkaError") -> None:
+        self._broken = True
+
+    def _reconnect(self) -> None:
+        """Read on with another consumer."""
+        from confluent_kafka import KafkaException
+
+        try:
+            successor = self._connected()
+        except (BrokerUnreachable, KafkaException):
+            return  # a password or a key is being replaced just now
+        self._consumer.close()
+        self._consumer, self._broken = successor, False
 
     def _follow_added(self) -> None:
         """Also read added partitions, from their first message."""
@@ -144,15 +170,17 @@ class Answers:
             found = self._consumer.list_topics(self._topic, LOOK_SECONDS).topics[self._topic].partitions
         except KafkaException:
             return  # a broker that is away is the stream's news
-        if added := found.keys() - self._partitions:
+        if added := dict.fromkeys(found.keys() - self._next.keys(), OFFSET_BEGINNING):
             self._consumer.incremental_assign(
-                [TopicPartition(self._topic, partition, OFFSET_BEGINNING) for partition in added]
+                [TopicPartition(self._topic, *place) for place in added.items()]
             )
-            self._partitions |= added
+            self._next |= added
 
     def _count(self, message: "Message") -> None:
-        if message.error():
+        partition, offset = message.partition(), message.offset()
+        if message.error() or partition is None or offset is None:
             return
+        self._next[partition] = offset + 1
         try:
             answer = self._decoder.decode(message.value() or b"")
         except REFUSED:
