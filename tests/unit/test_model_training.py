@@ -169,6 +169,13 @@ def test_one_stray_timestamp_changes_no_figure(rows: pa.Table) -> None:
     assert any("201 days from 2024-03-01 to 2024-09-17" in note for note in beside.report["notes"])
 
 
+def test_one_stray_timestamp_before_the_rest_does_not_begin_the_training(rows: pa.Table) -> None:
+    """The Model page said that it learned from 2010 on, and an evaluation on the same file that it lacks history."""
+    request = Request("isolation_forest", label_delay_days=3)
+    trained = train(moved(rows, slice(7, 8), datetime(2010, 1, 1, tzinfo=UTC)), request)
+    assert trained.report["training"]["from"][:10] == "2024-03-01"
+
+
 def test_a_history_that_paused_is_judged_on_days_on_which_something_happened(rows: pa.Table) -> None:
     """Twenty days after the rest 300 payments came: one of the windows holds them, and none is empty."""
     trained = train(

@@ -20,7 +20,7 @@ from fraudstream.model.choice import choose
 from fraudstream.model.curve import draw
 from fraudstream.model.dataset import Dataset, check_variety, currencies, dataset, until_now
 from fraudstream.model.evaluation import Judged
-from fraudstream.model.folds import Plan, days_between, end_of, learn_until, plan
+from fraudstream.model.folds import Plan, began_at, busy_days, days_between, end_of, learn_until, plan
 from fraudstream.model.insight import insight, reference
 from fraudstream.model.manifest import FORMAT
 from fraudstream.model.risk import checked_risk
@@ -223,7 +223,7 @@ def _tier(candidate: Candidate) -> str:
 def _window(data: Dataset, until: int, as_of: int) -> dict[str, Any]:
     rows, judged = data.micros < until, evaluation.learnable(data, until, as_of)
     return {
-        "from": reporting.iso(int(data.micros[0])),
+        "from": reporting.iso(began_at(data.micros, busy_days(data.micros))),
         "until": reporting.iso(until),
         "rows": int(rows.sum()),
         "judged": int(judged.sum()),
