@@ -56,7 +56,7 @@ def two_amounts(large: int) -> pa.Table:
     })  # fmt: skip
 
 
-def boosted(large: int, alert_rate: float) -> Trained:
+def boosted(large: int, alert_rate: float, alerts_per_day: float | None = None) -> Trained:
     return train(
         two_amounts(large),
         Request(
@@ -64,6 +64,7 @@ def boosted(large: int, alert_rate: float) -> Trained:
             ("amount",),
             label_delay_days=7,
             alert_rate=alert_rate,
+            alerts_per_day=alerts_per_day,
             parameters={"max_iter": 20},
         ),
     )
@@ -82,6 +83,16 @@ def test_a_model_whose_highest_risk_is_shared_by_more_than_the_budget_says_that_
     (note,) = noted(trained.report, "flags nothing")
     rate = float(note.split("--alert-rate to ")[1].split()[0])
     again = boosted(10, rate)
+    assert flagged(again) == 1
+    assert not noted(again.report, "flags nothing")
+
+
+def test_a_budget_per_day_that_flags_nothing_is_told_as_one_per_day() -> None:
+    """It overrides the rate: `--alert-rate`, which the note named, would have changed nothing."""
+    (note,) = noted(boosted(10, 0.005, 1).report, "flags nothing")
+    assert "--alert-rate" not in note
+    a_day = float(note.split("--alerts-per-day to ")[1].split()[0].replace(",", ""))
+    again = boosted(10, 0.005, a_day)
     assert flagged(again) == 1
     assert not noted(again.report, "flags nothing")
 

@@ -1,7 +1,7 @@
 """An evaluation as one document, for `--json` and the manifest, with the same keys in every case."""
 
 from collections.abc import Mapping, Sequence
-from math import floor
+from math import ceil, floor
 from typing import Any
 
 import numpy as np
@@ -110,8 +110,11 @@ def one_sided(data: Dataset, folds: Sequence[Fold]) -> list[str]:
     return [said]
 
 
-def tied(risk: Floats, threshold: float, alert_rate: float) -> list[str]:
-    """A note if more of the rows that set the threshold share the highest risk than may be flagged."""
+def tied(risk: Floats, threshold: float, alert_rate: float, alerts_per_day: float | None = None) -> list[str]:
+    """A note if more of the rows that set the threshold share the highest risk than may be flagged.
+
+    `alerts_per_day` is the same budget if it was given in this way.
+    """
     allowed = int(alert_rate * len(risk))
     if not allowed or (risk >= threshold).any():
         return []
@@ -122,10 +125,12 @@ def tied(risk: Floats, threshold: float, alert_rate: float) -> list[str]:
         ]
     # More than the exact share, as a rounded product could fall one row short.
     enough = (floor(1e4 * most / len(risk)) + 1) / 1e4
+    budget = f"--alert-rate to {enough:g}"
+    if alerts_per_day is not None:
+        budget = f"--alerts-per-day to {ceil(enough / alert_rate * alerts_per_day)}"
     said = (
         f"{most:,} of the {len(risk):,} transactions that set the threshold share the highest risk, and the budget allows"
-        f" {allowed:,}: this model flags nothing. Raise --alert-rate to {enough:g} or more, or add features that tell"
-        " them apart."
+        f" {allowed:,}: this model flags nothing. Raise {budget} or more, or add features that tell them apart."
     )
     return [said]
 

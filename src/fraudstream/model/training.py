@@ -202,7 +202,7 @@ def _final(
     name = f"The estimator {chosen.name}"
     risk = checked_risk(estimator, seen, name)
     threshold = metrics.threshold_for(risk, request.alert_rate)
-    notes += reporting.tied(risk, threshold, request.alert_rate)
+    notes += reporting.tied(risk, threshold, request.alert_rate, request.alerts_per_day)
     looks_at = insight(lambda rows: checked_risk(estimator, rows, name), seen, threshold, chosen.features)
     return estimator, threshold, {"score_reference": reference(risk), **looks_at}, until
 
