@@ -239,6 +239,22 @@ def test_card_tests_are_tiny_and_from_one_device(world: World) -> None:
     assert world.merchants.online[events["merchant"]].all()
 
 
+def test_an_account_takeover_is_what_its_sentence_says(world: World) -> None:
+    """`--scenario list` promised purchases that each are larger than the last, within two hours: few are, not all are."""
+    name = "account_takeover"
+    events = of(history(world, 20, 0.005, name), name)
+    events = events[np.lexsort((events["at"], events["user"]))]
+    together = (np.diff(events["user"]) == 0) & (np.diff(events["at"]) < 6 * HOUR)
+    larger = np.diff(events["cents"].astype(np.int64))[together] > 0
+    assert 0.6 < larger.mean() < 0.9
+    sentence = SCENARIOS[NAMES.index(name)].sentence
+    assert "most of them larger than the one before" in sentence
+    assert "about 15 minutes apart" in sentence
+    assert world.merchants.online[events["merchant"]].all()
+    far = world.cities.km[world.customers.home[events["user"]], events["city"]] >= 2_000
+    assert 0.5 < far.mean() < 0.9
+
+
 def test_impossible_travel_is_impossible(world: World) -> None:
     """Each is at least 2,000 km from a purchase of the same customer at most an hour and a half before."""
     events = history(world, 10, 0.01, "impossible_travel")

@@ -80,7 +80,8 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     Scenario(
         "account_takeover",
-        "3 to 8 purchases within two hours on the web, from one new device, mostly far away, each larger than the last.",
+        "3 to 8 purchases on the web, about 15 minutes apart, from one new device, mostly far away, "
+        "most of them larger than the one before.",
         "episode",
         0.12,
         (1.2, 6.0),
