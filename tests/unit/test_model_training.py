@@ -18,6 +18,7 @@ import pytest
 
 from fraudstream.cli.main import run
 from fraudstream.errors import ExitCode, InputError
+from fraudstream.features.definitions import available
 from fraudstream.features.training import view
 from fraudstream.model import artifact, candidates, folder, packing
 from fraudstream.model.algorithms import IsolationForestEstimator
@@ -167,6 +168,22 @@ def test_one_stray_timestamp_changes_no_figure(rows: pa.Table) -> None:
     assert beside.report["threshold"] == pytest.approx(alone["threshold"], rel=0.05)
     assert beside.report["alert_rate"] == alone["alert_rate"]
     assert any("201 days from 2024-03-01 to 2024-09-17" in note for note in beside.report["notes"])
+
+
+@pytest.mark.parametrize("names", [None, ("amount", "hour", "weekday")], ids=["of the forest", "named"])
+def test_whether_the_data_allow_the_features_is_found_out_once(
+    rows: pa.Table, names: tuple[str, ...] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reads all transactions; each named feature read them again."""
+    asked: list[int] = []
+
+    def counted(table: pa.Table) -> tuple[str, ...]:
+        asked.append(table.num_rows)
+        return available(table)
+
+    monkeypatch.setattr("fraudstream.model.training.available", counted)
+    train(rows, Request("isolation_forest", names, label_delay_days=3))
+    assert asked == [rows.num_rows]
 
 
 def test_one_stray_timestamp_before_the_rest_does_not_begin_the_training(rows: pa.Table) -> None:

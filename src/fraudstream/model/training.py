@@ -1,6 +1,7 @@
 """From transactions to a model with an out-of-sample report: select, evaluate, refit, set the threshold."""
 
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version as installed
@@ -105,20 +106,7 @@ def train(
 def _prepared(rows: pa.Table, request: Request) -> tuple[Dataset, list[str]]:
     """The data with the requested features, without constant ones; and notes."""
     rows, notes = until_now(rows)
-    names = request.features
-    if names is None and request.algorithm == "isolation_forest" and rows.num_rows:
-        # The label-free forest uses few features; computing the others would only take time.
-        names = candidates.candidates("isolation_forest", available(rows))[0].features
-    elif names is not None and rows.num_rows:
-        missing = [name for name in names if name not in available(rows)]
-        if missing:
-            if request.algorithm == "isolation_forest":  # features that it can never use are reported first
-                candidates.candidates("isolation_forest", names, chosen=True)
-            raise InputError(
-                f"The transactions lack fields that {', '.join(missing)} need{'s' if len(missing) == 1 else ''}.",
-                hint="Leave these features out, or name the columns with --map.",
-            )
-    data = dataset(rows, request.label_delay_days, names)
+    data = dataset(rows, request.label_delay_days, _names(rows, request))
     check_variety(data)
     notes += reporting.gaps(data.micros) + currencies(rows)
     unjudged = int((~data.judged).sum())
@@ -132,6 +120,26 @@ def _prepared(rows: pa.Table, request: Request) -> tuple[Dataset, list[str]]:
         kept = [j for j, n in enumerate(data.names) if n not in constant]
         data = replace(data, names=tuple(data.names[j] for j in kept), values=data.values[:, kept])
     return data, notes
+
+
+def _names(rows: pa.Table, request: Request) -> Sequence[str] | None:
+    """The features to compute; None means all that the transactions allow. Raises InputError if named ones lack fields."""
+    names, label_free = request.features, request.algorithm == "isolation_forest"
+    if not rows.num_rows or (names is None and not label_free):
+        return names
+    there = available(rows)
+    if names is None:
+        # The label-free forest uses few features; computing the others would only take time.
+        return candidates.candidates("isolation_forest", there)[0].features
+    missing = [name for name in names if name not in there]
+    if missing:
+        if label_free:  # features that it can never use are reported first
+            candidates.candidates("isolation_forest", names, chosen=True)
+        raise InputError(
+            f"The transactions lack fields that {', '.join(missing)} need{'s' if len(missing) == 1 else ''}.",
+            hint="Leave these features out, or name the columns with --map.",
+        )
+    return names
 
 
 def _doubts(data: Dataset, folds: Plan, delay_days: float) -> list[str]:
