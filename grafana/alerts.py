@@ -162,7 +162,7 @@ def _alerts() -> list[AnyPanel]:
             ),
             # One look into the index for each fraud: with a plain join PostgreSQL reads every decision there is.
             """
-            select coalesce(f.fraud_scenario, 'not named') as kind,
+            select coalesce(nullif(f.fraud_scenario, ''), 'not named') as kind,
               count(*) filter (where s.flagged) as caught, count(*) filter (where not s.flagged) as missed
             from shop.fraud_transactions as f
             cross join lateral (select flagged from shop.scores where transaction_id = f.transaction_id limit 1) as s

@@ -92,7 +92,7 @@ def _frauds() -> list[AnyPanel]:
         bars(
             Look("Frauds by kind", "As named by the simulator; frauds from other sources have no name."),
             """
-            select coalesce(fraud_scenario, 'not named') as kind, count(*) as frauds
+            select coalesce(nullif(fraud_scenario, ''), 'not named') as kind, count(*) as frauds
             from shop.fraud_transactions
             where $__timeFilter("timestamp")
             group by 1 order by 2 desc limit 15""",

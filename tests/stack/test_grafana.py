@@ -86,6 +86,19 @@ def test_the_largest_frauds_of_the_chosen_time_are_shown_and_no_others(seeded: C
     assert len(shown) == 5
 
 
+def test_a_kind_of_fraud_that_messages_leave_empty_is_not_named(seeded: Connection) -> None:
+    """It stood there as a bar without a name."""
+    seeded.execute("reset role")
+    seeded.execute(
+        "update shop.fraud_transactions set fraud_scenario = '' where fraud_scenario = 'account_takeover'"
+    )
+    seeded.execute(f"set role {roles.READER}".encode())
+    kinds = [query for query in queries() if "'not named'" in query.sql]
+    assert len(kinds) == 2
+    for query in kinds:
+        assert {row[0] for row in answer(seeded, query)[1]} == {"card_testing", "not named"}
+
+
 def test_frauds_that_came_before_the_first_decision_are_not_called_missed(seeded: Connection) -> None:
     """History that no model saw says nothing about the model."""
     seeded.execute("reset role")

@@ -186,6 +186,17 @@ def test_whether_the_data_allow_the_features_is_found_out_once(
     assert asked == [rows.num_rows]
 
 
+def test_an_empty_kind_of_fraud_is_none(tmp_path: Path) -> None:
+    """As spreadsheets export what is not known, and as messages may say it: the report had a kind without a name."""
+    frame = history(days=25)
+    frauds = frame.index[frame["is_fraud"] == 1]
+    frame.loc[frauds[::2], "fraud_scenario"] = ""
+    pq.write_table(pa.Table.from_pandas(frame), tmp_path / "history.parquet")
+    for path in (written(frame, tmp_path), tmp_path / "history.parquet"):
+        report = train(read_transactions(path).rows, Request("isolation_forest", label_delay_days=3)).report
+        assert set(report["scenarios"]) == {"stolen_card"}
+
+
 def test_one_stray_timestamp_before_the_rest_does_not_begin_the_training(rows: pa.Table) -> None:
     """The Model page said that it learned from 2010 on, and an evaluation on the same file that it lacks history."""
     request = Request("isolation_forest", label_delay_days=3)

@@ -143,5 +143,5 @@ def _scenario(rows: pa.Table, fraud: Truths) -> NDArray[np.object_]:
     if "fraud_scenario" not in rows.column_names:
         return np.full(len(fraud), None, dtype=object)
     names = np.array(rows["fraud_scenario"].to_pylist(), dtype=object)
-    names[~fraud] = None
+    names[~fraud | (names == "")] = None
     return names
