@@ -21,7 +21,7 @@ from fraudstream.demo.view import Scene, Watcher
 from fraudstream.kafka import ensure_topic
 from fraudstream.logs import get_logger
 from fraudstream.producer.sender import LINGER_MS, Sender
-from fraudstream.settings import Settings, on_embedded
+from fraudstream.settings import ProfilesBy, Settings, SparkSettings, on_embedded
 from fraudstream.store import alerts, registry
 from fraudstream.store.alert_feed import Feed
 from fraudstream.store.glance import Glance, glance
@@ -108,15 +108,23 @@ def embedded(settings: Settings) -> Settings:
 
 
 def suited(settings: Settings) -> Settings:
-    """`settings` adapted to the demo's fast time and short history."""
+    """`settings` adapted to the demo: its fast time, its short history, its real-time mode, and services on loopback only."""
     delay = settings.model.label_delay_days
     if delay > LONGEST_DELAY:
         log.warning(
             "the demo uses a label delay of %g days: its history is too short for %g", LONGEST_DELAY, delay
         )
-    score = settings.score.model_copy(update={"trigger_seconds": FRESH_SECONDS})
+    if settings.score.profiles is ProfilesBy.LOOKUP:
+        log.warning("the demo broadcasts profiles: its real-time mode cannot look them up")
+    spark = settings.spark
+    if not spark.is_local:
+        log.warning("the demo runs Spark on this machine; the cluster at %s is left alone", spark.master)
+        spark = spark.model_copy(update={"master": SparkSettings().master})
+    score = settings.score.model_copy(
+        update={"trigger_seconds": FRESH_SECONDS, "profiles": ProfilesBy.BROADCAST}
+    )
     model = settings.model.model_copy(update={"label_delay_days": min(delay, LONGEST_DELAY)})
-    return settings.model_copy(update={"score": score, "model": model})
+    return settings.model_copy(update={"score": score, "model": model, "spark": spark})
 
 
 def run(
