@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import streamlit
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
@@ -178,6 +179,16 @@ def test_a_reviewer_may_be_nobody_that_the_system_knows(
     assert shell.reviewer() is None
     monkeypatch.setenv("USER", "ana")
     assert shell.reviewer() == "ana"
+
+
+def test_a_reviewer_who_cleared_the_name_is_not_taken_for_the_user_of_the_server(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("USER", "root")
+    monkeypatch.setitem(streamlit.session_state, "reviewer", "  ")
+    assert shell.reviewer() is None
+    monkeypatch.setitem(streamlit.session_state, "reviewer", " Grace  Hopper ")
+    assert shell.reviewer() == "Grace Hopper"
 
 
 def test_bytes_of_rejected_messages_are_shown_without_names_and_addresses() -> None:

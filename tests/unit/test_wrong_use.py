@@ -26,6 +26,8 @@ DATA = ("--data", "t.csv")
         ("train", *DATA, "--output", "m", "--features", ","),
         ("evaluate", *DATA, "--map", "amount"),
         ("label", "--from", "t.csv", "--map", "x=zzz"),
+        ("label", "--from", "t.csv", "--by", ""),
+        ("label", "t", "--fraud", "--by", " "),
         ("produce", "--from", "t.csv", "--fill", "zzz=1"),
         ("produce", "--from", "t.csv", "--map", "zzz"),
         ("produce", "--dry-run", "--count", "1", "--seed", str(2**63)),

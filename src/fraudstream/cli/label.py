@@ -55,6 +55,10 @@ def label(
 
     _check(transaction_id, is_fraud, note, from_file, mapping)
     renamed = label_files.renamed(mapping or ())
+    if by is not None and not by.strip():
+        raise typer.BadParameter(
+            "--by is empty: name who labelled it, or leave it out to take the current user"
+        )
     postgres, who = inputs.database(), by or labels.current_user()
     if from_file is not None:
         _report_file(label_files.labels_from_file(postgres, from_file, renamed, who), as_json=as_json)

@@ -131,9 +131,9 @@ def settings() -> Settings:
 
 
 def reviewer() -> str | None:
-    """The reviewer's name for labels: as typed into the page, else the user who runs the server, if known."""
-    name = " ".join(str(st.session_state.get("reviewer", "")).split())
-    return name or current_user()
+    """The reviewer's name for labels: as typed into the page, else the user who runs the server. None if that is unknown, or cleared."""
+    typed = st.session_state.get("reviewer")
+    return current_user() if typed is None else " ".join(str(typed).split()) or None
 
 
 def _where(postgres: PostgresSettings) -> tuple[str | None, int, str, str]:
