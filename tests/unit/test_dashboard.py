@@ -331,6 +331,27 @@ def test_other_machines_get_in_only_with_a_password(host: str) -> None:
     launch.check_closed(DashboardSettings(host=host, password=SecretStr("x")))
 
 
+def test_a_proxys_visitors_get_in_only_with_a_password() -> None:
+    with pytest.raises(SettingsError, match=r"fraud\.example can be reached from other machines") as caught:
+        launch.check_closed(DashboardSettings(public_host="fraud.example"))
+    assert "FRAUDSTREAM_DASHBOARD__PASSWORD_FILE" in caught.value.hint
+    launch.check_closed(DashboardSettings(public_host="fraud.example", password=SecretStr("x")))
+
+
+@pytest.mark.parametrize(
+    "name", ["https://fraud.example", "fraud.example/", "fraud.example:443", "*", "a b", "", "fräud.example"]
+)
+def test_the_public_name_is_a_name_alone(name: str) -> None:
+    with pytest.raises(ValueError, match=r"a name such as fraud\.example\.com"):
+        DashboardSettings(public_host=name)
+
+
+@pytest.mark.parametrize(("host", "address"), [("0.0.0.0", "0.0.0.0"), ("::", "[::]")])  # noqa: S104
+def test_a_dashboard_that_listens_everywhere_asks_nobody_for_its_address(host: str, address: str) -> None:
+    """Streamlit asks a server on the internet for it, to print it, unless this is set."""
+    assert launch.variables(DashboardSettings(host=host))["STREAMLIT_BROWSER_SERVER_ADDRESS"] == address
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.3.2.1"])
 def test_this_machine_alone_needs_none(host: str) -> None:
     launch.check_closed(DashboardSettings(host=host))

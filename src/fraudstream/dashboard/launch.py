@@ -81,6 +81,9 @@ def variables(settings: DashboardSettings) -> dict[str, str]:
         "SERVER_FILE_WATCHER_TYPE": "none",
         "SERVER_MAX_UPLOAD_SIZE": "1",
         "BROWSER_GATHER_USAGE_STATS": "false",
+        # Pages of this origin may connect, whatever Host their proxy sends. Without it, a server that listens on every
+        # address asks a public service for its own, to print it.
+        "BROWSER_SERVER_ADDRESS": settings.public_host or _bracketed(settings.host),
         "CLIENT_TOOLBAR_MODE": "viewer",
         # An unexpected error may contain data; it goes to our stderr, not into the page.
         "CLIENT_SHOW_ERROR_DETAILS": "none",
@@ -90,7 +93,8 @@ def variables(settings: DashboardSettings) -> dict[str, str]:
     }
     if is_loopback(settings.host):
         # A page elsewhere whose name suddenly means 127.0.0.1 must not read alerts (DNS rebinding).
-        streamlit["SERVER_ALLOWED_HOSTS"] = f"localhost 127.0.0.1 {_bracketed(settings.host)}"
+        names = ("localhost", "127.0.0.1", settings.host, settings.public_host)
+        streamlit["SERVER_ALLOWED_HOSTS"] = " ".join(name for name in names if name)
     ours = {
         f"{PREFIX}DASHBOARD__HOST": settings.host,
         f"{PREFIX}DASHBOARD__PORT": str(settings.port),
@@ -111,10 +115,12 @@ def is_loopback(host: str) -> bool:
 
 def check_closed(settings: DashboardSettings) -> None:
     """Raise SettingsError if other machines could open the dashboard without a password."""
-    if not is_loopback(settings.host) and settings.secret() is None:
+    open_to = [name for name in (settings.host, settings.public_host) if name and not is_loopback(name)]
+    if open_to and settings.secret() is None:
         raise SettingsError(
-            f"The dashboard shows customers' transactions, and {settings.host} can be reached from other machines.",
-            hint=f"Set {PREFIX}DASHBOARD__PASSWORD_FILE (or __PASSWORD), or stay on --host 127.0.0.1.",
+            f"The dashboard shows customers' transactions, and {open_to[0]} can be reached from other machines.",
+            hint=f"Set {PREFIX}DASHBOARD__PASSWORD_FILE (or __PASSWORD), or stay on --host 127.0.0.1"
+            f" without {PREFIX}DASHBOARD__PUBLIC_HOST.",
         )
 
 

@@ -230,6 +230,8 @@ class DashboardSettings(Section):
     """Address to listen on; one that other machines can reach is refused without a password."""
     port: Port = 8501
     """Port to listen on."""
+    public_host: str | None = None
+    """Name under which browsers reach a proxy in front of it, such as fraud.example.com; needs a password."""
     password: SecretStr | None = None
     """Prefer the file in the next setting; unset means no password."""
     password_file: Place | None = None
@@ -240,6 +242,10 @@ class DashboardSettings(Section):
         secret = self.secret()
         if secret is not None and not secret.get_secret_value():
             raise ValueError("password is empty, which would let everybody in")
+        if self.public_host is not None and not re.fullmatch(r"[a-zA-Z0-9._-]+", self.public_host):
+            raise ValueError(
+                f"public_host: {self.public_host!r} is not a name such as fraud.example.com, without https://, port and path"
+            )
         return self
 
     def secret(self) -> SecretStr | None:

@@ -1,0 +1,60 @@
+"""Under which names browsers reach the real dashboard: a page lives by its WebSocket, whose handshake the server may refuse."""
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+from pydantic import SecretStr
+
+from fraudstream.dashboard import launch
+from fraudstream.local.processes import choose_port
+from fraudstream.settings import DashboardSettings
+
+PUBLIC = "fraud.example"
+OPEN, REFUSED = 101, 403
+
+
+def handshake(settings: DashboardSettings, host: str, origin: str) -> int:
+    """The status of the answer to a browser's request for a page's WebSocket."""
+    with socket.create_connection((settings.host, settings.port), 60) as connection:
+        lines = (
+            "GET /_stcore/stream HTTP/1.1", f"Host: {host}", f"Origin: {origin}", "Connection: Upgrade",
+            "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        )  # fmt: skip
+        connection.sendall("".join(f"{line}\r\n" for line in (*lines, "")).encode())
+        return int(connection.recv(4096).split()[1])
+
+
+@pytest.fixture(scope="module")
+def proxied() -> Iterator[DashboardSettings]:
+    """A dashboard on loopback, with the name of the proxy in front of it."""
+    settings = DashboardSettings(port=choose_port(), public_host=PUBLIC, password=SecretStr("x"))
+    with launch.started(settings):
+        yield settings
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "status"),
+    [
+        # A proxy that passes the browser's Host on, and one that does not, as nginx by default.
+        ("fraud.example", "https://fraud.example", OPEN),
+        ("fraud.example:8443", "https://fraud.example:8443", OPEN),
+        ("127.0.0.1:{port}", "https://fraud.example", OPEN),
+        ("127.0.0.1:{port}", "http://127.0.0.1:{port}", OPEN),
+        # Another site's page, and one whose name was made to mean 127.0.0.1.
+        ("fraud.example", "https://evil.example", REFUSED),
+        ("127.0.0.1:{port}", "https://evil.example", REFUSED),
+        ("evil.example", "https://evil.example", REFUSED),
+    ],
+)
+def test_a_page_behind_a_proxy_works_under_its_public_name_and_no_other(
+    host: str, origin: str, status: int, proxied: DashboardSettings
+) -> None:
+    where = {"port": proxied.port}
+    assert handshake(proxied, host.format(**where), origin.format(**where)) == status
+
+
+def test_a_page_works_at_the_loopback_address_of_ipv6() -> None:
+    settings = DashboardSettings(host="::1", port=choose_port())
+    with launch.started(settings) as running:
+        assert handshake(settings, f"[::1]:{settings.port}", running.url) == OPEN
