@@ -1,12 +1,17 @@
 """Under which names browsers reach the real dashboard: a page lives by its WebSocket, whose handshake the server may refuse."""
 
+import http.server
 import socket
+import subprocess
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
 from fraudstream.dashboard import launch
+from fraudstream.errors import ServiceError
 from fraudstream.local.processes import choose_port
 from fraudstream.settings import DashboardSettings
 
@@ -58,3 +63,32 @@ def test_a_page_works_at_the_loopback_address_of_ipv6() -> None:
     settings = DashboardSettings(host="::1", port=choose_port())
     with launch.started(settings) as running:
         assert handshake(settings, f"[::1]:{settings.port}", running.url) == OPEN
+
+
+def test_streamlits_own_settings_of_paths_and_certificates_do_not_hide_the_dashboard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waited two minutes for an answer at another address, and took the machine for busy."""
+    (tmp_path / ".streamlit").mkdir()
+    (tmp_path / ".streamlit" / "config.toml").write_text(
+        '[server]\nsslCertFile = "cert.pem"\nsslKeyFile = "key.pem"\n'
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("STREAMLIT_SERVER_BASE_URL_PATH", "apps/fraud")
+    monkeypatch.setattr(launch, "START_SECONDS", 60.0)
+    settings = DashboardSettings(port=choose_port())
+    with launch.started(settings) as running:
+        assert handshake(settings, f"127.0.0.1:{settings.port}", running.url) == OPEN
+
+
+def test_an_answer_that_is_not_the_dashboards_is_told_at_once() -> None:
+    """As of another program that listens on the port."""
+    with (
+        http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as other,
+        subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process,
+    ):
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        with pytest.raises(ServiceError, match="answered with HTTP status 501"):
+            launch._await(process, DashboardSettings(port=other.server_port))
+        other.shutdown()
+        process.communicate()

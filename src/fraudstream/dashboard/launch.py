@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ log = get_logger("dashboard.launch")
 START_SECONDS = 120.0
 """Usually two seconds suffice; Streamlit's first import on a cold, busy machine takes a minute."""
 STOP_SECONDS = 10.0
+NOT_READY = 503
+"""Streamlit's HTTP status while it starts."""
 EMBEDDED = "--embedded"
 """An option of the server, not a variable: `.env` may set another PostgreSQL, and no variable unsets that."""
 PROXIES = "FORWARDED_ALLOW_IPS"
@@ -165,6 +168,12 @@ def _await(process: "subprocess.Popen[bytes]", settings: DashboardSettings) -> N
             with opener.open(f"http://{host}:{settings.port}/_stcore/health", timeout=5) as answer:
                 if answer.status == 200:  # noqa: PLR2004 - HTTP's OK
                     return
+        except urllib.error.HTTPError as error:
+            if error.code != NOT_READY:
+                raise ServiceError(
+                    f"Port {settings.port} of {settings.host} answered with HTTP status {error.code}, unlike a dashboard.",
+                    hint="Another program may listen there: choose another port with `fraudstream dashboard --port`.",
+                ) from None
         except OSError:
             pass  # Not listening yet.
         if time.monotonic() > deadline:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 APP = Path(__file__).with_name("app.py")
 STDIN = 0
+EMPTY = ("--server.baseUrlPath=", "--server.sslCertFile=", "--server.sslKeyFile=")
+"""Streamlit's settings that would move the pages to another address. An empty variable does not override them."""
 
 
 def _end_with_parent() -> None:
@@ -27,7 +29,7 @@ def main() -> None:
 
     threading.Thread(target=_end_with_parent, daemon=True).start()
     # The arguments after `--` are `sys.argv` of the pages.
-    cli.main(["run", str(APP), "--", *sys.argv[1:]], prog_name="streamlit")
+    cli.main(["run", *EMPTY, str(APP), "--", *sys.argv[1:]], prog_name="streamlit")
 
 
 if __name__ == "__main__":
