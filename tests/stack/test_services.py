@@ -24,11 +24,12 @@ from fraudstream.errors import ServiceError
 from fraudstream.local import services
 from fraudstream.local.home import Home
 from fraudstream.local.postgres import PORT, EmbeddedPostgres
+from fraudstream.model import artifact, packing
 from fraudstream.settings import KafkaSettings, Settings
 from fraudstream.store import registry
 from fraudstream.store.connection import connect
 from fraudstream.store.migrate import migrate
-from model_world import ensemble, packed
+from model_world import ensemble, packed, sealed
 from service_program import NewProgram, Program
 from waiting import HANG_SECONDS, wait_until
 
@@ -94,11 +95,18 @@ def test_doctor_says_whether_the_champion_can_be_opened(settings: Settings, run:
     code, found = _said_of_the_model(run)
     assert (code, found["ok"], found["hint"]) == (1, False, "Train the model again with this version.")
     assert "model m-2 in the registry has format 99" in found["detail"]
+    manifest, archive = packed("m-3", trees)
+    files = sealed({**packing.unpack_files(archive, "m-3"), artifact.TREES: b"PAR1"})
+    registry.register(settings.postgres, manifest, packing.pack(files))
+    registry.promote(settings.postgres, "m-3")
+    code, found = _said_of_the_model(run)
+    assert (code, found["ok"], found["hint"]) == (1, False, "Train the model again.")
+    assert "The trees of model m-3 cannot be read" in found["detail"]
     with connect(settings.postgres) as connection:
         connection.execute("update shop.models set artifact = set_byte(artifact, 3, 255)")
     code, found = _said_of_the_model(run)
     assert (code, found["ok"]) == (1, False)
-    assert "The artifact of model m-2 was altered" in found["detail"]
+    assert "The artifact of model m-3 was altered" in found["detail"]
     assert "Train the model again" in found["hint"]
 
 
