@@ -12,10 +12,12 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 
 from documents import lacking
+from fault_world import await_progress, consuming
 from fraudstream import kafka
 from fraudstream.cli.health import document
 from fraudstream.errors import MessagesLost
 from fraudstream.settings import Settings
+from fraudstream.spark.batches import BatchSize
 from fraudstream.spark.consumer import Consumer, Summary
 from fraudstream.store.connection import connect
 from fraudstream.store.findings import findings
@@ -200,6 +202,29 @@ def test_batches_shrink_where_the_sink_is_slow_and_lose_nothing(
     assert (summary.stored["transactions"], summary.rows, summary.restarts) == (7_000, 7_000, 0)
     assert ids(settings) == [f"t{n:04}" for n in range(7_000)]
     assert [told for told in caplog.messages if "the next ones will have 1,000 at most" in told]
+
+
+def test_a_stream_begins_with_a_small_batch_and_a_run_that_ends_by_itself_with_a_full_one(
+    spark: "SparkSession", settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a slow PostgreSQL nothing is known yet, and whoever waits for the end of a run should not wait for more starts."""
+    sizes, follow = list[int](), BatchSize.follow
+
+    def noted(size: BatchSize, messages: int, seconds: float) -> None:
+        sizes.append(messages)
+        follow(size, messages, seconds)
+
+    monkeypatch.setattr(BatchSize, "follow", noted)
+    send(settings, [(message(transaction_id=f"t{n:05}"), n % 4) for n in range(24_000)])
+    with consuming(spark, settings) as running:
+        await_progress(settings, running, 24_000)
+    assert running.result().stored["transactions"] == sum(sizes) == 24_000
+    assert sizes[0] == 20_000
+    with connect(settings.postgres) as connection:
+        connection.execute("update shop.stream_offsets set next_offset = 0")
+    sizes.clear()
+    assert consume(spark, settings, ("transactions",)).duplicates["transactions"] == 24_000
+    assert sizes == [24_000]
 
 
 def test_the_same_id_twice_is_stored_once_and_counted(spark: "SparkSession", settings: Settings) -> None:

@@ -8,6 +8,9 @@ from typing import Final
 
 from fraudstream.errors import StreamError
 
+FIRST: Final = 20_000
+"""Size of a stream's first batch. How fast PostgreSQL is shows only in a stored one: a stream that monitoring takes for dead
+in the middle of a large one, and that a supervisor restarts, would begin with the same one again, for ever."""
 FEWEST: Final = 1_000
 """Below this size, the fixed cost of a batch dominates."""
 IDLE: Final = 4
@@ -27,7 +30,7 @@ class BatchSize:
 
     def __init__(self, most: int, seconds: float) -> None:
         self._most, self._seconds = most, seconds
-        self.limit = most
+        self.limit = min(FIRST, most)
         """Messages of the next batch, over all partitions."""
 
     def follow(self, messages: int, seconds: float) -> None:

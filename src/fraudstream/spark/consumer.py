@@ -127,6 +127,8 @@ class Consumer:
         migrate(self._postgres)
         (name,) = by_topic(self._kafka, targets)
         run = _Run(name, summary, stop, once=once)
+        if once:  # whoever waits for its end would wait for the restarts of growing batches, too
+            self._size.limit = self._settings.rows_per_batch
         # Partitions of decisions match those of the transactions, whether `score` or `consume` starts first.
         topic = kafka_clients.ensure_topic(self._kafka, name, like=self._kafka.transactions_topic)
         where = partial(self._where, run)
