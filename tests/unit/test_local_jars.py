@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import threading
 from base64 import b64encode
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,7 +16,8 @@ from xml.etree import ElementTree as ET
 import pytest
 from psutil import Process
 
-from fraudstream.errors import JarsMissing
+from another_user import closed, without_rights
+from fraudstream.errors import JarsMissing, ServiceError
 from fraudstream.local import jars
 from fraudstream.local.jars import JarSet
 from fraudstream.settings import Settings
@@ -42,6 +44,33 @@ def test_a_complete_cache_is_taken(tmp_path: Path, wanted: JarSet) -> None:
 
 def test_a_cache_that_does_not_exist_is_said(tmp_path: Path, wanted: JarSet) -> None:
     assert "does not exist" in (jars.complaint(wanted, tmp_path / "jars") or "")
+
+
+def test_a_cache_that_may_not_be_entered_is_a_sentence_with_the_next_step(
+    tmp_path: Path, wanted: JarSet
+) -> None:
+    """It was called a bug in fraudstream."""
+    place = tmp_path / "closed"
+    with closed(place):
+        assert "cannot be read: Permission denied" in (jars.complaint(wanted, place / wanted.name) or "")
+        with pytest.raises(ServiceError, match=f"{place} cannot be used: Permission denied") as caught:
+            jars.ensure(wanted, Settings(jars=place))
+    assert "FRAUDSTREAM_JARS" in caught.value.hint
+
+
+def test_a_cache_that_may_not_be_written_is_a_sentence_with_the_next_step(wanted: JarSet) -> None:
+    """Its lock is there already, from when it could be written."""
+    with tempfile.TemporaryDirectory() as place:
+        lock = Path(place) / f".{wanted.name}.lock"
+        lock.touch()
+        lock.chmod(0o666)
+        Path(place).chmod(0o555)
+        with (
+            without_rights(),
+            pytest.raises(ServiceError, match=f"{place} cannot be used: Permission denied") as caught,
+        ):
+            jars.ensure(wanted, Settings(jars=Path(place)))
+    assert "FRAUDSTREAM_JARS" in caught.value.hint
 
 
 def test_a_missing_jar_is_noticed(tmp_path: Path, wanted: JarSet) -> None:

@@ -20,8 +20,8 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies
 from xml.sax.saxutils import quoteattr
 
-from fraudstream.errors import JarsMissing
-from fraudstream.local.home import file_lock, unusable
+from fraudstream.errors import JarsMissing, ServiceError
+from fraudstream.local.home import file_lock
 from fraudstream.local.java import find_java, quoted
 from fraudstream.logs import get_logger
 from fraudstream.settings import Settings
@@ -112,30 +112,40 @@ def are_cached(settings: Settings) -> bool:
 
 
 def ensure(wanted: JarSet, settings: Settings) -> list[Path]:
-    """The jars of a set from the cache, or from the repository if they are missing or corrupted there."""
+    """The jars of a set from the cache, or from the repository if they are missing or corrupted there. Raises ServiceError."""
     directory = settings.jar_cache / wanted.name
-    spoilt = complaint(wanted, directory)
-    if spoilt is None:
-        return sorted(directory.glob("*.jar"))
-    try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unusable(directory.parent, error) from None
-    with file_lock(directory.parent / f".{wanted.name}.lock", f"the jars in {directory}"):
-        # Another process may have fetched them while we waited.
+    if complaint(wanted, directory) is not None:
+        try:
+            _renew(wanted, directory, settings.ivy_settings)
+        except OSError as error:
+            raise ServiceError(
+                f"The jar cache {directory.parent} cannot be used: {error.strerror or error}.",
+                hint="Set FRAUDSTREAM_JARS to a directory that you may write, on a disk with space.",
+            ) from None
+    return sorted(directory.glob("*.jar"))
+
+
+def _renew(wanted: JarSet, directory: Path, ivy_settings: Path | None) -> None:
+    """Fetch the jars unless another process has done so meanwhile."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    lock = directory.parent / f".{wanted.name}.lock"
+    lock.touch(0o600)  # the lock's own error is about FRAUDSTREAM_HOME
+    with file_lock(lock, f"the jars in {directory}"):
         spoilt = complaint(wanted, directory)
         if spoilt is not None:
             if directory.exists():
                 log.warning("%s Fetching the jars again.", spoilt)
-            _fetch(wanted, directory, settings.ivy_settings)
-    return sorted(directory.glob("*.jar"))
+            _fetch(wanted, directory, ivy_settings)
 
 
 def complaint(wanted: JarSet, directory: Path) -> str | None:
     """What is wrong with the cached jars, in a sentence; None if all are there with their pinned checksums."""
-    if not directory.is_dir():
+    try:
+        present = {path.name: path for path in directory.iterdir() if path.suffix == ".jar"}
+    except (FileNotFoundError, NotADirectoryError):
         return f"{directory} does not exist."
-    present = {path.name: path for path in directory.glob("*.jar")}
+    except OSError as error:
+        return f"{directory} cannot be read: {error.strerror}."
     expected = wanted.pins or _recorded(directory)
     if not expected or present.keys() != expected.keys():
         return f"{directory} does not contain exactly the jars that belong there."
