@@ -73,6 +73,19 @@ def test_a_cache_that_may_not_be_written_is_a_sentence_with_the_next_step(wanted
     assert "FRAUDSTREAM_JARS" in caught.value.hint
 
 
+@pytest.mark.parametrize("sign", ":,#?*[]{}")
+def test_a_cache_whose_path_java_or_spark_would_read_as_something_else_is_refused(
+    sign: str, tmp_path: Path, wanted: JarSet
+) -> None:
+    """A colon separates the parts of a class path: Kafka ended while starting, and the advice was to delete all data."""
+    place = tmp_path / f"ours{sign}theirs"
+    place.mkdir()
+    fill(place / wanted.name)
+    with pytest.raises(ServiceError, match=re.escape(f"contains {sign!r}")) as caught:
+        jars.ensure(wanted, Settings(jars=place))
+    assert "FRAUDSTREAM_JARS" in caught.value.hint
+
+
 def test_a_missing_jar_is_noticed(tmp_path: Path, wanted: JarSet) -> None:
     directory = fill(tmp_path / "jars")
     (directory / "a.jar").unlink()

@@ -45,6 +45,8 @@ _INSIDE_PYSPARK = (
 )
 """Dependencies of the connector that PySpark already has: a second copy would shadow the first."""
 _INSIDE_PYSPARK_MODULES = ("spark-tags_2.13",)
+SIGNS = ":,#?*[]{}"
+"""What separates two jars in lists of Java and Spark, or is part of a URL or a pattern there; nothing escapes it."""
 _FETCH_SECONDS = 900.0
 """44 MB take 35 s on a good connection; this allows for 50 kB/s."""
 
@@ -114,6 +116,7 @@ def are_cached(settings: Settings) -> bool:
 def ensure(wanted: JarSet, settings: Settings) -> list[Path]:
     """The jars of a set from the cache, or from the repository if they are missing or corrupted there. Raises ServiceError."""
     directory = settings.jar_cache / wanted.name
+    _require_plain(directory.parent)
     if complaint(wanted, directory) is not None:
         try:
             _renew(wanted, directory, settings.ivy_settings)
@@ -123,6 +126,15 @@ def ensure(wanted: JarSet, settings: Settings) -> list[Path]:
                 hint="Set FRAUDSTREAM_JARS to a directory that you may write, on a disk with space.",
             ) from None
     return sorted(directory.glob("*.jar"))
+
+
+def _require_plain(cache: Path) -> None:
+    """Raise ServiceError for a path that Java's or Spark's list of jars cannot contain."""
+    if found := next((sign for sign in str(cache) if sign in SIGNS), None):
+        raise ServiceError(
+            f"The path of the jar cache, {cache}, contains {found!r}, which Java or Spark would not read as part of it.",
+            hint=f"Set FRAUDSTREAM_JARS to a directory without any of {' '.join(SIGNS)} in its path.",
+        )
 
 
 def _renew(wanted: JarSet, directory: Path, ivy_settings: Path | None) -> None:
