@@ -220,3 +220,11 @@ def test_the_version_is_that_of_the_package() -> None:
     from importlib.metadata import version
 
     assert fraudstream("--version").stdout == f"fraudstream {version('fraudstream')}\n"
+
+
+@pytest.mark.parametrize("name", ["a[b]c", "a[/b]c"])
+def test_a_home_with_brackets_in_its_path_is_named_as_it_is(name: str, tmp_path: Path) -> None:
+    """They were taken for markup: left out, or an error that was called a bug."""
+    done = fraudstream("status", FRAUDSTREAM_HOME=str(tmp_path / name), COLUMNS="300")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"Services in {tmp_path / name}" in done.stdout

@@ -44,8 +44,9 @@ def print_table(
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, title_justify="left", header_style="bold")
-    # Text, not str: a cell may hold untrusted text, which rich would interpret as markup.
+    # Text, not str: a title or a cell may hold untrusted text, which rich would interpret as markup.
+    shown = Text(printable(title), "table.title")
+    table = Table(title=shown, title_justify="left", header_style="bold")
     cells = [[Text(printable(str(cell))) for cell in row] for row in rows]
     needed = 1
     for place, column in enumerate(columns):
