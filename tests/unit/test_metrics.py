@@ -317,6 +317,25 @@ def test_a_port_that_is_taken_is_a_sentence_with_the_next_step(monitor: Monitor)
     assert "--metrics-port" in caught.value.hint
 
 
+@pytest.mark.parametrize(("host", "asked"), [("::1", "[::1]"), ("::", "127.0.0.1")])
+def test_metrics_are_served_over_ipv6_too(host: str, asked: str, monitor: Monitor) -> None:
+    """At `::` for everybody, as the network of a cluster may have nothing else."""
+    with served(MetricsSettings(host=host, port=0), monitor.health, monitor.registry) as where:
+        assert where is not None
+        assert where.startswith(f"http://[{host}]:")
+        assert get(where.replace(f"[{host}]", asked) + "/healthz") == (503, "consume is starting.\n")
+
+
+def test_an_address_of_another_machine_is_a_sentence_with_the_setting(monitor: Monitor) -> None:
+    settings = MetricsSettings(host="2001:db8::1", port=9)
+    with (
+        pytest.raises(SettingsError, match=r"cannot be served at \[2001:db8::1\]:9") as caught,
+        served(settings, monitor.health, monitor.registry),
+    ):
+        pass
+    assert "FRAUDSTREAM_METRICS__HOST" in caught.value.hint
+
+
 def reset(where: str, said: bytes) -> None:
     """Say something and drop the connection, as probes of load balancers do."""
     host, _, port = where.removeprefix("http://").rpartition(":")

@@ -1,6 +1,7 @@
 """Serves `/metrics` and `/healthz` in the background."""
 
 import logging
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -34,15 +35,17 @@ def served(
         yield None
         return
     disable_created_metrics()  # type: ignore[no-untyped-call] # a second series for each counter, which nobody asks for
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
     try:
-        server = _Server((settings.host, settings.port), _Handler)
+        server = _Server(settings.host, settings.port)
     except (OSError, OverflowError) as error:
         raise SettingsError(
-            f"Metrics cannot be served at {settings.host}:{settings.port}: {error}.",
-            hint="Choose another port with --metrics-port, or 0 for any free one.",
+            f"Metrics cannot be served at {host}:{settings.port}: {error}.",
+            hint="Choose another port with --metrics-port, or 0 for any free one. FRAUDSTREAM_METRICS__HOST must be an"
+            " address of this machine.",
         ) from None
     server.health, server.registry = health, registry
-    address = f"http://{settings.host}:{server.server_port}"
+    address = f"http://{host}:{server.server_port}"
     threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
     log.info("metrics at %s/metrics, health at %s/healthz", address, address)
     try:
@@ -56,6 +59,10 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     health: Callable[[], Health]
     registry: CollectorRegistry
+
+    def __init__(self, host: str, port: int) -> None:
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        super().__init__((host, port), _Handler)
 
     def handle_error(self, request: object, client_address: tuple[str, int]) -> None:  # noqa: ARG002 - the base class calls it so
         """Log it like everything else: the base class prints a traceback, even among lines of JSON."""
