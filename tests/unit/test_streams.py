@@ -84,6 +84,25 @@ def test_a_pipe_that_does_not_block_and_has_a_slow_reader_gets_every_line(
     assert len({json.loads(line)["transaction_id"] for line in lines}) == 2000
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_signal_while_a_slow_reader_holds_up_a_write_costs_no_line(unbuffered: str, tmp_path: Path) -> None:
+    """The system then reports how much it has written, which is a part."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "fraudstream", "produce", "--dry-run", "--rate", "100000"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, cwd=tmp_path,
+        env=without_settings() | {"FRAUDSTREAM_HOME": str(tmp_path), "PYTHONUNBUFFERED": unbuffered},
+    ) as program:  # fmt: skip
+        assert program.stdout is not None
+        select.select([program.stdout], [], [], 60)
+        time.sleep(0.5)  # the pipe is full
+        program.terminate()
+        time.sleep(0.5)
+        lines = program.stdout.read().splitlines(keepends=True)
+    assert program.returncode == 0
+    assert all(json.loads(line) for line in lines)
+    assert lines[-1].endswith(b"\n")
+
+
 @FULL
 def test_a_full_disk_under_stderr_changes_no_exit_code(tmp_path: Path) -> None:
     assert shell("fraudstream consume everything 2> /dev/full", tmp_path).returncode == 2
