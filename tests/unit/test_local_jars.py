@@ -18,7 +18,7 @@ from psutil import Process
 
 from another_user import closed, without_rights
 from fraudstream.errors import JarsMissing, ServiceError
-from fraudstream.local import jars
+from fraudstream.local import jars, proxy
 from fraudstream.local.jars import JarSet
 from fraudstream.settings import Settings
 
@@ -219,7 +219,7 @@ def test_the_proxy_of_the_environment_is_told_to_java(
     """With a scheme, without one, and with a login; who is exempt is so with all below his name, as for other programs."""
     for name, value in environ.items():
         proxies.setenv(name, value)
-    assert jars._proxy_options() == options
+    assert proxy.java_options() == options
 
 
 @pytest.mark.parametrize("password", ["pa/ss", "p[ss", "pa?ss", "pa#ss"])
@@ -228,7 +228,7 @@ def test_a_password_that_is_not_encoded_is_refused_and_not_shown(
 ) -> None:
     proxies.setenv("HTTPS_PROXY", f"http://ann:{password}@proxy.example:3128")
     with pytest.raises(JarsMissing, match="HTTPS_PROXY is not a URL") as caught:
-        jars._proxy_options()
+        proxy.java_options()
     assert "percent-encoded" in caught.value.hint
     assert "pa" not in caught.value.message
 

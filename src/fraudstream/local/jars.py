@@ -7,7 +7,6 @@ names an ivysettings.xml with another repository.
 import hashlib
 import importlib.util
 import json
-import os
 import shutil
 import subprocess
 import tempfile
@@ -16,11 +15,10 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import metadata, resources
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
-from urllib.request import getproxies
 from xml.sax.saxutils import quoteattr
 
 from fraudstream.errors import JarsMissing, ServiceError
+from fraudstream.local import proxy
 from fraudstream.local.home import file_lock
 from fraudstream.local.java import find_java, quoted
 from fraudstream.logs import get_logger
@@ -209,7 +207,7 @@ def _ivy(wanted: JarSet, scratch: Path, into: Path, ivy_settings: Path | None) -
     """Run Ivy; everything that it writes stays in `scratch`."""
     (scratch / "ivy.xml").write_text(_ivy_file(wanted), encoding="utf-8")
     # In a file, as every user of this machine can read a proxy's password on a command line.
-    (scratch / "java.options").write_text("\n".join(map(quoted, _proxy_options())), encoding="utf-8")
+    (scratch / "java.options").write_text("\n".join(map(quoted, proxy.java_options())), encoding="utf-8")
     command = [str(find_java().binary), f"@{scratch / 'java.options'}"]
     command += [f"-Divy.default.ivy.user.dir={scratch / 'ivy'}"]
     # Java waits forever by default; a network that drops packets would look like a slow one.
@@ -284,39 +282,3 @@ def _ivy_jar() -> Path:
         "The installed PySpark lacks Ivy (pyspark/jars/ivy-*.jar).",
         hint="Install PySpark from its wheel: `pip install --force-reinstall 'pyspark==4.2.0'`.",
     )
-
-
-def _proxy_options() -> list[str]:
-    """HTTPS_PROXY and NO_PROXY as Java options, as Java does not read those variables itself."""
-    options, login = [], []
-    proxies = getproxies()
-    for scheme in ("http", "https"):
-        given = proxies.get(scheme, "")
-        try:
-            proxy = urlsplit(given if "://" in given else f"//{given}")
-            port = proxy.port or 80
-        except ValueError:
-            # Not the reason: it shows a part of the password.
-            raise JarsMissing(
-                f"{scheme.upper()}_PROXY is not a URL that can be read.",
-                hint="Write http://HOST:PORT, or http://USER:PASSWORD@HOST:PORT with special characters of the password"
-                " percent-encoded: `/` is %2F.",
-            ) from None
-        if proxy.hostname:
-            options += [f"-D{scheme}.proxyHost={proxy.hostname}", f"-D{scheme}.proxyPort={port}"]
-        if proxy.username:
-            # Ivy knows one login for all proxies, and Java gives it to one of https only if Basic is not disabled there.
-            login = [
-                f"-Dhttp.proxyUser={unquote(proxy.username)}",
-                f"-Dhttp.proxyPassword={unquote(proxy.password or '')}",
-                "-Djdk.http.auth.tunneling.disabledSchemes=",
-            ]
-    exempt = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
-    if options and exempt:
-        hosts = [host.strip() for host in exempt.split(",") if host.strip()]
-        # A domain there includes its subdomains, which Java needs to be told.
-        below = [f"*.{host.lstrip('.')}" for host in hosts if not host.startswith("*")]
-        options.append(
-            "-Dhttp.nonProxyHosts=" + "|".join([*(h for h in hosts if not h.startswith(".")), *below])
-        )
-    return options + login
