@@ -17,6 +17,9 @@ import msgspec
 
 from fraudstream.delimited import header_of, records
 from fraudstream.errors import InputError
+from fraudstream.logs import get_logger
+
+log = get_logger("files")
 
 ROWS = 4_096
 """Rows that are read and processed together, so that memory does not depend on the length of the file."""
@@ -169,6 +172,7 @@ def _ndjson(path: Path, choose: Choose) -> Iterator[Row]:
             try:
                 choose(_keys(first))
             except InputError:
+                log.info("looking for the columns in all lines of %s", path)
                 with opened(path) as again:
                     choose(_keys(ndjson(again)))
         yield from chain(first, rows)

@@ -75,7 +75,6 @@ def test_streamlits_own_settings_of_paths_and_certificates_do_not_hide_the_dashb
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("STREAMLIT_SERVER_BASE_URL_PATH", "apps/fraud")
-    monkeypatch.setattr(launch, "START_SECONDS", 60.0)
     settings = DashboardSettings(port=choose_port())
     with launch.started(settings) as running:
         assert handshake(settings, f"127.0.0.1:{settings.port}", running.url) == OPEN

@@ -215,7 +215,7 @@ def cut(port: int) -> None:
     """Break every connection of this process with this port of the machine."""
     for found in psutil.Process().net_connections("tcp"):
         if found.raddr and found.raddr.port == port:
-            with socket.socket(fileno=os.dup(found.fd)) as line, suppress(OSError):
+            with suppress(OSError), socket.socket(fileno=os.dup(found.fd)) as line:
                 line.shutdown(socket.SHUT_RDWR)
 
 

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -349,19 +350,34 @@ def test_a_server_whose_connections_are_all_in_use_runs_and_keeps_them(lasting: 
         assert opened.execute("select 1").fetchone() == (1,)
 
 
+def suspended_recovery(server: psutil.Process) -> psutil.Process:
+    """The process that replays the log after another one of the server died. It lives for a moment, which may be missed."""
+    for _ in range(20):
+        named(server, "checkpointer").kill()
+        with suppress(AssertionError, psutil.Error):
+            found = named(server, "startup")
+            found.suspend()
+            if found.status() == psutil.STATUS_STOPPED:
+                return found
+    raise AssertionError("the server never recovered")
+
+
+def named(server: psutil.Process, name: str) -> psutil.Process:
+    """The process of the server with this name, as soon as there is one."""
+    deadline = time.monotonic() + 2
+    while time.monotonic() < deadline:
+        for child in server.children():
+            with suppress(psutil.Error, IndexError):  # it ended
+                if name in child.cmdline()[0]:
+                    return child
+    raise AssertionError(f"no {name}")
+
+
 def test_up_waits_for_a_server_that_recovers_by_itself(lasting: Program) -> None:
     """After one of its processes died, PostgreSQL replays its log and turns connections away meanwhile."""
     lasting.up()
     status = lasting.status()["postgres"]
-    server = psutil.Process(status["pid"])
-
-    def recovering() -> psutil.Process | None:
-        return next((child for child in server.children() if "startup" in child.cmdline()[0]), None)
-
-    next(child for child in server.children() if "checkpointer" in child.cmdline()[0]).kill()
-    while (recovery := recovering()) is None:
-        pass
-    recovery.suspend()
+    recovery = suspended_recovery(psutil.Process(status["pid"]))
     with lasting.begin("up", "--json") as command:
         with pytest.raises(subprocess.TimeoutExpired):
             command.wait(3.0)

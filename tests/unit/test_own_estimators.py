@@ -10,6 +10,7 @@ import pytest
 
 from fraudstream.errors import InputError
 from fraudstream.features.events import INSTANT
+from fraudstream.model.algorithms import IsolationForestEstimator
 from fraudstream.model.training import Request, train
 
 ESTIMATORS = """
@@ -107,4 +108,15 @@ def test_an_estimator_that_fails_is_named_with_the_next_step(name: str, sentence
         train(rows(), Request(name.lower(), ("amount", "hour"), label_delay_days=1, alert_rate=0.05))
     assert sentence in caught.value.message
     assert "then train" in caught.value.hint
-    assert "`fraudstream --debug train …`" in caught.value.hint
+    assert "`fraudstream --debug …`" in caught.value.hint
+
+
+def test_too_little_memory_for_our_own_is_not_blamed_on_an_estimator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It said: fix the method `fit` of the estimator isolation_forest."""
+
+    def fit(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(IsolationForestEstimator, "fit", fit)
+    with pytest.raises(MemoryError):
+        train(rows(), Request("isolation_forest", ("amount", "hour"), label_delay_days=1, alert_rate=0.05))

@@ -240,7 +240,7 @@ def test_card_tests_are_tiny_and_from_one_device(world: World) -> None:
 
 
 def test_an_account_takeover_is_what_its_sentence_says(world: World) -> None:
-    """`--scenario list` promised purchases that each are larger than the last, within two hours: few are, not all are."""
+    """`--scenario list` promised purchases that each are larger than the last, within two hours; few grow so, and not all end so soon."""
     name = "account_takeover"
     events = of(history(world, 20, 0.005, name), name)
     events = events[np.lexsort((events["at"], events["user"]))]

@@ -49,7 +49,7 @@ def servers(panel: str | None = None) -> Any:
 
 def accept_loss(panel: str | None = None) -> Any:
     """`--accept-loss`, of streams."""
-    text = "Continue even though Kafka deleted messages before they were read."
+    text = "Accept that Kafka deleted messages before this start that were not read."
     return typer.Option("--accept-loss", help=text, rich_help_panel=panel)
 
 

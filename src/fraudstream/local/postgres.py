@@ -83,11 +83,11 @@ class EmbeddedPostgres:
         return find(self.home.pid("postgres"), "postgres", str(self.data))
 
     def answers(self, seconds: int = 3) -> bool:
-        """Whether our server, which knows our password, answers a query."""
+        """Whether our server, which knows our password, answers a query, or says that all its connections are in use."""
         return self._complaint(seconds) is None
 
     def _complaint(self, seconds: int) -> str | None:
-        """Why there is no answer to a query, or None if our server answers."""
+        """Why there is no answer to a query, or None if our server answers or is full."""
         import psycopg
 
         try:

@@ -12,7 +12,7 @@ from fraudstream.logs import get_logger
 from fraudstream.micros import DAY, moment
 from fraudstream.model import metrics
 from fraudstream.model.algorithms import Estimator
-from fraudstream.model.candidates import Candidate
+from fraudstream.model.candidates import BUILT_IN, Candidate
 from fraudstream.model.dataset import Dataset
 from fraudstream.model.folds import Fold
 from fraudstream.model.risk import REPAIR, checked_risk
@@ -67,7 +67,7 @@ def learnable(data: Dataset, until: int, as_of: int) -> Truths:
 def fit(candidate: Candidate, data: Dataset, until: int, as_of: int) -> Estimator:
     """A new estimator, trained on rows before `until` whose truth was known at `as_of` (all rows if label-free).
 
-    Raises InputError if there is too little to learn from.
+    Raises InputError if there is too little to learn from, or if the estimator cannot.
     """
     rows = learnable(data, until, as_of) if candidate.uses_labels else data.micros < until
     if candidate.uses_labels:
@@ -88,10 +88,13 @@ def fit(candidate: Candidate, data: Dataset, until: int, as_of: int) -> Estimato
         estimator.fit(data.columns(candidate.features, rows), y)
     except FraudstreamError:
         raise
-    except Exception as error:  # it may be a user's own code, which may raise anything
+    except Exception as error:  # a user's own code may raise anything
+        own = candidate.algorithm not in BUILT_IN
+        if not own and not isinstance(error, (ValueError, TypeError, ArithmeticError)):
+            raise  # a bug, or too little memory
         raise InputError(
             f"The estimator {candidate.name} could not be trained: {type(error).__name__}: {error}",
-            hint=REPAIR.format("fit"),
+            hint=REPAIR if own else "",
         ) from error
     return estimator
 

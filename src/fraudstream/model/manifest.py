@@ -18,9 +18,9 @@ _Figures = dict[str, float | tuple[float, float] | None]
 class _Training(msgspec.Struct, rename={"since": "from"}):
     since: datetime | None = None
     until: datetime | None = None
-    rows: int | None = None
-    judged: int | None = None
-    frauds: int | None = None
+    rows: int = 0
+    judged: int = 0
+    frauds: int = 0
 
 
 class _Fold(msgspec.Struct):
@@ -29,7 +29,7 @@ class _Fold(msgspec.Struct):
     test_until: datetime
     transactions: int
     frauds: int
-    baselines: dict[str, _Figures] = {}
+    baselines: dict[str, _Figures]
 
 
 class _Kind(msgspec.Struct):

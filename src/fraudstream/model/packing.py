@@ -8,11 +8,10 @@ from collections.abc import Mapping
 
 from fraudstream.errors import InputError
 from fraudstream.model.artifact import Model, verified
+from fraudstream.model.manifest import AGAIN
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 """Names of files in a model: nothing that a file system could interpret as a path."""
-
-_AGAIN = "Train the model again."
 
 
 def pack(files: Mapping[str, bytes]) -> bytes:
@@ -44,17 +43,17 @@ def _unzip(packed: bytes, source: str) -> dict[str, bytes]:
             names = [entry.filename for entry in entries]
             if not all(map(_NAME.fullmatch, names)):
                 raise InputError(
-                    f"{source} contains files outside its own directory; it was not opened.", hint=_AGAIN
+                    f"{source} contains files outside its own directory; it was not opened.", hint=AGAIN
                 )
             if len(set(names)) < len(names):
-                raise InputError(f"{source} contains a file twice; it was not opened.", hint=_AGAIN)
+                raise InputError(f"{source} contains a file twice; it was not opened.", hint=AGAIN)
             # Uncompressed files are no larger than their archive, so a small one cannot fill the memory.
             stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
             if not stored or sum(entry.file_size for entry in entries) > len(packed):
                 raise InputError(
                     f"{source} is not a packed model: its files are compressed, or larger than the archive.",
-                    hint=_AGAIN,
+                    hint=AGAIN,
                 )
             return {name: archive.read(name) for name in names}
     except (zipfile.BadZipFile, RuntimeError, EOFError, ValueError, struct.error) as error:
-        raise InputError(f"{source} is not a packed model: {error}.", hint=_AGAIN) from None
+        raise InputError(f"{source} is not a packed model: {error}.", hint=AGAIN) from None

@@ -12,19 +12,31 @@ if TYPE_CHECKING:
     from fraudstream.model.algorithms import Estimator
 
 
-REPAIR = "Fix the method `{}` of the estimator, then train again. `fraudstream --debug train …` shows where it failed."
+REPAIR = "Fix the estimator, then train again. `fraudstream --debug …` shows where it failed."
+
+
+def is_own(judge: object) -> bool:
+    """Whether it is a user's own code, and not fraudstream's."""
+    return not type(judge).__module__.startswith("fraudstream.")
 
 
 def checked_risk(judge: "Estimator | Ensemble", values: Floats, name: str) -> Floats:
-    """Risk (n,) of rows (n, features). Raises InputError, whose sentence begins with `name`, if there is none."""
+    """Risk (n,) of rows (n, features).
+
+    Raises InputError, whose sentence begins with `name`, if they are invalid, or if a user's own estimator fails.
+    """
     if not len(values):
         return np.zeros(0)
-    hint = REPAIR.format("risk")
+    hint = REPAIR if is_own(judge) else ""
     try:
         risk = np.asarray(judge.risk(values), dtype=np.float64)
     except FraudstreamError:
         raise
-    except Exception as error:  # it may be a user's own code, which may raise anything
+    except (
+        Exception
+    ) as error:  # a user's own code may raise anything; ours, only what is a bug or the machine's
+        if not hint:
+            raise
         raise InputError(
             f"{name} could not give risks: {type(error).__name__}: {error}", hint=hint
         ) from error

@@ -145,9 +145,7 @@ class Ensemble:
             features, combine = tuple(map(str, about["features"])), about["combine"]
             nodes = table.select(NODES.names).cast(NODES)
         except (KeyError, TypeError, ValueError, RecursionError) as error:
-            raise InputError(
-                f"These are not tree tables of fraudstream: {error!r}.", hint="Train the model again."
-            ) from None
+            raise InputError(f"These are not tree tables of fraudstream: {error!r}.") from None
         if (
             combine not in ("mean", "sum")
             or link.name not in ("isolation", "identity", "sigmoid")
@@ -200,7 +198,7 @@ class _Walk:
         roots = np.flatnonzero(node == 0)
         own = np.arange(len(tree))
         if not len(roots) or roots[0] != 0 or (np.diff(roots, append=len(tree)) < 1).any():
-            raise InputError("Tree tables without a root.", hint="Train the model again.")
+            raise InputError("Tree tables without a root.")
         start = np.repeat(roots, np.diff(roots, append=len(tree)))
         stop = np.repeat(np.append(roots[1:], len(tree)), np.diff(roots, append=len(tree)))
         leaf = column["left"] < 0
@@ -219,7 +217,7 @@ class _Walk:
             and not np.isnan(column["threshold"]).any()
         )
         if not sound:
-            raise InputError("Tree tables that contradict themselves.", hint="Train the model again.")
+            raise InputError("Tree tables that contradict themselves.")
         return cls(
             roots.astype(np.int32),
             np.where(leaf, 0, column["feature"]).astype(np.int32),

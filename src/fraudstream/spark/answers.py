@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _REMEMBERED: Final = 100_000
 """Number of answers among which repeats are recognised: a hand-over repeats those of a second or two."""
 LOOK_SECONDS: Final = 5.0
-"""Seconds between two checks for added partitions."""
+"""Seconds between two checks for added partitions, and for a client that lost its brokers."""
 
 _Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 """Format of every scorer; a time without a zone is not ours, and no latency can be computed from it."""

@@ -62,7 +62,7 @@ class Registered:
 
 RESTORE = "Train the model again, or restore shop.models from a backup."
 
-_COLUMNS = columns(Registered).removesuffix(", trouble")
+_COLUMNS = columns(Registered)
 
 _REGISTER = f"""
 insert into shop.models (version, status, algorithm, manifest, artifact, sha256)
@@ -128,7 +128,7 @@ MOST_BYTES = (1 << 30) - (1 << 20)
 def _check(manifest: Mapping[str, Any], artifact: bytes) -> None:
     for name in ("version", "algorithm"):
         if not isinstance(manifest.get(name), str) or not manifest[name]:
-            raise InputError(f"The model's manifest has no {name}.", hint="Train the model again.")
+            raise InputError(f"The model's manifest has no {name}.", hint=manifests.AGAIN)
     if not _is_json(manifest):
         raise InputError(
             "The model's manifest is not JSON that PostgreSQL can store: it has a NaN, an infinity, a NUL or an object"

@@ -1,7 +1,7 @@
 """Results of queries: rows as objects, whose fields are the columns of the query, or as tuples."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import Any, TypeVar
 
 from psycopg import sql
@@ -14,8 +14,8 @@ Values = Mapping[str, Any] | Sequence[Any]
 
 
 def columns(kind: type[Any]) -> str:
-    """The fields of a dataclass, as a select list."""
-    return ", ".join(field.name for field in fields(kind))
+    """The fields of a dataclass, as a select list; not those with a default, which no query fills."""
+    return ", ".join(field.name for field in fields(kind) if field.default is MISSING)
 
 
 def rows(connection: Connection, kind: type[Row], query: str, values: Values = ()) -> list[Row]:
