@@ -361,6 +361,7 @@ def test_an_empty_database_a_lost_one_and_a_password(
         for page in PAGES:
             visit.go(f"{running.url}/{page}", "Password")
             assert "Overview" not in visit.text
+        visit.settled()  # else the page that comes last is drawn over what is typed
         box = visit.page.locator("input[type=password]")
         box.fill("open barley")
         box.press("Enter")

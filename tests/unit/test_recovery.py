@@ -65,6 +65,16 @@ def failure(words: str | None) -> Exception | None:
             "java.io.EOFException\n\tat java.base/java.io.DataInputStream.readInt(DataInputStream.java:398)\n"
             "\tat org.apache.spark.api.python.PythonWorkerFactory.createWorker$1(PythonWorkerFactory.scala:190)"
         ),
+        # What forks the workers was killed between two batches: Spark finds a worker gone, and tells the one that forked it.
+        (
+            "java.io.IOException: Broken pipe\n"
+            "\tat java.base/java.io.FileOutputStream.writeBytes(Native Method)\n"
+            "\tat java.base/java.io.FileOutputStream.write(FileOutputStream.java:349)\n"
+            "\tat java.base/java.io.BufferedOutputStream.flushBuffer(BufferedOutputStream.java:81)\n"
+            "\tat java.base/java.io.BufferedOutputStream.flush(BufferedOutputStream.java:142)\n"
+            "\tat java.base/java.io.DataOutputStream.flush(DataOutputStream.java:128)\n"
+            "\tat org.apache.spark.api.python.PythonWorkerFactory.$anonfun$stopWorker$1(PythonWorkerFactory.scala:501)"
+        ),
     ],
 )
 def test_a_broker_a_worker_or_a_checkpoint_that_went_away_is_a_new_start(words: str) -> None:

@@ -51,11 +51,12 @@ KAFKA_REFUSED: Final = re.compile(
 """Spark's error if the broker rejects its client, for example after a password was changed."""
 WORKER_DIED: Final = re.compile(
     r"Python worker (exited unexpectedly|failed to connect back)|EOFException occurred while reading the port number"
-    r"|java\.io\.EOFException(?:\s+at [^\n]+){0,6}?\s+at org\.apache\.spark\.api\.python\.PythonWorkerFactory\."
+    r"|java\.io\.(?:EOFException|IOException: Broken pipe)(?:\s+at [^\n]+){0,6}?"
+    r"\s+at org\.apache\.spark\.api\.python\.PythonWorkerFactory\."
 )
 """Spark's errors if a Python worker was killed, usually because memory ran out, or the daemon that forks them, possibly at
-its start: its pipe ends. Their slice is read again. Errors about a missing Python, or one that prints unexpected
-output, are about the same daemon, but restarting does not help."""
+its start or between two batches: its pipe ends. Their slice is read again. Errors about a missing Python, or one that
+prints unexpected output, are about the same daemon, but restarting does not help."""
 WORKER_SPOKE: Final = "Error from python worker:"
 """Followed by the daemon's output before it ended, such as a missing module: an error, not a kill."""
 KILL_9: Final = "terminated with code: 137"
