@@ -117,6 +117,9 @@ def test_an_unreadable_certificate_is_one_sentence(locked: Locked, tmp_path: Pat
         ({**own, "KAFKA__SSL_KEY_PASSWORD": "wrong"}, "Kafka's client rejects these settings"),
     ]
     begun = [begin(locked, tmp_path, "produce", "--count", "1", "--json", **changes) for changes, _ in cases]
+    again: dict[str, Any] = {**own, "KAFKA__SSL_KEY_PASSWORD": "wrong"}
+    cases.append((again, "Kafka's client rejects these settings"))
+    begun.append(begin(locked, tmp_path, "rejected", "replay", "--json", **again))
     for (changes, sentence), process in zip(cases, begun, strict=True):
         code, out, _err = end(process)
         assert code == 2, f"{changes}: {out}"

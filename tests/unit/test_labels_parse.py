@@ -1,13 +1,15 @@
 """Labels as files have them: what counts as one, and what is said of the others."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fraudstream.errors import UsageError
+from fraudstream.errors import InputError, UsageError
 from fraudstream.schema import NOTE_LENGTH, SKEW
-from fraudstream.store.label_files import parse, renamed
+from fraudstream.settings import PostgresSettings
+from fraudstream.store.label_files import labels_from_file, parse, renamed
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -69,6 +71,12 @@ def test_a_label_needs_an_id_and_a_verdict(fields: dict[str, Any], label: tuple[
 def test_what_is_no_label_says_why(changes: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValueError, match="^" + reason):
         parse({"transaction_id": "t", "is_fraud": 1} | changes, "ann", NOW)
+
+
+def test_an_author_who_cannot_be_stored_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    """PostgreSQL refused the whole file, with the name of a constraint and the contents of a row."""
+    with pytest.raises(InputError, match="labelled_by: longer than 256 characters"):
+        labels_from_file(PostgresSettings(host="nowhere.example"), tmp_path / "none.csv", {}, "x" * 300)
 
 
 def test_their_columns_get_our_names() -> None:

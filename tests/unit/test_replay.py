@@ -34,7 +34,7 @@ ROW: dict[str, Any] = {
 
 def write_csv(path: Path, rows: list[dict[str, Any]]) -> Path:
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
+        writer = csv.DictWriter(file, list(rows[0] if rows else ROW))
         writer.writeheader()
         writer.writerows(rows)
     return path
@@ -312,11 +312,15 @@ def test_the_command_sends_the_good_rows_and_tells_the_others(tmp_path: Path) ->
     assert "row 2 skipped: amount: not a number" in result.stderr
 
 
-def test_a_file_without_one_good_row_fails(tmp_path: Path) -> None:
-    write_csv(tmp_path / "a.csv", [ROW | {"amount": "x"}])
+@pytest.mark.parametrize(
+    ("rows", "sentence"), [([ROW | {"amount": "x"}], "None of the 1 rows"), ([], "a.csv has no rows")]
+)
+def test_a_file_without_one_good_row_fails(tmp_path: Path, rows: list[dict[str, Any]], sentence: str) -> None:
+    """One without any, such as an export that came out empty, ended with exit code 0 and not a word."""
+    write_csv(tmp_path / "a.csv", rows)
     result = subprocess.run(
         [sys.executable, "-m", "fraudstream", "produce", "--from", "a.csv", "--dry-run"],
         capture_output=True, text=True, check=False, cwd=tmp_path, env=os.environ | {"FRAUDSTREAM_HOME": "/nonexistent"},
     )  # fmt: skip
     assert result.returncode == 1
-    assert "None of the 1 rows" in result.stderr
+    assert sentence in result.stderr

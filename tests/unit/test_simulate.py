@@ -2,6 +2,9 @@
 
 import inspect
 import json
+from dataclasses import replace
+from itertools import islice
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from fraudstream.cli.produce import produce
 from fraudstream.decode import Decoder
 from fraudstream.errors import UsageError
 from fraudstream.micros import DAY, HOUR, SECOND
+from fraudstream.producer.simulated import Plan, simulated
 from fraudstream.simulate import SCENARIOS, Encoder, Events, Stream, World
 from fraudstream.simulate.events import chance
 from fraudstream.simulate.places import DEVICES, PHONES, distances
@@ -62,6 +66,24 @@ def test_the_same_people_live_in_streams_that_start_at_different_times(world: Wo
     assert [encoders[0].person(u) for u in range(200)] == [encoders[1].person(u) for u in range(200)]
     events = history(world, 1)
     ids = [{json.loads(v)["transaction_id"] for v in e.encode(events, 0)[1]} for e in encoders]
+    assert not ids[0] & ids[1]
+
+
+@pytest.mark.parametrize("other", [{"fraud_rate": 0.05}, {"scenario": "card_testing"}, {"rate": 50.0}])
+def test_streams_that_start_at_one_time_and_differ_otherwise_share_no_transaction_id(
+    world: World, other: dict[str, Any]
+) -> None:
+    """Their payments differ: stored one after the other, those of the second were dropped as duplicates."""
+    plan = Plan(START, 0.01, days=1.0, rate=None)
+    ids = [
+        {
+            json.loads(value)["transaction_id"]
+            for batch in islice(simulated(world, given), 3)
+            for value in batch.values
+        }
+        for given in (plan, replace(plan, **other))
+    ]
+    assert ids[0]
     assert not ids[0] & ids[1]
 
 

@@ -6,7 +6,7 @@ pem       certificates and keys, as files and as Java needs them
 refusal   why a broker rejects us
 """
 
-from fraudstream.kafka.clients import admin, client_config, java_config, producer_config, servers, unreachable
+from fraudstream.kafka.clients import admin, client_config, java_config, producer, servers, unreachable
 from fraudstream.kafka.topics import Bounds, Topic, bounds, ensure_topic, find_topic
 
 __all__ = [
@@ -18,7 +18,7 @@ __all__ = [
     "ensure_topic",
     "find_topic",
     "java_config",
-    "producer_config",
+    "producer",
     "servers",
     "unreachable",
 ]

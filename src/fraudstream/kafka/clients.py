@@ -1,6 +1,6 @@
 """The properties of both clients, librdkafka and Java, from one setting."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from fraudstream.errors import BrokerUnreachable, CredentialsUnreadable, SettingsError
@@ -8,7 +8,7 @@ from fraudstream.kafka.pem import as_java_takes_it, passwords, read_pem
 from fraudstream.settings import KafkaSettings, SaslMechanism, SecurityProtocol
 
 if TYPE_CHECKING:
-    from confluent_kafka import KafkaError
+    from confluent_kafka import KafkaError, KafkaException, Producer
     from confluent_kafka.admin import AdminClient
 
 
@@ -45,9 +45,14 @@ def client_config(kafka: KafkaSettings) -> dict[str, str]:
     return {name: value for name, value in wanted.items() if value is not None}
 
 
-def producer_config(kafka: KafkaSettings) -> dict[str, Any]:
-    """Properties of all our producers: idempotent, so that a retry stores nothing twice."""
-    return {
+def producer(kafka: KafkaSettings, more: Mapping[str, Any]) -> "Producer":
+    """A producer with `more` properties: idempotent, as all of ours, so that a retry stores nothing twice.
+
+    Raises SettingsError, or CredentialsUnreadable if librdkafka cannot use the certificate or the key.
+    """
+    from confluent_kafka import KafkaException, Producer
+
+    config = {
         **client_config(kafka),
         "enable.idempotence": True,  # implies acks=all and an order that retries preserve
         "acks": "all",
@@ -56,7 +61,12 @@ def producer_config(kafka: KafkaSettings) -> dict[str, Any]:
         # 77 MB of messages become 21 MB of log for 0.3 us of CPU each (zstd: 1.0 us); the broker
         # has less to write, and every reader less to fetch.
         "compression.type": "lz4",
+        **more,
     }
+    try:
+        return Producer(config)
+    except KafkaException as error:
+        raise _unusable(error) from None
 
 
 def java_config(kafka: KafkaSettings) -> dict[str, str]:
@@ -110,11 +120,15 @@ def admin(kafka: KafkaSettings, complain: Callable[["KafkaError"], None] = _igno
     try:
         return AdminClient(config)
     except KafkaException as error:
-        reason = error.args[0].str().removeprefix("Failed to create admin client: ")
-        raise CredentialsUnreadable(
-            f"Kafka's client rejects these settings: {reason}.",
-            hint="Check FRAUDSTREAM_KAFKA__SSL_CERTIFICATE_FILE, __SSL_KEY_FILE and __SSL_KEY_PASSWORD.",
-        ) from None
+        raise _unusable(error) from None
+
+
+def _unusable(error: "KafkaException") -> CredentialsUnreadable:
+    reason = error.args[0].str().removeprefix("Failed to create admin client: ")
+    return CredentialsUnreadable(
+        f"Kafka's client rejects these settings: {reason}.",
+        hint="Check FRAUDSTREAM_KAFKA__SSL_CERTIFICATE_FILE, __SSL_KEY_FILE and __SSL_KEY_PASSWORD.",
+    )
 
 
 def unreachable(kafka: KafkaSettings, seconds: float, detail: str = "") -> BrokerUnreachable:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 from fraudstream.decision import DecisionDecoder
 from fraudstream.decode import Decoder
 from fraudstream.errors import DeliveryError
-from fraudstream.kafka import ensure_topic, find_topic, producer_config
+from fraudstream.kafka import ensure_topic, find_topic, producer
 from fraudstream.logs import get_logger
 from fraudstream.settings import KafkaSettings, PostgresSettings
 from fraudstream.store import rejected
@@ -120,18 +120,16 @@ def _is_there(kafka: KafkaSettings, topic: str) -> bool:
 
 
 def _producer(kafka: KafkaSettings) -> "Producer":
-    from confluent_kafka import Producer
-
-    return Producer(
+    return producer(
+        kafka,
         {
-            **producer_config(kafka),
             "log_level": "0",
             "message.max.bytes": LARGEST,
             # A batch is in memory already; a queue of fewer bytes would not accept all of it.
             "queue.buffering.max.kbytes": 2_147_483_647,
             # A broker refuses a batch as a whole, which must not include messages that it would accept.
             "batch.num.messages": 1,
-        }
+        },
     )
 
 

@@ -116,7 +116,7 @@ def produce(  # noqa: PLR0913 - what a command line says
         else:
             with progress(count) as advance:
                 report = deliver(limited(batches, count), sink, stop, pace, advance)
-    _tell(rejects, report)
+    _tell(rejects, report, source.path if isinstance(source, File) and count != 0 else None)
     if report.broken is not None:
         raise HalfSent(report, rejects, report.broken) if report.sent + report.failed else report.broken
     if isinstance(sink, Sender) and report.failed:
@@ -165,12 +165,15 @@ def _simulated(source: Simulation, rate: float | None, pace: Pace | None, *, dry
     return simulated(world, plan, (lambda: pace.forgiven) if pace else (lambda: 0.0))
 
 
-def _tell(rejects: Rejects, report: Report) -> None:
-    """Log which rows of a file were skipped. Raises InputError if that is all of them."""
+def _tell(rejects: Rejects, report: Report, path: Path | None) -> None:
+    """Log which rows of the file at `path` were skipped. Raises InputError if that is all of them, or if it has none."""
     rejects.tell(log)
-    if rejects.count and not (report.sent + report.failed or report.interrupted or report.broken):
-        number, reason = rejects.first[0]
-        raise InputError(
-            f"None of the {rejects.count:,} rows is a transaction; row {number}: {reason}.",
-            hint="Check the columns with --map THEIRS=OURS and --fill OURS=VALUE.",
-        )
+    if path is None or report.sent + report.failed or report.interrupted or report.broken:
+        return
+    if not rejects.count:
+        raise InputError(f"{path} has no rows.", hint="Give a file with transactions in it.")
+    number, reason = rejects.first[0]
+    raise InputError(
+        f"None of the {rejects.count:,} rows is a transaction; row {number}: {reason}.",
+        hint="Check the columns with --map THEIRS=OURS and --fill OURS=VALUE.",
+    )

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 from fraudstream.errors import DeliveryError
-from fraudstream.kafka import producer_config
+from fraudstream.kafka import producer
 from fraudstream.logs import get_logger
 from fraudstream.metrics import Sent
 from fraudstream.settings import KafkaSettings
@@ -46,7 +46,6 @@ class Sender:
     """
 
     def __init__(self, kafka: KafkaSettings, topic: str, stop: threading.Event, *, linger_ms: int) -> None:
-        from confluent_kafka import Producer
 
         self._topic, self._stop, self._patience = topic, stop, kafka.timeout_seconds
         self._taken = 0
@@ -55,9 +54,9 @@ class Sender:
         self._away = False
         self._before: int | None = None
         """How many messages were acknowledged before the brokers were lost."""
-        self._producer = Producer(
+        self._producer = producer(
+            kafka,
             {
-                **producer_config(kafka),
                 "client.id": "fraudstream-produce",
                 "linger.ms": linger_ms,
                 # About 2,500 messages; at 200 kB each message costs 0.5 us more, and brokers refuse more than 1 MB.
@@ -71,7 +70,7 @@ class Sender:
                 "logger": get_logger("producer.librdkafka"),
                 # Its own log repeats each failed connection, three times a second; `_complain` logs it once.
                 "log_level": 2,
-            }
+            },
         )
 
     @property

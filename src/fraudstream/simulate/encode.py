@@ -39,16 +39,16 @@ def _json(**fields: str) -> bytes:
 
 
 class Encoder:
-    """Encodes the transactions of one stream; ids derive from `start` and the world.
+    """Encodes the transactions of one stream; ids derive from `start`, the world, and `plan`: what else shapes the stream.
 
-    Two streams of the same world that start at different times share no transaction ids. Customers and merchants are
+    Two streams that differ in any of them share no transaction ids. Customers and merchants are
     named after their world, its seed and its size: a larger world has different people, who under the same id
     would be a customer whose habits change from one run to the next.
     """
 
-    def __init__(self, world: World, start: int) -> None:
+    def __init__(self, world: World, start: int, plan: str = "") -> None:
         self._world = world
-        stream = hashlib.blake2b(f"{world.name}/{start}".encode(), digest_size=8).hexdigest()
+        stream = hashlib.blake2b(f"{world.name}/{start}/{plan}".encode(), digest_size=8).hexdigest()
         # Ids of a stream are ascending, so that an index on them grows at its end.
         self._head = _Head(stream)
         self._users = np.empty(world.users, object)

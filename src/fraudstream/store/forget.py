@@ -208,7 +208,7 @@ def forget(postgres: PostgresSettings, scope: Scope, removed: Counter[str]) -> N
                     removed.update(gone)
                 log.info("%s: %s rows forgotten", table, f"{removed[table]:,}")
         for table in +removed:
-            # Until a vacuum their bytes are still in the table's files.
+            # So that new rows take their room, in which their bytes stay until then.
             connection.execute(sql.SQL("vacuum {}").format(sql.Identifier(SCHEMA, table)))
 
 

@@ -62,6 +62,8 @@ def labels_from_file(
 
     Raises InputError if the file cannot be read, lacks a required column, or has no valid label at all; DatabaseError.
     """
+    if by is not None and (reason := unfit(by, TEXT_LENGTH)):
+        raise InputError(f"labelled_by: {reason}.", hint=f"Give 1 to {TEXT_LENGTH:,} characters.")
     done = Imported()
     digest = _digest(path, columns)
     with connected(postgres) as connection:

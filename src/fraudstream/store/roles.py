@@ -140,7 +140,8 @@ def script(database: str) -> str:
     """The same as a file for psql, in one transaction."""
     heading = [
         "-- Roles of fraudstream. Run it as the owner of the database and the tables, with the right to create roles;",
-        "-- run it again after every upgrade. The roles cannot log in; give people and services logins of their own:",
+        "-- run it again after every upgrade. The roles cannot log in; give people and services logins of their own, which",
+        "-- have the role in all databases of the server where this was run:",
         f"--   create role grafana login password '…' in role {READER};",
     ]
     return "\n".join([*heading, "begin;", *(f"{line};" for line in statements(database)), "commit;"])
