@@ -72,6 +72,8 @@ _WITH_NAN: Final = ("float", "double")
 number, so that a rule would match where nothing is known."""
 _WITHOUT_NAN: Final = "decimal(20, 2)"
 """The type to read a string as instead: what is not a finite number becomes null, so the rule does not match."""
+_DATES: Final = ("date", "timestamp", "timestamp_ntz")
+_DATED: Final = re.compile(r"\s*\d{4}\s*(-|$)")
 _TYPES: Final[dict[Kind, str]] = {"text": "string", "instant": "timestamp", "float": "double"}
 
 
@@ -183,6 +185,8 @@ def _fault(node: Any) -> Fault | None:
         return None if name.lower() in columns() else Fault(_index(node), refusal(name))
     if kind == "UnresolvedFunction":
         return _call(node)
+    if kind == "Literal" and node.dataType().simpleString() in _DATES:
+        return _undated(_index(node), _within_quotes(node))
     if kind in ("Like", "ILike"):
         pattern = node.right()
         if _kind(pattern) != "Literal" or pattern.toString().count("%") > MOST_WILDCARDS:
@@ -190,6 +194,22 @@ def _fault(node: Any) -> Fault | None:
                 _index(node), f"a pattern must be a string with at most {MOST_WILDCARDS} `%`; try `contains`"
             )
     return None
+
+
+def _within_quotes(node: Any) -> str:
+    """What a typed literal, such as `timestamp'now'`, has in its quotes. The parser has replaced it by what it stands for."""
+    origin = node.origin()
+    text = origin.sqlText().get()[_index(node) : origin.stopIndex().get() + 1]
+    return str(re.split("['\"]", text, maxsplit=1)[1][:-1])
+
+
+def _undated(index: int, text: str) -> Fault | None:
+    """Why this text is not allowed as a date or time, or None. Without a date, Spark takes it from the clock."""
+    if _DATED.match(text):
+        return None
+    return Fault(
+        index, f"{text!r:.40} has no date, so it depends on the clock; write one, as in '2026-01-31 09:00'"
+    )
 
 
 def _call(node: Any) -> Fault | None:
@@ -241,6 +261,8 @@ def _cast_of_text(node: Any, bare: dict[str, int]) -> Fault | None:
         return None
     if _kind(child) == "Literal":
         return _cast_literal(node, target)
+    if target in _DATES and child.foldable():
+        return Fault(_index(child), f"this is read as {target}; write the date as one string")
     is_column = _kind(child) == "AttributeReference"
     name = child.name() if is_column else "…"
     with_nan = target in _WITH_NAN
@@ -260,7 +282,7 @@ def _cast_literal(node: Any, target: str) -> Fault | None:
         return Fault(_index(literal), f"{literal.toString()!r:.40} is not a {target}, so this is never true")
     if target in _WITH_NAN and not math.isfinite(value):
         return Fault(_index(literal), f"{literal.toString()!r:.40} is not a finite number")
-    return None
+    return _undated(_index(literal), literal.toString()) if target in _DATES else None
 
 
 def _syntax_index(error: PySparkException, condition: str) -> int:
