@@ -20,6 +20,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import BooleanType
 
 from fraudstream.rules.columns import Kind, columns, refusal
+from fraudstream.spark.sql_errors import context_index, sentence, syntax_index
 
 ANSI: Final = "spark.sql.ansi.enabled"
 _ANSI_LOCK: Final = threading.Lock()
@@ -117,7 +118,7 @@ def faults(spark: SparkSession, empty: DataFrame, condition: str) -> list[Fault]
     try:
         tree = parser.parseExpression(condition)
     except PySparkException as error:
-        return [Fault(_syntax_index(error, condition), _sentence(error))]
+        return [Fault(syntax_index(error, condition), sentence(error))]
     except Py4JJavaError as error:
         if "StackOverflowError" not in str(error.java_exception):
             raise
@@ -168,6 +169,10 @@ def _kind(node: Any) -> str:
     return str(node.getClass().getSimpleName())
 
 
+def _type(node: Any) -> str:
+    return str(node.dataType().simpleString())
+
+
 def _index(node: Any) -> int:
     """The index at which a node begins; 0 if Spark does not know it."""
     start = node.origin().startIndex()
@@ -185,7 +190,7 @@ def _fault(node: Any) -> Fault | None:
         return None if name.lower() in columns() else Fault(_index(node), refusal(name))
     if kind == "UnresolvedFunction":
         return _call(node)
-    if kind == "Literal" and node.dataType().simpleString() in _DATES:
+    if kind == "Literal" and _type(node) in _DATES:
         return _undated(_index(node), _within_quotes(node))
     if kind in ("Like", "ILike"):
         pattern = node.right()
@@ -245,19 +250,40 @@ def _unresolvable(empty: DataFrame, condition: str, bare: dict[str, int]) -> lis
         with forgiving(empty.sparkSession):
             resolved = empty.select(F.expr(condition))
     except PySparkException as error:
-        return [Fault(_context_index(error), _sentence(error))]
+        return [Fault(context_index(error), sentence(error))]
     kind = resolved.schema[0].dataType
     if not isinstance(kind, BooleanType):
         return [Fault(0, f"gives {kind.simpleString()} instead of true or false")]
     expression = resolved._jdf.queryExecution().analyzed().expressions().apply(0)  # noqa: SLF001
-    casts = [node for node in _walk(expression, 10 * MOST_NODES) if _kind(node) == "Cast"]
-    return [fault for node in casts if (fault := _cast_of_text(node, bare))]
+    checks = {"Cast": _cast_of_text, "In": _list_as_text}
+    nodes = [node for node in _walk(expression, 10 * MOST_NODES) if _kind(node) in checks]
+    return [fault for node in nodes if (fault := checks[_kind(node)](node, bare))]
+
+
+def _list_as_text(node: Any, bare: dict[str, int]) -> Fault | None:
+    """Why this `in` is an error, or None: beside one string, Spark reads all of it as strings, and 100.0 is not '100'."""
+    children = node.children()
+    for cast in (children.apply(i) for i in range(children.size())):
+        # A cast that Spark adds stands where the `in` does, a written one elsewhere.
+        if _kind(cast) != "Cast" or _index(cast) != _index(node) or _type(cast) != "string":
+            continue
+        child, name = cast.child(), "…"
+        if (kind := _type(child)) == "string":
+            continue
+        if _kind(child) == "AttributeReference":
+            name = child.name()
+        elif _kind(child) == "Literal":
+            name = child.toString()
+        place = bare.get(name, _index(child) or _index(node))
+        advice = f"give values of one type, or write cast({name} as string) if you mean it"
+        return Fault(place, f"{name} is of type {kind} and is read as string here; {advice}")
+    return None
 
 
 def _cast_of_text(node: Any, bare: dict[str, int]) -> Fault | None:
     """Why this cast of a string, written or implicit, is an error, or None."""
-    child, target = node.child(), node.dataType().simpleString()
-    if child.dataType().simpleString() != "string" or target == "string":
+    child, target = node.child(), _type(node)
+    if _type(child) != "string" or target == "string":
         return None
     if _kind(child) == "Literal":
         return _cast_literal(node, target)
@@ -283,25 +309,3 @@ def _cast_literal(node: Any, target: str) -> Fault | None:
     if target in _WITH_NAN and not math.isfinite(value):
         return Fault(_index(literal), f"{literal.toString()!r:.40} is not a finite number")
     return _undated(_index(literal), literal.toString()) if target in _DATES else None
-
-
-def _syntax_index(error: PySparkException, condition: str) -> int:
-    """The index of the parser's error, from the line and position that it reports."""
-    start = error._origin.start() if getattr(error, "_origin", None) else None  # type: ignore[attr-defined] # noqa: SLF001
-    if start is None or not (start.line().isDefined() and start.startPosition().isDefined()):
-        return 0
-    lines = condition.splitlines(keepends=True)[: int(start.line().get()) - 1]
-    return sum(map(len, lines)) + int(start.startPosition().get())
-
-
-def _context_index(error: PySparkException) -> int:
-    """The index of the error that analysis found."""
-    return next((context.startIndex() for context in error.getQueryContext()), 0)
-
-
-def _sentence(error: PySparkException) -> str:
-    """Spark's message without its code, state, link and copy of the condition."""
-    line = str(error).strip().splitlines()[0]
-    message = re.split(r"SQLSTATE|Please", line, maxsplit=1)[0].strip()
-    _, bracket, plain = message.partition("] ")
-    return (plain if bracket else message).rstrip(". ")
