@@ -25,7 +25,7 @@ from measure import alone, in_turns, options, report
 from psycopg import sql
 from stage import TABLES, messages
 
-from fraudstream.features.definitions import FEATURES
+from fraudstream.features.definitions import DEFAULTS
 from fraudstream.model import artifact, packing
 from fraudstream.model.manifest import FORMAT
 from fraudstream.settings import PostgresSettings, load
@@ -46,7 +46,7 @@ SLICE, BATCH = 50_000, 10_000
 def decisions(x: Any, count: int) -> list[bytes]:
     """Messages of the scorer, as it writes them; `x` has rows of features."""
     now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-    rows = [dict(zip(FEATURES, row, strict=True)) for row in x[:1000].round(6).tolist()]
+    rows = [dict(zip(DEFAULTS, row, strict=True)) for row in x[:1000].round(6).tolist()]
     return [
         json.dumps(
             {
@@ -65,7 +65,7 @@ def register(postgres: PostgresSettings) -> Any:
     """Put a forest into the registry; returns rows of features."""
     ensemble, x = forest()
     manifest = {
-        "format": FORMAT, "version": "bench", "algorithm": "random_forest", "features": list(FEATURES),
+        "format": FORMAT, "version": "bench", "algorithm": "random_forest", "features": list(DEFAULTS),
         "threshold": 0.98, "training": {"rows": 1000, "frauds": 5},
         "score_reference": {"edges": np.linspace(0.05, 0.95, 19).tolist(), "shares": [0.05] * 20},
     }  # fmt: skip

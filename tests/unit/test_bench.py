@@ -7,10 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fraudstream.cli import bench
 from fraudstream.cli.main import run
+from fraudstream.features.definitions import DEFAULTS
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -56,3 +58,16 @@ def test_a_ratio_says_how_many_times_better_whichever_way_is_better(monkeypatch:
     assert (rates.value, rates.other, rates.ratio, rates.met) == (40.0, 10.0, 4.0, True)
     times = beside("time", [2.0, 2.0], "s", "other", [1.0, 1.0], less_is_better=True, at_least=1)
     assert (times.ratio, times.met) == (0.5, False)
+
+
+def test_decisions_of_the_sinks_benchmark_have_the_features_of_its_forest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The forest reads the default features, of which there are fewer than features."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from scores import decisions
+
+    x = np.arange(2.0 * len(DEFAULTS)).reshape(2, -1)
+    found = [json.loads(message) for message in decisions(x, 2)]
+    assert [list(decision["features"].values()) for decision in found] == x.tolist()
+    assert {tuple(decision["features"]) for decision in found} == {DEFAULTS}
