@@ -90,6 +90,32 @@ def test_profiles_stay_new_though_the_champion_was_altered(spark: "SparkSession"
         keeper.close()
 
 
+def test_a_champion_whose_artifact_is_restored_takes_effect_without_a_restart(
+    spark: "SparkSession", settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As `models list` advises. The scorer kept the model before it, though `models list` named the new one."""
+
+    def write(change: str) -> None:
+        with connect(settings.postgres) as connection:
+            connection.execute(
+                f"update shop.models set artifact = {change} where version = 'second'".encode()
+            )
+
+    keeper = started(spark, settings, "first")
+    try:
+        registry.register(settings.postgres, *packed("second", ensemble(("amount", 100.0, -3.0, 3.0))))
+        write("artifact || 'x'::bytea")
+        registry.promote(settings.postgres, "second")
+        wait_until(lambda: "Keeping model first: " in caplog.text, "refusal")
+        keeper.ask()
+        wait_until(lambda: not keeper.is_asked, "newer profiles")
+        assert caplog.text.count("Keeping model first: ") == 1
+        write("substr(artifact, 1, length(artifact) - 1)")
+        wait_until(lambda: keeper.basis.scoring.model.version == "second", "promotion")
+    finally:
+        keeper.close()
+
+
 def test_profiles_that_cannot_be_loaded_just_now_are_told_once_and_loaded_later(
     spark: "SparkSession",
     settings: Settings,

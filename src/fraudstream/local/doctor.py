@@ -152,7 +152,7 @@ def _model(postgres: PostgresSettings) -> str:
         raise ServiceError("no database to check", hint="Run `fraudstream up`.")
     if current_revision(postgres) is None:
         return "no tables yet; `fraudstream train` creates a model"
-    if registry.champion_version(postgres) is None:
+    if registry.champion(postgres) is None:
         return "no champion yet; `fraudstream train` creates one"
     champion = registry.opened(postgres)
     champion.trees()

@@ -56,11 +56,11 @@ class Keeper:
         self._postgres = postgres
         self._patience_seconds = patience_seconds
         self._ready = ready
-        self._refused: str | None = None
-        """A champion that cannot be used, so that it is logged once."""
+        self._refused: tuple[str, str] | None = None
+        """A champion that cannot be used, so that it is logged once, and tried again once its row was written."""
         self._loading = Backoff(CHAMPION_SECONDS, LONGEST_PAUSE_SECONDS)
         self._preparing = Backoff(CHAMPION_SECONDS, LONGEST_PAUSE_SECONDS)
-        self._promoted: str | None = None
+        self._promoted: tuple[str, str] | None = None
         """The champion that `_preparing` is about."""
         self._told: str | None = None
         """A model that met another share of fraud than it learned from, so that it is logged once."""
@@ -151,21 +151,25 @@ class Keeper:
 
     def _read(self, *, newer: bool) -> None:
         """Follow the champion; profiles are read if the model changed, or `newer` ones were requested."""
-        champion = registry.champion_version(self._postgres)
-        known = (self.basis.scoring.model.version, self._refused)
-        promoted = champion is not None and champion not in known and self._promote(champion)
+        champion = registry.champion(self._postgres)
+        promoted = (
+            champion is not None
+            and champion[0] != self.basis.scoring.model.version
+            and champion != self._refused
+            and self._promote(champion)
+        )
         if newer and not promoted:
             present = self.basis
             kept = f"Keeping profiles of {present.profiles.taken_at:%H:%M:%S}: newer ones could not be loaded"
             self._renew(self._loading, lambda: present.scoring, kept)
 
-    def _promote(self, champion: str) -> bool:
+    def _promote(self, champion: tuple[str, str]) -> bool:
         """Prepare the champion, with profiles; returns whether `basis` has it. Raises DatabaseError."""
         if champion != self._promoted:
             self._promoted = champion
             self._preparing.reset()
         present = self.basis.scoring.model
-        kept = f"Keeping model {present.version}: model {champion} could not be prepared"
+        kept = f"Keeping model {present.version}: model {champion[0]} could not be prepared"
         try:
             promoted = self._renew(
                 self._preparing,
@@ -173,12 +177,12 @@ class Keeper:
                 kept,
             )
         except (InputError, ModelAltered) as error:
-            # Permanent errors, as neither changes. All others may be temporary, and are tried again.
+            # Permanent errors, until somebody changes the row. All others may be temporary, and are tried again.
             self._refused = champion
             log.warning("Keeping model %s: %s", present.version, error.message)
             return False
         if promoted:
-            log.info("model %s was promoted", champion)
+            log.info("model %s was promoted", champion[0])
         return promoted
 
     def _renew(self, backoff: Backoff, find: Callable[[], Scoring], kept: str) -> bool:

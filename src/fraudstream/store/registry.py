@@ -174,11 +174,14 @@ def find(postgres: PostgresSettings, version: str | None = None) -> Registered |
     return None if found is None else _model(found)
 
 
-def champion_version(postgres: PostgresSettings) -> str | None:
-    """The champion's version, for frequent polling; None if none was promoted yet."""
+def champion(postgres: PostgresSettings) -> tuple[str, str] | None:
+    """The champion's version, and a mark that changes whenever its row is written; None if none was promoted yet.
+
+    For frequent polling.
+    """
+    query = "select version, xmin::text from shop.models where status = 'champion'"
     with connected(postgres, brief=True) as connection:
-        found = connection.execute("select version from shop.models where status = 'champion'").fetchone()
-    return None if found is None else str(found[0])
+        return connection.execute(query).fetchone()
 
 
 def load(postgres: PostgresSettings, version: str | None = None) -> tuple[Registered, bytes]:
