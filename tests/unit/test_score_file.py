@@ -30,6 +30,7 @@ from fraudstream.model.decisions import check_output, to_file
 from fraudstream.model.tables import read_transactions
 from model_world import ensemble, packed
 from samples import GOOD
+from waiting import wait_until
 
 ROWS = 1_500
 SPLITS = (
@@ -330,6 +331,29 @@ def test_a_signal_ends_the_wait_with_whole_answers(model: Path) -> None:
     assert (code, rest) == (ExitCode.INTERRUPTED, [])
     assert "1 decisions" in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_in_the_wait_for_lines_leaves_a_whole_file_of_the_answers(
+    model: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    """As Ctrl-C ends both sides of `producer | fraudstream score --data - --output out.ndjson`; half a line is none."""
+    output, line = tmp_path / "out.ndjson", json.dumps(GOOD | {"merchant_id": "m"}).encode() + b"\n"
+    with pipe(model, "--output", str(output), "--json") as process:
+        wrote = process.process.stdin
+        assert wrote is not None
+        wrote.write(line + line[:9])
+        wrote.flush()
+        wait_until(lambda: any(file.stat().st_size for file in tmp_path.glob(".out*")), "an answer")
+        process.process.send_signal(number)
+        out, said = process.process.communicate(timeout=300)
+    found = [json.loads(row) for row in output.read_bytes().splitlines()]
+    assert process.process.returncode == ExitCode.INTERRUPTED
+    assert [decision["user_id"] for decision in found] == ["u-1"]
+    report = json.loads(out)
+    assert (report["decisions"], report["refused"]) == (1, 0)
+    assert b"1 decisions" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["out.ndjson"]
 
 
 def test_an_empty_pipe_is_no_error(model: Path) -> None:

@@ -59,7 +59,10 @@ class Answered:
 
 
 def run(request: Request, *, as_json: bool) -> None:
-    """Score, and report what was done: on stderr, and with --json as a document."""
+    """Score, and report what was done: on stderr, and with --json as a document.
+
+    An interrupt of the wait for lines ends the input; the output is completed before it goes on to the caller.
+    """
     from fraudstream.model import decisions, scoring
 
     if as_json and request.output is None:
@@ -77,12 +80,17 @@ def run(request: Request, *, as_json: bool) -> None:
     scorer = scoring.FileScorer(inputs.open_model(request.model))
     _look(request, scorer)
     answered, began = Answered(), time.monotonic()
-    answers = _from_pipe(request, scorer) if request.data == PIPE else _from_file(request, scorer)
+    interrupted = False
     try:
         with _output(request, scorer) as write:
-            for some in answers:
-                write(some)
-                answered.add(some)
+            try:
+                for some in _answers(request, scorer):
+                    write(some)
+                    answered.add(some)
+            except signals.Interrupt:
+                if request.data != PIPE:
+                    raise
+                interrupted = True  # of a pipe only the wait for lines is
     finally:
         seconds = time.monotonic() - began
         log.info(
@@ -94,6 +102,12 @@ def run(request: Request, *, as_json: bool) -> None:
     if as_json:
         document = {"model_version": scorer.model.version, **asdict(answered), "seconds": round(seconds, 3)}
         print_document(document | {"output": str(request.output)})
+    if interrupted:
+        raise signals.Interrupt
+
+
+def _answers(request: Request, scorer: "FileScorer") -> "Iterator[Sequence[Answer]]":
+    return _from_pipe(request, scorer) if request.data == PIPE else _from_file(request, scorer)
 
 
 def _look(request: Request, scorer: "FileScorer") -> None:
