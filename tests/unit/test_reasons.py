@@ -277,6 +277,17 @@ def test_where_nothing_speaks_against_the_payment_the_model_is_still_told() -> N
     assert [reason["feature"] for reason in found] == ["location_switch"]
 
 
+def test_an_alert_that_no_feature_raised_says_that_there_are_no_reasons() -> None:
+    """As where a threshold is so low that it flags payments of an average risk."""
+    trees = ensemble(("hour", 5.0, 1.0, 0.0))
+    low, high = Explainer("m-1", trees).reasons(
+        [decision(features=USUAL | {"hour": 9.0}), decision(features=USUAL | {"hour": 2.0})], {}
+    )
+    said = "no reasons: no feature raised the risk above that of an average payment"
+    assert low == [{"sentence": said}]
+    assert [reason["feature"] for reason in high] == ["hour"]
+
+
 def test_a_payment_without_a_merchant_is_not_told_of_one() -> None:
     """Where merchants are all that raised the risk, that there was none is the one reason."""
     merchants = (("merchant_fraud_30d", 3.0, 4.0, 0.0), ("user_merchant_share", 0.1, 3.0, 0.0))

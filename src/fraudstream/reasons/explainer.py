@@ -29,6 +29,8 @@ MOST = 4
 WEAK = 0.1
 """Minimum share of the strongest contribution: smaller ones add words, not reasons."""
 
+NONE_RAISED = "no reasons: no feature raised the risk above that of an average payment"
+
 
 @dataclass(frozen=True)
 class Explainer:
@@ -78,7 +80,7 @@ class Explainer:
                     }
                 ]
             else:
-                yield self._strongest(decision, next(shares))
+                yield self._strongest(decision, next(shares)) or [{"sentence": NONE_RAISED}]
 
     def _strongest(self, decision: Decision, shares: Floats) -> list[Reason]:
         """The features that raised the risk most, one per theme; notable ones first."""
