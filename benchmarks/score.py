@@ -136,6 +136,11 @@ def scorer(settings: Settings, way: Way, trigger: float, *arguments: str) -> Ite
         process.wait(60)
 
 
+def handovers(log: Path) -> int:
+    """How often a scorer has handed over so far."""
+    return log.read_text().count("handing over")
+
+
 @dataclass
 class Stopwatch:
     """Sends at a steady rate and takes the time until each first answer, in milliseconds."""
@@ -224,9 +229,10 @@ def latency(
         watch = Stopwatch(settings, bodies)
         watch.run(rate, chosen.warmup)
         watch.forget()
+        before = handovers(log)
         watch.run(rate, seconds)
         watch.close()
-        handovers = log.read_text().count("handing over")
+        handed_over = handovers(log) - before
     found = {
         "way": way.value,
         "rate": rate,
@@ -234,7 +240,7 @@ def latency(
         **watch.quantiles(),
         "max": round(max(watch.late.values()), 1),
         "answered_twice": round(watch.answers / len(watch.sent) - 1, 3),
-        "handovers": handovers,
+        "handovers": handed_over,
         "load": os.getloadavg()[0],
     }
     print(found, file=sys.stderr, flush=True)
