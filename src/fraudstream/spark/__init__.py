@@ -31,6 +31,6 @@ What is computed
   lookup          the same in Python, looking profiles up batch by batch
   features        the features of training, as Spark columns
   risk            the model's risk; trees writes ensembles for Spark, estimator runs one of your own
-  rules           the operator's rules as columns; conditions checks them
+  rules           the operator's rules as columns; conditions checks them, sql_errors says what Spark does
   backtest        rules on stored history
 """
