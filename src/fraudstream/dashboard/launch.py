@@ -19,7 +19,7 @@ from pathlib import Path
 
 from fraudstream.errors import ServiceError, SettingsError
 from fraudstream.logs import get_logger
-from fraudstream.settings import PREFIX, DashboardSettings
+from fraudstream.settings import PREFIX, DashboardSettings, bracketed
 
 log = get_logger("dashboard.launch")
 
@@ -68,7 +68,7 @@ def started(settings: DashboardSettings, *options: str) -> Iterator[Dashboard]:
     )
     try:
         _await(process, settings)
-        yield Dashboard(f"http://{_bracketed(settings.host)}:{settings.port}", process)
+        yield Dashboard(f"http://{bracketed(settings.host)}:{settings.port}", process)
     finally:
         _end(process)
 
@@ -86,7 +86,7 @@ def variables(settings: DashboardSettings) -> dict[str, str]:
         "BROWSER_GATHER_USAGE_STATS": "false",
         # Pages of this origin may connect, whatever Host their proxy sends. Without it, a server that listens on every
         # address asks a public service for its own, to print it.
-        "BROWSER_SERVER_ADDRESS": settings.public_host or _bracketed(settings.host),
+        "BROWSER_SERVER_ADDRESS": settings.public_host or bracketed(settings.host),
         "CLIENT_TOOLBAR_MODE": "viewer",
         # An unexpected error may contain data; it goes to our stderr, not into the page.
         "CLIENT_SHOW_ERROR_DETAILS": "none",
@@ -127,10 +127,6 @@ def check_closed(settings: DashboardSettings) -> None:
         )
 
 
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
-
-
 def _check_free(host: str, port: int) -> None:
     """Raise ServiceError if the address cannot be listened on."""
     try:
@@ -143,7 +139,7 @@ def _check_free(host: str, port: int) -> None:
         if error.errno == errno.EADDRINUSE:
             raise ServiceError(
                 f"Port {port} of {host} is in use, possibly by a dashboard that is already running.",
-                hint=f"Open http://{_bracketed(host)}:{port}, or choose another port: `fraudstream dashboard --port {port % 65535 + 1}`.",
+                hint=f"Open http://{bracketed(host)}:{port}, or choose another port: `fraudstream dashboard --port {port % 65535 + 1}`.",
             ) from None
         raise ServiceError(
             f"The dashboard cannot listen on {host}, port {port}: {error.strerror or error}.",
@@ -154,7 +150,7 @@ def _check_free(host: str, port: int) -> None:
 def _await(process: "subprocess.Popen[bytes]", settings: DashboardSettings) -> None:
     """Wait until it responds. Raises ServiceError."""
     everywhere = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - compared, not bound
-    host = everywhere.get(settings.host, _bracketed(settings.host))
+    host = everywhere.get(settings.host, bracketed(settings.host))
     # Ignores a proxy in the environment: the server is our own process.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     deadline = time.monotonic() + START_SECONDS

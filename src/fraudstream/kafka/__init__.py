@@ -1,6 +1,6 @@
 """Connecting to Kafka.
 
-clients   the properties of both clients, librdkafka and Java, from one setting
+clients   clients of librdkafka, and the properties of Java's, from one setting
 topics    topics as the broker describes them, and their offsets
 pem       certificates and keys, as files and as Java needs them
 refusal   why a broker rejects us

@@ -1,4 +1,4 @@
-"""The properties of both clients, librdkafka and Java, from one setting."""
+"""Clients of librdkafka, and the properties of Java's, from one setting."""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any

@@ -15,7 +15,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from fraudstream.errors import SettingsError
 from fraudstream.logs import get_logger
 from fraudstream.metrics.monitor import Health
-from fraudstream.settings import MetricsSettings
+from fraudstream.settings import MetricsSettings, bracketed
 
 log = get_logger("metrics")
 
@@ -35,7 +35,7 @@ def served(
         yield None
         return
     disable_created_metrics()  # type: ignore[no-untyped-call] # a second series for each counter, which nobody asks for
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    host = bracketed(settings.host)
     try:
         server = _Server(settings.host, settings.port)
     except (OSError, OverflowError) as error:

@@ -46,7 +46,6 @@ class Sender:
     """
 
     def __init__(self, kafka: KafkaSettings, topic: str, stop: threading.Event, *, linger_ms: int) -> None:
-
         self._topic, self._stop, self._patience = topic, stop, kafka.timeout_seconds
         self._taken = 0
         self.reasons: Counter[str] = Counter()

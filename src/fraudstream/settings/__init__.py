@@ -18,6 +18,7 @@ from fraudstream.settings.sections import (
     SecurityProtocol,
     SparkSettings,
     SslMode,
+    bracketed,
 )
 from fraudstream.settings.whole import PREFIX, Described, Settings, described
 
@@ -37,6 +38,7 @@ __all__ = [
     "Settings",
     "SparkSettings",
     "SslMode",
+    "bracketed",
     "described",
     "load",
     "load_bare",

@@ -49,6 +49,11 @@ class Section(BaseModel):
     )
 
 
+def bracketed(host: str) -> str:
+    """A host as URLs have it: with brackets around an address of IPv6."""
+    return f"[{host}]" if ":" in host else host
+
+
 def _secret(value: SecretStr | None, file: Path | None, name: str) -> SecretStr | None:
     """The secret itself, from the value or from its file."""
     if value is not None and file is not None:

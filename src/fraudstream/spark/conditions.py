@@ -75,6 +75,7 @@ _WITHOUT_NAN: Final = "decimal(20, 2)"
 """The type to read a string as instead: what is not a finite number becomes null, so the rule does not match."""
 _DATES: Final = ("date", "timestamp", "timestamp_ntz")
 _DATED: Final = re.compile(r"\s*\d{4}\s*(-|$)")
+"""How a text begins that has a date; `now`, and a time alone, which is one of today, do not."""
 _TYPES: Final[dict[Kind, str]] = {"text": "string", "instant": "timestamp", "float": "double"}
 
 

@@ -24,7 +24,7 @@ from fraudstream.mapping import Shape, renames
 from fraudstream.schema import ID_LENGTH, NOTE_LENGTH, SKEW, TEXT_LENGTH
 from fraudstream.settings import PostgresSettings
 from fraudstream.store.connection import connected
-from fraudstream.store.labels import unfit
+from fraudstream.store.labels import require_fit, unfit
 from fraudstream.store.rows import one
 
 FIELDS = ("transaction_id", "is_fraud", "labelled_at", "labelled_by", "note")
@@ -60,10 +60,10 @@ def labels_from_file(
 ) -> Imported:
     """Add the labels of a file, all or none of them; `columns` is our field → theirs, `by` the default author.
 
-    Raises InputError if the file cannot be read, lacks a required column, or has no valid label at all; DatabaseError.
+    Raises InputError if `by` cannot be stored, or if the file cannot be read, lacks a required column, or has no valid
+    label at all; DatabaseError.
     """
-    if by is not None and (reason := unfit(by, TEXT_LENGTH)):
-        raise InputError(f"labelled_by: {reason}.", hint=f"Give 1 to {TEXT_LENGTH:,} characters.")
+    require_fit("labelled_by", by, TEXT_LENGTH)
     done = Imported()
     digest = _digest(path, columns)
     with connected(postgres) as connection:

@@ -80,8 +80,7 @@ def label(
         ("transaction_id", transaction_id, ID_LENGTH), ("labelled_by", by, TEXT_LENGTH), ("note", note, NOTE_LENGTH)
     )  # fmt: skip
     for name, text, length in given:
-        if text is not None and (reason := unfit(text, length)):
-            raise InputError(f"{name}: {reason}.", hint=f"Give 1 to {length:,} characters.")
+        require_fit(name, text, length)
     with connected(postgres) as connection:
         before = _said(connection, transaction_id)
         added = only(connection, Label, _ADD_LABEL, (transaction_id, is_fraud, by, note))
@@ -93,6 +92,12 @@ def label(
             {"id": transaction_id},
         )
     return Labelled(added, before[-1] if before else None, *found)
+
+
+def require_fit(name: str, text: str | None, length: int) -> None:
+    """Raise InputError, which names the field, if a user's string cannot be stored."""
+    if text is not None and (reason := unfit(text, length)):
+        raise InputError(f"{name}: {reason}.", hint=f"Give 1 to {length:,} characters.")
 
 
 def unfit(text: str, length: int) -> str | None:
