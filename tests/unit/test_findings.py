@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import yaml
 
 from fraudstream.cli.health import _Look, document
 from fraudstream.cli.output import print_document
@@ -19,6 +20,7 @@ from fraudstream.store.findings import Finding, duration, figures, findings, wil
 from fraudstream.store.health import AlertRate, Champion, Latency, Reviews, Snapshot, Unreadable
 from fraudstream.store.pipeline import Progress
 
+ROOT = Path(__file__).parents[2]
 DAY = datetime(2026, 3, 1, tzinfo=UTC)
 NOTHING = Snapshot(
     None,
@@ -59,15 +61,33 @@ def test_a_system_that_is_well_says_so_in_figures() -> None:
     }
 
 
-def test_every_figure_stands_on_the_page_of_operations_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those of the streams, and those of `health` where everything was measured."""
+def exported(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The figures of the streams, and those of `health` where everything was measured."""
     monkeypatch.setattr(health, "snapshot", lambda _: WELL)
     looks = [Figures(_Look(PostgresSettings()).figures)]
     streams = [monitor.registry for monitor in (ConsumeMonitor(), ScoreMonitor(), ProduceMonitor())]
     families = [family for collector in (*streams, *looks) for family in collector.collect()]
-    names = {f.name + "_total" * (f.type == "counter") for f in families if f.name.startswith("fraudstream_")}
-    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
-    assert names == set(re.findall(r"\bfraudstream_\w+", page))
+    return {f.name + "_total" * (f.type == "counter") for f in families if f.name.startswith("fraudstream_")}
+
+
+def test_every_figure_stands_on_the_page_of_operations_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    assert exported(monkeypatch) == set(re.findall(r"\bfraudstream_\w+", page))
+
+
+def test_prometheus_has_a_rule_for_every_alarm_of_the_page_and_knows_every_figure_of_its_rules(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    groups = yaml.safe_load((ROOT / "prometheus" / "alarms.yaml").read_text(encoding="utf-8"))["groups"]
+    rules = " ".join(rule["expr"] for group in groups for rule in group["rules"])
+    figures = set(re.findall(r"\bfraudstream_\w+", rules))
+    assert figures <= exported(monkeypatch)
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    table = page.partition("| watch | alarm when | what to do |\n|---|---|---|\n")[2].partition("\n\n")[0]
+    watched = {re.findall(r"\w+", row.split(" | ")[0])[0] for row in table.splitlines()}
+    assert len(watched) > 15
+    assert watched - {"up"} <= figures
+    assert 'up{job="fraudstream"}' in rules
 
 
 def test_an_empty_database_lacks_a_model_and_nothing_else() -> None:
@@ -205,7 +225,7 @@ def test_drift_is_told_from_the_scatter_of_few_scores(
 
 def test_grafana_shows_as_drift_what_health_takes_for_drift() -> None:
     """Three places had three rules: what one called another world was nothing to the next."""
-    panels = (Path(__file__).parents[2] / "grafana/dashboards/alerts.json").read_text(encoding="utf-8")
+    panels = (ROOT / "grafana/dashboards/alerts.json").read_text(encoding="utf-8")
     assert f"psi > {SCATTER:g} * coalesce(psi_by_chance, 0)" in panels
 
 
