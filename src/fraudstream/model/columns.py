@@ -148,7 +148,8 @@ def _instants(values: pa.ChunkedArray) -> tuple[Any, Truths, str]:
             out[part] = text.filter(pa.array(part)).cast(target).cast(pa.int64()).to_numpy().view("M8[us]")
         except pa.ArrowException:
             plain = plain & ~part  # one of them is invalid, such as month 13: find it
-    out[(out < SPAN[0]) | (out > SPAN[1])] = np.datetime64("NaT", "us")  # the year 0, or 10000 because of the zone
+    # The year 0, or 10000 because of the zone.
+    out[(out < SPAN[0]) | (out > SPAN[1])] = np.datetime64("NaT", "us")
     for i in np.flatnonzero(~plain):
         out[i] = _instant(text[i].as_py())
     return pa.array(out).cast(INSTANT), np.isnat(out), why
