@@ -47,7 +47,7 @@ def list_models(as_json: Json = False) -> None:
     ]
     # All that fits into 80 columns, the width of a pipe; the version is also the time at which the model was made.
     columns = ("version", "status", "algorithm", *(FIGURES[name].short for name in LISTED))
-    print_table(f"{len(found):,} models", columns, rows, whole=columns)
+    print_table(f"Models: {len(found):,}", columns, rows, whole=columns)
     if found:
         typer.echo(
             "AP: average precision. AUC: area under the ROC curve. CP@100: card precision at 100 a day."

@@ -55,7 +55,7 @@ def check(file: File = None, as_json: Json = False) -> None:
         print_document({"ok": True, "file": str(path), "rules": found})
         return
     rows = [(r.name, r.severity, " ".join(r.condition.split())) for r in rules]
-    print_table(f"{len(rows)} rules, all valid", ("rule", "severity", "condition"), rows)
+    print_table(f"Rules, all valid: {len(rows):,}", ("rule", "severity", "condition"), rows)
 
 
 @group.command()
