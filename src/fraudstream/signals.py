@@ -3,9 +3,23 @@
 import _thread
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
+from types import CodeType, FrameType
+from typing import Final
+
+WHOLE: Final[set[CodeType]] = set()
+"""Functions that a signal must not break off, as what they have done would not be known. They register themselves, and call
+`handle_late` where they have done nothing yet."""
+AGAIN_SECONDS: Final = 0.01
+"""Seconds after which a signal that met such a function is sent again, in case no other call follows."""
+PATIENCE: Final = 20
+"""Number of times that a signal may meet the same call. After that the call waits in the system and has done nothing: it is
+broken off, as a command must end even if nobody reads what it writes."""
+
+_late: set[int] = set()
+"""Signals that met such a function, and are still to be handled."""
 
 
 class Interrupt(KeyboardInterrupt):
@@ -30,17 +44,47 @@ def ask(stop: threading.Event) -> None:
 def heard(handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
     """Handle these signals with `handler` during the block, then restore the previous handlers. For the main thread only.
 
-    If a closed terminal is ignored, as by `nohup`, that is unchanged.
+    If a closed terminal is ignored, as by `nohup`, that is unchanged. A signal that meets a function in WHOLE comes again
+    when that has returned.
     """
+    met: FrameType | None = None
+    times = 0
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal met, times
+        times = times + 1 if frame is met else 0
+        met = frame if frame is not None and frame.f_code in WHOLE and times < PATIENCE else None
+        if met is None:
+            _late.discard(number)
+            handler(number, frame)
+        else:
+            _late.add(number)
+            _thread.start_new_thread(_again, (threading.get_ident(), number))
+
     numbers = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         numbers.append(signal.SIGHUP)
-    before = {number: signal.signal(number, handler) for number in numbers}
+    before = {number: signal.signal(number, handle) for number in numbers}
     try:
         yield
     finally:
         for number, previous in before.items():
             signal.signal(number, previous)
+            _late.discard(number)
+
+
+def handle_late() -> None:
+    """Handle the signals that met a function in WHOLE. In other threads, which handle none, it does nothing."""
+    if _late and threading.current_thread() is threading.main_thread():
+        for number in tuple(_late):
+            signal.raise_signal(number)
+
+
+def _again(thread: int, number: int) -> None:
+    """Send a signal again that is still to be handled. To its thread, which may wait in the system."""
+    time.sleep(AGAIN_SECONDS)
+    if number in _late:
+        signal.pthread_kill(thread, number)
 
 
 @contextmanager

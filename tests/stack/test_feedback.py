@@ -457,4 +457,4 @@ def test_new_alerts_come_as_they_are_stored_though_postgresql_goes_away(
     assert waiting.rstrip().endswith("Waiting for it.")
     assert "answers again; nothing was missed" in rest
     assert "Traceback" not in rest
-    assert lines.empty()
+    assert list(lines.queue) == []

@@ -1,10 +1,15 @@
 """Ctrl-C and SIGTERM end a command, at whatever step they find it."""
 
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
+import psutil
 import pytest
+
+from waiting import wait_until
 
 WHILE_IT_LOOKS = """
 import os, signal, threading
@@ -50,3 +55,81 @@ def test_a_signal_while_a_command_loads_its_modules_is_exit_code_130(tmp_path: P
     (tmp_path / "program.py").write_text(WHILE_IT_IMPORTS)
     done = subprocess.run([sys.executable, "-m", "program"], cwd=tmp_path, timeout=60, check=False)
     assert done.returncode == 130
+
+
+WHILE_IT_WRITES = """
+import itertools, os, signal, threading
+from fraudstream.cli import stdio
+from fraudstream.cli.main import _interrupt
+from fraudstream.signals import heard
+
+told = os.fdopen(os.dup(1), "w")
+reader, writer = os.pipe()
+os.dup2(writer, 1)
+os.close(writer)
+stdio.prepare()
+main, read, busy = threading.get_ident(), [], threading.Event()
+
+def look():
+    for line in open(reader):
+        read.append(line)
+        if busy.is_set():
+            busy.clear()
+            signal.pthread_kill(main, signal.SIGINT)  # as whoever presses Ctrl-C at the sight of a line
+
+threading.Thread(target=look, daemon=True).start()
+numbers, interrupted = itertools.count(), 0
+for _ in range(300):
+    try:
+        with heard(_interrupt):
+            busy.set()
+            for number in numbers:
+                print(number, flush=True)
+    except KeyboardInterrupt:
+        interrupted += 1
+print("end", flush=True)
+while read[-1:] != ["end\\n"]: pass
+print(interrupted, len(read) - len(set(read)), file=told, flush=True)
+os._exit(0)
+"""
+
+
+def test_a_signal_while_a_line_is_written_does_not_write_it_twice() -> None:
+    """The stream did not know yet that the system had taken the line, and wrote it again when the command ended."""
+    done = subprocess.run(
+        [sys.executable, "-c", WHILE_IT_WRITES], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.stdout == "300 0\n", done.stderr
+
+
+WHILE_NOBODY_READS = """
+import sys
+from fraudstream.cli import stdio
+from fraudstream.cli.main import _interrupt
+from fraudstream.signals import heard
+
+stdio.prepare()
+with heard(_interrupt):
+    print("begins", file=sys.stderr, flush=True)
+    try:
+        while True: print("x" * 10_000, flush=True)
+    except KeyboardInterrupt:
+        print("ended", file=sys.stderr, flush=True)
+"""
+
+
+def test_a_signal_ends_a_command_whose_output_nobody_reads() -> None:
+    """It waits in the system for room in the pipe, for ever."""
+    command = [sys.executable, "-c", WHILE_NOBODY_READS]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "begins\n"
+        state = psutil.Process(process.pid)
+        wait_until(lambda: state.status() == psutil.STATUS_SLEEPING, "wait for a reader")
+        process.send_signal(signal.SIGINT)
+        late = threading.Timer(60, process.kill)
+        late.start()
+        said = process.stderr.readline()
+        late.cancel()
+        process.kill()
+    assert said == "ended\n"

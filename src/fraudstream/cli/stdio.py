@@ -11,13 +11,19 @@ import sys
 from typing import TextIO
 
 from fraudstream.errors import OutputError, ReaderGone
+from fraudstream.signals import WHOLE, handle_late
 
 
 class _Narration(io.FileIO):
     """stderr. Output that cannot be written is dropped: nobody reads it, and the work matters more."""
 
     def write(self, data: "bytes | memoryview", /) -> int:  # type: ignore[override]
-        """Write a part at least, and translate errors. A pipe that does not block is waited for, as one that does."""
+        """Write a part at least, and translate errors. A pipe that does not block is waited for, as one that does.
+
+        A signal does not break it off once something is written: only from the result the stream above knows what not to
+        write again.
+        """
+        handle_late()
         try:
             while (written := super().write(data)) is None:
                 select.select((), (self,), ())
@@ -25,6 +31,8 @@ class _Narration(io.FileIO):
             self._tell(error)
             return memoryview(data).nbytes
         return written
+
+    WHOLE.add(write.__code__)
 
     def _tell(self, error: OSError) -> None:
         """Raise what ends the command, if anything does."""
