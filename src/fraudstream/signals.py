@@ -19,7 +19,7 @@ PATIENCE: Final = 20
 broken off, as a command must end even if nobody reads what it writes."""
 
 _late: set[int] = set()
-"""Signals that met such a function, and are still to be handled."""
+"""Signals whose Interrupt met such a function, and is still to be raised."""
 
 
 class Interrupt(KeyboardInterrupt):
@@ -44,20 +44,21 @@ def ask(stop: threading.Event) -> None:
 def heard(handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
     """Handle these signals with `handler` during the block, then restore the previous handlers. For the main thread only.
 
-    If a closed terminal is ignored, as by `nohup`, that is unchanged. A signal that meets a function in WHOLE comes again
-    when that has returned.
+    If a closed terminal is ignored, as by `nohup`, that is unchanged. An Interrupt that `handler` would raise within a function
+    in WHOLE is raised once that has returned, at the end of the block at the latest.
     """
     met: FrameType | None = None
     times = 0
 
     def handle(number: int, frame: FrameType | None) -> None:
         nonlocal met, times
-        times = times + 1 if frame is met else 0
-        met = frame if frame is not None and frame.f_code in WHOLE and times < PATIENCE else None
-        if met is None:
-            _late.discard(number)
+        try:
             handler(number, frame)
-        else:
+        except Interrupt:
+            times = times + 1 if frame is met else 0
+            met = frame
+            if frame is None or frame.f_code not in WHOLE or times == PATIENCE:
+                raise
             _late.add(number)
             _thread.start_new_thread(_again, (threading.get_ident(), number))
 
@@ -66,25 +67,37 @@ def heard(handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
         numbers.append(signal.SIGHUP)
     before = {number: signal.signal(number, handle) for number in numbers}
     try:
-        yield
+        try:
+            yield
+        finally:
+            handle_late()
     finally:
         for number, previous in before.items():
             signal.signal(number, previous)
-            _late.discard(number)
 
 
 def handle_late() -> None:
-    """Handle the signals that met a function in WHOLE. In other threads, which handle none, it does nothing."""
+    """Raise the Interrupt that met a function in WHOLE. In other threads, which handle no signals, it does nothing."""
     if _late and threading.current_thread() is threading.main_thread():
         for number in tuple(_late):
-            signal.raise_signal(number)
+            if _taken(number):
+                signal.raise_signal(number)
 
 
 def _again(thread: int, number: int) -> None:
-    """Send a signal again that is still to be handled. To its thread, which may wait in the system."""
+    """Send a signal of _late again, to its thread, which may wait in the system."""
     time.sleep(AGAIN_SECONDS)
-    if number in _late:
+    if _taken(number):
         signal.pthread_kill(thread, number)
+
+
+def _taken(number: int) -> bool:
+    """Whether the signal is the caller's to send. Sent by two threads it would mean impatience (`stopping`)."""
+    try:
+        _late.remove(number)
+    except KeyError:
+        return False
+    return True
 
 
 @contextmanager

@@ -102,6 +102,38 @@ def test_a_signal_while_a_line_is_written_does_not_write_it_twice() -> None:
     assert done.stdout == "300 0\n", done.stderr
 
 
+AT_THE_END = """
+import os, signal, threading
+from fraudstream.cli.main import _interrupt
+from fraudstream.signals import WHOLE, heard, stopping
+
+def whole():
+    os.kill(os.getpid(), signal.SIGTERM)
+
+WHOLE.add(whole.__code__)
+try:
+    with heard(_interrupt):
+        whole()
+    print("lost")
+except KeyboardInterrupt:
+    print("ended")
+
+stop = threading.Event()
+with stopping(stop):  # which takes a second signal as impatience
+    whole()
+    assert stop.wait(10)
+    threading.Event().wait(0.1)
+print("once")
+"""
+
+
+def test_a_signal_that_had_to_wait_is_neither_lost_at_the_end_of_a_block_nor_heard_twice() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", AT_THE_END], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout == "ended\nonce\n", done.stderr
+
+
 WHILE_NOBODY_READS = """
 import sys
 from fraudstream.cli import stdio
