@@ -63,6 +63,8 @@ def test_a_cluster_stores_every_message_once_from_its_executors_though_its_maste
         wait_until(lambda: "Recovery complete" in master.read_text(), "recovery", log)
         live.send(50)
         wait_until(lambda: stored(settings) == 6050, "row of every message", log)
+        now = set(spark_cluster.executors()) - before
+        assert {e.parent.name for e in now} == {e.parent.name for e in ran}, "by the application that it was"
         process.send_signal(signal.SIGTERM)
         assert process.wait(HANG_SECONDS) == 130, log.read_text()
     live.close()
