@@ -55,9 +55,10 @@ def heard(handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
         try:
             handler(number, frame)
         except Interrupt:
-            times = times + 1 if frame is met else 0
-            met = frame
-            if frame is None or frame.f_code not in WHOLE or times == PATIENCE:
+            whole = _whole(frame)
+            times = times + 1 if whole is met else 0
+            met = whole
+            if whole is None or times == PATIENCE:
                 raise
             _late.add(number)
             _thread.start_new_thread(_again, (threading.get_ident(), number))
@@ -74,6 +75,14 @@ def heard(handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
     finally:
         for number, previous in before.items():
             signal.signal(number, previous)
+
+
+def _whole(frame: FrameType | None) -> FrameType | None:
+    """The call of a function in WHOLE that has begun its work, if a signal came there, or in the handler of another one."""
+    while frame is not None and frame.f_code not in WHOLE:
+        # Such a function calls it before it begins.
+        frame = None if frame.f_code is handle_late.__code__ else frame.f_back
+    return frame
 
 
 def handle_late() -> None:

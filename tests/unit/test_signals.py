@@ -134,6 +134,45 @@ def test_a_signal_that_had_to_wait_is_neither_lost_at_the_end_of_a_block_nor_hea
     assert done.stdout == "ended\nonce\n", done.stderr
 
 
+IN_A_HANDLER = """
+import os, signal
+from fraudstream import signals
+
+def handler(number, frame):
+    raise signals.Interrupt
+
+class Late(set):
+    def add(self, number):
+        super().add(number)
+        if number == signal.SIGINT:
+            os.kill(os.getpid(), signal.SIGTERM)
+            for _ in range(1000): pass  # it is handled here
+
+signals._late = Late()
+
+def whole():
+    os.kill(os.getpid(), signal.SIGINT)
+    for _ in range(1000): pass
+    print("whole")
+
+signals.WHOLE.add(whole.__code__)
+try:
+    with signals.heard(handler):
+        whole()
+except KeyboardInterrupt:
+    print("ended")
+os._exit(0)
+"""
+
+
+def test_a_signal_that_comes_while_another_one_waits_breaks_nothing_off_either() -> None:
+    """On a busy machine the same one comes again before its handler is through."""
+    done = subprocess.run(
+        [sys.executable, "-u", "-c", IN_A_HANDLER], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout == "whole\nended\n", done.stderr
+
+
 WHILE_NOBODY_READS = """
 import sys
 from fraudstream.cli import stdio
