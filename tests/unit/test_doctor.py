@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fraudstream.errors import DatabaseError, JarsMissing
+from fraudstream.errors import DatabaseError, JarsMissing, ServiceError
 from fraudstream.local import doctor, jars
 from fraudstream.local.home import Home
 from fraudstream.local.services import Endpoints
@@ -35,6 +35,14 @@ def test_whoever_has_a_kafka_of_their_own_needs_no_jars_of_a_broker(
     doctor._jars(Settings(_env_file=None, home=tmp_path, kafka=own))
     with pytest.raises(JarsMissing, match="missing"):
         doctor._jars(Settings(_env_file=None, home=tmp_path, kafka=KafkaSettings()))
+
+
+def test_a_jar_cache_that_java_could_not_be_told_of_is_named_with_its_sign(tmp_path: Path) -> None:
+    """It was called missing, and `jars fetch`, which was advised, refused it."""
+    cache = tmp_path / "a,b"
+    with pytest.raises(ServiceError, match="contains ',', which Java or Spark would not read") as caught:
+        doctor._jars(Settings(_env_file=None, home=tmp_path, jars=cache, kafka=KafkaSettings()))
+    assert "Set FRAUDSTREAM_JARS" in caught.value.hint
 
 
 @pytest.mark.usefixtures("empty_environment")

@@ -60,6 +60,7 @@ def _java() -> str:
 
 def _jars(settings: Settings) -> str:
     cache = settings.jar_cache
+    jars.require_plain(cache)
     # The settings also hold the address of the embedded broker, from `up` to `down`, even if it crashed meanwhile.
     foreign = settings.kafka.bootstrap_servers not in (None, on_embedded(settings).kafka.bootstrap_servers)
     for wanted in (jars.spark_set(),) if foreign else (jars.kafka_set(), jars.spark_set()):

@@ -114,7 +114,7 @@ def are_cached(settings: Settings) -> bool:
 def ensure(wanted: JarSet, settings: Settings) -> list[Path]:
     """The jars of a set from the cache, or from the repository if they are missing or corrupted there. Raises ServiceError."""
     directory = settings.jar_cache / wanted.name
-    _require_plain(directory.parent)
+    require_plain(directory.parent)
     if complaint(wanted, directory) is not None:
         try:
             _renew(wanted, directory, settings.ivy_settings)
@@ -126,7 +126,7 @@ def ensure(wanted: JarSet, settings: Settings) -> list[Path]:
     return sorted(directory.glob("*.jar"))
 
 
-def _require_plain(cache: Path) -> None:
+def require_plain(cache: Path) -> None:
     """Raise ServiceError for a path that Java's or Spark's list of jars cannot contain."""
     if found := next((sign for sign in str(cache) if sign in SIGNS), None):
         raise ServiceError(
