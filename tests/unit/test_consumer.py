@@ -1,5 +1,6 @@
 """When a consumer goes on after a failure, and when it gives up."""
 
+import subprocess
 import threading
 import time
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ from fraudstream.settings import Settings
 from fraudstream.spark import consumer as module
 from fraudstream.spark import markers
 from fraudstream.spark.consumer import Consumer, Summary, _Run
-from fraudstream.spark.recovery import QueryStopped
+from fraudstream.spark.recovery import NotStarted, QueryStopped
 
 TOPIC = Topic("t", "id", (0,))
 
@@ -76,3 +77,61 @@ def test_a_failure_after_a_quiet_day_is_a_new_one(
     report = SimpleNamespace(is_due=True, tell=lambda *_, **__: None)
     consumer._watch(run, TOPIC, cast("Any", Quiet()), cast("Any", report))
     assert consumer._patience.until(lambda: "found again", failure, stop) == "found again"
+
+
+class Full:
+    """Where Spark would write its state: a disk without a free byte."""
+
+    def __call__(self, *_: object) -> None:
+        """No checkpoint."""
+        raise OSError(28, "No space left on device")
+
+
+def alive(process: object = None) -> Any:
+    """A session whose Java process is `process`; None is one that runs for ever."""
+    return SimpleNamespace(sparkContext=SimpleNamespace(_gateway=SimpleNamespace(proc=process)))
+
+
+@pytest.fixture
+def full(consumer: Consumer, monkeypatch: pytest.MonkeyPatch) -> Consumer:
+    """The same, whose disk is full."""
+    consumer._spark = alive()
+    monkeypatch.setattr(module, "new_checkpoint", Full())
+    monkeypatch.setattr(module, "migrate", lambda _: None)
+    monkeypatch.setattr(kafka, "ensure_topic", lambda *_, **__: TOPIC)
+    monkeypatch.setattr(Consumer, "_position", lambda *_, **__: {0: 0})
+    return consumer
+
+
+def test_a_full_disk_at_the_start_is_told_at_once(full: Consumer) -> None:
+    """As by `score`: there is somebody to read it."""
+    with pytest.raises(NotStarted, match="No space left on device") as caught:
+        full.run(("transactions",), once=False, stop=threading.Event())
+    assert "free disk" in caught.value.hint
+
+
+def test_a_disk_that_is_full_for_a_while_does_not_end_a_consumer_that_restarts(
+    full: Consumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ended in a traceback, though a minute later there was room again."""
+    restarts: list[None] = []
+
+    def where(*_: object) -> object:
+        restarts.append(None)
+        if len(restarts) == 2:
+            monkeypatch.setattr(Consumer, "_stream", lambda *_: None)
+        return TOPIC, {0: 0}
+
+    monkeypatch.setattr(Consumer, "_where", where)
+    full._patience.reward()
+    summary = full.run(("transactions",), once=False, stop=threading.Event())
+    assert summary.restarts == 2
+
+
+def test_a_query_that_cannot_be_started_as_java_is_gone_is_not_tried_again(full: Consumer) -> None:
+    """No restart of a query brings it back: the command ends and says so."""
+    with subprocess.Popen(["true"]) as gone:
+        full._spark = alive(gone)
+        full._patience.reward()
+        with pytest.raises(OSError, match="No space left"):
+            full.run(("transactions",), once=False, stop=threading.Event())

@@ -71,8 +71,9 @@ def runner(query: Query, *start: int) -> LiveQuery:
 def relay() -> Relay:
     """A relay that no broker was asked for."""
     settings = Settings(_env_file=None, kafka={"bootstrap_servers": "127.0.0.1:9"})
-    streams = SimpleNamespace(streams=SimpleNamespace(resetTerminated=lambda: None))
-    return Relay(cast("Any", streams), settings, Mode.REALTIME, Topic("t", "id", (0, 1)))
+    streams, alive = SimpleNamespace(resetTerminated=lambda: None), SimpleNamespace(_gateway=None)
+    spark = SimpleNamespace(streams=streams, sparkContext=alive)
+    return Relay(cast("Any", spark), settings, Mode.REALTIME, Topic("t", "id", (0, 1)))
 
 
 def test_a_password_that_is_being_replaced_is_a_hand_over_for_later(tmp_path: Path) -> None:

@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 
 log = get_logger("spark")
 
-JVM_SECONDS = 2.0
-"""Seconds to wait, as a killed process closes its sockets a moment before it counts as ended."""
-
 
 @contextmanager
 def spark_session(
@@ -59,7 +56,7 @@ def spark_session(
         try:
             yield spark
         except (Py4JError, ConnectionError, StreamError) as error:
-            if not session.ended(spark, JVM_SECONDS):
+            if not session.ended(spark, session.JVM_SECONDS):
                 raise
             raise StreamError(
                 "Spark's Java process is gone: it was killed, or it ran out of memory.",

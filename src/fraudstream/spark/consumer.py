@@ -6,6 +6,7 @@ The checkpoint is scratch: every start begins at the offsets in PostgreSQL.
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -182,24 +183,16 @@ class Consumer:
         self._failure = None
         summary, targets = run.summary, run.summary.targets
         log.info("reading %s, %d partitions, into %s", topic.name, len(topic.partitions), ", ".join(targets))
-        messages = read_messages(self._spark, self._kafka, topic, start, rows_per_batch=self._size.limit)
-        pause = f"{self._settings.trigger_seconds:f} seconds"
-        trigger = {"availableNow": True} if run.once else {"processingTime": pause}
         progress = Progress(
             self._kafka, self._postgres, self._admin, self._monitor, summary.stream, topic, summary.rows
         )
         narration = Narration(self._monitor, topic.name, sum(start.values()), summary.rejected)
         report = _Report(progress, narration, summary)
         batches = UntilStopped(partial(self._store, topic, summary), run.stop)
-        checkpoint = new_checkpoint(self._spark)
-        with checkpoint:
-            query = (
-                messages.writeStream.queryName(f"consume {' '.join(targets)}")
-                .foreachBatch(batches)
-                .option("checkpointLocation", location(checkpoint))
-                .trigger(**trigger)
-                .start()
-            )
+        with ExitStack() as scratch:
+            with recovery.starting(self._spark):
+                checkpoint = scratch.enter_context(new_checkpoint(self._spark))
+                query = self._start(run, topic, start, batches, checkpoint)
             try:
                 self._watch(run, topic, query, report)
             finally:
@@ -210,6 +203,20 @@ class Consumer:
             self._tell(topic, query, report, last=True)
         if failure is not None:
             raise failure
+
+    def _start(
+        self, run: _Run, topic: Topic, start: dict[int, int], batches: UntilStopped, checkpoint: str
+    ) -> "StreamingQuery":
+        """The query, started, with its state in the directory `checkpoint`."""
+        pause = f"{self._settings.trigger_seconds:f} seconds"
+        return (
+            read_messages(self._spark, self._kafka, topic, start, rows_per_batch=self._size.limit)
+            .writeStream.queryName(f"consume {' '.join(run.summary.targets)}")
+            .foreachBatch(batches)
+            .option("checkpointLocation", location(checkpoint))
+            .trigger(**({"availableNow": True} if run.once else {"processingTime": pause}))
+            .start()
+        )
 
     def _watch(self, run: _Run, topic: Topic, query: "StreamingQuery", report: _Report) -> None:
         """Report, and fold labels, until the query ends or a stop is requested."""

@@ -4,14 +4,13 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
-from fraudstream.errors import FraudstreamError
 from fraudstream.kafka import Topic, java_config
 from fraudstream.logs import get_logger
 from fraudstream.settings import Settings
 from fraudstream.spark import timing
 from fraudstream.spark.live_query import Basis, LiveQuery
 from fraudstream.spark.mode import Mode
-from fraudstream.spark.recovery import NotStarted, summary_of
+from fraudstream.spark.recovery import starting
 from fraudstream.spark.source import location, new_checkpoint, read_messages
 
 if TYPE_CHECKING:
@@ -46,15 +45,8 @@ class Launcher:
 
     def launch(self, basis: Basis, start: Mapping[int, int], before: LiveQuery | None) -> LiveQuery:
         """A query after the one `before`. Raises NotStarted if this machine or Spark fails, and our own errors."""
-        try:
+        with starting(self._spark):
             return self._launch(basis, start, before)
-        except FraudstreamError:  # such as a wrong setting
-            raise
-        except Exception as error:  # a full disk, or whatever Java raises
-            raise NotStarted(
-                f"Spark could not start a query: {type(error).__name__}: {summary_of(str(error))}.",
-                hint="Check this machine's free disk and memory; Spark's own log in `home`/logs has more.",
-            ) from error
 
     def _launch(self, basis: Basis, start: Mapping[int, int], before: LiveQuery | None) -> LiveQuery:
         began, kafka = time.monotonic(), self._settings.kafka
@@ -73,7 +65,7 @@ class Launcher:
             decisions.writeStream.queryName(f"score {time.time_ns()}")
             .format("kafka")
             .options(**properties, topic=kafka.scored_topic)
-            .option("checkpointLocation", location(checkpoint))
+            .option("checkpointLocation", location(checkpoint.name))
             .outputMode("update")
             .trigger(**trigger)
             .start()

@@ -3,7 +3,8 @@
 import re
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 from fraudstream import kafka as kafka_clients
@@ -18,12 +19,14 @@ from fraudstream.errors import (
 from fraudstream.kafka import Topic
 from fraudstream.logs import get_logger
 from fraudstream.settings import KafkaSettings, PostgresSettings
+from fraudstream.spark import session
 from fraudstream.spark.source import CHECKPOINT
 from fraudstream.store import offsets
 from fraudstream.store.slices import OffsetHole
 
 if TYPE_CHECKING:
     from confluent_kafka.admin import AdminClient
+    from pyspark.sql import SparkSession
     from pyspark.sql.streaming.query import StreamingQuery
 
 log = get_logger("spark.recovery")
@@ -145,6 +148,22 @@ class Patience:
                 return find()
             except CURABLE as again:
                 error = again
+
+
+@contextmanager
+def starting(spark: "SparkSession") -> Iterator[None]:
+    """Raises NotStarted for what this machine or Spark raises while a query is built and started, unless Spark is gone."""
+    try:
+        yield
+    except FraudstreamError:  # such as a wrong setting
+        raise
+    except Exception as error:  # a full disk, or whatever Java raises
+        if session.ended(spark, session.JVM_SECONDS):  # no restart of a query cures that
+            raise
+        raise NotStarted(
+            f"Spark could not start a query: {type(error).__name__}: {summary_of(str(error))}.",
+            hint="Check this machine's free disk and memory; Spark's own log in `home`/logs has more.",
+        ) from error
 
 
 def existing_topic(kafka: KafkaSettings, name: str, client: "AdminClient | None" = None) -> Topic:

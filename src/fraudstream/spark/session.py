@@ -27,6 +27,9 @@ log = get_logger("spark")
 MASTER_SECONDS = 10.0
 """Seconds after which a master that accepts no connection counts as unavailable."""
 
+JVM_SECONDS = 2.0
+"""Seconds to wait, as a killed process closes its sockets a moment before it counts as ended."""
+
 LOG_CONFIG = Path(__file__).with_name("log4j2.properties")
 
 CHECKPOINTS = "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"

@@ -92,6 +92,6 @@ def new_checkpoint(spark: "SparkSession") -> "tempfile.TemporaryDirectory[str]":
     return tempfile.TemporaryDirectory(prefix=CHECKPOINT, dir=place, ignore_cleanup_errors=True)
 
 
-def location(checkpoint: "tempfile.TemporaryDirectory[str]") -> str:
+def location(checkpoint: str) -> str:
     """The checkpoint as a URI: Spark interprets a bare path in its default file system, which on Hadoop is another one."""
-    return Path(checkpoint.name).as_uri()
+    return Path(checkpoint).as_uri()
