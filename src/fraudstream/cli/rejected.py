@@ -31,19 +31,22 @@ def list_rejected(
     limit: Annotated[int, typer.Option(min=1, help="Show at most this many.")] = 50,
     as_json: Json = False,
 ) -> None:
-    """Show the messages that wait for a replay, with the reason for each."""
+    """Show the messages that wait for a replay, newest first, with the reason for each."""
     from fraudstream.store import rejected
 
     postgres = inputs.database()
-    waiting, total = list(rejected.waiting(postgres, limit)), rejected.count(postgres)
+    waiting, total = rejected.newest(postgres, limit), rejected.count(postgres)
     if as_json:
         print_document({"total": total, "rejected": [_document(message) for message in waiting]})
         return
+    title = f"{total:,} rejected"
+    if len(waiting) < total:
+        title += f", the newest {len(waiting):,} shown; --limit shows more"
     rows = [
         (m.topic, m.partition, m.offset, f"{m.rejected_at:%Y-%m-%d %H:%M}", m.reason, _preview(m))
         for m in waiting
     ]
-    print_table(f"{total:,} rejected", ("topic", "partition", "offset", "when", "reason", "message"), rows)
+    print_table(title, ("topic", "partition", "offset", "when", "reason", "message"), rows)
 
 
 def _document(message: "Rejected") -> dict[str, Any]:

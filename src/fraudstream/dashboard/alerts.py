@@ -25,8 +25,17 @@ ORDERS: dict[Order, str] = {
     "amount": "Largest amount first",
 }
 SPANS = {"24 hours": 1, "7 days": 7, "30 days": 30, "Any time": None}
-PICKED, NAME, LINES = "picked", "reviewer's name", "lines"
-"""Keys of the list, of the name field, and of the list's length."""
+PICKED, NAME, LINES, CHOSEN = "picked", "reviewer's name", "lines", "filters"
+"""Keys of the list, of the name field, of the list's length, and of the filters that were chosen last."""
+FILTERS: dict[str, object] = {
+    "state": "waiting",
+    "order": "newest",
+    "span": "30 days",
+    "text": "",
+    "min_amount": 0.0,
+    "min_risk": 0,
+}
+"""The filters' keys, and what each is at first."""
 
 ONE_PRESS = """<script>
 if (!window.fraudstreamOnePress) {
@@ -71,16 +80,18 @@ def _body(postgres: PostgresSettings) -> None:
 
 
 def _filters() -> Wanted:
+    """The filters. Streamlit forgets them when a run draws none, as on another page, or while the database is away."""
+    for key, value in (FILTERS | st.session_state.get(CHOSEN, {})).items():
+        st.session_state.setdefault(key, value)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        state = st.segmented_control(
-            "Show", list(STATES), format_func=STATES.__getitem__, default="waiting", key="state"
-        )
+        state = st.segmented_control("Show", list(STATES), format_func=STATES.__getitem__, key="state")
         order = st.selectbox("Order", list(ORDERS), format_func=ORDERS.__getitem__, key="order", width=180)
-        span = st.selectbox("Scored within", list(SPANS), index=2, key="span", width=130)
+        span = st.selectbox("Scored within", list(SPANS), key="span", width=130)
         text = st.text_input("Customer or transaction", placeholder="the whole id", key="text", width=220)
         with st.popover("More filters"):
-            least = st.number_input("Amount from", min_value=0.0, value=0.0, step=50.0, key="min_amount")
-            risk = st.slider("Risk from, %", 0, 100, 0, key="min_risk")
+            least = st.number_input("Amount from", min_value=0.0, step=50.0, key="min_amount")
+            risk = st.slider("Risk from, %", 0, 100, key="min_risk")
+    st.session_state[CHOSEN] = {key: st.session_state[key] for key in FILTERS}
     days = SPANS[span]
     # To the minute, so that a click does not shift the window, and with it the queue.
     now = datetime.now(UTC).replace(second=0, microsecond=0)
@@ -213,13 +224,12 @@ def _open(transaction_id: str) -> None:
 def _verdict(postgres: PostgresSettings, case: alerts.Alert) -> None:
     """The buttons. Their keys work unless the cursor is in a text field."""
     asked = "Change the verdict" if case.verdict is not None else "Your verdict"
+    place = desk()
+    note = f"note {case.transaction_id}"
+    st.session_state.setdefault(note, place.draft)
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="bottom"):
-            st.text_input(
-                f"{asked}: note (optional)",
-                key=f"note {case.transaction_id}",
-                max_chars=NOTE_LENGTH,
-            )
+            place.draft = st.text_input(f"{asked}: note (optional)", key=note, max_chars=NOTE_LENGTH)
             st.text_input(
                 "Reviewed by",
                 value=shell.reviewer() or "",
@@ -243,7 +253,6 @@ def _verdict(postgres: PostgresSettings, case: alerts.Alert) -> None:
             st.button("Dismiss", key=f"dismiss {name}", shortcut="D", on_click=say, args=(False,))
             st.button("Previous", key="previous", shortcut="P", on_click=_step, args=(-1,))
             st.button("Next", key="next", shortcut="N", on_click=_step, args=(1,))
-    place = desk()
     place.shown()
     if place.is_hasty:
         st.caption("Nothing was saved for this alert: it had only just appeared. Press the key again.")
@@ -269,6 +278,7 @@ def _say(postgres: PostgresSettings, case: alerts.Alert, is_fraud: bool) -> None
         said = labels.label(postgres, case.transaction_id, is_fraud, by, note or None)
     except FraudstreamError as error:
         place.said = Said(case.transaction_id, f"{what}: {error.message} {error.hint}", is_saved=False)
+        place.draft = note
         return
     words = f"{what} labelled {labels.verdict_word(is_fraud)} by {said.label.who}."
     if said.before is not None:

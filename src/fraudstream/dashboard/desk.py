@@ -34,6 +34,8 @@ class Desk:
     said: Said | None = None
     is_hasty: bool = False
     """Whether a verdict on the open alert was ignored, as it came within the pause."""
+    draft: str = ""
+    """The note for the open alert as typed so far: Streamlit forgets it when a run draws no alert."""
     clock: Callable[[], float] = time.monotonic
     _order: Sequence[str] = ()
     """The last queue that contained the open alert, which a colleague's verdict may remove."""
@@ -44,7 +46,7 @@ class Desk:
 
     def open(self, transaction_id: str) -> None:
         """Open this alert, whether or not it is in the queue."""
-        self.chosen, self.is_hasty = transaction_id, False
+        self.chosen, self.is_hasty, self.draft = transaction_id, False, ""
 
     def settle(self, queue: Sequence[str]) -> str | None:
         """The open alert, given this queue; if one was left, the first after it that is still there."""
@@ -75,7 +77,7 @@ class Desk:
         return order[:place][::-1], order[place + 1 :]
 
     def _leave(self, ahead: Sequence[str]) -> None:
-        self._ahead, self.chosen, self.is_hasty = ahead, None, False
+        self._ahead, self.chosen, self.is_hasty, self.draft = ahead, None, False, ""
 
     def shown(self) -> None:
         """Note that the open alert is being drawn."""

@@ -51,9 +51,12 @@ def _body(postgres: PostgresSettings) -> None:
 
 
 def _choose(found: list[Registered]) -> Registered:
-    champion = next((place for place, model in enumerate(found) if model.status is Status.CHAMPION), 0)
+    champion = next((model for model in found if model.status is Status.CHAMPION), found[0])
     names = {model.version: f"{model.version} · {model.status.words} · {model.algorithm}" for model in found}
-    chosen = st.selectbox("Version", list(names), index=champion, format_func=names.__getitem__, width=460)
+    # With a key, and no `index`, which may change: whoever reads a version keeps it when another one is promoted.
+    if st.session_state.get("version") not in names:
+        st.session_state["version"] = champion.version
+    chosen = st.selectbox("Version", list(names), format_func=names.__getitem__, key="version", width=460)
     return next(model for model in found if model.version == chosen)
 
 

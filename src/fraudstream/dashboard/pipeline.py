@@ -203,13 +203,9 @@ def _rejected(found: store.Pipeline) -> None:
 
 
 def _message(found: store.Pipeline) -> None:
-    place = st.selectbox(
-        "Newest messages",
-        range(len(found.refused)),
-        format_func=lambda place: _name(found.refused[place]),
-        key="refused",
-    )
-    message = found.refused[place]
+    # By name, not by place: newer ones move the others down, and the choice is to stay with its message.
+    by_name = {_name(message): message for message in found.refused}
+    message = by_name[st.selectbox("Newest messages", list(by_name), key="refused")]
     again = "sent again" if message.replayed_at else "waits"
     shell.html(
         f'<div class="fs-text"><b>{escaped(message.reason)}</b> <span class="fs-tag">{again}</span></div>'

@@ -39,7 +39,9 @@ STYLE = """<style>
 .fs-reason .bar b { display: block; height: 100%; border-radius: .25rem; background: #d8572a; }
 .fs-tag { display: inline-block; padding: .06rem .5rem; border-radius: .75rem; font-size: .78rem; font-weight: 600;
   border: 1px solid color-mix(in srgb, currentColor 30%, transparent); white-space: nowrap; }
-.fs-tag.bad { color: #d8572a; } .fs-tag.good { color: #4f9a60; } .fs-tag.new { color: #4a8bd0; }
+.fs-tag.bad { color: color-mix(in srgb, #d8572a 70%, currentColor); }
+.fs-tag.good { color: color-mix(in srgb, #4f9a60 70%, currentColor); }
+.fs-tag.new { color: color-mix(in srgb, #4a8bd0 70%, currentColor); }
 .fs-facts { display: grid; grid-template-columns: repeat(auto-fill, minmax(11.5rem, 1fr)); gap: .6rem 1.4rem; }
 .fs-facts div { overflow-wrap: anywhere; } .fs-facts small { display: block; opacity: .62; font-size: .8rem; }
 .fs-empty { padding: 2.2rem 1rem; text-align: center; border-radius: .5rem;
@@ -69,7 +71,7 @@ STYLE = """<style>
     "BESIDE",
     "[data-testid=stHorizontalBlock]:not(:has(.st-key-queue)):has([data-testid=stVegaLiteChart], [data-testid=stDataFrame])",
 )
-"""Colours are mixed with the text's, so that they suit both themes. On a narrow page figures are in two rows, and whatever
+"""Colours are mixed with the text's, so that they suit both themes: small text stands out by 4.5:1 or more (WCAG AA). On a narrow page figures are in two rows, and whatever
 is next to a chart or a table moves below it."""
 
 

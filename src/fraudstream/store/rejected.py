@@ -8,7 +8,7 @@ from psycopg.rows import class_row
 
 from fraudstream.settings import PostgresSettings
 from fraudstream.store.connection import connected
-from fraudstream.store.rows import one
+from fraudstream.store.rows import one, rows
 
 FEW = 10
 """Fewer rejected messages say nothing about a topic, also where it has hardly any others."""
@@ -53,17 +53,25 @@ _WAITING = """
 select topic, topic_id, partition, "offset", key, value, reason, rejected_at, replayed_at,
  split_part(topic_id, ' lost ', 1) in (select topic_id from shop.stream_offsets where target = 'scores') as decision
 from shop.rejected
-where replayed_at is null order by rejected_at, topic_id, partition, "offset" limit %s"""
+where replayed_at is null"""
 
 
-def waiting(postgres: PostgresSettings, limit: int | None = None) -> Iterator[Rejected]:
+def waiting(postgres: PostgresSettings) -> Iterator[Rejected]:
     """The rejected messages that were not replayed, oldest first; read in batches, as there may be millions of large ones."""
+    query = f'{_WAITING} order by rejected_at, topic_id, partition, "offset"'
     with (
         connected(postgres) as connection,
         connection.cursor("waiting", row_factory=class_row(Rejected)) as cursor,
     ):
         cursor.itersize = BATCH
-        yield from cursor.execute(_WAITING, (limit,))
+        yield from cursor.execute(query)
+
+
+def newest(postgres: PostgresSettings, limit: int) -> list[Rejected]:
+    """At most `limit` of the rejected messages that were not replayed, newest first: whoever was alerted asks for those."""
+    query = f'{_WAITING} order by rejected_at desc, topic_id, partition, "offset" desc limit %s'
+    with connected(postgres) as connection:
+        return rows(connection, Rejected, query, (limit,))
 
 
 def mark_replayed(postgres: PostgresSettings, messages: list[Rejected]) -> None:
