@@ -187,12 +187,14 @@ def test_a_scorer_that_decides_in_its_first_long_batch_is_well(clock: Clock) -> 
 
 def test_a_consumer_counts_what_it_stored() -> None:
     monitor = ConsumeMonitor()
-    monitor.stored({"transactions": 5}, {"transactions": 1}, 2)
-    monitor.stored({"transactions": 5, "fraud": 1}, {}, 0)
+    monitor.stored({"transactions": 5}, {"transactions": 1}, 2, from_future=3, unknown_fields=4)
+    monitor.stored({"transactions": 5, "fraud": 1}, {}, 0, from_future=0, unknown_fields=0)
     assert value(monitor, "fraudstream_rows_stored_total", target="transactions") == 10
     assert value(monitor, "fraudstream_rows_stored_total", target="fraud") == 1
     assert value(monitor, "fraudstream_rows_duplicate_total", target="transactions") == 1
     assert value(monitor, "fraudstream_messages_rejected_total") == 2
+    assert value(monitor, "fraudstream_transactions_from_future_total") == 3
+    assert value(monitor, "fraudstream_fields_unknown_total") == 4
 
 
 def test_a_scorer_that_decides_by_old_profiles_is_well_and_says_so() -> None:

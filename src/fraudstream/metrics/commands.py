@@ -19,13 +19,27 @@ class ConsumeMonitor(Monitor):
         self._stored = self._counter("rows_stored", "Rows that were stored.", "target")
         self._duplicates = self._counter("rows_duplicate", "Rows that were already stored.", "target")
         self._rejected = self._counter("messages_rejected", "Messages that could not be read.")
+        self._ahead = self._counter(
+            "transactions_from_future", "Transactions dated too far in the future to be in the profiles."
+        )
+        self._unknown = self._counter("fields_unknown", "Fields that the schema does not have, ignored.")
 
-    def stored(self, stored: Mapping[str, int], duplicates: Mapping[str, int], rejected: int) -> None:
-        """Count a stored slice: rows by target, and messages that could not be read."""
+    def stored(
+        self,
+        stored: Mapping[str, int],
+        duplicates: Mapping[str, int],
+        rejected: int,
+        *,
+        from_future: int,
+        unknown_fields: int,
+    ) -> None:
+        """Count a stored slice: rows by target, messages that could not be read, and what was stored in part."""
         for counter, counts in ((self._stored, stored), (self._duplicates, duplicates)):
             for target, count in counts.items():
                 counter.labels(target).inc(count)
         self._rejected.inc(rejected)
+        self._ahead.inc(from_future)
+        self._unknown.inc(unknown_fields)
 
 
 class ScoreMonitor(Monitor):

@@ -186,7 +186,7 @@ class Consumer:
         progress = Progress(
             self._kafka, self._postgres, self._admin, self._monitor, summary.stream, topic, summary.rows
         )
-        narration = Narration(self._monitor, topic.name, sum(start.values()), summary.rejected)
+        narration = Narration(self._monitor, topic.name, sum(start.values()), summary)
         report = _Report(progress, narration, summary)
         batches = UntilStopped(partial(self._store, topic, summary), run.stop)
         with ExitStack() as scratch:
@@ -273,10 +273,15 @@ class Consumer:
             rows = batch.mapInArrow(partial(sink.write, job), sink.REPORT).collect()
             reports, errors = sink.read_reports(row.report for row in rows)
             for report in reports:  # these are committed, even if other slices failed
-                self._expected[report.partition] = report.outcome.next_offsets
-                summary.add(report.outcome)
+                done = report.outcome
+                self._expected[report.partition] = done.next_offsets
+                summary.add(done)
                 self._monitor.stored(
-                    report.outcome.stored, report.outcome.duplicates, report.outcome.rejected
+                    done.stored,
+                    done.duplicates,
+                    done.rejected,
+                    from_future=done.from_future,
+                    unknown_fields=done.unknown_fields,
                 )
             if errors:
                 raise errors[0]
