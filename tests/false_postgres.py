@@ -1,4 +1,4 @@
-"""A program that took PostgreSQL's port before it: it speaks the protocol, and knows no password."""
+"""A program on PostgreSQL's port: it speaks the protocol, and knows no password, or hangs once somebody has come in."""
 
 import socket
 import threading
@@ -23,22 +23,27 @@ class FalsePostgres:
 
 
 @contextmanager
-def false_postgres(answer: bytes) -> Iterator[FalsePostgres]:
-    """One that listens on the loopback address and answers each login with `answer`."""
+def false_postgres(answer: bytes, *, hangs: bool = False) -> Iterator[FalsePostgres]:
+    """One that listens on the loopback address and answers each login with `answer`; if it `hangs`, nothing after that."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         false = FalsePostgres(listener.getsockname()[1])
-        threading.Thread(target=_serve, args=(listener, false, answer), daemon=True).start()
+        threading.Thread(target=_serve, args=(listener, false, answer, hangs), daemon=True).start()
         yield false
 
 
-def _serve(listener: socket.socket, false: FalsePostgres, answer: bytes) -> None:
+def _serve(listener: socket.socket, false: FalsePostgres, answer: bytes, hangs: bool) -> None:
     while True:
         try:
             client, _ = listener.accept()
         except OSError:  # the test is over
             return
         with client:
+            welcomed = False
             while words := client.recv(65_536):
                 false.heard += words
                 asked = int.from_bytes(words[4:8], "big") if len(words) == 8 else 0
-                client.sendall(b"N" if asked in ENCRYPTION else answer)
+                if asked in ENCRYPTION:
+                    client.sendall(b"N")
+                elif not (hangs and welcomed):
+                    client.sendall(answer)
+                    welcomed = True

@@ -3,19 +3,23 @@
 import subprocess
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from false_postgres import WELCOME, false_postgres
 from fraudstream import kafka
 from fraudstream.errors import DatabaseUnreachable
 from fraudstream.kafka import Topic
 from fraudstream.settings import Settings
+from fraudstream.spark import consume as command
 from fraudstream.spark import consumer as module
 from fraudstream.spark import markers
 from fraudstream.spark.consumer import Consumer, Summary, _Run
 from fraudstream.spark.recovery import NotStarted, QueryStopped
+from waiting import HANG_SECONDS, wait_until
 
 TOPIC = Topic("t", "id", (0,))
 
@@ -135,3 +139,24 @@ def test_a_query_that_cannot_be_started_as_java_is_gone_is_not_tried_again(full:
         full._patience.reward()
         with pytest.raises(OSError, match="No space left"):
             full.run(("transactions",), once=False, stop=threading.Event())
+
+
+def test_a_database_that_hangs_does_not_keep_a_consumer_that_is_to_stop(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its disk stalls, say: its timeouts stand still with it, and only kill -9 ended the consumer."""
+    monkeypatch.setattr(command, "LEAVE_SECONDS", 0.5)
+    monkeypatch.setattr(command, "LOOK_SECONDS", 0.1)
+    stop = threading.Event()
+    with false_postgres(WELCOME, hangs=True) as false:
+        postgres = {"host": "127.0.0.1", "port": false.port, "sslmode": "disable"}
+        settings = Settings(_env_file=None, kafka={"bootstrap_servers": "127.0.0.1:9"}, postgres=postgres)
+        with ThreadPoolExecutor(1) as pool:
+            running = pool.submit(
+                command.consume, cast("Any", None), settings, ("transactions",), once=False, stop=stop
+            )
+            wait_until(lambda: b"BEGIN" in false.heard, "question")
+            assert not running.done()
+            stop.set()
+            assert isinstance(running.exception(HANG_SECONDS), DatabaseUnreachable)
+    assert "PostgreSQL does not answer: stopping without it." in caplog.text

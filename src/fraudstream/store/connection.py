@@ -1,10 +1,13 @@
 """Connections to PostgreSQL, whose errors become ours."""
 
 import os
+import socket
+import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import psycopg
 from pydantic import SecretStr
@@ -52,6 +55,9 @@ as `public` before PostgreSQL 15, a better match of theirs would run with our ri
 _READ: set[Path] = set()
 """Password files that this process has read: if one of them is missing now, it is being replaced."""
 
+_OPEN: WeakSet[Connection] = WeakSet()
+_OPENING = threading.Lock()
+
 
 def connect(postgres: PostgresSettings, *, autocommit: bool = False) -> Connection:
     """A connection in UTC. Raises SettingsError, DatabaseUnreachable, DatabaseError."""
@@ -69,7 +75,23 @@ def connect(postgres: PostgresSettings, *, autocommit: bool = False) -> Connecti
             connection = _connect(postgres, SESSION, autocommit=autocommit)
         # A snapshot from before a lock was granted would miss what the previous holder wrote.
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+        with _OPENING:
+            _OPEN.add(connection)
         return connection
+
+
+def abandon() -> None:
+    """End this process's connections from this side: whoever waits in one gets an error at once.
+
+    Timeouts are the server's to keep, and the kernel goes on to acknowledge our packets for a server that hangs, as on a
+    disk that stalls. What was not committed is rolled back, as for a client that died.
+    """
+    with _OPENING:
+        left = [*_OPEN]
+    for connection in left:
+        # A connection that its thread closes at this moment needs no end.
+        with suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(connection.fileno())) as wire:
+            wire.shutdown(socket.SHUT_RDWR)
 
 
 def _connect(postgres: PostgresSettings, session: Mapping[str, str], *, autocommit: bool) -> Connection:
