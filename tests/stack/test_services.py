@@ -24,6 +24,7 @@ from fraudstream import kafka as kafka_clients
 from fraudstream.errors import ServiceError
 from fraudstream.local import services
 from fraudstream.local.home import Home
+from fraudstream.local.kafka import EmbeddedKafka
 from fraudstream.local.postgres import PORT, EmbeddedPostgres
 from fraudstream.model import artifact, packing
 from fraudstream.settings import KafkaSettings, Settings
@@ -332,6 +333,26 @@ def test_services_that_hang_are_replaced(lasting: Program, monkeypatch: pytest.M
     assert services.up(lasting.settings).started == ("kafka", "postgres")
     assert services.status(lasting.settings)["kafka"]["running"]
     assert services.status(lasting.settings)["postgres"]["running"]
+
+
+def test_a_broker_that_is_still_starting_is_waited_for(
+    lasting: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It replays its log after a crash, and the `up` that began this was killed: the next one stopped it, each time."""
+    lasting.up()
+    home, answers = Home.of(lasting.settings), EmbeddedKafka.answers
+    broker = EmbeddedKafka(home)
+    starting = broker.process()
+    home.remember("kafka", answered="another")
+    busy = iter(range(3))
+    monkeypatch.setattr(
+        EmbeddedKafka,
+        "answers",
+        lambda self, seconds=3.0: next(busy, None) is None and answers(self, seconds),
+    )
+    assert not broker.start(lasting.settings, Event())
+    assert next(busy, None) is None, "it was asked until it answered"
+    assert broker.process() == starting
 
 
 def test_a_server_whose_connections_are_all_in_use_runs_and_keeps_them(lasting: Program) -> None:

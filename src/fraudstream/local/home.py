@@ -150,7 +150,7 @@ class Home:
         return {name: value for name, value in state.items() if _possible(name, value)}
 
     def remember(self, service: str, **values: object) -> None:
-        """Store ports and directories, so that a restart has the same addresses."""
+        """Store ports and directories, so that a restart has the same addresses, and which process has answered."""
         write_private(self.state(service), json.dumps(self.remembered(service) | values))
 
 
@@ -181,6 +181,8 @@ def _possible(name: str, value: object) -> bool:
     """Whether a remembered value is one that we could have written."""
     if name == "outside":
         return isinstance(value, bool)
+    if name == "answered":
+        return isinstance(value, str)
     return type(value) is int and 0 < value <= LAST_PORT
 
 

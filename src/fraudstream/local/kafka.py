@@ -152,7 +152,7 @@ class EmbeddedKafka:
     def start(self, settings: Settings, cancelled: Event) -> bool:
         """Start the broker and wait until it answers; False if it already did. Raises ServiceError."""
         running = self.process()
-        if running is not None and self.answers(10.0):
+        if running is not None and self._answers_in_time(running, cancelled):
             return False
         if running is not None:
             log.warning("Kafka (process %d) does not answer; starting it again.", running.pid)
@@ -175,6 +175,22 @@ class EmbeddedKafka:
             self._launch([str(java), *options(write=True)], cancelled)
 
         failures.on_free_port(launch)
+        return True
+
+    def _answers_in_time(self, running: Process, cancelled: Event) -> bool:
+        """Whether our running broker answers, or does so soon because its start has not ended.
+
+        The command that began the start may be gone. A broker stopped while it replays its log begins anew, each time.
+        """
+        if self.answers(10.0):
+            return True
+        if self.home.remembered("kafka").get("answered") == running.born:
+            return False
+        deadline = time.monotonic() + START_SECONDS
+        while not self.answers(0.5) and not cancelled.is_set():
+            if not running.alive() or time.monotonic() > deadline:
+                return False
+            time.sleep(0.1)
         return True
 
     def stop(self) -> bool:
@@ -255,6 +271,7 @@ class EmbeddedKafka:
                 self.stop()
                 raise failures.no_answer(NAME, START_SECONDS, self.log)
             time.sleep(0.02)
+        self.home.remember("kafka", answered=process.born)
 
 
 def _ignore(_error: object) -> None:
