@@ -1,4 +1,4 @@
-"""Alembic's entry: runs on the connection that `store.migrate` holds, inside its transaction and lock."""
+"""Alembic's entry: runs on the connection that `store.upgrade` holds, inside its transaction and lock."""
 
 from alembic import context
 

@@ -1,0 +1,78 @@
+"""Makes the tables of the schema `shop`, or brings them up to date, by Alembic's migrations, one process at a time."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import psycopg
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+
+from fraudstream.errors import DatabaseError
+from fraudstream.logs import get_logger
+from fraudstream.settings import PostgresSettings
+from fraudstream.store import migrate
+from fraudstream.store.connection import SCHEMA, Connection, connect, translated
+from fraudstream.store.rows import one
+
+log = get_logger("store.migrate")
+
+LOCK = 0x66726175  # "frau": any number will do, as long as all versions of the program agree on it
+
+
+def upgrade(postgres: PostgresSettings) -> None:
+    """Create or upgrade the tables; see `migrate.migrate`."""
+    head = migrate.head_revision()
+    with sqlalchemy_connection(postgres) as held:
+        connection = cast("Connection", held.connection.driver_connection)
+        # Held until commit: a second process waits here, then finds the work done.
+        connection.execute("select pg_advisory_xact_lock(%s)", (LOCK,))
+        found = migrate.revision(connection)
+        if found == head:
+            return
+        if found is not None and not any(migrate.VERSIONS.glob(f"{found}_*.py")):
+            raise DatabaseError(
+                f"The database has schema revision {found}, which this version of fraudstream does not know.",
+                hint="It was written by a newer version: upgrade fraudstream here, too.",
+            )
+        migrate.refuse_version(connection.info.server_version)
+        if found is None:
+            (encoding,) = one(connection, "show server_encoding")
+            migrate.refuse_encoding(encoding)
+            migrate.refuse_strangers(connection, postgres.database)
+        # Checked first: `create schema if not exists` needs the right to create schemas even if the schema exists.
+        (is_missing,) = one(connection, "select to_regnamespace(%s) is null", (SCHEMA,))
+        if is_missing:
+            held.execute(sa.text(f"create schema {SCHEMA}"))
+        command.upgrade(config(held), "head")
+        held.commit()
+        if found is None:
+            log.info("Made the tables in schema %s.", SCHEMA)
+        else:
+            log.info("Brought the tables in schema %s from revision %s to %s.", SCHEMA, found, head)
+
+
+@contextmanager
+def sqlalchemy_connection(postgres: PostgresSettings) -> Iterator[sa.Connection]:
+    """A connection for Alembic, which only knows SQLAlchemy's. Raises DatabaseError for any error in it."""
+    engine = sa.create_engine(
+        "postgresql+psycopg://", creator=lambda: connect(postgres), poolclass=sa.pool.NullPool
+    )
+    with translated(postgres):
+        try:
+            with engine.connect() as connection:
+                yield connection
+        except sa.exc.DBAPIError as error:
+            if isinstance(error.orig, psycopg.Error):
+                raise error.orig from None
+            raise
+
+
+def config(connection: sa.Connection | None = None) -> Any:
+    """Alembic's settings: our migrations, on this connection."""
+    made = Config()
+    made.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    made.attributes["connection"] = connection
+    return made
