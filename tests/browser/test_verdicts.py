@@ -10,6 +10,7 @@ from dashboard_world import waiting
 from fraudstream.dashboard.desk import PAUSE
 from fraudstream.settings import PostgresSettings
 from fraudstream.store.connection import connect
+from waiting import wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +51,32 @@ def test_two_presses_in_a_row_are_one_verdict(dashboard: str, seeded: PostgresSe
         visit.page.keyboard.press("f")
         visit.see(second)
     assert labelled(seeded, [first, second, *rest]) == [first]
+
+
+def test_a_press_while_the_verdict_before_is_saved_still_leads_to_the_next_alert(
+    dashboard: str, seeded: PostgresSettings, visit: Visit
+) -> None:
+    """Streamlit draws the page for it in a second thread: that had no verdict yet, and stayed."""
+    first, second, *rest = waiting(seeded)
+    with reviewing(visit, dashboard, first), connect(seeded) as other:
+        other.execute("lock table shop.labels in exclusive mode")
+        visit.page.keyboard.press("f")
+        wait_until(lambda: is_waiting(seeded), "verdict")
+        visit.page.keyboard.press("f")
+        visit.page.wait_for_timeout(1000)
+        other.rollback()
+        visit.see(second)
+        visit.see("saved")
+    assert labelled(seeded, [first, second, *rest]) == [first]
+
+
+def is_waiting(postgres: PostgresSettings) -> bool:
+    """Whether somebody waits for a lock."""
+    with connect(postgres) as connection:
+        found = connection.execute(
+            "select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+        )
+        return found.rowcount > 0
 
 
 def test_a_key_that_is_held_down_judges_the_alert_that_was_read_and_none_after_it(

@@ -57,6 +57,8 @@ def page() -> None:
 
 
 def _body(postgres: PostgresSettings) -> None:
+    with desk().writing:
+        pass  # the page shows what a verdict that is being written leaves
     wanted = _filters()
     _tally(review.tally(postgres, wanted.since))
     _said()
@@ -271,18 +273,24 @@ def _say(postgres: PostgresSettings, case: alerts.Alert, is_fraud: bool) -> None
     """Write the label and open the next alert."""
     note = " ".join(str(st.session_state.get(f"note {case.transaction_id}") or "").split())
     by, place = shell.reviewer(), desk()
-    if not place.takes(case.transaction_id):
-        return
+    with place.writing:
+        if not place.takes(case.transaction_id):
+            return
+        place.said = _label(postgres, case, is_fraud, by, note)
+        if place.said.is_saved:
+            place.forward()
+        else:
+            place.draft = note
+
+
+def _label(postgres: PostgresSettings, case: alerts.Alert, is_fraud: bool, by: str | None, note: str) -> Said:
     what = f"{figures.amount(case.amount, case.currency)} of {case.user_id}"
     try:
         said = labels.label(postgres, case.transaction_id, is_fraud, by, note or None)
     except FraudstreamError as error:
-        place.said = Said(case.transaction_id, f"{what}: {error.message} {error.hint}", is_saved=False)
-        place.draft = note
-        return
+        return Said(case.transaction_id, f"{what}: {error.message} {error.hint}", is_saved=False)
     words = f"{what} labelled {labels.verdict_word(is_fraud)} by {said.label.who}."
     if said.before is not None:
         earlier = labels.verdict_word(said.before.is_fraud)
         words += f" Previously {earlier}, by {said.before.who}."
-    place.said = Said(case.transaction_id, words, is_saved=True)
-    place.forward()
+    return Said(case.transaction_id, words, is_saved=True)

@@ -4,9 +4,10 @@ It is one object in the session, changed without reading the session: if another
 a callback at its next read, so the label would be written while its alert stayed open for a second verdict.
 """
 
+import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import streamlit as st
 
@@ -36,6 +37,9 @@ class Desk:
     """Whether a verdict on the open alert was ignored, as it came within the pause."""
     draft: str = ""
     """The note for the open alert as typed so far: Streamlit forgets it when a run draws no alert."""
+    writing: threading.Lock = field(default_factory=threading.Lock)
+    """Held while a verdict is written. A key pressed meanwhile is a second thread of Streamlit's for this session: it waits,
+    or it would draw the page without the verdict, and that page would stay."""
     clock: Callable[[], float] = time.monotonic
     _order: Sequence[str] = ()
     """The last queue that contained the open alert, which a colleague's verdict may remove."""
