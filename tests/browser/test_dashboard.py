@@ -269,6 +269,20 @@ def test_light_and_dark_follow_the_browser(
     background, *texts = bright
     assert (background > 0.9) is (request.node.callspec.params["visit"] == "light")
     assert all(abs(text - background) > 0.6 for text in texts), bright
+    tag = visit.page.evaluate(
+        """() => { const pixel = (colour) => { const canvas = new OffscreenCanvas(1, 1).getContext('2d');
+             canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1); return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3); };
+           return [['.fs-tag', 'color'], ['[data-testid=stApp]', 'backgroundColor']].map(([name, key]) =>
+             pixel(getComputedStyle(document.querySelector(name))[key])); }"""
+    )
+    light, dark = sorted(map(luminance, tag), reverse=True)
+    assert (light + 0.05) / (dark + 0.05) >= 4.5, "WCAG AA, for small text"
+
+
+def luminance(colour: list[int]) -> float:
+    """Relative luminance of red, green and blue of 0 to 255, by WCAG 2."""
+    linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in (n / 255 for n in colour)]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 HOSTILE = '<img src=http://evil.example/x.png onerror="window.hacked=1"><script>window.hacked=2</script>'

@@ -63,7 +63,7 @@ def _choose(found: list[Registered]) -> Registered:
 def _about(model: Registered) -> None:
     manifest, learnt = model.manifest, model.manifest.get("training", {})
     tag = {Status.CHAMPION: "good", Status.CANDIDATE: "new"}.get(model.status, "")
-    parts = [f'<span class="fs-tag {tag}">{model.status.words}</span> {escaped(model.algorithm)}']
+    parts = [escaped(model.algorithm)]
     if "rows" in learnt:
         parts.append(
             f"learned from {learned(learnt)}, {_day(learnt.get('from'))} to {_day(learnt.get('until'))}"
@@ -71,7 +71,9 @@ def _about(model: Registered) -> None:
     if "threshold" in manifest:
         parts.append(f"flags transactions with a risk of {figures.share(manifest['threshold'], 2)} or more")
     parts.append(f"created {figures.instant(model.created_at, seconds=False)} UTC")
-    shell.html(f'<div class="fs-quiet">{" · ".join(parts)}</div>')
+    shell.html(
+        f'<span class="fs-tag {tag}">{model.status.words}</span> <span class="fs-quiet">{" · ".join(parts)}</span>'
+    )
     for note in manifest.get("notes", ()):
         shell.html(f'<div class="fs-quiet fs-text">{escaped(note)}</div>')
 
