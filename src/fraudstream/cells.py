@@ -15,27 +15,28 @@ TRUTHS = {
 NUMBER = r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?"
 """A number in a text, for Python and for Arrow: Python's `float` also takes underscores and the digits of other scripts."""
 
-
-def as_text(value: Any) -> Any:
-    """An identifier or a name: a whole number becomes its digits; any other value is unchanged."""
-    if isinstance(value, (int, Decimal, UUID)) and not isinstance(value, bool):
-        return str(value)
-    if isinstance(value, float) and math.isfinite(value):
-        # Table readers convert a column of whole numbers to floats if one is missing.
-        return str(int(value)) if value.is_integer() else repr(value)
-    return value
+EXACT = 2.0**53
+"""From here on floats skip whole numbers, so several identifiers may have become this one."""
+INEXACT = "a float of 2**53 or more, which may have lost digits: store identifiers as strings"
 
 
 def to_text(value: Any) -> str:
-    """An identifier or a name. Raises ValueError for what is neither a string nor a finite number.
+    """An identifier or a name. Raises ValueError for what is neither a string nor a finite number, or a float from EXACT on.
 
     JSON would encode NaN as null, which is valid for optional fields, and bytes and durations as strings.
     """
-    found = as_text(value)
-    if not isinstance(found, str):
-        kind = found if isinstance(found, float) else type(found).__name__
-        raise ValueError(f"not a string but {kind}")  # noqa: TRY004 - the caller counts it
-    return found
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (int, Decimal, UUID)) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, float):
+        raise ValueError(f"not a string but {type(value).__name__}")  # noqa: TRY004 - the caller counts it
+    if not math.isfinite(value):
+        raise ValueError(f"not a string but {value}")
+    if abs(value) >= EXACT:
+        raise ValueError(f"not a string but {value}, {INEXACT}")
+    # Table readers convert a column of whole numbers to floats if one is missing.
+    return str(int(value)) if value.is_integer() else repr(value)
 
 
 def as_truth(value: Any) -> Any:

@@ -8,9 +8,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
+from fraudstream.cells import to_text
 from fraudstream.errors import InputError
 from fraudstream.files import DAMAGED, Rejects, read
+from fraudstream.model.columns import converted
 from fraudstream.model.tables import read_transactions
 from fraudstream.producer.replay import replay, shape
 from fraudstream.store.label_files import parse
@@ -85,6 +89,44 @@ def test_a_number_that_is_none_is_no_merchant(tmp_path: Path) -> None:
     loaded = read_transactions(tmp_path / "rows.parquet")
     assert loaded.rows["merchant_id"].to_pylist() == ["17", None]
     assert [row.row for row in loaded.bad] == [3]
+
+
+@pytest.mark.parametrize("name", ["transaction_id", "user_id", "merchant_id"])
+@pytest.mark.parametrize("bad", [2.0**53, -(2.0**53), 1e18], ids=str)
+def test_a_number_that_may_have_lost_digits_is_no_identifier(name: str, bad: float, tmp_path: Path) -> None:
+    """From 2**53 on a float skips whole numbers: two customers may have become one, so nobody guesses which."""
+    rows = pa.Table.from_pylist([GOOD | {"transaction_id": f"t-{n}", "merchant_id": "m"} for n in range(4)])
+    ids = pa.array([2.0**53 - 1, bad, 18.5, 1e15])
+    path, rejects = tmp_path / "rows.parquet", Rejects()
+    pq.write_table(rows.set_column(rows.column_names.index(name), name, ids), path)
+    sent = [
+        json.loads(value)[name] for batch in replay(path, shape((), ()), rejects) for value in batch.values
+    ]
+    assert sent == ["9007199254740991", "18.5", "1000000000000000"]
+    ((number, reason),) = rejects.first
+    assert (number, reason) == (
+        2,
+        f"{name}: not a string but {bad}, a float of 2**53 or more, which may have lost digits: store identifiers as strings",
+    )
+    loaded = read_transactions(path)
+    assert sorted(loaded.rows[name].to_pylist()) == sorted(sent)
+    ((row, why),) = [(row.row, row.reason) for row in loaded.bad]
+    assert row == 2
+    assert why.endswith("a float of 2**53 or more, which may have lost digits: store identifiers as strings")
+
+
+@given(st.lists(st.floats(width=32) | st.floats(), min_size=1, max_size=5))
+@example([1e-5, 1e-7, 0.1, 123456789.25, 1e15, -0.0])
+def test_a_number_is_the_same_customer_for_who_learns_from_it_and_who_sends_it(numbers: list[float]) -> None:
+    """Beside whichever others it stands in its column."""
+    ids = pa.chunked_array([pa.array(numbers)])
+    text, bad, _ = converted("user_id", ids)
+    for number, found, refused in zip(numbers, text.to_pylist(), bad, strict=True):
+        if refused:
+            with pytest.raises(ValueError, match="not a string"):
+                to_text(number)
+        else:
+            assert found == to_text(number)
 
 
 def test_a_text_that_is_no_utf_8_spoils_its_own_row_of_a_replay(tmp_path: Path) -> None:

@@ -56,6 +56,7 @@ def test_a_label_needs_an_id_and_a_verdict(fields: dict[str, Any], label: tuple[
         ({"transaction_id": True}, "transaction_id: not a string"),
         ({"transaction_id": float("nan")}, "transaction_id: not a string"),
         ({"transaction_id": float("inf")}, "transaction_id: not a string"),
+        ({"transaction_id": 2.0**53}, r"transaction_id: .* lost digits: store identifiers as strings$"),
         ({"is_fraud": None}, "is_fraud: missing"),
         ({"is_fraud": "perhaps"}, "is_fraud: not 0 or 1"),
         ({"is_fraud": 2}, "is_fraud: not 0 or 1"),

@@ -53,16 +53,20 @@ def converted(ours: str, values: pa.ChunkedArray) -> tuple[Any, Truths, str]:
 def _strings(values: pa.ChunkedArray) -> pa.ChunkedArray:
     """The values as strings. Whole floats lose the `.0` that pandas adds to integers in a column with nulls; NaN is null."""
     if pa.types.is_floating(values.type):
-        doubles = values.cast(pa.float64())
-        values = pc.if_else(pc.is_nan(doubles), pa.scalar(None, values.type), values)
-        numbers = doubles.to_numpy()
-        whole = np.isfinite(numbers) & (numbers == np.trunc(numbers)) & (np.abs(numbers) < 2**53)
-        if (whole | np.isnan(numbers)).all():
-            values = pa.chunked_array([pa.array(np.where(whole, numbers, 0).astype(np.int64), mask=~whole)])
+        return pa.chunked_array([_digits(values.cast(pa.float64()).to_numpy())])
     try:
         return values.cast(pa.string())
     except pa.ArrowException:
         return pa.chunked_array([[None if v is None else str(v) for v in values.to_pylist()]], pa.string())
+
+
+def _digits(numbers: Floats) -> pa.Array:
+    """Floats as `cells.to_text` has them, each whatever the others are: Arrow writes 1e+15 and 0.00001."""
+    absent = np.isnan(numbers)
+    whole = (np.abs(numbers) < cells.EXACT) & (numbers == np.trunc(numbers))
+    text = pa.array(np.where(whole, numbers, 0).astype(np.int64), mask=absent).cast(pa.string())
+    others = ~(whole | absent)
+    return pc.replace_with_mask(text, others, pa.array(map(repr, numbers[others].tolist()), pa.string()))
 
 
 def _numbers(values: pa.ChunkedArray) -> Floats:
@@ -101,8 +105,9 @@ def _texts(ours: str, values: pa.ChunkedArray) -> tuple[Any, Truths, str]:
     why = f"longer than {most} characters, or with a NUL"
     other = ""
     if pa.types.is_floating(values.type):
-        infinite = pc.fill_null(pc.is_inf(values.cast(pa.float64())), fill_value=False)
-        bad, why = pc.or_(bad, infinite), f"infinite, {why}"
+        inexact = pc.greater_equal(pc.abs(values.cast(pa.float64())), cells.EXACT)
+        bad = pc.or_(bad, pc.fill_null(inexact, fill_value=False))
+        why = f"infinite, {why}, or {cells.INEXACT}"
     elif other := _other(values):
         bad, why = values.is_valid(), other
     if ours in ("transaction_id", "user_id"):

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from fraudstream.cells import as_instant, as_text, as_truth
+from fraudstream.cells import as_instant, as_truth, to_text
 from fraudstream.errors import InputError
 from fraudstream.files import Rejects
 from fraudstream.mapping import Shape, renames
@@ -200,9 +200,10 @@ def parse(fields: Mapping[str, Any], by: str | None, now: datetime, latest: date
 
 
 def _text(name: str, value: Any, length: int) -> str:
-    text = as_text(value)
-    if not isinstance(text, str):
-        raise ValueError(f"{name}: not a string")  # noqa: TRY004 - the caller counts it
+    try:
+        text = to_text(value)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
     if reason := unfit(text, length):
         raise ValueError(f"{name}: {reason}")
     return text
