@@ -6,6 +6,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
 from fraudstream.store.alerts import Alert
 from fraudstream.store.hindsight import hindsight
 from fraudstream.store.history import Past
@@ -82,6 +84,20 @@ def test_reasons_that_hold_are_left_alone() -> None:
     assert not hindsight(alert("amount"), history)
     assert not hindsight(replace(alert("user_device_share"), features={}), history)
     assert not hindsight(replace(alert("user_device_share"), device=None), history)
+
+
+@pytest.mark.parametrize(
+    ("feature", "field"),
+    [
+        ("user_device_share", "device"),
+        ("user_location_share", "transaction_location"),
+        ("user_merchant_share", "merchant_id"),
+    ],
+)
+def test_earlier_payments_that_lack_the_same_field_are_no_habit(feature: str, field: str) -> None:
+    """An empty device is unknown: two of them need not be one."""
+    found = alert(feature, user_merchant_share=NONE_OF_18)
+    assert not hindsight(replace(found, **{field: ""}), earlier(6, 5, **{field: ""}))
 
 
 def test_what_a_stranger_sent_stays_a_quotation() -> None:

@@ -299,6 +299,42 @@ def test_a_payment_without_a_merchant_is_not_told_of_one() -> None:
     assert [reason["sentence"] for reason in found] == ["paid without a merchant"]
 
 
+UNKNOWN = [
+    (("device_fraud_30d", "user_device_share"), {"device": ""}, "paid from an unknown device"),
+    (("device_switch", "device_freq"), {"device": ""}, "paid from an unknown device"),
+    (("user_location_share", "location_switch"), {"transaction_location": ""}, "paid at an unknown place, home is Paris"),
+    (("location_change",), {"transaction_location": ""}, "paid at an unknown place, home is Paris"),
+    (("location_change",), {"location": ""}, "paid in Lagos, home is unknown"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("features", "empty", "said"), UNKNOWN)
+def test_an_empty_device_or_place_is_unknown_and_not_another_one(
+    features: tuple[str, ...], empty: dict[str, str], said: str
+) -> None:
+    """A file's empty cell: if that alone raised the risk, it is the one reason, and else none."""
+    splits = [(name, -1.0, 0.0, 4.0) for name in features]
+    known = USUAL | dict.fromkeys(features, 1.0)
+    beside = ensemble(*splits, ("amount_to_user_mean", 5.0, 0.0, 1.0))
+    (found,) = Explainer("m-1", beside).reasons([decision(features=known, **empty)], {})
+    assert [reason["feature"] for reason in found] == ["amount_to_user_mean"]
+    (found,) = Explainer("m-1", ensemble(*splits)).reasons([decision(features=known, **empty)], {})
+    assert [reason["sentence"] for reason in found] == [said]
+
+
+@pytest.mark.parametrize("empty", [{"location": ""}, {"transaction_location": ""}], ids=str)
+def test_nobody_is_away_from_an_unknown_home_or_at_an_unknown_place(empty: dict[str, str]) -> None:
+    places = {"location": "Paris", "transaction_location": "Lagos"}
+    assert is_notable("location_change", Payment(20.0, {"location_change": 1.0}, **places))
+    assert not is_notable("location_change", Payment(20.0, {"location_change": 1.0}, **(places | empty)))
+
+
+def test_the_share_of_a_place_is_told_also_where_home_is_unknown() -> None:
+    assert told("user_location_share", 0.5 / 44, location="") == (
+        "paid in Lagos; no payment there among this customer's 43 recent payments on record"
+    )
+
+
 def test_rules_come_first_in_the_operators_words() -> None:
     """A rule that the file does not have any more keeps its name; hostile ones are shown as data."""
     rule = Rule("pace", "user_count_10m > 5", "{user_count_10m:.0f} payments in ten minutes", "high")

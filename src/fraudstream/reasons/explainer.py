@@ -17,7 +17,7 @@ from fraudstream.model.trees import Ensemble
 from fraudstream.reasons.contributions import raised
 from fraudstream.reasons.payment import Payment
 from fraudstream.reasons.phrases import shown
-from fraudstream.reasons.sentences import SENTENCES, is_notable, lacks_merchant, say
+from fraudstream.reasons.sentences import SENTENCES, is_notable, lacks_subject, say
 from fraudstream.rules import Rule, render
 
 Reason = dict[str, Any]
@@ -93,8 +93,8 @@ class Explainer:
         )
         names, limit = self.ensemble.features, WEAK * max(shares.max(initial=0.0), 0.0)
         strong = [names[j] for j in np.argsort(-shares, kind="stable") if shares[j] > limit]
-        # For a payment without a merchant, the only reason about merchants is that, and only if there are no others.
-        strong = [name for name in strong if not lacks_merchant(name, payment)] or strong[:1]
+        # For a payment without a merchant, device or place, the only reason about them is that, and only if there are no others.
+        strong = [name for name in strong if not lacks_subject(name, payment)] or strong[:1]
         chosen: dict[str, str] = {}
         for name in [name for name in strong if is_notable(name, payment)] or strong:
             chosen.setdefault(SENTENCES[name].theme, name)

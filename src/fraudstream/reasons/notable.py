@@ -134,5 +134,5 @@ def risky(entity: str, label: str) -> Notable:
 
 
 def away(_: float, p: Payment) -> bool:
-    """Not at the customer's home."""
-    return p.transaction_location != p.location
+    """Not at the customer's home, as far as both are known."""
+    return bool(p.transaction_location and p.location) and p.transaction_location != p.location

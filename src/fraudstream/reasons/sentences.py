@@ -231,16 +231,34 @@ SENTENCES: Final[dict[str, Sentence]] = {
 """A sentence for every feature of `definitions.FEATURES`; a test ensures that none is missing."""
 
 
-def lacks_merchant(feature: str, payment: Payment) -> bool:
-    """Whether this feature is about the merchant, but the payment has none, so that its counters mean nothing."""
-    return not payment.merchant_id and "merchant_id" in FEATURES[feature].needs
+_WITHOUT: Final[dict[str, Tell]] = {
+    "merchant_id": lambda _, __: "paid without a merchant",
+    "device": lambda _, __: "paid from an unknown device",
+    "transaction_location": lambda _, p: _place(p),
+    "location": lambda _, p: f"{_place(p)}, home is unknown",
+}
+"""What is said of a payment without a field instead of what a feature says about the field."""
+
+
+def _lacking(feature: str, p: Payment) -> str | None:
+    """The field that this feature is about, if the payment has none."""
+    # A merchant is optional in a message; any other field that is None is one that the decision does not carry.
+    absent = [
+        field for field in _WITHOUT if getattr(p, field) in (("", None) if field == "merchant_id" else ("",))
+    ]
+    return next((field for field in absent if field in FEATURES[feature].needs), None)
+
+
+def lacks_subject(feature: str, payment: Payment) -> bool:
+    """Whether this feature is about a merchant, device or place that is unknown, so that its value means nothing."""
+    return _lacking(feature, payment) is not None
 
 
 def say(feature: str, payment: Payment) -> str:
     """The sentence for a feature of this payment. Never raises, for any finite values and any strings."""
-    if lacks_merchant(feature, payment):
-        return "paid without a merchant"
-    return SENTENCES[feature].tell(payment.features[feature], payment)
+    lacking = _lacking(feature, payment)
+    tell = SENTENCES[feature].tell if lacking is None else _WITHOUT[lacking]
+    return tell(payment.features[feature], payment)
 
 
 def is_notable(feature: str, payment: Payment) -> bool:

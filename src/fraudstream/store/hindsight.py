@@ -64,7 +64,7 @@ def hindsight(alert: Alert, history: Sequence[Past]) -> list[str]:
 def _of_habit(alert: Alert, habit: _Habit, earlier: Sequence[Past]) -> list[Past]:
     """Earlier payments with the alert's device, place or merchant, if the profile had none of them."""
     value, text = alert.features.get(habit.share), getattr(alert, habit.field)
-    if value is None or text is None or Payment(alert.amount, alert.features).share(value):
+    if value is None or not text or Payment(alert.amount, alert.features).share(value):
         return []
     return [past for past in earlier if getattr(past, habit.field) == text]
 
