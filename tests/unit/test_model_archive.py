@@ -157,6 +157,7 @@ def test_a_manifest_that_makes_no_sense_is_refused(manifest: bytes) -> None:
     [
         ("training", "long"), ("metrics", []), ("label_delay_days", "a week"), ("alert_rate", [1]), ("notes", 5),
         ("training", {"until": "soon"}), ("score_reference", {"edges": "all"}), ("folds", [{}]), ("versions", "1.2"),
+        ("calibration_flagged", [{"risk": 0.9}]),
     ],
 )  # fmt: skip
 def test_a_part_of_a_manifest_that_makes_no_sense_is_named(name: str, value: object) -> None:

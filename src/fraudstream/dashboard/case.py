@@ -10,12 +10,14 @@ import streamlit as st
 from fraudstream.dashboard import charts, figures, shell, tables
 from fraudstream.dashboard.figures import escaped
 from fraudstream.reasons.payment import Payment
+from fraudstream.reasons.phrases import percent
 from fraudstream.settings import PostgresSettings
 from fraudstream.store import history, labels, registry, review
 from fraudstream.store.alerts import Alert
 from fraudstream.store.hindsight import hindsight
 from fraudstream.store.history import Past
 from fraudstream.store.labels import Label
+from fraudstream.store.review import Verdicts
 
 BEFORE, AFTER = 60, 20
 """Number of the customer's transactions around the alert: a few weeks of a busy customer."""
@@ -31,7 +33,8 @@ def show(postgres: PostgresSettings, case: Alert, verdict: Callable[[], None]) -
     manifest = _manifest(postgres, case.model_version)
     said = labels.said(postgres, case.transaction_id)
     _head(case, manifest.get("threshold"))
-    shell.html(f"<div>{_how_sure(postgres, case, manifest)}</div>")
+    alike = review.alike(postgres, case.transaction_id, case.model_version, case.risk)
+    shell.html(f"<div>{how_sure(alike, case, manifest)}</div>")
     past = history.history(postgres, case.user_id, case.timestamp, before=BEFORE, after=AFTER)
     shell.html(reasons(case.reasons) + _known_since(hindsight(case, past)))
     verdict()
@@ -60,24 +63,40 @@ def _head(case: Alert, threshold: float | None) -> None:
     )
 
 
-def _how_sure(postgres: PostgresSettings, case: Alert, manifest: Mapping[str, Any]) -> str:
-    """How often such a risk was fraud: among reviewed alerts, else in the model's evaluation."""
-    alike = review.alike(postgres, case.transaction_id, case.model_version, case.risk)
+def how_sure(alike: Verdicts, case: Alert, manifest: Mapping[str, Any]) -> str:
+    """How often such a risk was fraud: among reviewed alerts that are `alike`, else in the model's evaluation."""
     if alike.reviewed >= ENOUGH and alike.precision is not None:
         return (
             f"Of {figures.count(alike.reviewed)} reviewed alerts with about this risk,"
-            f" <b>{figures.count(alike.confirmed)}</b> were fraud ({figures.share(alike.precision, 0)})."
+            f" <b>{figures.count(alike.confirmed)}</b> were fraud ({percent(alike.precision)})."
         )
     tenth = min(int(case.risk * 10), 9)
-    judged = next((b for b in manifest.get("calibration", ()) if min(int(b["risk"] * 10), 9) == tenth), None)
+    bins, what = _comparable(case.risk, tenth / 10, manifest)
+    judged = next((b for b in bins if min(int(b["risk"] * 10), 9) == tenth), None)
     if judged and judged["transactions"] >= ENOUGH:
         return (
-            f"In the model's evaluation, <b>{figures.share(judged['fraud'], 0)}</b> of"
-            f" {figures.count(judged['transactions'])} transactions with a risk of {tenth * 10} to {tenth * 10 + 10} % were fraud."
+            f"In the model's evaluation, <b>{percent(judged['fraud'])}</b> of {figures.count(judged['transactions'])}"
+            f" {what} with a risk of {tenth * 10} to {tenth * 10 + 10} % were fraud."
         )
     if alike.reviewed >= ENOUGH:
         return review.ONLY_FRAUDS
     return "Too few similar alerts have been reviewed to say how often they are fraud."
+
+
+def _comparable(
+    risk: float, edge: float, manifest: Mapping[str, Any]
+) -> tuple[Sequence[Mapping[str, Any]], str]:
+    """The tenths of the evaluation to compare an alert of this risk with, and what is in them; `edge` is where its tenth begins.
+
+    Never transactions below the threshold: they are most of what its tenth has, and hardly any of them is fraud.
+    """
+    threshold, flagged = manifest.get("threshold"), manifest.get("calibration_flagged")
+    if isinstance(threshold, (int, float)) and risk >= threshold:
+        if flagged is not None:
+            return flagged, "flagged transactions"
+        if edge >= threshold:  # a model of an earlier version
+            return manifest.get("calibration") or (), "transactions"
+    return (), ""
 
 
 def reasons(found: Sequence[Mapping[str, Any]]) -> str:

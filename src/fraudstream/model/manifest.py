@@ -73,6 +73,7 @@ class _Manifest(msgspec.Struct):
     scenarios: dict[str, _Kind] = {}
     curves: dict[str, list[float]] = {}
     calibration: list[_Tenth] = []
+    calibration_flagged: list[_Tenth] = []
     importance: dict[str, float] = {}
     dependence: dict[str, _Curve] = {}
     score_reference: _Reference = msgspec.field(default_factory=_Reference)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fraudstream.arrays import Floats, Integers
+from fraudstream.arrays import Floats, Integers, Truths
 from fraudstream.features import definitions
 from fraudstream.micros import DAY, moment
 from fraudstream.model import evaluation, metrics
@@ -47,7 +47,7 @@ def document(
         "folds": _folds(data, own, results) if own else [],
         "scenarios": evaluation.by_scenario(data, own.scored) if own else {},
         "curves": _curves(data, results),
-        "calibration": _calibration(data, own) if own else [],
+        **_calibration(data, own),
     }
 
 
@@ -135,17 +135,32 @@ def tied(risk: Floats, threshold: float, alert_rate: float, alerts_per_day: floa
     return [said]
 
 
-def _calibration(data: Dataset, own: Judged) -> list[dict[str, float | int]]:
-    """For each tenth of the range of risk: the mean risk of its labelled rows, and the share that was fraud.
+def _calibration(data: Dataset, own: Judged | None) -> dict[str, list[dict[str, float | int]]]:
+    """`_tenths` of the labelled rows, and of those at or above the threshold of their window.
 
-    Empty if the labels hardly cover ordinary payments: that most of the others were fraud says nothing about the risk.
+    Both are empty if the labels hardly cover ordinary payments: that most of the others were fraud says nothing about the risk.
     """
+    nothing: dict[str, list[dict[str, float | int]]] = {"calibration": [], "calibration_flagged": []}
+    if own is None:
+        return nothing
     rows = np.concatenate([window.rows for window in own.scored])
+    if Coverage.of(rows, data.judged, data.fraud).one_sided:
+        return nothing
     known = [window.known(data) for window in own.scored]
     risk = np.concatenate([part.risk for part in known])
     fraud = np.concatenate([part.fraud for part in known])
-    if Coverage.of(rows, data.judged, data.fraud).one_sided:
-        return []
+    flagged = np.concatenate([
+        part.risk >= (np.inf if window.threshold is None else window.threshold)
+        for window, part in zip(own.scored, known, strict=True)
+    ])  # fmt: skip
+    return {
+        "calibration": _tenths(risk, fraud),
+        "calibration_flagged": _tenths(risk[flagged], fraud[flagged]),
+    }
+
+
+def _tenths(risk: Floats, fraud: Truths) -> list[dict[str, float | int]]:
+    """For each tenth of the range of risk: the mean risk of its rows, and the share that was fraud."""
     tenth = np.minimum((risk * TENTHS).astype(np.int64), TENTHS - 1)
     return [
         {
