@@ -26,7 +26,9 @@ DAY_MICROS = 86_400_000_000
 
 # Texts that would collide if keys were joined carelessly, or break SQL, or are longer in bytes than in characters.
 DEVICES = np.array(["ios", "android", "web", "1:ios", "", "😀:x"], dtype=object)
-PLACES = np.array(["Berlin", "Paris", "'; drop table shop.profiles; --", "3:a", "São Paulo"], dtype=object)
+PLACES = np.array(
+    ["Berlin", "Paris", "'; drop table shop.profiles; --", "3:a", "São Paulo", ""], dtype=object
+)
 
 
 def world(rows: int, seed: int = 0, days: float = 60.0, users: int = 300, merchants: int = 80) -> pa.Table:

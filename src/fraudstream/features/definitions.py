@@ -120,12 +120,12 @@ def _habit_features() -> list[Feature]:
         ),
         feature(
             "device_switch",
-            "this customer's last transaction came from another device",
+            "this customer's last transaction did not come from this device",
             lambda r, ops: expressions.switch(r, ops, "user_device"),
         ),
         feature(
             "location_switch",
-            "this customer's last transaction was at another place",
+            "this customer's last transaction was not at this place",
             lambda r, ops: expressions.switch(r, ops, "user_location"),
         ),
         feature(

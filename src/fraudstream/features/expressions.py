@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from fraudstream.features.catalogue import DAY, HALF_LIVES, HOUR
+from fraudstream.features.catalogue import DAY, ENTITIES, HALF_LIVES, HOUR
 from fraudstream.features.operations import Ops, Row, Value
 
 # Weight of everybody's usual values against a customer's own, in transactions. One: the second
@@ -53,8 +53,9 @@ def share(row: Row, pair: str) -> Value:
 
 
 def switch(row: Row, ops: Ops, pair: str) -> Value:
-    """Whether the customer's last transaction was with another device, place or merchant."""
-    return ops.number(row.idle(pair) > row.idle("user"))
+    """Whether the customer's last transaction was with another device or place, or an unknown one; not if this one's is unknown."""
+    from_another = row.idle(pair) > row.idle("user")
+    return ops.number(from_another & ops.known(row.text(ENTITIES[pair].fields[1])))
 
 
 def risk(row: Row, entity: str, label: str) -> Value:

@@ -52,7 +52,10 @@ class Ops(Protocol):
         """`value` if the condition holds, else `otherwise`."""
 
     def differ(self, text: Value, other: Value) -> Value:
-        """Whether two string columns differ; false if either is missing."""
+        """Whether two string columns differ; false if either is unknown."""
+
+    def known(self, text: Value) -> Value:
+        """Whether a string column has a value: neither missing nor empty."""
 
 
 class Row(Protocol):
@@ -109,7 +112,11 @@ class NumpyOps:
 
     def differ(self, text: Value, other: Value) -> Value:
         unlike: pa.Array = pc.fill_null(pc.not_equal(text, other), False)
-        return unlike.to_numpy(zero_copy_only=False)
+        return unlike.to_numpy(zero_copy_only=False) & self.known(text) & self.known(other)
+
+    def known(self, text: Value) -> Value:
+        given: pa.Array = pc.fill_null(pc.not_equal(text, ""), False)
+        return given.to_numpy(zero_copy_only=False)
 
 
 class JoinedRow:

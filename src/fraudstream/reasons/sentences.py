@@ -193,8 +193,8 @@ def _paces() -> dict[str, Sentence]:
 
 
 def _habits() -> dict[str, Sentence]:
-    device = _switch(_SUBJECTS["device"], "came from another device", "came from it", "from it")
-    place = _switch(_place, "was made elsewhere", "was made there", "there")
+    device = _switch(_SUBJECTS["device"], "did not come from it", "came from it", "from it")
+    place = _switch(_place, "was not made there", "was made there", "there")
     return {
         "user_device_share": Sentence("device", _device, notable.rare),
         "device_switch": Sentence("device", device, notable.true),

@@ -147,4 +147,7 @@ class SparkOps:
         return F.when(condition, _column(value)).otherwise(_column(otherwise))
 
     def differ(self, text: Value, other: Value) -> Value:
-        return F.coalesce(text != other, F.lit(False))
+        return F.coalesce((text != other) & self.known(text) & self.known(other), F.lit(False))
+
+    def known(self, text: Value) -> Value:
+        return F.coalesce(text != "", F.lit(False))

@@ -5,7 +5,7 @@ Reaching it
   held            one connection for each process of an executor
   rows            rows as objects
   copy            Arrow tables by COPY
-  tables          the tables of the schema `shop`; migrate brings it up to date
+  tables          the tables of the schema `shop`; migrate looks whether they are up to date, else upgrade makes them
   roles           rights for those who read, review, train and write
 
 The sink, inside the transaction of a slice
