@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from psycopg import sql
@@ -14,8 +15,10 @@ from fraudstream.store.connection import connect
 from fraudstream.store.migrate import migrate
 from fraudstream.store.slices import Messages, Outcome, store_slice
 from fraudstream.store.targets import select
+from rows import query
 from samples import message
 from slice_world import SOURCE
+from waiting import wait_until
 
 
 @pytest.fixture
@@ -76,4 +79,38 @@ def test_a_statement_that_an_administrator_cancelled_is_done_again(postgres: Pos
     with pytest.raises(DatabaseUnreachable, match="cancelled") as caught:
         store(postgres, cancelled())
     assert "pg_cancel_backend" in caught.value.hint
+    assert store(postgres, iter([batch("a", 0)])).stored["transactions"] == 1
+
+
+def test_a_session_that_an_administrator_ended_is_done_again_and_nobody_is_told_to_start_the_server(
+    postgres: PostgresSettings,
+) -> None:
+    def ended() -> Iterator[Messages]:
+        yield batch("a", 0)
+        held.connection(postgres).execute("select pg_terminate_backend(pg_backend_pid())")
+
+    with pytest.raises(DatabaseUnreachable, match=r"ended a session: .*administrator") as caught:
+        store(postgres, ended())
+    assert "pg_terminate_backend" in caught.value.hint
+    assert store(postgres, iter([batch("a", 0)])).stored["transactions"] == 1
+
+
+def test_a_deadlock_is_said_as_what_it_is(postgres: PostgresSettings) -> None:
+    mode = "lock table shop.{} in exclusive mode"
+    waiting = "select from pg_locks where relation = 'shop.labels'::regclass and not granted"
+    with ThreadPoolExecutor(1) as pool, connect(postgres) as other:
+
+        def deadlocked() -> Iterator[Messages]:
+            mine = held.connection(postgres)
+            mine.execute(mode.format("labels").encode())
+            pool.submit(other.execute, mode.format("labels").encode())
+            wait_until(lambda: bool(query(postgres, waiting)), "the other session to wait for ours")
+            mine.execute(mode.format("alerts").encode())
+            yield batch("a", 0)
+
+        other.execute("set local deadlock_timeout = '1min'")  # so that it wins
+        other.execute(mode.format("alerts").encode())
+        with pytest.raises(DatabaseUnreachable, match="ended a transaction: deadlock detected") as caught:
+            store(postgres, deadlocked())
+    assert "The server is up" in caught.value.hint
     assert store(postgres, iter([batch("a", 0)])).stored["transactions"] == 1

@@ -72,6 +72,38 @@ def test_a_statement_that_took_too_long_is_worth_another_try_and_no_server_that_
     assert "pg_stat_activity" in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("ended", "said", "hint"),
+    [
+        (psycopg.errors.DeadlockDetected, "ended a transaction: deadlock detected", "The server is up"),
+        (
+            psycopg.errors.SerializationFailure,
+            "ended a transaction: could not serialize access",
+            "The server is up",
+        ),
+        (psycopg.errors.AdminShutdown, "ended a session: terminating connection", "pg_terminate_backend"),
+        (psycopg.errors.TooManyConnections, "has no free connection: too many clients", "max_connections"),
+    ],
+)
+def test_a_server_that_ended_our_work_and_is_up_is_not_said_to_be_silent(
+    ended: type[psycopg.Error], said: str, hint: str
+) -> None:
+    """Whoever read of a deadlock that PostgreSQL does not answer and is to be started looked in the wrong place."""
+    with pytest.raises(DatabaseUnreachable) as caught, translated(POSTGRES):
+        raise ended(said.partition(": ")[2])
+    assert caught.value.message == f"PostgreSQL at db.example:5432/fraudstream {said}."
+    assert hint in caught.value.hint
+    assert "Nothing is lost" in caught.value.hint
+
+
+def test_a_stopped_server_is_not_said_to_be_up() -> None:
+    """A stop sends every session the same words as somebody who ends a single one."""
+    with pytest.raises(DatabaseUnreachable) as caught, translated(POSTGRES):
+        raise psycopg.errors.AdminShutdown("terminating connection due to administrator command")
+    assert "is up" not in caught.value.hint
+    assert "start it again" in caught.value.hint
+
+
 def _with_password(file: Path) -> PostgresSettings:
     """Settings as a driver sends them to its executors; nobody has connected with them."""
     file.write_text("secret")

@@ -21,11 +21,18 @@ IDLE = "25P03"
 OVERLONG = "25P04"
 """SQLSTATE of a transaction that exceeded its time limit (PostgreSQL 17): the next one would, too."""
 
+UNDONE = "40"
+"""Class of a serialisation failure or a deadlock: the other transaction won, and is done by now."""
+ENDED = "57P01"
+"""SQLSTATE of a session that an administrator ended: this one alone, or all of them with the server."""
+FULL = "53300"
+"""SQLSTATE of a server without a free connection."""
+
 RETRYABLE = (
     "08",  # connection exceptions
     "57P",  # the server is shutting down, crashed, or not up yet
-    "40",  # serialisation failure, deadlock: the other transaction won, and is done by now
-    "53300",  # too many connections
+    UNDONE,
+    FULL,
     LOCKED,
     IDLE,
     READ_ONLY,  # a standby: after a failover the host name points at it until it is promoted
@@ -60,29 +67,49 @@ _SERVER_SPEAKS = re.compile(r"failed: [^\s:]+:  ")
 """A server's message about a login starts with the severity, in its language, and two spaces; libpq's own with one."""
 
 
+_PASSING = {
+    READ_ONLY: (
+        "PostgreSQL at {} is read-only: {}",
+        "This server is a standby, or was made read-only: see FRAUDSTREAM_POSTGRES__HOST for the primary.",
+    ),
+    LOCKED: (
+        "PostgreSQL at {} took too long: {}",
+        "Another session holds a lock, or the server is overloaded: `select * from pg_stat_activity` shows which.",
+    ),
+    IDLE: (
+        "PostgreSQL at {} ended a transaction that waited for Kafka: {}",
+        "Raise idle_in_transaction_session_timeout of this role or database above the length of Kafka's pauses.",
+    ),
+    UNDONE: (
+        "PostgreSQL at {} ended a transaction: {}",
+        "The server is up; another transaction won. Nothing is lost: a stream tries again, any other command may be repeated.",
+    ),
+    ENDED: (
+        "PostgreSQL at {} ended a session: {}",
+        "Nothing is lost: a stream tries again. Somebody called pg_terminate_backend, or stopped the server: then start it again.",
+    ),
+    FULL: (
+        "PostgreSQL at {} has no free connection: {}",
+        "The server is up. Nothing is lost: a stream tries again. Raise max_connections, or use fewer commands at once.",
+    ),
+}
+"""Messages and hints for what passes, by the beginning of its SQLSTATE. The server itself said so: nobody is sent to start
+one that is up."""
+
+
 def ours(postgres: PostgresSettings, error: psycopg.Error, *, brief: bool) -> DatabaseError:
     """The error to raise in place of this one. With `brief`, statements were limited to seconds by ourselves."""
     detail = (" ".join(str(error).split()) or type(error).__name__).rstrip(".") + "."
     where = postgres.address
-    if error.sqlstate == READ_ONLY:
-        return DatabaseUnreachable(
-            f"PostgreSQL at {where} is read-only: {detail}",
-            hint="This server is a standby, or was made read-only: see FRAUDSTREAM_POSTGRES__HOST for the primary.",
-        )
-    if error.sqlstate == LOCKED or (brief and error.sqlstate == CANCELLED):
-        return DatabaseUnreachable(
-            f"PostgreSQL at {where} took too long: {detail}",
-            hint="Another session holds a lock, or the server is overloaded: `select * from pg_stat_activity` shows which.",
-        )
-    if error.sqlstate == IDLE:
-        return DatabaseUnreachable(
-            f"PostgreSQL at {where} ended a transaction that waited for Kafka: {detail}",
-            hint="Raise idle_in_transaction_session_timeout of this role or database above the length of Kafka's pauses.",
-        )
+    state = LOCKED if brief and error.sqlstate == CANCELLED else error.sqlstate or ""
+    for beginning, (message, hint) in _PASSING.items():
+        if state.startswith(beginning):
+            return DatabaseUnreachable(message.format(where, detail), hint=hint)
     if is_retryable(error) and _SERVER_SPEAKS.search(str(error)):
         return DatabaseUnreachable(
             f"PostgreSQL at {where} refused the connection: {detail}",
-            hint="The server is up and gives the reason: it is starting or stopping, has no free connections, or rejects this login.",
+            hint="The server is up and gives the reason: it is starting or stopping, rejects this login, or has no free"
+            " connections: then raise max_connections, or use fewer commands at once.",
         )
     if is_retryable(error):
         return DatabaseUnreachable(
