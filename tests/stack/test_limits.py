@@ -3,22 +3,29 @@
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import pytest
 from psycopg import sql
 
 from fraudstream.cli.health import _Look
-from fraudstream.errors import DatabaseUnreachable
+from fraudstream.errors import DatabaseError, DatabaseUnreachable
 from fraudstream.settings import PostgresSettings, Settings
-from fraudstream.store import held
-from fraudstream.store.connection import connect
+from fraudstream.store import held, label_folding
+from fraudstream.store.connection import Cursor, connect
+from fraudstream.store.label_folding import fold_known
 from fraudstream.store.migrate import migrate
+from fraudstream.store.profiles import merge
 from fraudstream.store.slices import Messages, Outcome, store_slice
 from fraudstream.store.targets import select
 from rows import query
 from samples import message
 from slice_world import SOURCE
 from waiting import wait_until
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @pytest.fixture
@@ -80,6 +87,37 @@ def test_a_statement_that_an_administrator_cancelled_is_done_again(postgres: Pos
         store(postgres, cancelled())
     assert "pg_cancel_backend" in caught.value.hint
     assert store(postgres, iter([batch("a", 0)])).stored["transactions"] == 1
+
+
+def test_labels_whose_folding_an_administrator_cancelled_are_folded_later(
+    postgres: PostgresSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ended `consume`, which resumes after any other statement that is cancelled."""
+    store(postgres, iter([batch("a", 0)]))
+
+    def cancelled(cursor: Cursor, folded: "pa.Table") -> None:
+        merge(cursor, folded)
+        cursor.execute("select pg_cancel_backend(pg_backend_pid()), pg_sleep(60)")
+
+    now, delay = datetime.now(UTC), timedelta(days=7)
+    with monkeypatch.context() as patch:
+        patch.setattr(label_folding, "merge", cancelled)
+        with pytest.raises(DatabaseUnreachable, match="cancelled") as caught:
+            fold_known(postgres, now, delay)
+    assert "pg_cancel_backend" in caught.value.hint
+    assert fold_known(postgres, now, delay).truths == 1
+
+
+def test_labels_whose_folding_takes_longer_than_the_database_allows_are_a_reason_to_end(
+    postgres: PostgresSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next try would take as long."""
+    store(postgres, iter([batch("a", 0)]))
+    limit(postgres, "statement_timeout", "300ms")
+    monkeypatch.setattr(label_folding, "merge", lambda cursor, _: cursor.execute("select pg_sleep(60)"))
+    with pytest.raises(DatabaseError, match="statement timeout") as caught:
+        fold_known(postgres, datetime.now(UTC), timedelta(days=7))
+    assert type(caught.value) is DatabaseError
 
 
 def test_a_session_that_an_administrator_ended_is_done_again_and_nobody_is_told_to_start_the_server(

@@ -1,6 +1,8 @@
 """What PostgreSQL's errors mean: which of ours each becomes, whether a retry may help, and what to do."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -135,7 +137,24 @@ def is_retryable(error: psycopg.Error) -> bool:
     )
 
 
-def by_hand(connection: psycopg.Connection[Any]) -> bool:
+@contextmanager
+def curable_cancel(postgres: PostgresSettings, connection: psycopg.Connection[Any]) -> Iterator[None]:
+    """Around a transaction of a stream: raises DatabaseUnreachable if somebody cancelled a statement in it.
+
+    A time limit ends a statement with the same SQLSTATE, and would end the next try, too: that stays psycopg's error.
+    """
+    try:
+        yield
+    except psycopg.Error as error:
+        if error.sqlstate != CANCELLED or not _by_hand(connection):
+            raise
+        raise DatabaseUnreachable(
+            f"Somebody cancelled a statement on PostgreSQL at {postgres.address}.",
+            hint="Ask whoever called pg_cancel_backend; nothing is lost.",
+        ) from None
+
+
+def _by_hand(connection: psycopg.Connection[Any]) -> bool:
     """Whether a cancelled statement on this connection was cancelled by somebody, as no time limit is set.
 
     PostgreSQL distinguishes the two only in its message, in the server's language.

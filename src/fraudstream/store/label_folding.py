@@ -21,6 +21,7 @@ from fraudstream.features.catalogue import horizon
 from fraudstream.features.profiles import correct_labels, fold_labels
 from fraudstream.schema import arrow_schema
 from fraudstream.settings import PostgresSettings
+from fraudstream.store import failures
 from fraudstream.store.connection import Connection, Cursor, connected
 from fraudstream.store.copy import read_rows
 from fraudstream.store.profiles import FOLDED, LOCK_WATERMARK, merge, truth_watermark
@@ -64,10 +65,13 @@ def fold_known(
     Labels of transactions that are not stored (yet) wait, and so do those of transactions too far in the
     future to fold. Each chunk is a transaction of its own: an interrupted call resumes at the next one, and
     `go_on` is checked between chunks (ten million truths take minutes, and the command may be stopped).
-    Raises DatabaseUnreachable, also if another session holds a lock for long, DatabaseError.
+    Raises DatabaseUnreachable, also if another session holds a lock for long or somebody cancels a statement, DatabaseError.
     """
     truths = labels = 0
-    with connected(postgres, autocommit=True) as connection:
+    with (
+        connected(postgres, autocommit=True) as connection,
+        failures.curable_cancel(postgres, connection),
+    ):
         going_on = True
         while going_on and go_on():
             with _chunk(connection) as cursor:

@@ -111,17 +111,15 @@ def store_slice(  # noqa: PLR0913 - what one task is told
     with connections.translated(postgres):
         connection = held.connection(postgres)
         try:
-            with connection.transaction(), connection.cursor() as cursor:
+            with (
+                failures.curable_cancel(postgres, connection),
+                connection.transaction(),
+                connection.cursor() as cursor,
+            ):
                 found = _lock(cursor, source, targets, expected)
                 return _store(open_intake(targets, cursor, rules), source, targets, found, batches)
-        except psycopg.Error as error:
-            cancelled = error.sqlstate == failures.CANCELLED and failures.by_hand(connection)
+        except (psycopg.Error, DatabaseUnreachable):
             held.close(postgres)
-            if cancelled:
-                raise DatabaseUnreachable(
-                    f"Somebody cancelled a statement on PostgreSQL at {postgres.address}.",
-                    hint="Ask whoever called pg_cancel_backend; nothing is lost.",
-                ) from None
             raise
 
 
