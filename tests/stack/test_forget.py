@@ -277,6 +277,80 @@ def test_a_customer_whose_id_came_as_a_number_is_found_and_nobody_else(postgres:
     assert not found('{"user_id": 1, "amount": 4711}')
 
 
+def nested(text: str, times: int) -> str:
+    """A JSON text as a string in an envelope, and so on."""
+    for _ in range(times):
+        text = json.dumps({"payload": text})
+    return text
+
+
+WAYS: dict[str, Callable[[Any], str]] = {
+    "a line": json.dumps,
+    "lines": lambda fields: json.dumps(fields, indent=1),
+    "Python": repr,
+    "an envelope": lambda fields: nested(json.dumps(fields), 1),
+    "two envelopes": lambda fields: nested(json.dumps(fields, ensure_ascii=False), 2),
+}
+
+
+@pytest.mark.parametrize("name", ["1", "596", "ios", "Rome", "Zürich", 'a "b"', "a/b"])
+def test_a_customer_whose_id_is_a_common_value_takes_nobody_elses_messages_along(
+    postgres: PostgresSettings, name: str
+) -> None:
+    """Every message with `"is_fraud": "1"` was deleted with the customer 1, whoever had paid."""
+    values = dict.fromkeys(forget.IMPERSONAL, name)
+    told: list[dict[str, Any]] = [
+        *({**values, field: name} for field in ("user_id", "first_name", "email", "customer", "note")),
+        *({"user_id": "somebody", "device": owner} for owner in ([name], {"owner": name})),
+        {"user_id": "somebody", "mydevice": name},
+    ]
+    for way, written in WAYS.items():
+        assert not mentioned(postgres, written({"user_id": "somebody", **values}).encode(), name), way
+        for fields in told:
+            assert mentioned(postgres, written(fields).encode(), name), (way, fields)
+
+
+def test_a_common_value_is_passed_over_where_programs_write_quotes_as_codes(
+    postgres: PostgresSettings,
+) -> None:
+    text = json.dumps({"user_id": "somebody", "device": "ios"}).replace('"', CODE)
+    assert not mentioned(postgres, f'{{"payload":"{text}"}}'.encode(), "ios")
+    assert mentioned(postgres, f'{{"payload":"{text}"}}'.encode(), "somebody")
+
+
+@pytest.mark.parametrize("broken", ['"x', '"x\\"', "x", "'x", '"', ""])
+def test_a_value_that_is_broken_hides_no_customer(postgres: PostgresSettings, broken: str) -> None:
+    """What stands before a name counts, not where a reader would believe that a string ends."""
+    text = f'{{"is_fraud": "1", "device": {broken}, "user_id": "ios", "location": "Ro'
+    assert mentioned(postgres, text.encode(), "ios")
+    assert not mentioned(postgres, text.encode(), "1")
+
+
+@pytest.mark.parametrize("name", ["device", "user_id", "email", "risk"])
+def test_a_customer_who_is_called_like_a_field_takes_only_messages_with_that_value(
+    postgres: PostgresSettings, name: str
+) -> None:
+    for times in (0, 1):
+        others, own = ({"user_id": who, "device": "ios", "email": "", "risk": 1} for who in ("u", name))
+        assert not mentioned(postgres, nested(json.dumps(others), times).encode(), name)
+        assert mentioned(postgres, nested(json.dumps(own), times).encode(), name)
+
+
+def test_rejected_messages_of_others_stay_when_a_customer_with_a_common_id_is_forgotten(
+    postgres: PostgresSettings, run: Run
+) -> None:
+    """The question names the rejected messages, as nobody but their sender knows for sure whose they are."""
+    own, others = (
+        [message(user_id=who, amount="1", is_fraud="1") for _ in range(n)] for who, n in (("1", 2), ("u", 3))
+    )
+    store(postgres, *own, *others, message(user_id="1"), targets=("transactions",))
+    asked = run("forget", "--user", "1", input="n\n")
+    assert "Permanently delete 3 rows about 1, 2 of them rejected messages?" in asked.stderr
+    done = json.loads(run("forget", "--user", "1", "--yes", "--json").stdout)
+    assert (done["rows"]["rejected"], done["rows"]["transactions"]) == (2, 1)
+    assert query(postgres, "select key from shop.rejected") == [(b"u",)] * 3
+
+
 def test_a_customer_whose_name_is_full_of_signs_is_forgotten_alone(postgres: PostgresSettings) -> None:
     fill(postgres)
     removed: Counter[str] = Counter()

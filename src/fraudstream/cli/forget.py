@@ -61,9 +61,11 @@ def forget(
         _report(forgetting.count(postgres, scope), None, as_json=as_json)
         return
     if not yes:
-        rows = forgetting.count(postgres, scope).total()
+        rows = forgetting.count(postgres, scope)
         whose = f"about {printable(user)}" if user else f"from before {older_than:%Y-%m-%d %H:%M} UTC"
-        if not agreed(f"Permanently delete {rows:,} rows {whose}?"):
+        # They are known by their text alone: an unexpected number is the sign of an id that is a common word, too.
+        rejected = f", {rows['rejected']:,} of them rejected messages" if rows["rejected"] else ""
+        if not agreed(f"Permanently delete {rows.total():,} rows {whose}{rejected}?"):
             raise typer.Exit(ExitCode.FAILED)
     removed: Counter[str] = Counter()
     began = time.monotonic()

@@ -18,10 +18,11 @@ from typing import Any
 
 from psycopg import sql
 
+from fraudstream import decision
 from fraudstream.errors import InputError
 from fraudstream.features.catalogue import ENTITIES, MERGE_ORDER
 from fraudstream.logs import get_logger
-from fraudstream.schema import ID_LENGTH
+from fraudstream.schema import FIELDS, ID_LENGTH, PERSONAL
 from fraudstream.settings import PostgresSettings
 from fraudstream.store.connection import SCHEMA, Connection, Cursor, connected
 from fraudstream.store.labels import unfit
@@ -36,6 +37,9 @@ PAGES = 8_192
 
 NAMED = "(encode({0}, 'escape') ~ %(beginning)s and encode({0}, 'escape') ~ %(mention)s)"
 """Whether the bytes in this column name a customer."""
+_FIELDS = frozenset({*FIELDS, *decision.FIELDS})
+IMPERSONAL = tuple(sorted(_FIELDS - {"user_id"} - PERSONAL))
+"""Fields of our messages whose value names no customer: `"is_fraud": "1"` is not about the customer 1."""
 _HAVE_LABELS = ("transactions", "fraud_transactions", "scores", "alerts")
 """Tables whose rows have a transaction_id, and therefore labels."""
 
@@ -92,8 +96,9 @@ def beginning(user: str) -> str:
 def mention(user: str) -> str:
     r"""A regular expression of PostgreSQL that finds a customer in `encode(message, 'escape')`, however JSON escapes the name.
 
-    It finds the name as a string anywhere, and as a number after a `user_id`, which is a common error in a message.
-    Others are JSON in a string of JSON, single quotes and a truncated message, so it does not rely on valid JSON.
+    It finds the name as a string anywhere but in a field of IMPERSONAL, unknown fields and free text included, and as a
+    number after a `user_id`, which is a common error in a message. Others are JSON in a string of JSON, single quotes and a
+    truncated message, so it does not rely on valid JSON: what counts is what stands before the string.
     """
     return "|".join(_mention(user, depth) for depth in range(len(_OPENED)))
 
@@ -101,12 +106,16 @@ def mention(user: str) -> str:
 def _mention(user: str, depth: int) -> str:
     """Such an expression for a JSON text within `depth` strings, each in the next: every one doubles the backslashes."""
     name, field = ("".join(_letter(letter, depth) for letter in text) for text in (user, "user_id"))
-    # What opens a string closes it, with all the backslashes before it: neither "O'Brien" nor "D\"O" is about O.
     code = "|u002[27]" if depth else ""
-    opened, closed = rf"""(?<!\\)({_backslashes(_OPENED[depth])}(?:["']{code}))""", rf"\{depth + 1}"
+    before, quote = _backslashes(_OPENED[depth]), rf"""(?:["']{code})"""
+    # What opens a string closes it, with all the backslashes before it: neither "O'Brien" nor "D\"O" is about O.
+    opened, closed = rf"(?<!\\)({before}{quote})", rf"\{depth + 1}"
+    # Behind the name, of which there are few: behind the quote, which every string has, this takes four times as long.
+    elsewhere = rf"{quote}(?:{'|'.join(IMPERSONAL)}){before}{quote}\s*:\s*{before}{quote}{name}"
+    ends = rf"{closed}(?!\s*:)" if user in _FIELDS else closed
     # For any other name this would find other customers: every `"user_id":` is followed by a blank.
     number = rf"|{field}{closed}\s*:\s*{name}(?![\w.])" if _NUMBER.fullmatch(user) else ""
-    return f"{opened}(?:{name}{closed}{number})"
+    return f"{opened}(?:{name}(?<!{elsewhere}){ends}{number})"
 
 
 def _letter(letter: str, depth: int) -> str:
