@@ -4,7 +4,7 @@ import pytest
 
 from fraudstream import kafka
 from fraudstream.errors import MessagesLost
-from fraudstream.settings import Settings
+from fraudstream.settings import PostgresSettings, Settings
 from fraudstream.spark import recovery
 from fraudstream.store import offsets, rejected
 from fraudstream.store.migrate import migrate
@@ -34,6 +34,33 @@ def test_what_kafka_lost_after_it_was_stored_is_no_matter_of_retention(settings:
     assert "retention" not in caught.value.message + caught.value.hint
     assert "`fraudstream consume --accept-loss`" in caught.value.hint
     assert begin(accept_loss=True) == {("transactions", 0): 1}
+
+
+def test_what_kafka_lost_concerns_every_target_of_the_topic(
+    postgres: PostgresSettings, settings: Settings
+) -> None:
+    """Those above Kafka's end would pass over new messages, and leave no other target their rejects."""
+    topic = kafka.ensure_topic(settings.kafka, settings.kafka.transactions_topic, 1)
+    send(settings, [(b"bad", 0), (b"bad", 0)])
+    for target, offset in {"fraud": 9, "transactions": 1, "score": 9}.items():
+        offsets.begin(postgres, [target], topic, {0: offset})
+
+    def begin(*, accept_loss: bool) -> dict[tuple[str, int], int]:
+        return recovery.begin(
+            *(settings.kafka, postgres, topic, ["transactions", "profiles"]),
+            command="fraudstream consume",
+            accept_loss=accept_loss,
+        )
+
+    with pytest.raises(
+        MessagesLost, match=r"^target fraud is at offset 9 of \S+, but Kafka has 0 to 2: Kafka lost"
+    ):
+        begin(accept_loss=False)
+    assert begin(accept_loss=True) == {("transactions", 0): 1, ("profiles", 0): 0}
+    assert offsets.stored(postgres, ["fraud", "score"], topic) == {("fraud", 0): 2, ("score", 0): 9}
+    assert begin(accept_loss=False) == {("transactions", 0): 1, ("profiles", 0): 0}
+    source, new = Source(topic.name, topic.topic_id, 0), Messages([2], [None], [b"bad"])
+    assert store_slice(postgres, source, select(["transactions"]), {}, [new]).rejected == 1
 
 
 def test_a_bad_message_with_the_offset_of_a_lost_one_is_kept_beside_it(settings: Settings) -> None:

@@ -23,6 +23,7 @@ from fraudstream.spark import session
 from fraudstream.spark.source import CHECKPOINT
 from fraudstream.store import offsets
 from fraudstream.store.slices import OffsetHole
+from fraudstream.store.targets import companions
 
 if TYPE_CHECKING:
     from confluent_kafka.admin import AdminClient
@@ -255,7 +256,13 @@ def begin(  # noqa: PLR0913 - what a start depends on
     A target without any offset in a topic of this name starts at the first message, or with `new="end"` at
     the next one; partitions and topics that were added later are read completely. Raises MessagesLost (or, if the loss is
     accepted, moves the stored offsets instead), BrokerUnreachable, DatabaseError.
+
+    Other targets of the topic count if Kafka lost messages that they have stored: new messages get those offsets, and rejects
+    below the offset of any target count as stored (`store.slices`).
     """
+    others = [name for name in companions(targets[0]) if name not in targets]
+    # Before Kafka's end is asked for: what other consumers store of what arrives meanwhile is not beyond it.
+    elsewhere = offsets.stored(postgres, others, topic)
     bounds = kafka_clients.bounds(kafka, topic)
     first = {partition: bound.first for partition, bound in bounds.items()}
     if new == "end":
@@ -263,27 +270,33 @@ def begin(  # noqa: PLR0913 - what a start depends on
         strangers = [t for t in targets if not offsets.known(postgres, t, topic)]
         offsets.begin(postgres, strangers, topic, ends)
     stored = offsets.begin(postgres, targets, topic, first)
+    beyond = {
+        (target, partition): offset
+        for (target, partition), offset in elsewhere.items()
+        if partition in bounds and offset > bounds[partition].end
+    }
+    places = stored | beyond
     outside = {
         (target, partition): bounds[partition]
-        for (target, partition), offset in stored.items()
+        for (target, partition), offset in places.items()
         if partition in bounds and not bounds[partition].first <= offset <= bounds[partition].end
     }
     if outside and not accept_loss:
         where = "; ".join(
-            f"target {target} is at offset {stored[target, partition]} of {topic.name}/{partition}, but"
+            f"target {target} is at offset {places[target, partition]} of {topic.name}/{partition}, but"
             f" Kafka has {bound.first} to {bound.end}"
             for (target, partition), bound in outside.items()
         )
-        raise _lost(where, command, beyond=any(stored[place] > bound.end for place, bound in outside.items()))
+        raise _lost(where, command, beyond=any(places[place] > bound.end for place, bound in outside.items()))
+    moved = {}
     for (target, partition), bound in outside.items():
-        offset = stored[target, partition]
-        begins = min(max(offset, bound.first), bound.end)
+        offset = places[target, partition]
+        moved[target, partition] = begins = min(max(offset, bound.first), bound.end)
         log.warning(
             "%s: offsets %s to %s of partition %s are lost", target, *sorted((offset, begins)), partition
         )
         offsets.move(postgres, target, topic, partition, begins)
-        stored[target, partition] = begins
-    return stored
+    return {place: moved.get(place, offset) for place, offset in stored.items()}
 
 
 def _lost(where: str, command: str, *, beyond: bool) -> MessagesLost:

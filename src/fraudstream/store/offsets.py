@@ -80,11 +80,16 @@ def _stored(cursor: Cursor, targets: Sequence[str], topic: Topic) -> dict[tuple[
     return {(target, partition): next_offset for target, partition, next_offset in cursor.fetchall()}
 
 
+def stored(postgres: PostgresSettings, targets: Sequence[str], topic: Topic) -> dict[tuple[str, int], int]:
+    """`next_offset` by target and partition, of those that have begun."""
+    with connected(postgres, brief=True) as connection, connection.cursor() as cursor:
+        return _stored(cursor, targets, topic)
+
+
 def taken_in(postgres: PostgresSettings, target: str, topic: Topic, start: Mapping[int, int]) -> int:
     """How many messages from these offsets on the target already has."""
-    with connected(postgres, brief=True) as connection, connection.cursor() as cursor:
-        stored = _stored(cursor, [target], topic)
-    return sum(max(0, offset - start.get(partition, offset)) for (_, partition), offset in stored.items())
+    found = stored(postgres, [target], topic)
+    return sum(max(0, offset - start.get(partition, offset)) for (_, partition), offset in found.items())
 
 
 def known(postgres: PostgresSettings, target: str, topic: Topic) -> bool:

@@ -45,6 +45,12 @@ def select(names: Sequence[str]) -> list[Target]:
     return [target for name, target in TARGETS.items() if name in names]
 
 
+def companions(name: str) -> list[str]:
+    """The targets that read the same topic, this one included. The scorer, which is no target, has none but itself."""
+    topic = TARGETS[name].topic if name in TARGETS else None
+    return [other.name for other in TARGETS.values() if other.topic == topic] or [name]
+
+
 def by_topic(kafka: KafkaSettings, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """The names of these targets by topic. Raises InputError for an unknown name."""
     found: dict[str, tuple[str, ...]] = {}
