@@ -47,6 +47,17 @@ def advance(cursor: Cursor, target: str, source: Source, next_offset: int) -> No
     )
 
 
+def highest(cursor: Cursor, targets: Sequence[str], source: Source) -> int:
+    """The highest `next_offset` of these targets that is committed (0 if none has begun); their rows are not locked."""
+    (found,) = one(
+        cursor,
+        "select coalesce(max(next_offset), 0) from shop.stream_offsets"
+        " where target = any(%s) and topic_id = %s and partition = %s",
+        (list(targets), source.topic_id, source.partition),
+    )
+    return int(found)
+
+
 # Functions for the driver of a stream, each in a transaction of its own.
 
 

@@ -3,7 +3,7 @@
 1. lock the offset row of every target (in the order of their names),
 2. drop the messages below each target's `next_offset`,
 3. decode the rest, one message at a time,
-4. COPY rows and rejects,
+4. COPY rows, and those rejects that no target has passed yet,
 5. merge what they add to the profiles and to the hourly sums, once,
 6. advance `next_offset`,
 7. commit.
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from fraudstream.decode import Decoded
+from fraudstream.decode import Decoded, Reject
 from fraudstream.errors import DatabaseUnreachable, StreamError
 from fraudstream.settings import PostgresSettings
 from fraudstream.store import connection as connections
@@ -27,7 +27,7 @@ from fraudstream.store.connection import Cursor
 from fraudstream.store.copy import insert_new
 from fraudstream.store.intake import Intake
 from fraudstream.store.offsets import Source
-from fraudstream.store.targets import Target, open_intake
+from fraudstream.store.targets import Target, companions, open_intake
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -154,9 +154,11 @@ def _store(
             decoded = intake.decode(fresh.values)
             _write(intake, targets, fresh, decoded, outcome)
             if decoded.rejects:
-                rejects = _rejects(source, fresh, decoded)
-                outcome.rejected += insert_new(intake.cursor, "rejected", rejects, "offset").num_rows
-                outcome.reason = decoded.rejects[-1].reason
+                passed = offsets.highest(intake.cursor, companions(targets[0].name), source)
+                new = _unpassed(passed, fresh, decoded.rejects)
+                rows = _reject_rows(source, fresh, new)
+                outcome.rejected += insert_new(intake.cursor, "rejected", rows, "offset").num_rows
+                outcome.reason = new[-1].reason if new else outcome.reason
             outcome.refused += decoded.refused
             outcome.unknown_fields += decoded.unknown_fields
     intake.finish()
@@ -189,10 +191,24 @@ def _rows_since(decoded: Decoded, message_offsets: Sequence[int], next_offset: i
     return decoded.rows.slice(start)
 
 
-def _rejects(source: Source, messages: Messages, decoded: Decoded) -> "pa.Table":
+def _unpassed(passed: int, messages: Messages, rejects: Sequence[Reject]) -> list[Reject]:
+    """The rejects at or above `passed`, the highest offset of any target of the topic.
+
+    They belong to no target: whichever comes first stores them. One that comes later, or is started for the first time,
+    would bring back those that `forget` deleted since.
+
+    The other targets' offsets need no lock. One that is read is committed, and so are the rejects below it: each was stored
+    by the transaction that passed it, unless that had read an offset above it, of which the same is true. What another
+    transaction is still storing lies at or above its committed offset, so both insert it, whether that one commits or
+    fails: the second insert waits for its end.
+    """
+    return [reject for reject in rejects if messages.offsets[reject.position] >= passed]
+
+
+def _reject_rows(source: Source, messages: Messages, rejects: Sequence[Reject]) -> "pa.Table":
     import pyarrow as pa
 
-    count, at = len(decoded.rejects), [reject.position for reject in decoded.rejects]
+    count, at = len(rejects), [reject.position for reject in rejects]
     return pa.table(
         {
             "topic": pa.array([source.topic] * count, pa.string()),
@@ -201,6 +217,6 @@ def _rejects(source: Source, messages: Messages, decoded: Decoded) -> "pa.Table"
             "offset": pa.array([messages.offsets[i] for i in at], pa.int64()),
             "key": pa.array([messages.keys[i] for i in at], pa.binary()),
             "value": pa.array([messages.values[i] for i in at], pa.binary()),
-            "reason": pa.array([reject.reason for reject in decoded.rejects], pa.string()),
+            "reason": pa.array([reject.reason for reject in rejects], pa.string()),
         }
     )
