@@ -97,7 +97,8 @@ def test_reasons_that_hold_are_left_alone() -> None:
 def test_earlier_payments_that_lack_the_same_field_are_no_habit(feature: str, field: str) -> None:
     """An empty device is unknown: two of them need not be one."""
     found = alert(feature, user_merchant_share=NONE_OF_18)
-    assert not hindsight(replace(found, **{field: ""}), earlier(6, 5, **{field: ""}))
+    empty: dict[str, Any] = {field: ""}
+    assert not hindsight(replace(found, **empty), earlier(6, 5, **empty))
 
 
 def test_what_a_stranger_sent_stays_a_quotation() -> None:

@@ -324,7 +324,7 @@ def test_an_empty_device_or_place_is_unknown_and_not_another_one(
 
 @pytest.mark.parametrize("empty", [{"location": ""}, {"transaction_location": ""}], ids=str)
 def test_nobody_is_away_from_an_unknown_home_or_at_an_unknown_place(empty: dict[str, str]) -> None:
-    places = {"location": "Paris", "transaction_location": "Lagos"}
+    places: dict[str, Any] = {"location": "Paris", "transaction_location": "Lagos"}
     assert is_notable("location_change", Payment(20.0, {"location_change": 1.0}, **places))
     assert not is_notable("location_change", Payment(20.0, {"location_change": 1.0}, **(places | empty)))
 
