@@ -27,8 +27,11 @@ def to_text(value: Any) -> str:
     """
     if isinstance(value, str):
         return value
-    if isinstance(value, (int, Decimal, UUID)) and not isinstance(value, bool):
+    if isinstance(value, (int, UUID)) and not isinstance(value, bool):
         return str(value)
+    if isinstance(value, Decimal) and value.is_finite():
+        # Databases export whole numbers with the digits of their column's scale: 17.0000000000.
+        return str(int(value)) if value == value.to_integral_value() else format(value.normalize(), "f")
     if not isinstance(value, float):
         raise ValueError(f"not a string but {type(value).__name__}")  # noqa: TRY004 - the caller counts it
     if not math.isfinite(value):

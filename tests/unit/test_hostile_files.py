@@ -228,3 +228,32 @@ def test_a_training_file_in_another_encoding_is_told_at_its_line(tmp_path: Path)
     with pytest.raises(InputError, match="is not UTF-8: line 3 has other bytes") as caught:
         read_transactions(path)
     assert "iconv -f latin1 -t utf-8 latin.csv" in caught.value.hint
+
+
+@pytest.mark.parametrize("kind", ["decimal", "dictionary"])
+def test_a_whole_number_of_a_database_has_its_digits_and_not_those_of_its_columns_scale(
+    kind: str, tmp_path: Path
+) -> None:
+    """Oracle's NUMBER and PostgreSQL's numeric come as decimals of a fixed scale: 17 was 17.0000000000, another customer."""
+    users = pa.array([0, 17, 2_500], pa.decimal128(38, 10))
+    truths = pa.array([0, 1, 0], pa.decimal128(38, 10))
+    if kind == "dictionary":
+        users, truths = users.dictionary_encode(), truths.dictionary_encode()
+    rows = pq.read_table(written(tmp_path, "user_id", users))
+    path = tmp_path / "rows.parquet"
+    pq.write_table(rows.append_column("is_fraud", truths) if "is_fraud" not in rows.column_names
+                   else rows.set_column(rows.column_names.index("is_fraud"), "is_fraud", truths), path)  # fmt: skip
+    sent = [json.loads(value) for batch in replay(path, shape((), ()), Rejects()) for value in batch.values]
+    assert [row["user_id"] for row in sent] == ["0", "17", "2500"]
+    assert [row["is_fraud"] for row in sent] == [0, 1, 0]
+    loaded = read_transactions(path).rows
+    assert loaded["user_id"].to_pylist() == ["0", "17", "2500"]
+    assert loaded["is_fraud"].to_pylist() == [False, True, False]
+
+
+def test_a_column_that_nobody_reads_does_not_make_a_file_unreadable(tmp_path: Path) -> None:
+    """A comment that is no UTF-8: `produce` sent all rows, and `train` called the file damaged."""
+    rows = pa.Table.from_pylist([GOOD | {"transaction_id": f"t-{n}"} for n in range(3)])
+    path = tmp_path / "rows.parquet"
+    pq.write_table(rows.append_column("comment", NO_TEXT), path)
+    assert read_transactions(path).rows.num_rows == 3

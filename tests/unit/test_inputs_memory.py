@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from fraudstream.cli import inputs, memory
 from fraudstream.cli.memory import available, refuse_too_many
 from fraudstream.errors import InputError
 
@@ -12,12 +13,24 @@ def test_a_history_that_memory_cannot_hold_is_refused_before_it_is_read() -> Non
     with pytest.raises(
         InputError, match=r"About 50,000,000 transactions need 75 GB of memory, and 16.0 GB are free"
     ) as no:
-        refuse_too_many(50_000_000, 16 * 10**9)
+        refuse_too_many(50_000_000, 16 * 10**9, "Read less, with --since 90d")
     assert "--since 90d" in no.value.hint
 
 
 def test_one_that_fits_is_read() -> None:
-    refuse_too_many(10_000_000, 16 * 10**9)
+    refuse_too_many(10_000_000, 16 * 10**9, "Read less")
+
+
+def test_a_file_that_memory_cannot_hold_is_refused_before_its_features_are_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system killed `train --data`, and nobody learned why."""
+    path = tmp_path / "rows.csv"
+    path.write_text("transaction_id,user_id,timestamp,amount\n" + "t,u,2026-01-01,5\n")
+    monkeypatch.setattr(memory, "available", lambda _: 100)
+    with pytest.raises(InputError, match="need 0 GB of memory") as no:
+        inputs.transactions(path, None)
+    assert no.value.hint.startswith("Give a file of the last months only, or use")
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,16 @@ def sending(rate: float, count: int, *, stalls: dict[int, float] | None = None) 
     return times, pace
 
 
+def test_nothing_is_waited_for_after_the_last_message() -> None:
+    """At one message in a hundred seconds the command sat there for as long before it said that all were sent."""
+    clock = Clock()
+    pace = Pace(0.01, threading.Event(), clock, clock.wait)
+    assert list(pace.portions(2)) == [(0, 1), (1, 2)]
+    assert clock.now - 1_000.0 == pytest.approx(100.0, abs=0.1)
+    assert list(pace.portions(1)) == [(0, 1)]
+    assert clock.now - 1_000.0 == pytest.approx(200.0, abs=0.1)
+
+
 @settings(max_examples=60)
 @given(st.floats(0.5, 50_000))
 def test_a_rate_is_held_within_one_percent_and_without_bursts(rate: float) -> None:

@@ -363,6 +363,20 @@ def test_an_empty_pipe_is_no_error(model: Path) -> None:
     assert "0 decisions" in said
 
 
+def test_a_file_that_is_replaced_keeps_who_may_read_it_and_a_link_stays_a_link(tmp_path: Path) -> None:
+    """A nightly run made the names of customers readable to all, and its link to the newest file a file of its own."""
+    private, link = tmp_path / "private.csv", tmp_path / "newest.csv"
+    private.write_text("what was there")
+    private.chmod(0o600)
+    link.symlink_to(private)
+    with to_file(link, ()) as write:
+        write([])
+    assert link.readlink() == private
+    assert private.stat().st_mode & 0o777 == 0o600
+    assert private.read_text().startswith('"transaction_id"')
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["newest.csv", "private.csv"]
+
+
 @pytest.mark.parametrize("output", [(), ("--output", "out.csv")])
 def test_a_pipe_that_cannot_be_read_is_told_as_such(
     model: Path, tmp_path: Path, output: tuple[str, ...]

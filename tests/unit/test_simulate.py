@@ -69,7 +69,9 @@ def test_the_same_people_live_in_streams_that_start_at_different_times(world: Wo
     assert not ids[0] & ids[1]
 
 
-@pytest.mark.parametrize("other", [{"fraud_rate": 0.05}, {"scenario": "card_testing"}, {"rate": 50.0}])
+@pytest.mark.parametrize(
+    "other", [{"fraud_rate": 0.05}, {"scenario": "card_testing"}, {"rate": 50.0}, {"days": 2.0}]
+)
 def test_streams_that_start_at_one_time_and_differ_otherwise_share_no_transaction_id(
     world: World, other: dict[str, Any]
 ) -> None:

@@ -65,20 +65,23 @@ def transactions(
 
     `postgres` is the `database()`, if the caller has it already.
     """
+    import psutil
+
     refuse_since(data, since)
     if data is not None:
         loaded = load_file(data, mapping)
+        free = memory.available(psutil.virtual_memory().available)
+        memory.refuse_too_many(loaded.rows.num_rows, free, "Give a file of the last months only")
         source = {"file": data.name, "read": loaded.read, "unparsable": loaded.unparsable}
         return loaded.rows, source | {"duplicates": loaded.duplicates}
     if mapping:
         raise UsageError("--map is for --data.", hint="Name the file with --data, or leave --map out.")
-    import psutil
-
     from fraudstream.store import training_rows
 
     postgres = postgres or database()
     free = memory.available(psutil.virtual_memory().available)
-    memory.refuse_too_many(training_rows.stored(postgres, since), free)
+    stored = training_rows.stored(postgres, since)
+    memory.refuse_too_many(stored, free, "Read only the last months, for example with --since 90d")
     rows = training_rows.transactions(postgres, since)
     if not rows.num_rows:
         raise _nothing(since)

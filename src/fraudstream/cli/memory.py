@@ -38,10 +38,13 @@ def _within(cgroups: Path, limit: str, usage: str, statistics: str, cache: str) 
     return max(most - used + reclaimable, 0)
 
 
-def refuse_too_many(rows: int, free: int) -> None:
-    """Raise InputError if `rows` transactions need more than `free` bytes: the system would kill the command silently."""
+def refuse_too_many(rows: int, free: int, instead: str) -> None:
+    """Raise InputError if `rows` transactions need more than `free` bytes: the system would kill the command silently.
+
+    `instead` says how fewer are read.
+    """
     if rows * BYTES_PER_ROW > free:
         raise InputError(
             f"About {rows:,} transactions need {rows * BYTES_PER_ROW / 1e9:,.0f} GB of memory, and {free / 1e9:,.1f} GB are free.",
-            hint="Read only the last months, for example with --since 90d, or use a machine or container with more memory.",
+            hint=f"{instead}, or use a machine or container with more memory.",
         )

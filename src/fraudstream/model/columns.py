@@ -54,6 +54,10 @@ def _strings(values: pa.ChunkedArray) -> pa.ChunkedArray:
     """The values as strings. Whole floats lose the `.0` that pandas adds to integers in a column with nulls; NaN is null."""
     if pa.types.is_floating(values.type):
         return pa.chunked_array([_digits(values.cast(pa.float64()).to_numpy())])
+    kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
+    if pa.types.is_decimal(kind):
+        texts = [None if v is None else cells.to_text(v) for v in values.to_pylist()]
+        return pa.chunked_array([pa.array(texts, pa.string())])
     try:
         return values.cast(pa.string())
     except pa.ArrowException:

@@ -1,6 +1,7 @@
 """Writes decisions: one JSON document per line, or a table as CSV or Parquet."""
 
 import os
+import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -47,18 +48,21 @@ def check_output(path: Path) -> None:
             f"{path} has a suffix that is not supported.",
             hint=f"Supported are {', '.join(KINDS)}.",
         )
-    outputs.check_writable(path, OPTION, replaced=True)
+    outputs.check_writable(_target(path), OPTION, replaced=True)
 
 
 @contextmanager
 def to_file(path: Path, features: Sequence[str]) -> Iterator[Write]:
     """Write to a file that appears once everything is written; an existing one stays unchanged until then.
 
-    The suffix determines the format. Tables contain decisions only, no refusals.
+    It keeps its permissions, and a symbolic link stays one: what it points to is replaced. The suffix determines the format.
+    Tables contain decisions only, no refusals.
     """
     check_output(path)
     with outputs.writing(path, OPTION):
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.absolute().parent)
+        target = _target(path)
+        mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else 0o666 & ~_umask()
+        descriptor, name = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
     fresh, opened = Path(name), ExitStack()
     try:
         with outputs.writing(path, OPTION):
@@ -67,13 +71,18 @@ def to_file(path: Path, features: Sequence[str]) -> Iterator[Write]:
         yield outputs.writing(path, OPTION)(write)
         with outputs.writing(path, OPTION):
             opened.close()
-            fresh.chmod(0o666 & ~_umask())
-            fresh.replace(path)
+            fresh.chmod(mode)
+            fresh.replace(target)
     finally:
         # After a failure, closing the table may fail as well: the first error is the one that counts.
         with suppress(OSError):
             opened.close()
         fresh.unlink(missing_ok=True)
+
+
+def _target(path: Path) -> Path:
+    """The file itself, if `path` is a symbolic link."""
+    return Path(os.path.realpath(path))
 
 
 def _umask() -> int:

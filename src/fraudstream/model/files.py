@@ -77,10 +77,12 @@ def read_file(path: Path, wanted: Iterable[str], texts: Mapping[str, str]) -> Ra
 def _parquet(path: Path, wanted: Collection[str]) -> Raw:
     with pq.ParquetFile(path) as file:
         table = file.read()  # not `read_table`, which has another error for duplicate columns
-    # Invalid strings would raise wherever they are first used; here they are reported in a sentence.
-    table.validate(full=True)
     for place, field in enumerate(table.schema):
-        if field.name in wanted and _is_bytes(field.type):
+        if field.name not in wanted:
+            continue
+        # Invalid strings would raise wherever they are first used; here they are reported in a sentence.
+        table[place].validate(full=True)
+        if _is_bytes(field.type):
             table = table.set_column(place, field.name, table[place].cast(pa.string()))
     return Raw(table.rename_columns(table.column_names), None, [])
 

@@ -36,6 +36,8 @@ class Pace:
         self.rate = rate
         self._stop, self._clock, self._wait = stop, clock, wait or stop.wait
         self._begun: float | None = None
+        self._wake = -math.inf
+        """When to look again, on the clock. Waited for before messages, not after them: the last one ends the run."""
         self._done = 0
         self.forgiven = 0.0
         """Seconds by which the schedule has been shifted so far."""
@@ -46,10 +48,13 @@ class Pace:
     def portions(self, count: int) -> Iterator[tuple[int, int]]:
         """Bounds of the messages that are due now, of `count`; sleeps in between. Ends early on `stop`."""
         sent = 0
-        now = self._clock()
-        if self._begun is None:
-            self._begun = now
         while sent < count and not self._stop.is_set():
+            self._wait(max(self._wake - self._clock(), 0.0))
+            if self._stop.is_set():
+                return
+            now = self._clock()
+            if self._begun is None:
+                self._begun = now
             due = self._due(now)
             portion = min(due, self._quota, count - sent)
             if portion:
@@ -59,9 +64,7 @@ class Pace:
                 sent += portion
                 self._done += portion
             # From the wake-up on, not from the end of sending, which takes time itself.
-            wake = now + self._spacing if due > portion else max(self._next(), now + TICK)
-            self._wait(max(wake - self._clock(), 0.0))
-            now = self._clock()
+            self._wake = now + self._spacing if due > portion else max(self._next(), now + TICK)
 
     def _next(self) -> float:
         """When the next message is due, on the clock."""

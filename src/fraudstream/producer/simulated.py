@@ -47,7 +47,7 @@ def simulated(
     time of an event remains the time of its message, if that is `by_clock`.
     """
     stream = Stream(world, plan.start, plan.fraud_rate, plan.scenario)
-    encoder = Encoder(world, plan.start, f"{plan.fraud_rate}/{plan.scenario}/{plan.rate}")
+    encoder = Encoder(world, plan.start, f"{plan.fraud_rate}/{plan.scenario}/{plan.rate}/{plan.days}")
     begun, number = clock(), 0
 
     def batches(events: Events, *, paced: bool) -> Iterator[Batch]:
