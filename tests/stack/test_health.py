@@ -105,6 +105,38 @@ def test_one_alert_and_labels_that_contradict_each_other(postgres: PostgresSetti
     assert found.label_delay_seconds == pytest.approx(7200, abs=600)
 
 
+def test_health_and_the_view_by_day_say_of_any_labels_what_the_reviews_say_of_each_alert(
+    postgres: PostgresSettings,
+) -> None:
+    """Both are one join, as a lookup for each of a million alerts took longer than `health` may."""
+    chance = np.random.default_rng(3)
+    names = [f"t{n}" for n in range(60)]
+    decide(
+        postgres,
+        *(scored(name, flagged=True, at=today() + timedelta(minutes=n)) for n, name in enumerate(names)),
+    )
+    said = [(str(name), bool(fraud), int(hours)) for name, fraud, hours in zip(
+        chance.choice([*names[:40], "stranger"], 150), chance.integers(0, 2, 150), chance.integers(-3, 9, 150), strict=True
+    )]  # fmt: skip
+    with connect(postgres) as connection, connection.cursor() as cursor:
+        cursor.executemany(
+            "insert into shop.labels (transaction_id, is_fraud, labelled_at) values (%s, %s, %s)",
+            [(name, fraud, today() + timedelta(hours=hours)) for name, fraud, hours in said],
+        )
+    (expected,) = _answer(
+        postgres,
+        """select count(*) as alerts, count(*) filter (where verdict) as confirmed,
+             count(*) filter (where not verdict) as dismissed, count(*) filter (where verdict is null) as waiting,
+             percentile_cont(0.5) within group (order by extract(epoch from judged_at - scored_at)::float8)
+               filter (where judged_at >= scored_at) as label_delay_seconds from shop.alert_reviews""",
+    )
+    assert min(expected["confirmed"], expected["dismissed"], expected["waiting"]) > 3
+    reviews = snapshot(postgres).reviews
+    assert {name: getattr(reviews, name) for name in expected} == expected
+    (day,) = rows(postgres, "alert_quality")
+    assert {name: day[name] for name in expected} == expected
+
+
 def precisions(postgres: PostgresSettings) -> list[object]:
     """Of the one day with alerts, wherever it is shown."""
     (quality,) = rows(postgres, "alert_quality")
