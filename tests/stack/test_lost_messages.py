@@ -1,5 +1,7 @@
 """A stream that stood at an offset which Kafka does not have any more."""
 
+from typing import Any
+
 import pytest
 
 from fraudstream import kafka
@@ -61,6 +63,33 @@ def test_what_kafka_lost_concerns_every_target_of_the_topic(
     assert begin(accept_loss=False) == {("transactions", 0): 1, ("profiles", 0): 0}
     source, new = Source(topic.name, topic.topic_id, 0), Messages([2], [None], [b"bad"])
     assert store_slice(postgres, source, select(["transactions"]), {}, [new]).rejected == 1
+
+
+def test_what_another_consumer_stores_during_a_start_is_not_lost(
+    postgres: PostgresSettings, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was beyond the end that had just been asked for: a second consumer ended, or its `--accept-loss` moved back."""
+    topic = kafka.ensure_topic(settings.kafka, settings.kafka.transactions_topic, 1)
+    send(settings, [(b"{}", 0)])
+    offsets.begin(postgres, ["transactions"], topic, {0: 0})
+    look = kafka.bounds
+
+    def meanwhile(*given: Any) -> Any:
+        found = look(*given)
+        send(settings, [(b"{}", 0)] * 3)
+        offsets.move(postgres, "transactions", topic, 0, 4)
+        return found
+
+    monkeypatch.setattr(kafka, "bounds", meanwhile)
+    for accept_loss in (False, True):
+        start = recovery.begin(
+            *(settings.kafka, postgres, topic, ["transactions", "profiles"]),
+            command="fraudstream consume",
+            accept_loss=accept_loss,
+        )
+        assert start == {("transactions", 0): 4, ("profiles", 0): 0}
+        assert offsets.stored(postgres, ["transactions"], topic) == {("transactions", 0): 4}
+        offsets.move(postgres, "transactions", topic, 0, 0)
 
 
 def test_a_bad_message_with_the_offset_of_a_lost_one_is_kept_beside_it(settings: Settings) -> None:

@@ -260,9 +260,9 @@ def begin(  # noqa: PLR0913 - what a start depends on
     Other targets of the topic count if Kafka lost messages that they have stored: new messages get those offsets, and rejects
     below the offset of any target count as stored (`store.slices`).
     """
-    others = [name for name in companions(targets[0]) if name not in targets]
-    # Before Kafka's end is asked for: what other consumers store of what arrives meanwhile is not beyond it.
-    elsewhere = offsets.stored(postgres, others, topic)
+    # Before Kafka's end is asked for: what other consumers, also of these targets, store of what arrives meanwhile is not
+    # beyond it.
+    before = offsets.stored(postgres, companions(targets[0]), topic)
     bounds = kafka_clients.bounds(kafka, topic)
     first = {partition: bound.first for partition, bound in bounds.items()}
     if new == "end":
@@ -272,14 +272,14 @@ def begin(  # noqa: PLR0913 - what a start depends on
     stored = offsets.begin(postgres, targets, topic, first)
     beyond = {
         (target, partition): offset
-        for (target, partition), offset in elsewhere.items()
+        for (target, partition), offset in before.items()
         if partition in bounds and offset > bounds[partition].end
     }
-    places = stored | beyond
+    places = beyond | stored
     outside = {
         (target, partition): bounds[partition]
         for (target, partition), offset in places.items()
-        if partition in bounds and not bounds[partition].first <= offset <= bounds[partition].end
+        if partition in bounds and ((target, partition) in beyond or offset < bounds[partition].first)
     }
     if outside and not accept_loss:
         where = "; ".join(
