@@ -101,22 +101,17 @@ _ORDERS: dict[Order, str] = {
     "risk": "a.risk desc, a.scored_at desc, a.transaction_id desc",
     "amount": "a.amount desc, a.scored_at desc, a.transaction_id desc",
 }
-_STATES: dict[State, str] = {
-    "waiting": "l.is_fraud is null",
-    "reviewed": "l.is_fraud is not null",
-    "all": "true",
-}
-# The first rows are chosen from narrow ones; reasons, kilobytes each, are read for those only.
+_LABELLED = "exists (select from shop.labels where transaction_id = a.transaction_id)"
+_STATES: dict[State, str] = {"waiting": f"not {_LABELLED}", "reviewed": _LABELLED, "all": "true"}
+# The first rows are chosen in the order of an index. Verdicts, and reasons, kilobytes each, are read for those only.
 _QUEUE = f"""
 with chosen as materialized (
-  select a.transaction_id, l.is_fraud as verdict, row_number() over (order by {{order}}) as place
-  from shop.alerts as a left join {LATEST_LABEL.format(row="a")} as l on true
-  where {{conditions}}
-  order by place limit %(limit)s
+  select a.transaction_id from shop.alerts as a where {{conditions}} order by {{order}} limit %(limit)s
 )
 select a.transaction_id, a.user_id, a.timestamp, a.amount, a.currency, a.risk, a.scored_at,
-  a.reasons -> 0 ->> 'sentence' as reason, c.verdict
-from chosen as c join shop.alerts as a using (transaction_id) order by c.place"""  # noqa: S608 - constants of ours
+  a.reasons -> 0 ->> 'sentence' as reason, l.is_fraud as verdict
+from chosen join shop.alerts as a using (transaction_id) left join {LATEST_LABEL.format(row="a")} as l on true
+order by {{order}}"""  # noqa: S608 - constants of ours
 
 SAID = """said as (
   select distinct on (transaction_id) transaction_id, is_fraud
@@ -124,16 +119,19 @@ SAID = """said as (
 )"""
 """The verdicts of the alerts in `flagged`, by one join: a lookup for each would take a second."""
 
+_SINCE = "(%(since)s::timestamptz is null or scored_at >= %(since)s)"
 _TALLY = f"""
-with flagged as materialized (
-  select transaction_id, least(amount, 1e12) as amount from shop.alerts
-  where %(since)s::timestamptz is null or scored_at >= %(since)s
-), {SAID}
-select count(*) filter (where is_fraud is null) as waiting,
-  coalesce(sum(amount) filter (where is_fraud is null), 0) as waiting_amount,
+with said as (
+  select distinct on (transaction_id) is_fraud from shop.labels join shop.alerts using (transaction_id)
+  where {_SINCE} order by transaction_id, labelled_at desc, label_id desc
+), unsaid as (
+  select count(*) as waiting, coalesce(sum(least(amount, 1e12)), 0) as waiting_amount
+  from shop.alerts as a where {_SINCE} and not {_LABELLED}
+)
+select waiting, waiting_amount,
   count(*) filter (where is_fraud) as confirmed, count(*) filter (where not is_fraud) as dismissed,
   {LEGITIMATE_KNOWN.format(since="coalesce(%(since)s::timestamptz, '-infinity')", until="'infinity'")} as legitimate_known
-from flagged left join said using (transaction_id)"""  # noqa: S608 - constants of this module
+from unsaid left join said on true group by waiting, waiting_amount"""  # noqa: S608 - constants of this module
 
 NEWEST_REVIEWED = f"""(
   select n.transaction_id, n.risk, l.is_fraud from (

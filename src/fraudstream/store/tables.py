@@ -262,6 +262,9 @@ alerts = Table(
     Index("alerts_stored_at", "stored_at"),
     Index("alerts_timestamp", "timestamp"),
     Index("alerts_user_id", "user_id", "timestamp"),
+    # The orders of the review queue, whose first rows would else be sorted out of all alerts.
+    Index("alerts_risk", "risk", "scored_at", "transaction_id"),
+    Index("alerts_amount", "amount", "scored_at", "transaction_id"),
 )
 """Decisions that flagged, with their reasons."""
 

@@ -1,4 +1,4 @@
-"""The quality of alerts by one join: to look up the labels of each alert took 17 s of a million."""
+"""What a million alerts need: their quality by one join, as to look up the labels of each took 17 s, and an index of each order."""
 
 from alembic import op
 
@@ -36,11 +36,18 @@ BY_JOIN = """shop.alerts left join (
   ) as said using (transaction_id)"""
 
 
+ORDERS = ("risk", "amount")
+
+
 def upgrade() -> None:
-    """Replace the view. Not dropped: rights stay."""
+    """Replace the view, and add the orders of the review queue. Not dropped: rights stay."""
+    for order in ORDERS:
+        op.create_index(f"alerts_{order}", "alerts", [order, "scored_at", "transaction_id"], schema="shop")
     op.execute(f"create or replace view shop.alert_quality as {QUALITY.format(BY_JOIN)}")
 
 
 def downgrade() -> None:
     """Ask for each alert again."""
+    for order in ORDERS:
+        op.drop_index(f"alerts_{order}", "alerts", schema="shop")
     op.execute(f"create or replace view shop.alert_quality as {QUALITY.format('shop.alert_reviews')}")
