@@ -7,11 +7,13 @@ import pytest
 from fraudstream.dashboard.contest import better
 
 
-def manifest(value: float | None, *interval: float, day: int = 1, judged: int = 900) -> dict[str, Any]:
+def manifest(
+    value: float | None, *interval: float, day: int = 1, judged: int = 900, frauds: int = 20
+) -> dict[str, Any]:
     """Of a model that was evaluated in two windows from this day of May on."""
     folds = [
         {"test_from": f"2026-05-{start:02}T00:00:00+00:00", "test_until": f"2026-05-{start + 7:02}T00:00:00+00:00",
-         "transactions": 1_000, "judged": judged, "frauds": 20}
+         "transactions": 1_000, "judged": judged, "frauds": frauds}
         for start in (day, day + 7)
     ]  # fmt: skip
     return {
@@ -39,8 +41,9 @@ def test_a_difference_within_the_intervals_may_be_chance() -> None:
         )
 
 
-@pytest.mark.parametrize("other", [{"day": 8}, {"judged": 300}])
+@pytest.mark.parametrize("other", [{"day": 8}, {"judged": 300}, {"frauds": 5}])
 def test_figures_of_other_weeks_or_other_labels_are_not_compared(other: dict[str, int]) -> None:
+    """As many labels may say something else, if a verdict was overruled in between."""
     said = better(manifest(0.80, 0.76, 0.83), manifest(0.60, 0.55, 0.65, **other))
     assert said.startswith(
         "Which of the two finds fraud better cannot be told: they were not evaluated on the same labelled transactions."

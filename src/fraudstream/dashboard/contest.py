@@ -31,9 +31,12 @@ def _interval(manifest: Mapping[str, Any]) -> tuple[float, float]:
 
 
 def _windows(manifest: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    """When the test windows were, and of how many transactions the truth was known."""
+    """When the test windows were, of how many transactions the truth was known, and how many of them it called fraud.
+
+    A verdict that was overruled between two trainings changes the last figure alone.
+    """
     return [
-        tuple(fold.get(name) for name in ("test_from", "test_until", "transactions", "judged"))
+        tuple(fold.get(name) for name in ("test_from", "test_until", "transactions", "judged", "frauds"))
         for fold in manifest.get("folds") or ()
     ]
 
