@@ -1,39 +1,47 @@
 """The password: asked for once per session, compared in constant time, and slow to guess."""
 
 import hmac
+import math
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import streamlit as st
 
 from fraudstream.dashboard import launch
 from fraudstream.settings import DashboardSettings
 
+T = TypeVar("T")
+
 FREE = 3
 """Wrong passwords that cause no wait: people mistype."""
 LONGEST_WAIT = 60.0
-"""Longest wait in seconds: an attacker gets 1,440 attempts a day, and a user never waits longer."""
+"""Longest wait in seconds for an address's own mistakes: an attacker gets 1,440 attempts a day from each."""
 PASSED = "passed"
 """Session key."""
 BURST, EVERY = 20, 5.0
 """Wrong passwords from all addresses together before a wait, and the seconds after which another one is allowed. This limits
-attackers with many addresses, such as anybody with IPv6; users wait 5 s at most because of it."""
+attackers with many addresses, such as anybody with IPv6. They can use it up for as long as they like, and who comes from
+a new address competes with them for the next check. So it does not apply to addresses from which the right password came."""
 REMEMBERED = 10_000
-"""Maximum number of addresses whose failures are kept: an attacker with more must not fill the memory."""
+"""Maximum number of addresses whose failures, or whose success, are kept: an attacker with more must not fill the memory."""
 
 
 @dataclass
 class Throttle:
     """Wrong passwords by address; each one beyond FREE doubles the wait before the next is checked.
 
-    In addition, all addresses together have BURST of them, and one more EVERY few seconds.
+    In addition, all addresses from which the right one never came have BURST of them together, and one more EVERY few
+    seconds.
     """
 
     clock: Callable[[], float] = time.monotonic
     _failures: "OrderedDict[str, tuple[int, float]]" = field(default_factory=OrderedDict)
+    _known: "OrderedDict[str, None]" = field(default_factory=OrderedDict)
+    """Addresses from which the right password came, the latest one last."""
     _all: tuple[float, float] = (0.0, 0.0)
     """How many of BURST are used up, and when that was counted."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -41,26 +49,41 @@ class Throttle:
     def attempt(self, address: str, given: str, password: str) -> float | None:
         """None if the password is right, else the seconds until the next check. Within the wait none is checked."""
         with self._lock:
-            now = self.clock()
+            now, is_known = self.clock(), address in self._known
             count, last = self._failures.get(address, (0, 0.0))
             taken = max(self._all[0] - (now - self._all[1]) / EVERY, 0.0)
-            waits = max(last + wait(count) - now if count > FREE else 0.0, (taken + 1 - BURST) * EVERY)
+            own = last + wait(count) - now if count > FREE else 0.0
+            waits = max(own, 0.0 if is_known else (taken + 1 - BURST) * EVERY)
             if waits > 0:
                 return waits
             if hmac.compare_digest(given.encode(), password.encode()):
                 self._failures.pop(address, None)
+                _remember(self._known, address, None)
                 return None
-            self._all = taken + 1, now
-            self._failures[address] = (count + 1, now)
-            self._failures.move_to_end(address)
-            if len(self._failures) > REMEMBERED:
-                self._failures.popitem(last=False)
+            if not is_known:
+                self._all = taken + 1, now
+            _remember(self._failures, address, (count + 1, now))
             return wait(count + 1)
+
+
+def _remember(found: "OrderedDict[str, T]", address: str, value: T) -> None:
+    """As the latest of REMEMBERED addresses."""
+    found[address] = value
+    found.move_to_end(address)
+    if len(found) > REMEMBERED:
+        found.popitem(last=False)
 
 
 def wait(failures: int) -> float:
     """Seconds to wait after this many consecutive wrong passwords."""
     return min(2.0 ** (failures - FREE), LONGEST_WAIT) if failures > FREE else 0.0
+
+
+def refusal(waits: float) -> str:
+    """What is said after a password that did not open the pages."""
+    if waits > 0:
+        return f"Wrong password, or too many attempts. Try again in {math.ceil(waits)} s."
+    return "Wrong password."
 
 
 @st.cache_resource
@@ -91,8 +114,4 @@ def ask(settings: DashboardSettings) -> None:
             if waits is None:
                 st.session_state[PASSED] = True
                 st.rerun()
-            st.error(
-                f"Wrong password, or too many attempts. Try again in {waits:.0f} s."
-                if waits > 0
-                else "Wrong password."
-            )
+            st.error(refusal(waits))
