@@ -412,6 +412,28 @@ def test_an_empty_database_a_lost_one_and_a_password(
         assert not alive
 
 
+def test_a_page_that_nobody_touches_closes_when_the_password_changes(
+    server: Server, tmp_path: Path, visit: Visit
+) -> None:
+    """It went on to show the stream to whoever knew the old one."""
+    file = tmp_path / "password"
+    file.write_text("open sesame")
+    with launched(server.database(), tmp_path, PASSWORD_FILE=str(file)) as running:
+        visit.go(f"{running.url}/pipeline", "Password")
+        visit.settled()
+        box = visit.page.locator("input[type=password]")
+        box.fill("open sesame")
+        box.press("Enter")
+        visit.see("Every message could be read.")
+        file.write_text("open barley")
+        box.wait_for()
+        visit.settled()
+        assert "Every message could be read." not in visit.text
+        box.fill("open barley")
+        box.press("Enter")
+        visit.see("Every message could be read.")
+
+
 def _family(pid: int) -> list[psutil.Process]:
     process = psutil.Process(pid)
     return [process, *process.children(recursive=True)]

@@ -271,6 +271,8 @@ def _remember_name() -> None:
 
 def _say(postgres: PostgresSettings, case: alerts.Alert, is_fraud: bool) -> None:
     """Write the label and open the next alert."""
+    if shell.is_closed():
+        return
     note = " ".join(str(st.session_state.get(f"note {case.transaction_id}") or "").split())
     by, place = shell.reviewer(), desk()
     with place.writing:

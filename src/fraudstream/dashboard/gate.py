@@ -2,6 +2,7 @@
 
 import hmac
 import math
+import secrets
 import threading
 import time
 from collections import OrderedDict
@@ -21,7 +22,9 @@ FREE = 3
 LONGEST_WAIT = 60.0
 """Longest wait in seconds for an address's own mistakes: an attacker gets 1,440 attempts a day from each."""
 PASSED = "passed"
-"""Session key."""
+"""Session key: a digest of the password that opened the session, which another password closes."""
+_KEY = secrets.token_bytes(32)
+"""Of this process alone: a digest that got out would be of no use for trying passwords."""
 BURST, EVERY = 20, 5.0
 """Wrong passwords from all addresses together before a wait, and the seconds after which another one is allowed. This limits
 attackers with many addresses, such as anybody with IPv6. They can use it up for as long as they like, and who comes from
@@ -98,7 +101,23 @@ def is_open(settings: DashboardSettings) -> bool:
     """
     address = st.get_option("server.address") or "0.0.0.0"  # noqa: S104 - Streamlit's own default
     launch.check_closed(settings.model_copy(update={"host": address}))
-    return settings.secret() is None or bool(st.session_state.get(PASSED))
+    return passed(settings)
+
+
+def passed(settings: DashboardSettings) -> bool:
+    """Whether the password now in force is the one that opened this session; true if there is none.
+
+    For what runs without the page around it: parts that renew themselves, and clicks, which are handled before it.
+    """
+    secret = settings.secret()
+    return secret is None or hmac.compare_digest(
+        st.session_state.get(PASSED, b""), digest(secret.get_secret_value())
+    )
+
+
+def digest(password: str) -> bytes:
+    """What a session remembers of the password that opened it."""
+    return hmac.digest(_KEY, password.encode(), "sha256")
 
 
 def ask(settings: DashboardSettings) -> None:
@@ -112,6 +131,6 @@ def ask(settings: DashboardSettings) -> None:
             address = st.context.ip_address or "this machine"
             waits = _throttle().attempt(address, given, secret.get_secret_value())
             if waits is None:
-                st.session_state[PASSED] = True
+                st.session_state[PASSED] = digest(secret.get_secret_value())
                 st.rerun()
             st.error(refusal(waits))

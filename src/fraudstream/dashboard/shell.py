@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import streamlit as st
 
+from fraudstream.dashboard import gate
 from fraudstream.dashboard.figures import escaped
 from fraudstream.dashboard.launch import EMBEDDED
 from fraudstream.errors import DatabaseUnreachable, FraudstreamError
@@ -132,6 +133,14 @@ def settings() -> Settings:
     return on_embedded(load_bare()) if EMBEDDED in sys.argv else load()
 
 
+def is_closed() -> bool:
+    """Whether this session has to give the password first, which a click does not wait for; the page says why."""
+    try:
+        return not gate.passed(settings().dashboard)
+    except FraudstreamError:
+        return True
+
+
 def reviewer() -> str | None:
     """The reviewer's name for labels: as typed into the page, else the user who runs the server. None if that is unknown, or cleared."""
     typed = st.session_state.get("reviewer")
@@ -155,10 +164,15 @@ def database() -> PostgresSettings:
 
 
 def guarded(page: Callable[[PostgresSettings], None]) -> Callable[[], None]:
-    """A page, or a part of one, that shows a sentence instead if an expected error occurs."""
+    """A page, or a part of one, that shows a sentence instead if an expected error occurs.
+
+    A part that renews itself shows nothing once the password has changed, and has the page ask for it.
+    """
 
     def shown() -> None:
         try:
+            if not gate.passed(settings().dashboard):
+                st.rerun()
             page(database())
         except FraudstreamError as error:
             _up_to_date.clear()  # the tables may have gone with the database
