@@ -25,9 +25,46 @@ def test_the_overview_is_not_carried_away_by_a_clock_of_the_year_9999(postgres: 
     assert found is not None
     assert found.totals["transactions"] == overview.Total(12, 120.0)
     assert found.totals["fraud"] == overview.Total(2, 20.0)
-    assert found.before["transactions"] == overview.Total(11, 110.0)
+    assert found.compared == overview.Compared(7 + 11 + 2, 13), (
+        "24 hours each, without the one that is not over"
+    )
     assert sum(bucket.count for bucket in found.buckets) == 14
     assert found.stakes == overview.Stakes(0, 0.0, 0, 0, 0.0, 0.0)
+
+
+def steady(postgres: PostgresSettings, days: int) -> None:
+    """100 payments and 10 alerts an hour, since some days and up to a few minutes ago."""
+    with connect(postgres) as connection:
+        connection.execute(
+            """
+            insert into shop.hourly (kind, hour, count, amount)
+            select kind, hour, case when hour > now() - interval '1 hour' then 1 else count end, 0
+            from generate_series(date_trunc('hour', now()) - make_interval(days => %s), now(), '1 hour') as hour,
+              (values ('transactions', 100), ('alerts', 10)) as v (kind, count)""",
+            (days,),
+        )
+
+
+def test_a_stream_that_goes_on_as_ever_has_not_changed(postgres: PostgresSettings) -> None:
+    """The hour that had just begun counted as a whole one, and a day before the stream began as a day without payments."""
+    steady(postgres, 10)
+    found = overview.overview(postgres, 5 * DAY, "day")
+    assert found is not None
+    assert found.compared == overview.Compared(12_000, 12_000)
+    found = overview.overview(postgres, 7 * DAY, "day")
+    assert found is not None
+    assert found.compared is None
+
+
+def test_by_day_the_first_day_is_a_whole_one(postgres: PostgresSettings) -> None:
+    """Each chart began with what was left of it at the present time of day."""
+    steady(postgres, 10)
+    found = overview.overview(postgres, 7 * DAY, "day")
+    assert found is not None
+    days = [bucket for bucket in found.buckets if bucket.kind == "transactions"]
+    assert [bucket.count for bucket in days[:-1]] == [2_400] * (len(days) - 1)
+    assert len(days) in {7, 8}
+    assert days[0].time == found.since.replace(hour=0)
 
 
 def test_history_that_was_never_scored_is_no_missed_fraud(postgres: PostgresSettings) -> None:

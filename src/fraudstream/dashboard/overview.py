@@ -74,9 +74,8 @@ def _renewed(length: timedelta, step: store.Step, money: bool, alerts_page: Any)
 
 
 def _numbers(found: store.Overview) -> None:
-    now, before = found.totals, found.before
+    now = found.totals
     everything = now["transactions"].count + now["fraud"].count
-    earlier = before["transactions"].count + before["fraud"].count
     rate = now["alerts"].count / now["scores"].count if now["scores"].count else None
     stakes = found.stakes
     caught = stakes.caught_amount / stakes.scored_fraud_amount if stakes.scored_fraud_amount else None
@@ -86,8 +85,8 @@ def _numbers(found: store.Overview) -> None:
             shell.Number(
                 "Transactions",
                 figures.short(everything),
-                figures.change(everything, earlier) or "none in the period before",
-                "All transactions in this period, compared with the period before.",
+                _change(found.compared),
+                "All transactions in this period. The hours in it that are complete are compared with as many before them.",
             ),
             shell.Number(
                 "Known fraud",
@@ -112,6 +111,12 @@ def _numbers(found: store.Overview) -> None:
             ),
         ]
     )
+
+
+def _change(compared: store.Compared | None) -> str:
+    if compared is None:
+        return "no complete period before"
+    return figures.change(compared.now, compared.before) or "none in the period before"
 
 
 def _trend(found: store.Overview, step: store.Step, *, money: bool) -> None:
@@ -152,14 +157,16 @@ def _alert_rate(data: pd.DataFrame) -> None:
 
 
 def _filled(found: store.Overview, step: store.Step) -> pd.DataFrame:
-    """Every kind at every step: an empty hour is zero, not a gap that a line jumps over."""
+    """Every kind at every step: an empty hour is zero, not a gap that a line jumps over. What may still grow says so."""
     first = found.since.replace(hour=0) if step == "day" else found.since
     times = pd.date_range(first, found.until, freq="D" if step == "day" else "h", inclusive="left")
     index = pd.MultiIndex.from_product([store.KINDS, times], names=["kind", "time"])
     data = shell.frame(store.Bucket, found.buckets)
     data["time"] = pd.to_datetime(data["time"], utc=True)
     data = data.set_index(["kind", "time"]).reindex(index, fill_value=0).reset_index()
-    return data.assign(when=data["time"].dt.strftime("%Y-%m-%d %H:%M"))
+    when = data["time"].dt.strftime("%Y-%m-%d %H:%M")
+    may_grow = data["time"] + pd.Timedelta(1, step) > found.complete
+    return data.assign(when=when.mask(may_grow, when + ", so far"))
 
 
 def _rates(data: pd.DataFrame) -> pd.DataFrame:

@@ -51,23 +51,40 @@ class Stakes:
 
 
 @dataclass(frozen=True, slots=True)
+class Compared:
+    """Transactions, known fraud included, in as many complete hours each."""
+
+    now: int
+    before: int
+
+
+@dataclass(frozen=True, slots=True)
 class Overview:
-    """Everything between `since` and `until`, and the totals of the preceding period of the same length."""
+    """Everything between `since` and `until`."""
 
     since: datetime
     until: datetime
+    complete: datetime
+    """Up to here hours are complete; the stream stands in the one that follows."""
     totals: Mapping[str, Total]
-    before: Mapping[str, Total]
+    compared: Compared | None
+    """The period up to `complete` and the preceding one of the same length; None if the stream had not begun by then."""
     buckets: list[Bucket]
+    """From the start of the hour or day of `since`."""
     stakes: Stakes
 
 
-_NEWEST = "select max(hour) from shop.hourly where kind = any(%s) and hour <= now() + interval '1 hour'"
-"""The hour at which the charts end: not one in the future, which a single wrong clock could set to the year 9999."""
+_ENDS = """
+select max(hour) filter (where hour <= now() + interval '1 hour'), date_trunc('hour', now()),
+  min(hour) filter (where kind in ('transactions', 'fraud'))
+from shop.hourly where kind = any(%s)"""
+"""The hour at which the charts end, which is not one in the future that a single wrong clock could set to the year 9999; the
+present hour; and the first one with transactions."""
 
 _BUCKETS = """
 select kind, date_trunc(%(step)s, hour) as time, sum(count)::bigint as count, sum(amount) as amount
-from shop.hourly where kind = any(%(kinds)s) and hour >= %(since)s and hour < %(until)s
+from shop.hourly
+where kind = any(%(kinds)s) and hour >= date_trunc(%(step)s, %(since)s::timestamptz) and hour < %(until)s
 group by 1, 2 order by 2, 1"""
 
 FRAUDS = 10_000
@@ -105,19 +122,37 @@ def overview(postgres: PostgresSettings, length: timedelta, step: Step) -> Overv
     It ends with the newest non-empty hour, so that a replayed file of last year is shown, too.
     """
     with connected(postgres, snapshot=True) as connection:
-        (newest,) = one(connection, _NEWEST, (list(KINDS),))
+        newest, present, first = one(connection, _ENDS, (list(KINDS),))
         if newest is None:
             return None
         until = newest + timedelta(hours=1)
-        since = until - length
+        since, complete = until - length, min(newest, present)
         return Overview(
             since,
             until,
+            complete,
             _totals(connection, since, until),
-            _totals(connection, since - length, since),
+            _compared(connection, complete, length, first),
             rows(connection, Bucket, _BUCKETS, {"step": step, **_span(since, until)}),
             only(connection, Stakes, _STAKES, {"since": since, "until": until}),
         )
+
+
+def _compared(
+    connection: Connection, complete: datetime, length: timedelta, first: datetime | None
+) -> Compared | None:
+    """The last `length` of complete hours and the one before; None if the first transactions came later than that begins."""
+    between = complete - length
+    if first is None or first > between - length:
+        return None
+    return Compared(
+        _transactions(_totals(connection, between, complete)),
+        _transactions(_totals(connection, between - length, between)),
+    )
+
+
+def _transactions(totals: Mapping[str, Total]) -> int:
+    return totals["transactions"].count + totals["fraud"].count
 
 
 def _span(since: datetime, until: datetime) -> dict[str, object]:
