@@ -156,3 +156,32 @@ def test_a_shop_that_only_reads_chargebacks_is_told_no_precision(postgres: Postg
     assert known() == (False,) * 4, "a word that was taken back is none"
     labels.label(postgres, "quiet", is_fraud=False)
     assert known() == (True,) * 4
+
+
+def test_the_verdicts_on_a_models_alerts_begin_with_a_whole_day(postgres: PostgresSettings) -> None:
+    """An alert every hour for two months: the first of thirty days had what was left of it."""
+    with connect(postgres) as connection:
+        flag(connection, 1, 60 * 24)
+        connection.execute(
+            "update shop.alerts set scored_at = '2026-03-01 15:30+00'::timestamptz - substr(transaction_id, 2)::int * interval '1 hour'"
+        )
+    days = model_quality.at_work(postgres, "m").quality
+    assert [day.alerts for day in days] == [24] * 29 + [15]
+    assert (days[0].day, days[-1].day) == (
+        datetime(2026, 1, 31, tzinfo=UTC),
+        datetime(2026, 3, 1, tzinfo=UTC),
+    )
+
+
+def test_how_long_a_model_has_been_without_decisions_is_known(postgres: PostgresSettings) -> None:
+    """Its last week may be long ago: the page called it the last 7 days."""
+    assert model_quality.at_work(postgres, "m").newest is None
+    with connect(postgres) as connection:
+        connection.execute(
+            """
+            insert into shop.risk_bins (model_version, hour, bin, count)
+            values ('m', '2026-03-01 15:00+00', 0, 2), ('m', '2026-02-20 15:00+00', 0, 3), ('n', '2026-04-01', 0, 4)"""
+        )
+    work = model_quality.at_work(postgres, "m")
+    assert work.newest == datetime(2026, 3, 1, 15, tzinfo=UTC)
+    assert work.bins == [model_quality.Bin(0, 2)]

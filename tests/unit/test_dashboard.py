@@ -6,7 +6,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,19 @@ def test_one_day_of_alerts_is_drawn_in_a_week() -> None:
     found = comparison.week([day])
     assert [(found_.day.day, found_.alerts) for found_ in found] == [(21, 0), (27, 8)]
     assert comparison.week(found) == found
+
+
+def test_the_last_days_of_a_retired_model_are_called_its_own() -> None:
+    now = datetime(2026, 11, 29, 17, 30, tzinfo=UTC)
+    assert comparison.last_days(now - timedelta(hours=3), now) == "the last 7 days"
+    assert comparison.last_days(now - timedelta(days=40), now) == "its last 7 days, until 2026-10-20"
+
+
+def test_a_day_that_is_not_over_says_so() -> None:
+    """Its bar is small, as its alerts are still to come."""
+    now = datetime(2026, 11, 29, 17, 30, tzinfo=UTC)
+    assert comparison.named_day(datetime(2026, 11, 28, tzinfo=UTC), now) == "2026-11-28"
+    assert comparison.named_day(datetime(2026, 11, 29, tzinfo=UTC), now) == "2026-11-29, so far"
 
 
 def test_a_page_claims_no_precision_where_only_frauds_are_labelled() -> None:

@@ -1,7 +1,7 @@
 """A model's live performance, and its comparison with the other models."""
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import altair as alt
@@ -52,10 +52,11 @@ def _drift(work: AtWork) -> None:
             "Drift cannot be computed.", "The model has no reference risks, or made no decisions recently."
         )
         return
+    now = datetime.now(UTC)
     data = pd.DataFrame(
         {
             "time": [figures.iso(day.day) for day in work.drift],
-            "when": [f"{day.day:%Y-%m-%d}" for day in work.drift],
+            "when": [named_day(day.day, now) for day in work.drift],
             "psi": [day.psi for day in work.drift],
             "scatter": [day.scatter for day in work.drift],
             "scores": [day.scores for day in work.drift],
@@ -86,6 +87,18 @@ def _drift(work: AtWork) -> None:
     )
 
 
+def named_day(day: datetime, now: datetime) -> str:
+    """A day for a tooltip; the present one is not complete."""
+    return f"{day:%Y-%m-%d}, so far" if day <= now < day + timedelta(days=1) else f"{day:%Y-%m-%d}"
+
+
+def last_days(newest: datetime, now: datetime) -> str:
+    """The week that ends with a model's newest decisions."""
+    if now - newest < timedelta(days=1):
+        return "the last 7 days"
+    return f"its last 7 days, until {newest:%Y-%m-%d}"
+
+
 def _drifted(day: Drift) -> str:
     """A day's drift in words, by the rule of `health`."""
     return f"{day.psi:.3f} with {figures.count(day.scores)} decisions, {WORDS[day.moved]}"
@@ -94,12 +107,13 @@ def _drifted(day: Drift) -> str:
 def _spread(work: AtWork, reference: Mapping[str, Any]) -> None:
     shares = reference.get("shares") or []
     total = sum(found.count for found in work.bins)
-    if not shares or not total:
+    if not shares or not total or work.newest is None:
         shell.empty(
             "No risks to compare.", "The model has no reference risks, or made no decisions recently."
         )
         return
     counts = {found.bin: found.count for found in work.bins}
+    lately = last_days(work.newest, datetime.now(UTC))
     edges = [0.0, *reference.get("edges", []), 1.0]
     data = pd.DataFrame(
         [
@@ -110,7 +124,7 @@ def _spread(work: AtWork, reference: Mapping[str, Any]) -> None:
                 "range": f"{edges[place]:.3f} to {edges[place + 1]:.3f}",
             }
             for what, values in (
-                ("the last 7 days", [counts.get(place, 0) / total for place in range(len(shares))]),
+                (lately, [counts.get(place, 0) / total for place in range(len(shares))]),
                 ("training", shares),
             )
             for place, share in enumerate(values)
@@ -123,9 +137,9 @@ def _spread(work: AtWork, reference: Mapping[str, Any]) -> None:
             x=alt.X(
                 "bin:O", axis=alt.Axis(title="risks in training in equal parts, lowest first", labelAngle=0)
             ),
-            xOffset=alt.XOffset("what:N", sort=["training", "the last 7 days"]),
+            xOffset=alt.XOffset("what:N", sort=["training", lately]),
             y=charts.y_axis("share", "share of the decisions", "%"),
-            color=charts.named("what", {"training": charts.GREY, "the last 7 days": charts.BLUE}),
+            color=charts.named("what", {"training": charts.GREY, lately: charts.BLUE}),
             tooltip=[
                 charts.tip("what", "when"),
                 charts.tip("range", "risk"),
@@ -147,11 +161,12 @@ def week(found: Sequence[Quality]) -> list[Quality]:
 
 
 def _quality(work: AtWork) -> None:
+    now = datetime.now(UTC)
     data = pd.DataFrame(
         [
             {
                 "time": figures.iso(day.day),
-                "when": f"{day.day:%Y-%m-%d}",
+                "when": named_day(day.day, now),
                 "place": place,
                 "what": what,
                 "alerts": alerts,

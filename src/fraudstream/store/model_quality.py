@@ -48,6 +48,8 @@ class AtWork:
     """What decisions and labels show about one model."""
 
     drift: list[Drift]
+    newest: datetime | None
+    """The last hour with decisions, and the end of the week of `bins`; a retired model's may be long ago."""
     bins: list[Bin]
     quality: list[Quality]
     legitimate_known: bool
@@ -59,18 +61,20 @@ _DRIFT = """
 select day, scores, psi, psi_by_chance from shop.score_drift
 where model_version = %(version)s order by day desc limit %(days)s"""
 
-_BINS = """
+_LAST = "select max(hour) from shop.risk_bins where model_version = %(version)s"
+
+_BINS = f"""
 select bin, sum(count)::bigint as count from shop.risk_bins
-where model_version = %(version)s and hour >= (
-  select max(hour) from shop.risk_bins where model_version = %(version)s
-) - interval '7 days' group by 1 order by 1"""
+where model_version = %(version)s and hour >= ({_LAST}) - interval '7 days' group by 1 order by 1"""  # noqa: S608 - constants
 
 _NEWEST = "(select max(scored_at) from shop.alerts where model_version = %(version)s)"
+_SINCE = f"date_trunc('day', {_NEWEST}) - make_interval(days => %(days)s - 1)"
+"""The first of DAYS: a whole one, as it is drawn as one."""
 
 _QUALITY = f"""
 with flagged as materialized (
   select transaction_id, date_trunc('day', scored_at) as day from shop.alerts
-  where model_version = %(version)s and scored_at >= {_NEWEST} - make_interval(days => %(days)s)
+  where model_version = %(version)s and scored_at >= {_SINCE}
 ), {SAID}
 select day, count(*) as alerts, count(*) filter (where said.is_fraud) as confirmed,
   count(*) filter (where not said.is_fraud) as dismissed,
@@ -81,9 +85,7 @@ select day, count(*) as alerts, count(*) filter (where said.is_fraud) as confirm
 from flagged left join said using (transaction_id)
 group by 1 order by 1"""  # noqa: S608 - a constant
 
-_LEGITIMATE = "select " + LEGITIMATE_KNOWN.format(
-    since=f"{_NEWEST} - make_interval(days => %(days)s)", until=f"{_NEWEST} + interval '30 days'"
-)
+_LEGITIMATE = "select " + LEGITIMATE_KNOWN.format(since=_SINCE, until=f"{_NEWEST} + interval '30 days'")
 
 _REVIEWED = f"""
 select avg(risk) as risk, count(*) as reviewed, count(*) filter (where is_fraud) as fraud
@@ -97,6 +99,7 @@ def at_work(postgres: PostgresSettings, version: str) -> AtWork:
     with connected(postgres, snapshot=True) as connection:
         return AtWork(
             rows(connection, Drift, _DRIFT, values)[::-1],
+            one(connection, _LAST, values)[0],
             rows(connection, Bin, _BINS, values),
             rows(connection, Quality, _QUALITY, values),
             one(connection, _LEGITIMATE, values)[0],
