@@ -218,6 +218,10 @@ def test_a_transaction_that_was_not_flagged_or_not_scored_gets_a_clear_sentence(
         "It was not flagged. On 1 Mar 13:05:00 UTC, model m1 gave it a risk of 0.200. No rule matched either."
         " Reasons are computed only for flagged transactions."
     )
+    near = Explanation(score, None, replace(score, risk=0.59996), PAST, 0.6, [], [])
+    assert alert_text.decided(near).startswith(
+        "It was not flagged. On 1 Mar 13:05:00 UTC, model m1 gave it a risk of 0.59996, and flags transactions with a risk of 0.60000 or more."
+    ), "a risk that reads as the threshold would have been flagged"
     assert alert_text.decided(Explanation(PAST, None, None, PAST, None, [], [])).startswith(
         "It is stored and was not scored: it came before `fraudstream score` began"
     )

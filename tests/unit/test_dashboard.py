@@ -146,7 +146,8 @@ def test_reasons_are_sentences_and_what_strangers_wrote_in_them_is_text() -> Non
 
 
 def test_the_interval_of_a_figure_is_the_models_own_and_not_the_baselines() -> None:
-    assert model.beside((0.314, 0.362), 0.263) == "0.31 to 0.36 (95 %); amount alone 0.263"
+    """With the figure's digits: it read 0.096, between 0.10 and 0.10."""
+    assert model.beside((0.0954, 0.0967), 0.263) == "0.095 to 0.097 (95 %); amount alone 0.263"
     assert model.beside(None, 0.263) == "amount alone 0.263"
 
 
@@ -155,6 +156,13 @@ def test_the_usual_amount_is_drawn_only_of_a_customer_with_payments() -> None:
     assert "usual amount" in drawn(user_count_30d=12.0)
     assert "usual amount" not in drawn(user_count_30d=0.0)
     assert "usual amount" not in drawn()  # decided by an earlier version, which did not say
+
+
+def test_a_risk_just_below_the_threshold_is_told_from_it() -> None:
+    """Of an alert that a rule raised: the risk read as the one from which the model flags."""
+    assert case.risks(0.59963, 0.6) == ("59.96 %", "60.00 %")
+    assert case.risks(0.934, 0.6) == ("93.4 %", "60.0 %")
+    assert case.risks(0.6, 0.6) == ("60.0 %", "60.0 %")
 
 
 def drawn(**features: float) -> str:

@@ -13,7 +13,7 @@ from fraudstream.features.catalogue import NEVER_SECONDS
 from fraudstream.features.definitions import FEATURES
 from fraudstream.reasons.explainer import MOST, Explainer
 from fraudstream.reasons.payment import Payment
-from fraudstream.reasons.phrases import shown
+from fraudstream.reasons.phrases import percent, shown
 from fraudstream.reasons.sentences import SENTENCES, is_notable, say
 from fraudstream.rules import Rule
 from model_world import ensemble
@@ -375,3 +375,13 @@ def test_features_beside_the_models_own_are_no_reasons() -> None:
     (found,) = Explainer("m-1", TREES).reasons([decision(features=features)], {})
     assert {reason["feature"] for reason in found} <= set(TREES.features)
     assert np.isfinite([reason["contribution"] for reason in found]).all()
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [(1.0, "100 %"), (1 - 1e-12, "100 %"), (0.99999, "99.9 %"), (0.997, "99.7 %"), (0.995, "99.5 %"), (0.994, "99 %"),
+     (0.0, "0 %"), (4e-6, "0.0004 %")],
+)  # fmt: skip
+def test_a_share_is_all_or_nothing_only_where_it_is(share: float, said: str) -> None:
+    """Of 200 alerts of which 199 were fraud, 100 % were said to be."""
+    assert percent(share) == said

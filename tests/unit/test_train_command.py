@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from feature_world import world
+from fraudstream.cli import train
 from fraudstream.cli.main import run
 from fraudstream.errors import ExitCode
 from fraudstream.model import training
@@ -152,3 +153,10 @@ def test_training_from_postgresql_brings_the_tables_up_to_date_once(
     monkeypatch.setenv("FRAUDSTREAM_POSTGRES__HOST", "127.0.0.1")
     assert printed(capsys, "train")["error"]["message"] == "PostgreSQL has no transactions yet."
     assert len(migrated) == 1
+
+
+def test_a_figure_lies_within_the_interval_that_stands_beside_it() -> None:
+    """With two digits it read 0.096 (0.10-0.10)."""
+    found = {"average_precision": 0.0961, "average_precision_interval": (0.0954, 0.0967), "roc_auc": 0.9}
+    assert train._cell(found, "average_precision") == "0.096 (0.095-0.097)"
+    assert train._cell(found, "roc_auc") == "0.900"

@@ -12,7 +12,7 @@ from rich.text import Text
 from fraudstream.cli.alert_document import alert_document
 from fraudstream.cli.output import print_line
 from fraudstream.logs import printable
-from fraudstream.reasons.phrases import money
+from fraudstream.reasons.phrases import money, telling
 from fraudstream.store.alerts import LISTED, Alert
 from fraudstream.store.explanation import Explanation
 from fraudstream.store.history import Past
@@ -64,9 +64,10 @@ def decided(found: Explanation) -> str:
             " yet (`fraudstream health` shows how far the streams are)."
         )
     at = f"{short(decision.scored_at).strip()} UTC"
-    by = f"On {at}, model {decision.model_version} gave it a risk of {decision.risk:.3f}"
+    digits = 3 if threshold is None else telling(decision.risk, threshold, 3)
+    by = f"On {at}, model {decision.model_version} gave it a risk of {decision.risk:.{digits}f}"
     flags = (
-        f", and flags transactions with a risk of {threshold:.3f} or more" if threshold is not None else ""
+        "" if threshold is None else f", and flags transactions with a risk of {threshold:.{digits}f} or more"
     )
     if found.alert is None:
         no_rule = " No rule matched either." if not decision.rules else ""

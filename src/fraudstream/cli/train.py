@@ -271,4 +271,4 @@ def _cell(figures: dict[str, Any], figure: str) -> str:
         return "-"
     text = f"{value:.2%}" if figure == "alert_rate" else f"{value:.3f}"
     spread = figures.get(f"{figure}_interval")
-    return f"{text} ({spread[0]:.2f}-{spread[1]:.2f})" if spread else text
+    return f"{text} ({spread[0]:.3f}-{spread[1]:.3f})" if spread else text

@@ -10,7 +10,7 @@ import streamlit as st
 from fraudstream.dashboard import charts, figures, shell, tables
 from fraudstream.dashboard.figures import escaped
 from fraudstream.reasons.payment import Payment
-from fraudstream.reasons.phrases import percent
+from fraudstream.reasons.phrases import percent, telling
 from fraudstream.settings import PostgresSettings
 from fraudstream.store import history, labels, registry, review
 from fraudstream.store.alerts import Alert
@@ -50,17 +50,24 @@ def _manifest(postgres: PostgresSettings, version: str) -> Mapping[str, Any]:
 def _head(case: Alert, threshold: float | None) -> None:
     look = {None: "new", True: "bad", False: "good"}[case.verdict]
     state = f'<span class="fs-tag {look}">{labels.verdict_word(case.verdict) or "to review"}</span>'
-    mark, said = "", ""
+    mark, said, risk = "", "", figures.share(case.risk)
     if isinstance(threshold, (int, float)):
+        risk, limit = risks(case.risk, threshold)
         mark = f'<i style="left:{min(max(threshold, 0), 1) * 100:.2f}%"></i>'
-        said = f"; the model flags transactions with a risk of {figures.share(threshold, 1)} or more"
+        said = f"; the model flags transactions with a risk of {limit} or more"
     shell.html(
         f'<div style="display:flex;justify-content:space-between;align-items:start;gap:1rem"><div class="fs-lead">'
         f"{escaped(figures.amount(case.amount, case.currency))}</div>{state}</div>"
-        f'<div class="fs-risk" role="img" aria-label="risk {figures.share(case.risk)}">'
+        f'<div class="fs-risk" role="img" aria-label="risk {risk}">'
         f'<b style="width:{case.risk * 100:.2f}%"></b>{mark}</div>'
-        f"<div><b>Risk {figures.share(case.risk)}</b>{said}.</div>"
+        f"<div><b>Risk {risk}</b>{said}.</div>"
     )
+
+
+def risks(risk: float, threshold: float) -> tuple[str, str]:
+    """A risk and the threshold, with as many digits as it takes to see which one is higher."""
+    digits = telling(100 * risk, 100 * threshold, 1)
+    return figures.share(risk, digits), figures.share(threshold, digits)
 
 
 def how_sure(alike: Verdicts, case: Alert, manifest: Mapping[str, Any]) -> str:

@@ -109,5 +109,5 @@ def _figures(manifest: Mapping[str, Any]) -> None:
 
 def beside(interval: Sequence[float] | None, amount: float | None) -> str:
     """The line below a figure of the model: its interval, then the baseline's figure."""
-    own = f"{interval[0]:.2f} to {interval[1]:.2f} (95 %); " if interval else ""
+    own = f"{figures.figure(interval[0])} to {figures.figure(interval[1])} (95 %); " if interval else ""
     return f"{own}amount alone {figures.figure(amount)}"

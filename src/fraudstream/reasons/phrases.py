@@ -14,6 +14,8 @@ LONGEST_TEXT: Final = 60
 _SAME = 0.05
 """Ratios this close to 1 read as "about"."""
 _TWO_DIGITS = 10
+_NOISE = 1e-9
+"""Shares of decayed sums this close to 1 are 1."""
 _WORD = r"[^\W_](?:[\w:/'-]|\.(?=\w))*"
 _NAME = re.compile(rf"{_WORD}(?: {_WORD}){{0,4}}(?:, [A-Z]{{2,3}})?")
 """A few words, and possibly a country code: `San Juan de Aznalfarache, ES`."""
@@ -54,15 +56,26 @@ def money(value: float, currency: str | None = None) -> str:
 
 
 def percent(share: float) -> str:
-    """A percentage with two significant digits.
+    """A percentage with two significant digits; only all of something is 100 %.
 
-    >>> percent(0.973), percent(0.0249), percent(0.0004)
-    ('97 %', '2.5 %', '0.04 %')
+    >>> percent(0.973), percent(0.0249), percent(0.0004), percent(0.997)
+    ('97 %', '2.5 %', '0.04 %', '99.7 %')
     """
     of_hundred = 100 * share
+    if share < 1 - _NOISE and number(of_hundred) == "100":
+        return f"{min(of_hundred, 99.9):.1f} %"
     if of_hundred == 0 or abs(of_hundred) >= _TWO_DIGITS:
         return f"{number(of_hundred)} %"
     return f"{float(f'{of_hundred:.2g}'):g} %"
+
+
+def telling(one: float, other: float, digits: int) -> int:
+    """How many decimals two numbers need, from `digits` on, to read as different ones if they are.
+
+    >>> telling(0.59996, 0.6, 3), telling(0.934, 0.6, 3), telling(0.6, 0.6, 3)
+    (5, 3, 3)
+    """
+    return next((n for n in range(digits, 18) if f"{one:.{n}f}" != f"{other:.{n}f}"), digits)
 
 
 def times(ratio: float) -> str:
