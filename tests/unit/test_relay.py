@@ -3,6 +3,7 @@
 import json
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -11,7 +12,7 @@ import pytest
 
 from fraudstream import kafka
 from fraudstream.errors import BrokerUnreachable
-from fraudstream.kafka import Topic
+from fraudstream.kafka import Bounds, Topic
 from fraudstream.settings import Settings
 from fraudstream.spark import launcher as launching
 from fraudstream.spark import relay as module
@@ -249,6 +250,70 @@ def test_new_messages_get_newer_profiles_while_the_current_query_works_off_a_bac
     relay.look()
     assert (relay.handovers, relay.reached) == (1, {0: 980, 1: 58})
     relay.stop()
+
+
+@pytest.fixture
+def added(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Query, dict[int, int]]]:
+    """A query that looks up profiles and reads two partitions of three, and where its successor will have begun."""
+    bounds = {0: (0, 900), 1: (0, 900), 2: (3_000, 5_000)}
+    monkeypatch.setattr(kafka, "admin", lambda _: None)
+    monkeypatch.setattr(kafka, "bounds", lambda *_: {p: Bounds(*ends) for p, ends in bounds.items()})
+    monkeypatch.setattr(module, "existing_topic", lambda *_: relay._topic)
+    query, began = Query(), dict[int, int]()
+
+    def launch(_relay: Relay, _basis: Basis, start: dict[int, int]) -> LiveQuery:
+        began.update(start)
+        return runner(Query(), *start.values())
+
+    monkeypatch.setattr(Relay, "_launch", launch)
+    relay._mode, relay._current = Mode.MICROBATCH, runner(query, 0, 0)
+    relay.current.basis.scoring.lookup = cast("Any", "each batch asks")
+    yield query, began
+    relay.stop()
+
+
+def test_a_partition_that_the_current_query_found_itself_is_not_decided_again_at_a_promotion(
+    relay: Relay, added: tuple[Query, dict[int, int]]
+) -> None:
+    """Such a query lives for weeks: all that was kept of the partition came again, and what was new waited for it."""
+    query, began = added
+    query.ends_at(800, 800, 4_000)
+    relay.look()
+    relay.hand_over(basis())
+    assert began == {0: 900, 1: 900, 2: 5_000}
+    query.ends_at(900, 900, 4_999)
+    relay.look()
+    assert relay.handovers == 0, "the message between the two would have no decision"
+    query.ends_at(900, 900, 5_000)
+    relay.look()
+    assert (relay.handovers, relay.reached) == (1, began)
+
+
+def test_a_partition_that_was_added_a_moment_ago_is_read_from_its_first_message(
+    relay: Relay, added: tuple[Query, dict[int, int]]
+) -> None:
+    """The current query has not found it, and may be relieved before it does."""
+    query, began = added
+    query.ends_at(900, 900)
+    relay.look()
+    relay.hand_over(basis())
+    assert began == {0: 900, 1: 900, 2: 3_000}
+    relay.look()
+    assert (relay.handovers, relay.reached) == (1, began)
+
+
+def test_a_partition_that_only_the_query_before_had_found_goes_on_where_that_one_ended(
+    relay: Relay, added: tuple[Query, dict[int, int]]
+) -> None:
+    """The current one started before it was there: to read on from the end of the partition would leave a hole."""
+    query, began = added
+    relay._answered = {2: 4_000}
+    query.ends_at(900, 900)
+    relay.look()
+    relay.hand_over(basis())
+    assert began == {0: 900, 1: 900, 2: 4_000}
+    relay.look()
+    assert relay.handovers == 1, "the current one need not find it first"
 
 
 class Ended(Query):

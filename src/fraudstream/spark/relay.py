@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 from fraudstream import kafka as kafka_clients
 from fraudstream.errors import BrokerUnreachable, FraudstreamError
-from fraudstream.kafka import Topic, java_config
+from fraudstream.kafka import Bounds, Topic, java_config
 from fraudstream.logs import get_logger
 from fraudstream.settings import Settings
 from fraudstream.spark import markers, timing
@@ -214,11 +214,18 @@ class Relay:
             raise
         self.ends = {partition: bound.end for partition, bound in bounds.items()}
         if self._settings.score.overlap and self._next is None:
-            known = self.current.start
-            start = {p: bound.end if p in known else bound.first for p, bound in bounds.items()}
-            self._next = self._launch(basis, start)
+            self._next = self._launch(basis, self._behind(bounds))
         else:
             self._replace(basis, {partition: bound.first for partition, bound in bounds.items()})
+
+    def _behind(self, bounds: Mapping[int, Bounds]) -> dict[int, int]:
+        """Where a successor starts: at the end of what the current query reads, which answers the rest.
+
+        Spark finds added partitions between two batches, however long a query lives. One that it has not found yet may
+        never be read by this query: it continues where queries before it ended, or begins at its first message.
+        """
+        reads, reached = self.current.reached, self.reached
+        return {p: bound.end if p in reads else reached.get(p, bound.first) for p, bound in bounds.items()}
 
     def _replace(self, basis: Basis, first: Mapping[int, int]) -> None:
         """Stop the newest query and start another where it ended; a new partition begins at its `first` offset."""
