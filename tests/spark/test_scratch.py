@@ -1,5 +1,6 @@
 """What Spark keeps on disk while a command runs is gone with it, also where it was killed."""
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -57,3 +58,25 @@ def test_what_another_command_uses_stays(place: Path) -> None:
         assert first.is_dir()
         assert sorted(place.iterdir()) == sorted((first, second))
     assert list(place.iterdir()) == []
+
+
+def aged(place: Path) -> bool:
+    """Whether what cleans the system's temporary directory, systemd's or one like it, would look into this one."""
+    directory = os.open(place, os.O_RDONLY)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(directory)
+    return True
+
+
+@pytest.mark.usefixtures("place")
+def test_what_a_command_uses_for_weeks_is_not_deleted_as_old() -> None:
+    """PySpark's own directory is empty for most of the time; without it, no promoted model could be loaded any more."""
+    with scratch() as used:
+        assert not aged(used)
+        with scratch():
+            assert used.is_dir()
+        assert not aged(used), "the next command looks for what a killed one left, and leaves this alone"

@@ -29,9 +29,26 @@ def scratch() -> Iterator[Path]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         unlocked.rename(place / LOCK)  # it becomes visible only once it is locked
         try:
-            yield place
+            with _kept(place):
+                yield place
         finally:
             shutil.rmtree(place, ignore_errors=True)
+
+
+@contextmanager
+def _kept(place: Path) -> Iterator[None]:
+    """Hold a lock on the directory itself, so that systemd does not delete what is old in it (tmpfiles.d(5)).
+
+    After ten days without a promotion PySpark's own directory in there was gone, and every later one failed.
+    """
+    # Python passes no descriptor on to the JVM, which may live for a moment longer than a command that is killed.
+    directory = os.open(place, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks on directories: all else works
+            fcntl.flock(directory, fcntl.LOCK_SH)  # which NFS grants to readers, too
+        yield
+    finally:
+        os.close(directory)
 
 
 def _remove_abandoned(place: Path) -> None:
