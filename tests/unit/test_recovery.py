@@ -2,12 +2,13 @@
 
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from fraudstream.errors import BrokerRefused, StreamError
-from fraudstream.spark.recovery import CURABLE, NotStarted, Patience, QueryStopped, failure_of
+from fraudstream.spark.recovery import CURABLE, NotStarted, Patience, QueryStopped, failure_of, starting
 
 if TYPE_CHECKING:
     from pyspark.sql.streaming.query import StreamingQuery
@@ -220,3 +221,85 @@ def test_executors_without_the_package_are_told_apart_from_its_defects(words: st
     assert found.message == "The Python that Spark's tasks run does not have fraudstream installed."
     assert "Install" in found.hint
     assert "PYSPARK_PYTHON" in found.hint
+
+
+CALL = "An error occurred while calling o84.save.\n: "
+
+
+def not_started(error: Exception) -> NotStarted:
+    """What is said if this is raised while a query is built and started, by a Java that lives on."""
+    alive = SimpleNamespace(sparkContext=SimpleNamespace(_gateway=SimpleNamespace(proc=None)))
+    with pytest.raises(NotStarted) as caught, starting(cast("Any", alive)):
+        raise error
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "java.lang.OutOfMemoryError: Java heap space\n\tat org.apache.spark.Broadcast.build(Broadcast.scala:1)",
+        (
+            "org.apache.spark.SparkException: Not enough memory to build and broadcast the table to all worker nodes. As a"
+            " workaround, you can increase the spark driver memory by setting spark.driver.memory to a higher value"
+        ),
+        "org.apache.spark.SparkException: Cannot broadcast the table that is larger than 8.0 GiB: 9.1 GiB.",
+    ],
+)
+def test_profiles_that_outgrow_javas_memory_before_a_query_starts_are_told_with_the_setting(
+    words: str,
+) -> None:
+    """It was called a bug, with Java's stack trace; Spark's advice names a setting of its own, which has no effect here."""
+    found = not_started(RuntimeError(CALL + words))
+    assert found.message.startswith("Spark could not start a query: RuntimeError: ")
+    assert "spark.driver.memory" not in found.message
+    assert "\n" not in found.message
+    assert "FRAUDSTREAM_SPARK__DRIVER_MEMORY" in found.hint
+    assert "FRAUDSTREAM_SCORE__PROFILES=lookup" in found.hint
+
+
+def test_threads_that_java_cannot_have_are_not_a_matter_of_its_heap() -> None:
+    found = not_started(RuntimeError(f"{CALL}java.lang.OutOfMemoryError: unable to create native thread"))
+    assert "DRIVER_MEMORY" not in found.hint
+    assert "log" in found.hint
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            'java.io.IOException: Cannot run program "/opt/venv/bin/python": error=2, No such file or directory',
+            "Spark's tasks cannot run Python at /opt/venv/bin/python: error=2, No such file or directory.",
+        ),
+        (
+            "\nError from python worker:\n  /usr/bin/python3: No module named fraudstream",
+            "The Python that Spark's tasks run does not have fraudstream installed.",
+        ),
+        (
+            TRACEBACK.format(last="fraudstream.errors.DatabaseUnreachable: PostgreSQL is away: why."),
+            "Spark's task stopped: PostgreSQL is away: why.",
+        ),
+        (
+            (
+                "An exception was thrown from the Python worker:\nTraceback (most recent call last):\n"
+                '  File "lookup.py", line 2, in judged\nfraudstream.errors.DatabaseUnreachable: PostgreSQL is away: why.'
+            ),
+            "Spark's task stopped: PostgreSQL is away: why.",
+        ),
+        (
+            "org.apache.spark.SparkException: Python worker exited unexpectedly (crashed).",
+            "A Python worker of Spark was killed, possibly because memory ran out.",
+        ),
+    ],
+)
+def test_what_stops_python_tasks_is_told_at_the_start_as_it_is_later(words: str, said: str) -> None:
+    """Their first job runs before the first query: executors without Python were called a bug of ours."""
+    found = not_started(RuntimeError(CALL + ABORTED + words))
+    assert found.message == said
+    assert found.hint
+
+
+def test_a_full_disk_is_told_to_be_full_wherever_a_query_would_write() -> None:
+    """Its checkpoint's name in the error must not hide that."""
+    found = not_started(OSError(28, "No space left on device", "spark/fraudstream-checkpoint-7"))
+    assert "No space left on device" in found.message
+    assert "free disk" in found.hint

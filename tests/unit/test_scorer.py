@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 
+from fraudstream import kafka
 from fraudstream.kafka import Topic
 from fraudstream.metrics import ScoreMonitor, Standing
 from fraudstream.model import packing
@@ -52,6 +53,30 @@ def test_a_model_that_learned_labels_by_another_delay_is_told_when_it_begins_to_
         and "labels that come with messages count in live profiles after 7 (" in message
         for message in found
     )
+
+
+def full(*_: object) -> None:
+    """Spark writes profiles and code to a disk without a free byte."""
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("failing", ["Keeper", "run_first_job"])
+def test_what_fails_before_the_first_query_is_told_as_what_fails_at_its_start(
+    failing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Profiles are loaded and code is compiled before it: a full disk was called a bug of ours."""
+    keeper = SimpleNamespace(basis=SimpleNamespace(scoring=SimpleNamespace(warm_up=print), profiles=None))
+    monkeypatch.setattr(scorer, "Keeper", lambda *_: keeper)
+    monkeypatch.setattr(scorer, failing, full)
+    monkeypatch.setattr(scorer, "warn_of_hindsight", lambda *_: None)
+    monkeypatch.setattr(kafka, "ensure_topic", lambda *_: Topic("t", "id", (0,)))
+    monkeypatch.setattr(Scorer, "_begin", lambda *_, **__: {0: 0})
+    context = SimpleNamespace(_gateway=SimpleNamespace(proc=None), cancelAllJobs=lambda: None)
+    spark, model = SimpleNamespace(sparkContext=context), SimpleNamespace(version="m")
+    made = Scorer(cast("Any", spark), Settings(_env_file=None), Mode.REALTIME, cast("Any", model))
+    with pytest.raises(NotStarted, match="No space left on device") as caught:
+        made.run(threading.Event())
+    assert "free disk" in caught.value.hint
 
 
 class Aging:

@@ -68,13 +68,17 @@ KILL_9: Final = "terminated with code: 137"
 NO_PYTHON: Final = re.compile(r'Cannot run program "([^"\n]*python[^"\n]*)"[^:\n]*: ([^\n]+)')
 """Spark's error if tasks find no Python at the path given by the command."""
 NO_PACKAGE: Final = re.compile(r"No module named '?fraudstream\b")
+OUT_OF_HEAP: Final = re.compile(
+    r"OutOfMemoryError(?!: (?:Metaspace|unable to create))|Not enough memory to build and broadcast|Cannot broadcast the table"
+)
+"""Errors if Java has no room for what a query needs, such as all profiles. Spark's advice is about settings that we make."""
 JAVA_REASON: Final = re.compile(r"^: ([\w.$]+(?:Exception|Error)\b[^\n]*)", re.MULTILINE)
 """The line with the reason if an error went from Java through Python and back: the first line is only about the way."""
 
 WORKER_RAISED: Final = re.compile(
-    r"Python worker: Traceback \(most recent call last\):\n(.*?)(?=\n\s+at |\n=== |\Z)", re.DOTALL
+    r"Python worker:\sTraceback \(most recent call last\):\n(.*?)(?=\n\s+at |\n=== |\Z)", re.DOTALL
 )
-"""An unexpected error in one of our tasks; Java's stack trace follows."""
+"""An unexpected error in one of our tasks; Java's stack trace follows, if a stream ended."""
 RAISED: Final = re.compile(r"^(?:fraudstream\.[\w.]+: |(?=[A-Za-z_][\w.]*: ))([^\n]+)$", re.MULTILINE)
 """The last line of a traceback; for our own errors, the sentence without the class."""
 
@@ -161,10 +165,22 @@ def starting(spark: "SparkSession") -> Iterator[None]:
     except Exception as error:  # a full disk, or whatever Java raises
         if session.ended(spark, session.JVM_SECONDS):  # no restart of a query cures that
             raise
-        raise NotStarted(
-            f"Spark could not start a query: {type(error).__name__}: {summary_of(str(error))}.",
-            hint="Check this machine's free disk and memory; Spark's own log in `home`/logs has more.",
-        ) from error
+        raise _not_started(type(error).__name__, str(error)) from error
+
+
+def _not_started(kind: str, reason: str) -> NotStarted:
+    """The error for one of this kind at a start: a known one in the words that it has while a query runs."""
+    summary = summary_of(reason)
+    hint = "Check this machine's free disk and memory; Spark's own log in `home`/logs has more."
+    if known := _passing(reason, summary) or _of_python(reason):
+        return NotStarted(known.message, hint=known.hint or hint)
+    if OUT_OF_HEAP.search(reason):
+        summary = summary.partition(". ")[0]
+        hint = (
+            "Raise FRAUDSTREAM_SPARK__DRIVER_MEMORY, on a cluster FRAUDSTREAM_SPARK__EXECUTOR_MEMORY, too. Profiles that"
+            " outgrow it can be looked up: `score --mode microbatch` with FRAUDSTREAM_SCORE__PROFILES=lookup."
+        )
+    return NotStarted(f"Spark could not start a query: {kind}: {summary.rstrip('.')}.", hint=hint)
 
 
 def existing_topic(kafka: KafkaSettings, name: str, client: "AdminClient | None" = None) -> Topic:
@@ -188,7 +204,8 @@ def failure_of(query: "StreamingQuery") -> FraudstreamError | None:
             hint="Check FRAUDSTREAM_KAFKA__SASL_…, __SSL_… (Java knows other authorities than the system: set __SSL_CA_FILE)"
             " and what this user may do with the topic.",
         )
-    return _passing(reason, summary) or _mistake(reason, summary)
+    unknown = StreamError(f"Spark stopped: {summary}", hint="See Spark's own log in `home`/logs.")
+    return _passing(reason, summary) or _of_python(reason) or unknown
 
 
 def _passing(reason: str, summary: str) -> QueryStopped | None:
@@ -220,8 +237,8 @@ def summary_of(reason: str) -> str:
     return found[1] if found else reason.split("\n", 1)[0]
 
 
-def _mistake(reason: str, summary: str) -> StreamError:
-    """The error for a failure that restarting does not cure."""
+def _of_python(reason: str) -> StreamError | None:
+    """The error for a failure of the Python that tasks run, which restarting does not cure."""
     hint = (
         "Install fraudstream on the executors' machines, and set PYSPARK_PYTHON to the Python that has it there"
         " (docs/scaling.md)."
@@ -238,7 +255,7 @@ def _mistake(reason: str, summary: str) -> StreamError:
         return StreamError(
             f"Spark's task stopped: {lines[-1]}", hint="`fraudstream --debug …` prints the traceback."
         )
-    return StreamError(f"Spark stopped: {summary}", hint="See Spark's own log in `home`/logs.")
+    return None
 
 
 def begin(  # noqa: PLR0913 - what a start depends on

@@ -85,10 +85,11 @@ class Scorer:
         )
         summary = Summary(self._mode, self._model.version, len(topic.partitions))
         start = self._begin(topic, accept_loss=accept_loss, from_beginning=from_beginning)
-        keeper = Keeper(self._settings.postgres, self._ready, self._model, self._monitor.patience)
-        warn_of_hindsight(self._settings.postgres, topic, start)
-        warm_up = partial(keeper.basis.scoring.warm_up, keeper.basis.profiles)
-        run_first_job(warm_up, self._spark.sparkContext.cancelAllJobs, stop)
+        with recovery.starting(self._spark):
+            keeper = Keeper(self._settings.postgres, self._ready, self._model, self._monitor.patience)
+            warn_of_hindsight(self._settings.postgres, topic, start)
+            warm_up = partial(keeper.basis.scoring.warm_up, keeper.basis.profiles)
+            run_first_job(warm_up, self._spark.sparkContext.cancelAllJobs, stop)
         answers = Answers(self._settings.kafka, scored)
         self._monitor.begun(TARGET)
         try:
