@@ -21,7 +21,7 @@ The scorer
   relay           hands the stream from one query to the next; launcher starts one, live_query is one
   timing          how long a query decides, and when its successor starts
   mode            real time or micro-batches
-  keeper          exchanges profiles, champion and offsets with PostgreSQL
+  keeper          exchanges profiles, champion and offsets with PostgreSQL; silence is how long that has not answered
   first_job       the first job of a session, which may have to wait for a slot
   answers         counts and latencies of decisions, from the scored topic
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
-from fraudstream.errors import DatabaseError, FraudstreamError, InputError, ModelAltered
+from fraudstream.errors import DatabaseError, DatabaseUnreachable, FraudstreamError, InputError, ModelAltered
 from fraudstream.kafka import Topic
 from fraudstream.logs import get_logger
 from fraudstream.metrics import Standing
@@ -22,7 +22,9 @@ from fraudstream.spark.backoff import Backoff
 from fraudstream.spark.live_query import Basis
 from fraudstream.spark.recovery import summary_of
 from fraudstream.spark.scoring import Scoring
+from fraudstream.spark.silence import Silence
 from fraudstream.store import offsets, progress, registry, snapshot
+from fraudstream.store.connection import abandon
 
 log = get_logger("score")
 
@@ -32,6 +34,9 @@ CHAMPION_SECONDS: Final = 3.0
 """Seconds between two checks of the champion: a promotion takes effect a few seconds later."""
 LONGEST_PAUSE_SECONDS: Final = 60.0
 """Maximum number of seconds before profiles or a promoted model that could not be loaded are tried again."""
+SILENCE_SECONDS: Final = 300.0
+"""Seconds after which a question without any answer is given up, and asked again. Long, as the first of many profiles may
+come late on a slow disk, and nothing is gained by asking twice; decisions wait for none of it."""
 _TURN_SECONDS: Final = 0.2
 _RETRY_SECONDS: Final = 1.0
 _CLOSING_SECONDS: Final = 15.0
@@ -51,7 +56,7 @@ class Keeper:
     ) -> None:
         """Reads the first profiles immediately. Raises DatabaseError, InputError.
 
-        A stream that makes no progress for `patience_seconds` is reported as stuck.
+        A stream that makes no progress for `patience_seconds` is reported as stuck, a silent PostgreSQL as unavailable.
         """
         self._postgres = postgres
         self._patience_seconds = patience_seconds
@@ -66,6 +71,7 @@ class Keeper:
         """A model that met another share of fraud than it learned from, so that it is logged once."""
         self._unread = False
         """Whether requested profiles could not be read: PostgreSQL may accept writes while a lock blocks these."""
+        self._silence = Silence()
         self.basis = self._fresh(ready(model))
         self._wanted = threading.Event()
         self._pending: tuple[Topic, Standing] | None = None
@@ -78,12 +84,13 @@ class Keeper:
 
     @property
     def is_asked(self) -> bool:
-        """Whether a request for newer profiles is still pending."""
-        return self._wanted.is_set()
+        """Whether a request for newer profiles is still pending; not if PostgreSQL is away, and silent at this attempt, too."""
+        is_silent = self._away and self._silence.seconds > CHAMPION_SECONDS
+        return self._wanted.is_set() and not is_silent
 
     @property
     def is_away(self) -> bool:
-        """Whether PostgreSQL was unavailable at the last attempt."""
+        """Whether PostgreSQL was unavailable at the last attempt, or has been silent for too long at this one."""
         return self._away
 
     def ask(self) -> None:
@@ -105,8 +112,15 @@ class Keeper:
             log.warning(_UNWRITTEN, "PostgreSQL does not answer.")
 
     def _check(self) -> None:
+        """Called every few seconds by the thread that watches the stream. Raises what ended this one."""
         if self._failure is not None:
             raise self._failure
+        # Timeouts are the server's to keep: one that hangs keeps none.
+        silent = self._silence.seconds
+        if silent > self._patience_seconds:
+            self._lost(DatabaseUnreachable(f"PostgreSQL has not answered for {silent:.0f} s."))
+        if silent > SILENCE_SECONDS:
+            abandon(self._thread.ident)
 
     def _work(self) -> None:
         looked = time.monotonic()
@@ -141,8 +155,10 @@ class Keeper:
             return False
         topic, standing = pending
         try:
-            offsets.reach(self._postgres, TARGET, topic, standing.reached)
-            progress.record(self._postgres, TARGET, standing, self._patience_seconds)
+            with self._silence.while_asking():
+                offsets.reach(self._postgres, TARGET, topic, standing.reached)
+                self._silence.heard()
+                progress.record(self._postgres, TARGET, standing, self._patience_seconds)
         except DatabaseError:
             with self._lock:
                 self._pending = self._pending or pending
@@ -151,7 +167,8 @@ class Keeper:
 
     def _read(self, *, newer: bool) -> None:
         """Follow the champion; profiles are read if the model changed, or `newer` ones were requested."""
-        champion = registry.champion(self._postgres)
+        with self._silence.while_asking():
+            champion = registry.champion(self._postgres)
         promoted = (
             champion is not None
             and champion[0] != self.basis.scoring.model.version
@@ -173,7 +190,7 @@ class Keeper:
         try:
             promoted = self._renew(
                 self._preparing,
-                lambda: self._ready(self._like(present, registry.opened(self._postgres))),
+                lambda: self._ready(self._like(present, self._opened())),
                 kept,
             )
         except (InputError, ModelAltered) as error:
@@ -184,6 +201,10 @@ class Keeper:
         if promoted:
             log.info("model %s was promoted", champion[0])
         return promoted
+
+    def _opened(self) -> Model:
+        with self._silence.while_asking():
+            return registry.opened(self._postgres)
 
     def _renew(self, backoff: Backoff, find: Callable[[], Scoring], kept: str) -> bool:
         """Replace `basis` by what `find` returns, with newer profiles; returns whether it did. Raises DatabaseError, InputError.
@@ -226,7 +247,8 @@ class Keeper:
         gc.collect()
         began, taken_at = time.monotonic(), datetime.now(UTC)
         self._unread = True
-        found = snapshot.profiles(self._postgres, scoring.reads)
+        with self._silence.while_asking():
+            found = snapshot.profiles(self._postgres, scoring.reads, self._silence.heard)
         self._unread = False
         self._compare(scoring.model, found)
         profiles = scoring.profiles(found, taken_at)

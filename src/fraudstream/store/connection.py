@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 import psycopg
 from pydantic import SecretStr
@@ -55,7 +55,8 @@ as `public` before PostgreSQL 15, a better match of theirs would run with our ri
 _READ: set[Path] = set()
 """Password files that this process has read: if one of them is missing now, it is being replaced."""
 
-_OPEN: WeakSet[Connection] = WeakSet()
+_OPEN: WeakKeyDictionary[Connection, int] = WeakKeyDictionary()
+"""With the thread that opened each."""
 _OPENING = threading.Lock()
 
 
@@ -76,18 +77,18 @@ def connect(postgres: PostgresSettings, *, autocommit: bool = False) -> Connecti
         # A snapshot from before a lock was granted would miss what the previous holder wrote.
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         with _OPENING:
-            _OPEN.add(connection)
+            _OPEN[connection] = threading.get_ident()
         return connection
 
 
-def abandon() -> None:
-    """End this process's connections from this side: whoever waits in one gets an error at once.
+def abandon(thread: int | None = None) -> None:
+    """End this process's connections, or those that this thread opened, from this side: whoever waits gets an error at once.
 
     Timeouts are the server's to keep, and the kernel goes on to acknowledge our packets for a server that hangs, as on a
     disk that stalls. What was not committed is rolled back, as for a client that died.
     """
     with _OPENING:
-        left = [*_OPEN]
+        left = [found for found, opener in _OPEN.items() if thread in (None, opener)]
     for connection in left:
         # A connection that its thread closes at this moment needs no end.
         with suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(connection.fileno())) as wire:

@@ -1,6 +1,6 @@
 """Arrow tables to PostgreSQL and back, by COPY."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pgpq
@@ -115,13 +115,19 @@ BLOCK_BYTES = 4 << 20
 
 
 def read_rows(
-    cursor: Cursor, query: sql.Composable, schema: "pa.Schema", parameters: Mapping[str, Any] | None = None
+    cursor: Cursor,
+    query: sql.Composable,
+    schema: "pa.Schema",
+    parameters: Mapping[str, Any] | None = None,
+    heard: Callable[[], None] = lambda: None,
 ) -> "pa.Table":
     """The result of `query` as a table of `schema`: strings, float64, bool and timestamps in microseconds of UTC.
 
     The columns of `query` have the names of `schema`. Streamed as CSV, which distinguishes a null (nothing) from an
     empty string (two quotes), has all digits of floats, and which Arrow parses faster than Python could
     create objects: neither the whole text nor a Python object per row is ever in memory.
+
+    `heard` is called for each block that arrives: how long all of them take says nothing about PostgreSQL's health.
     """
     import pyarrow as pa
     from pyarrow import csv
@@ -137,7 +143,7 @@ def read_rows(
         sql.SQL(", ").join(columns), query
     )
     with cursor.copy(statement, parameters) as stream:
-        text = _Text(stream)
+        text = _Text(stream, heard)
         if text.is_empty():
             return schema.empty_table()
         reader = csv.open_csv(
@@ -164,8 +170,8 @@ class _Text:
 
     closed = False
 
-    def __init__(self, stream: psycopg.Copy) -> None:
-        self._stream = stream
+    def __init__(self, stream: psycopg.Copy, heard: Callable[[], None]) -> None:
+        self._stream, self._heard = stream, heard
         self._held = bytearray(stream.read())
 
     def is_empty(self) -> bool:
@@ -177,6 +183,7 @@ class _Text:
         held, read = self._held, self._stream.read
         while len(held) < size and (row := read()):
             held += row
+        self._heard()
         taken = bytes(held[:size])
         del held[:size]
         return taken

@@ -1,6 +1,6 @@
 """Profiles at one point in time, read by one COPY per entity: all of them, or those that a batch needs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -49,10 +49,12 @@ class Snapshot:
     folded: Folded
 
 
-def profiles(postgres: PostgresSettings, wanted: Wanted) -> Snapshot:
-    """Every profile. Raises DatabaseUnreachable, DatabaseError."""
+def profiles(
+    postgres: PostgresSettings, wanted: Wanted, heard: Callable[[], None] = lambda: None
+) -> Snapshot:
+    """Every profile; `heard` is called as they arrive, which may take minutes. Raises DatabaseUnreachable, DatabaseError."""
     with connected(postgres, autocommit=True) as connection:
-        return _read(connection, wanted, _ALL, {})
+        return _read(connection, wanted, _ALL, {}, heard)
 
 
 def profiles_of(connection: Connection, keys: Mapping[str, Sequence[str]], wanted: Wanted) -> Snapshot:
@@ -64,7 +66,11 @@ def profiles_of(connection: Connection, keys: Mapping[str, Sequence[str]], wante
 
 
 def _read(
-    connection: Connection, wanted: Wanted, query: sql.SQL, keys: Mapping[str, Sequence[str]]
+    connection: Connection,
+    wanted: Wanted,
+    query: sql.SQL,
+    keys: Mapping[str, Sequence[str]],
+    heard: Callable[[], None] = lambda: None,
 ) -> Snapshot:
     found, folded = {}, Folded()
     with connection.transaction(), connection.cursor() as cursor:
@@ -73,7 +79,8 @@ def _read(
             schema = _columns(columns)
             chosen = query.format(sql.SQL(", ").join(map(sql.Identifier, schema.names)))
             asked = {"entity": entity, "keys": list(keys.get(entity, ()))}
-            found[entity] = read_rows(cursor, chosen, schema, asked)
+            found[entity] = read_rows(cursor, chosen, schema, asked, heard)
+            heard()
         for topic, partition, offset in cursor.execute(_FOLDED):
             folded.setdefault(topic, {})[partition] = offset
     return Snapshot(found, folded)
