@@ -1,5 +1,6 @@
 """One Spark session for the whole run: a JVM takes the connector's jars when it starts, or never."""
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,6 +52,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         dealt += light[:more]
         light = light[more:]
     items[:] = dealt
+
+
+@pytest.fixture(autouse=True)
+def _loggers_as_before() -> Iterator[None]:
+    """A command that a test runs in this process sets our logger up: `caplog` of the next one would hear nothing of it."""
+    ours = logging.getLogger("fraudstream")
+    level, propagate, handlers = ours.level, ours.propagate, [*ours.handlers]
+    yield
+    ours.setLevel(level)
+    ours.propagate, ours.handlers = propagate, handlers
 
 
 SPARKS = ("JAVA_HOME", "SPARK_LOCAL_IP", "PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON")
