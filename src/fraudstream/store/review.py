@@ -121,10 +121,7 @@ SAID = """said as (
 
 _SINCE = "(%(since)s::timestamptz is null or scored_at >= %(since)s)"
 _TALLY = f"""
-with said as (
-  select distinct on (transaction_id) is_fraud from shop.labels join shop.alerts using (transaction_id)
-  where {_SINCE} order by transaction_id, labelled_at desc, label_id desc
-), unsaid as (
+with flagged as (select transaction_id from shop.alerts where {_SINCE}), {SAID}, unsaid as (
   select count(*) as waiting, coalesce(sum(least(amount, 1e12)), 0) as waiting_amount
   from shop.alerts as a where {_SINCE} and not {_LABELLED}
 )
@@ -136,7 +133,7 @@ from unsaid left join said on true group by waiting, waiting_amount"""  # noqa: 
 NEWEST_REVIEWED = f"""(
   select n.transaction_id, n.risk, l.is_fraud from (
     select transaction_id, risk from shop.alerts as a
-    where {{which}} and exists (select from shop.labels where transaction_id = a.transaction_id)
+    where {{which}} and {_LABELLED}
     order by scored_at desc limit %(remembered)s
   ) as n cross join {LATEST_LABEL.format(row="n")} as l
 )"""  # noqa: S608 - constants of ours
