@@ -65,13 +65,10 @@ def transactions(
 
     `postgres` is the `database()`, if the caller has it already.
     """
-    import psutil
-
     refuse_since(data, since)
     if data is not None:
         loaded = load_file(data, mapping)
-        free = memory.available(psutil.virtual_memory().available)
-        memory.refuse_too_many(loaded.rows.num_rows, free, "Give a file of the last months only")
+        _refuse_too_many(loaded.rows.num_rows, "Give a file of the last months only")
         source = {"file": data.name, "read": loaded.read, "unparsable": loaded.unparsable}
         return loaded.rows, source | {"duplicates": loaded.duplicates}
     if mapping:
@@ -79,14 +76,19 @@ def transactions(
     from fraudstream.store import training_rows
 
     postgres = postgres or database()
-    free = memory.available(psutil.virtual_memory().available)
     stored = training_rows.stored(postgres, since)
-    memory.refuse_too_many(stored, free, "Read only the last months, for example with --since 90d")
+    _refuse_too_many(stored, "Read only the last months, for example with --since 90d")
     rows = training_rows.transactions(postgres, since)
     if not rows.num_rows:
         raise _nothing(since)
     log.info("%s transactions from PostgreSQL", f"{rows.num_rows:,}")
     return rows, {"database": postgres.database, "read": rows.num_rows}
+
+
+def _refuse_too_many(rows: int, instead: str) -> None:
+    import psutil
+
+    memory.refuse_too_many(rows, memory.available(psutil.virtual_memory().available), instead)
 
 
 def refuse_since(data: Path | None, since: "datetime | None") -> None:

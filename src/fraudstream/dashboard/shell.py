@@ -72,8 +72,8 @@ STYLE = """<style>
     "BESIDE",
     "[data-testid=stHorizontalBlock]:not(:has(.st-key-queue)):has([data-testid=stVegaLiteChart], [data-testid=stDataFrame])",
 )
-"""Colours are mixed with the text's, so that they suit both themes: small text stands out by 4.5:1 or more (WCAG AA). On a narrow page figures are in two rows, and whatever
-is next to a chart or a table moves below it."""
+"""Colours are mixed with the text's, so that they suit both themes: small text stands out by 4.5:1 or more (WCAG AA). On a
+narrow page figures are in two rows, and whatever is next to a chart or a table moves below it."""
 
 
 def html(body: str) -> None:

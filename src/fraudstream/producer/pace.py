@@ -48,7 +48,7 @@ class Pace:
     def portions(self, count: int) -> Iterator[tuple[int, int]]:
         """Bounds of the messages that are due now, of `count`; sleeps in between. Ends early on `stop`."""
         sent = 0
-        while sent < count and not self._stop.is_set():
+        while sent < count:
             self._wait(max(self._wake - self._clock(), 0.0))
             if self._stop.is_set():
                 return
