@@ -2,7 +2,6 @@
 
 import subprocess
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from fraudstream.local import jars
@@ -17,15 +16,16 @@ _OTHERS = ("--entity-default",)
 @contextmanager
 def slow_reads(settings: Settings, bytes_per_second: int) -> Iterator[None]:
     """During the block, each reader of Spark's gets so many bytes a second; Kafka hands out eleven seconds' worth at once."""
-    quotas = {_OTHERS: bytes_per_second, _LIBRDKAFKA: 1 << 30}
-    with ThreadPoolExecutor(len(quotas)) as pool:
-        add = "--add-config consumer_byte_rate={}"
-        list(pool.map(lambda whose: _alter(settings, *whose, *add.format(quotas[whose]).split()), quotas))
-        try:
-            yield
-        finally:
-            drop = ("--delete-config", "consumer_byte_rate")
-            list(pool.map(lambda whose: _alter(settings, *whose, *drop), quotas))
+    quotas = {_LIBRDKAFKA: 1 << 30, _OTHERS: bytes_per_second}
+    for whose, rate in quotas.items():
+        _alter(settings, *whose, "--add-config", f"consumer_byte_rate={rate}")
+    try:
+        yield
+    finally:
+        # Others' first: without a rate of its own our client would get theirs, be told that what it read at its own
+        # was minutes too much, and read nothing for so long, even after both are gone.
+        for whose in reversed(quotas):
+            _alter(settings, *whose, "--delete-config", "consumer_byte_rate")
 
 
 def _alter(settings: Settings, *change: str) -> None:

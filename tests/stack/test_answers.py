@@ -38,6 +38,15 @@ def test_messages_of_others_in_the_scored_topic_do_not_end_the_count_of_ours(set
     assert 10 < median < 12
 
 
+def test_what_was_answered_before_a_stop_is_counted_though_it_is_read_after_it(settings: Settings) -> None:
+    """It was not: a scorer that was stopped after a burst told of fewer decisions than it had made."""
+    topic = kafka.ensure_topic(settings.kafka, settings.kafka.scored_topic)
+    answers = Answers(settings.kafka, topic)
+    send(settings, spread([decision(transaction_id=f"t-{number}") for number in range(20_000)]), topic.name)
+    answers.close()
+    assert answers.whole().decisions == 20_000
+
+
 def test_answers_in_partitions_that_were_added_are_counted_from_the_first_on(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -111,7 +111,7 @@ class Answers:
         return taken
 
     def close(self) -> None:
-        """Stop counting."""
+        """Count what has been answered by now, for LOOK_SECONDS at most, and stop."""
         self._closing.set()
         self._thread.join()
 
@@ -125,12 +125,20 @@ class Answers:
                         self._reconnect()
                     else:
                         self._follow_added()
-                messages = self._consumer.consume(1000, 0.2)
-                with self._lock:
-                    for message in messages:
-                        self._count(message)
+                self._take()
+            until = time.monotonic() + LOOK_SECONDS
+            while self._take() and time.monotonic() < until:
+                pass
         finally:
             self._consumer.close()
+
+    def _take(self) -> int:
+        """Count what arrived; returns how many messages that were."""
+        messages = self._consumer.consume(1000, 0.2)
+        with self._lock:
+            for message in messages:
+                self._count(message)
+        return len(messages)
 
     def _connected(self) -> "Consumer":
         """A consumer with the current secrets. Raises BrokerUnreachable, KafkaException while they cannot be used."""
