@@ -21,7 +21,7 @@ from fraudstream.model.artifact import Model
 from fraudstream.model.dataset import dataset
 from fraudstream.rules import Rule
 from fraudstream.settings import Settings
-from fraudstream.spark.recovery import failure_of
+from fraudstream.spark.failures import failure_of
 from fraudstream.spark.scoring import Scoring
 from fraudstream.store import profiles, snapshot
 from fraudstream.store.connection import connect

@@ -28,7 +28,7 @@ from fraudstream.kafka import admin, client_config, ensure_topic, find_topic
 from fraudstream.settings import KafkaSettings, PostgresSettings, Settings
 from fraudstream.spark.answers import Answers
 from fraudstream.spark.consumer import Consumer
-from fraudstream.spark.recovery import failure_of
+from fraudstream.spark.failures import failure_of
 from fraudstream.spark.source import read_messages
 from fraudstream.store.connection import connect
 from fraudstream.store.migrate import migrate

@@ -18,7 +18,7 @@ from fraudstream.spark import consume as command
 from fraudstream.spark import consumer as module
 from fraudstream.spark import markers
 from fraudstream.spark.consumer import Consumer, Summary, _Run
-from fraudstream.spark.recovery import NotStarted, QueryStopped
+from fraudstream.spark.failures import NotStarted, QueryStopped
 from waiting import HANG_SECONDS, wait_until
 
 TOPIC = Topic("t", "id", (0,))

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from fraudstream.errors import BrokerRefused, StreamError
-from fraudstream.spark.recovery import CURABLE, NotStarted, Patience, QueryStopped, failure_of, starting
+from fraudstream.spark.failures import NotStarted, QueryStopped, failure_of
+from fraudstream.spark.recovery import CURABLE, Patience, starting
 
 if TYPE_CHECKING:
     from pyspark.sql.streaming.query import StreamingQuery

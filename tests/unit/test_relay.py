@@ -16,10 +16,11 @@ from fraudstream.kafka import Bounds, Topic
 from fraudstream.settings import Settings
 from fraudstream.spark import launcher as launching
 from fraudstream.spark import relay as module
+from fraudstream.spark.failures import NotStarted, QueryStopped
 from fraudstream.spark.launcher import Launcher
 from fraudstream.spark.live_query import Basis, LiveQuery
 from fraudstream.spark.mode import Mode
-from fraudstream.spark.recovery import CURABLE, NotStarted, QueryStopped
+from fraudstream.spark.recovery import CURABLE
 from fraudstream.spark.relay import Relay
 from fraudstream.spark.timing import GRACE_SECONDS
 

@@ -14,8 +14,8 @@ from fraudstream.model import packing
 from fraudstream.settings import Settings
 from fraudstream.spark import scorer, succession, watch
 from fraudstream.spark.answers import Tally
+from fraudstream.spark.failures import NotStarted, QueryStopped
 from fraudstream.spark.mode import Mode
-from fraudstream.spark.recovery import NotStarted, QueryStopped
 from fraudstream.spark.scorer import Scorer
 from fraudstream.spark.succession import Succession
 from model_world import ensemble, packed

@@ -4,7 +4,8 @@ Every command
   command         a session for one command
   session         Spark's settings; scratch is what it keeps on disk
   source          Kafka as a stream of raw messages
-  recovery        which failures are temporary, and where a stream resumes
+  failures        what Spark's errors mean, and which are temporary
+  recovery        how long a stream waits after one, and where it resumes
   backoff         when what failed is tried again, and which failures are news
   progress        a running stream reports its position
   markers         Kafka's transaction markers after the last message

@@ -19,11 +19,12 @@ from fraudstream.logs import get_logger
 from fraudstream.metrics import ConsumeMonitor
 from fraudstream.rules import Rule
 from fraudstream.settings import Settings
-from fraudstream.spark import markers, recovery, sink
+from fraudstream.spark import failures, markers, recovery, sink
 from fraudstream.spark.batches import BatchSize, Resized
+from fraudstream.spark.failures import TopicReplaced
 from fraudstream.spark.narration import Narration
 from fraudstream.spark.progress import Progress
-from fraudstream.spark.recovery import CURABLE, Patience, TopicReplaced, existing_topic
+from fraudstream.spark.recovery import CURABLE, Patience, existing_topic
 from fraudstream.spark.source import location, new_checkpoint, read_messages
 from fraudstream.spark.stopping import UntilStopped
 from fraudstream.store.label_folding import fold_known
@@ -198,7 +199,7 @@ class Consumer:
             finally:
                 batches.finish()
                 query.stop()
-        failure = None if batches.refused else self._failure or recovery.failure_of(query)
+        failure = None if batches.refused else self._failure or failures.failure_of(query)
         if failure is None or isinstance(failure, Resized):  # whose batch is stored
             self._tell(topic, query, report, last=True)
         if failure is not None:

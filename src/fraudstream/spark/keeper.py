@@ -19,8 +19,8 @@ from fraudstream.model.artifact import TREES, Model
 from fraudstream.model.scoring import other_fraud_share
 from fraudstream.settings import PostgresSettings
 from fraudstream.spark.backoff import Backoff
+from fraudstream.spark.failures import summary_of
 from fraudstream.spark.live_query import Basis
-from fraudstream.spark.recovery import summary_of
 from fraudstream.spark.scoring import Scoring
 from fraudstream.spark.silence import Silence
 from fraudstream.store import offsets, progress, registry, snapshot

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fraudstream.logs import get_logger
-from fraudstream.spark.recovery import QueryStopped, failure_of
+from fraudstream.spark.failures import QueryStopped, failure_of
 from fraudstream.spark.scoring import Profiles, Scoring
 from fraudstream.spark.source import offsets_in
 from fraudstream.spark.timing import GRACE_SECONDS

@@ -10,7 +10,8 @@ from fraudstream.kafka import Topic
 from fraudstream.logs import get_logger
 from fraudstream.metrics import Monitor, Standing
 from fraudstream.settings import KafkaSettings, PostgresSettings
-from fraudstream.spark.recovery import QueryStopped, existing_topic
+from fraudstream.spark.failures import QueryStopped
+from fraudstream.spark.recovery import existing_topic
 from fraudstream.store import progress
 
 if TYPE_CHECKING:

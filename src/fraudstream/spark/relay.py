@@ -24,10 +24,11 @@ from fraudstream.kafka import Bounds, Topic, java_config
 from fraudstream.logs import get_logger
 from fraudstream.settings import Settings
 from fraudstream.spark import markers, timing
+from fraudstream.spark.failures import NotStarted, QueryStopped, TopicReplaced
 from fraudstream.spark.launcher import Launcher
 from fraudstream.spark.live_query import Basis, LiveQuery
 from fraudstream.spark.mode import Mode
-from fraudstream.spark.recovery import NotStarted, QueryStopped, TopicReplaced, existing_topic
+from fraudstream.spark.recovery import existing_topic
 from fraudstream.spark.source import furthest
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from fraudstream.errors import BrokerUnreachable, FraudstreamError
 from fraudstream.logs import get_logger
 from fraudstream.metrics import ScoreMonitor
 from fraudstream.spark.backoff import Backoff
+from fraudstream.spark.failures import NotStarted
 from fraudstream.spark.keeper import TARGET, Keeper
-from fraudstream.spark.recovery import NotStarted
 from fraudstream.spark.relay import Relay
 
 log = get_logger("score")
