@@ -38,8 +38,15 @@ def amount(value: float, currency: str | None = None) -> str:
 
 
 def share(value: float | None, digits: int = 1) -> str:
-    """A part of a whole: 12.3 %; a dash if there is no value."""
-    return NOTHING if value is None else f"{value * 100:.{digits}f} %"
+    """A part of a whole; a dash if there is no value. Only all of something is 100 %.
+
+    >>> share(0.123), share(0.9997), share(1), share(0.997, 0)
+    ('12.3 %', '99.9 %', '100.0 %', '99 %')
+    """
+    if value is None:
+        return NOTHING
+    most = math.inf if value >= 1 else 100 - 10**-digits
+    return f"{min(value * 100, most):.{digits}f} %"
 
 
 def figure(value: float | None) -> str:
