@@ -234,6 +234,22 @@ def test_the_example_does_not_call_a_late_payment_one_right_after_another(spark:
     assert raised == [[], ["impossible-travel"]]
 
 
+@pytest.mark.parametrize(
+    ("changed", "raised"),
+    [({}, ["velocity", "card-testing", "new-device-high-amount"]), ({"user_idle": 0.0}, ["new-device-high-amount"]),
+     ({"device": ""}, ["velocity"])],
+)  # fmt: skip
+def test_the_example_says_nothing_of_unknown_devices_and_of_minutes_before_a_late_payment(
+    spark: SparkSession, changed: dict[str, float | str], raised: list[str]
+) -> None:
+    """It said "4 other payments within about ten minutes" where those were of a later hour, and "a device not in use"."""
+    empty = no_rows(spark)
+    seen = {"amount": 4.0, "amount_to_user_mean": 3.0, "user_count_30d": 11.0, "user_count_10m": 4.0,
+            "user_device_share": 0.0, "device": "pc", "user_idle": 3.0} | changed  # fmt: skip
+    rows = spark.createDataFrame([tuple(seen.get(c) for c in empty.columns)], empty.schema)
+    assert [row["rules"] for row in RuleSet(spark, example()).add(rows).collect()] == [raised]
+
+
 def test_the_example_may_run(spark: SparkSession) -> None:
     rules = example()
     check(spark, rules)

@@ -136,10 +136,11 @@ def test_at_full_speed_a_night_asleep_is_not_spread_with_payments() -> None:
     assert max(late) <= FORGIVEN
 
 
-def test_a_given_start_prints_the_same_payments_whatever_delays_them() -> None:
-    """Their times follow from the start, not from the machine."""
-    _, undelayed = dated(100, 400, stalls={}, by_clock=False)
-    _, delayed = dated(100, 400, stalls={150: 8 * 3600.0}, by_clock=False)
+@pytest.mark.parametrize(("rate", "count"), [(100, 400), (FASTEST, 2 * BLOCK)])
+def test_a_given_start_prints_the_same_payments_whatever_delays_them(rate: float, count: int) -> None:
+    """Their times follow from the start, not from the machine. At full speed they were others under the same ids."""
+    _, undelayed = dated(rate, count, stalls={}, by_clock=False)
+    _, delayed = dated(rate, count, stalls={150: 8 * 3600.0}, by_clock=False)
     assert delayed == undelayed
 
 

@@ -67,6 +67,20 @@ def test_a_place_inside_a_condition_is_a_line_and_column_of_the_file(tmp_path: P
     assert second.place.at(10_000) == second.place.at(len(second.condition))
 
 
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "|\n    amount > 1 -- much\n    and amount < 9",
+        ">\n    amount > 1\n    and device <> '-- no remark'\n    and amount < 9",
+        ">\n    amount > 1 /* -- much */\n    and amount < 9 -- much",
+        "amount > 1 -- much",
+        "|\n    amount > 1 -- the customer's\n    and device <> 'it\\'s --'\n    and amount < 9",
+    ],
+)
+def test_a_remark_that_ends_with_its_line_is_taken(condition: str, tmp_path: Path) -> None:
+    assert load_rules(written(RULE.replace("amount > 1", condition), tmp_path))
+
+
 @pytest.mark.parametrize("text", ["", "# nothing yet\n", "[]", "rules: []\n", "---\n"])
 def test_a_file_without_rules_is_no_mistake(text: str, tmp_path: Path) -> None:
     assert load_rules(written(text, tmp_path)) == ()
@@ -101,6 +115,22 @@ RULE = "- name: a\n  condition: amount > 1\n  reason: much\n  severity: low\n"
         (RULE.replace("name: a", "name: ../a"), 1, 9, "begin with a letter"),
         (RULE.replace("name: a", "name: " + "a" * 65), 1, 9, "65 characters; at most 64"),
         (RULE.replace("amount > 1", "x" * 2001), 2, 14, "2,001 characters; at most 2,000"),
+        (
+            RULE.replace("amount > 1", ">\n    amount > 1 -- much\n    and amount < 9"),
+            3,
+            16,
+            "write `condition: |`",
+        ),
+        (RULE.replace("amount > 1", "amount > 1 -- '\n    and amount < 9"), 2, 25, "belongs to this remark"),
+        (RULE.replace("amount > 1", '"amount > 1 --\n    \'"'), 2, 26, "belongs to this remark"),
+        (RULE.replace("amount > 1", "|\n    amount > 1 -- \\\n    and amount < 9"), 3, 16, "remark"),
+        (
+            RULE.replace("reason: much", 'reason: "\\U00110000"'),
+            3,
+            14,
+            "this is not YAML: chr() arg not in range",
+        ),
+        ("%YAML 1." + "5" * 5_000 + "\n---\n" + RULE, 1, 9, "this is not YAML: Exceeds the limit"),
         (RULE + RULE, 5, 9, "another rule is already called a"),
         (RULE + "  severity: low\n", 5, 3, "severity appears twice"),
         (RULE * 201, 801, 3, "201 rules; at most 200"),

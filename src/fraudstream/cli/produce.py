@@ -62,7 +62,7 @@ Seed = Annotated[
     int,
     typer.Option(
         min=0,
-        help="The same seed and --users give the same customers; with the same --start, --days and --rate, also the same payments (not live with --rate max).",
+        help="The same seed and --users give the same customers; with the same --start, --days and --rate, also the same payments.",
         rich_help_panel=SIMULATED,
     ),
 ]

@@ -14,7 +14,7 @@ from fraudstream.simulate import Encoder, Events, Stream, World
 from fraudstream.simulate.stream import BLOCK
 
 ASSUMED_FASTEST = 300_000.0
-"""Transactions a second assumed for the gaps inside episodes if the rate is `max`."""
+"""Transactions a second assumed if the rate is `max`: for the gaps inside episodes, and for times that are not the clock's."""
 _PART_SECONDS = 0.1
 """Messages are encoded for this long at once, or one by one: a pause finds no more that have their times already."""
 
@@ -32,7 +32,7 @@ class Plan:
     rate: float | None = 100.0
     """Transactions a second after the history; FASTEST; None to end there."""
     by_clock: bool = True
-    """Whether live times are the machine's. Otherwise a run at a rate has the same ones each time, whatever delays it."""
+    """Whether live times are the machine's. Otherwise a run has the same ones each time, whatever delays it."""
 
 
 def simulated(
@@ -66,7 +66,8 @@ def simulated(
     live = plan.start + round((plan.days or 0) * DAY)
     offset = round((clock() - begun) * SECOND) if plan.days and plan.by_clock else 0
     if plan.rate == FASTEST:
-        for slots in _up_to(lambda: live + round((clock() - begun) * SECOND), live + offset):
+        by_clock = _up_to(lambda: live + round((clock() - begun) * SECOND), live + offset)
+        for slots in by_clock if plan.by_clock else _evenly(live, ASSUMED_FASTEST):
             yield from batches(stream.steady(slots, ASSUMED_FASTEST), paced=True)
     else:
         for part in _on_schedule(
@@ -78,13 +79,18 @@ def simulated(
 def _on_schedule(stream: Stream, rate: float, begin: int, forgiven: Callable[[], float]) -> Iterator[Events]:
     """Transactions at a rate, endless, in small parts: a pause while one is sent shifts the times of the next."""
     size, at_once = int(np.clip(rate, 16, BLOCK)), max(1, int(rate * _PART_SECONDS))
-    for done in itertools.count(0, size):
-        due = begin + (np.arange(done, done + size) / rate * SECOND).astype(np.int64)
+    for due in _evenly(begin, rate, size):
         events = stream.steady(due + round(forgiven() * SECOND), rate)
         for first in range(0, size, at_once):
             part = slice(first, first + at_once)
             events["at"][part] = due[part] + round(forgiven() * SECOND)
             yield events[part]
+
+
+def _evenly(begin: int, rate: float, size: int = BLOCK) -> Iterator[Integers]:
+    """Times of block after block of this size, endless, at a rate."""
+    for done in itertools.count(0, size):
+        yield begin + (np.arange(done, done + size) / rate * SECOND).astype(np.int64)
 
 
 def _up_to(now: Callable[[], int], begin: int) -> Iterator[Integers]:

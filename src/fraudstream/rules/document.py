@@ -67,15 +67,20 @@ class Source:
         """The document as nodes, or None if there are only comments. Raises Trouble."""
         try:
             loader = _Loader(self.text)
-            try:
-                return loader.get_single_node()
-            finally:
-                loader.dispose()
+        except yaml.reader.ReaderError as error:
+            raise Trouble("a character that YAML does not allow", error.position) from None
+        try:
+            return loader.get_single_node()
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             raise Trouble(f"this is not YAML: {error.problem}", mark.index if mark else 0) from None
-        except yaml.reader.ReaderError as error:
-            raise Trouble("a character that YAML does not allow", error.position) from None
+        except (
+            ValueError,
+            OverflowError,
+        ) as error:  # of PyYAML's own: "\\UFFFFFFFF", a version of 5,000 digits
+            raise Trouble(f"this is not YAML: {error}", loader.index) from None
+        finally:
+            loader.dispose()
 
     def characters(self, node: yaml.ScalarNode) -> tuple[int, ...]:
         """For each character of a scalar's value its index in the source, and finally that of the end.

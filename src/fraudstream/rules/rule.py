@@ -23,6 +23,10 @@ MOST_RULES: Final = 200
 LONGEST: Final = {"name": 64, "condition": 2_000, "reason": 500, "severity": 10}
 """Maximum length of each field; these are all fields of a rule, in the order in which they are written."""
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
+_REMARK: Final = re.compile(
+    r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|`[^`]*`|/\*.*?\*/|(?P<remark>--(?:\\\n|[^\n])*)""", re.DOTALL
+)
+"""A string, a name or a remark of SQL. Only a remark after `--` ends with the line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +189,8 @@ class _Reader:
             self._wrong(f"{missing} is missing", node.start_mark.index, name)
         for key, text in texts.items():
             self._text(key, text, name)
+        if "condition" in texts:
+            self._remarks(texts["condition"], name)
         if len(self.mistakes) > before:
             return None
         places = map(self._source.position, self._source.characters(texts["condition"]))
@@ -238,3 +244,17 @@ class _Reader:
             places = self._source.characters(node)
             for index, message in reason.mistakes(text):
                 self._wrong(message, places[index], rule)
+
+    def _remarks(self, node: yaml.ScalarNode, rule: str | None) -> None:
+        """Check that each remark ends with its line: if YAML folds lines, the rest of the condition becomes part of it."""
+        places = self._source.characters(node)
+        for found in _REMARK.finditer(node.value):
+            if (remark := found["remark"]) is None:
+                continue
+            first, last = places[found.start()], places[found.start() + len(remark.rstrip()) - 1]
+            if self._source.position(first)[0] != self._source.position(last)[0]:
+                self._wrong(
+                    "what follows in the next line belongs to this remark: write `condition: |`, or /* … */",
+                    first,
+                    rule,
+                )

@@ -5,12 +5,10 @@ columns of `rules.columns`, and nothing else. What is on these lists cannot read
 Java, use random numbers, or grow without bound; everything else is refused.
 """
 
-import math
 import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Final
 
 from py4j.protocol import Py4JJavaError
@@ -20,6 +18,8 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import BooleanType
 
 from fraudstream.rules.columns import Kind, columns, refusal
+from fraudstream.spark.coercions import DATES, overflows, silent_casts, undated
+from fraudstream.spark.expression_tree import Fault, children, index, kind, texts, type_of, walk
 from fraudstream.spark.sql_errors import context_index, sentence, syntax_index
 
 ANSI: Final = "spark.sql.ansi.enabled"
@@ -55,6 +55,21 @@ FUNCTIONS: Final = {
 None is random, depends on the clock or the machine, or returns NaN, which Spark treats as the largest number; nor
 may a string be cast to a type that has it."""
 
+_COMPARISONS: Final = frozenset(
+    {
+        *(
+            "EqualTo",
+            "LessThan",
+            "LessThanOrEqual",
+            "GreaterThan",
+            "GreaterThanOrEqual",
+            "In",
+            "Like",
+            "ILike",
+        ),
+    }
+)
+"""What is null if one side is null; `<=>` is not."""
 _REFUSED: Final = {
     "ScalarSubquery": "a subquery",
     "InSubquery": "a subquery",
@@ -68,23 +83,7 @@ _REFUSED: Final = {
     "NamedParameter": "a parameter",
     "PosParameter": "a parameter",
 }
-_WITH_NAN: Final = ("float", "double")
-"""Types as which the strings `nan` and `inf` are numbers: pandas writes `nan` for a missing value, and Spark's NaN exceeds every
-number, so that a rule would match where nothing is known."""
-_WITHOUT_NAN: Final = "decimal(20, 2)"
-"""The type to read a string as instead: what is not a finite number becomes null, so the rule does not match."""
-_DATES: Final = ("date", "timestamp", "timestamp_ntz")
-_DATED: Final = re.compile(r"\s*\d{4}\s*(-|$)")
-"""How a text begins that has a date; `now`, and a time alone, which is one of today, do not."""
 _TYPES: Final[dict[Kind, str]] = {"text": "string", "instant": "timestamp", "float": "double"}
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """An error in a condition, and the index of its character."""
-
-    index: int
-    message: str
 
 
 @contextmanager
@@ -107,7 +106,7 @@ def forgiving(spark: SparkSession) -> Iterator[None]:
 def no_rows(spark: SparkSession) -> DataFrame:
     """An empty table with every column that a condition may name."""
     return spark.createDataFrame(
-        [], ", ".join(f"`{name}` {_TYPES[kind]}" for name, kind in columns().items())
+        [], ", ".join(f"`{name}` {_TYPES[what]}" for name, what in columns().items())
     )
 
 
@@ -125,7 +124,7 @@ def faults(spark: SparkSession, empty: DataFrame, condition: str) -> list[Fault]
             raise
         return [Fault(0, "nested too deeply")]
     nodes, found = _looked_through(tree)
-    return found or _unresolvable(empty, condition, _bare_columns(nodes))
+    return found or _unresolvable(empty, condition, _mentions(nodes))
 
 
 def _unreadable(condition: str) -> Fault | None:
@@ -134,70 +133,56 @@ def _unreadable(condition: str) -> Fault | None:
         # Spark would substitute a setting or an environment variable here, including passwords.
         return Fault(condition.index("${"), "`${` is not allowed in a rule")
     depth = 0
-    for index, character in enumerate(condition):
+    for place, character in enumerate(condition):
         depth += (character in "([") - (character in ")]")
         if depth > DEEPEST:
-            return Fault(index, f"more than {DEEPEST} nested brackets")
+            return Fault(place, f"more than {DEEPEST} nested brackets")
     return None
 
 
 def _looked_through(tree: Any) -> tuple[list[Any], list[Fault]]:
     """The nodes of a parsed condition, and the errors among them."""
     found: list[Fault] = []
-    nodes = list(_walk(tree, MOST_NODES + 1, found))
+
+    def enters(node: Any) -> bool:
+        fault = _fault(node)
+        found.extend([fault] if fault else [])
+        return fault is None
+
+    nodes = list(walk(tree, MOST_NODES + 1, enters))
     if len(nodes) > MOST_NODES:
         found = [Fault(0, f"more than {MOST_NODES} parts; split it into several rules")]
-    elif not found and not any(_kind(node) == "UnresolvedAttribute" for node in nodes):
+    elif not found and not any(kind(node) == "UnresolvedAttribute" for node in nodes):
         found = [Fault(0, "refers to no column, so it is true for every transaction or for none")]
     return nodes, found
 
 
-def _walk(root: Any, most: int, found: list[Fault] | None = None) -> Iterator[Any]:
-    """Up to `most` nodes of a tree, parents first. With `found`, faults are added to it and their subtrees skipped."""
-    pending = [root]
-    while pending and most:
-        most -= 1
-        node = pending.pop()
-        if found is not None and (fault := _fault(node)):
-            found.append(fault)
-        else:
-            children = node.children()
-            pending += [children.apply(i) for i in reversed(range(children.size()))]
-        yield node
-
-
-def _kind(node: Any) -> str:
-    return str(node.getClass().getSimpleName())
-
-
-def _type(node: Any) -> str:
-    return str(node.dataType().simpleString())
-
-
-def _index(node: Any) -> int:
-    """The index at which a node begins; 0 if Spark does not know it."""
-    start = node.origin().startIndex()
-    return int(start.get()) if start.isDefined() else 0
-
-
 def _fault(node: Any) -> Fault | None:
     """Why this node is not allowed in a condition, or None."""
-    kind = _kind(node)
-    if kind not in OPERATORS:
-        what = _REFUSED.get(kind, f"`{node.toString()}`"[:80])
-        return Fault(_index(node), f"{what} is not allowed in a rule")
-    if kind == "UnresolvedAttribute":
-        name = ".".join(_texts(node.nameParts()))
-        return None if name.lower() in columns() else Fault(_index(node), refusal(name))
-    if kind == "UnresolvedFunction":
+    what, at = kind(node), index(node)
+    if what not in OPERATORS:
+        return Fault(at, f"{_REFUSED.get(what, f'`{node.toString()}`'[:80])} is not allowed in a rule")
+    if what == "UnresolvedAttribute":
+        name = ".".join(texts(node.nameParts()))
+        return None if name.lower() in columns() else Fault(at, refusal(name))
+    if what == "UnresolvedFunction":
         return _call(node)
-    if kind == "Literal" and _type(node) in _DATES:
-        return _undated(_index(node), _within_quotes(node))
-    if kind in ("Like", "ILike"):
+    if what == "Literal" and type_of(node) in DATES:
+        return undated(at, _within_quotes(node))
+    return _comparison(node) if what in _COMPARISONS else None
+
+
+def _comparison(node: Any) -> Fault | None:
+    """Why this comparison is not allowed, or None."""
+    if any(kind(side) == "Literal" and type_of(side) == "void" for side in children(node)):
+        return Fault(
+            index(node), "nothing is equal to null, or larger, so this is never true; write `is null`"
+        )
+    if kind(node) in ("Like", "ILike"):
         pattern = node.right()
-        if _kind(pattern) != "Literal" or pattern.toString().count("%") > MOST_WILDCARDS:
+        if kind(pattern) != "Literal" or pattern.toString().count("%") > MOST_WILDCARDS:
             return Fault(
-                _index(node), f"a pattern must be a string with at most {MOST_WILDCARDS} `%`; try `contains`"
+                index(node), f"a pattern must be a string with at most {MOST_WILDCARDS} `%`; try `contains`"
             )
     return None
 
@@ -205,108 +190,44 @@ def _fault(node: Any) -> Fault | None:
 def _within_quotes(node: Any) -> str:
     """What a typed literal, such as `timestamp'now'`, has in its quotes. The parser has replaced it by what it stands for."""
     origin = node.origin()
-    text = origin.sqlText().get()[_index(node) : origin.stopIndex().get() + 1]
+    text = origin.sqlText().get()[index(node) : origin.stopIndex().get() + 1]
     return str(re.split("['\"]", text, maxsplit=1)[1][:-1])
-
-
-def _undated(index: int, text: str) -> Fault | None:
-    """Why this text is not allowed as a date or time, or None. Without a date, Spark takes it from the clock."""
-    if _DATED.match(text):
-        return None
-    return Fault(
-        index, f"{text!r:.40} has no date, so it depends on the clock; write one, as in '2026-01-31 09:00'"
-    )
 
 
 def _call(node: Any) -> Fault | None:
     """Why this function call is not allowed, or None."""
-    name = ".".join(_texts(node.nameParts())).lower()
+    name = ".".join(texts(node.nameParts())).lower()
     if name not in FUNCTIONS:
         return Fault(
-            _index(node),
+            index(node),
             f"the function {name} is not allowed in a rule; allowed are: {', '.join(sorted(FUNCTIONS))}",
         )
     if node.arguments().size() > FUNCTIONS[name]:
-        return Fault(_index(node), f"{name} takes at most {FUNCTIONS[name]} arguments in a rule")
+        return Fault(index(node), f"{name} takes at most {FUNCTIONS[name]} arguments in a rule")
     return None
 
 
-def _texts(parts: Any) -> list[str]:
-    return [str(parts.apply(i)) for i in range(parts.size())]
-
-
-def _bare_columns(nodes: list[Any]) -> dict[str, int]:
-    """The columns that the condition itself never casts, and the index of each one's first mention."""
-    by_hand = {_index(node.child()) for node in nodes if _kind(node) == "Cast"}
-    mentions: dict[str, list[int]] = {}
+def _mentions(nodes: list[Any]) -> dict[str, list[int]]:
+    """The columns of a parsed condition, and the index of each mention that it does not cast itself."""
+    cast_by_hand = {index(node.child()) for node in nodes if kind(node) == "Cast"}
+    found: dict[str, list[int]] = {}
     for node in nodes:
-        if _kind(node) == "UnresolvedAttribute":
-            mentions.setdefault(".".join(_texts(node.nameParts())).lower(), []).append(_index(node))
-    return {name: places[0] for name, places in mentions.items() if by_hand.isdisjoint(places)}
+        if kind(node) == "UnresolvedAttribute":
+            places = found.setdefault(".".join(texts(node.nameParts())).lower(), [])
+            places += {index(node)} - cast_by_hand
+    return found
 
 
-def _unresolvable(empty: DataFrame, condition: str, bare: dict[str, int]) -> list[Fault]:
-    """Errors that Spark's analysis finds, and its silent casts of strings to numbers."""
+def _unresolvable(empty: DataFrame, condition: str, mentions: dict[str, list[int]]) -> list[Fault]:
+    """Errors that Spark's analysis finds, and what it silently makes of the condition."""
     try:
         with forgiving(empty.sparkSession):
             resolved = empty.select(F.expr(condition))
     except PySparkException as error:
         return [Fault(context_index(error), sentence(error))]
-    kind = resolved.schema[0].dataType
-    if not isinstance(kind, BooleanType):
-        return [Fault(0, f"gives {kind.simpleString()} instead of true or false")]
+    result = resolved.schema[0].dataType
+    if not isinstance(result, BooleanType):
+        return [Fault(0, f"gives {result.simpleString()} instead of true or false")]
     expression = resolved._jdf.queryExecution().analyzed().expressions().apply(0)  # noqa: SLF001
-    checks = {"Cast": _cast_of_text, "In": _list_as_text}
-    nodes = [node for node in _walk(expression, 10 * MOST_NODES) if _kind(node) in checks]
-    return [fault for node in nodes if (fault := checks[_kind(node)](node, bare))]
-
-
-def _list_as_text(node: Any, bare: dict[str, int]) -> Fault | None:
-    """Why this `in` is an error, or None: beside one string, Spark reads all of it as strings, and 100.0 is not '100'."""
-    children = node.children()
-    for cast in (children.apply(i) for i in range(children.size())):
-        # A cast that Spark adds stands where the `in` does, a written one elsewhere.
-        if _kind(cast) != "Cast" or _index(cast) != _index(node) or _type(cast) != "string":
-            continue
-        child, name = cast.child(), "…"
-        if (kind := _type(child)) == "string":
-            continue
-        if _kind(child) == "AttributeReference":
-            name = child.name()
-        elif _kind(child) == "Literal":
-            name = child.toString()
-        place = bare.get(name, _index(child) or _index(node))
-        advice = f"give values of one type, or write cast({name} as string) if you mean it"
-        return Fault(place, f"{name} is of type {kind} and is read as string here; {advice}")
-    return None
-
-
-def _cast_of_text(node: Any, bare: dict[str, int]) -> Fault | None:
-    """Why this cast of a string, written or implicit, is an error, or None."""
-    child, target = node.child(), _type(node)
-    if _type(child) != "string" or target == "string":
-        return None
-    if _kind(child) == "Literal":
-        return _cast_literal(node, target)
-    if target in _DATES and child.foldable():
-        return Fault(_index(child), f"this is read as {target}; write the date as one string")
-    is_column = _kind(child) == "AttributeReference"
-    name = child.name() if is_column else "…"
-    with_nan = target in _WITH_NAN
-    advice = f"write cast({name} as {_WITHOUT_NAN if with_nan else target})"
-    if name in bare:
-        return Fault(bare[name], f"{name} is a string and is read as {target} here; {advice} if you mean it")
-    if with_nan:
-        place = _index(node if is_column else child)  # a column has lost its own by now
-        return Fault(place, f"a string read as {target} may be NaN or infinite; {advice}")
-    return None
-
-
-def _cast_literal(node: Any, target: str) -> Fault | None:
-    """Why this cast of a literal string is an error, or None."""
-    literal, value = node.child(), node.eval(None)
-    if value is None:
-        return Fault(_index(literal), f"{literal.toString()!r:.40} is not a {target}, so this is never true")
-    if target in _WITH_NAN and not math.isfinite(value):
-        return Fault(_index(literal), f"{literal.toString()!r:.40} is not a finite number")
-    return _undated(_index(literal), literal.toString()) if target in _DATES else None
+    nodes = list(walk(expression, 10 * MOST_NODES))
+    return [*silent_casts(empty.sparkSession, nodes, mentions), *overflows(expression)]
