@@ -45,6 +45,9 @@ class _Line(logging.Formatter):
         record.message = on_one_line(record.message)
         return super().formatMessage(record)
 
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - the name that logging calls
+        return printable(super().formatException(ei))
+
 
 class _Object(logging.Formatter):
     """A record as a JSON object on one line, for machines that collect logs."""

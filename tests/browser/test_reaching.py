@@ -4,6 +4,8 @@ import http.server
 import socket
 import subprocess
 import threading
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,6 +59,21 @@ def test_a_page_behind_a_proxy_works_under_its_public_name_and_no_other(
 ) -> None:
     where = {"port": proxied.port}
     assert handshake(proxied, host.format(**where), origin.format(**where)) == status
+
+
+@pytest.mark.parametrize("path", ["/", "/alerts", "/_stcore/health", "/nothing/here.js"])
+def test_no_page_elsewhere_can_lay_the_dashboard_under_what_it_asks_people_to_click(
+    path: str, proxied: DashboardSettings
+) -> None:
+    """One click on such a page dismissed an alert."""
+    address = f"http://{proxied.host}:{proxied.port}{path}"
+    try:
+        answer = urllib.request.urlopen(address, timeout=60)
+    except urllib.error.HTTPError as error:
+        answer = error
+    with answer:
+        assert answer.headers["Content-Security-Policy"] == "frame-ancestors 'none'"
+        assert answer.headers["X-Frame-Options"] == "DENY"
 
 
 def test_a_page_works_at_the_loopback_address_of_ipv6() -> None:

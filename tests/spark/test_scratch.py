@@ -45,6 +45,9 @@ def test_a_command_that_was_killed_leaves_one_directory_which_the_next_one_takes
     jars = os.environ.get("FRAUDSTREAM_JARS") or str(cache)
     command = [sys.executable, "-c", PROGRAM, str(tmp_path / "home"), jars]
     assert subprocess.run(command, timeout=300, check=False, capture_output=True).returncode == -9
+    # Its log quotes data, whether or not `up` made the directory.
+    modes = [oct((tmp_path / "home" / name).stat().st_mode)[-3:] for name in (".", "logs")]
+    assert modes == ["711", "700"]
     (left,) = place.iterdir()
     assert list(left.glob("blockmgr-*"))
     assert list(left.glob("fraudstream-checkpoint-*"))

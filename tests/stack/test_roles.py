@@ -29,6 +29,7 @@ from fraudstream.store import (
     held,
     history,
     labels,
+    migrate,
     model_quality,
     offsets,
     overview,
@@ -38,6 +39,7 @@ from fraudstream.store import (
     review,
     roles,
     training_rows,
+    upgrade,
 )
 from fraudstream.store.connection import connect
 from fraudstream.store.label_folding import fold_known
@@ -209,6 +211,9 @@ def test_a_reviewer_adds_labels_and_cannot_take_one_back(member: Callable[[str],
         "insert into shop.labels (transaction_id, is_fraud, recorded_by) values ('t', true, 'me')"
     )
     assert reviewer.refused("insert into shop.scores default values")
+    file = "insert into shop.label_files (sha256, name, added"
+    assert not reviewer.refused(f"{file}) values ('0', 'a.csv', 1)")
+    assert reviewer.refused(f"{file}, read_at) values ('0', 'a.csv', 1, 'infinity')")
     assert reviewer.refused("select email from shop.transactions")
     assert reviewer.rows("select count(*) from shop.alert_reviews") == [(0,)]
 
@@ -241,12 +246,54 @@ def test_applying_the_roles_again_takes_away_what_was_given_by_hand(
     reader = member("reader")
     with connect(settings.postgres) as connection:
         connection.execute("grant select (email), delete on shop.transactions to fraudstream_reader")
+        connection.execute("grant create on schema shop to fraudstream_reader")
+        connection.execute("grant usage on all sequences in schema shop to fraudstream_reader")
     assert not reader.refused("select email from shop.transactions")
     applied = run("roles", "apply", "--json")
     assert applied.returncode == 0, applied.stderr
     assert json.loads(applied.stdout)["roles"] == [role.name for role in roles.ROLES]
     assert reader.refused("select email from shop.transactions")
     assert reader.refused("delete from shop.transactions")
+    assert reader.refused("create table shop.mine ()")
+    assert reader.refused("select nextval(pg_get_serial_sequence('shop.labels', 'label_id'))")
+    assert reader.rows("select count(*) from shop.labels") == [(0,)]
+
+
+def test_an_owner_applies_roles_that_an_administrator_has_made(
+    settings: Settings, member: Callable[[str], Member]
+) -> None:
+    """Since PostgreSQL 16 only who made a role may grant it; the second database of a server, and each upgrade, failed."""
+    owner = member("reader").postgres
+    name, database = sql.Identifier(owner.user), sql.Identifier(f"second_{secrets.token_hex(4)}")
+    with connect(settings.postgres, autocommit=True) as connection:
+        connection.execute(sql.SQL("alter role {} createrole").format(name))
+        connection.execute(sql.SQL("create database {} owner {}").format(database, name))
+    try:
+        second = owner.model_copy(update={"database": database.as_string().strip('"')})
+        assert roles.apply(second) == roles.ROLES
+    finally:
+        with connect(settings.postgres, autocommit=True) as connection:
+            connection.execute(sql.SQL("drop database {} with (force)").format(database))
+
+
+def test_a_lock_that_anybody_can_hold_does_not_delay_an_upgrade_for_ever(
+    settings: Settings,
+    member: Callable[[str], Member],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    reader = member("reader")
+    monkeypatch.setattr("fraudstream.store.upgrade.WAIT_MINUTES", 0.01)
+    with connect(settings.postgres, autocommit=True) as connection:
+        connection.execute("update shop.alembic_version set version_num = '0012'")
+    with connect(reader.postgres) as holder:
+        holder.execute("select pg_advisory_lock(%s)", (upgrade.LOCK,))
+        with (
+            caplog.at_level("INFO"),
+            pytest.raises(DatabaseError, match=r"has held the lock on .* for 0\.01 min"),
+        ):
+            migrate.migrate(settings.postgres)
+    assert "Waiting for another session that makes or upgrades the tables." in caplog.messages
 
 
 def test_who_may_not_make_roles_is_told_so(

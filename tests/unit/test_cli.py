@@ -162,6 +162,15 @@ def test_debug_adds_the_traceback_and_changes_nothing_else(tmp_path: Path) -> No
     assert json.loads(result.stdout)["error"]["code"] == "settings"
 
 
+def test_a_traceback_does_not_move_the_cursor(tmp_path: Path) -> None:
+    """An error may quote what a stranger wrote, such as the manifest of a model."""
+    model = tmp_path / "\x1b]0;owned\x07"
+    result = fraudstream("--debug", "score", "--data", "payments.csv", "--model", str(model))
+    assert "Traceback" in result.stderr
+    assert "owned" in result.stderr
+    assert "\x1b" not in result.stderr
+
+
 def test_a_question_that_nobody_can_answer_is_wrong_use(tmp_path: Path) -> None:
     """A script learns what to write instead; Ctrl-C stays an interruption."""
     result = fraudstream("reset", "--json", FRAUDSTREAM_HOME=str(tmp_path))

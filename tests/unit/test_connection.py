@@ -141,6 +141,7 @@ def test_the_shells_variables_for_psql_change_neither_the_session_nor_the_server
     for name, value in {"PGTZ": "Asia/Kolkata", "PGDATESTYLE": "German", "PGGEQO": "off"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("PGHOSTADDR", "127.0.0.2")
+    monkeypatch.setenv("PGSERVICE", "gone")
     with false_postgres(CLEARTEXT) as false, pytest.raises(DatabaseError):
         connect(PostgresSettings(host="127.0.0.1", port=false.port))
     assert b"timezone=UTC" in false.heard

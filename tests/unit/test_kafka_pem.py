@@ -59,6 +59,23 @@ def test_a_key_in_the_form_of_older_tools_is_one_that_java_takes(
     assert java_config(settings)["ssl.keystore.key"] == plain.decode()
 
 
+def test_a_key_beside_a_certificate_reaches_spark_only_in_the_option_that_it_masks(tmp_path: Path) -> None:
+    """One file may have both, also the one of the authority, which is shown in plans."""
+    issued = Authority(tmp_path, "authority").issue("client")
+    both = tmp_path / "both.pem"
+    both.write_text(issued.key.read_text() + issued.certificate.read_text())
+    settings = KafkaSettings(
+        bootstrap_servers="kafka:9093",
+        security_protocol="SSL",
+        ssl_ca_file=both,
+        ssl_certificate_file=both,
+        ssl_key_file=both,
+    )
+    assert client_config(settings)["ssl.key.location"] == str(both)
+    shown = {name for name, value in java_config(settings).items() if "PRIVATE KEY" in value}
+    assert shown == {"ssl.keystore.key"}
+
+
 @pytest.mark.parametrize("text", ["", "no certificate\n", "-----BEGIN CERTIFICATE-----\nMIIB"])
 def test_a_file_without_a_whole_block_is_a_sentence(text: str, tmp_path: Path) -> None:
     path = tmp_path / "ca.pem"

@@ -462,6 +462,22 @@ def test_no_kafka_at_all_says_what_to_do() -> None:
     assert "fraudstream up" in caught.value.hint
 
 
+def test_an_error_in_the_settings_repeats_nothing_of_a_secret(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Neither the byte that is not UTF-8, nor the password in a URL, which each message about the address would name."""
+    (tmp_path / "secret").write_bytes(b"caf\xe9")
+    monkeypatch.setenv("FRAUDSTREAM_POSTGRES__PASSWORD_FILE", str(tmp_path / "secret"))
+    with pytest.raises(SettingsError, match="password_file is not UTF-8") as caught:
+        load()
+    assert "e9" not in caught.value.message
+    monkeypatch.delenv("FRAUDSTREAM_POSTGRES__PASSWORD_FILE")
+    monkeypatch.setenv("FRAUDSTREAM_POSTGRES__HOST", "postgresql://me:hunter2@db.example/shop")
+    with pytest.raises(SettingsError, match="host is a URL") as caught:
+        load()
+    assert "hunter2" not in caught.value.message + caught.value.hint
+
+
 @pytest.mark.parametrize(
     ("values", "words"),
     [

@@ -144,7 +144,7 @@ def _tell_in_full(error: Exception) -> None:
     if logs.is_structured():
         logs.get_logger("cli").debug("what led to the error", exc_info=error)
     else:
-        traceback.print_exception(error)
+        print(logs.printable("".join(traceback.format_exception(error))), end="", file=sys.stderr)  # noqa: T201
 
 
 def _obey(arguments: list[str]) -> ExitCode | int:

@@ -1,6 +1,6 @@
 """The process of the dashboard: `python -m fraudstream.dashboard.server`, which `launch.started` starts.
 
-It is `streamlit run app.py`, and a thread that ends it when its parent is gone.
+It is `streamlit run asgi.py`, and a thread that ends it when its parent is gone.
 """
 
 import os
@@ -9,7 +9,7 @@ import sys
 import threading
 from pathlib import Path
 
-APP = Path(__file__).with_name("app.py")
+APP = Path(__file__).with_name("asgi.py")
 STDIN = 0
 EMPTY = ("--server.baseUrlPath=", "--server.sslCertFile=", "--server.sslKeyFile=")
 """Streamlit's settings that would move the pages to another address. An empty variable does not override them."""

@@ -40,7 +40,7 @@ def client_config(kafka: KafkaSettings) -> dict[str, str]:
     }
     for name, path in files.items():
         if path is not None:
-            read_pem(path)  # an unreadable file is reported as an error of ours, not OpenSSL's
+            read_pem(path, secret=True)  # an unreadable file is reported as an error of ours, not OpenSSL's
             wanted[name] = str(path)
     return {name: value for name, value in wanted.items() if value is not None}
 
@@ -86,7 +86,7 @@ def java_config(kafka: KafkaSettings) -> dict[str, str]:
         config |= {
             "ssl.keystore.type": "PEM",
             "ssl.keystore.certificate.chain": read_pem(kafka.ssl_certificate_file),
-            "ssl.keystore.key": as_java_takes_it(read_pem(kafka.ssl_key_file), key_password),
+            "ssl.keystore.key": as_java_takes_it(read_pem(kafka.ssl_key_file, secret=True), key_password),
         }
     return config
 

@@ -47,12 +47,17 @@ def as_java_takes_it(key: str, password: str | None) -> str:
     ).decode("ascii")
 
 
-def read_pem(path: Path) -> str:
-    """The blocks of a PEM file, without the text between them. Raises CredentialsUnreadable if there are none."""
+def read_pem(path: Path, *, secret: bool = False) -> str:
+    """The blocks of a PEM file, without the text between them; those of keys only if it is `secret`.
+
+    A file of certificates may have its key, too. Spark masks only the options that should have one.
+    Raises CredentialsUnreadable if there is no block.
+    """
     try:
         # Bundles name authorities in comments, in any encoding; the blocks themselves are ASCII.
         text = path.read_text(encoding="utf-8", errors="replace")
-        blocks = [f"{block[0]}\n" for block in _BLOCK.finditer(text)]
+        found = _BLOCK.finditer(text)
+        blocks = [f"{block[0]}\n" for block in found if secret or not block[1].endswith("PRIVATE KEY")]
         if not blocks:
             raise ValueError("it has no PEM block")  # noqa: TRY301 - one sentence for all errors
     except (OSError, ValueError) as error:

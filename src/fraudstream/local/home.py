@@ -96,11 +96,18 @@ class Home:
 
     def prepare(self) -> None:
         """Create the directories. Raises ServiceError if that is not allowed."""
+        self.prepare_logs()
+        try:
+            make(self.kafka)
+        except OSError as error:
+            raise unusable(self.root, error) from None
+
+    def prepare_logs(self) -> None:
+        """Create the directory of logs, which contain data and statements: for nobody but us. Raises ServiceError."""
         try:
             # Others may traverse but not list it: if we are root, PostgreSQL runs as another user.
             self.root.mkdir(mode=0o711, parents=True, exist_ok=True)
             make(self.logs)
-            make(self.kafka)
         except OSError as error:
             raise unusable(self.root, error) from None
 

@@ -62,7 +62,9 @@ def _secret(value: SecretStr | None, file: Path | None, name: str) -> SecretStr 
         return value
     try:
         secret = file.read_text(encoding="utf-8-sig").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError:  # its text names a byte of the secret
+        raise ValueError(f"{name}_file is not UTF-8: {file}") from None
+    except OSError as error:
         raise ValueError(f"{name}_file cannot be read: {error}") from None
     if not secret:
         raise ValueError(f"{name}_file is empty: {file}")
@@ -178,6 +180,12 @@ class PostgresSettings(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if (
+            self.host and "://" in self.host
+        ):  # with a password, perhaps, which messages about the address would repeat
+            raise ValueError(
+                "host is a URL; give the server's name, and user, password and database each in its setting"
+            )
         self.secret()
         return self
 

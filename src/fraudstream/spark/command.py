@@ -31,6 +31,7 @@ def spark_session(
     from py4j.protocol import Py4JError
 
     from fraudstream.local import classes
+    from fraudstream.local.home import Home
     from fraudstream.local.jars import spark_jars
     from fraudstream.local.java import find_java
     from fraudstream.spark import session
@@ -41,7 +42,9 @@ def spark_session(
     log.info(
         "starting Spark %s", "on this machine" if settings.spark.is_local else f"at {settings.spark.master}"
     )
-    log_file = settings.home / "logs" / f"spark-{name}.log"
+    home = Home.of(settings)
+    home.prepare_logs()
+    log_file = home.logs / f"spark-{name}.log"
     archive = classes.options(settings.jar_cache, java.binary, session.own_jars(), write=brief)
     with scratch() as place:
         spark = session.start(

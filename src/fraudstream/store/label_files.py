@@ -68,7 +68,7 @@ def labels_from_file(
     digest = _digest(path, columns)
     with connected(postgres) as connection:
         # One file at a time: of two simultaneous imports of the same file, the second finds it imported.
-        # With a limit, as anybody who may log in can hold this lock.
+        # With a limit, as anybody who may log in can hold this lock (docs/security.md).
         connection.execute("set local lock_timeout = '5min'")
         connection.execute("select pg_advisory_xact_lock(%s)", (FILE_LOCK,))
         now, done.read_before = one(

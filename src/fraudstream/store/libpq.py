@@ -2,9 +2,10 @@
 
 import os
 
-OVERRULING = ("PGHOSTADDR", "PGTZ", "PGDATESTYLE", "PGGEQO")
+OVERRULING = ("PGHOSTADDR", "PGTZ", "PGDATESTYLE", "PGGEQO", "PGSERVICE")
 """Those that win over the host and the session that a program asks for: libpq connects to the first, whatever the host is,
-and the server applies the others after `options`. The rest only count where the program says nothing."""
+the server applies the next ones after `options`, and a service that no file defines ends each connection. The rest only
+count where the program says nothing."""
 
 
 def leave_the_shell_out() -> None:

@@ -79,7 +79,7 @@ ROLES: tuple[Role, ...] = (
         # Not `folded_at`, which the stream sets, nor the label's number, nor the login that wrote it.
         {
             "labels": {"insert": ("transaction_id", "is_fraud", "labelled_at", "labelled_by", "note")},
-            "label_files": {"insert": None},
+            "label_files": {"insert": ("sha256", "name", "added")},
         },
         READER,
     ),
@@ -104,6 +104,8 @@ def statements(database: str) -> Iterator[str]:
     schema = sql.Identifier(SCHEMA)
     yield from map(_create, ROLES)
     yield _text("revoke all on all tables in schema {} from {}", schema, names)
+    yield _text("revoke all on all sequences in schema {} from {}", schema, names)
+    yield _text("revoke all on schema {} from {}", schema, names)
     yield _text("grant connect on database {} to {}", sql.Identifier(database), names)
     # Profiles, and rows with existing ids, are written through a temporary table.
     yield _text("grant temporary on database {} to {}", sql.Identifier(database), sql.Identifier(WRITER))
@@ -111,7 +113,7 @@ def statements(database: str) -> Iterator[str]:
     for role in ROLES:
         name = sql.Identifier(role.name)
         if role.member_of:
-            yield _text("grant {} to {}", sql.Identifier(role.member_of), name)
+            yield _membership(role.name, role.member_of)
         for table, rights in role.rights.items():
             wanted = sql.SQL(", ").join(_privilege(*right) for right in rights.items())
             yield _text("grant {} on {} to {}", wanted, sql.Identifier(SCHEMA, table), name)
@@ -123,6 +125,17 @@ def _create(role: Role) -> str:
         "do $$ begin if not exists (select from pg_roles where rolname = {}) then create role {} nologin; end if; end $$",
         sql.Literal(role.name),
         sql.Identifier(role.name),
+    )
+
+
+def _membership(name: str, of: str) -> str:
+    # Since PostgreSQL 16 only those who created a role may grant it, or have it granted again.
+    return _text(
+        "do $$ begin if not pg_has_role({}, {}, 'member') then grant {} to {}; end if; end $$",
+        sql.Literal(name),
+        sql.Literal(of),
+        sql.Identifier(of),
+        sql.Identifier(name),
     )
 
 

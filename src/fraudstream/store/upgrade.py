@@ -20,6 +20,8 @@ from fraudstream.store.rows import one
 log = get_logger("store.migrate")
 
 LOCK = 0x66726175  # "frau": any number will do, as long as all versions of the program agree on it
+WAIT_MINUTES = 30
+"""Minutes to wait for another process that upgrades: a new index on hundreds of millions of rows takes that long."""
 
 
 def upgrade(postgres: PostgresSettings) -> None:
@@ -27,8 +29,7 @@ def upgrade(postgres: PostgresSettings) -> None:
     head = migrate.head_revision()
     with sqlalchemy_connection(postgres) as held:
         connection = cast("Connection", held.connection.driver_connection)
-        # Held until commit: a second process waits here, then finds the work done.
-        connection.execute("select pg_advisory_xact_lock(%s)", (LOCK,))
+        _take_turn(connection)
         found = migrate.revision(connection)
         if found == head:
             return
@@ -52,6 +53,23 @@ def upgrade(postgres: PostgresSettings) -> None:
             log.info("Made the tables in schema %s.", SCHEMA)
         else:
             log.info("Brought the tables in schema %s from revision %s to %s.", SCHEMA, found, head)
+
+
+def _take_turn(connection: Connection) -> None:
+    """Lock out other upgrades until commit. Raises DatabaseError after WAIT_MINUTES: anybody who may log in can hold the lock."""
+    (is_first,) = one(connection, "select pg_try_advisory_xact_lock(%s)", (LOCK,))
+    if is_first:
+        return
+    log.info("Waiting for another session that makes or upgrades the tables.")
+    connection.execute(f"set local lock_timeout = '{WAIT_MINUTES}min'".encode())
+    try:
+        connection.execute("select pg_advisory_xact_lock(%s)", (LOCK,))
+    except psycopg.errors.LockNotAvailable:
+        raise DatabaseError(
+            f"Another session has held the lock on making and upgrading tables for {WAIT_MINUTES} minutes.",
+            hint="If it is no upgrade that you wait for, end it: `pg_locks` names its process, with locktype advisory.",
+        ) from None
+    connection.execute("set local lock_timeout = default")
 
 
 @contextmanager
