@@ -133,7 +133,7 @@ def _largest(node: Any, found: list[Fault]) -> int:
     if limit is None:
         return 0
     if what == "Literal":
-        return abs(node.value() or 0)
+        return abs(int(node.value() or 0))
     bound = max(parts, default=0)
     if what in ("Add", "Subtract"):
         bound = sum(parts)
