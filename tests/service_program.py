@@ -13,9 +13,9 @@ import psutil
 import psycopg
 
 from environment import without_settings
+from fraudstream.local import data_place
 from fraudstream.local.home import Home
 from fraudstream.local.kafka import EmbeddedKafka
-from fraudstream.local.postgres import EmbeddedPostgres
 from fraudstream.settings import Settings
 
 
@@ -98,7 +98,7 @@ class Program:
         """The broker and the server of this home, by their command lines."""
         home = Home.of(self.settings)
         marks = {str(EmbeddedKafka(home).properties)}
-        marks |= {str(place / "data") for place in (home.postgres, EmbeddedPostgres(home)._outside)}
+        marks |= {str(place / "data") for place in (home.postgres, data_place.outside(home))}
         return [p for p in psutil.process_iter(["cmdline"]) if marks & set(p.info["cmdline"] or [])]
 
 

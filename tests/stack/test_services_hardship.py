@@ -8,13 +8,15 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 import pytest
 
 from fraudstream.errors import ServiceError
 from fraudstream.local import binaries, services, users
 from fraudstream.local.home import Home
-from fraudstream.local.postgres import EmbeddedPostgres
+from fraudstream.local.postgres import DATABASE, EmbeddedPostgres
 from fraudstream.settings import Settings
 from service_program import NewProgram, Program, Who
 
@@ -164,5 +166,44 @@ def test_root_with_a_closed_home_and_a_closed_python_still_gets_a_server(
         assert [path.name for path in outside.iterdir() if path.name != "lock"] == [
             path.name for path in outside.glob("postgresql-18-*")
         ]
+    finally:
+        shutil.rmtree(outside)
+
+
+@as_root
+def test_a_closed_home_keeps_its_data_wherever_it_is_moved_and_shares_none_with_a_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its database was found by its path: elsewhere a new one began, whose password replaced that of the data."""
+    outside = Path(tempfile.mkdtemp(prefix="outside-"))
+    monkeypatch.setattr(users, "OUTSIDE", outside)
+    first, link, moved, copied = (tmp_path / name for name in ("first", "link", "moved", "copied"))
+    tmp_path.chmod(0o700)
+
+    def in_it(root: Path, statement: str) -> list[tuple[Any, ...]]:
+        server = EmbeddedPostgres(Home(root))
+        with server.home.locked():
+            server.start(Event())
+            try:
+                with server._connect(DATABASE, 10) as connection:
+                    cursor = connection.execute(statement.encode())
+                    return cursor.fetchall() if cursor.description else []
+            finally:
+                server.stop()
+
+    tables = "select relname from pg_class where relname = 'kept'"
+    try:
+        in_it(first, "create table kept ()")
+        link.symlink_to(first)
+        assert in_it(link, tables) == [("kept",)]
+        first.rename(moved)
+        assert in_it(moved, tables) == [("kept",)]
+        shutil.copytree(moved, copied)
+        assert in_it(copied, tables) == []
+        assert "PostgreSQL begins empty" in caplog.text
+        EmbeddedPostgres(Home(copied)).remove()
+        assert in_it(moved, tables) == [("kept",)]
+        EmbeddedPostgres(Home(moved)).remove()
+        assert [path for path in outside.iterdir() if path.is_dir() and path.name[0] != "p"] == []
     finally:
         shutil.rmtree(outside)

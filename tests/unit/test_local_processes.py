@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -38,7 +39,7 @@ def test_a_service_is_nobodys_child_and_ends_without_a_zombie(tmp_path: Path) ->
 def test_a_number_that_now_belongs_to_a_stranger_is_not_our_service(tmp_path: Path) -> None:
     pid_file = tmp_path / "kafka.pid"
     processes.record(pid_file, Process(os.getpid(), "another time"))
-    assert processes.find(pid_file, "kafka", "no such argument") is None
+    assert processes.find(pid_file, "kafka", "no such argument", tmp_path) is None
 
 
 def test_a_signal_to_a_number_that_now_belongs_to_a_stranger_is_not_sent(tmp_path: Path) -> None:
@@ -55,20 +56,50 @@ def test_a_signal_to_a_number_that_now_belongs_to_a_stranger_is_not_sent(tmp_pat
 def test_a_spoilt_pid_file_is_no_service(tmp_path: Path, content: str) -> None:
     pid_file = tmp_path / "kafka.pid"
     pid_file.write_text(content)
-    assert processes.find(pid_file, "kafka", "no such argument") is None
+    assert processes.find(pid_file, "kafka", "no such argument", tmp_path) is None
 
 
 def test_a_service_whose_pid_file_is_gone_is_found_by_its_command_line(tmp_path: Path) -> None:
     mark = "61.0123"
     service = spawn_sleeper(tmp_path, mark)
-    assert processes.find(tmp_path / "missing.pid", "sleep", mark) == service
+    assert processes.find(tmp_path / "missing.pid", "sleep", mark, tmp_path) == service
     service.send(signal.SIGKILL)
+
+
+def test_a_service_of_a_container_with_a_directory_of_the_same_name_is_not_ours(tmp_path: Path) -> None:
+    """The host sees it by the same command line; `down` stopped it."""
+    mark, theirs = "61.0234", tmp_path / "theirs"
+    theirs.mkdir()
+    service = processes.spawn(["sleep", mark], output=tmp_path / "out.log", cwd=theirs)
+    try:
+        assert processes.find(tmp_path / "missing.pid", "sleep", mark, tmp_path) is None
+        assert processes.find(tmp_path / "missing.pid", "sleep", mark, tmp_path / "gone") is None
+        shutil.rmtree(theirs)
+        assert processes.find(tmp_path / "missing.pid", "sleep", mark, tmp_path) == service, "its own is gone"
+    finally:
+        service.send(signal.SIGKILL)
+
+
+def test_a_server_keeps_its_data_to_itself_for_as_long_as_it_lives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also from a machine or container that has the directory, but cannot see the process: two destroyed the database."""
+    monkeypatch.setattr("fraudstream.local.home.ALONE_SECONDS", 0.2)
+    home = Home(tmp_path)
+    with home.alone("postgres") as held:
+        service = processes.spawn(["sleep", "61"], output=tmp_path / "out.log", cwd=tmp_path, held=held)
+    with pytest.raises(ServiceError, match="does not see uses the data of postgres"), home.alone("postgres"):
+        pytest.fail("two servers have the same data")
+    service.send(signal.SIGKILL)
+    assert service.wait(10)
+    with home.alone("postgres"):
+        pass
 
 
 def test_a_recorded_service_is_found(tmp_path: Path) -> None:
     service = spawn_sleeper(tmp_path)
     processes.record(tmp_path / "a.pid", service)
-    assert processes.find(tmp_path / "a.pid", "sleep", "irrelevant") == service
+    assert processes.find(tmp_path / "a.pid", "sleep", "irrelevant", tmp_path) == service
     assert (tmp_path / "a.pid").stat().st_mode & 0o777 == 0o600
     service.send(signal.SIGKILL)
 

@@ -123,6 +123,8 @@ def _last_line(output: str) -> str:
         line.strip() for line in output.splitlines() if line.strip() and not line.lstrip().startswith("at ")
     ]
     blamed = [
-        line for line in lines if any(mark in line for mark in ("FATAL", "ERROR", "Exception", "Error"))
+        line
+        for line in lines
+        if any(mark in line for mark in ("PANIC", "FATAL", "ERROR", "Exception", "Error"))
     ]
     return (blamed or lines or ["it wrote nothing."])[-1][:300]

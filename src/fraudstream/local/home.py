@@ -4,11 +4,12 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ log = get_logger("local.home")
 LOCK_SECONDS = 300.0
 """Seconds that a command waits for another one: the longest legitimate wait is a first `up` that fetches the jars."""
 
+ALONE_SECONDS = 120.0
+"""Seconds that a server waits for the previous one on its data: after a kill -9 its children may finish a query."""
 MARK = ".fraudstream"
 """Marks each directory that we created: `reset` deletes it completely."""
 _WRITTEN: Mapping[str, tuple[str, ...]] = {
@@ -31,8 +34,14 @@ _WRITTEN: Mapping[str, tuple[str, ...]] = {
 }
 """Our files in each directory: all that `reset` deletes from one that we, or an older fraudstream, did not mark."""
 
+_KEY = re.compile("[0-9a-f]{12}")
+"""Names of directories outside of homes: with any other, a corrupted file could have `reset` delete something else."""
 LAST_PORT = 65_535
 """A larger number in a corrupted file would make system calls fail."""
+
+
+class LockHeld(ServiceError):
+    """Another process holds a lock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +154,25 @@ class Home:
         with file_lock(self.root / "lock", f"the services in {self.root}"):
             yield
 
+    @contextmanager
+    def alone(self, service: str) -> Iterator[int]:
+        """A descriptor of a locked file: a server that inherits it keeps the lock. Raises ServiceError if another one has it.
+
+        That one is out of sight: on another machine that has this directory, too, or in a container. Two servers on the
+        same data destroy it.
+        """
+        with ExitStack() as stack:
+            try:
+                lock = file_lock(self.root / f"{service}.running", f"the data of {service}", ALONE_SECONDS)
+                held = stack.enter_context(lock)
+            except LockHeld:
+                raise ServiceError(
+                    f"A server that this machine does not see uses the data of {service} in {self.root}.",
+                    hint="Stop it where it runs, on another machine or in a container with the same directory, or set"
+                    " FRAUDSTREAM_HOME to a directory of your own.",
+                ) from None
+            yield held
+
     def remembered(self, service: str) -> dict[str, Any]:
         """What `remember` stored for a service; nothing if it never ran or the file is corrupted."""
         try:
@@ -190,6 +218,8 @@ def _possible(name: str, value: object) -> bool:
         return isinstance(value, bool)
     if name == "answered":
         return isinstance(value, str)
+    if name == "key":
+        return isinstance(value, str) and _KEY.fullmatch(value) is not None
     return type(value) is int and 0 < value <= LAST_PORT
 
 
@@ -238,7 +268,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 @contextmanager
-def file_lock(path: Path, what: str, seconds: float = LOCK_SECONDS) -> Iterator[None]:
+def file_lock(path: Path, what: str, seconds: float = LOCK_SECONDS) -> Iterator[int]:
     """Hold the lock file `path`; the kernel releases it when this process ends, however it ends."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -248,15 +278,15 @@ def file_lock(path: Path, what: str, seconds: float = LOCK_SECONDS) -> Iterator[
         deadline, said = time.monotonic() + seconds, False
         while not _try_lock(descriptor):
             if time.monotonic() > deadline:
-                raise ServiceError(
+                raise LockHeld(
                     f"Another command has held {what} for {seconds:g} s.",
                     hint=f"Wait for it, or end it: `fuser {path}` names its process.",
                 )
             if not said:
-                log.info("Waiting for another command that is using %s.", what)
+                log.info("Waiting for another process that is using %s.", what)
                 said = True
             time.sleep(0.05)
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 

@@ -122,7 +122,7 @@ class EmbeddedKafka:
 
     def process(self) -> Process | None:
         """The running broker, or None."""
-        return find(self.home.pid("kafka"), "java", str(self.properties))
+        return find(self.home.pid("kafka"), "java", str(self.properties), self.home.kafka)
 
     def answers(self, seconds: float = 3.0) -> bool:
         """Whether our broker, not another program on its port, answers a metadata request."""
@@ -261,7 +261,8 @@ class EmbeddedKafka:
         memory = ["-Xmx512m", "-Xms128m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError"]
         command = [*java, *memory, *COMPILE_LATER, "kafka.Kafka", str(self.properties)]
         pid_file = self.home.pid("kafka")
-        process = serve(pid_file, command, output=self.output, cwd=self.home.kafka)
+        with self.home.alone("kafka") as held:
+            process = serve(pid_file, command, output=self.output, cwd=self.home.kafka, held=held)
         deadline = time.monotonic() + START_SECONDS
         while not self.answers(0.5):
             if not process.alive():

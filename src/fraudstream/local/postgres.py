@@ -11,8 +11,8 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 from fraudstream.errors import ServiceError
-from fraudstream.local import binaries, failures, initdb, users
-from fraudstream.local.home import Home, delete, make, unusable, workshop, write_private
+from fraudstream.local import binaries, data_place, failures, initdb, users
+from fraudstream.local.home import Home, workshop, write_private
 from fraudstream.local.processes import (
     LOOPBACK,
     Process,
@@ -50,18 +50,14 @@ STOP_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedPostgres:
-    """One server with its data in `home`, or in `users.OUTSIDE` if the server's user cannot access root's home."""
+    """One server with its data in `home`, or outside (`data_place`)."""
 
     home: Home
 
     @property
     def directory(self) -> Path:
         """The directory that contains `data`, and belongs to the user that PostgreSQL runs as."""
-        return self._outside if self.home.remembered("postgres").get("outside") else self.home.postgres
-
-    @property
-    def _outside(self) -> Path:
-        return users.OUTSIDE / self.home.key / "postgres"
+        return data_place.directory(self.home)
 
     @property
     def data(self) -> Path:
@@ -80,7 +76,7 @@ class EmbeddedPostgres:
 
     def process(self) -> Process | None:
         """The running server, or None."""
-        return find(self.home.pid("postgres"), "postgres", str(self.data))
+        return find(self.home.pid("postgres"), "postgres", str(self.data), self.data)
 
     def answers(self, seconds: int = 3) -> bool:
         """Whether our server, which knows our password, answers a query, or says that all its connections are in use."""
@@ -114,15 +110,16 @@ class EmbeddedPostgres:
 
     def start(self, cancelled: Event) -> bool:
         """Start the server and wait until it answers; False if it already did. Raises ServiceError."""
-        running = self.process()
         self.home.require_own("postgres", self.data)
+        self._require_password()
+        directory = data_place.settle(self.home)  # which finds data, and a server, of a home that was deleted
+        running = self.process()
         self._require_password()
         if running is not None and self._answers_in_time(running, cancelled):
             return False
         if running is not None:
             log.warning("PostgreSQL (process %d) does not answer; starting it again.", running.pid)
             self.stop()
-        directory = self._settle()
         user = users.service_user(directory)
         failures.require_space(directory, failures.OLD_BYTES if self.data.exists() else failures.NEW_BYTES)
         programs = binaries.binaries(user)
@@ -155,11 +152,7 @@ class EmbeddedPostgres:
     def remove(self) -> None:
         """Delete the data and the password of a stopped server, even if the home no longer knows the directory."""
         ours = self.home.owns("postgres")
-        self.home.remove("postgres")
-        if self._outside.exists():
-            delete(self._outside)
-        if self._outside.parent.exists():
-            self._outside.parent.rmdir()
+        data_place.remove(self.home)
         if ours:  # last: if the data could not be deleted, its password is still needed
             self.home.password.unlink(missing_ok=True)
 
@@ -178,31 +171,19 @@ class EmbeddedPostgres:
             autocommit=True,
         )
 
-    def _settle(self) -> Path:
-        """Choose, once, the directory of the data, and create it."""
-        directory = self.directory
-        try:
-            if "outside" not in self.home.remembered("postgres") or not directory.exists():
-                directory = self.home.postgres
-                user = users.service_user(directory)
-                if user is not None and not users.may_pass(user, self.home.root):
-                    directory = self._outside
-                    users.open_to_all(users.OUTSIDE, directory.parent)
-                    log.info("%s is not accessible to the user %s.", self.home.root, user.pw_name)
-                    log.info("PostgreSQL's data is in %s instead.", directory)
-                make(directory)
-                if user is not None:
-                    os.chown(directory, user.pw_uid, user.pw_gid)
-        except OSError as error:
-            raise unusable(directory, error) from None
-        self.home.remember("postgres", outside=directory == self._outside)
-        return directory
-
     def _initialise(self, programs: Path, user: pwd.struct_passwd | None) -> None:
         """Create the cluster if there is none: in another directory, then moved, so that a partial one is never used."""
         if self.data.exists():
             return
-        password = secrets.token_urlsafe(24)
+        if password := self._password():
+            # Kept: where the data are, if they are anywhere, it is needed.
+            log.warning(
+                "The data of %s are not in %s any more: PostgreSQL begins empty.",
+                self.home.root,
+                self.directory,
+            )
+        else:
+            password = secrets.token_urlsafe(24)
         with workshop(self.directory) as place:
             secret = place / "password"
             write_private(secret, password)
@@ -249,12 +230,18 @@ class EmbeddedPostgres:
         port = keep_port("PostgreSQL", self.port, PORT)
         self.home.remember("postgres", port=port)
         set_aside(self.log)
+        command = [str(programs / "postgres"), "-D", str(self.data), "-p", str(port)]
+        with self.home.alone("postgres") as held:
+            self._launch_alone(command, user, cancelled, held)
+
+    def _launch_alone(
+        self, command: list[str], user: pwd.struct_passwd | None, cancelled: Event, held: int
+    ) -> None:
         deadline = time.monotonic() + START_SECONDS
+        pid_file = self.home.pid("postgres")
         while True:
             mark = size(self.log)
-            command = [str(programs / "postgres"), "-D", str(self.data), "-p", str(port)]
-            pid_file = self.home.pid("postgres")
-            process = serve(pid_file, command, output=self.log, cwd=Path("/"), user=user)
+            process = serve(pid_file, command, output=self.log, cwd=Path("/"), user=user, held=held)
             while (complaint := self._complaint(2)) is not None and process.alive():
                 # Another server that was faster on this port rejects us, too; then ours ends in a moment.
                 if REFUSED in complaint and not process.wait(1.0):

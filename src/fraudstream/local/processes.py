@@ -92,10 +92,11 @@ def record(path: Path, process: Process) -> None:
     write_private(path, json.dumps(asdict(process)))
 
 
-def find(path: Path, program: str, argument: str) -> Process | None:
-    """The process that `path` names, if it still runs; else a `program` with that argument.
+def find(path: Path, program: str, argument: str, directory: Path) -> Process | None:
+    """The process that `path` names, if it still runs; else a `program` with that argument that works in `directory`.
 
-    The latter finds a service whose pid file was lost or never written.
+    The latter finds a service whose pid file was lost or never written, but not one of a container, whose directory of
+    the same name is another one.
     """
     try:
         process = Process(**json.loads(path.read_text(encoding="utf-8")))
@@ -105,9 +106,22 @@ def find(path: Path, program: str, argument: str) -> Process | None:
         pass  # No pid file, or not one of ours: the process table decides.
     for candidate in psutil.process_iter(["cmdline"]):
         command = candidate.info["cmdline"] or []
-        if argument in command and Path(command[0]).name == program:
+        if argument in command and Path(command[0]).name == program and _works_in(candidate.pid, directory):
             return identify(candidate.pid)
     return None
+
+
+def _works_in(pid: int, directory: Path) -> bool:
+    """Whether a process works in this directory, or in one that was deleted, as far as we may know."""
+    try:
+        # Linux resolves it in the container that the process runs in. Other systems have no such file, and no containers.
+        found = Path(f"/proc/{pid}/cwd").stat()
+    except OSError:
+        return True
+    try:
+        return not found.st_nlink or os.path.samestat(found, directory.stat())
+    except OSError:
+        return False
 
 
 def runs_from(directory: Path) -> bool:
@@ -122,8 +136,11 @@ def spawn(
     output: Path,
     cwd: Path,
     user: pwd.struct_passwd | None = None,
+    held: int | None = None,
 ) -> Process:
     """Start a command in a session of its own, with stdout and stderr appended to `output`.
+
+    With a descriptor of a locked file, `held`, the lock lasts as long as the process and its children.
 
     A shell puts it into the background and exits, so that it is not our child, leaves no zombie when it is
     killed, and is not affected by a closed terminal. Raises ServiceError.
@@ -141,6 +158,7 @@ def spawn(
                 start_new_session=True,
                 check=True,
                 text=True,
+                pass_fds=() if held is None else (held,),
                 **as_user(user),
             )
     except OSError as error:
@@ -152,16 +170,17 @@ def spawn(
     return identify(pid) or Process(pid, "")
 
 
-def serve(
+def serve(  # noqa: PLR0913 - how to start it
     pid_file: Path,
     command: Sequence[str],
     *,
     output: Path,
     cwd: Path,
     user: pwd.struct_passwd | None = None,
+    held: int | None = None,
 ) -> Process:
     """`spawn`, and store the process in `pid_file`. A process that could not be found again is stopped."""
-    process = spawn(command, output=output, cwd=cwd, user=user)
+    process = spawn(command, output=output, cwd=cwd, user=user, held=held)
     try:
         record(pid_file, process)
     except ServiceError:
