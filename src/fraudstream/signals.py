@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import CodeType, FrameType
-from typing import Final
+from typing import Final, NoReturn
 
 WHOLE: Final[set[CodeType]] = set()
 """Functions that a signal must not break off, as what they have done would not be known. They register themselves, and call
@@ -28,6 +28,11 @@ class Interrupt(KeyboardInterrupt):
     A class of its own, as Python records a bare KeyboardInterrupt that escapes `exec` of source code, which dataclasses and
     Pydantic call while a module loads, and then dies of SIGINT at its exit, even if the exception was caught.
     """
+
+
+def interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
+    """End what runs, from a signal handler."""
+    raise Interrupt
 
 
 def ask(stop: threading.Event) -> None:

@@ -40,6 +40,17 @@ def test_somebody_with_a_postgresql_of_their_own_hears_what_to_unset(
     assert "hush-hush" not in told
 
 
+def test_half_of_another_postgresql_is_to_be_unset_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The commands that the demo suggests refuse it."""
+    monkeypatch.setenv("FRAUDSTREAM_POSTGRES__DATABASE", "shop")
+    monkeypatch.setenv("FRAUDSTREAM_POSTGRES__RETRY_SECONDS", "5")
+    assert run(["demo"]) == 0
+    told = capsys.readouterr().out
+    assert "first unset FRAUDSTREAM_POSTGRES__DATABASE, here or in .env" in told
+
+
 @pytest.mark.parametrize("names", [{}, {"HOST": "127.0.0.1", "PORT": "55432"}])
 def test_nobody_else_hears_of_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], names: dict[str, str]

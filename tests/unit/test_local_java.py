@@ -1,5 +1,7 @@
 """Which Java is taken, and what is said where none fits."""
 
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -91,3 +93,12 @@ def test_the_javas_of_this_machine_are_told_apart() -> None:
         taken = find_java({"JAVA_HOME": str(home), "PATH": ""})
         assert taken.suits
         assert taken == java or not java.suits
+
+
+@pytest.mark.skipif(shutil.which("java") is None, reason="needs a Java on the path")
+def test_options_of_the_environment_that_java_refuses_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It said that there was none, and to install one."""
+    monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-XX:+UseConcMarkSweepGC")
+    with pytest.raises(JavaMissing, match="does not start: Unrecognized VM option") as caught:
+        find_java(os.environ, ())
+    assert "JAVA_TOOL_OPTIONS of the environment" in caught.value.hint

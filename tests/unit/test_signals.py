@@ -60,7 +60,7 @@ def test_a_signal_while_a_command_loads_its_modules_is_exit_code_130(tmp_path: P
 WHILE_IT_WRITES = """
 import itertools, os, signal, threading
 from fraudstream.cli import stdio
-from fraudstream.cli.main import _interrupt
+from fraudstream.signals import interrupt
 from fraudstream.signals import heard
 
 told = os.fdopen(os.dup(1), "w")
@@ -81,7 +81,7 @@ threading.Thread(target=look, daemon=True).start()
 numbers, interrupted = itertools.count(), 0
 for _ in range(300):
     try:
-        with heard(_interrupt):
+        with heard(interrupt):
             busy.set()
             for number in numbers:
                 print(number, flush=True)
@@ -104,7 +104,7 @@ def test_a_signal_while_a_line_is_written_does_not_write_it_twice() -> None:
 
 AT_THE_END = """
 import os, signal, threading
-from fraudstream.cli.main import _interrupt
+from fraudstream.signals import interrupt
 from fraudstream.signals import WHOLE, heard, stopping
 
 def whole():
@@ -112,7 +112,7 @@ def whole():
 
 WHOLE.add(whole.__code__)
 try:
-    with heard(_interrupt):
+    with heard(interrupt):
         whole()
     print("lost")
 except KeyboardInterrupt:
@@ -176,11 +176,11 @@ def test_a_signal_that_comes_while_another_one_waits_breaks_nothing_off_either()
 WHILE_NOBODY_READS = """
 import sys
 from fraudstream.cli import stdio
-from fraudstream.cli.main import _interrupt
+from fraudstream.signals import interrupt
 from fraudstream.signals import heard
 
 stdio.prepare()
-with heard(_interrupt):
+with heard(interrupt):
     print("begins", file=sys.stderr, flush=True)
     try:
         while True: print("x" * 10_000, flush=True)

@@ -49,9 +49,9 @@ def demo(
 
 def _watcher() -> "Terminal | Lines":
     from fraudstream.demo.view import Lines, Terminal
-    from fraudstream.logs import console
+    from fraudstream.logs import console, is_structured
 
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or console().is_dumb_terminal or is_structured():
         return Lines()
     return Terminal(console())
 
@@ -102,10 +102,13 @@ def _tell(ending: "Ending", settings: "Settings") -> None:
         typer.echo(on_one_line(f"Label it: {label} (or --legit)"))
     typer.echo("Dashboard: fraudstream dashboard. Stop the services: fraudstream down.")
     if names := _misleading(settings):
-        typer.echo(
-            f"But first unset {', '.join(names)}, here or in .env: they point these commands at"
-            f" {settings.postgres.address}, which the demo did not use."
+        address = settings.postgres.address
+        why = (
+            f"point these commands at {address}, which"
+            if address
+            else "are of a PostgreSQL without a host, and"
         )
+        typer.echo(f"But first unset {', '.join(names)}, here or in .env: they {why} the demo did not use.")
 
 
 def _misleading(settings: "Settings") -> list[str]:
@@ -113,6 +116,9 @@ def _misleading(settings: "Settings") -> list[str]:
     from fraudstream.settings import PREFIX, on_embedded
 
     postgres = settings.postgres
-    if postgres.address in (None, on_embedded(settings).postgres.address):
+    if postgres.address == on_embedded(settings).postgres.address:
         return []
+    if postgres.host is None:
+        half = {"port", "user", "password", "password_file", "database"}
+        return [f"{PREFIX}POSTGRES__{name.upper()}" for name in sorted(postgres.model_fields_set & half)]
     return [f"{PREFIX}POSTGRES__{name.upper()}" for name in sorted(postgres.model_fields_set)]

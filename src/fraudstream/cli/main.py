@@ -6,7 +6,6 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
@@ -116,16 +115,12 @@ def options(
     logs.configure(debug=debug, quiet=quiet, log_format=log_format or _log_format())
 
 
-def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
-    raise signals.Interrupt
-
-
 def run(arguments: list[str]) -> ExitCode | int:
     """Run one command and return its exit code; every error is printed here, as a sentence or as JSON."""
     code: ExitCode | int = ExitCode.DONE
     try:
         # SIGTERM and a closed terminal end a command as Ctrl-C does: it still reports what it did.
-        with suppress(ReaderGone), signals.heard(_interrupt):
+        with suppress(ReaderGone), signals.heard(signals.interrupt):
             code = _obey(arguments)
             # A full disk is still reported as an error here; at the interpreter's exit it would not be.
             sys.stdout.flush()

@@ -15,6 +15,7 @@ from fraudstream.logs import get_logger
 from fraudstream.producer.delivery import Report, deliver
 from fraudstream.producer.sender import LINGER_FAST_MS, Sender
 from fraudstream.settings import KafkaSettings, Settings
+from fraudstream.signals import Interrupt, heard, interrupt
 from fraudstream.simulate.world import customers_of, name_of
 from fraudstream.store import registry, training_rows
 from fraudstream.store.glance import payments_span
@@ -51,7 +52,7 @@ def prepare(
         _store(spark, settings, watcher, stop)
     else:
         log.info("history exists already: the stream continues from it")
-    model = _learn(settings, watcher)
+    model = _learn(settings, watcher, stop)
     heed(stop)
     return stage, model
 
@@ -100,7 +101,7 @@ def _store(spark: "SparkSession", settings: Settings, watcher: Watcher, stop: th
     heed(stop)
 
 
-def _learn(settings: Settings, watcher: Watcher) -> "Registered":
+def _learn(settings: Settings, watcher: Watcher, stop: threading.Event) -> "Registered":
     """The champion; if there is none, train one on the history."""
     champion = registry.find(settings.postgres)
     if champion is not None:
@@ -115,6 +116,12 @@ def _learn(settings: Settings, watcher: Watcher) -> "Registered":
             alert_rate=ALERT_RATE,
             parameters=QUICK,
         )
-        trained = training.train(rows, request, {"database": settings.postgres.database})
+        try:
+            with heard(interrupt):  # at once: there is nothing to be finished first
+                trained = training.train(rows, request, {"database": settings.postgres.database})
+        except Interrupt:
+            stop.set()
+            heed(stop)
+            raise
         made = registry.register(settings.postgres, trained.report, packing.pack(trained.files))
         return registry.promote(settings.postgres, made.version)

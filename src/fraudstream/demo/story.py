@@ -161,6 +161,8 @@ def run(
                 first = live.watch(watcher, model, lambda: stack.enter_context(pages(settings)), duration)
             interrupted = stop.is_set() and not live.finished
         found = live.glance()
+        if first is None and (late := live.new_alerts()):  # stored while it stopped
+            first = late[0], time.monotonic()
     return Ending(
         found,
         None if first is None else first[1] - began,
@@ -190,6 +192,7 @@ class _Live:
         self._spark, self._settings = spark, settings
         self._stage, self._stop = stage, stop
         self._since = datetime.now(UTC)
+        self._feed = Feed(settings.postgres)
         self.finished = False
         """Whether the payments reached the present: a demo that ends with them was not interrupted."""
 
@@ -235,11 +238,10 @@ class _Live:
         self, watcher: Watcher, model: "Registered", pages: Callable[[], str | None], duration: float | None
     ) -> tuple[alerts.Alert, float] | None:
         """Show the stream until it is stopped; returns the first alert and its time."""
-        postgres, first, address, opened = self._settings.postgres, None, None, False
-        until, feed = math.inf, Feed(postgres)
+        first, address, opened = None, None, False
+        until = math.inf
         while not self._stop.wait(LOOK_SECONDS) and time.monotonic() < until:
-            # Messages that another run left in the topic are decided as well.
-            new = [a for a in feed.step() if a.sent_at and min(a.scored_at, a.sent_at) >= self._since]
+            new = self.new_alerts()
             if new and first is None:
                 first = new[0], time.monotonic()
             scene = self._scene(model, new, address)
@@ -258,6 +260,11 @@ class _Live:
         # Read again each time: the truth of an alert is known once its transaction is stored.
         newest = alerts.alerts(self._settings.postgres, limit=NEWEST, since=since, sent_since=since)
         return Scene(self.glance(), newest, new, seconds, self._stage.speed, _described(model), address)
+
+    def new_alerts(self) -> list[alerts.Alert]:
+        """The alerts of this run stored since the last call."""
+        # Messages that another run left in the topic are decided as well.
+        return [a for a in self._feed.step() if a.sent_at and min(a.scored_at, a.sent_at) >= self._since]
 
     def glance(self) -> Glance:
         """The state of the stream."""

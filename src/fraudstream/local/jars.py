@@ -7,6 +7,7 @@ names an ivysettings.xml with another repository.
 import hashlib
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import tempfile
@@ -145,6 +146,8 @@ def _renew(wanted: JarSet, directory: Path, ivy_settings: Path | None) -> None:
         if spoilt is not None:
             if directory.exists():
                 log.warning("%s Fetching the jars again.", spoilt)
+            for left in directory.parent.glob(f".{wanted.name}-*"):  # by a command that was killed
+                shutil.rmtree(left, ignore_errors=True)
             _fetch(wanted, directory, ivy_settings)
 
 
@@ -219,7 +222,14 @@ def _ivy(wanted: JarSet, scratch: Path, into: Path, ivy_settings: Path | None) -
     command += ["-retrieve", f"{into}/[artifact]-[revision].[ext]"]
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=_FETCH_SECONDS, check=False
+            command,
+            # In another locale Java may not find the cache below a name such as José.
+            env=os.environ | {"LC_ALL": "C.UTF-8"},
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_FETCH_SECONDS,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         raise _missing(wanted, f"no answer within {_FETCH_SECONDS:g} s") from None

@@ -32,6 +32,7 @@ COMPILE_LATER = (
 )
 """Java's optimising compiler waits ten times as long as by default. In the first minute it competes for the cores with
 what it compiles: a first alert came after 103 s instead of 109 to 120. What really runs hot is compiled all the same."""
+_OPTIONS = ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS")
 _ANSWER_SECONDS = 20.0
 """Timeout in seconds: Java prints its version in 0.1 s; enough under load, but not for a hanging wrapper script."""
 
@@ -57,15 +58,20 @@ class Java:
 def find_java(environ: Mapping[str, str] = os.environ, places: Sequence[str] = USUAL_PLACES) -> Java:
     """The first suitable Java: JAVA_HOME, then PATH, then the usual places. Each is run to find its version.
 
-    Raises JavaMissing, which lists those that were found but are not suitable.
+    Raises JavaMissing, which lists those that were found but are not suitable, or names options that Java refuses.
     """
     found: list[Java] = []
+    failed: list[Path] = []
     for binary in _candidates(environ, places):
         java = ask(binary)
         if java is not None and java.suits:
             return java
-        if java is not None and java not in found:
+        if java is None:
+            failed.append(binary)
+        elif java not in found:
             found.append(java)
+    if failed and not found:
+        _blame_options(failed[0], environ)
     listed = ", ".join(f"Java {java.version} in {java.home}" for java in found)
     raise JavaMissing(
         f"No Java {OLDEST} to {NEWEST} was found{f', only {listed}' if listed else ''}.",
@@ -83,6 +89,17 @@ def quoted(option: str) -> str:
 
 def ask(binary: Path) -> Java | None:
     """The Java of `binary`, or None if it is not Java or does not run."""
+    text = _answer(binary)
+    version = _VERSION.search(text)
+    if version is None:
+        return None
+    # The home that it reports itself counts: `binary` may be a link or the wrapper of a version manager.
+    home = _HOME.search(text)
+    return Java(Path(home[1].strip()) if home else binary.resolve().parent.parent, int(version[1]))
+
+
+def _answer(binary: Path) -> str:
+    """What it says about itself; empty if it does not run."""
     try:
         answer = subprocess.run(
             [str(binary), "-XshowSettings:properties", "-version"],
@@ -94,14 +111,20 @@ def ask(binary: Path) -> Java | None:
             stdin=subprocess.DEVNULL,
         )
     except (OSError, subprocess.TimeoutExpired):
-        return None
-    text = answer.stderr + answer.stdout
-    version = _VERSION.search(text)
-    if version is None:
-        return None
-    # The home that it reports itself counts: `binary` may be a link or the wrapper of a version manager.
-    home = _HOME.search(text)
-    return Java(Path(home[1].strip()) if home else binary.resolve().parent.parent, int(version[1]))
+        return ""
+    return answer.stderr + answer.stdout
+
+
+def _blame_options(binary: Path, environ: Mapping[str, str]) -> None:
+    """Raise JavaMissing if it does not start with the options that the environment gives to every Java."""
+    given = [name for name in _OPTIONS if environ.get(name)]
+    if not given or not (lines := [line for line in _answer(binary).splitlines() if line.strip()]):
+        return
+    reason = next((line for line in lines if re.search("[Ee]rror|nrecognized", line)), lines[-1])
+    raise JavaMissing(
+        f"{binary} does not start: {reason.strip().rstrip('.')}.",
+        hint=f"It takes options from {' and '.join(given)} of the environment: correct or unset {'them' if len(given) > 1 else 'it'}.",
+    )
 
 
 def _candidates(environ: Mapping[str, str], places: Sequence[str]) -> Iterator[Path]:

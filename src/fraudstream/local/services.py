@@ -1,6 +1,8 @@
 """Both embedded services together, for `fraudstream up`, `status`, `down` and `reset`."""
 
+import errno
 import json
+import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,8 +134,13 @@ def reset(settings: Settings) -> tuple[str, ...]:
 
 
 def status(settings: Settings) -> dict[str, dict[str, Any]]:
-    """The state of the services, as the document of `fraudstream status --json`. Running means that it answers."""
+    """The state of the services, as the document of `fraudstream status --json`. Running means that it answers.
+
+    Raises ServiceError for the home of another user.
+    """
     home = Home.of(settings)
+    if home.exists() and not os.access(home.root, os.R_OK):
+        raise unusable(home.root, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
     broker, server = EmbeddedKafka(home), EmbeddedPostgres(home)
     broker_process, server_process = broker.process(), server.process()
     kafka_answers = broker_process is not None and broker.answers()

@@ -83,6 +83,9 @@ def start(  # noqa: PLR0913 - what a session is made of
     if not log.isEnabledFor(logging.DEBUG):
         _hush_py4j()
     os.environ["JAVA_HOME"] = str(java_home)
+    os.environ["LC_ALL"] = (
+        "C.UTF-8"  # in another locale Java may not find jars, or home, below a name such as José
+    )
     # Workers must run this interpreter, which has our dependencies. If a cluster has its own at another path, only the
     # variable can tell: PySpark ignores spark.pyspark.python. On this machine, the shell's variable is for other programs.
     if spark.is_local:
