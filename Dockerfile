@@ -1,7 +1,7 @@
 # One image for everything of ours: the commands, the dashboard, and Spark's master and workers.
 # Without arguments it prints the help; `docker run … produce --count 10` runs a command.
 
-# By version, so that a build next month is the build of today; a mirror's name goes here, too.
+# By version, so that a build next month begins with what today's does; a mirror's name goes here, too.
 ARG BASE=python:3.11.14-slim-bookworm
 
 FROM ${BASE} AS java

@@ -1,5 +1,9 @@
 """Rules as Spark columns: what holds is named, what cannot be worked out does not hold, what is not harmless is refused."""
 
+import json
+import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -327,6 +331,19 @@ def test_mistakes_in_conditions_have_the_line_and_column_of_the_file(
     found = [(m.rule, m.line, m.column) for m in caught.value.mistakes]
     assert found == [("one", 4, 11), ("two", 8, 35), ("three", 12, 5)]
     assert caught.value.message.startswith(str(path))
+
+
+def test_rules_are_checked_here_whatever_cluster_is_set(tmp_path: Path) -> None:
+    """One whose streams hold all slots let the check, and the backtest, wait without a word."""
+    (tmp_path / "rules.yaml").write_text(
+        "- {name: large, condition: amount > 5, reason: much, severity: low}\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "fraudstream", "rules", "check", "rules.yaml", "--json"],
+        env=os.environ | {"FRAUDSTREAM_SPARK__MASTER": "spark://127.0.0.1:1", "FRAUDSTREAM_HOME": str(tmp_path)},
+        cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert (done.returncode, json.loads(done.stdout)["ok"]) == (0, True), done.stderr
 
 
 def test_nothing_unchecked_reaches_the_stream(spark: SparkSession) -> None:

@@ -7,7 +7,8 @@ import typer
 
 def dashboard(
     host: Annotated[
-        str | None, typer.Option(help="Address to listen on; any other than 127.0.0.1 needs a password.")
+        str | None,
+        typer.Option(help="Address to listen on; one that other machines can reach needs a password."),
     ] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
 ) -> None:

@@ -131,7 +131,7 @@ def _report_file(done: "Imported", *, as_json: bool) -> None:
             f"This file was already imported on {done.read_before:%Y-%m-%d at %H:%M} UTC: only labels that were still in the future then were added."
         )
     typer.echo(
-        f"{done.added:,} labels added, {done.present:,} already known,"
+        f"{done.added:,} {'label' if done.added == 1 else 'labels'} added, {done.present:,} already known,"
         f" {done.rejects.count:,} of {done.read:,} rows skipped"
     )
     if done.unknown:

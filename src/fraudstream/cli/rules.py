@@ -38,14 +38,14 @@ def check(file: File = None, as_json: Json = False) -> None:
     Spark parses the conditions, so this needs Java 17 to 21 and takes a few seconds; it changes nothing.
     """
     from fraudstream.rules import features_read, load_rules
-    from fraudstream.settings import load
+    from fraudstream.settings import load, on_this_machine
     from fraudstream.spark import rules as conditions
     from fraudstream.spark.command import spark_session
 
     settings = load()
     path = _path(file, settings)
     rules = load_rules(path)
-    with spark_session(settings, "rules", brief=True) as spark:
+    with spark_session(on_this_machine(settings), "rules", brief=True) as spark:
         conditions.check(spark, rules)
     if as_json:
         found = [
@@ -72,7 +72,7 @@ def backtest(
     Payments before the last days are read for the features; --since leaves out the oldest.
     """
     from fraudstream.rules import load_rules
-    from fraudstream.settings import load
+    from fraudstream.settings import load, on_this_machine
     from fraudstream.spark import rules as conditions
     from fraudstream.spark.backtest import backtest as run
     from fraudstream.spark.command import spark_session
@@ -84,7 +84,7 @@ def backtest(
         raise InputError(f"{path} has no rules.", hint="`fraudstream rules example` prints some.")
     history, _ = inputs.transactions(None, None, since)
     model = _champion(settings.postgres)
-    with spark_session(settings, "rules", brief=True) as spark:
+    with spark_session(on_this_machine(settings), "rules", brief=True) as spark:
         ruleset, delay = conditions.RuleSet(spark, rules), settings.model.label_delay_days
         found = run(ruleset, history, model=model, days=days, label_delay_days=delay)
     document = {"file": str(path), "model_version": model.version if model else None, **found}

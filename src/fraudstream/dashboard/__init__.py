@@ -1,6 +1,6 @@
 """The Streamlit application.
 
-launch, server   starts it in a process of its own; app is the script that runs for every session
+launch, server   starts it in a process of its own; asgi is the web application, app the script that runs for every session
 overview         page: how much flows, how much of it is fraud
 alerts           page: the review queue; case is one alert, tables lists them
 desk             a reviewer's place in the queue: the open alert, and the ones before and after it

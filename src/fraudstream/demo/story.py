@@ -21,7 +21,7 @@ from fraudstream.demo.view import Scene, Watcher
 from fraudstream.kafka import ensure_topic
 from fraudstream.logs import get_logger
 from fraudstream.producer.sender import LINGER_MS, Sender
-from fraudstream.settings import ProfilesBy, Settings, SparkSettings, on_embedded
+from fraudstream.settings import ProfilesBy, Settings, on_embedded, on_this_machine
 from fraudstream.store import alerts, registry
 from fraudstream.store.alert_feed import Feed
 from fraudstream.store.glance import Glance, glance
@@ -116,15 +116,17 @@ def suited(settings: Settings) -> Settings:
         )
     if settings.score.profiles is ProfilesBy.LOOKUP:
         log.warning("the demo broadcasts profiles: its real-time mode cannot look them up")
-    spark = settings.spark
-    if not spark.is_local:
-        log.warning("the demo runs Spark on this machine; the cluster at %s is left alone", spark.master)
-        spark = spark.model_copy(update={"master": SparkSettings().master})
+    if not settings.spark.is_local:
+        log.warning(
+            "the demo runs Spark on this machine; the cluster at %s is left alone", settings.spark.master
+        )
     score = settings.score.model_copy(
         update={"trigger_seconds": FRESH_SECONDS, "profiles": ProfilesBy.BROADCAST}
     )
     model = settings.model.model_copy(update={"label_delay_days": min(delay, LONGEST_DELAY)})
-    return settings.model_copy(update={"score": score, "model": model, "spark": spark})
+    return settings.model_copy(
+        update={"score": score, "model": model, "spark": on_this_machine(settings).spark}
+    )
 
 
 def run(

@@ -5,7 +5,14 @@ Names are `FRAUDSTREAM_` plus the path with `__` between levels, for example
 combine several services (demo, local, spark, the dashboard's shell) take the whole.
 """
 
-from fraudstream.settings.loading import ENDPOINTS, load, load_bare, load_model_settings, on_embedded
+from fraudstream.settings.loading import (
+    ENDPOINTS,
+    load,
+    load_bare,
+    load_model_settings,
+    on_embedded,
+    on_this_machine,
+)
 from fraudstream.settings.sections import (
     DashboardSettings,
     KafkaSettings,
@@ -44,4 +51,5 @@ __all__ = [
     "load_bare",
     "load_model_settings",
     "on_embedded",
+    "on_this_machine",
 ]

@@ -12,7 +12,13 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings
 
 from fraudstream.errors import SettingsError
-from fraudstream.settings.sections import KafkaSettings, ModelSettings, PostgresSettings, Section
+from fraudstream.settings.sections import (
+    KafkaSettings,
+    ModelSettings,
+    PostgresSettings,
+    Section,
+    SparkSettings,
+)
 from fraudstream.settings.whole import PREFIX, EnvFile, Settings, Sourced, described
 
 ENDPOINTS = "endpoints.json"
@@ -105,6 +111,14 @@ def on_embedded(settings: Settings) -> Settings:
     found = _embedded(settings.home)
     postgres = found.postgres.model_copy(update={"retry_seconds": settings.postgres.retry_seconds})
     return settings.model_copy(update={"kafka": found.kafka, "postgres": postgres})
+
+
+def on_this_machine(settings: Settings) -> Settings:
+    """`settings` with Spark on this machine: for what is read here in any case, and must not wait for slots of a cluster."""
+    if settings.spark.is_local:
+        return settings
+    master = SparkSettings().master
+    return settings.model_copy(update={"spark": settings.spark.model_copy(update={"master": master})})
 
 
 def _refuse_half_an_address(postgres: PostgresSettings) -> None:

@@ -32,6 +32,7 @@ What is computed
   lookup          the same in Python, looking profiles up batch by batch
   features        the features of training, as Spark columns
   risk            the model's risk; trees writes ensembles for Spark, estimator runs one of your own
-  rules           the operator's rules as columns; conditions checks them, sql_errors says what Spark does
+  rules           the operator's rules as columns; conditions checks them, by expression_tree, coercions what Spark silently
+                  makes of them, and sql_errors what it says
   backtest        rules on stored history
 """
