@@ -74,8 +74,9 @@ def test_alerts_are_listed_the_newest_first_and_narrowed(postgres: PostgresSetti
     assert listed("--since", "1h", "--min-risk", "0.7") == ["new"]
     assert run("label", "new", "--legit", "--by", "bob").returncode == 0
     assert listed("--user", "ann", "--unreviewed") == ["old"]
-    first = json.loads(run("alerts", "list", "--json", "--limit", "1").stdout)["alerts"][0]
-    assert lacking("alerts list", first) == []
+    document = json.loads(run("alerts", "list", "--json", "--limit", "1").stdout)
+    assert lacking("alerts list", document) == []
+    (first,) = document["alerts"]
     assert (first["verdict"], first["reviewed_by"]) == (False, "bob")
     assert "41 times this customer's usual" in first["reasons"][0]["sentence"]
     text = run("alerts", "list").stdout

@@ -24,7 +24,7 @@ The scorer
   mode            real time or micro-batches
   keeper          exchanges profiles, champion and offsets with PostgreSQL; silence is how long that has not answered
   first_job       the first job of a session, which may have to wait for a slot
-  answers         counts and latencies of decisions, from the scored topic
+  answers         counts and latencies of decisions, from the scored topic; settlement is how far they reach at a stop
 
 What is computed
   messages        raw messages as columns; instants parses their times

@@ -110,6 +110,11 @@ class Answers:
             taken, self._latest = self._latest, Tally()
         return taken
 
+    def knows(self, name: object) -> bool:
+        """Whether there is a recent answer to this transaction, or to the message at this (partition, offset)."""
+        newer, older = self._recent
+        return name in newer or name in older
+
     def close(self) -> None:
         """Count what has been answered by now, for LOOK_SECONDS at most, and stop."""
         self._closing.set()
@@ -208,9 +213,9 @@ class Answers:
 
     def _seen(self, name: object) -> bool:
         """Whether an answer with this name arrived recently; two sets alternate, so that neither grows without bound."""
-        newer, older = self._recent
-        if name in newer or name in older:
+        if self.knows(name):
             return True
+        newer = self._recent[0]
         newer.add(name)
         if len(newer) >= _REMEMBERED:
             self._recent = (set(), newer)

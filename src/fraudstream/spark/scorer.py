@@ -3,14 +3,14 @@
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from fraudstream import kafka as kafka_clients
 from fraudstream.kafka import Topic
 from fraudstream.logs import get_logger
-from fraudstream.metrics import ScoreMonitor
+from fraudstream.metrics import ScoreMonitor, Standing
 from fraudstream.model.artifact import Model
 from fraudstream.model.scoring import other_delay
 from fraudstream.rules import Rule
@@ -23,6 +23,7 @@ from fraudstream.spark.mode import Mode
 from fraudstream.spark.recovery import CURABLE, Patience, existing_topic
 from fraudstream.spark.relay import Relay
 from fraudstream.spark.scoring import Scoring
+from fraudstream.spark.settlement import settled
 from fraudstream.spark.watch import POLL_SECONDS, Parts, Watch
 from fraudstream.store import offsets
 
@@ -93,7 +94,10 @@ class Scorer:
         answers = Answers(self._settings.kafka, scored)
         self._monitor.begun(TARGET)
         try:
-            self._go_on(topic, start, self._parts(keeper, answers), summary, stop)
+            topic, stands = self._go_on(topic, start, self._parts(keeper, answers), summary, stop)
+            answers.close()
+            reached = settled(self._settings.kafka, topic, stands.reached, answers.knows)
+            keeper.save(topic, replace(stands, reached=reached))
         finally:
             self._monitor.ended(TARGET)
             answers.close()
@@ -130,8 +134,9 @@ class Scorer:
 
     def _go_on(
         self, topic: Topic, start: Mapping[int, int], parts: Parts, summary: Summary, stop: threading.Event
-    ) -> None:
-        """Run relays until `stop` is set, each after the failure of the previous one."""
+    ) -> tuple[Topic, Standing]:
+        """Run relays until `stop` is set, each after the failure of the previous one; returns where the last one stopped."""
+        ends: Mapping[int, int] = start
         while not stop.is_set():
             relay = Relay(self._spark, self._settings, self._mode, topic)
             try:
@@ -153,12 +158,17 @@ class Scorer:
                 self._monitor.restarted(TARGET, error.message)
                 found = self._patience.until(partial(self._where, topic, relay.reached or start), error, stop)
                 if found is None:
+                    start = relay.reached or start
                     break
                 topic, start = found
                 summary.restarts += 1
+            else:
+                start = relay.reached
             finally:
                 relay.stop()
+                ends = relay.ends or start
                 summary.handovers += relay.handovers
+        return topic, Standing(topic.name, start, ends, 0.0)
 
     def _where(self, before: Topic, reached: Mapping[int, int]) -> tuple[Topic, dict[int, int]]:
         """The topic as it is now, and its start offsets: where this scorer stopped, even if PostgreSQL is unavailable."""
