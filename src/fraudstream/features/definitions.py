@@ -234,7 +234,7 @@ def select(names: Sequence[str]) -> tuple[Feature, ...]:
     unknown = [name for name in names if name not in FEATURES]
     if unknown:
         raise InputError(
-            f"There is no feature {', '.join(unknown)}.", hint="docs/features.md lists every feature."
+            f"There is no feature {', '.join(unknown)}.", hint=f"The features are: {', '.join(FEATURES)}."
         )
     if len(set(names)) < len(names):
         raise InputError("A feature is named twice.", hint="Name each feature once.")

@@ -47,7 +47,9 @@ def _refuse_unknown(names: Iterable[str], where: str) -> None:
         close = [match for name in unknown for match in _closest(name.upper(), known)]
         raise SettingsError(
             f"Unknown setting: {', '.join(unknown)}{where}.",
-            hint=f"Did you mean {', '.join(close)}?" if close else "docs/settings.md lists every setting.",
+            hint=f"Did you mean {', '.join(close)}?"
+            if close
+            else "`fraudstream config document` lists every setting.",
         )
 
 
@@ -176,7 +178,7 @@ def _built(kind: type[_Built], flags: dict[str, dict[str, Any]]) -> _Built:
         return kind(**said)
     except ValidationError as error:
         raise SettingsError(
-            _mistakes(error), hint="docs/settings.md lists every setting with its values."
+            _mistakes(error), hint="`fraudstream config document` lists every setting with its values."
         ) from None
 
 
