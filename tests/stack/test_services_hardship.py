@@ -196,7 +196,9 @@ def test_a_closed_home_keeps_its_data_wherever_it_is_moved_and_shares_none_with_
         in_it(first, "create table kept ()")
         link.symlink_to(first)
         assert in_it(link, tables) == [("kept",)]
+        assert in_it(first, tables) == [("kept",)]
         first.rename(moved)
+        (first / "logs").mkdir(parents=True)  # of a command that still has the old path
         assert in_it(moved, tables) == [("kept",)]
         shutil.copytree(moved, copied)
         assert in_it(copied, tables) == []

@@ -31,14 +31,13 @@ def outside(home: Home) -> Path:
 
 def settle(home: Home) -> Path:
     """Choose, once, the directory of the data, and create it. Raises ServiceError."""
-    known = home.remembered("postgres")
-    place, key = directory(home), known.get("key", home.key)
+    known, is_copy = home.remembered("postgres"), _is_of_another(home)
+    place, key = directory(home), secrets.token_hex(6) if is_copy else known.get("key", home.key)
     try:
-        if "outside" not in known or not place.exists() or (known["outside"] and _is_of_another(home)):
+        if "outside" not in known or not place.exists() or (known["outside"] and is_copy):
             place = home.postgres
             user = users.service_user(place)
             if user is not None and not users.may_pass(user, home.root):
-                key = secrets.token_hex(6) if _is_of_another(home) else key
                 place = users.OUTSIDE / key / "postgres"
                 users.open_to_all(users.OUTSIDE, place.parent)
                 log.info("%s is not accessible to the user %s.", home.root, user.pw_name)
@@ -71,6 +70,6 @@ def _is_of_another(home: Home) -> bool:
     """Whether the directory outside is used by another home that exists, of which this one is a copy."""
     try:
         other = Home(Path((outside(home).parent / _CLAIM).read_text(encoding="utf-8")))
-        return outside(other) == outside(home) and not other.root.samefile(home.root)
+        return directory(other) == outside(home) and not other.root.samefile(home.root)
     except (OSError, ValueError):
         return False  # it was moved here, or the directory is older than its claim
