@@ -113,12 +113,11 @@ def _tell(ending: "Ending", settings: "Settings") -> None:
 
 def _misleading(settings: "Settings") -> list[str]:
     """The variables that lead other commands to a PostgreSQL that is not the demo's."""
-    from fraudstream.settings import PREFIX, on_embedded
+    from fraudstream.settings import PREFIX, on_embedded, parts_of_address
 
     postgres = settings.postgres
     if postgres.address == on_embedded(settings).postgres.address:
         return []
     if postgres.host is None:
-        half = {"port", "user", "password", "password_file", "database"}
-        return [f"{PREFIX}POSTGRES__{name.upper()}" for name in sorted(postgres.model_fields_set & half)]
+        return parts_of_address(postgres)
     return [f"{PREFIX}POSTGRES__{name.upper()}" for name in sorted(postgres.model_fields_set)]

@@ -6,7 +6,16 @@ pem       certificates and keys, as files and as Java needs them
 refusal   why a broker rejects us
 """
 
-from fraudstream.kafka.clients import admin, client_config, java_config, producer, servers, unreachable
+from fraudstream.kafka.clients import (
+    admin,
+    client_config,
+    is_end,
+    java_config,
+    producer,
+    reader,
+    servers,
+    unreachable,
+)
 from fraudstream.kafka.topics import Bounds, Topic, bounds, ensure_topic, find_topic
 
 __all__ = [
@@ -17,8 +26,10 @@ __all__ = [
     "client_config",
     "ensure_topic",
     "find_topic",
+    "is_end",
     "java_config",
     "producer",
+    "reader",
     "servers",
     "unreachable",
 ]

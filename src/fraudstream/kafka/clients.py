@@ -8,7 +8,7 @@ from fraudstream.kafka.pem import as_java_takes_it, passwords, read_pem
 from fraudstream.settings import KafkaSettings, SaslMechanism, SecurityProtocol
 
 if TYPE_CHECKING:
-    from confluent_kafka import KafkaError, KafkaException, Producer
+    from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
     from confluent_kafka.admin import AdminClient
 
 
@@ -67,6 +67,40 @@ def producer(kafka: KafkaSettings, more: Mapping[str, Any]) -> "Producer":
         return Producer(config)
     except KafkaException as error:
         raise _unusable(error) from None
+
+
+def reader(
+    kafka: KafkaSettings, topic: str, places: Mapping[int, int], purpose: str, **more: Any
+) -> "Consumer":
+    """A consumer of a topic's committed messages from these offsets on, which also reports the ends of partitions (`is_end`).
+
+    For a look of seconds, so without a word if the broker is away: what asks for it is a stream, which notices that by
+    itself. Raises BrokerUnreachable, CredentialsUnreadable, KafkaException while it cannot be used.
+    """
+    from confluent_kafka import Consumer, TopicPartition
+
+    options: dict[str, Any] = {
+        "group.id": f"fraudstream-score-{purpose}",
+        "isolation.level": "read_committed",
+        "enable.partition.eof": True,
+        "enable.auto.commit": False,
+        "auto.offset.reset": "error",
+        "fetch.wait.max.ms": 10,  # the end is reported after a fetch has found nothing for this long
+        "log_level": "0",
+        "error_cb": _ignore,
+        **more,
+    }
+    consumer = Consumer(client_config(kafka) | options)
+    consumer.assign([TopicPartition(topic, *place) for place in places.items()])
+    return consumer
+
+
+def is_end(message: "Message") -> bool:
+    """Whether a `reader` reports the end of a partition, at the message's offset."""
+    from confluent_kafka import KafkaError
+
+    error = message.error()
+    return error is not None and error.code() == KafkaError._PARTITION_EOF
 
 
 def java_config(kafka: KafkaSettings) -> dict[str, str]:

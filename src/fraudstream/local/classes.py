@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
+from fraudstream.local.java import OPTIONS
 from fraudstream.logs import get_logger
 
 log = get_logger("local.classes")
@@ -25,7 +26,7 @@ ROOM_BYTES = 2 << 30
 """Free bytes required on the disk of the cache to write an archive: Spark's has 150 MB."""
 WRITING_SECONDS = 3600.0
 """After this many seconds without a change, a partial archive is left over from a killed JVM: writing takes seconds."""
-_TOLD_BY_OTHERS = ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS", "SPARK_SUBMIT_OPTS")
+_TOLD_BY_OTHERS = (*OPTIONS, "SPARK_SUBMIT_OPTS")
 _HARMLESS = re.compile(r"-Xm[sx]\w+|-Xss\w+|-D(?!java\.|jdk\.)\S+|-XX:TieredStopAtLevel=\d")
 """With other options, a Java that should write an archive may not start at all: agents, other modules and loaders,
 `-Xshare:off`, files of options. There are too many to list, so only these are allowed."""

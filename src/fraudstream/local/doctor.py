@@ -1,6 +1,5 @@
 """Checks everything that a first run needs; a failed check says how to fix it."""
 
-import errno
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from functools import partial
 from fraudstream.errors import DatabaseError, FraudstreamError, JarsMissing, ServiceError
 from fraudstream.local import jars, java
 from fraudstream.local.failures import space
-from fraudstream.local.home import Home, unusable
+from fraudstream.local.home import Home, require_access
 from fraudstream.local.kafka import CONTROLLER_PORT, EmbeddedKafka
 from fraudstream.local.kafka import PORT as KAFKA_PORT
 from fraudstream.local.postgres import PORT as POSTGRES_PORT
@@ -73,9 +72,7 @@ def _jars(settings: Settings) -> str:
 
 
 def _disk(home: Home) -> str:
-    nearest = next(path for path in (home.root, *home.root.parents) if path.exists())
-    if not os.access(nearest, os.W_OK):
-        raise unusable(home.root, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
+    require_access(home.root, os.W_OK)
     left = space(home.root)
     detail = f"{left / 1e9:.1f} GB free for {home.root}"
     if left < FREE_BYTES:

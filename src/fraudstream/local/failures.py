@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fraudstream.errors import ServiceError
+from fraudstream.local.home import existing
 from fraudstream.local.processes import as_user, environment
 from fraudstream.logs import get_logger
 
@@ -29,8 +30,7 @@ class DiskFull(ServiceError):
 
 def space(directory: Path) -> int:
     """Free bytes where `directory` is, or will be."""
-    existing = next(path for path in (directory, *directory.parents) if path.exists())
-    return shutil.disk_usage(existing).free
+    return shutil.disk_usage(existing(directory)).free
 
 
 def require_space(directory: Path, wanted: int) -> None:

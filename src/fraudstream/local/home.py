@@ -1,5 +1,6 @@
 """The layout of FRAUDSTREAM_HOME, who may change it, and the ports that it remembers."""
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -248,6 +249,17 @@ def unusable(path: Path, error: OSError) -> ServiceError:
         f"{path} cannot be used: {error.strerror or error}.",
         hint="Set FRAUDSTREAM_HOME to a directory of your own, on a disk with space.",
     )
+
+
+def existing(directory: Path) -> Path:
+    """The directory itself, or the nearest one above that exists."""
+    return next(path for path in (directory, *directory.parents) if path.exists())
+
+
+def require_access(directory: Path, mode: int) -> None:
+    """Raise ServiceError unless we have this access (`os.W_OK`, …) to a directory, or to where it will be."""
+    if not os.access(existing(directory), mode):
+        raise unusable(directory, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
 
 
 def write_private(path: Path, text: str) -> None:

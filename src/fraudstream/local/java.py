@@ -32,7 +32,8 @@ COMPILE_LATER = (
 )
 """Java's optimising compiler waits ten times as long as by default. In the first minute it competes for the cores with
 what it compiles: a first alert came after 103 s instead of 109 to 120. What really runs hot is compiled all the same."""
-_OPTIONS = ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS")
+OPTIONS = ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS")
+"""Variables from which every Java takes options."""
 _ANSWER_SECONDS = 20.0
 """Timeout in seconds: Java prints its version in 0.1 s; enough under load, but not for a hanging wrapper script."""
 
@@ -117,7 +118,7 @@ def _answer(binary: Path) -> str:
 
 def _blame_options(binary: Path, environ: Mapping[str, str]) -> None:
     """Raise JavaMissing if it does not start with the options that the environment gives to every Java."""
-    given = [name for name in _OPTIONS if environ.get(name)]
+    given = [name for name in OPTIONS if environ.get(name)]
     if not given or not (lines := [line for line in _answer(binary).splitlines() if line.strip()]):
         return
     reason = next((line for line in lines if re.search("[Ee]rror|nrecognized", line)), lines[-1])

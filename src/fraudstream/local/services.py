@@ -1,6 +1,5 @@
 """Both embedded services together, for `fraudstream up`, `status`, `down` and `reset`."""
 
-import errno
 import json
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,7 +9,7 @@ from threading import Event
 from typing import Any
 
 from fraudstream.errors import ServiceError
-from fraudstream.local.home import Home, unusable, write_private
+from fraudstream.local.home import Home, require_access, unusable, write_private
 from fraudstream.local.initdb import AUTH
 from fraudstream.local.jars import kafka_jars
 from fraudstream.local.kafka import EmbeddedKafka
@@ -139,8 +138,8 @@ def status(settings: Settings) -> dict[str, dict[str, Any]]:
     Raises ServiceError for the home of another user.
     """
     home = Home.of(settings)
-    if home.exists() and not os.access(home.root, os.R_OK):
-        raise unusable(home.root, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
+    if home.exists():  # where it will be may be closed to us
+        require_access(home.root, os.R_OK)
     broker, server = EmbeddedKafka(home), EmbeddedPostgres(home)
     broker_process, server_process = broker.process(), server.process()
     kafka_answers = broker_process is not None and broker.answers()

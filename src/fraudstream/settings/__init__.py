@@ -12,6 +12,7 @@ from fraudstream.settings.loading import (
     load_model_settings,
     on_embedded,
     on_this_machine,
+    parts_of_address,
 )
 from fraudstream.settings.sections import (
     DashboardSettings,
@@ -52,4 +53,5 @@ __all__ = [
     "load_model_settings",
     "on_embedded",
     "on_this_machine",
+    "parts_of_address",
 ]

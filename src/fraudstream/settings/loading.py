@@ -123,11 +123,15 @@ def on_this_machine(settings: Settings) -> Settings:
     return settings.model_copy(update={"spark": settings.spark.model_copy(update={"master": master})})
 
 
+def parts_of_address(postgres: PostgresSettings) -> list[str]:
+    """The variables that are set and mean nothing without FRAUDSTREAM_POSTGRES__HOST."""
+    found = postgres.model_fields_set & {"port", "user", "database", "password", "password_file"}
+    return [f"{PREFIX}POSTGRES__{name.upper()}" for name in sorted(found)]
+
+
 def _refuse_half_an_address(postgres: PostgresSettings) -> None:
     """Raise SettingsError for settings that the embedded server's address would silently replace."""
-    lost = sorted(postgres.model_fields_set & {"port", "user", "database", "password", "password_file"})
-    if lost:
-        names = ", ".join(f"{PREFIX}POSTGRES__{name.upper()}" for name in lost)
+    if names := ", ".join(parts_of_address(postgres)):
         raise SettingsError(
             f"{names} set without {PREFIX}POSTGRES__HOST, while the embedded PostgreSQL runs, which has an address of"
             " its own.",

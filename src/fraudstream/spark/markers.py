@@ -7,10 +7,10 @@ and once retention has deleted the rest, to be lost.
 
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from fraudstream.errors import BrokerUnreachable, DatabaseUnreachable
-from fraudstream.kafka import Topic, client_config
+from fraudstream.kafka import Topic, is_end, reader
 from fraudstream.settings import KafkaSettings, PostgresSettings
 from fraudstream.spark.source import offsets_in
 from fraudstream.store import offsets
@@ -49,35 +49,23 @@ def silent_until(kafka: KafkaSettings, topic: Topic, places: Mapping[int, int]) 
     A real-time batch reports its last message, but not the markers after it. Partitions with messages are missing, as are
     those about which the broker does not answer in time, or all of them if it cannot be reached.
     """
-    from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+    from confluent_kafka import KafkaException
 
-    options: dict[str, Any] = {
-        "group.id": "fraudstream-score-markers",
-        "isolation.level": "read_committed",
-        "enable.partition.eof": True,
-        "enable.auto.commit": False,
-        "auto.offset.reset": "error",
-        "fetch.wait.max.ms": 10,  # the end is reported after a fetch has found nothing for this long
-        "queued.min.messages": 1,  # one message is enough
-        "log_level": "0",
-        "error_cb": lambda _: None,  # a broker that is away is the stream's news
-    }
     ends, open_, deadline = dict[int, int](), set(places), time.monotonic() + LOOK_SECONDS
     try:
-        consumer = Consumer(client_config(kafka) | options)
+        # One message is enough.
+        consumer = reader(kafka, topic.name, places, "markers", **{"queued.min.messages": 1})
     except (BrokerUnreachable, KafkaException):
         return {}  # a password or a key is being replaced just now: no reason to end queries that run
     try:
-        consumer.assign([TopicPartition(topic.name, *place) for place in places.items()])
         while open_ and (left := deadline - time.monotonic()) > 0:
             if (met := consumer.poll(left)) is None:
                 break
-            partition, end, error = met.partition(), met.offset(), met.error()
+            partition, end = met.partition(), met.offset()
             if partition is None or partition not in open_:
                 continue
             open_.remove(partition)
-            at_end = error is not None and error.code() == KafkaError._PARTITION_EOF
-            if end is not None and at_end:
+            if end is not None and is_end(met):
                 ends[partition] = end
     finally:
         consumer.close()

@@ -6,13 +6,13 @@ look into the topic at the stop instead of an offset in each decision.
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from fraudstream.decode import REFUSED
 from fraudstream.errors import BrokerUnreachable
-from fraudstream.kafka import Topic, client_config
+from fraudstream.kafka import Topic, is_end, reader
 from fraudstream.settings import KafkaSettings
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def settled(
 
     found = dict(reached)
     try:
-        consumer = _consumer(kafka, topic, reached)
+        consumer = reader(kafka, topic.name, reached, "settlement")
     except (BrokerUnreachable, KafkaException):
         return found
     try:
@@ -54,7 +54,7 @@ def settled(
             if partition not in open_ or offset is None:
                 continue
             if message.error():  # the end of the partition, or one that cannot be read
-                found[partition] = max(found[partition], offset) if _is_end(message) else found[partition]
+                found[partition] = max(found[partition], offset) if is_end(message) else found[partition]
                 open_.remove(partition)
             elif is_answered(_name(message)) or is_answered((partition, offset)):
                 found[partition] = offset + 1
@@ -65,24 +65,6 @@ def settled(
     return found
 
 
-def _consumer(kafka: KafkaSettings, topic: Topic, reached: Mapping[int, int]) -> "Consumer":
-    from confluent_kafka import Consumer, TopicPartition
-
-    options: dict[str, Any] = {
-        "group.id": "fraudstream-score-settlement",
-        "isolation.level": "read_committed",
-        "enable.partition.eof": True,
-        "enable.auto.commit": False,
-        "auto.offset.reset": "error",
-        "fetch.wait.max.ms": 10,  # the end is reported after a fetch has found nothing for this long
-        "log_level": "0",
-        "error_cb": lambda _: None,
-    }
-    consumer = Consumer(client_config(kafka) | options)
-    consumer.assign([TopicPartition(topic.name, *place) for place in reached.items()])
-    return consumer
-
-
 def _arriving(consumer: "Consumer", open_: set[int]) -> "Iterator[Message]":
     """Messages and ends of partitions, until none is open, the broker is silent, or time is up."""
     deadline = time.monotonic() + SECONDS
@@ -90,13 +72,6 @@ def _arriving(consumer: "Consumer", open_: set[int]) -> "Iterator[Message]":
         if not (portion := consumer.consume(_PORTION, _SILENCE_SECONDS)):
             return
         yield from portion
-
-
-def _is_end(message: "Message") -> bool:
-    from confluent_kafka import KafkaError
-
-    error = message.error()
-    return error is not None and error.code() == KafkaError._PARTITION_EOF
 
 
 def _name(message: "Message") -> str | None:
