@@ -7,8 +7,7 @@ import pytest
 from fraudstream import kafka
 from fraudstream.errors import MessagesLost
 from fraudstream.settings import PostgresSettings, Settings
-from fraudstream.spark import recovery
-from fraudstream.store import offsets, rejected
+from fraudstream.store import offsets, rejected, resumption
 from fraudstream.store.migrate import migrate
 from fraudstream.store.offsets import Source
 from fraudstream.store.slices import Messages, store_slice
@@ -23,7 +22,7 @@ def test_what_kafka_lost_after_it_was_stored_is_no_matter_of_retention(settings:
     send(settings, [(b"{}", 0)])
 
     def begin(*, accept_loss: bool) -> dict[tuple[str, int], int]:
-        return recovery.begin(
+        return resumption.begin(
             *(settings.kafka, settings.postgres, topic, ["transactions"]),
             command="fraudstream consume",
             accept_loss=accept_loss,
@@ -48,7 +47,7 @@ def test_what_kafka_lost_concerns_every_target_of_the_topic(
         offsets.begin(postgres, [target], topic, {0: offset})
 
     def begin(*, accept_loss: bool) -> dict[tuple[str, int], int]:
-        return recovery.begin(
+        return resumption.begin(
             *(settings.kafka, postgres, topic, ["transactions", "profiles"]),
             command="fraudstream consume",
             accept_loss=accept_loss,
@@ -82,7 +81,7 @@ def test_what_another_consumer_stores_during_a_start_is_not_lost(
 
     monkeypatch.setattr(kafka, "bounds", meanwhile)
     for accept_loss in (False, True):
-        start = recovery.begin(
+        start = resumption.begin(
             *(settings.kafka, postgres, topic, ["transactions", "profiles"]),
             command="fraudstream consume",
             accept_loss=accept_loss,

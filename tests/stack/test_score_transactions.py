@@ -10,10 +10,9 @@ from confluent_kafka import Producer, TopicPartition
 
 from fraudstream import kafka
 from fraudstream.settings import Settings
-from fraudstream.spark import recovery
 from fraudstream.spark.mode import Mode
 from fraudstream.spark.scorer import Scorer, Summary
-from fraudstream.store import registry
+from fraudstream.store import registry, resumption
 from fraudstream.store.connection import connect
 from live_scorer import Topics, live_topics, promote
 from samples import message
@@ -101,7 +100,7 @@ def test_one_committed_transaction_and_then_silence_hold_up_nothing(
     admin = kafka.admin(settings.kafka)
     for deleted in admin.delete_records([TopicPartition(topic.name, 0, 2)]).values():
         deleted.result(30)
-    start = recovery.begin(
+    start = resumption.begin(
         settings.kafka,
         settings.postgres,
         topic,

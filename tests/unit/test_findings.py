@@ -12,7 +12,7 @@ import yaml
 from fraudstream.cli.health import _Look, document
 from fraudstream.cli.output import print_document
 from fraudstream.dashboard.comparison import _drifted
-from fraudstream.metrics import ConsumeMonitor, Figures, ProduceMonitor, ScoreMonitor
+from fraudstream.metrics import ConsumeMonitor, ConvertMonitor, Figures, ProduceMonitor, ScoreMonitor
 from fraudstream.settings import PostgresSettings
 from fraudstream.store import health
 from fraudstream.store.drift import SCATTER, Drift
@@ -65,7 +65,9 @@ def exported(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """The figures of the streams, and those of `health` where everything was measured."""
     monkeypatch.setattr(health, "snapshot", lambda _: WELL)
     looks = [Figures(_Look(PostgresSettings()).figures)]
-    streams = [monitor.registry for monitor in (ConsumeMonitor(), ScoreMonitor(), ProduceMonitor())]
+    streams = [
+        monitor.registry for monitor in (ConsumeMonitor(), ScoreMonitor(), ProduceMonitor(), ConvertMonitor())
+    ]
     families = [family for collector in (*streams, *looks) for family in collector.collect()]
     return {f.name + "_total" * (f.type == "counter") for f in families if f.name.startswith("fraudstream_")}
 
@@ -157,6 +159,16 @@ def test_a_hint_starts_no_second_process_beside_the_one_that_runs_a_stream() -> 
             found = of(replace(WELL, streams=[progress]), f"stream {name}")
             assert found is not None
             assert command in found.hint
+
+
+def test_a_conversion_is_restarted_with_the_topic_that_it_reads() -> None:
+    """It has no log of Spark's, and the name of the stream alone is no command."""
+    for age in (7200.0, 3.0):
+        progress = Progress("convert", "payments", 0, 10, 17, 50.0, DAY, age, 95.0, 90.0)
+        found = of(replace(WELL, streams=[progress]), "stream convert")
+        assert found is not None
+        assert "`fraudstream convert payments` with its options" in found.hint
+        assert "spark-" not in found.hint
 
 
 def test_a_stream_that_does_not_run_has_no_pace() -> None:

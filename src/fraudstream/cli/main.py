@@ -16,6 +16,7 @@ from fraudstream.cli import (
     bench,
     config,
     consume,
+    convert,
     dashboard,
     demo,
     forget,
@@ -43,7 +44,7 @@ app = typer.Typer(
 )
 PANELS: dict[str, tuple[Callable[..., None] | typer.Typer, ...]] = {
     "Explore": (demo.demo, dashboard.dashboard, alerts.group, label.label),
-    "Stream": (produce.produce, consume.consume, *consume.ALIASES, rejected.group),
+    "Stream": (produce.produce, convert.convert, consume.consume, *consume.ALIASES, rejected.group),
     "Model": (train.train, train.evaluate, models.group, score.score, rules.group, health.health),
     "Operate": (
         services.up,

@@ -18,6 +18,15 @@ def mapping(panel: str | None = None) -> Any:
     )
 
 
+def epoch(panel: str) -> Any:
+    """`--epoch`, of commands that read payments in other formats."""
+    return typer.Option(
+        "--epoch",
+        help="Timestamps are numbers: seconds, milliseconds or microseconds since 1970.",
+        rich_help_panel=panel,
+    )
+
+
 UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 
 

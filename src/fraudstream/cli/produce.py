@@ -14,6 +14,7 @@ from fraudstream.cli import options
 from fraudstream.cli.options import MetricsPort
 from fraudstream.cli.output import Json, print_document, print_table
 from fraudstream.errors import ExitCode, UsageError
+from fraudstream.micros import Epoch
 
 if TYPE_CHECKING:
     from fraudstream.producer import File, Rejects, Report, Simulation
@@ -141,6 +142,7 @@ def produce(
     from_file: From = None,
     map_: Map = None,
     fill: Fill = None,
+    epoch: Annotated[Epoch | None, options.epoch(REPLAYED)] = None,
     topic: Topic = None,
     bootstrap_servers: Servers = None,
     partitions: Partitions = None,
@@ -164,7 +166,7 @@ def produce(
     source: Simulation | File
     if from_file is not None:
         options.refuse(context, SIMULATED, "does not go with --from")
-        source = producer.File(from_file, producer.shape(map_ or (), fill or ()))
+        source = producer.File(from_file, producer.shape(map_ or (), fill or ()), epoch)
     else:
         options.refuse(context, REPLAYED, "is for --from")
         source = producer.Simulation(seed, users, fraud_rate, scenario, days, start, history_only)

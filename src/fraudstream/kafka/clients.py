@@ -80,7 +80,7 @@ def reader(
     from confluent_kafka import Consumer, TopicPartition
 
     options: dict[str, Any] = {
-        "group.id": f"fraudstream-score-{purpose}",
+        "group.id": f"fraudstream-{purpose}",
         "isolation.level": "read_committed",
         "enable.partition.eof": True,
         "enable.auto.commit": False,

@@ -1,6 +1,6 @@
 """Health and metrics of a long-running command."""
 
-from fraudstream.metrics.commands import ConsumeMonitor, ProduceMonitor, ScoreMonitor, Sent
+from fraudstream.metrics.commands import ConsumeMonitor, ConvertMonitor, ProduceMonitor, ScoreMonitor, Sent
 from fraudstream.metrics.figures import Figure, Figures
 from fraudstream.metrics.monitor import Health, Monitor
 from fraudstream.metrics.server import served
@@ -8,6 +8,7 @@ from fraudstream.metrics.standing import Standing
 
 __all__ = [
     "ConsumeMonitor",
+    "ConvertMonitor",
     "Figure",
     "Figures",
     "Health",

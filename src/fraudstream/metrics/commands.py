@@ -87,6 +87,26 @@ class ScoreMonitor(Monitor):
         self.remark(stream, since if stale else None)
 
 
+class ConvertMonitor(Monitor):
+    """Monitor of `convert`: what became of another topic's messages."""
+
+    def __init__(self, stalled_seconds: float = 60.0) -> None:
+        super().__init__("convert", stalled_seconds)
+        self._converted = self._counter(
+            "messages_converted", "Messages of another topic that became transactions."
+        )
+        self._unreadable = self._counter(
+            "messages_passed_on", "Messages that could not be converted, and were sent as they are."
+        )
+        self._skipped = self._counter("messages_skipped", "Messages that are no payments.")
+
+    def counted(self, converted: int, unreadable: int, skipped: int) -> None:
+        """Count messages that were read."""
+        self._converted.inc(converted)
+        self._unreadable.inc(unreadable)
+        self._skipped.inc(skipped)
+
+
 @dataclass(frozen=True, slots=True)
 class Sent:
     """What a producer has done so far, in messages."""

@@ -15,7 +15,7 @@ from fraudstream.kafka import ensure_topic
 from fraudstream.logs import get_logger
 from fraudstream.mapping import Shape
 from fraudstream.metrics import ProduceMonitor
-from fraudstream.micros import DAY, micros
+from fraudstream.micros import DAY, Epoch, micros
 from fraudstream.producer.delivery import Batch, HalfSent, Report, Sink, deliver, limited
 from fraudstream.producer.pace import FASTEST, Pace
 from fraudstream.producer.replay import replay
@@ -56,6 +56,8 @@ class File:
 
     path: Path
     shape: Shape
+    epoch: Epoch | None = None
+    """The unit of timestamps that are numbers."""
 
 
 class Printer:
@@ -99,7 +101,7 @@ def produce(  # noqa: PLR0913 - what a command line says
     rate = rate or _usual_rate(source, dry=kafka is None)
     pace = None if rate in (None, FASTEST) else Pace(float(rate or 0), stop)
     batches = (
-        replay(source.path, source.shape, rejects)
+        replay(source.path, source.shape, rejects, source.epoch)
         if isinstance(source, File)
         else _simulated(source, rate, pace, dry=kafka is None)
     )
@@ -175,5 +177,5 @@ def _tell(rejects: Rejects, report: Report, path: Path | None) -> None:
     number, reason = rejects.first[0]
     raise InputError(
         f"None of the {rejects.count:,} rows is a transaction; row {number}: {reason}.",
-        hint="Check the columns with --map THEIRS=OURS and --fill OURS=VALUE.",
+        hint="Check the columns with --map THEIRS=OURS and --fill OURS=VALUE; timestamps that are numbers need --epoch.",
     )

@@ -180,6 +180,10 @@ class Sender:
             log.error("Kafka refuses this producer: %s", error.str())
             self._stop.set()
 
+    def settled(self, seconds: float) -> bool:
+        """Whether every message has been acknowledged, after waiting for that so long at most."""
+        return not self._producer.flush(seconds) and not self.failed
+
     def close(self) -> tuple[int, int]:
         """Wait until each message is acknowledged or has failed; gives up earlier once a stop is requested."""
         deadline = time.monotonic() + DELIVERY_SECONDS + self._patience

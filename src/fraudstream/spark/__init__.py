@@ -5,7 +5,7 @@ Every command
   session         Spark's settings; scratch is what it keeps on disk
   source          Kafka as a stream of raw messages
   failures        what Spark's errors mean, and which are temporary
-  recovery        how long a stream waits after one, and where it resumes
+  recovery        how long a stream waits after one
   backoff         when what failed is tried again, and which failures are news
   progress        a running stream reports its position
   markers         Kafka's transaction markers after the last message

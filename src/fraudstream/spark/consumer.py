@@ -27,6 +27,7 @@ from fraudstream.spark.progress import Progress
 from fraudstream.spark.recovery import CURABLE, Patience, existing_topic
 from fraudstream.spark.source import location, new_checkpoint, read_messages
 from fraudstream.spark.stopping import UntilStopped
+from fraudstream.store import resumption
 from fraudstream.store.label_folding import fold_known
 from fraudstream.store.migrate import migrate
 from fraudstream.store.slices import Counts
@@ -166,7 +167,7 @@ class Consumer:
 
     def _position(self, run: _Run, topic: Topic, *, accept_loss: bool) -> dict[int, int]:
         """The start offset of each partition: the lowest stored offset of the targets."""
-        stored = recovery.begin(
+        stored = resumption.begin(
             self._kafka,
             self._postgres,
             topic,

@@ -54,7 +54,7 @@ def silent_until(kafka: KafkaSettings, topic: Topic, places: Mapping[int, int]) 
     ends, open_, deadline = dict[int, int](), set(places), time.monotonic() + LOOK_SECONDS
     try:
         # One message is enough.
-        consumer = reader(kafka, topic.name, places, "markers", **{"queued.min.messages": 1})
+        consumer = reader(kafka, topic.name, places, "score-markers", **{"queued.min.messages": 1})
     except (BrokerUnreachable, KafkaException):
         return {}  # a password or a key is being replaced just now: no reason to end queries that run
     try:

@@ -25,7 +25,7 @@ from fraudstream.spark.relay import Relay
 from fraudstream.spark.scoring import Scoring
 from fraudstream.spark.settlement import settled
 from fraudstream.spark.watch import POLL_SECONDS, Parts, Watch
-from fraudstream.store import offsets
+from fraudstream.store import offsets, resumption
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -116,7 +116,7 @@ class Scorer:
 
     def _begin(self, topic: Topic, *, accept_loss: bool, from_beginning: bool) -> dict[int, int]:
         """The start offset of each partition, from PostgreSQL."""
-        stored = recovery.begin(
+        stored = resumption.begin(
             self._settings.kafka,
             self._settings.postgres,
             topic,

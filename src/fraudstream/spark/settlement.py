@@ -44,7 +44,7 @@ def settled(
 
     found = dict(reached)
     try:
-        consumer = reader(kafka, topic.name, reached, "settlement")
+        consumer = reader(kafka, topic.name, reached, "score-settlement")
     except (BrokerUnreachable, KafkaException):
         return found
     try:

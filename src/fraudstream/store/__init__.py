@@ -11,6 +11,7 @@ Reaching it
 The sink, inside the transaction of a slice
   slices          one Kafka partition's slice of a micro-batch
   offsets         the next offset per partition, which makes the stream exactly once
+  resumption      where a stream resumes, checked against what Kafka still has
   targets         what the messages of a topic are stored as; intake decodes and writes them
   profiles        transactions folded into `shop.profiles`; label_folding does it for labels that become known
   scores          decisions and alerts; known_models gives their reasons

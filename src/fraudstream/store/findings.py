@@ -100,8 +100,7 @@ def _stream(stream: Stream) -> Finding:
             name,
             ok=False,
             sentence=f"{said} has made no progress for {duration(stream.still_seconds)}, and {stream.lag:,} messages are waiting.",
-            hint=f"Its log and logs/spark-{stream.name.split()[0]}.log below FRAUDSTREAM_HOME say why; then restart"
-            f" it: {_command(stream)}. It resumes where it stopped.",
+            hint=f"{_log(stream)} why; then restart it: {_command(stream)}. It resumes where it stopped.",
         )
     if stream.runs:
         pace = f"{stream.messages_per_second:,.0f} messages a second"
@@ -117,8 +116,16 @@ def _stream(stream: Stream) -> Finding:
     return Finding(name, ok=True, sentence=f"{said} is not running. {ago}, with nothing left to do.")
 
 
+def _log(stream: Stream) -> str:
+    if stream.name == "convert":  # without Spark
+        return "Its log says"
+    return f"Its log and logs/spark-{stream.name.split()[0]}.log below FRAUDSTREAM_HOME say"
+
+
 def _command(stream: Stream) -> str:
     """The command that runs a stream: that of the scores belongs to `consume`, or to a command of its own."""
+    if stream.name == "convert":
+        return f"`fraudstream convert {stream.topic}` with its options"
     own = f"`fraudstream {stream.name}`"
     return (
         f"`fraudstream consume`, or {own} if it runs on its own" if stream.name == "consume scores" else own
@@ -228,7 +235,7 @@ def _rejected(found: Snapshot) -> Iterator[Finding]:
             ok=False,
             sentence=f"{said}, among them {topics}.",
             hint="Messages must look as docs/transaction.schema.json says: correct the topic's name or its sender, or"
-            " convert them upstream. `fraudstream rejected list` shows them.",
+            " convert them with `fraudstream convert`. `fraudstream rejected list` shows them.",
         )
     elif found.rejected:
         hint = "`fraudstream rejected list` shows why; after a fix, run `fraudstream rejected replay`."
