@@ -2,7 +2,9 @@
 
 import multiprocessing
 import secrets
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from random import Random
 from subprocess import CompletedProcess
@@ -26,6 +28,7 @@ from fraudstream.store.tables import metadata
 from fraudstream.store.upgrade import config, sqlalchemy_connection
 from hours import counted_hours, hourly
 from profile_world import messages, store, transaction
+from waiting import wait_until
 
 Run = Callable[..., "CompletedProcess[str]"]
 
@@ -99,6 +102,56 @@ def test_two_processes_that_migrate_at_once_both_succeed(settings: Settings) -> 
         process.join(60)
     assert [process.exitcode for process in processes] == [0, 0]
     assert current_revision(settings.postgres) == head_revision()
+
+
+def test_readers_of_a_view_and_an_upgrade_do_not_wait_for_each_other(settings: Settings) -> None:
+    """A reader locks a view and then its tables, a revision the other way round: PostgreSQL ended one of them."""
+    postgres = settings.postgres
+    migrate(postgres)
+    _alembic(postgres, alembic.command.downgrade, "0004")
+    with connect(postgres) as connection:
+        connection.execute(
+            "insert into shop.labels (transaction_id, is_fraud) select 't' || n, true from generate_series(1, 200000) as n"
+        )
+    stop = threading.Event()
+
+    def read() -> int:
+        times = 0
+        while not stop.is_set():
+            with connect(postgres) as connection:
+                connection.execute("select count(verdict) from shop.alert_reviews")
+            times += 1
+        return times
+
+    with ThreadPoolExecutor(4) as pool:
+        readers = [pool.submit(read) for _ in range(4)]
+        try:
+            migrate(postgres)
+        finally:
+            stop.set()
+        assert all(reader.result() for reader in readers)
+    assert current_revision(postgres) == head_revision()
+
+
+def test_an_upgrade_says_whom_it_waits_for(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    """Everybody would wait behind it meanwhile: so it tries again and again, and lets the others in between."""
+    postgres = settings.postgres
+    migrate(postgres)
+    _alembic(postgres, alembic.command.downgrade, "0012")
+    with ThreadPoolExecutor(1) as pool, connect(postgres) as reader, connect(postgres) as other:
+        reader.execute("set application_name = 'pg_dump'")
+        reader.commit()
+        reader.execute("select from shop.alerts")
+        with caplog.at_level("INFO", logger="fraudstream"):
+            upgrade = pool.submit(migrate, postgres)
+            wait_until(lambda: "pg_dump (process" in caplog.text, "word about the reader")
+        other.execute("set statement_timeout = '60s'")
+        other.execute("select from shop.alerts")
+        other.commit()
+        assert not upgrade.done()
+        reader.rollback()
+        upgrade.result()
+    assert current_revision(postgres) == head_revision()
 
 
 def test_who_finds_the_tables_up_to_date_does_not_wait_for_what_makes_them(

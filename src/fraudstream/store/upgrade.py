@@ -1,5 +1,7 @@
 """Makes the tables of the schema `shop`, or brings them up to date, by Alembic's migrations, one process at a time."""
 
+import math
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +24,22 @@ log = get_logger("store.migrate")
 LOCK = 0x66726175  # "frau": any number will do, as long as all versions of the program agree on it
 WAIT_MINUTES = 30
 """Minutes to wait for another process that upgrades: a new index on hundreds of millions of rows takes that long."""
+LOCK_MILLISECONDS = 800
+"""How long one attempt to lock the tables lasts. Everybody else waits behind it; and after a second, PostgreSQL looks for
+sessions that wait for each other, and ends one."""
+PAUSE_SECONDS = 0.5
+"""Between two attempts, in which others get on."""
+TELL_SECONDS = 30.0
+
+_OURS = """
+select oid::regclass::text from pg_class
+where relnamespace = to_regnamespace(%s) and relkind in ('v', 'r', 'p') and pg_has_role(relowner, 'usage')
+order by relkind <> 'v', relname"""
+"""Views first, as for a reader."""
+_USERS = """
+select distinct format('%%s (process %%s)', coalesce(nullif(application_name, ''), usename), pid)
+from pg_locks join pg_stat_activity using (pid) join pg_class on pg_class.oid = relation
+where relnamespace = to_regnamespace(%s) and granted and pid <> pg_backend_pid() order by 1 limit 10"""
 
 
 def upgrade(postgres: PostgresSettings) -> None:
@@ -47,6 +65,7 @@ def upgrade(postgres: PostgresSettings) -> None:
         (is_missing,) = one(connection, "select to_regnamespace(%s) is null", (SCHEMA,))
         if is_missing:
             held.execute(sa.text(f"create schema {SCHEMA}"))
+        _stop_readers(connection)
         command.upgrade(config(held), "head")
         held.commit()
         if found is None:
@@ -70,6 +89,38 @@ def _take_turn(connection: Connection) -> None:
             hint="If it is no upgrade that you wait for, end it: `pg_locks` names its process, with locktype advisory.",
         ) from None
     connection.execute("set local lock_timeout = default")
+
+
+def _stop_readers(connection: Connection) -> None:
+    """Lock all of our tables and views until commit. Raises DatabaseError if somebody has used them for WAIT_MINUTES.
+
+    A reader of a view locks that first, and then its tables; a revision that has changed a table asks for the view
+    afterwards: without this, they wait for each other, and PostgreSQL ends one of them.
+    """
+    ours = connection.execute(_OURS, (SCHEMA,)).fetchall()
+    if not ours:
+        return
+    names = ", ".join(name for (name,) in ours)
+    deadline, told = time.monotonic() + 60 * WAIT_MINUTES, -math.inf
+    while True:
+        try:
+            with connection.transaction():
+                connection.execute(f"set local lock_timeout = {LOCK_MILLISECONDS}")
+                connection.execute(f"lock table {names} in access exclusive mode".encode())
+                connection.execute("set local lock_timeout = default")
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+            users = "; ".join(who for (who,) in connection.execute(_USERS, (SCHEMA,)).fetchall())
+            if time.monotonic() > deadline:
+                raise DatabaseError(
+                    f"The tables could not be upgraded: other sessions have used them for {WAIT_MINUTES} minutes.",
+                    hint=f"End them, and start again: {users}." if users else "Start again.",
+                ) from None
+            if time.monotonic() > told + TELL_SECONDS:
+                told = time.monotonic()
+                log.info("The upgrade waits for sessions that use the tables: %s", users or "they change")
+            time.sleep(PAUSE_SECONDS)
+        else:
+            return
 
 
 @contextmanager
