@@ -451,6 +451,10 @@ def test_what_is_older_than_a_day_is_forgotten_and_the_stream_goes_on(
     # Several stretches of the table, some of which hold old and new rows side by side.
     with connect(postgres) as connection:
         connection.execute("update shop.rejected set rejected_at = '2024-05-05' where value = 'nobody''s'")
+        connection.execute(
+            "insert into shop.latency_bins select day, bin, 1 from generate_series(1, 3) as bin,"
+            " (values (timestamptz '2024-12-31 23:59Z'), ('2025-01-01 00:00Z')) as v (day)"
+        )
     offsets = query(postgres, "select * from shop.stream_offsets order by target")
     hours = query(postgres, "select * from shop.hourly order by kind, hour")
     expected = forget.count(postgres, forget.before(LIMIT))
@@ -462,6 +466,8 @@ def test_what_is_older_than_a_day_is_forgotten_and_the_stream_goes_on(
         6,
     )
     assert (done["rows"]["labels"], done["rows"]["rejected"]) == (7, 1)
+    assert done["rows"]["latency_bins"] == 3
+    assert query(postgres, "select distinct minute >= '2025-01-01' from shop.latency_bins") == [(True,)]
     assert mentions(postgres, "-2024-") == []
     assert query(postgres, "select transaction_id from shop.labels where transaction_id ~ 'stored'") == [
         ("not stored yet",)

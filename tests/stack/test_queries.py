@@ -185,3 +185,28 @@ def test_how_long_a_model_has_been_without_decisions_is_known(postgres: Postgres
     work = model_quality.at_work(postgres, "m")
     assert work.newest == datetime(2026, 3, 1, 15, tzinfo=UTC)
     assert work.bins == [model_quality.Bin(0, 2)]
+
+
+def test_late_payments_do_not_make_a_query_of_one_hour_read_weeks(postgres: PostgresSettings) -> None:
+    """One payment in 5,000 that came ten days late lay in every block range of the index."""
+    with connect(postgres, autocommit=True) as connection:
+        connection.execute(
+            """
+            insert into shop.transactions
+              (transaction_id, user_id, timestamp, amount, device, location, transaction_location)
+            select 't' || n, 'u', timestamptz '2025-03-01' + (n - case when n % 5000 = 0 then 86400 else 0 end)
+              * interval '10 s', 1, 'd', 'l', 'l' from generate_series(1, 300000) as n"""
+        )
+        connection.execute("vacuum analyze shop.transactions")
+        connection.execute("set enable_seqscan = off")
+        ((plan,),) = connection.execute(
+            """
+            explain (analyze, format json) select count(*) from shop.transactions
+            where timestamp >= '2025-03-10 10:00+00' and timestamp < '2025-03-10 11:00+00'"""
+        ).fetchall()
+    scan = plan[0]["Plan"]
+    while "Plans" in scan and scan["Node Type"] != "Bitmap Heap Scan":
+        scan = scan["Plans"][0]
+    assert scan["Node Type"] == "Bitmap Heap Scan", plan
+    assert scan["Actual Rows"] == 360
+    assert scan["Rows Removed by Index Recheck"] < 30_000

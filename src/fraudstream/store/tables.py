@@ -52,6 +52,11 @@ def _number(name: str, kind: type[Integer] = Integer, **options: Any) -> Column[
     return Column(name, kind, primary_key=True, autoincrement=False, **options)
 
 
+SPANS = {"timestamp": "timestamptz_minmax_multi_ops"}
+"""Several spans for each block range: with one, a payment in 5,000 that comes a week late made a query read every range, in
+400 ms instead of 1."""
+
+
 def _transactions(name: str) -> Table:
     return Table(
         name,
@@ -67,7 +72,7 @@ def _transactions(name: str) -> Table:
         ),
         # Messages arrive nearly in time order, so a block-range index finds a day in 10,000,000 rows
         # and costs the writer next to nothing; a B-tree would cost it a fifth of its rate.
-        Index(f"{name}_timestamp", "timestamp", postgresql_using="brin"),
+        Index(f"{name}_timestamp", "timestamp", postgresql_using="brin", postgresql_ops=SPANS),
         # Bloom filters of block ranges: a customer's month among 10,000,000 rows in 0.05 s instead of 3 s, for 21 MB.
         # Writes cost nothing, as vacuum builds the summaries later; until then the newest rows are scanned, so vacuum
         # must not wait until a fifth of the table is new, as it does by default.
@@ -232,7 +237,7 @@ scores = Table(
     Column("model_version", Text, nullable=False),
     _instant("scored_at", nullable=False),
     _instant("sent_at", comment="When the transaction's message entered Kafka."),
-    Index("scores_timestamp", "timestamp", postgresql_using="brin"),
+    Index("scores_timestamp", "timestamp", postgresql_using="brin", postgresql_ops=SPANS),
     Index("scores_scored_at", "scored_at", postgresql_using="brin"),
 )
 """The first decision on every transaction."""
