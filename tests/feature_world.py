@@ -13,6 +13,7 @@ from fraudstream.features.catalogue import (
     COUNTERS,
     ENTITIES,
     LARGEST_AMOUNT,
+    LARGEST_OF_EVERYBODY,
     NEVER_SECONDS,
     SMALLEST_AMOUNT,
 )
@@ -98,6 +99,8 @@ class Ledger:
             merged = {}
             for counter in map(COUNTERS.__getitem__, entity.counters):
                 value = worth[counter.source] if counter.of_labels == label else 0.0
+                if counter.source == "amount" and name == "total":
+                    value = min(value, LARGEST_OF_EVERYBODY)
                 if counter.half_life is None:
                     merged[counter.name] = max(state[counter.name], value)
                     continue

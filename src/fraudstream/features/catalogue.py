@@ -69,6 +69,17 @@ COUNTERS: Final[dict[str, Counter]] = {
 """Every counter by name, in the order of the table's columns."""
 
 
+SMALLEST_AMOUNT: Final = 1e-9
+LARGEST_AMOUNT: Final = 1e12
+"""Amounts are clipped to these limits. No payment is outside in any currency; the square of
+an unlimited one (1e200 is a valid float) would make a profile infinite forever, and a ratio to
+an arbitrarily small one would be infinite, too."""
+LARGEST_OF_EVERYBODY: Final = 1e6
+"""What one transaction adds at most to the sum of all amounts, whose mean everybody is compared with: a single 1e12, typed or
+sent on purpose, made every fraud a small payment for a year. More than almost every payment, in currencies of small
+units, too."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entity:
     """Something with a profile: the fields of a transaction that identify it, and its counters."""
@@ -78,6 +89,8 @@ class Entity:
     fields: tuple[str, ...]
     counters: tuple[str, ...]
     """Only counters that features read: an unused one costs every fold, every merge and every broadcast."""
+    largest: float = LARGEST_AMOUNT
+    """The most that one transaction adds to a sum of amounts."""
 
 
 _LABELS = ("labelled_7d", "labelled_30d", "fraud_7d", "fraud_30d")
@@ -86,7 +99,13 @@ _HABIT = ("count_30d",)
 ENTITIES: Final[dict[str, Entity]] = {
     entity.name: entity
     for entity in (
-        Entity("total", "all transactions together", (), ("count_30d", "amount_30d", *_LABELS)),
+        Entity(
+            "total",
+            "all transactions together",
+            (),
+            ("count_30d", "amount_30d", *_LABELS),
+            largest=LARGEST_OF_EVERYBODY,
+        ),
         Entity("user", "one customer", ("user_id",), tuple(COUNTERS)),
         Entity("user_device", "one customer with one device", ("user_id", "device"), _HABIT),
         Entity("user_location", "one customer at one place", ("user_id", "transaction_location"), _HABIT),
@@ -101,12 +120,6 @@ ENTITIES: Final[dict[str, Entity]] = {
     )
 }
 """Every entity by name. `total` has no fields: its one row has the empty key."""
-
-SMALLEST_AMOUNT: Final = 1e-9
-LARGEST_AMOUNT: Final = 1e12
-"""Amounts are clipped to these limits. No payment is outside in any currency; the square of
-an unlimited one (1e200 is a valid float) would make a profile infinite forever, and a ratio to
-an arbitrarily small one would be infinite, too."""
 
 NEGLIGIBLE: Final = 1e-100
 """Smaller counters are stored as zero: PostgreSQL raises an error if a product underflows."""

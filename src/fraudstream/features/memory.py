@@ -89,7 +89,7 @@ class _Line:
 
     def __init__(self, events: Events, kept: _Kept, entity: str, folds: Truths) -> None:
         keys = events.keys(*ENTITIES[entity].fields)
-        self._events, self._kept = events, kept
+        self._events, self._kept, self._entity = events, kept, entity
         self.rows: Integers = np.argsort(keys.code, kind="stable")
         self.rows = self.rows[np.count_nonzero(keys.code < 0) :]
         """Rows of the batch; those without a key are absent."""
@@ -121,7 +121,7 @@ class _Line:
 
     def _worked_out(self, counter: Counter) -> tuple[Floats, Floats]:
         start = self._kept.values[counter.name][self._place]
-        added = additions(self._events, counter.source)
+        added = additions(self._events, counter.source, self._entity)
         value = np.ones(len(self.rows)) if added is None else added[self.rows]
         # Known labels came with the profiles; those of these rows are not known yet.
         value = np.zeros(len(value)) if counter.of_labels else np.where(self._folds, value, 0.0)

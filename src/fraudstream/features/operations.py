@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fraudstream.features.catalogue import COUNTERS, LAST_AT, NEVER_SECONDS, RUNNERS_UP, Source
+from fraudstream.features.catalogue import COUNTERS, ENTITIES, LAST_AT, NEVER_SECONDS, RUNNERS_UP, Source
 
 Value = Any
 """A float64 array or a Spark column of doubles; conditions are boolean ones."""
@@ -182,7 +182,8 @@ class JoinedRow:
         if self._folded is None or source not in _ADDED:
             return stored
         faded = self._ops.maximum((self._profile(entity, LAST_AT) - self.micros) / 1e6, 0.0)
-        own = _ADDED[source](self.amount) * self._ops.exp2(faded / -half_life)
+        amount = self._ops.minimum(self.amount, ENTITIES[entity].largest)
+        own = _ADDED[source](amount) * self._ops.exp2(faded / -half_life)
         left = stored - own
         left = self._ops.choose(left > _ROUNDING * own, left, 0.0)
         return self._ops.choose(self._included(entity), left, stored)

@@ -35,10 +35,11 @@ SCHEMA = pa.schema([pa.field(name, arrow_types()[kind], nullable=False) for name
 """The schema of `fold` and of the table."""
 
 
-def additions(events: Events, source: Source) -> Floats | None:
-    """What each event adds to a counter of this source; None means 1."""
+def additions(events: Events, source: Source, entity: str) -> Floats | None:
+    """What each event adds to this entity's counters of this source; None means 1."""
     if source == "amount":
-        return events.amount
+        limited: Floats = np.minimum(events.amount, ENTITIES[entity].largest)
+        return limited
     if source == "amount_squared":
         return events.amount * events.amount
     if source == "fraud":
@@ -97,7 +98,7 @@ def _fold(transactions: pa.Table, *, of_labels: bool) -> pa.Table:
         rows = slice(None) if named.all() else named
         group = _Group(events.micros[rows], keys.code[rows], keys.count)
         for counter in wanted:
-            group.add(counter, _some(additions(events, counter.source), rows))
+            group.add(counter, _some(additions(events, counter.source, entity.name), rows))
         if not of_labels:
             group.add_gap(group.age, group.code)
         parts.append(_table(pa.repeat(entity.name, keys.count), keys.text(), group))

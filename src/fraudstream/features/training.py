@@ -142,7 +142,7 @@ class History:
 
     def _event_state(self, entity: str, counter: Counter) -> Floats:
         timeline = self._timeline(entity)
-        added = additions(self._events, counter.source)
+        added = additions(self._events, counter.source, entity)
         value = np.ones(len(timeline.sort)) if added is None else added[self.order][timeline.sort]
         if counter.half_life is None:
             state = counters.scan_largest(value, timeline.code)

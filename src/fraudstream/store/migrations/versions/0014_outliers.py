@@ -1,4 +1,8 @@
-"""A time index that a few late payments leave as good as it was: each block range keeps several spans, not one."""
+"""What a few late payments and one huge amount leave as good as it was.
+
+Each block range of a time index keeps several spans, not one; and no payment adds more than a million to the sum of all
+amounts.
+"""
 
 from alembic import op
 
@@ -11,8 +15,11 @@ TABLES = ("transactions", "fraud_transactions", "scores")
 
 
 def upgrade() -> None:
-    """Replace the indexes; a table that was divided into partitions may have others."""
+    """Replace the indexes (a table that was divided into partitions may have others), and limit the sum of all amounts."""
     _make("timestamptz_minmax_multi_ops")
+    op.execute(
+        "update shop.profiles set amount_30d = least(amount_30d, count_30d * 1e6) where entity = 'total'"
+    )
 
 
 def downgrade() -> None:
