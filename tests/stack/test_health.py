@@ -439,14 +439,16 @@ def test_the_demo_counts_what_was_sent_since_it_began(postgres: PostgresSettings
 def test_the_demo_counts_no_more_frauds_found_than_there_are(postgres: PostgresSettings) -> None:
     """People have the later word, of frauds that were found and of those that were not."""
     began = now() - timedelta(minutes=1)
-    frauds = [message(transaction_id=name, is_fraud=1) for name in ("caught", "cleared", "missed")]
+    frauds = [message(transaction_id=name, is_fraud=1) for name in ("cleared", "missed")]
+    burst = {"is_fraud": 1, "fraud_scenario": "velocity_burst"}
+    frauds += [message(transaction_id=name, **burst) for name in ("caught", "quick", "not decided")]
     store(postgres, [messages(frauds)])
     decide(postgres, *(scored(name, risk=0.9, flagged=True) for name in ("caught", "cleared", "called")))
-    decide(postgres, *(scored(name) for name in ("missed", "quiet", "reported")), first=3)
+    decide(postgres, *(scored(name) for name in ("missed", "quiet", "reported", "quick")), first=3)
     for name, is_fraud in (("cleared", False), ("called", False), ("called", True), ("reported", True)):
         labels.label(postgres, name, is_fraud=is_fraud)
     found = glance(postgres, began)
-    assert (found.right, found.wrong, found.frauds) == (2, 1, 4)
+    assert (found.right, found.wrong, found.frauds, found.bursts_missed) == (2, 1, 5, 1)
 
 
 def test_health_is_served_to_prometheus_until_it_is_stopped(

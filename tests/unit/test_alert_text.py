@@ -172,7 +172,7 @@ def test_the_demos_commands_to_copy_run_nothing_else_whatever_the_id_holds(
     """Anybody whose payments reach the topic chooses the id, and the user pastes it into a shell."""
     alert = replace(ALERT, transaction_id=transaction_id)
     ending = SimpleNamespace(
-        glance=Glance(1, 1, 5.0, 5.0, None, 0, 0, 0),
+        glance=Glance(1, 1, 5.0, 5.0, None, 0, 0, 0, 0),
         first_alert=alert,
         seconds_to_first_alert=1.0,
         interrupted=False,

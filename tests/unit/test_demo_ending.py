@@ -15,7 +15,7 @@ from fraudstream.store.glance import Glance
 @pytest.fixture(autouse=True)
 def _ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A demo that ended just now, with an embedded PostgreSQL that still runs."""
-    ending = Ending(Glance(0, 0, None, None, None, 0, 0, 0), None, None, _model(), 1.0, interrupted=False)
+    ending = Ending(Glance(0, 0, None, None, None, 0, 0, 0, 0), None, None, _model(), 1.0, interrupted=False)
     monkeypatch.setattr("fraudstream.demo.story.run", lambda *_: ending)
     monkeypatch.setenv("FRAUDSTREAM_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
@@ -49,6 +49,19 @@ def test_half_of_another_postgresql_is_to_be_unset_too(
     assert run(["demo"]) == 0
     told = capsys.readouterr().out
     assert "first unset FRAUDSTREAM_POSTGRES__DATABASE, here or in .env" in told
+
+
+def test_somebody_who_sees_few_frauds_found_hears_which_ones_the_fast_clock_hides(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of 37 payments in bursts 2 were found at 60 times real time, and 31 with profiles up to date."""
+    for missed, told in ((35, True), (0, False)):
+        glance = Glance(900, 30, 5.0, 40.0, 30.0, 20, 10, 90, missed)
+        ending = Ending(glance, None, None, _model(), 1.0, interrupted=False)
+        monkeypatch.setattr("fraudstream.demo.story.run", lambda *_, ending=ending: ending)
+        assert run(["demo"]) == 0
+        said = capsys.readouterr().out
+        assert ("Of those missed, 35 belong to bursts of purchases within minutes" in said) is told
 
 
 @pytest.mark.parametrize("names", [{}, {"HOST": "127.0.0.1", "PORT": "55432"}])

@@ -23,7 +23,7 @@ with terminal.step("Starting Kafka and PostgreSQL", 15):
     logs.get_logger("local").info("word of the services")
 with terminal.watching():
     for n in range(1, 6):
-        terminal.show(Scene(Glance(n, 0, 5.0, 2000.0, 40.0, 0, 0, 0), [], [], float(n), 58.0, "a forest"))
+        terminal.show(Scene(Glance(n, 0, 5.0, 2000.0, 40.0, 0, 0, 0, 0), [], [], float(n), 58.0, "a forest"))
         sleep(0.3)
         logs.get_logger("consume").info("stored %d rows", n)
 """

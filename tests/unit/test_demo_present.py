@@ -66,7 +66,7 @@ def ran(
         "fraudstream.demo.story.migrate": lambda *_: None,
         "fraudstream.demo.story.prepare": lambda *_: (stage, model),
         "fraudstream.demo.story.Sender": Sink,
-        "fraudstream.demo.story.glance": lambda *_: Glance(0, 0, None, None, None, 0, 0, 0),
+        "fraudstream.demo.story.glance": lambda *_: Glance(0, 0, None, None, None, 0, 0, 0, 0),
         "fraudstream.demo.story.alerts": alerts,
         "fraudstream.demo.story.Feed": lambda *_: SimpleNamespace(step=list),
     }.items():

@@ -88,6 +88,11 @@ def _tell(ending: "Ending", settings: "Settings") -> None:
 
     glance = ending.glance
     typer.echo(f"{glance.decisions:,} payments decided, {glance.alerts:,} alerts: {result(glance)}.")
+    if glance.bursts_missed:
+        typer.echo(
+            f"Of those missed, {glance.bursts_missed:,} belong to bursts of purchases within minutes, which pass in seconds here, as"
+            " the customers' time runs fast: profiles are older than that. In real time, most are found."
+        )
     if glance.decisions:
         typer.echo(f"Latency: {latency(glance)}.")
     if ending.first_alert is not None:

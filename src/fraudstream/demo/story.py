@@ -78,6 +78,7 @@ class Ending:
             },
             "so_far": {
                 "right": self.glance.right, "wrong": self.glance.wrong, "frauds": self.glance.frauds,
+                "bursts_missed": self.glance.bursts_missed,
             },
             "model": {
                 "version": self.model.version,

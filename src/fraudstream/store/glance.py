@@ -25,11 +25,14 @@ class Glance:
     """Alerts of transactions that are known to be legitimate."""
     frauds: int
     """Decided transactions that are known to be fraud, from a label or else their message, flagged or not."""
+    bursts_missed: int
+    """Simulated frauds of the kind `velocity_burst` that were not flagged: in a stream that runs faster than real time,
+    profiles are too old to show them."""
 
 
 _GLANCE = """
 with decided as materialized (
-  select transaction_id, scored_at, extract(epoch from scored_at - sent_at) * 1000 as ms
+  select transaction_id, scored_at, flagged, extract(epoch from scored_at - sent_at) * 1000 as ms
   from shop.scores where scored_at >= %(since)s and sent_at >= %(since)s
 ), known as (
   select coalesce(verdict, truth) as fraud from shop.alert_reviews
@@ -49,7 +52,9 @@ select
   (select count(*) from known where not fraud) as wrong,
   (select count(*) from decided left join said using (transaction_id) where coalesce(said.is_fraud, exists (
      select from shop.fraud_transactions as f where f.transaction_id = decided.transaction_id
-   ))) as frauds"""
+   ))) as frauds,
+  (select count(*) from decided join shop.fraud_transactions as f using (transaction_id)
+   where not flagged and f.fraud_scenario = 'velocity_burst') as bursts_missed"""
 
 
 def glance(postgres: PostgresSettings, since: datetime) -> Glance:
