@@ -17,30 +17,8 @@ from panels import (
     over_time,
     rows,
 )
+from reviews import BY_THE_MESSAGES, CHOSEN, FLAGGED, JUDGED, KNOWN, REVIEWED, SAID
 
-
-def _share(said: str, legitimate_known: str) -> str:
-    """Of fraud among the alerts of which `said` says something, if anything at all is known to be legitimate."""
-    return f"""case when count(*) filter (where not {said}) > 0 or exists ({legitimate_known})
-                then count(*) filter (where {said})::float8 / nullif(count({said}), 0) end"""
-
-
-CHOSEN = "$__timeFilter(scored_at) and model_version ~ '^(${model:regex})$'"
-"""A pattern, as a list of no models would be no SQL."""
-REVIEWED = _share(
-    "verdict",
-    """
-                select from shop.labels as l where not l.is_fraud and $__timeFilter(l.labelled_at) and not exists (
-                  select from shop.labels as o where o.transaction_id = l.transaction_id and o.is_fraud
-                  and (o.labelled_at, o.label_id) > (l.labelled_at, l.label_id))""",
-)
-BY_THE_MESSAGES = _share(
-    "truth",
-    # Who sends the truth sends it with every message; without one of them a month would be read to its end.
-    """
-                select from (select is_fraud from shop.transactions where $__timeFilter("timestamp") limit 1000) as few
-                where not is_fraud""",
-)
 UNLESS = "None if only frauds were labelled in the selected time, because the share of false alarms is then unknown."
 VERDICTS: dict[str, dict[str, object]] = {
     "confirmed": {"color": RED},
@@ -86,8 +64,9 @@ def _figures() -> list[AnyPanel]:
         numbers(
             Look("Precision", f"Share of the reviewed alerts that were fraud. {UNLESS}", 4, 4, "percentunit"),
             f"""
+            with {FLAGGED}, {SAID}
             select {REVIEWED} as precision
-            from shop.alert_reviews where {CHOSEN}""",
+            from said""",
         ),
         numbers(
             Look(
@@ -98,12 +77,15 @@ def _figures() -> list[AnyPanel]:
                 "percentunit",
             ),
             f"""
+            with {FLAGGED}, {KNOWN}
             select {BY_THE_MESSAGES} as precision
-            from shop.alert_reviews where {CHOSEN}""",
+            from known""",
         ),
         numbers(
             Look("Waiting", "Alerts that nobody has reviewed.", 4, 4),
-            f"select count(*) as waiting from shop.alert_reviews where {CHOSEN} and verdict is null",
+            f"""
+            select count(*) as waiting from shop.alerts as a where {CHOSEN}
+              and not exists (select from shop.labels as l where l.transaction_id = a.transaction_id)""",
         ),
         numbers(
             Look(
@@ -114,8 +96,9 @@ def _figures() -> list[AnyPanel]:
                 "s",
             ),
             f"""
+            with {FLAGGED}, {JUDGED}
             select percentile_cont(0.5) within group (order by extract(epoch from judged_at - scored_at)) as median
-            from shop.alert_reviews where {CHOSEN} and judged_at >= scored_at""",
+            from flagged join judged using (transaction_id) where judged_at >= scored_at""",
         ),
     ]
 
@@ -178,9 +161,12 @@ def _quality() -> list[AnyPanel]:
         over_time(
             Look("Reviews", "What became of the alerts of each day.", 8),
             f"""
+            with {FLAGGED}, {SAID}, every as (
+              select scored_at, verdict, 0 as waiting from said union all select scored_at, null, 1 from flagged
+            )
             select $__timeGroupAlias(scored_at, '$__interval'), count(*) filter (where verdict) as confirmed,
-              count(*) filter (where not verdict) as dismissed, count(*) filter (where verdict is null) as waiting
-            from shop.alert_reviews where {CHOSEN}
+              count(*) filter (where not verdict) as dismissed, sum(waiting)::bigint - count(verdict) as waiting
+            from every
             group by 1 order by 1""",
             VERDICTS,
             interval="1d",
@@ -194,10 +180,15 @@ def _quality() -> list[AnyPanel]:
                 unit="percentunit",
             ),
             f"""
+            with {FLAGGED}, {SAID}, {KNOWN}, every as (
+              select scored_at, verdict, null::boolean as truth from said
+              union all select scored_at, null, truth from known
+              union all select scored_at, null, null from flagged
+            )
             select $__timeGroupAlias(scored_at, '$__interval'),
               {REVIEWED} as reviewed,
               {BY_THE_MESSAGES} as "by the messages"
-            from shop.alert_reviews where {CHOSEN}
+            from every
             group by 1 order by 1""",
             interval="1d",
         ),
@@ -209,9 +200,10 @@ def _quality() -> list[AnyPanel]:
                 unit="s",
             ),
             f"""
+            with {FLAGGED}, {JUDGED}
             select $__timeGroupAlias(scored_at, '$__interval'),
               percentile_cont(0.5) within group (order by extract(epoch from judged_at - scored_at)) as median
-            from shop.alert_reviews where {CHOSEN} and judged_at >= scored_at
+            from flagged join judged using (transaction_id) where judged_at >= scored_at
             group by 1 order by 1""",
             interval="1d",
         ),
@@ -293,7 +285,7 @@ PAGE = Page(
     "Alerts and model quality",
     "What was flagged, how often that was right, and whether the data still look like those the model was trained on.",
     "now-30d",
-    "1m",
+    "5m",
     (*_figures(), *_alerts(), *_quality(), *_model(), *_newest()),
     (_models(),),
 )
