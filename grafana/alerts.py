@@ -16,9 +16,11 @@ from panels import (
     numbers,
     over_time,
     rows,
+    within,
 )
-from reviews import BY_THE_MESSAGES, CHOSEN, FLAGGED, JUDGED, KNOWN, REVIEWED, SAID
+from reviews import BY_THE_MESSAGES, CHOSEN, FLAGGED, JUDGED, KNOWN, OF_MODEL, REVIEWED, SAID
 
+HOURS = within("hour", "1 hour")
 UNLESS = "None if only frauds were labelled in the selected time, because the share of false alarms is then unknown."
 VERDICTS: dict[str, dict[str, object]] = {
     "confirmed": {"color": RED},
@@ -55,10 +57,10 @@ def _figures() -> list[AnyPanel]:
                 4,
                 "percentunit",
             ),
-            """
+            f"""
             select coalesce(sum(count) filter (where kind = 'alerts'), 0)
               / nullif(sum(count) filter (where kind = 'scores'), 0) as rate
-            from shop.hourly where kind in ('scores', 'alerts') and $__timeFilter(hour)""",
+            from shop.hourly where kind in ('scores', 'alerts') and {HOURS}""",
             {"rate": {"decimals": 2}},
         ),
         numbers(
@@ -111,11 +113,11 @@ def _alerts() -> list[AnyPanel]:
                 "Share of decisions that flagged a transaction, by the transactions' own time.",
                 unit="percentunit",
             ),
-            """
+            f"""
             select $__timeGroupAlias(hour, '$__interval'),
               coalesce(sum(count) filter (where kind = 'alerts'), 0)
                 / nullif(sum(count) filter (where kind = 'scores'), 0) as "alert rate"
-            from shop.hourly where kind in ('scores', 'alerts') and $__timeFilter(hour)
+            from shop.hourly where kind in ('scores', 'alerts') and {HOURS}
             group by 1 order by 1""",
         ),
         over_time(
@@ -217,10 +219,10 @@ def _model() -> list[AnyPanel]:
             "Population stability index relative to training; 0 if chance alone could explain it."
             " Above 0.1 investigate, above 0.25 act.",
         ),
-        """
+        f"""
         select day as "time", model_version as metric,
           case when psi > 3 * coalesce(psi_by_chance, 0) then psi else 0 end as psi
-        from shop.score_drift where $__timeFilter(day) and model_version ~ '^(${model:regex})$'
+        from shop.score_drift where {within("day", "1 day")} and {OF_MODEL}
         order by 1, 2""",
         interval="1d",
     )
@@ -232,10 +234,10 @@ def _model() -> list[AnyPanel]:
                 "Share of the decisions in each twentieth of the training risks, lowest first.",
                 unit="percentunit",
             ),
-            """
+            f"""
             with seen as (
               select model_version, bin, sum(count) as count from shop.risk_bins
-              where $__timeFilter(hour) and model_version ~ '^(${model:regex})$' group by 1, 2
+              where {HOURS} and {OF_MODEL} group by 1, 2
             ), expected as (
               select m.version as model_version, e.place::int - 1 as bin,
                 e.share::float8 * (select sum(count) from seen where model_version = m.version) as count

@@ -83,6 +83,16 @@ class Look:
     unit: str = "short"
 
 
+def within(column: str, step: str) -> str:
+    """Condition on the beginnings of steps that overlap the chosen time.
+
+    `$__timeFilter` leaves out the step in which that begins, and of the last fifteen minutes every hour.
+    """
+    return (
+        f"{column} > $__timeFrom()::timestamptz - interval '{step}' and {column} <= $__timeTo()::timestamptz"
+    )
+
+
 def over_time(
     look: Look, sql: str, columns: Columns | None = None, *, interval: str = "1h", bars: bool = False
 ) -> timeseries.Panel:

@@ -10,8 +10,9 @@ def _share(said: str, legitimate_known: str) -> str:
                 then count(*) filter (where {said})::float8 / nullif(count({said}), 0) end"""
 
 
-CHOSEN = "$__timeFilter(scored_at) and model_version ~ '^(${model:regex})$'"
+OF_MODEL = "model_version ~ '^(${model:regex})$'"
 """A pattern, as a list of no models would be no SQL."""
+CHOSEN = f"$__timeFilter(scored_at) and {OF_MODEL}"
 REVIEWED = _share(
     "verdict",
     """

@@ -1,8 +1,8 @@
 """What comes in: trends, fraud against what is not known to be fraud, and the largest frauds."""
 
-from panels import GREEN, RED, AnyPanel, Look, Page, bars, numbers, over_time, rows
+from panels import GREEN, RED, AnyPanel, Look, Page, bars, numbers, over_time, rows, within
 
-HOURS = "from shop.hourly where kind in ('transactions', 'fraud') and $__timeFilter(hour)"
+HOURS = f"from shop.hourly where kind in ('transactions', 'fraud') and {within('hour', '1 hour')}"
 COLORS: dict[str, dict[str, object]] = {"fraud": {"color": RED}, "not known as fraud": {"color": GREEN}}
 
 

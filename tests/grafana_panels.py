@@ -47,6 +47,10 @@ def _macro(name: str, arguments: list[str], since: datetime, until: datetime) ->
     match name:
         case "__timeFilter":
             return f"{first} BETWEEN '{_instant(since)}' AND '{_instant(until)}'"
+        case "__timeFrom":
+            return f"'{_instant(since)}'"
+        case "__timeTo":
+            return f"'{_instant(until)}'"
         case "__timeGroup" | "__timeGroupAlias":
             seconds = _seconds(rest[0].strip("'"))
             alias = ' AS "time"' if name.endswith("Alias") else ""

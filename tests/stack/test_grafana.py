@@ -86,6 +86,40 @@ def test_the_largest_frauds_of_the_chosen_time_are_shown_and_no_others(seeded: C
     assert len(shown) == 5
 
 
+@pytest.mark.parametrize("minute", [2, 40])
+@pytest.mark.parametrize("span", [timedelta(minutes=15), timedelta(hours=1)])
+def test_the_hour_in_which_the_chosen_time_begins_counts(
+    seeded: Connection, minute: int, span: timedelta
+) -> None:
+    """The last fifteen minutes of a busy stream had no payment: only hours that began within them counted."""
+    until = datetime.now(UTC).replace(minute=minute, second=0) - timedelta(hours=2)
+    since = until - span
+
+    def shown(title: str) -> list[tuple[Any, ...]]:
+        found = next(query for query in queries() if query.panel.endswith(f" {title}"))
+        return seeded.execute(found.expanded(since, until).encode()).fetchall()
+
+    hours = {f"{moment:%Y-%m-%d %H}:00Z" for moment in (since, until)}
+    counts: dict[str, tuple[Any, ...]] = {
+        row[0]: row[1:]
+        for row in seeded.execute(
+            "select kind, sum(count), sum(amount) from shop.hourly where hour = any(%s::timestamptz[]) group by 1",
+            [list(hours)],
+        )
+    }
+    fraud = counts.get("fraud", (0, 0))
+    assert shown("Stored") == [(counts["transactions"][0] + fraud[0],)]
+    assert shown("Fraud") == [(fraud[0],)]
+    assert shown("Money in fraud") == [(fraud[1],)]
+    rate = float(counts.get("alerts", (0,))[0] / counts["scores"][0])
+    assert float(shown("Alert rate")[0][0]) == pytest.approx(rate)
+    for drawn in ("Transactions", "Money"):
+        assert len(shown(drawn)) == len(hours)
+    assert len(shown("Share of fraud by the hour of the day")) == len(hours)
+    assert sum(row[1] for row in shown("Risks")) == pytest.approx(1)
+    assert {row[1] for row in shown("Drift of the risks")} == {"m-1", "m-2"}
+
+
 def test_a_kind_of_fraud_that_messages_leave_empty_is_not_named(seeded: Connection) -> None:
     """It stood there as a bar without a name."""
     seeded.execute("reset role")
