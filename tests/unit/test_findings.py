@@ -1,46 +1,22 @@
 """What the figures of model and streams mean: what is wrong, and what to do."""
 
 import json
-import re
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-import yaml
 
-from fraudstream.cli.health import _Look, document
+from fraudstream.cli.health import document
 from fraudstream.cli.output import print_document
 from fraudstream.dashboard.comparison import _drifted
-from fraudstream.metrics import ConsumeMonitor, ConvertMonitor, Figures, ProduceMonitor, ScoreMonitor
-from fraudstream.settings import PostgresSettings
-from fraudstream.store import health
 from fraudstream.store.drift import SCATTER, Drift
-from fraudstream.store.findings import Finding, duration, figures, findings, wilson
-from fraudstream.store.health import AlertRate, Champion, Latency, Reviews, Snapshot, Unreadable
+from fraudstream.store.figures import figures
+from fraudstream.store.findings import Finding, duration, findings, wilson
+from fraudstream.store.health import AlertRate, Reviews, Snapshot, Unreadable
 from fraudstream.store.pipeline import Progress
+from health_snapshots import DAY, NOTHING, WELL
 
 ROOT = Path(__file__).parents[2]
-DAY = datetime(2026, 3, 1, tzinfo=UTC)
-NOTHING = Snapshot(
-    None,
-    Reviews(0, 0, legitimate_known=False, alerts=0, waiting=0, label_delay_seconds=None),
-    AlertRate(None, 0),
-    None,
-    Latency(0, None, None, None),
-    [],
-    0,
-)
-WELL = Snapshot(
-    Champion("m1", "isolation_forest", 0.71, 0.005),
-    Reviews(30, 70, legitimate_known=True, alerts=500, waiting=400, label_delay_seconds=7200.0),
-    AlertRate(100_000, 520),
-    Drift(DAY, 100_000, 0.02, 0.0004),
-    Latency(30_000, 9.0, 20.0, 45.0),
-    [Progress("consume", "transactions", p, 100, 100 + p, 50.0, DAY, age) for p, age in ((0, 4.0), (1, 3.0))],
-    0,
-)
-
 RESTART = "`fraudstream consume`, or `fraudstream consume scores` if it runs on its own"
 
 
@@ -59,37 +35,6 @@ def test_a_system_that_is_well_says_so_in_figures() -> None:
         "alerts": "500 alerts in the last 30 days, 400 of them not reviewed; of those reviewed 30% were fraud (22% to 40%), reviewed after 2 hours.",
         "drift": "2026-03-01: stability index 0.020 over 100,000 scores: as in training.",
     }
-
-
-def exported(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """The figures of the streams, and those of `health` where everything was measured."""
-    monkeypatch.setattr(health, "snapshot", lambda _: WELL)
-    looks = [Figures(_Look(PostgresSettings()).figures)]
-    streams = [
-        monitor.registry for monitor in (ConsumeMonitor(), ScoreMonitor(), ProduceMonitor(), ConvertMonitor())
-    ]
-    families = [family for collector in (*streams, *looks) for family in collector.collect()]
-    return {f.name + "_total" * (f.type == "counter") for f in families if f.name.startswith("fraudstream_")}
-
-
-def test_every_figure_stands_on_the_page_of_operations_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
-    assert exported(monkeypatch) == set(re.findall(r"\bfraudstream_\w+", page))
-
-
-def test_prometheus_has_a_rule_for_every_alarm_of_the_page_and_knows_every_figure_of_its_rules(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    groups = yaml.safe_load((ROOT / "prometheus" / "alarms.yaml").read_text(encoding="utf-8"))["groups"]
-    rules = " ".join(rule["expr"] for group in groups for rule in group["rules"])
-    figures = set(re.findall(r"\bfraudstream_\w+", rules))
-    assert figures <= exported(monkeypatch)
-    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
-    table = page.partition("| watch | alarm when | what to do |\n|---|---|---|\n")[2].partition("\n\n")[0]
-    watched = {re.findall(r"\w+", row.split(" | ")[0])[0] for row in table.splitlines()}
-    assert len(watched) > 15
-    assert watched - {"up"} <= figures
-    assert 'up{job="fraudstream"}' in rules
 
 
 def test_an_empty_database_lacks_a_model_and_nothing_else() -> None:
@@ -291,17 +236,6 @@ def test_a_flood_of_rejected_messages_is_not_counted_to_its_end() -> None:
     found = of(replace(WELL, rejected=100_001), "rejected")
     assert found is not None
     assert found.sentence == "More than 100,000 messages could not be read."
-
-
-def test_figures_of_one_name_follow_each_other_and_unmeasured_ones_are_left_out() -> None:
-    """As Prometheus wants them."""
-    two = [*WELL.streams, Progress("score", "transactions", 0, 1, 1, 9.0, DAY, 1.0)]
-    names = [figure.name for figure in figures(replace(WELL, streams=two))]
-    runs = [name for place, name in enumerate(names) if place == 0 or names[place - 1] != name]
-    assert len(runs) == len(set(runs))
-    assert {"alert_precision", "score_drift_psi", "lag_messages", "heartbeat_age_seconds"} <= set(names)
-    left = {figure.name: figure.value for figure in figures(NOTHING)}
-    assert left == {"recent_alerts": 0, "rejected_waiting": 0}
 
 
 def test_an_interval_holds_the_share_and_stays_between_0_and_1() -> None:

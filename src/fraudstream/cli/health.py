@@ -133,7 +133,7 @@ class _Look:
     def figures(self) -> "list[Figure]":
         """The figures of the findings, or only that the database is unreachable."""
         from fraudstream.metrics import Figure
-        from fraudstream.store.findings import figures
+        from fraudstream.store.figures import figures
 
         found = self._look()
         up = Figure(

@@ -1,0 +1,59 @@
+"""The figures of `health` for Prometheus, and the alarms on them and on those of the streams."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fraudstream.cli.health import _Look
+from fraudstream.metrics import ConsumeMonitor, ConvertMonitor, Figures, ProduceMonitor, ScoreMonitor
+from fraudstream.settings import PostgresSettings
+from fraudstream.store import health
+from fraudstream.store.figures import figures
+from fraudstream.store.pipeline import Progress
+from health_snapshots import DAY, NOTHING, WELL
+
+ROOT = Path(__file__).parents[2]
+
+
+def exported(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The figures of the streams, and those of `health` where everything was measured."""
+    monkeypatch.setattr(health, "snapshot", lambda _: WELL)
+    looks = [Figures(_Look(PostgresSettings()).figures)]
+    monitors = (ConsumeMonitor(), ScoreMonitor(), ProduceMonitor(), ConvertMonitor())
+    streams = [monitor.registry for monitor in monitors]
+    families = [family for collector in (*streams, *looks) for family in collector.collect()]
+    return {f.name + "_total" * (f.type == "counter") for f in families if f.name.startswith("fraudstream_")}
+
+
+def test_every_figure_stands_on_the_page_of_operations_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    assert exported(monkeypatch) == set(re.findall(r"\bfraudstream_\w+", page))
+
+
+def test_prometheus_has_a_rule_for_every_alarm_of_the_page_and_knows_every_figure_of_its_rules(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    groups = yaml.safe_load((ROOT / "prometheus" / "alarms.yaml").read_text(encoding="utf-8"))["groups"]
+    rules = " ".join(rule["expr"] for group in groups for rule in group["rules"])
+    figures = set(re.findall(r"\bfraudstream_\w+", rules))
+    assert figures <= exported(monkeypatch)
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    table = page.partition("| watch | alarm when | what to do |\n|---|---|---|\n")[2].partition("\n\n")[0]
+    watched = {re.findall(r"\w+", row.split(" | ")[0])[0] for row in table.splitlines()}
+    assert len(watched) > 15
+    assert watched - {"up"} <= figures
+    assert 'up{job="fraudstream"}' in rules
+
+
+def test_figures_of_one_name_follow_each_other_and_unmeasured_ones_are_left_out() -> None:
+    """As Prometheus wants them."""
+    two = [*WELL.streams, Progress("score", "transactions", 0, 1, 1, 9.0, DAY, 1.0)]
+    names = [figure.name for figure in figures(replace(WELL, streams=two))]
+    runs = [name for place, name in enumerate(names) if place == 0 or names[place - 1] != name]
+    assert len(runs) == len(set(runs))
+    assert {"alert_precision", "score_drift_psi", "lag_messages", "heartbeat_age_seconds"} <= set(names)
+    left = {figure.name: figure.value for figure in figures(NOTHING)}
+    assert left == {"recent_alerts": 0, "rejected_waiting": 0}
