@@ -1,6 +1,9 @@
 """The figures of `health` for Prometheus, and the alarms on them and on those of the streams."""
 
+import os
 import re
+import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from fraudstream.store.pipeline import Progress
 from health_snapshots import DAY, NOTHING, WELL
 
 ROOT = Path(__file__).parents[2]
+PROMTOOL = shutil.which(os.environ.get("PROMTOOL", "promtool"))
 
 
 def exported(monkeypatch: pytest.MonkeyPatch) -> set[str]:
@@ -57,3 +61,11 @@ def test_figures_of_one_name_follow_each_other_and_unmeasured_ones_are_left_out(
     assert {"alert_precision", "score_drift_psi", "lag_messages", "heartbeat_age_seconds"} <= set(names)
     left = {figure.name: figure.value for figure in figures(NOTHING)}
     assert left == {"recent_alerts": 0, "rejected_waiting": 0}
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="needs promtool of Prometheus on the path, or named by PROMTOOL")
+def test_the_alarms_sound_when_they_should_and_are_silent_otherwise() -> None:
+    assert PROMTOOL is not None
+    command = [PROMTOOL, "test", "rules", str(ROOT / "prometheus" / "alarms_test.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
