@@ -15,6 +15,7 @@ from fraudstream.metrics import ConsumeMonitor, ConvertMonitor, Figures, Produce
 from fraudstream.settings import PostgresSettings
 from fraudstream.store import health
 from fraudstream.store.figures import figures
+from fraudstream.store.health import AlertRate, Snapshot
 from fraudstream.store.pipeline import Progress
 from health_snapshots import DAY, NOTHING, WELL
 
@@ -59,8 +60,23 @@ def test_figures_of_one_name_follow_each_other_and_unmeasured_ones_are_left_out(
     runs = [name for place, name in enumerate(names) if place == 0 or names[place - 1] != name]
     assert len(runs) == len(set(runs))
     assert {"alert_precision", "score_drift_psi", "lag_messages", "heartbeat_age_seconds"} <= set(names)
-    left = {figure.name: figure.value for figure in figures(NOTHING)}
+    left = {figure.name: figure.value for figure in figures(NOTHING) if figure.name != "finding_ok"}
     assert left == {"recent_alerts": 0, "rejected_waiting": 0}
+
+
+def test_prometheus_hears_of_every_finding_and_the_worst_of_two_with_one_name() -> None:
+    """A system without a model, or whose model flags nothing, was in no figure that an alarm could watch."""
+
+    def told(found: Snapshot) -> dict[str, float]:
+        said = [(f.labels["name"], f.value) for f in figures(found) if f.name == "finding_ok"]
+        assert len(dict(said)) == len(said), "Prometheus refuses a sample that comes twice"
+        return dict(said)
+
+    assert told(NOTHING) == {"model": 0, "alerts": 1}
+    none = told(replace(WELL, pace=AlertRate(100_000, 0)))
+    assert none == {"stream consume": 1, "latency": 1, "model": 1, "alert rate": 0, "alerts": 1, "drift": 1}
+    stuck = Progress("consume", "a", 0, 10, 17, 0.0, DAY, 3.0, 95.0, 90.0)
+    assert told(replace(WELL, streams=[stuck, *WELL.streams]))["stream consume"] == 0
 
 
 @pytest.mark.skipif(PROMTOOL is None, reason="needs promtool of Prometheus on the path, or named by PROMTOOL")

@@ -3,13 +3,17 @@
 from collections.abc import Iterator
 
 from fraudstream.metrics import Figure
-from fraudstream.store.findings import streams
+from fraudstream.store.findings import findings, streams
 from fraudstream.store.health import LATENCY_MINUTES, RATE_HOURS, REVIEW_DAYS, Snapshot
 
 
 def figures(found: Snapshot) -> Iterator[Figure]:
     """All of them, without what was never measured."""
     reviews, pace, drift, latency = found.reviews, found.pace, found.drift, found.latency
+    for name, ok in _said(found).items():
+        yield Figure(
+            "finding_ok", "Whether a finding of `health` is as it should be.", float(ok), {"name": name}
+        )
     counts = {"fraud": reviews.confirmed, "legitimate": reviews.dismissed, "waiting": reviews.waiting}
     for verdict, count in counts.items():
         yield Figure(
@@ -37,6 +41,18 @@ def figures(found: Snapshot) -> Iterator[Figure]:
         if milliseconds is not None:
             meaning = f"From a message's entry into Kafka to its decision, {LATENCY_MINUTES} minutes."
             yield Figure("decision_latency_seconds", meaning, milliseconds / 1000, {"quantile": share})
+    yield from _of_streams(found)
+
+
+def _said(found: Snapshot) -> dict[str, bool]:
+    """Whether each finding is as it should be; of those with one name, as of a stream with two topics, whether all are."""
+    said: dict[str, bool] = {}
+    for finding in findings(found):
+        said[finding.name] = said.get(finding.name, True) and finding.ok
+    return said
+
+
+def _of_streams(found: Snapshot) -> Iterator[Figure]:
     for at in found.streams:
         where = {"stream": at.stream, "topic": at.topic, "partition": str(at.partition)}
         yield Figure("lag_messages", "Messages waiting.", at.lag, where)
