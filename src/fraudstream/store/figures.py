@@ -29,6 +29,7 @@ def figures(found: Snapshot) -> Iterator[Figure]:
         ),
         ("label_delay_seconds", "Median from decision to verdict.", reviews.label_delay_seconds),
         ("alert_rate", f"Share of decisions that were flagged, {RATE_HOURS} hours.", pace.alert_rate),
+        ("alert_rate_decisions", "Decisions that the alert rate is of.", pace.scores),
         ("alert_rate_budget", "Share that the champion should flag.", budget),
         ("score_drift_psi", "Population stability index of the champion's risks.", psi),
         ("score_drift_psi_by_chance", "The index to expect without any drift.", by_chance),
