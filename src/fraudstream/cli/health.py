@@ -2,6 +2,7 @@
 
 import threading
 import time
+from concurrent.futures import Future, wait
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import typer
 
 from fraudstream.cli.options import MetricsPort
 from fraudstream.cli.output import Json, print_document
-from fraudstream.errors import DatabaseError, ExitCode, FraudstreamError, UsageError
+from fraudstream.errors import DatabaseError, DatabaseUnreachable, ExitCode, FraudstreamError, UsageError
 from fraudstream.logs import printable
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ REMEMBERED_SECONDS = 5.0
 """Seconds for which an answer is reused, so that frequent requests do not load the database."""
 CONNECT_SECONDS = 3
 """Connection timeout for a request over HTTP: Prometheus waits 10 s in all, and gets an answer even if the host is silent."""
+ANSWER_SECONDS = 9.0
+"""Seconds that such a request waits for all of PostgreSQL's answers, as one that hangs keeps none of its own timeouts."""
 
 
 def health(metrics_port: MetricsPort = None, as_json: Json = False) -> None:
@@ -108,16 +111,36 @@ class _Look:
         self._at = 0.0
 
     def _look(self) -> "Snapshot | FraudstreamError":
-        from fraudstream.store.health import snapshot
-
         with self._lock:
             if self._found is None or time.monotonic() - self._at > REMEMBERED_SECONDS:
-                try:
-                    self._found = snapshot(self._postgres)
-                except DatabaseError as error:
-                    self._found = error
+                self._found = self._asked()
                 self._at = time.monotonic()
             return self._found
+
+    def _asked(self) -> "Snapshot | FraudstreamError":
+        """What a thread of its own hears, which is left alone with a PostgreSQL that hangs."""
+        from fraudstream.store.connection import abandon
+
+        answer: Future[Snapshot] = Future()
+        thread = threading.Thread(target=self._ask, args=(answer,), name="look", daemon=True)
+        thread.start()
+        if not wait([answer], ANSWER_SECONDS).done:
+            abandon(thread.ident)
+            return DatabaseUnreachable(
+                f"PostgreSQL at {self._postgres.address} has not answered for {ANSWER_SECONDS:g} s."
+            )
+        try:
+            return answer.result()
+        except DatabaseError as error:
+            return error
+
+    def _ask(self, answer: "Future[Snapshot]") -> None:
+        from fraudstream.store.health import snapshot
+
+        try:
+            answer.set_result(snapshot(self._postgres))
+        except Exception as error:  # noqa: BLE001 - raised again where somebody waits for the answer
+            answer.set_exception(error)
 
     def health(self) -> "Health":
         """Healthy if every finding is."""
