@@ -22,6 +22,9 @@ WELL = Snapshot(
     AlertRate(100_000, 520),
     Drift(DAY, 100_000, 0.02, 0.0004),
     Latency(30_000, 9.0, 20.0, 45.0),
-    [Progress("consume", "transactions", p, 100, 100 + p, 50.0, DAY, age) for p, age in ((0, 4.0), (1, 3.0))],
+    [
+        Progress("consume", "transactions", p, 100, 100 + p, 50.0, DAY, age, 1.0, 90.0)
+        for p, age in ((0, 4.0), (1, 3.0))
+    ],
     0,
 )

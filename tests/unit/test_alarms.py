@@ -64,6 +64,20 @@ def test_figures_of_one_name_follow_each_other_and_unmeasured_ones_are_left_out(
     assert left == {"recent_alerts": 0, "rejected_waiting": 0}
 
 
+def test_a_stream_is_stalled_for_prometheus_when_it_is_for_itself() -> None:
+    """Each has its own patience, as a batch may take minutes by its settings; an older version wrote none down."""
+    consume, other = (
+        Progress(name, "t", part, 1, 9, 0.0, DAY, 3.0, 200.0, patience)
+        for name, part, patience in (("consume", 0, 260.0), ("score", 0, None))
+    )
+    patiences = [
+        (figure.labels, figure.value)
+        for figure in figures(replace(WELL, streams=[consume, other]))
+        if figure.name == "patience_seconds"
+    ]
+    assert patiences == [({"stream": "consume", "topic": "t"}, 260.0)]
+
+
 def test_prometheus_hears_of_every_finding_and_the_worst_of_two_with_one_name() -> None:
     """A system without a model, or whose model flags nothing, was in no figure that an alarm could watch."""
 

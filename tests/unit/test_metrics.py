@@ -96,6 +96,7 @@ def test_a_stream_that_does_not_get_on_though_messages_wait_is_stalled(
     )
     assert value(monitor, "fraudstream_healthy") == 0
     assert value(monitor, "fraudstream_progress_age_seconds", stream="consume") == 70
+    assert value(monitor, "fraudstream_patience_seconds", stream="consume") == PATIENCE
     stands(monitor, 11, 30)
     assert monitor.health().ok
 

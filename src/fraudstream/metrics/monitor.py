@@ -63,6 +63,11 @@ class Monitor:
         self._age = self._gauge(
             "progress_age_seconds", "Since a stream last made progress, or had nothing to do.", "stream"
         )
+        self._allowed = self._gauge(
+            "patience_seconds",
+            "How long without progress a stream may be before it counts as stalled.",
+            "stream",
+        )
         self._gauge("healthy", "What /healthz reports: 1 is healthy.").set_function(
             lambda: float(self.health().ok)
         )
@@ -85,6 +90,7 @@ class Monitor:
             self._streams[stream] = _Stream(now, now)
             self._state = "stopping"  # once no streams are left
         self._age.labels(stream).set_function(lambda: self._since_moved(stream))
+        self._allowed.labels(stream).set(self._patience)
         self._restarts.labels(stream)
 
     def ended(self, stream: str) -> None:

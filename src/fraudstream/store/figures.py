@@ -69,3 +69,7 @@ def _of_streams(found: Snapshot) -> Iterator[Figure]:
     for labels, stream in running:
         meaning = "Since a stream last made progress, or had nothing to do."
         yield Figure("progress_age_seconds", meaning, stream.still_seconds, labels)
+    for labels, stream in running:
+        if stream.patience_seconds is not None:
+            meaning = "How long without progress a stream may be before it counts as stalled."
+            yield Figure("patience_seconds", meaning, stream.patience_seconds, labels)

@@ -51,6 +51,8 @@ class Stream:
     """Whether it reported recently."""
     still_seconds: float
     """Since it last made progress or had nothing to do, if messages are waiting."""
+    patience_seconds: float | None
+    """After how long without progress it counts as stuck; None if it never said."""
     stuck: bool
     """Whether it reports but makes no progress."""
 
@@ -72,6 +74,7 @@ def streams(progress: list[Progress]) -> list[Stream]:
                 min(p.age_seconds for p in partitions),
                 runs,
                 min((p.still_seconds or 0.0 for p in behind), default=0.0),
+                max((p.patience_seconds for p in partitions if p.patience_seconds is not None), default=None),
                 bool(behind) and all(p.is_stuck for p in behind),
             )
         )
