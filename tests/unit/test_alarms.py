@@ -20,6 +20,8 @@ from fraudstream.store.pipeline import Progress
 from health_snapshots import DAY, NOTHING, WELL
 
 ROOT = Path(__file__).parents[2]
+ALARMS = ROOT / "prometheus" / "alarms.yaml"
+TESTS = sorted(ALARMS.parent.glob("*_test.yaml"))
 PROMTOOL = shutil.which(os.environ.get("PROMTOOL", "promtool"))
 
 
@@ -41,7 +43,7 @@ def test_every_figure_stands_on_the_page_of_operations_and_no_other(monkeypatch:
 def test_prometheus_has_a_rule_for_every_alarm_of_the_page_and_knows_every_figure_of_its_rules(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    groups = yaml.safe_load((ROOT / "prometheus" / "alarms.yaml").read_text(encoding="utf-8"))["groups"]
+    groups = yaml.safe_load(ALARMS.read_text(encoding="utf-8"))["groups"]
     rules = " ".join(rule["expr"] for group in groups for rule in group["rules"])
     figures = set(re.findall(r"\bfraudstream_\w+", rules))
     assert figures <= exported(monkeypatch)
@@ -93,9 +95,18 @@ def test_prometheus_hears_of_every_finding_and_the_worst_of_two_with_one_name() 
     assert told(replace(WELL, streams=[stuck, *WELL.streams]))["stream consume"] == 0
 
 
+def test_every_alarm_sounds_in_one_of_their_tests() -> None:
+    """A rule that never sounds is as good as one that nothing is wrong with."""
+    rules, *tested = (yaml.safe_load(path.read_text(encoding="utf-8")) for path in (ALARMS, *TESTS))
+    alarms = [rule["alert"] for group in rules["groups"] for rule in group["rules"]]
+    cases = [case for tests in tested for test in tests["tests"] for case in test["alert_rule_test"]]
+    assert len(set(alarms)) == len(alarms)
+    assert {case["alertname"] for case in cases if case.get("exp_alerts")} == set(alarms)
+
+
 @pytest.mark.skipif(PROMTOOL is None, reason="needs promtool of Prometheus on the path, or named by PROMTOOL")
 def test_the_alarms_sound_when_they_should_and_are_silent_otherwise() -> None:
     assert PROMTOOL is not None
-    command = [PROMTOOL, "test", "rules", str(ROOT / "prometheus" / "alarms_test.yaml")]
+    command = [PROMTOOL, "test", "rules", *map(str, TESTS)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
