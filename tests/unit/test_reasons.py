@@ -260,7 +260,8 @@ def test_reasons_are_the_strongest_of_each_theme_and_only_what_raised_the_risk()
     ]
     assert [reason["contribution"] for reason in found] == [2.5, 2.0, 0.5, 0.5]
     assert found[1]["value"] == 41.02
-    assert found[1]["sentence"] == "amount 3,204.00 is 41 times this customer's usual 78.10"
+    # Everybody's usual 50.00, which the feature leans on, is taken out.
+    assert found[1]["sentence"] == "amount 3,204.00 is 41 times this customer's usual 78.75"
 
 
 def test_an_alert_never_has_more_than_a_few_reasons_of_the_model() -> None:

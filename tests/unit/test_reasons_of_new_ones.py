@@ -187,3 +187,47 @@ def test_a_model_of_a_shift_alone_knows_a_customer_who_always_pays_the_same(feat
 def test_what_a_reason_is_told_with_asks_for_no_further_field_of_a_transaction() -> None:
     for name, feature in FEATURES.items():
         assert {need for one in select(with_context([name])) for need in one.needs} == set(feature.needs)
+
+
+FEW_TENS: list[Paid] = [*OTHERS, ("c", 3.0, 10.0), ("c", 2.0, 10.0)]
+"""A customer who paid 10.00 twice, where everybody pays 100.00: with the weight of one payment, the mean is 41.00."""
+
+
+@pytest.mark.parametrize(
+    "features",
+    [
+        ["amount_to_user_mean"],
+        ["user_amount_mean"],
+        ["user_amount_deviation", "amount_to_user_mean"],
+        ["amount", "user_spent_7d"],
+    ],
+    ids="+".join,
+)
+def test_a_usual_amount_is_one_that_the_customer_paid(features: list[str]) -> None:
+    """Also where the mean is only in the decision to tell another feature."""
+    decision = decided(features, *FEW_TENS, ("c", 0.0, 300.0))
+    assert told_of(features[0], decision) == "amount 300.00 is 30 times this customer's usual 10.00"
+
+
+@pytest.mark.parametrize(
+    ("amount", "said"),
+    [
+        (300.0, "300.00 is 22 times the usual spread above this customer's usual 10.00"),
+        (20.0, "20.00 is 2.0 times this customer's usual 10.00"),
+    ],
+)
+def test_a_spread_is_not_told_on_the_other_side_of_the_usual_amount(amount: float, said: str) -> None:
+    """20.00 is below the mean that leans on everybody's, and above what this customer ever paid."""
+    decision = decided(["user_amount_z"], *FEW_TENS, ("c", 0.0, amount))
+    assert told_of("user_amount_z", decision) == f"amount {said}"
+
+
+def test_an_amount_far_from_a_customers_own_is_notable_though_near_everybodys() -> None:
+    decision = decided(["amount_to_user_mean"], *FEW_TENS, ("c", 0.0, 41.0))
+    assert 0.9 < decision.features["amount_to_user_mean"] < 1.1
+    payment = Payment(decision.amount, decision.features)
+    assert is_notable("amount_to_user_mean", payment)
+    assert not is_notable(
+        "amount_to_user_mean",
+        Payment(10.0, decided(["amount_to_user_mean"], *FEW_TENS, ("c", 0.0, 10.0)).features),
+    )

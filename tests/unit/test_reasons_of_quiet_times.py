@@ -157,3 +157,45 @@ def test_a_burst_is_told_by_the_counters_and_not_by_their_smoothed_ratio() -> No
     assert say("user_burst_1h", Payment(10.0, found)) == (
         f"{round(found['user_count_1h']) + 1} payments of this customer in about the last hour; usual is one a day"
     )
+
+
+def counted(feature: str, *minutes: float) -> Payment:
+    """A payment so many minutes after others of its customer, as a decision of a model of this feature carries it."""
+    before = [*sorted(minutes, reverse=True), 0.0]
+    table = pa.table({
+        "timestamp": pa.array([NOW - timedelta(minutes=minute) for minute in before], INSTANT),
+        "user_id": ["c"] * len(before), "amount": [10.0] * len(before),
+    })  # fmt: skip
+    names = with_context((feature,))
+    return Payment(10.0, dict(zip(names, view(table, 7, names).values[-1].tolist(), strict=True)))
+
+
+@pytest.mark.parametrize(
+    ("feature", "minutes", "span"),
+    [
+        ("user_count_10m", [40 + n / 8 for n in range(40)], "10 minutes"),
+        ("user_count_1h", [180 + n for n in range(10)], "hour"),
+        ("user_burst_1h", [180 + n for n in range(40)], "hour"),
+        ("user_count_1d", [5_760 + 5 * n for n in range(20)], "day"),
+        ("user_burst_1d", [5_760 + 5 * n for n in range(80)], "day"),
+        ("user_count_7d", [36_000 + 5 * n for n in range(120)], "7 days"),
+    ],
+)
+def test_payments_before_a_span_are_not_counted_in_it(feature: str, minutes: list[float], span: str) -> None:
+    """Of many of them the counter holds several still; only the time of the last one tells."""
+    found = counted(feature, *minutes)
+    assert say(feature, found).startswith(f"no other payment of this customer in about the last {span}")
+    assert not is_notable(feature, found)
+
+
+def test_a_month_without_a_payment_is_no_month_of_several() -> None:
+    found = counted("user_count_30d", *(45 * 1_440 + n for n in range(12)))
+    assert found.features["user_count_30d"] > 4
+    assert say("user_count_30d", found) == "no other payment of this customer in about the last 30 days"
+    assert is_notable("user_count_30d", found)
+
+
+def test_payments_within_a_span_are_still_counted() -> None:
+    found = counted("user_count_10m", *(9 + n / 8 for n in range(40)))
+    assert say("user_count_10m", found).endswith(" payments of this customer in about the last 10 minutes")
+    assert is_notable("user_count_10m", found)

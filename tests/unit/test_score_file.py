@@ -97,7 +97,9 @@ def test_a_file_has_the_risks_of_the_evaluation(
     # Behind the model's own what their reasons are told with.
     own = tuple(name for name, *_ in SPLITS)
     assert tuple(first["features"])[: len(own)] == own
-    assert set(first["features"]) - set(own) == {"user_count_7d", "user_count_30d", "merchant_fraud_30d"}
+    assert set(first["features"]) - set(own) == {
+        "user_count_7d", "user_count_30d", "user_idle", "amount_to_overall_mean", "merchant_fraud_30d"
+    }  # fmt: skip
     assert (first["model_version"], first["rules"], first["sent_at"]) == ("v1", [], None)
     assert all(d["flagged"] == (d["risk"] >= 0.5) for d in found)
     instants = [datetime.fromisoformat(d["timestamp"]) for d in found]

@@ -54,6 +54,8 @@ def _spread(value: float) -> str:
 
 
 def _user_z(value: float, p: Payment) -> str:
+    if notable.contradicts(value, p):
+        return _amount(value, p)
     return f"{p.sum} is {_spread(value)} this customer's usual {money(p.usual) if p.usual else 'amount'}"
 
 
@@ -109,7 +111,9 @@ def _own() -> dict[str, Sentence]:
             "amount", _known("user", _week, usual, "7d"), notable.far_from_week
         ),
         "amount_to_overall_mean": Sentence("amount", everybody, notable.far),
-        "user_amount_z": Sentence("amount", _known("user", _user_z, _new_customer), notable.deviating),
+        "user_amount_z": Sentence(
+            "amount", _known("user", _user_z, _new_customer), notable.deviating_from_usual
+        ),
         "amount_to_user_max": Sentence("amount", _to_max, notable.large),
     }
 

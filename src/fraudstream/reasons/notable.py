@@ -40,9 +40,9 @@ def several(value: float, _: Payment) -> bool:
     return whole(value) > 0
 
 
-def faster(value: float, _: Payment) -> bool:
-    """A multiple that is well above 1."""
-    return value >= FAR
+def faster(entity: str, label: str) -> Notable:
+    """A pace well above the usual one, of payments within this span."""
+    return lambda value, p: value >= FAR and not p.quiet(entity, label)
 
 
 def far(value: float, _: Payment) -> bool:
@@ -68,6 +68,19 @@ def deviating(value: float, _: Payment) -> bool:
     return abs(value) > 1
 
 
+def contradicts(value: float, p: Payment) -> bool:
+    """Whether this deviation is on the other side of the customer's own usual amount.
+
+    The feature deviates from a mean that leans on everybody's.
+    """
+    return p.usual is not None and (p.amount - p.usual) * value < 0
+
+
+def deviating_from_usual(value: float, p: Payment) -> bool:
+    """The same from the customer's usual amount; where the two contradict each other, the sentence compares the amounts."""
+    return deviating(value, p) and (not contradicts(value, p) or unusual_amount(value, p))
+
+
 def large(value: float, _: Payment) -> bool:
     """Close to the largest ever, or above."""
     return value > 1 / FAR
@@ -84,6 +97,8 @@ def crowded(entity: str, label: str) -> Notable:
     def notable(value: float, p: Payment) -> bool:
         if label == "30d":
             return value < FEW
+        if p.quiet(entity, label):
+            return False
         usual = p.features.get(f"{entity}_count_30d", 0.0) * HALF_LIVES[label] / HALF_LIVES["30d"]
         return whole(value) > 0 and value + 1 > FAR * usual
 

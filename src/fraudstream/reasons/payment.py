@@ -53,8 +53,9 @@ class Payment:
 
     @property
     def usual(self) -> float | None:
-        """The customer's usual amount, if a feature has it."""
-        return self._mean("user")
+        """The customer's usual amount, if a feature has it: their own, or one that leans on everybody's if that is not shown."""
+        own = self.own("30d")
+        return self._mean("user") if own is None else own
 
     @property
     def usual_there(self) -> float | None:
@@ -81,9 +82,12 @@ class Payment:
         count = self.features.get(f"{entity}_count_{label}", self.features.get(f"{entity}_count_30d"))
         if count is None or label == "30d":
             return count is None or count >= NEVER
-        return (
-            count >= PRESENT and self.idle_seconds(self.features.get("user_idle", 0.0)) <= HALF_LIVES[label]
-        )
+        return count >= PRESENT and not self.quiet(entity, label)
+
+    def quiet(self, entity: str, label: str) -> bool:
+        """Whether the customer is known to have paid nothing in this span, although a counter may hold older payments."""
+        idle = self.idle_seconds(self.features.get("user_idle", 0.0))
+        return entity == "user" and idle > HALF_LIVES[label]
 
     def settled(self, entity: str, label: str) -> bool:
         """Whether the payments before this span show a usual pace. Those within it do not count: a burst is no young history."""
@@ -110,10 +114,11 @@ class Payment:
         return found if found > 0 else None
 
     def _mean_of(self, label: str) -> float | None:
-        if label == "30d" or self.usual is None:
-            return self.usual
+        month = self._mean("user")
+        if label == "30d" or month is None:
+            return month
         if (shift := self.features.get(f"user_mean_shift_{label}")) is not None:
-            return shift * self.usual
+            return shift * month
         ratio = self.features.get(f"amount_to_user_mean_{label}", 0.0)
         return self.amount / ratio if ratio > 0 else None
 

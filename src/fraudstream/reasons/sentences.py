@@ -25,6 +25,8 @@ _NOTHING = "this customer has no recent payments to compare with"
 def _count(label: str, who: str) -> Tell:
     def tell(value: float, p: Payment) -> str:
         others = max(whole(in_span(value, p.usual_count(who, label))), int(value >= PRESENT))
+        if p.quiet(who, label):
+            others = 0
         count = others + 1  # including this one
         said = f"{count:,} payments" if count > 1 else "no other payment"
         usual = ""
@@ -46,7 +48,7 @@ def _burst(label: str, who: str) -> Tell:
         if (count := p.features.get(f"{who}_count_{label}")) is not None:
             return _count(label, who)(count, p)
         # Not the value: one payment is added to both rates, which understates a burst after a quiet time.
-        far = "far above" if value >= notable.FAR else "not far above"
+        far = "far above" if notable.faster(who, label)(value, p) else "not far above"
         return f"the pace of the last {SPANS[label]} is {far} {whose}"
 
     return tell
@@ -188,7 +190,7 @@ def _paces() -> dict[str, Sentence]:
         for label in labels:
             found[f"{who}_count_{label}"] = Sentence(theme, _count(label, who), notable.crowded(who, label))
         for label in ("1h", "1d"):
-            found[f"{who}_burst_{label}"] = Sentence(theme, _burst(label, who), notable.faster)
+            found[f"{who}_burst_{label}"] = Sentence(theme, _burst(label, who), notable.faster(who, label))
     return found
 
 
