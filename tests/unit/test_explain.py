@@ -15,6 +15,7 @@ from model_world import sample
 
 FEATURES = ("amount", "share", "flag", "a", "b", "c")
 ALGORITHMS = ("isolation_forest", "random_forest", "gradient_boosting")
+WEIGHTED = ("weighted forest", "weighted boosting")
 
 
 def fitted(name: str, depth: int | None = None, features: int = len(FEATURES)) -> tuple[Ensemble, Any, Any]:
@@ -28,13 +29,25 @@ def fitted(name: str, depth: int | None = None, features: int = len(FEATURES)) -
         # Without bootstrap the rows of a node are its weight, for shap as for us.
         wood = RandomForestClassifier(40, max_depth=depth or 7, bootstrap=False, random_state=1).fit(x, y)
         return from_random_forest(wood, names), wood, x
+    if name == "weighted forest":
+        wood = RandomForestClassifier(40, max_depth=depth or 7, random_state=1).fit(x, y, weights(y))
+        return from_random_forest(wood, names), wood, x
     boosting = HistGradientBoostingClassifier(
-        max_iter=40, max_depth=depth, max_leaf_nodes=8, learning_rate=0.1, random_state=1
-    ).fit(x, y)
+        max_iter=40, max_depth=depth, max_leaf_nodes=8, learning_rate=0.1, l2_regularization=5, random_state=1
+    )
+    if name == "weighted boosting":
+        boosting.fit(x, y, weights(y))
+        return from_gradient_boosting(boosting, names, x[y == 1], 7.5), boosting, x
+    boosting.fit(x, y)
     return from_gradient_boosting(boosting, names), boosting, x
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
+def weights(y: Any) -> Any:
+    """As of a training on every fraud and a part of the others."""
+    return np.where(y == 1, 1.0, 7.5)
+
+
+@pytest.mark.parametrize("name", [*ALGORITHMS, *WEIGHTED])
 def test_base_and_contributions_add_up_to_the_value(name: str) -> None:
     """To rounding errors, for every row, more of them than are worked on at once."""
     ensemble, _, x = fitted(name)
@@ -65,8 +78,26 @@ def test_no_rows_have_no_contributions_and_a_value_that_is_none_is_refused() -> 
         contributions(ensemble, np.full((1, len(FEATURES)), np.nan))
 
 
-def shapley(ensemble: Ensemble, x: Any) -> tuple[float, Any]:
-    """Shap's base and Shapley values (path-dependent) of our own tables: the same trees, to the last bit."""
+def passed(tree: Any, x: Any, weight: Any) -> Any:
+    """The weight of the rows that pass through each node of a tree."""
+    found = np.zeros(len(tree))
+
+    def walk(node: int, rows: Any) -> None:
+        found[node] = weight[rows].sum()
+        if tree["left"][node] >= 0:
+            low = x[rows, tree["feature"][node]] <= tree["threshold"][node]
+            walk(tree["left"][node], rows[low])
+            walk(tree["right"][node], rows[~low])
+
+    walk(0, np.arange(len(x)))
+    return found
+
+
+def shapley(ensemble: Ensemble, x: Any, learned: Any = None) -> tuple[float, Any]:
+    """Shap's base and Shapley values (path-dependent) of our own tables: the same trees, to the last bit.
+
+    `learned` are the training rows and their weights, if these are not all equal.
+    """
     import shap
 
     scale = 1 / ensemble.trees if ensemble.combine == "mean" else 1.0
@@ -78,9 +109,9 @@ def shapley(ensemble: Ensemble, x: Any) -> tuple[float, Any]:
             "features": tree["feature"].to_numpy(),
             "thresholds": tree["threshold"].to_numpy(),
             "values": tree["value"].to_numpy()[:, None] * scale,
-            "node_sample_weight": tree["count"].to_numpy(dtype=float),
+            "node_sample_weight": passed(tree, *learned) if learned else tree["count"].to_numpy(dtype=float),
         }
-        for _, tree in ensemble.nodes.to_pandas().groupby("tree")
+        for tree in (one.reset_index() for _, one in ensemble.nodes.to_pandas().groupby("tree"))
     ]
     explainer = shap.TreeExplainer({"trees": tables}, feature_perturbation="tree_path_dependent")
     values = np.asarray(explainer.shap_values(x, check_additivity=False))
@@ -113,7 +144,35 @@ def test_shap_agrees_exactly_where_nothing_is_to_be_shared(
     np.testing.assert_allclose(contributions(ensemble, x[:300]), values, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["random_forest", "gradient_boosting"])
+@pytest.mark.parametrize(("depth", "features"), [(None, 6), (None, 1), (1, 6)])
+def test_shap_has_the_same_base_where_rows_of_boosting_weigh_differently(
+    depth: int | None, features: int
+) -> None:
+    """Of every fraud and a part of the others, the average payment is hardly a fraud; and the shares are as above."""
+    ensemble, _, x = fitted("weighted boosting", depth, features)
+    weight = weights(sample()[1])
+    base, values = shapley(ensemble, x[:300], (x, weight))
+    assert base == pytest.approx(ensemble.base, abs=1e-9)
+    assert base == pytest.approx(np.average(ensemble.values(x), weights=weight), abs=1e-9)
+    if (depth, features) != (None, 6):
+        np.testing.assert_allclose(contributions(ensemble, x[:300]), values, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(("depth", "features"), [(None, 1), (1, 6)])
+def test_shap_agrees_exactly_with_a_forest_of_weighted_rows_drawn_repeatedly(
+    depth: int | None, features: int
+) -> None:
+    """From scikit-learn's own trees, which know what weight passed through each node."""
+    import shap
+
+    ensemble, model, x = fitted("weighted forest", depth, features)
+    explainer = shap.TreeExplainer(model, feature_perturbation="tree_path_dependent")
+    values = np.asarray(explainer.shap_values(x[:300]))[:, :, 1]
+    assert np.abs(values).max() > 1e-3
+    np.testing.assert_allclose(contributions(ensemble, x[:300]), values, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["random_forest", "weighted forest", "gradient_boosting"])
 def test_shap_finds_the_same_total_in_the_model_of_scikit_learn(name: str) -> None:
     """From scikit-learn's own trees, which shap reads by itself: our tables are not in between."""
     import shap

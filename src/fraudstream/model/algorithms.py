@@ -175,16 +175,23 @@ class GradientBoostingEstimator(_Classifier):
     max_leaf_nodes: int = 8
     l2_regularization: float = 5.0
     min_samples_leaf: int = 50
+    most_legitimate: int = MOST_LEGITIMATE
     random_state: int = 42
     uses_labels: bool = field(default=True, init=False)
     model: Any = field(default=None, init=False, repr=False)
+    frauds: Floats | None = field(default=None, init=False, repr=False)
+    """Those learned from, if legitimate rows weigh more: the trees tell how many rows passed through, but not which."""
+    weight: float = field(default=1.0, init=False, repr=False)
+    """Of each legitimate row that was learned from."""
 
     def fit(self, x: Floats, y: Integers) -> Self:
         """Learn from rows and their truth."""
         from sklearn.ensemble import HistGradientBoostingClassifier
 
         x = checked(x, self.features)
-        rows, weights = thinned(y)
+        rows, weights = thinned(y, self.most_legitimate)
+        self.weight = float(weights.max())
+        self.frauds = x[y == 1] if self.weight > 1 else None
         self.model = HistGradientBoostingClassifier(
             max_iter=self.max_iter,
             learning_rate=self.learning_rate,
@@ -198,7 +205,11 @@ class GradientBoostingEstimator(_Classifier):
 
     def ensemble(self) -> Ensemble:
         """The exact trees."""
-        return from_gradient_boosting(self.model, self.features)
+        return from_gradient_boosting(self.model, self.features, self.frauds, self.weight)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the frauds, as transactions are in no file of a model."""
+        return {**self.__dict__, "frauds": None}
 
 
 @dataclass

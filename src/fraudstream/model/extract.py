@@ -5,7 +5,7 @@ to the largest double that still rounds to a float32 at or below the original, s
 every double. HistGradientBoosting already compares doubles.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from fraudstream.arrays import Floats, Integers
+from fraudstream.arrays import Floats, Integers, Truths
 from fraudstream.errors import InputError
 from fraudstream.model.trees import NODES, Ensemble, Link
 
@@ -92,6 +92,8 @@ class _Tree:
     threshold: Floats
     value: Floats
     count: Integers
+    weight: NDArray[Any]
+    """What passed through each node in training: rows, or their weights. Inner values are means by it."""
 
     def table(self, number: int) -> dict[str, Any]:
         """Columns of NODES, in pre-order."""
@@ -114,17 +116,20 @@ class _Tree:
             "value": self.value[order].astype(np.float64),
             "count": self.count[order].astype(np.int64),
         }
-        _average_upwards(columns)
+        _average_upwards(columns["value"], self.weight[order].astype(np.float64), leaf, columns)
         return columns
 
 
-def _average_upwards(columns: dict[str, Any]) -> None:
-    """Set inner nodes to the mean of their leaves weighted by count, so that the steps down a path add up to the leaf."""
-    value, count, left, right = (columns[name] for name in ("value", "count", "left", "right"))
-    for i in range(len(value) - 1, -1, -1):  # children come after their parent
-        if left[i] >= 0:
-            a, b = left[i], right[i]
-            value[i] = (value[a] * count[a] + value[b] * count[b]) / (count[a] + count[b])
+def _average_upwards(
+    value: Floats, weight: Floats, leaf: Truths, columns: Mapping[str, NDArray[Any]]
+) -> None:
+    """Set inner nodes to the weighted mean of their leaves, so that a step down a path is what a split tells on average."""
+    left, right = columns["left"], columns["right"]
+    for i in np.flatnonzero(~leaf)[::-1]:  # children come after their parent
+        a, b = left[i], right[i]
+        weight[i] = weight[a] + weight[b]
+        share = weight[a] / weight[i] if weight[i] > 0 else 0.5
+        value[i] = share * value[a] + (1 - share) * value[b]
 
 
 def _nodes(trees: Iterator[_Tree]) -> pa.Table:
@@ -172,7 +177,8 @@ def from_isolation_forest(
                     threshold[used] = np.nextafter(-threshold[used], -np.inf)
                     left[used], right[used] = right[used], left[used]
             length = depth + average_path_length(tree.n_node_samples)
-            yield _Tree(left, right, feature, threshold, length, tree.n_node_samples)
+            rows = tree.n_node_samples
+            yield _Tree(left, right, feature, threshold, length, rows, rows)
 
     scale = float(average_path_length(np.array(model._max_samples)))  # noqa: SLF001 - no public name
     if scale <= 0:
@@ -192,23 +198,27 @@ def from_random_forest(model: Any, features: Sequence[str]) -> Ensemble:
             value = tree.value[:, 0, :]
             threshold = double_threshold(np.where(tree.children_left >= 0, tree.threshold, 0.0))
             share = value[:, fraud] / value.sum(axis=1)
-            yield _Tree(
-                tree.children_left, tree.children_right, tree.feature, threshold, share, tree.n_node_samples
-            )
+            # Rows are drawn repeatedly, and weigh differently.
+            rows, weight = tree.n_node_samples, tree.weighted_n_node_samples
+            yield _Tree(tree.children_left, tree.children_right, tree.feature, threshold, share, rows, weight)
 
     return Ensemble(_nodes(trees()), tuple(features), "mean", Link("identity"))
 
 
-def from_gradient_boosting(model: Any, features: Sequence[str]) -> Ensemble:
+def from_gradient_boosting(
+    model: Any, features: Sequence[str], frauds: Floats | None = None, weight: float = 1.0
+) -> Ensemble:
     """The exact trees of a fitted HistGradientBoostingClassifier of two classes, numeric features.
 
-    The baseline is a first tree of one node, so that the sum of the trees is the raw score.
+    The baseline is a first tree of one node, so that the sum of the trees is the raw score. `weight` is that of each training
+    row but the `frauds`, which have 1. Neither counts nor values of scikit-learn's inner nodes tell the mean of the leaves
+    below by weight: its values are single steps, by second derivatives and shrunk by the regularisation.
     """
 
     def trees() -> Iterator[_Tree]:
-        nothing = np.array([-1])
+        nothing, one = np.array([-1]), np.ones(1, dtype=np.int64)
         baseline = np.ravel(model._baseline_prediction).astype(np.float64)  # noqa: SLF001 - no public name
-        yield _Tree(nothing, nothing, nothing, np.zeros(1), baseline, np.ones(1, dtype=np.int64))
+        yield _Tree(nothing, nothing, nothing, np.zeros(1), baseline, one, one)
         for (predictor,) in model._predictors:  # noqa: SLF001
             nodes = predictor.nodes
             leaf = nodes["is_leaf"].astype(bool)
@@ -221,6 +231,24 @@ def from_gradient_boosting(model: Any, features: Sequence[str]) -> Ensemble:
                 np.where(leaf, 0.0, nodes["num_threshold"]),
                 nodes["value"],
                 nodes["count"].astype(np.int64),
+                nodes["count"],
             )
 
-    return Ensemble(_nodes(trees()), tuple(features), "sum", Link("sigmoid"))
+    found = Ensemble(_nodes(trees()), tuple(features), "sum", Link("sigmoid"))
+    if frauds is None:
+        return found
+    light, all_rows = found.arrived(frauds), found.nodes["count"].to_numpy()
+    return _weighed(found, light + weight * (all_rows - light))
+
+
+def _weighed(ensemble: Ensemble, weight: Floats) -> Ensemble:
+    """The same trees, with inner values that are means by the `weight` of what ends in each leaf."""
+    nodes = ensemble.nodes
+    value = nodes["value"].to_numpy().copy()
+    own = np.arange(len(value)) - nodes["node"].to_numpy()  # where each node's tree begins
+    inner = nodes["left"].to_numpy() >= 0
+    children = {name: np.where(inner, own + nodes[name].to_numpy(), -1) for name in ("left", "right")}
+    _average_upwards(value, weight, ~inner, children)
+    place = NODES.get_field_index("value")
+    table = nodes.set_column(place, NODES.field(place), pa.array(value))
+    return Ensemble(table, ensemble.features, ensemble.combine, ensemble.link)

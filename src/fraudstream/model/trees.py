@@ -27,7 +27,9 @@ NODES = pa.schema(
         pa.field("threshold", pa.float64(), nullable=False),  # 0 at a leaf
         pa.field("left", pa.int32(), nullable=False),  # taken where x <= threshold; -1 at a leaf
         pa.field("right", pa.int32(), nullable=False),
-        pa.field("value", pa.float64(), nullable=False),  # of an inner node: mean of its leaves by count
+        pa.field(
+            "value", pa.float64(), nullable=False
+        ),  # of an inner node: mean of its leaves, as training weighed them
         pa.field("count", pa.int64(), nullable=False),  # training rows that came through
     ]
 )
@@ -114,8 +116,15 @@ class Ensemble:
 
     @property
     def base(self) -> float:
-        """The combined value before any split: that of the roots, which is the mean of the training rows."""
+        """The combined value before any split: that of the roots, which is the mean of the training rows by their weight."""
         return float(self._walk.value[self._walk.roots].sum()) / (self.trees if self.combine == "mean" else 1)
+
+    def arrived(self, x: Floats) -> Integers:
+        """How many of the rows end in each node of `nodes`: none in inner ones."""
+        x, found = checked(x, self.features), np.zeros(self.nodes.num_rows, dtype=np.int64)
+        for start in range(0, len(x), CHUNK):
+            found += np.bincount(self._walk.leaves(x[start : start + CHUNK]).ravel(), minlength=len(found))
+        return found
 
     def steps(self, x: Floats) -> Iterator[tuple[NodeNumbers, Floats]]:
         """The path of each row down each tree, level by level: the feature of the split, and the change of the value.

@@ -1,6 +1,6 @@
 """Why trees gave a risk: path attribution, exactly additive.
 
-On a row's path down a tree, the value of the node (the mean over the training rows that reached it)
+On a row's path down a tree, the value of the node (the weighted mean over the training rows that reached it)
 changes at each split, and the change is attributed to the feature of the split. Summed over the trees, the changes
 lead from the value of an average row to the value of this one: base + Σ contributions = combined
 value. Ando Saabas, Interpreting random forests (2014); the method of treeinterpreter.
