@@ -102,3 +102,56 @@ def test_a_budget_per_day_that_flags_nothing_is_told_as_one_per_day() -> None:
 )
 def test_a_model_that_flags_what_it_may_says_nothing(alert_rate: float) -> None:
     assert not noted(boosted(10, alert_rate).report, "flags nothing")
+
+
+def imported(since: int = 0, known: int = 55, large: int = 50) -> pa.Table:
+    """Sixty days of payments whose labels from the day `since` on were all imported at once, on the day `known`."""
+    rows = two_amounts(large)
+    at = rows["timestamp"].cast(pa.int64()).to_numpy()
+    day = (at - at[0]) // DAY
+    told = np.maximum(np.where(day >= since, at[0] + known * DAY, at + DAY), at)
+    return rows.append_column("labelled_at", pa.array(told, pa.int64()).cast(INSTANT))
+
+
+def test_labels_that_were_imported_at_once_train_a_named_algorithm_that_cannot_be_evaluated() -> None:
+    """Refusing them, the command asked for labels from further back, which the file has."""
+    few_trees = {"max_iter": 20}
+    request = Request(
+        "gradient_boosting", ("amount",), label_delay_days=7, alert_rate=0.1, parameters=few_trees
+    )
+    trained = train(imported(), request)
+    assert flagged(trained) == 1
+    assert trained.report["metrics"]["average_precision"] is None
+    assert trained.report["training"]["frauds"] > 400
+    (note,) = noted(trained.report, "labelled_at")
+    assert " frauds before 2023-12-" in note
+    assert "became known from 2024-01-08 on" in note
+    assert "could not be evaluated" in note
+
+
+def test_legitimate_payments_that_were_imported_at_once_are_told_as_that() -> None:
+    """Frauds were told one by one, as chargebacks are: then nothing but fraud was known when the windows began."""
+    rows = imported()
+    at = rows["timestamp"].cast(pa.int64()).to_numpy()
+    told = np.where(rows["is_fraud"].to_numpy(), at + DAY, rows["labelled_at"].cast(pa.int64()).to_numpy())
+    mixed = rows.set_column(
+        rows.column_names.index("labelled_at"), "labelled_at", pa.array(told).cast(INSTANT)
+    )
+    request = Request("random_forest", ("amount",), label_delay_days=7, parameters={"n_estimators": 5})
+    (note,) = noted(train(mixed, request).report, "labelled_at")
+    assert "legitimate transactions before 2023-12-" in note
+
+
+def test_auto_says_that_the_frauds_it_misses_are_labelled_too_late() -> None:
+    (note,) = noted(train(imported(), Request("auto", ("amount",), label_delay_days=7)).report, "auto chose")
+    assert "0 known frauds" in note
+    assert "more are labelled, but became known from 2024-01-08 on" in note
+    assert "labelled_at" in note
+
+
+def test_labels_that_came_in_time_are_not_asked_for_their_time() -> None:
+    assert not noted(boosted(50, 0.05).report, "labelled_at")
+    early = Request("gradient_boosting", ("amount",), label_delay_days=7, parameters={"max_iter": 5})
+    report = train(imported(since=50), early).report
+    assert not noted(report, "labelled_at")
+    assert report["metrics"]["average_precision"] == 1.0

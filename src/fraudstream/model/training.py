@@ -74,7 +74,7 @@ def train(
         request = replace(request, alert_rate=_rate(data, request.alerts_per_day))
     folds = plan(data.micros, request.label_delay_days, request.alert_rate)
     notes += _doubts(data, folds, request.label_delay_days)
-    chosen, validation = choose(data, folds, request, notes)
+    chosen, validation, folds = choose(data, folds, request, notes)
     results = _judged(data, folds, chosen, request)
     estimator, threshold, found, until = _final(chosen, data, request, as_of, notes)
     tiers = {name: _tier(chosen) if name == chosen.algorithm else "label_free" for name in results}
