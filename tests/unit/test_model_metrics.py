@@ -69,12 +69,34 @@ def test_a_threshold_never_exceeds_its_budget_and_stands_on_no_risk(values: list
     risk = np.array(values)
     threshold = metrics.threshold_for(risk, rate)
     flagged = int((risk >= threshold).sum())
-    allowed = int(np.floor(rate * len(risk)))
-    assert flagged <= allowed
+    allowed = metrics.allowed(rate, len(risk))
+    assert flagged <= allowed <= rate * len(risk) + 1e-9
     if allowed < len(risk):
         assert np.abs(risk - threshold).min() > 1e-10
         missed = risk[risk < threshold].max()
         assert flagged + (risk == missed).sum() > allowed
+
+
+@pytest.mark.parametrize("top", [1.0, 1e5, 2e7, 1e9, 1e300])
+def test_a_tie_at_the_top_is_not_flagged_however_high_the_scores_are(top: float) -> None:
+    """Risks end at 1, amounts do not: from ten million on, what was added to be above the tie was lost in rounding."""
+    scores = np.append(np.random.default_rng(0).uniform(0, top / 2, 900), np.full(100, top))
+    assert not (scores >= metrics.threshold_for(scores, 0.005)).any()
+
+
+def test_a_threshold_between_two_neighbouring_numbers_flags_the_higher_one() -> None:
+    """There is nothing in the middle of them, and it would be rounded to the one that is beyond the budget."""
+    low = np.nextafter(2e7, np.inf)
+    for refused in (low, np.nextafter(low, np.inf)):
+        scores = np.array([np.nextafter(refused, np.inf), *[refused] * 9])
+        assert (scores >= metrics.threshold_for(scores, 0.1)).sum() == 1
+
+
+@pytest.mark.parametrize(("rate", "rows"), [(0.29, 29), (0.57, 57), (0.07, 7), (0.295, 29)])
+def test_a_budget_of_hundredths_is_used_to_the_last_row(rate: float, rows: int) -> None:
+    """0.29 times 100 is 28.999999999999996 in doubles."""
+    risk = np.arange(100) / 100
+    assert (risk >= metrics.threshold_for(risk, rate)).sum() == rows
 
 
 def test_the_interval_holds_the_figure_and_is_wider_when_frauds_share_a_customer() -> None:

@@ -13,7 +13,7 @@ from fraudstream.arrays import Floats, Integers, Truths
 REPLICATES = 200
 """Bootstrap replicates: five values lie beyond each of the 2.5 % and 97.5 % points; more replicates would change only the third digit."""
 ABOVE_ALL = 1e-9
-"""Distance above the highest risk of a threshold that flags nothing: well above rounding, well below differences."""
+"""Distance above the highest risk of a threshold that flags nothing: for risks well above rounding, well below differences."""
 TOP = 100
 """Cards that investigators check per day, as in the Fraud Detection Handbook."""
 
@@ -134,6 +134,15 @@ def interval(parts: list[tuple[Floats, Truths, Integers]], customers: int) -> tu
     return float(low), float(high)
 
 
+def allowed(alert_rate: float, rows: int) -> int:
+    """How many of these rows the budget allows to flag.
+
+    >>> allowed(0.29, 100), 0.29 * 100
+    (29, 28.999999999999996)
+    """
+    return int(np.floor(alert_rate * rows + 1e-9))
+
+
 def threshold_for(risk: Floats, alert_rate: float) -> float:
     """A threshold that flags as many of these rows as possible, but at most `alert_rate` (`risk >= threshold`).
 
@@ -142,9 +151,11 @@ def threshold_for(risk: Floats, alert_rate: float) -> float:
     Rows with the same risk are flagged together or not at all.
     """
     ordered = np.sort(risk)[::-1]
-    allowed = int(np.floor(alert_rate * len(ordered)))
-    if allowed >= len(ordered):
+    most = allowed(alert_rate, len(ordered))
+    if most >= len(ordered):
         return 0.0
-    refused = ordered[allowed]  # the first row beyond the budget
+    refused = ordered[most]  # the first row beyond the budget
     above = ordered[ordered > refused]
-    return float((above[-1] + refused) / 2 if len(above) else refused + ABOVE_ALL)
+    middle = (above[-1] + refused) / 2 if len(above) else refused + ABOVE_ALL
+    # Scores of another system, and amounts, may be so large that the sum is rounded to what is refused.
+    return float(max(middle, np.nextafter(refused, np.inf)))

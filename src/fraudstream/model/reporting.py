@@ -115,7 +115,7 @@ def tied(risk: Floats, threshold: float, alert_rate: float, alerts_per_day: floa
 
     `alerts_per_day` is the same budget if it was given in this way.
     """
-    allowed = int(alert_rate * len(risk))
+    allowed = metrics.allowed(alert_rate, len(risk))
     if not allowed or (risk >= threshold).any():
         return []
     most = int((risk == risk.max()).sum())
