@@ -67,8 +67,9 @@ class Dataset:
 
     def columns(self, names: Sequence[str], rows: Truths | Integers) -> Floats:
         """Features `names` of some rows, (rows, names)."""
-        places = [self.names.index(name) for name in names]
-        return self.values[rows][:, places]
+        places = np.array([self.names.index(name) for name in names], dtype=np.intp)
+        # One copy: the rows first, and the columns of these, would be two, and the first one of all features.
+        return self.values[np.ix_(rows, places)]
 
 
 def until_now(rows: pa.Table) -> tuple[pa.Table, list[str]]:
