@@ -80,7 +80,7 @@ def test_cells_are_the_same_ones_for_who_learns_from_a_file_and_who_sends_it(
     path = tmp_path / "rows.csv"
     path.write_bytes(("one,two\n" + "".join(",".join(cells) + end for cells, end in lines)).encode())
     sent = list(read(path, lambda columns: columns))
-    learned = read_file(path, (), {})
+    learned = read_file(path, ("one", "two"), {})
     assert [(number, reason) for number, reason in sent if isinstance(reason, str)] == [
         (bad.row, bad.reason) for bad in learned.broken
     ]

@@ -67,8 +67,12 @@ def transactions(
     """
     refuse_since(data, since)
     if data is not None:
+        from fraudstream.model.files import known_rows
+
+        too_many = "Give a file of the last months only"
+        _refuse_too_many(known_rows(data) or 0, too_many)
         loaded = load_file(data, mapping)
-        _refuse_too_many(loaded.rows.num_rows, "Give a file of the last months only")
+        _refuse_too_many(loaded.rows.num_rows, too_many)
         source = {"file": data.name, "read": loaded.read, "unparsable": loaded.unparsable}
         return loaded.rows, source | {"duplicates": loaded.duplicates}
     if mapping:

@@ -100,7 +100,7 @@ def read_transactions(
     raw, broken = file.columns, file.broken
     if not raw.num_rows and broken:
         raise _mostly_bad(path, broken, len(broken))
-    source = _columns(raw.column_names, renamed, path, wanted, needed)
+    source = _columns(file.names, renamed, path, wanted, needed)
     if raw.num_rows == 0:
         raise InputError(f"{path} has no rows.", hint="Give a file with transactions in it.")
     reasons: NDArray[Any] = np.full(raw.num_rows, None, dtype=object)
