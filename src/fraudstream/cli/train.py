@@ -8,10 +8,11 @@ import typer
 from fraudstream.cli import inputs
 from fraudstream.cli.options import Map, StoredSince
 from fraudstream.cli.output import Json, print_document, print_table
-from fraudstream.errors import InputError, UsageError
+from fraudstream.errors import FraudstreamError, InputError, UsageError
 from fraudstream.logs import get_logger
 
 if TYPE_CHECKING:
+    from fraudstream.model.artifact import Model
     from fraudstream.model.training import Trained
     from fraudstream.settings import PostgresSettings
 
@@ -98,7 +99,7 @@ def train(
     request = training.Request(
         algorithm, names, alert_rate or ALERT_RATE, alerts_per_day, label_delay_days=delay
     )
-    trained = training.train(rows, request, source)
+    trained = training.train(rows, request, source, champion=_champion(postgres))
     if output is not None:
         folder.write(trained.files, output)
         log.info("model %s written to %s", trained.report["version"], output)
@@ -107,6 +108,19 @@ def train(
     if curve is not None:
         _write_curve(curve, trained.files.get(artifact.CURVE))
     _show(trained.report | {"source": source}, as_json=as_json)
+
+
+def _champion(postgres: "PostgresSettings | None") -> "Model | None":
+    """The model to compare the new one with; None without a registry, or if it cannot be used."""
+    from fraudstream.store import registry
+
+    if postgres is None or registry.find(postgres) is None:
+        return None
+    try:
+        return registry.opened(postgres)
+    except FraudstreamError as error:
+        log.warning("The new model is not compared with the champion: %s", error.message)
+        return None
 
 
 def _register(postgres: "PostgresSettings", trained: "Trained") -> None:
@@ -235,6 +249,10 @@ def _show(report: dict[str, Any], *, as_json: bool) -> None:
             (("-" if v is None else f"{v:.3f}", k) for k, v in report["validation"].items()), reverse=True
         )
         print_table("Chosen on validation windows", ("average precision", "candidate"), rows2)
+    if report.get("champion"):
+        from fraudstream.model.versus import sentence
+
+        typer.echo(sentence(report["champion"]))
     for note in report["notes"]:
         log.warning("%s", note)
     version = f"model {report['version']}: " if report["version"] else ""

@@ -3,13 +3,18 @@
 from collections.abc import Mapping
 from typing import Any
 
+from fraudstream.model.versus import sentence
+
 
 def better(own: Mapping[str, Any], champion: Mapping[str, Any]) -> str:
     """Whether a model found fraud better than the champion, as far as their manifests tell.
 
-    Average precision moves from week to week and with who is labelled, by more than good models differ. So only figures
-    of the same windows are compared, and only intervals that lie apart tell one from another.
+    Best by the comparison that was made when it was trained, if this champion was there. Otherwise, average precision moves
+    from week to week and with who is labelled, by more than good models differ: only figures of the same windows are
+    compared, and only intervals that lie apart tell one from another.
     """
+    if (direct := own.get("champion")) and direct["version"] == champion.get("version"):
+        return sentence(direct)  # on the same payments, customer by customer
     found = [_evaluated(manifest) for manifest in (own, champion)]
     if None in found:
         return "One of the two could not be evaluated, so they cannot be compared."

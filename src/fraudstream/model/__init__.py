@@ -8,6 +8,7 @@ From transactions to a model
   choice          selects the candidate that becomes the model; coverage: whether labels represent all traffic
   training        select, evaluate, refit, set the threshold
   evaluation      evaluates training on later rows, next to two baselines; finished evaluates an existing model
+  versus          a new model against the champion, on payments that neither has learned from
   metrics         the usual metrics of fraud detection
   reporting       an evaluation as one document; curve draws it, figures names its figures
   insight         importance and dependence of features

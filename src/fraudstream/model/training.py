@@ -16,6 +16,7 @@ from fraudstream.logs import get_logger
 from fraudstream.micros import DAY, micros
 from fraudstream.model import algorithms, artifact, candidates, evaluation, metrics, reporting
 from fraudstream.model.algorithms import Estimator, TreeEstimator
+from fraudstream.model.artifact import Model
 from fraudstream.model.candidates import Candidate
 from fraudstream.model.choice import choose
 from fraudstream.model.curve import draw
@@ -25,6 +26,7 @@ from fraudstream.model.folds import Plan, began_at, busy_days, days_between, end
 from fraudstream.model.insight import insight, reference
 from fraudstream.model.manifest import FORMAT
 from fraudstream.model.risk import checked_risk
+from fraudstream.model.versus import versus
 
 log = get_logger("model.training")
 
@@ -57,13 +59,18 @@ class Trained:
 
 
 def train(
-    rows: pa.Table, request: Request, source: dict[str, Any] | None = None, now: datetime | None = None
+    rows: pa.Table,
+    request: Request,
+    source: dict[str, Any] | None = None,
+    now: datetime | None = None,
+    champion: Model | None = None,
 ) -> Trained:
     """Train on transactions, and evaluate that way of training on later rows.
 
     `source` says in the manifest where the rows came from. Hyperparameters and algorithm are chosen on validation
     windows, the figures come from later test windows, and the model itself then learns from
-    everything whose labels are known `now`, even if the last transaction is long ago.
+    everything whose labels are known `now`, even if the last transaction is long ago. With a `champion`, both are
+    compared on what neither has learned from (`versus`).
     Raises InputError if that is impossible.
     """
     created = now or datetime.now(UTC)
@@ -94,6 +101,7 @@ def train(
         "versions": {"python": platform.python_version(), **{name: installed(name) for name in LIBRARIES}},
         **found,
         **report,
+        "champion": _against(champion, data, results.get(chosen.algorithm), notes),
         "validation": validation,
         "notes": notes,
     }
@@ -213,6 +221,12 @@ def _final(
     notes += reporting.tied(risk, threshold, request.alert_rate, request.alerts_per_day)
     looks_at = insight(lambda rows: checked_risk(estimator, rows, name), seen, threshold, chosen.features)
     return estimator, threshold, {"score_reference": reference(risk), **looks_at}, until
+
+
+def _against(
+    champion: Model | None, data: Dataset, own: Judged | None, notes: list[str]
+) -> dict[str, Any] | None:
+    return versus(champion, data, own.scored, notes) if champion is not None and own is not None else None
 
 
 def _rate(data: Dataset, alerts_per_day: float) -> float:

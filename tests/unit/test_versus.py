@@ -1,0 +1,137 @@
+"""A new model and the champion, on the same later payments."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+
+from feature_world import world as rows_of_two_months
+from fraudstream.dashboard.contest import better
+from fraudstream.micros import DAY
+from fraudstream.model import artifact
+from fraudstream.model.artifact import ESTIMATOR, TREES, Model
+from fraudstream.model.dataset import Dataset
+from fraudstream.model.evaluation import Scored
+from fraudstream.model.folds import Fold
+from fraudstream.model.training import Request, train
+from fraudstream.model.versus import sentence, versus
+
+ROWS, CUSTOMERS, DAYS = 6_000, 300, 30
+START = datetime(2026, 5, 1, tzinfo=UTC)
+FIRST = int(START.timestamp()) * 1_000_000
+
+
+def world() -> Dataset:
+    """A month of payments, of which one feature tells the fraud."""
+    rng = np.random.default_rng(3)
+    fraud = rng.random(ROWS) < 0.03
+    told = rng.normal(size=ROWS) + 3 * fraud
+    return Dataset(
+        micros=FIRST + np.arange(ROWS) * (DAYS * DAY // ROWS),
+        amount=np.ones(ROWS),
+        customer=rng.integers(0, CUSTOMERS, ROWS),
+        fraud=fraud,
+        judged=np.ones(ROWS, bool),
+        known_at=np.full(ROWS, FIRST),
+        scenario=np.full(ROWS, None, dtype=object),
+        names=("told", "chance"),
+        values=np.column_stack([told, rng.normal(size=ROWS)]),
+        delay_days=7.0,
+    )
+
+
+def champion(feature: str, learned_until: datetime, monkeypatch: pytest.MonkeyPatch) -> Model:
+    """A model that looks at this feature alone."""
+    monkeypatch.setattr(Model, "risk", lambda _, x: 1 / (1 + np.exp(-x[:, 0])))
+    manifest: dict[str, Any] = {
+        "version": "old",
+        "features": [feature],
+        "label_delay_days": 7.0,
+        "training": {"until": learned_until.isoformat()},
+    }
+    return Model(manifest, {TREES: b""})
+
+
+def scored(data: Dataset, feature: str) -> list[Scored]:
+    """Windows of the last two weeks, by a model that looks at this feature."""
+    found = []
+    for day in (16, 23):
+        fold = Fold(FIRST, FIRST + day * DAY, FIRST + (day + 7) * DAY)
+        rows = data.window(fold.test_from, fold.test_until)
+        found.append(Scored(fold, rows, data.values[rows, data.names.index(feature)], None))
+    return found
+
+
+def test_of_two_models_the_one_that_finds_more_fraud_is_called_better(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data, notes = world(), list[str]()
+    for own, other, words in (
+        ("told", "chance", "finds fraud better"),
+        ("chance", "told", "finds fraud less well"),
+    ):
+        found = versus(champion(other, START, monkeypatch), data, scored(data, own), notes)
+        assert found is not None
+        assert words in sentence(found)
+        assert better({"champion": found}, {"version": "old"}) == sentence(found)
+    assert not notes
+
+
+def test_of_the_same_model_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = world()
+    found = versus(champion("told", START, monkeypatch), data, scored(data, "told"), [])
+    assert found is not None
+    assert found["average_precision"] == found["champion_average_precision"]
+    assert "cannot be told" in sentence(found)
+
+
+def test_a_small_but_steady_advantage_shows_where_intervals_of_each_alone_overlap(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Both find the same customers hard: drawn together, the difference is surer than either figure."""
+    data = world()
+    worse = replace(data, values=data.values + np.column_stack([data.values[:, 1] * 0.7, np.zeros(ROWS)]))
+    theirs = champion("told", START, monkeypatch)
+    found = versus(theirs, worse, scored(data, "told"), [])
+    assert found is not None
+    low, high = found["interval"]
+    assert low > 0
+    assert high - low < 0.2
+
+
+def test_only_payments_later_than_the_champions_training_and_its_labels_count(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = world()
+    windows = scored(data, "told")
+    late = versus(champion("told", START + timedelta(days=20), monkeypatch), data, windows, [])
+    assert late is not None
+    assert late["from"] == "2026-05-28T00:00:00+00:00"
+    assert late["transactions"] == (data.micros[windows[1].rows] >= FIRST + 27 * DAY).sum()
+    assert versus(champion("told", START + timedelta(days=25), monkeypatch), data, windows, []) is None
+
+
+def test_training_compares_with_the_champion_and_says_so_in_its_report() -> None:
+    rows = rows_of_two_months(9_000, days=60)
+    request = Request("isolation_forest", features=("amount", "user_count_7d"), label_delay_days=3)
+    first = train(rows.slice(0, 6_000), request)
+    assert first.report["champion"] is None
+    again = train(rows, request, champion=artifact.verified(first.files, "memory"))
+    found = again.report["champion"]
+    assert found["version"] == first.report["version"]
+    assert found["transactions"] <= sum(fold["judged"] for fold in again.report["folds"])
+    assert 0 < found["frauds"] < found["transactions"]
+    assert json.loads(json.dumps(again.report))["champion"]["interval"] == list(found["interval"])
+
+
+def test_a_champion_that_cannot_judge_these_payments_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is the code of an estimator run to train another model."""
+    data, notes = world(), list[str]()
+    assert versus(champion("gone", START, monkeypatch), data, scored(data, "told"), notes) is None
+    own = champion("told", START, monkeypatch)
+    assert versus(Model(own.manifest, {ESTIMATOR: b""}), data, scored(data, "told"), notes) is None
+    assert "it needs gone" in notes[0]
+    assert "it has no trees" in notes[1]
