@@ -18,7 +18,7 @@ from fraudstream.spark import consume as command
 from fraudstream.spark import consumer as module
 from fraudstream.spark import markers
 from fraudstream.spark.consumer import Consumer, Summary, _Run
-from fraudstream.spark.failures import NotStarted, QueryStopped
+from fraudstream.spark.failures import NotStarted, QueryStopped, TopicReplaced
 from waiting import HANG_SECONDS, wait_until
 
 TOPIC = Topic("t", "id", (0,))
@@ -160,3 +160,41 @@ def test_a_database_that_hangs_does_not_keep_a_consumer_that_is_to_stop(
             stop.set()
             assert isinstance(running.exception(HANG_SECONDS), DatabaseUnreachable)
     assert "PostgreSQL does not answer: stopping without it." in caplog.text
+
+
+class Batch:
+    """A micro-batch that the executors would store at once."""
+
+    stored = 0
+
+    def mapInArrow(self, *_: object) -> "Batch":  # noqa: N802 - Spark's name
+        """The plan."""
+        return self
+
+    def collect(self) -> list[Any]:
+        """Store it."""
+        self.stored += 1
+        return []
+
+
+def test_a_batch_of_a_topic_that_was_made_anew_since_is_not_stored(
+    consumer: Consumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Spark reads on by the name: its messages would get offsets of the old topic, and count as stored there."""
+    asked: list[str] = []
+    now = Topic("t", "id", (0,))
+
+    def existing(_kafka: object, name: str, _admin: object) -> Topic:
+        asked.append(name)
+        return now
+
+    monkeypatch.setattr(module, "existing_topic", existing)
+    batch, summary = Batch(), Summary(targets=("transactions",))
+    consumer._store(TOPIC, summary, cast("Any", batch), 0)
+    assert batch.stored == 1
+    now = Topic("t", "another id", (0,))
+    with pytest.raises(TopicReplaced, match="Topic t was deleted and recreated") as caught:
+        consumer._store(TOPIC, summary, cast("Any", batch), 1)
+    assert batch.stored == 1
+    assert consumer._failure is caught.value, "Spark's own exception does not say what to do"
+    assert asked == ["t", "t"]

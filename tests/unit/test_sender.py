@@ -1,12 +1,18 @@
 """A real client with no broker, or with librdkafka's mock of one: every message is accounted for."""
 
 import itertools
+import logging
 import threading
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
+import confluent_kafka
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, Producer
 
+from fraudstream import kafka
+from fraudstream.producer import redelivery
 from fraudstream.producer.delivery import Batch, deliver
 from fraudstream.producer.sender import Sender, Undelivered
 from fraudstream.settings import KafkaSettings
@@ -15,6 +21,39 @@ from waiting import wait_until
 
 NOBODY = "127.0.0.1:1"
 """Nothing listens on port 1."""
+
+
+def _sends(settings: KafkaSettings) -> None:
+    Sender(settings, "transactions-data", threading.Event(), linger_ms=20)
+
+
+def _sends_again(settings: KafkaSettings) -> None:
+    redelivery._producer(settings)
+
+
+def _sends_anything(settings: KafkaSettings) -> None:
+    kafka.producer(settings, {})
+
+
+@pytest.mark.parametrize("make", [_sends, _sends_again, _sends_anything])
+def test_every_producer_waits_for_all_replicas_and_stores_nothing_twice(
+    make: Callable[[KafkaSettings], None], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By what the client itself says of its configuration: neither a lost leader nor a retry shows on a good day."""
+    made: list[Producer] = []
+
+    def producer(config: dict[str, Any]) -> Producer:
+        talkative = {"debug": "conf", "log_level": 7, "logger": logging.getLogger("librdkafka")}
+        made.append(Producer(config | talkative))
+        return made[-1]
+
+    monkeypatch.setattr(confluent_kafka, "Producer", producer)
+    with caplog.at_level("DEBUG", "librdkafka"):
+        make(KafkaSettings(bootstrap_servers=NOBODY))
+        (one,) = made
+        one.poll(0)
+    said = {message.rpartition("]:")[2].strip() for message in caplog.messages}
+    assert {"enable.idempotence = true", "request.required.acks = -1"} <= said
 
 
 def test_messages_that_nobody_acknowledges_are_counted_as_failed() -> None:
