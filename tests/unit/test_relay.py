@@ -16,7 +16,7 @@ from fraudstream.kafka import Bounds, Topic
 from fraudstream.settings import Settings
 from fraudstream.spark import launcher as launching
 from fraudstream.spark import relay as module
-from fraudstream.spark.failures import NotStarted, QueryStopped
+from fraudstream.spark.failures import NotStarted, QueryStopped, TopicReplaced
 from fraudstream.spark.launcher import Launcher
 from fraudstream.spark.live_query import Basis, LiveQuery
 from fraudstream.spark.mode import Mode
@@ -155,6 +155,60 @@ def test_a_topic_that_cannot_be_compared_leaves_a_query_that_looks_up_alone(
     assert relay.reached == {0: 9}
     assert len(asked) == 1
     relay.stop()
+
+
+def test_a_topic_that_was_made_anew_ends_its_queries_at_a_hand_over_and_while_none_is_due(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its offsets may not show that: the new topic may have been filled beyond where the old one was read."""
+    monkeypatch.setattr(kafka, "admin", lambda _: None)
+    monkeypatch.setattr(kafka, "bounds", lambda *_: {0: Bounds(0, 900)})
+    monkeypatch.setattr(module, "existing_topic", lambda *_: Topic("t", "another id", (0, 1)))
+    monkeypatch.setattr(
+        Relay, "_launch", lambda *_: pytest.fail("a query reads the new topic as the old one")
+    )
+    query = Query()
+    current = relay._current = runner(query, 0)
+    with pytest.raises(TopicReplaced, match="Topic t was deleted and recreated"):
+        relay.hand_over(current.basis)
+    assert query.isActive, "whoever restarts the stream stops it"
+    current.basis.scoring.lookup = cast("Any", "each batch asks")
+    query.ends_at(5)
+    with pytest.raises(TopicReplaced):
+        relay.look()
+    relay.stop()
+
+
+class Written:
+    """Where a query of Spark would be described: every call leads on, and what it is given is kept."""
+
+    def __init__(self) -> None:
+        self.given: dict[str, object] = {}
+
+    def __getattr__(self, _: str) -> "Written":
+        return self
+
+    def __call__(self, *_: object, **options: object) -> "Written":
+        """One of the description's calls."""
+        self.given |= options
+        return self
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_a_decision_is_on_every_replica_before_its_message_counts_as_answered(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch, mode: Mode
+) -> None:
+    """Nor is one sent out of order after a retry: nothing of that shows while the leader stays."""
+    described = Written()
+    monkeypatch.setattr(launching, "read_messages", lambda *_: None)
+    monkeypatch.setattr(launching, "new_checkpoint", lambda _: tempfile.TemporaryDirectory())
+    scoring = SimpleNamespace(model=SimpleNamespace(version="m"), lookup=None, decide=lambda *_: described)
+    given = cast("Basis", SimpleNamespace(scoring=scoring, profiles=None, reading_seconds=0.5))
+    relay._launcher = Launcher(relay._spark, relay._settings, mode, relay._topic)
+    relay.begin(given, {0: 0})
+    assert described.given["kafka.acks"] == "all"
+    assert described.given.get("kafka.enable.idempotence", "true") == "true", "as is Java's default"
+    relay.current._checkpoint.cleanup()
 
 
 def test_no_query_is_relieved_before_it_covers_where_the_next_one_begins(relay: Relay) -> None:

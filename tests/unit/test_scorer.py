@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from fraudstream import kafka
-from fraudstream.kafka import Topic
+from fraudstream.kafka import Bounds, Topic
 from fraudstream.metrics import ScoreMonitor, Standing
 from fraudstream.model import packing
 from fraudstream.settings import Settings
@@ -117,6 +117,32 @@ def test_a_scorer_whose_every_query_fails_late_gives_up_as_one_whose_queries_fai
     with pytest.raises(QueryStopped, match="a timeout"):
         made._go_on(topic, {0: 100}, made._parts(cast("Any", keeper), cast("Any", None)), summary, stop)
     assert summary.restarts == 2
+
+
+def test_a_scorer_goes_on_where_it_stopped_and_asks_the_database_only_where_that_is_no_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """From the end of the topic, all that came during the outage would have no decision; PostgreSQL may be away, too."""
+    bounds = {0: Bounds(20, 900), 1: Bounds(0, 70), 2: Bounds(30, 40)}
+    before = now = Topic("t", "id", (0, 1))
+    asked: list[Topic] = []
+
+    def begin(_scorer: Scorer, topic: Topic, **_: object) -> dict[int, int]:
+        asked.append(topic)
+        return {0: 1, 1: 1, 2: 1}
+
+    monkeypatch.setattr(scorer, "existing_topic", lambda *_: now)
+    monkeypatch.setattr(kafka, "bounds", lambda *_: bounds)
+    monkeypatch.setattr(Scorer, "_begin", begin)
+    made = Scorer(cast("Any", None), Settings(_env_file=None), Mode.REALTIME, cast("Any", None))
+    assert made._where(before, {0: 100, 1: 70}) == (now, {0: 100, 1: 70, 2: 30})
+    assert made._where(before, {0: 20, 1: 0, 2: 40}) == (now, {0: 20, 1: 0, 2: 40})
+    assert asked == []
+    for lost in ({0: 19, 1: 70}, {0: 100, 1: 71}):
+        assert made._where(before, lost) == (now, {0: 1, 1: 1, 2: 1})
+    now = Topic("t", "another id", (0, 1))
+    assert made._where(before, {0: 100, 1: 70}) == (now, {0: 1, 1: 1, 2: 1})
+    assert asked == [before, before, now]
 
 
 def test_a_scorer_in_a_long_batch_goes_on_saying_where_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
