@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import platformdirs
 import pytest
 from hypothesis import HealthCheck, settings
 
+from environment import jar_cache
 from fraudstream.model.algorithms import be_patient
 
 if TYPE_CHECKING:
@@ -64,6 +64,29 @@ def _loggers_as_before() -> Iterator[None]:
     ours.propagate, ours.handlers = propagate, handlers
 
 
+@pytest.fixture(autouse=True)
+def _without_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that would fetch jars fails here as it would on a train: with a network it only was slower.
+
+    What a fixture of the whole run or of a module fetches, the first time, it still gets.
+    """
+    for name, value in {"https_proxy": "http://127.0.0.1:9", "no_proxy": "localhost,127.0.0.1,::1"}.items():
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name.upper(), value)
+
+
+@pytest.fixture(scope="session")
+def filled_cache() -> Path:
+    """The jar cache, for tests that start what needs it by themselves: filled, if that is the first run."""
+    from fraudstream.local import jars
+    from fraudstream.settings import Settings
+
+    given = Settings(_env_file=None, jars=jar_cache())
+    jars.kafka_jars(given)
+    jars.spark_jars(given)
+    return jar_cache()
+
+
 SPARKS = ("JAVA_HOME", "SPARK_LOCAL_IP", "PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON")
 """What a session sets for its JVM. Commands that a test begins must not inherit it: they have to set it themselves."""
 
@@ -75,11 +98,10 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator["SparkSession"]:
     from fraudstream.spark.command import spark_session
     from fraudstream.spark.score import CONF
 
-    jars = os.environ.get("FRAUDSTREAM_JARS") or Path(platformdirs.user_cache_dir("fraudstream")) / "jars"
     given = Settings(
         _env_file=None,
         home=tmp_path_factory.mktemp("spark"),
-        jars=Path(jars),
+        jars=jar_cache(),
         kafka=KafkaSettings(),
         postgres=PostgresSettings(),
     )

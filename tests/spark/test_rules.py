@@ -1,7 +1,6 @@
 """Rules as Spark columns: what holds is named, what cannot be worked out does not hold, what is not harmless is refused."""
 
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -12,6 +11,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from environment import without_settings
 from fraudstream.rules import Rule, RuleMistakes, load_rules
 from fraudstream.spark.conditions import ANSI, FUNCTIONS, faults, forgiving, no_rows
 from fraudstream.spark.rules import RuleSet, check
@@ -333,14 +333,18 @@ def test_mistakes_in_conditions_have_the_line_and_column_of_the_file(
     assert caught.value.message.startswith(str(path))
 
 
-def test_rules_are_checked_here_whatever_cluster_is_set(tmp_path: Path) -> None:
+def test_rules_are_checked_here_whatever_cluster_is_set(tmp_path: Path, filled_cache: Path) -> None:
     """One whose streams hold all slots let the check, and the backtest, wait without a word."""
     (tmp_path / "rules.yaml").write_text(
         "- {name: large, condition: amount > 5, reason: much, severity: low}\n"
     )
     done = subprocess.run(
         [sys.executable, "-m", "fraudstream", "rules", "check", "rules.yaml", "--json"],
-        env=os.environ | {"FRAUDSTREAM_SPARK__MASTER": "spark://127.0.0.1:1", "FRAUDSTREAM_HOME": str(tmp_path)},
+        env=without_settings() | {
+            "FRAUDSTREAM_SPARK__MASTER": "spark://127.0.0.1:1",
+            "FRAUDSTREAM_HOME": str(tmp_path),
+            "FRAUDSTREAM_JARS": str(filled_cache),
+        },
         cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert (done.returncode, json.loads(done.stdout)["ok"]) == (0, True), done.stderr

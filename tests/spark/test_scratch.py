@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import platformdirs
 import pytest
 
 from fraudstream.spark.scratch import scratch
@@ -38,12 +37,10 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_command_that_was_killed_leaves_one_directory_which_the_next_one_takes_away(
-    place: Path, tmp_path: Path
+    place: Path, tmp_path: Path, filled_cache: Path
 ) -> None:
     """With Spark's jars, its blocks and the checkpoint in it; 10 MB stayed for ever each time."""
-    cache = Path(platformdirs.user_cache_dir("fraudstream")) / "jars"
-    jars = os.environ.get("FRAUDSTREAM_JARS") or str(cache)
-    command = [sys.executable, "-c", PROGRAM, str(tmp_path / "home"), jars]
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path / "home"), str(filled_cache)]
     assert subprocess.run(command, timeout=300, check=False, capture_output=True).returncode == -9
     # Its log quotes data, whether or not `up` made the directory.
     modes = [oct((tmp_path / "home" / name).stat().st_mode)[-3:] for name in (".", "logs")]

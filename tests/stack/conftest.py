@@ -16,13 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import platformdirs
 import psutil
 import psycopg
 import pytest
 from psycopg import sql
 
-from environment import without_settings
+from environment import jar_cache, without_settings
 from fraudstream.local import binaries, java, kafka, services, users
 from fraudstream.local.home import Home
 from fraudstream.settings import KafkaSettings, PostgresSettings, Settings
@@ -40,13 +39,6 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 """`run("status", "--json")`: the real program with the settings of this test."""
 
 _HOMES = "fraudstream-tests-"
-
-
-def jar_cache() -> Path:
-    """The jar cache of the person who runs the tests: nothing is downloaded twice."""
-    return Path(
-        os.environ.get("FRAUDSTREAM_JARS") or Path(platformdirs.user_cache_dir("fraudstream")) / "jars"
-    )
 
 
 def home_settings(home: Path) -> Settings:

@@ -17,7 +17,6 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 import pyspark
 import pytest
 import typer
@@ -191,10 +190,9 @@ def test_images_are_pinned_to_the_versions_that_the_tests_run() -> None:
     assert "latest" not in (ROOT / "compose.yaml").read_text() + DOCKERFILE
 
 
-def test_the_variables_of_kafka_are_properties_of_the_pinned_broker() -> None:
+def test_the_variables_of_kafka_are_properties_of_the_pinned_broker(filled_cache: Path) -> None:
     """KAFKA_A_B is a.b in that image; the names are looked up in the broker's own classes."""
-    cache = os.environ.get("FRAUDSTREAM_JARS") or Path(platformdirs.user_cache_dir("fraudstream")) / "jars"
-    found = jars.kafka_jars(Settings(_env_file=None, jars=Path(cache)))
+    found = jars.kafka_jars(Settings(_env_file=None, jars=filled_cache))
     wanted = {
         name.removeprefix("KAFKA_").lower().replace("_", ".")
         for name in environment("kafka")
