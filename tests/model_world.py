@@ -24,6 +24,14 @@ def ensemble(*splits: tuple[str, float, float, float]) -> Ensemble:
     return Ensemble(pa.table(columns, schema=NODES), features, "sum", Link("sigmoid"))
 
 
+def exactly_at_its_threshold() -> tuple[dict[str, Any], bytes]:
+    """A model packed whose risk of a payment above 100 is its threshold to the last bit, whoever works it out.
+
+    Thresholds are chosen among the risks of real payments, so this is no rare case: one of each evaluation is at it.
+    """
+    return packed("at the threshold", ensemble(("amount", 100.0, -3.0, 0.0)), threshold=0.5)
+
+
 def sample(rows: int = 3000, seed: int = 0, noise: int = 3) -> tuple[Any, Any]:
     """Amounts, shares, flags and columns of noise (rows, 3 + noise), with a label that needs several of them."""
     rng = np.random.default_rng(seed)

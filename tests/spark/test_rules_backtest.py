@@ -32,11 +32,11 @@ RULES = (
 
 
 class Half:
-    """A model that is sure of every amount above a hundred."""
+    """A model that is sure of every amount above a hundred, and flags only what it is sure of."""
 
     version = "v"
     features = ("hour", "amount")
-    threshold = 0.5
+    threshold = 1.0
     learned_until = datetime(2024, 2, 20, tzinfo=UTC)
     manifest: ClassVar[dict[str, Any]] = {}
 

@@ -28,7 +28,7 @@ from fraudstream.rules import Rule, features_read
 from fraudstream.spark.score import CONF
 from fraudstream.spark.scoring import Profiles, Scoring
 from fraudstream.store.snapshot import Snapshot
-from model_world import ensemble, packed
+from model_world import ensemble, exactly_at_its_threshold, packed
 from plans import forbidden, plan
 from samples import BAD, message
 
@@ -158,6 +158,15 @@ def test_a_decision_has_the_risk_that_the_model_gives_to_the_training_view(
         assert found.flagged == (found.risk >= 0.4)
         assert (found.amount, found.merchant_id) == (row["amount"], row["merchant_id"])
         assert (found.timestamp, found.sent_at) == (row["timestamp"], NOW)
+
+
+def test_a_risk_exactly_at_the_threshold_is_flagged(spark: SparkSession, decide: Decide) -> None:
+    """As the evaluation counts it, which chose the threshold among such risks."""
+    at_it = Scoring(spark, unpack(exactly_at_its_threshold()[1], "at the threshold"))
+    nothing = at_it.profiles(tables(at_it, None), NOW)
+    answers = decide(message(amount=100), message(amount=101), scoring=at_it, profiles=nothing)
+    found = [decision(answer) for answer in answers]
+    assert [(d.risk == 0.5, d.flagged) for d in found] == [(False, False), (True, True)]
 
 
 def test_an_unknown_customer_has_an_empty_profile(decide: Decide, scoring: Scoring, model: Model) -> None:

@@ -515,6 +515,20 @@ def test_forgetting_in_stretches_takes_every_old_row_and_no_other(
     assert rows(postgres)["transactions"] == sum(day >= LIMIT for day in days)
 
 
+def test_what_was_forgotten_makes_room_for_new_rows_at_once(postgres: PostgresSettings) -> None:
+    """Without a vacuum its bytes stay in the files, names included, until one comes by itself; untouched tables need none."""
+    fill(postgres)
+    counts = (
+        "select relname, vacuum_count from pg_stat_user_tables where schemaname = 'shop' and vacuum_count > 0"
+    )
+    assert query(postgres, counts) == []
+    removed: Counter[str] = Counter()
+    forget.forget(postgres, forget.of_user("u1"), removed)
+    # The server writes its statistics down a moment later.
+    wait_until(lambda: len(query(postgres, counts)) >= len(+removed), "vacuumed tables")
+    assert sorted(query(postgres, counts)) == [(table, 1) for table in sorted(+removed)]
+
+
 def test_without_a_yes_nothing_is_forgotten(postgres: PostgresSettings, run: Run) -> None:
     """The question says how many rows of whom; a script that cannot answer is told of --yes."""
     store(postgres, message(**sent("u1\x1b[2J", "a", OLD)))

@@ -26,7 +26,7 @@ from fraudstream.spark.scoring import Scoring
 from fraudstream.store import profiles, snapshot
 from fraudstream.store.connection import connect
 from fraudstream.store.snapshot import Snapshot
-from model_world import ensemble, packed
+from model_world import ensemble, exactly_at_its_threshold, packed
 from profile_world import messages as messages_of
 from profile_world import store
 from samples import BAD, message
@@ -112,6 +112,19 @@ def test_a_looked_up_profile_decides_as_a_broadcast_one_does(
         assert other["risk"] == pytest.approx(decision["risk"], abs=1e-9)
         assert other | dict.fromkeys(CLOSE) == decision | dict.fromkeys(CLOSE)
     assert len({decision["risk"] for decision in found["lookup"].values()}) > NOW / 3
+
+
+def test_a_risk_exactly_at_the_threshold_is_flagged(spark: "SparkSession", settings: Settings) -> None:
+    """As from a broadcast, though these trees are worked out in numpy."""
+    model = packing.unpack(exactly_at_its_threshold()[1], "at the threshold")
+    scoring = Scoring(spark, model, ask=settings.postgres)
+    raw = spark.createDataFrame(
+        [(b"k", bytearray(message(amount=100 + n)), "t", 0, n, MOMENT) for n in range(2)],
+        "key binary, value binary, topic string, partition int, offset long, timestamp timestamp",
+    )
+    held = scoring.profiles(snapshot.profiles(settings.postgres, scoring.reads), MOMENT)
+    found = [json.loads(row["value"]) for row in scoring.decide(raw, held).collect()]
+    assert [(d["risk"] == 0.5, d["flagged"]) for d in found] == [(False, False), (True, True)]
 
 
 def test_an_estimator_without_trees_decides_as_well(

@@ -43,6 +43,14 @@ def test_a_database_that_goes_away_at_the_commit_is_waited_for_and_no_defect(
         write(settings.postgres)
 
 
+def test_how_far_a_scorer_has_answered_is_never_taken_back(settings: Settings) -> None:
+    """A relay that ends late knows less than the one after it wrote down: its messages would be decided again."""
+    two = Topic("t", "id", (0, 1))
+    for reached in ({0: 9, 1: 3}, {0: 5, 1: 4}, {1: 4}):
+        offsets.reach(settings.postgres, "score", two, reached)
+    assert offsets.stored(settings.postgres, ["score"], two) == {("score", 0): 9, ("score", 1): 4}
+
+
 def test_a_gap_is_passed_only_from_where_the_target_was_seen(settings: Settings) -> None:
     """A database that was taken back since, or another consumer that got further, keeps its own place."""
     offsets.begin(settings.postgres, ["fraud", "scores", "transactions"], TOPIC, {0: 7})

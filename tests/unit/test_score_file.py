@@ -28,7 +28,7 @@ from fraudstream.model import artifact, folder, packing
 from fraudstream.model.dataset import dataset
 from fraudstream.model.decisions import check_output, to_file
 from fraudstream.model.tables import read_transactions
-from model_world import ensemble, packed
+from model_world import ensemble, exactly_at_its_threshold, packed
 from samples import GOOD
 from waiting import wait_until
 
@@ -106,6 +106,17 @@ def test_a_file_has_the_risks_of_the_evaluation(
     assert instants == sorted(instants)
     decoded = DecisionDecoder().decode([json.dumps(d).encode() for d in found])
     assert (decoded.rows.num_rows, decoded.rejects) == (ROWS, [])
+
+
+def test_a_risk_exactly_at_the_threshold_is_flagged(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """As the evaluation counts it, which chose the threshold among such risks, and as the live scorer decides."""
+    path = tmp_path / "payments.csv"
+    path.write_text("timestamp,amount,user_id\n2025-03-01T10:00:00Z,100,u\n2025-03-01T11:00:00Z,101,u\n")
+    directory = written(tmp_path / "model", *exactly_at_its_threshold())
+    found = decisions(["--data", str(path), "--model", str(directory)], capfdbinary)
+    assert [(d["risk"] == 0.5, d["flagged"]) for d in found] == [(False, False), (True, True)]
 
 
 def test_verdicts_of_the_file_count_when_they_are_asked_for_and_known(
