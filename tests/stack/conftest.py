@@ -14,13 +14,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import psycopg
 import pytest
 from psycopg import sql
 
+from commands import in_process
 from environment import jar_cache, without_settings
 from fraudstream.local import binaries, java, kafka, services, users
 from fraudstream.local.home import Home
@@ -173,6 +174,19 @@ def run(environment: dict[str, str], tmp_path: Path) -> Run:
         return subprocess.run(command, capture_output=True, text=True, check=False, **given)  # type: ignore[call-overload,no-any-return]
 
     return run
+
+
+@pytest.fixture
+def call(environment: dict[str, str], tmp_path: Path) -> Run:
+    """Runs a command as `run` does, but in this process: of each group of commands one test at least starts the program.
+
+    Keywords are `env` and `input`; without the latter it reads an end of file.
+    """
+
+    def call(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        return in_process(arguments, options.get("env", environment), tmp_path, options.get("input", ""))
+
+    return call
 
 
 @dataclass(frozen=True)

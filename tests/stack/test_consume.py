@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from confluent_kafka import Producer, TopicPartition
 
+from commands import answered, printed
 from documents import lacking
 from fault_world import await_progress, consuming
 from fraudstream import kafka
@@ -319,7 +320,7 @@ def test_messages_that_retention_took_stop_the_consumer_until_the_loss_is_accept
 
 
 def test_a_rejected_message_goes_through_again_after_a_mend(
-    spark: "SparkSession", settings: Settings, run: Run
+    spark: "SparkSession", settings: Settings, run: Run, call: Run
 ) -> None:
     """One of each topic that an older version refused and this one reads; one that still cannot be read stays.
 
@@ -339,13 +340,13 @@ def test_a_rejected_message_goes_through_again_after_a_mend(
             older,
         )
     kafka.ensure_topic(settings.kafka, settings.kafka.scored_topic)
-    listed = json.loads(run("rejected", "list", "--json").stdout)
+    listed = answered(call("rejected", "list", "--json"))
     assert listed["total"] == 4
     # Whoever was woken by new ones must see those first, however many old ones no replay can read.
-    assert "4 rejected, the newest 1 shown" in run("rejected", "list", "--limit", "1").stdout
-    (newest,) = json.loads(run("rejected", "list", "--limit", "1", "--json").stdout)["rejected"]
+    assert "4 rejected, the newest 1 shown" in printed(call("rejected", "list", "--limit", "1"))
+    (newest,) = answered(call("rejected", "list", "--limit", "1", "--json"))["rejected"]
     assert newest["reason"] == "refused by an older version"
-    assert "still" in run("rejected", "list").stdout
+    assert "still" in printed(call("rejected", "list"))
     replayed = run("rejected", "replay", "--json")
     assert json.loads(replayed.stdout) == {
         "replayed": 2,
@@ -356,7 +357,7 @@ def test_a_rejected_message_goes_through_again_after_a_mend(
     consume(spark, settings)
     consume(spark, settings, ("scores",))
     assert (ids(settings), ids(settings, "scores")) == (["mended"], ["mended"])
-    assert json.loads(run("rejected", "replay", "--json").stdout) == {
+    assert answered(call("rejected", "replay", "--json")) == {
         "replayed": 0,
         "still_rejected": 2,
         "refused": [],

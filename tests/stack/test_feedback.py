@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from commands import answered, printed
 from documents import lacking
 from forwarder import forwarded
 from fraudstream.errors import InputError
@@ -53,7 +54,9 @@ def said(postgres: PostgresSettings, name: str) -> list[tuple[bool, str | None, 
     return [(label.is_fraud, label.labelled_by, label.note) for label in labels.said(postgres, name)]
 
 
-def test_alerts_are_listed_the_newest_first_and_narrowed(postgres: PostgresSettings, run: Run) -> None:
+def test_alerts_are_listed_the_newest_first_and_narrowed(
+    postgres: PostgresSettings, run: Run, call: Run
+) -> None:
     """The real program: filters, JSON, and a verdict that takes an alert out of the queue."""
     registry.register(postgres, *packed("m-1", TREES))
     decide(
@@ -65,21 +68,20 @@ def test_alerts_are_listed_the_newest_first_and_narrowed(postgres: PostgresSetti
     )
 
     def listed(*options: str) -> list[str]:
-        done = run("alerts", "list", "--json", *options)
-        assert done.returncode == 0, done.stderr
-        return [found["transaction_id"] for found in json.loads(done.stdout)["alerts"]]
+        found = answered(call("alerts", "list", "--json", *options))
+        return [alert["transaction_id"] for alert in found["alerts"]]
 
     assert listed() == ["new", "weak", "old"]
     assert listed("--limit", "1") == ["new"]
     assert listed("--since", "1h", "--min-risk", "0.7") == ["new"]
-    assert run("label", "new", "--legit", "--by", "bob").returncode == 0
+    printed(call("label", "new", "--legit", "--by", "bob"))
     assert listed("--user", "ann", "--unreviewed") == ["old"]
-    document = json.loads(run("alerts", "list", "--json", "--limit", "1").stdout)
-    assert lacking("alerts list", document) == []
-    (first,) = document["alerts"]
+    shortest = answered(run("alerts", "list", "--json", "--limit", "1"))
+    assert lacking("alerts list", shortest) == []
+    (first,) = shortest["alerts"]
     assert (first["verdict"], first["reviewed_by"]) == (False, "bob")
     assert "41 times this customer's usual" in first["reasons"][0]["sentence"]
-    text = run("alerts", "list").stdout
+    text = printed(call("alerts", "list"))
     assert "41 times this customer's usual" in text
     assert "Shown: 3, of which 2 not reviewed." in text
 
@@ -91,7 +93,7 @@ def test_a_list_begins_with_the_newest_and_ends_at_its_limit(postgres: PostgresS
     assert [one.transaction_id for one in found] == ["t1", "t0", "t3", "t2"]
 
 
-def test_a_transaction_is_explained_whatever_is_known_of_it(postgres: PostgresSettings, run: Run) -> None:
+def test_a_transaction_is_explained_whatever_is_known_of_it(postgres: PostgresSettings, call: Run) -> None:
     """Flagged, with the customer's history around it and what people said; scored; only stored; unknown."""
     registry.register(postgres, *packed("m-1", TREES))
     minutes = {"before": -90, "it": 0, "after": 30, "long ago": -40 * 1440, "much later": 8 * 1440}
@@ -120,27 +122,27 @@ def test_a_transaction_is_explained_whatever_is_known_of_it(postgres: PostgresSe
     )
     labels.label(postgres, "before", is_fraud=False, by="bob")
 
-    flagged = json.loads(run("alerts", "explain", "it", "--json").stdout)
+    flagged = answered(call("alerts", "explain", "it", "--json"))
     assert lacking("alerts explain", flagged) == []
     assert [past["transaction_id"] for past in flagged["history"]] == ["before", "it", "after", "after too"]
     assert [past["verdict"] for past in flagged["history"]] == [False, None, None, None]
     assert [past["flagged"] for past in flagged["history"]] == [False, True, False, False]
     assert (flagged["flagged"], flagged["stored"], flagged["threshold"]) == (True, True, 0.5)
     assert flagged["reasons"][0]["feature"] == "amount_to_user_mean"
-    assert "Nobody has reviewed it yet." in run("alerts", "explain", "it").stdout
+    assert "Nobody has reviewed it yet." in printed(call("alerts", "explain", "it"))
 
     assert explain(postgres, "ahead").transaction is None
     scored = explain(postgres, "before")
     assert (scored.alert, scored.decision) == (None, scored.score)
     assert [label.labelled_by for label in scored.labels] == ["bob"]
     assert explain(postgres, "other").decision is None
-    unknown = run("alerts", "explain", "nowhere", "--json")
+    unknown = call("alerts", "explain", "nowhere", "--json")
     assert unknown.returncode == 1
     assert "neither stored nor scored" in json.loads(unknown.stdout)["error"]["message"]
 
 
 def test_an_explanation_names_payments_that_the_profile_had_not_seen(
-    postgres: PostgresSettings, run: Run
+    postgres: PostgresSettings, call: Run
 ) -> None:
     """Profiles are some seconds behind: what the decision did not remember is counted, further back than it is shown."""
     registry.register(postgres, *packed("m-1", ensemble(("user_device_share", 0.1, 3.0, -1.0))))
@@ -162,17 +164,16 @@ def test_an_explanation_names_payments_that_the_profile_had_not_seen(
         "no payment from device iPhone 15 among this customer's 18 recent payments on record"
     ]
     assert (found.hindsight, len(found.history)) == ([known], 8)
-    assert known in " ".join(run("alerts", "explain", "t0").stdout.split())
-    assert json.loads(run("alerts", "explain", "t0", "--json").stdout)["hindsight"] == [known]
+    assert known in " ".join(printed(call("alerts", "explain", "t0")).split())
+    assert answered(call("alerts", "explain", "t0", "--json"))["hindsight"] == [known]
 
 
 def test_the_latest_of_contradicting_labels_counts_and_all_are_kept(
-    postgres: PostgresSettings, run: Run
+    postgres: PostgresSettings, call: Run
 ) -> None:
     decide(postgres, alert("t"))
-    assert run("label", "t", "--fraud", "--note", "card stolen").returncode == 0
-    done = run("label", "t", "--legit", "--by", "bob", "--json")
-    answer = json.loads(done.stdout)
+    printed(call("label", "t", "--fraud", "--note", "card stolen"))
+    answer = answered(call("label", "t", "--legit", "--by", "bob", "--json"))
     assert answer["before"]["is_fraud"] is True
     assert (answer["flagged"], answer["stored"]) == (True, False)
     assert [(verdict, note) for verdict, _, note in said(postgres, "t")] == [
@@ -182,7 +183,7 @@ def test_the_latest_of_contradicting_labels_counts_and_all_are_kept(
     found = alerts.alert(postgres, "t")
     assert found is not None
     assert (found.verdict, found.reviewed_by) == (False, "bob")
-    assert "This transaction is not stored yet" in run("label", "typo", "--fraud").stdout
+    assert "This transaction is not stored yet" in printed(call("label", "typo", "--fraud"))
 
 
 @pytest.mark.parametrize(
@@ -193,9 +194,9 @@ def test_the_latest_of_contradicting_labels_counts_and_all_are_kept(
     ids=" ".join,
 )  # fmt: skip
 def test_a_command_line_that_says_too_little_or_too_much_is_wrong_use(
-    run: Run, arguments: tuple[str, ...]
+    call: Run, arguments: tuple[str, ...]
 ) -> None:
-    assert run("label", *arguments).returncode == 2
+    assert call("label", *arguments).returncode == 2
 
 
 LABELS: dict[str, list[Any]] = {
@@ -296,12 +297,12 @@ def test_an_export_that_grows_adds_what_is_new_and_overturns_nobody(
 
 
 def test_a_stray_quote_in_a_file_of_labels_costs_its_own_row(
-    postgres: PostgresSettings, tmp_path: Path, run: Run
+    postgres: PostgresSettings, tmp_path: Path, call: Run
 ) -> None:
     """Though all rows after it would make one good note."""
     rows = ["a,1,", "b,0,holiday", 'c,1,"two\nlines"', 'd,1,"x', "e,1,", "f,0,"]
     (tmp_path / "labels.csv").write_text("\n".join(["transaction_id,is_fraud,note", *rows]), encoding="utf-8")
-    report = json.loads(run("label", "--from", str(tmp_path / "labels.csv"), "--by", "ann", "--json").stdout)
+    report = answered(call("label", "--from", str(tmp_path / "labels.csv"), "--by", "ann", "--json"))
     assert (report["read"], report["added"], report["rejected"]) == (6, 5, 1)
     assert report["rejected_rows"][0]["row"] == 4
     assert "a quote is not closed in this line" in report["rejected_rows"][0]["reason"]

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from commands import answered
 from fraudstream.features.events import pair_key
 from fraudstream.settings import PostgresSettings
 from fraudstream.store import alerts, forget, roles
@@ -105,20 +106,20 @@ def mentions(postgres: PostgresSettings, text: str) -> list[str]:
 
 
 def test_a_forgotten_customer_is_in_no_table_and_the_others_are_untouched(
-    postgres: PostgresSettings, run: Run
+    postgres: PostgresSettings, run: Run, call: Run
 ) -> None:
     fill(postgres)
     kept = ("u10", 'it\'s "u\\1"%')
     before = {user: query(postgres, "select * from shop.profiles where key = %s", user) for user in kept}
     counted = rows(postgres)
-    dry = json.loads(run("forget", "--user", "u1", "--dry-run", "--json").stdout)
+    dry = answered(call("forget", "--user", "u1", "--dry-run", "--json"))
     expected = {
         "transactions": 2, "fraud_transactions": 2, "scores": 4, "alerts": 4, "labels": 4, "rejected": 1, "profiles": 4,
     }  # fmt: skip
     assert (dry["rows"], dry["dry_run"]) == (expected, True)
     assert rows(postgres) == counted, "a dry run deletes nothing"
 
-    done = json.loads(run("forget", "--user", "u1", "--yes", "--json").stdout)
+    done = answered(run("forget", "--user", "u1", "--yes", "--json"))
     assert (done["rows"], done["total"]) == (expected, sum(expected.values()))
     left = rows(postgres)
     assert left == {name: number - expected.get(name, 0) for name, number in counted.items()}
@@ -127,7 +128,7 @@ def test_a_forgotten_customer_is_in_no_table_and_the_others_are_untouched(
     assert mentions(postgres, pair_key("u1", "")) == []
     for user in kept:
         assert query(postgres, "select * from shop.profiles where key = %s", user) == before[user]
-    again = json.loads(run("forget", "--user", "u1", "--yes", "--json").stdout)
+    again = answered(call("forget", "--user", "u1", "--yes", "--json"))
     assert again["total"] == 0
 
 
@@ -337,16 +338,16 @@ def test_a_customer_who_is_called_like_a_field_takes_only_messages_with_that_val
 
 
 def test_rejected_messages_of_others_stay_when_a_customer_with_a_common_id_is_forgotten(
-    postgres: PostgresSettings, run: Run
+    postgres: PostgresSettings, call: Run
 ) -> None:
     """The question names the rejected messages, as nobody but their sender knows for sure whose they are."""
     own, others = (
         [message(user_id=who, amount="1", is_fraud="1") for _ in range(n)] for who, n in (("1", 2), ("u", 3))
     )
     store(postgres, *own, *others, message(user_id="1"), targets=("transactions",))
-    asked = run("forget", "--user", "1", input="n\n")
+    asked = call("forget", "--user", "1", input="n\n")
     assert "Permanently delete 3 rows about 1, 2 of them rejected messages?" in asked.stderr
-    done = json.loads(run("forget", "--user", "1", "--yes", "--json").stdout)
+    done = answered(call("forget", "--user", "1", "--yes", "--json"))
     assert (done["rows"]["rejected"], done["rows"]["transactions"]) == (2, 1)
     assert query(postgres, "select key from shop.rejected") == [(b"u",)] * 3
 
@@ -444,7 +445,7 @@ def test_tables_by_month_count_an_alert_and_a_fraud_once_whose_id_comes_again(
 
 
 def test_what_is_older_than_a_day_is_forgotten_and_the_stream_goes_on(
-    postgres: PostgresSettings, run: Run
+    postgres: PostgresSettings, call: Run
 ) -> None:
     """Labels go with their transactions; counts by the hour and offsets stay, so nothing forgotten is stored again."""
     fill(postgres)
@@ -458,7 +459,7 @@ def test_what_is_older_than_a_day_is_forgotten_and_the_stream_goes_on(
     offsets = query(postgres, "select * from shop.stream_offsets order by target")
     hours = query(postgres, "select * from shop.hourly order by kind, hour")
     expected = forget.count(postgres, forget.before(LIMIT))
-    done = json.loads(run("forget", "--older-than", "2025-01-01", "--yes", "--json").stdout)
+    done = answered(call("forget", "--older-than", "2025-01-01", "--yes", "--json"))
     assert done["rows"] == dict(expected)
     assert (done["rows"]["transactions"], done["rows"]["fraud_transactions"], done["rows"]["alerts"]) == (
         3,
@@ -529,10 +530,10 @@ def test_what_was_forgotten_makes_room_for_new_rows_at_once(postgres: PostgresSe
     assert sorted(query(postgres, counts)) == [(table, 1) for table in sorted(+removed)]
 
 
-def test_without_a_yes_nothing_is_forgotten(postgres: PostgresSettings, run: Run) -> None:
+def test_without_a_yes_nothing_is_forgotten(postgres: PostgresSettings, run: Run, call: Run) -> None:
     """The question says how many rows of whom; a script that cannot answer is told of --yes."""
     store(postgres, message(**sent("u1\x1b[2J", "a", OLD)))
-    refused = run("forget", "--user", "u1\x1b[2J", input="n\n")
+    refused = call("forget", "--user", "u1\x1b[2J", input="n\n")
     assert refused.returncode == 1
     assert "rows about u1\\x1b[2J?" in refused.stderr
     assert run("forget", "--user", "u1\x1b[2J", stdin=subprocess.DEVNULL).returncode == 2

@@ -13,6 +13,7 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.cimpl import NewTopic
 
+from commands import answered, printed
 from fraudstream import kafka
 from fraudstream.cli.main import run as cli
 from fraudstream.settings import Settings
@@ -63,28 +64,30 @@ def partitions(settings: Settings) -> dict[str, set[int]]:
     return found
 
 
-def test_a_message_goes_to_the_partition_that_its_customer_has(settings: Settings, run: "Run") -> None:
+def test_a_message_goes_to_the_partition_that_its_customer_has(
+    settings: Settings, run: "Run", call: "Run"
+) -> None:
     """A customer's history has one order, so all of it lies in one partition, whoever sent it."""
     assert run("produce", "--rate", "max", "--count", "500", "--users", "40").returncode == 0
     before = partitions(settings)
     refused_once(settings, [message(transaction_id=f"again-{user}", user_id=user) for user in before])
-    replayed = run("rejected", "replay", "--json")
+    replayed = call("rejected", "replay", "--json")
     assert json.loads(replayed.stdout)["replayed"] == len(before), replayed.stderr
     assert partitions(settings) == before
 
 
-def test_messages_of_a_topic_that_is_gone_keep_waiting(settings: Settings, run: "Run") -> None:
+def test_messages_of_a_topic_that_is_gone_keep_waiting(settings: Settings, call: "Run") -> None:
     """Made anew, nobody would read it: they would be in no table, and wait no more."""
     gone = f"{settings.kafka.transactions_topic}-gone"
     refused_once(settings, [message()], gone)
-    replayed = run("rejected", "replay", "--json")
+    replayed = call("rejected", "replay", "--json")
     assert json.loads(replayed.stdout)["still_rejected"] == 1, replayed.stderr
     assert f"Topic {gone} is gone" in replayed.stderr
     assert kafka.find_topic(settings.kafka, gone) is None
 
 
 def test_a_refusal_that_can_be_read_now_goes_back_to_the_scored_topic_and_waits_no_more(
-    settings: Settings, run: "Run"
+    settings: Settings, call: "Run"
 ) -> None:
     """It has no row, as `consume` only counts it: for a replay it was neither read nor unreadable, and waited for ever."""
     refusal = {
@@ -95,10 +98,10 @@ def test_a_refusal_that_can_be_read_now_goes_back_to_the_scored_topic_and_waits_
         "scored_at": "2025-01-01T00:00:00Z",
     }
     refused_once(settings, [json.dumps(refusal).encode(), b"neither"], settings.kafka.scored_topic)
-    replayed = run("rejected", "replay", "--json")
+    replayed = call("rejected", "replay", "--json")
     report = json.loads(replayed.stdout)
     assert (report["replayed"], report["still_rejected"]) == (1, 1), replayed.stderr
-    assert run("rejected", "replay").stdout == "0 replayed, 1 still waiting\n"
+    assert printed(call("rejected", "replay")) == "0 replayed, 1 still waiting\n"
     topic = kafka.find_topic(settings.kafka, settings.kafka.scored_topic)
     assert topic is not None
     assert sum(b.end - b.first for b in kafka.bounds(settings.kafka, topic).values()) == 1
@@ -106,26 +109,26 @@ def test_a_refusal_that_can_be_read_now_goes_back_to_the_scored_topic_and_waits_
 
 @pytest.mark.parametrize("since", ["", " lost 2025-03-01 10:30:00+00"])
 def test_what_scores_refused_in_a_topic_of_another_name_is_no_transaction(
-    settings: Settings, run: "Run", since: str
+    settings: Settings, call: "Run", since: str
 ) -> None:
     """An invalid decision has all that a transaction needs: it was sent, refused and sent again with each replay."""
     scores = f"{settings.kafka.transactions_topic}-of-another-scorer"
     topic = kafka.ensure_topic(settings.kafka, scores, 1)
     offsets.begin(settings.postgres, ("scores",), topic, {0: 2})
     refused_once(settings, [decision(risk=1.5), decision()], scores, topic.topic_id + since)
-    replayed = run("rejected", "replay", "--json")
+    replayed = call("rejected", "replay", "--json")
     report = json.loads(replayed.stdout)
     assert (report["replayed"], report["still_rejected"]) == (1, 1), replayed.stderr
-    assert run("rejected", "replay").stdout == "0 replayed, 1 still waiting\n"
+    assert printed(call("rejected", "replay")) == "0 replayed, 1 still waiting\n"
 
 
 def test_a_scored_topic_that_a_replay_creates_has_the_partitions_of_the_transactions(
-    settings: Settings, run: "Run"
+    settings: Settings, call: "Run"
 ) -> None:
     """As if `score` or `consume scores` had created it: the partitions of a topic cannot be made fewer."""
     kafka.ensure_topic(settings.kafka, settings.kafka.transactions_topic, 6)
     refused_once(settings, [decision()], settings.kafka.scored_topic)
-    replayed = run("rejected", "replay", "--json")
+    replayed = call("rejected", "replay", "--json")
     assert json.loads(replayed.stdout)["replayed"] == 1, replayed.stderr
     topic = kafka.find_topic(settings.kafka, settings.kafka.scored_topic)
     assert topic is not None
@@ -142,7 +145,7 @@ def filled(size: int, number: int) -> bytes:
 
 @pytest.mark.parametrize(("limit", "refused"), [(100_000, [1, 5]), (10_000_000, [5])])
 def test_a_message_that_kafka_refuses_waits_and_the_others_go_on(
-    settings: Settings, run: "Run", limit: int, refused: list[int]
+    settings: Settings, call: "Run", limit: int, refused: list[int]
 ) -> None:
     """The topic's limit decides, and each message meets it alone: three of 90 kB together are above the lower one."""
     name = settings.kafka.transactions_topic
@@ -150,16 +153,16 @@ def test_a_message_that_kafka_refuses_waits_and_the_others_go_on(
     admin = kafka.admin(settings.kafka)
     admin.create_topics([topic])[name].result(30)
     refused_once(settings, [filled(size, number) for number, size in enumerate(SIZES)])
-    done = run("rejected", "replay", "--json")
+    done = call("rejected", "replay", "--json")
     assert done.returncode == 0, done.stderr + done.stdout
     report = json.loads(done.stdout)
     assert (report["replayed"], report["still_rejected"]) == (len(SIZES) - len(refused), len(refused))
     assert [row["offset"] for row in report["refused"]] == refused
     assert all("size too large" in row["reason"] for row in report["refused"])
-    again = run("rejected", "replay")
+    again = call("rejected", "replay")
     assert again.stdout == f"0 replayed, {len(refused)} still waiting\n"
     assert f"{name}/0 at offset 5 was not sent; Kafka refuses it" in again.stderr
-    assert json.loads(run("rejected", "list", "--json").stdout)["total"] == len(refused)
+    assert answered(call("rejected", "list", "--json"))["total"] == len(refused)
 
 
 def marked(settings: Settings) -> int:

@@ -16,6 +16,7 @@ import pytest
 import sklearn
 
 import model_world
+from commands import answered, printed
 from fraudstream.errors import DatabaseError, InputError
 from fraudstream.model import artifact, folder, packing
 from fraudstream.model.algorithms import TreeEstimator
@@ -61,7 +62,7 @@ def test_a_list_in_a_pipe_breaks_no_version(postgres: PostgresSettings, run: Run
     given = manifest("20261127-132100-779", algorithm="gradient_boosting", metrics=figures)
     registry.register(postgres, given, b"")
     registry.promote(postgres, "20261127-132100-779")
-    (line,) = [line for line in run("models", "list").stdout.splitlines() if "20261127" in line]
+    (line,) = [line for line in printed(run("models", "list")).splitlines() if "20261127" in line]
     assert [cell.strip() for cell in line.strip("│").split("│")] == [
         "20261127-132100-779", "champion", "gradient_boosting", "0.700", "0.980", "0.310",
     ]  # fmt: skip
@@ -216,22 +217,22 @@ def packed(version: str) -> tuple[dict[str, Any], bytes]:
 
 
 def test_the_program_lists_promotes_rolls_back_and_exports(
-    settings: Settings, run: Run, tmp_path: Path
+    settings: Settings, run: Run, call: Run, tmp_path: Path
 ) -> None:
     """From an empty database to files that are the model, byte for byte."""
-    assert json.loads(run("models", "list", "--json").stdout) == {"models": []}
+    assert answered(call("models", "list", "--json")) == {"models": []}
     for version in ("1", "2"):
         registry.register(settings.postgres, *packed(version))
     for version in ("1", "2"):
-        promoted = json.loads(run("models", "promote", version, "--json").stdout)
+        promoted = answered(call("models", "promote", version, "--json"))
         assert (promoted["version"], promoted["status"]) == (version, "champion")
-    listed = json.loads(run("models", "list", "--json").stdout)["models"]
+    listed = answered(call("models", "list", "--json"))["models"]
     assert [(model["version"], model["status"]) for model in listed] == [("2", "champion"), ("1", "retired")]
-    assert "0.900" in run("models", "list").stdout
-    assert "model 1 (random_forest) is now the champion" in run("models", "rollback").stdout
-    shown = json.loads(run("models", "show", "--json").stdout)
+    assert "0.900" in printed(call("models", "list"))
+    assert "model 1 (random_forest) is now the champion" in printed(call("models", "rollback"))
+    shown = answered(call("models", "show", "--json"))
     assert (shown["version"], shown["manifest"]["features"]) == ("1", ["amount"])
-    exported = json.loads(run("models", "export", "--output", str(tmp_path / "model"), "--json").stdout)
+    exported = answered(run("models", "export", "--output", str(tmp_path / "model"), "--json"))
     assert exported["files"] == sorted(path.name for path in (tmp_path / "model").iterdir())
     model = folder.read(tmp_path / "model")
     assert (
@@ -241,22 +242,22 @@ def test_the_program_lists_promotes_rolls_back_and_exports(
 
 
 def test_the_program_says_in_a_sentence_what_cannot_be_done(
-    settings: Settings, run: Run, tmp_path: Path
+    settings: Settings, call: Run, tmp_path: Path
 ) -> None:
     """Unknown versions, nothing to go back to, an altered artifact, one that is no model: exit 1, nothing changed."""
-    nothing = run("models", "rollback", "--json")
+    nothing = call("models", "rollback", "--json")
     assert nothing.returncode == 1
     assert "no previous champion" in json.loads(nothing.stdout)["error"]["message"]
-    assert "There is no model '9'" in run("models", "promote", "9").stderr
+    assert "There is no model '9'" in call("models", "promote", "9").stderr
     registry.register(settings.postgres, *packed("1"))
     registry.register(settings.postgres, manifest("odd"), b"no archive")
-    assert "model odd in the registry is not a packed model" in run("models", "promote", "odd").stderr
+    assert "model odd in the registry is not a packed model" in call("models", "promote", "odd").stderr
     with connect(settings.postgres) as connection:
         connection.execute("update shop.models set artifact = set_byte(artifact, 99, 0) where version = '1'")
     for version in ("1", "odd"):
         registry.promote(settings.postgres, version)
     for arguments in (("promote", "1"), ("rollback",), ("export", "1", "--output", str(tmp_path / "model"))):
-        refused = run("models", *arguments)
+        refused = call("models", *arguments)
         assert refused.returncode == 1
         assert "was altered" in refused.stderr
         assert "Traceback" not in refused.stderr
@@ -274,7 +275,7 @@ def test_the_program_says_in_a_sentence_what_cannot_be_done(
     ],
 )
 def test_a_manifest_that_cannot_be_read_is_named_and_the_other_models_are_listed(
-    settings: Settings, run: Run, garbled: str, reason: str
+    settings: Settings, call: Run, garbled: str, reason: str
 ) -> None:
     """It ended the list of all of them as a bug in fraudstream."""
     for version in ("good", "garbled"):
@@ -283,16 +284,16 @@ def test_a_manifest_that_cannot_be_read_is_named_and_the_other_models_are_listed
         connection.execute(
             "update shop.models set manifest = %s::jsonb where version = 'garbled'", (garbled,)
         )
-    listed = run("models", "list")
+    listed = call("models", "list")
     assert listed.returncode == 0, listed.stderr
     assert "good" in listed.stdout
     assert "The manifest of model garbled in the registry cannot be read: " in listed.stderr
     assert reason in listed.stderr
     assert "Train the model again, or restore shop.models from a backup." in listed.stderr
-    bad, good = json.loads(run("models", "list", "--json").stdout)["models"]
+    bad, good = answered(call("models", "list", "--json"))["models"]
     assert (bad["version"], bad["metrics"], good["metrics"]) == ("garbled", {}, {"roc_auc": 0.9})
     assert reason in bad["trouble"]
-    shown = run("models", "show", "garbled", "--json")
+    shown = call("models", "show", "garbled", "--json")
     assert shown.returncode == 1
     error = json.loads(shown.stdout)["error"]
     assert (error["code"], error["hint"]) == (
@@ -323,7 +324,7 @@ def resealed(version: str, name: str, content: bytes) -> tuple[dict[str, Any], b
     ],
 )  # fmt: skip
 def test_a_model_that_cannot_be_opened_never_becomes_the_champion(
-    settings: Settings, run: Run, name: str, content: bytes, sentence: str
+    settings: Settings, call: Run, name: str, content: bytes, sentence: str
 ) -> None:
     """Neither by a promotion nor by a rollback: every scorer would have kept or lost its model because of it."""
     add(settings.postgres, "good")
@@ -331,7 +332,7 @@ def test_a_model_that_cannot_be_opened_never_becomes_the_champion(
     registry.promote(settings.postgres, "bad")
     registry.promote(settings.postgres, "good")
     for arguments in (("promote", "bad"), ("rollback",)):
-        refused = run("models", *arguments, "--json")
+        refused = call("models", *arguments, "--json")
         assert refused.returncode == 1
         error = json.loads(refused.stdout)["error"]
         assert (sentence in error["message"], error["code"]) == (True, "input"), error

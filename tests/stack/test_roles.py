@@ -17,6 +17,7 @@ import pytest
 from psycopg import sql
 from psycopg.errors import CheckViolation, InsufficientPrivilege
 
+from commands import printed
 from fraudstream.errors import DatabaseError
 from fraudstream.metrics import Standing
 from fraudstream.schema import PERSONAL
@@ -318,7 +319,7 @@ def test_a_label_is_corrected_by_a_later_one_and_names_its_login_whatever_it_say
             reviewer.adds(f"values ('t', true, '{unreadable}', 'the.boss')")
     with pytest.raises(CheckViolation, match="labels_of_a_length"):
         reviewer.adds("values ('t', true, now(), repeat('x', 257))")
-    assert run("label", "t", "--fraud", "--by", "me").returncode == 0
+    printed(run("label", "t", "--fraud", "--by", "me"))
     said = labels.said(settings.postgres, "t")
     assert [(label.is_fraud, label.labelled_by) for label in said] == [(False, "the.boss"), (True, "me")]
     assert reviewer.rows("select recorded_by from shop.labels order by labelled_at") == [
@@ -384,9 +385,9 @@ def test_a_lock_that_anybody_can_hold_does_not_delay_an_upgrade_for_ever(
 
 
 def test_who_may_not_make_roles_is_told_so(
-    environment: dict[str, str], run: Run, member: Callable[[str], Member]
+    environment: dict[str, str], call: Run, member: Callable[[str], Member]
 ) -> None:
-    done = run("roles", "apply", env=environment | member("writer").environment)
+    done = call("roles", "apply", env=environment | member("writer").environment)
     assert done.returncode == 1
     assert "permission denied" in done.stderr
     assert "Traceback" not in done.stderr
@@ -421,11 +422,11 @@ def test_a_database_of_somebody_else_will_do_where_everybody_may_connect(
 
 
 def test_the_printed_sql_is_what_apply_runs(
-    settings: Settings, run: Run, member: Callable[[str], Member]
+    settings: Settings, call: Run, member: Callable[[str], Member]
 ) -> None:
     """One text for an administrator to read and run; it parses as a whole and may run over what is there."""
     reader = member("reader")
-    script = run("roles", "sql").stdout
+    script = printed(call("roles", "sql"))
     assert script == roles.script(settings.postgres.database) + "\n"
     with connect(settings.postgres, autocommit=True) as connection:
         connection.execute(script.encode())
@@ -433,7 +434,7 @@ def test_the_printed_sql_is_what_apply_runs(
 
 
 def test_each_role_does_its_whole_work(
-    run: Run, environment: dict[str, str], member: Callable[[str], Member], tmp_path: Path
+    call: Run, environment: dict[str, str], member: Callable[[str], Member], tmp_path: Path
 ) -> None:
     """A writer stores decisions and folds labels, a trainer registers a model, a reviewer reads the pages and judges."""
     writer, trainer, reviewer = (member(work).postgres for work in ("writer", "trainer", "reviewer"))
@@ -470,7 +471,7 @@ def test_each_role_does_its_whole_work(
         ("health", "--json"),
         ("models", "list", "--json"),
     ):
-        done = run(*command, **as_reviewer)
+        done = call(*command, **as_reviewer)
         assert "permission denied" not in done.stdout + done.stderr, command
         assert done.returncode == 0 or command[0] == "health", done.stdout
     verdicts = {alert.transaction_id: alert.verdict for alert in alerts.alerts(reviewer)}

@@ -4,10 +4,10 @@ import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from commands import answered
 from fraudstream.settings import Settings
 from fraudstream.store import registry, snapshot
 from fraudstream.store.migrate import migrate
@@ -26,12 +26,6 @@ RULES = """\
   reason: never
   severity: low
 """
-
-
-def document(done: "subprocess.CompletedProcess[str]") -> dict[str, Any]:
-    assert done.returncode == 0, done.stdout + done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
 
 
 def test_rules_are_tried_on_history_and_files_scored_with_its_profiles(
@@ -56,7 +50,7 @@ def test_rules_are_tried_on_history_and_files_scored_with_its_profiles(
 
     rules = tmp_path / "rules.yaml"
     rules.write_text(RULES)
-    found = document(run("rules", "backtest", str(rules), "--days", "9", "--json"))
+    found = answered(run("rules", "backtest", str(rules), "--days", "9", "--json"))
     velocity, nothing = found["rules"]
     assert found["model_version"] == "1"
     assert 0 < found["transactions"] < len(history)
@@ -73,7 +67,7 @@ def test_rules_are_tried_on_history_and_files_scored_with_its_profiles(
     arguments = ("score", "--data", "tomorrow.ndjson")
     alone = [json.loads(line) for line in run(*arguments).stdout.splitlines()]
     remembering = run(*arguments, "--profiles", "--output", "scored.ndjson", "--json")
-    summary = document(remembering)
+    summary = answered(remembering)
     assert "counted twice" not in remembering.stderr
     scored = [json.loads(line) for line in (tmp_path / "scored.ndjson").read_text().splitlines()]
     assert (len(alone), len(scored), summary["decisions"], summary["model_version"]) == (300, 300, 300, "1")

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from commands import answered, printed
 from documents import lacking
 from feature_world import world
 from fraudstream.cli import inputs, memory
@@ -33,7 +34,7 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def test_a_history_becomes_a_model_that_beats_both_baselines(
-    spark: "SparkSession", settings: Settings, run: Run, tmp_path: Path
+    spark: "SparkSession", settings: Settings, run: Run, call: Run, tmp_path: Path
 ) -> None:
     """`produce --days`, `consume`, `train` without a file; the first model is champion, the second one waits.
 
@@ -64,13 +65,13 @@ def test_a_history_becomes_a_model_that_beats_both_baselines(
     assert again.returncode == 0, again.stderr
     second = json.loads(again.stdout)
     assert second["features"] == ["amount", "device_freq", "location_change"]
-    listed = json.loads(run("models", "list", "--json").stdout)["models"]
+    listed = answered(call("models", "list", "--json"))["models"]
     assert {model["version"]: model["status"] for model in listed} == {
         report["version"]: "champion", second["version"]: "candidate",
     }  # fmt: skip
-    assert run("models", "promote", second["version"]).returncode == 0
-    assert run("models", "rollback").returncode == 0
-    assert json.loads(run("models", "show", "--json").stdout)["version"] == report["version"]
+    printed(call("models", "promote", second["version"]))
+    printed(call("models", "rollback"))
+    assert answered(call("models", "show", "--json"))["version"] == report["version"]
 
     # Nothing later than what it learned from is stored: judging it on that would flatter it, and is refused.
     judged = run("evaluate", "--json")
@@ -78,13 +79,13 @@ def test_a_history_becomes_a_model_that_beats_both_baselines(
     assert "is left to evaluate it on" in json.loads(judged.stdout)["error"]["message"]
 
 
-def test_an_empty_database_trains_nothing_and_says_how_to_fill_it(run: Run) -> None:
+def test_an_empty_database_trains_nothing_and_says_how_to_fill_it(run: Run, call: Run) -> None:
     result = run("train", "--json")
     assert result.returncode == 1
     error = json.loads(result.stdout)["error"]
     assert error["message"] == "PostgreSQL has no transactions yet."
     assert "fraudstream produce" in error["hint"]
-    assert json.loads(run("models", "list", "--json").stdout) == {"models": []}
+    assert answered(call("models", "list", "--json")) == {"models": []}
 
 
 SCARCE = """
