@@ -117,7 +117,7 @@ class Topics:
 
         wait_until(answered, "answer to every message", log)
 
-    def await_refusals(self, log: Path) -> None:
+    def await_refusals(self, log: Path | None = None) -> None:
         """Wait until each bad message has its refusal, and nothing else has one."""
 
         def refused() -> bool:

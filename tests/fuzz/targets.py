@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from fraudstream.decision import TRANSACTION_FIELDS, DecisionDecoder
 from fraudstream.decode import Decoder
 from fraudstream.errors import FraudstreamError
+from fraudstream.features.definitions import FEATURES
 from fraudstream.files import Rejects, read
 from fraudstream.logs import printable
 from fraudstream.model import artifact, packing, tables
@@ -199,7 +200,7 @@ def _manifest(data: bytes) -> None:
     files = sealed({**packing.unpack_files(PACKED, "seed"), artifact.MANIFEST: data})
     with suppress(FraudstreamError):
         model = artifact.verified(files, "fuzz")
-        assert len(model.features) >= 0
+        assert FEATURES.keys() >= set(model.features)
         assert math.isfinite(model.threshold)
         assert model.version
 

@@ -32,6 +32,7 @@ from fraudstream.settings import Settings
 from fraudstream.spark import consumer
 from fraudstream.spark.consume import consume
 from fraudstream.spark.source import new_checkpoint
+from fraudstream.spark.stopping import UntilStopped
 from fraudstream.store import offsets
 from fraudstream.store.connection import connect
 from fraudstream.store.targets import TARGETS
@@ -321,7 +322,7 @@ def test_a_running_consumer_does_not_need_its_checkpoint(
 @pytest.mark.usefixtures("postgres")
 @pytest.mark.parametrize("batch_seconds", [30.0, 0.01], ids=["a good batch", "one that took too long"])
 def test_a_consumer_that_is_stopped_counts_the_batch_that_it_was_storing(
-    spark: "SparkSession", settings: Settings, batch_seconds: float
+    spark: "SparkSession", settings: Settings, monkeypatch: pytest.MonkeyPatch, batch_seconds: float
 ) -> None:
     """The batch was cancelled: what its other tasks had stored by then was missing in the figures.
 
@@ -333,13 +334,21 @@ def test_a_consumer_that_is_stopped_counts_the_batch_that_it_was_storing(
     sender.send(1000)
     topic = kafka.find_topic(settings.kafka, sender.topic)
     assert topic is not None
+    finishing, finish = threading.Event(), UntilStopped.finish
+
+    def finishes(batches: UntilStopped) -> None:
+        if stop.is_set():
+            finishing.set()
+        finish(batches)
+
+    monkeypatch.setattr(UntilStopped, "finish", finishes)
     offsets.begin(settings.postgres, ALL, topic, dict.fromkeys(topic.partitions, 0))
     with ThreadPoolExecutor(1) as pool, connect(settings.postgres) as other:
         other.execute("select from shop.stream_offsets where partition = 0 for update")
         running = pool.submit(consume, spark, settings, ALL, once=False, stop=stop)
         wait_until(lambda: running.done() or progress(settings) > 0, "slice beside the one that waits")
         stop.set()
-        time.sleep(1)
+        assert finishing.wait(HANG_SECONDS), "the stop was not noticed"
         other.rollback()
         summary = running.result()
     assert summary.interrupted

@@ -1,9 +1,7 @@
 """A table that another session holds, as a migration or a careless `lock table` does: streams hear a stop all the same."""
 
 import contextlib
-import signal
 from collections.abc import Iterator
-from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -18,7 +16,7 @@ from fraudstream.spark.mode import Mode
 from fraudstream.spark.scorer import Scorer
 from fraudstream.store import labels, registry
 from fraudstream.store.connection import connect
-from live_scorer import promote, scorer
+from live_scorer import promote
 from profile_world import messages, store, transaction
 from waiting import running, wait_until
 
@@ -106,13 +104,16 @@ def test_locked_profiles_do_not_keep_a_scorer_from_stopping(
 
 
 def test_where_nobody_can_write_how_far_a_scorer_came_it_stops_and_says_so(
-    settings: Settings, environment: dict[str, str], tmp_path: Path
+    spark: "SparkSession", settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The real program, after SIGTERM."""
-    log = tmp_path / "log"
+    """A supervisor that waits 30 s for it would kill it otherwise, without a word."""
     promote(settings.postgres, "first")
     kafka.ensure_topic(settings.kafka, settings.kafka.transactions_topic, 1)
-    with scorer(environment, log) as process, held(settings, "shop.stream_progress"):
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(STOP_SECONDS) == 130
-    assert LOST in log.read_text()
+    made = Scorer(spark, settings, Mode.REALTIME, registry.opened(settings.postgres))
+    with (
+        running(made.run, made.ready.is_set) as (begun, stop),
+        held(settings, "shop.stream_progress"),
+    ):
+        stop.set()
+        assert begun.result(STOP_SECONDS).interrupted
+    assert LOST in caplog.text

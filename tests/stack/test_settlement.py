@@ -1,22 +1,29 @@
 """How far a scorer that was stopped has answered: its next start answers nothing again, and nothing seems to wait."""
 
-import json
+import contextlib
 import secrets
-import signal
+import threading
 from collections.abc import Iterator
-from pathlib import Path
+from concurrent.futures import Future
+from typing import TYPE_CHECKING
 
 import pytest
 from confluent_kafka import Producer
 
 from fraudstream.kafka import bounds, client_config, ensure_topic
 from fraudstream.settings import Settings
+from fraudstream.spark.mode import Mode
+from fraudstream.spark.scorer import Scorer, Summary
 from fraudstream.spark.settlement import settled
+from fraudstream.store import registry
 from fraudstream.store.connection import connect
-from live_scorer import Topics, live_topics, scorer
+from live_scorer import Topics, live_topics
 from samples import message
 from sending import send
-from waiting import wait_until
+from waiting import HANG_SECONDS, running, wait_until
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 
 @pytest.fixture
@@ -25,21 +32,28 @@ def live(settings: Settings) -> Iterator[Topics]:
         yield topics
 
 
+@contextlib.contextmanager
+def scoring(spark: "SparkSession", settings: Settings) -> "Iterator[tuple[Future[Summary], threading.Event]]":
+    """A scorer that is ready, in this process: that a signal sets its event is proven elsewhere."""
+    made = Scorer(spark, settings, Mode.REALTIME, registry.opened(settings.postgres))
+    with running(made.run, made.ready.is_set) as begun:
+        yield begun
+
+
 def test_after_an_orderly_stop_nothing_waits_and_the_next_start_answers_nothing_again(
-    live: Topics, environment: dict[str, str], tmp_path: Path
+    spark: "SparkSession", live: Topics, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The messages of up to a minute were, though all had been answered: `health` paged, and the next start warned."""
-    settings = live.settings
     # A query whose batch does not end before the stop.
-    there = environment | {"FRAUDSTREAM_SCORE__TRIGGER_SECONDS": "60"}
-    log = tmp_path / "log"
-    with scorer(there, log) as process:
+    score = live.settings.score.model_copy(update={"trigger_seconds": 60.0})
+    settings = live.settings.model_copy(update={"score": score})
+    with scoring(spark, settings) as (begun, stop):
         live.send(300)
         live.send_bad([b"{", b"\xff", None])
-        live.await_answers(live.sent, log)
-        live.await_refusals(log)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(120) == 130, log.read_text()
+        live.await_answers(live.sent)
+        live.await_refusals()
+        stop.set()
+        assert begun.result(HANG_SECONDS).interrupted
     topic = ensure_topic(settings.kafka, settings.kafka.transactions_topic)
     ends = {place: bound.end for place, bound in bounds(settings.kafka, topic).items()}
     with connect(settings.postgres) as connection:
@@ -47,16 +61,14 @@ def test_after_an_orderly_stop_nothing_waits_and_the_next_start_answers_nothing_
             "select partition, next_offset from shop.stream_offsets where target = 'score'"
         )
         assert dict(stored.fetchall()) == ends
-    new = []
-    with scorer(there, log) as process:
+    with scoring(spark, settings) as (begun, stop):
         new = live.send(50)
-        live.await_answers(new, log)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(120) == 130, log.read_text()
-    assert json.loads(log.with_suffix(".json").read_text())["decisions"] == len(new)
+        live.await_answers(new)
+        stop.set()
+        assert begun.result(HANG_SECONDS).answers.decisions == len(new)
     live.read()
     assert {len(decisions) for decisions in live.answers.values()} == {1}
-    assert "stored before they could be scored" not in log.read_text()
+    assert "stored before they could be scored" not in caplog.text
 
 
 def test_answers_reach_up_to_the_first_message_that_lacks_one_and_over_what_readers_never_see(

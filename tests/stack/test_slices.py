@@ -3,7 +3,7 @@
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
@@ -21,6 +21,7 @@ from hours import counted_hours, hourly
 from rows import query
 from samples import message
 from slice_world import SOURCE, TOPIC, Step, Topic, moment, run_history, steps, topics
+from waiting import wait_until
 
 BOTH = ("fraud", "transactions")
 """The tables; `test_profiles` has the third target."""
@@ -163,16 +164,24 @@ def test_two_consumers_in_the_middle_of_each_others_slice_lose_no_reject(
     def meanwhile() -> Iterator[Messages]:
         yield messages(message(transaction_id="b", is_fraud=1), b"bad 5", first=4)
 
+    def end_once_somebody_waits() -> None:
+        waiting = (
+            "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+        )
+        wait_until(
+            lambda: bool(query(postgres, waiting)), "wait for the reject that the other has not committed"
+        )
+        end.set()
+
     def quickly() -> Iterator[Messages]:
         assert begun.wait(30)
-        threading.Timer(
-            0.5, end.set
-        ).start()  # while this one waits for the reject that the other has not committed
+        ends.append(pool.submit(end_once_somebody_waits))
         yield messages(b"bad 0", message(transaction_id="a"), b"bad 2")
         yield messages(b"bad 3", first=3)
         yield from meanwhile()
 
-    with ThreadPoolExecutor(1) as pool:
+    ends: list[Future[None]] = []
+    with ThreadPoolExecutor(2) as pool:
         slow = pool.submit(store_slice, other, SOURCE, select(["fraud"]), {}, slowly())
         outcomes = [store(postgres, quickly(), ("transactions",))]
         if other_lives:
@@ -180,6 +189,7 @@ def test_two_consumers_in_the_middle_of_each_others_slice_lose_no_reject(
         else:
             with pytest.raises(ConnectionResetError):
                 slow.result(30)
+        ends[0].result()
     held.close(other)
     assert rejected(postgres) == [0, 2, 3, 5]
     assert sum(outcome.rejected for outcome in outcomes) == 4, "each counted once"

@@ -139,14 +139,18 @@ def tls_server(host: str, directory: Path) -> Iterator[str]:
     except OSError:
         pytest.skip(f"this machine has no {host}")
 
+    def greet(client: socket.socket) -> None:
+        with suppress(OSError), client, context.wrap_socket(client, server_side=True) as secured:
+            secured.recv(1)
+
     def serve() -> None:
         while True:
             try:
                 client, _ = listener.accept()
             except OSError:  # the test is over
                 return
-            with suppress(OSError), client, context.wrap_socket(client, server_side=True) as secured:
-                secured.recv(1)
+            # Each in a thread of its own: one that keeps its connection, and says nothing, would keep all others out.
+            threading.Thread(target=greet, args=[client], daemon=True).start()
 
     threading.Thread(target=serve, daemon=True).start()
     with listener:

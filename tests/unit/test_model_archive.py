@@ -46,11 +46,15 @@ def stored(archive: zipfile.ZipFile, content: dict[str, bytes]) -> None:
 @pytest.mark.parametrize(
     "name", ["../manifest.json", "/etc/passwd", "a/b", "..", ".", "", "a\\b", "x\n", "CON:", "a" * 300]
 )
-def test_a_name_that_leaves_the_directory_is_refused(name: str, tmp_path: Path) -> None:
+def test_a_name_that_leaves_the_directory_is_refused(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is written, be it into the directory that the program is in, or beside the one that is asked for."""
+    monkeypatch.chdir(tmp_path)
     changed = sealed({**files(), name: b"gone astray"})
     for content in (zipped(lambda archive: stored(archive, changed)), packing.pack(changed)):
         with pytest.raises(InputError, match=r"outside its own directory|not a packed model"):
-            packing.unpack_files(content, "here")
+            folder.write(packing.unpack_files(content, "here"), tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
 
 

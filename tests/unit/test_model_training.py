@@ -291,7 +291,7 @@ def test_what_was_said_after_the_last_transaction_is_learnt_from(
         middle, pa.scalar(START + timedelta(days=50), at.type), pa.scalar(None, at.type)
     )
     late = rows.append_column("labelled_at", said)
-    request = Request("random_forest", label_delay_days=3)
+    request = Request("random_forest", ("amount", "user_count_1d", "merchant_risk_30d"), label_delay_days=3)
     early, later, again = (train(late, request, now=START + timedelta(days=day)) for day in (45, 60, 70))
     gained = later.report["training"]["judged"] - early.report["training"]["judged"]
     assert gained == pa.compute.sum(middle).as_py()

@@ -206,19 +206,22 @@ def test_a_hand_over_that_keeps_failing_is_told_once_and_tried_again_ever_later(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, *, late: bool
 ) -> None:
     """The query that runs decides on, with its older profiles, and is well; a full disk ended `score`."""
-    monkeypatch.setattr(succession, "RETRY_SECONDS", 0.2)
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     stop = threading.Event()
     keeper = Notes(stop, enough=1_000)
     relay = Unstartable(stop, SimpleNamespace(scoring=None), late=late)
     monitor = ScoreMonitor()
     monitor.begun("score")
     made = Succession(cast("Any", relay), cast("Any", keeper), monitor)
-    while not stop.wait(0.01):
+    while not stop.is_set():
         made.look()
         made.renew()
+        now += 0.1
+        assert now < relay.current.began + 60, "it is not tried again"
     assert monitor.health().ok, "or a supervisor would kill what decides"
     first, second, third, fourth = relay.tries
-    assert 0.2 <= second - first < third - second < fourth - third
+    assert [second - first, third - second, fourth - third] == pytest.approx([2, 4, 8], abs=0.3)
     warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
     assert len(warnings) == 1
     assert all(

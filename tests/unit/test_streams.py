@@ -2,15 +2,17 @@
 
 import json
 import os
+import re
 import select
 import subprocess
 import sys
-import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from environment import without_settings
+from waiting import wait_until
 
 PROGRAM = f"{sys.executable} -m fraudstream"
 FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
@@ -63,6 +65,14 @@ def test_a_disk_that_fills_within_a_write_is_a_sentence(unbuffered: str, tmp_pat
     assert done.stderr.startswith("Error: Standard output cannot be written: File too large.\n")
 
 
+def is_held_up(program: "subprocess.Popen[bytes]", writing: int) -> bool:
+    """Whether a program sleeps and has heard every signal, while its pipe takes nothing more."""
+    _, takes, _ = select.select([], [writing], [], 0)
+    status = Path(f"/proc/{program.pid}/status")
+    heard = not status.exists() or re.search(r"^ShdPnd:\s*0+$", status.read_text(), re.MULTILINE)
+    return not takes and bool(heard) and psutil.Process(program.pid).status() == psutil.STATUS_SLEEPING
+
+
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_pipe_that_does_not_block_and_has_a_slow_reader_gets_every_line(
     unbuffered: str, tmp_path: Path
@@ -75,9 +85,8 @@ def test_a_pipe_that_does_not_block_and_has_a_slow_reader_gets_every_line(
         stdin=subprocess.DEVNULL, stdout=writing, stderr=subprocess.PIPE, cwd=tmp_path,
         env=without_settings() | {"FRAUDSTREAM_HOME": str(tmp_path), "PYTHONUNBUFFERED": unbuffered},
     ) as program, os.fdopen(reading, "rb") as reader:  # fmt: skip
+        wait_until(lambda: is_held_up(program, writing), "full pipe")
         os.close(writing)
-        select.select([reader], [], [], 60)
-        time.sleep(0.5)  # the pipe is full
         lines = reader.read().splitlines()
         complaints = program.communicate(timeout=60)[1]
     assert (program.returncode, b"Traceback" in complaints) == (0, False)
@@ -87,17 +96,17 @@ def test_a_pipe_that_does_not_block_and_has_a_slow_reader_gets_every_line(
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_signal_while_a_slow_reader_holds_up_a_write_costs_no_line(unbuffered: str, tmp_path: Path) -> None:
     """The system then reports how much it has written, which is a part."""
+    reading, writing = os.pipe()
     with subprocess.Popen(
         [sys.executable, "-m", "fraudstream", "produce", "--dry-run", "--rate", "100000"],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, cwd=tmp_path,
+        stdin=subprocess.DEVNULL, stdout=writing, cwd=tmp_path,
         env=without_settings() | {"FRAUDSTREAM_HOME": str(tmp_path), "PYTHONUNBUFFERED": unbuffered},
-    ) as program:  # fmt: skip
-        assert program.stdout is not None
-        select.select([program.stdout], [], [], 60)
-        time.sleep(0.5)  # the pipe is full
+    ) as program, os.fdopen(reading, "rb") as reader:  # fmt: skip
+        wait_until(lambda: is_held_up(program, writing), "full pipe")
         program.terminate()
-        time.sleep(0.5)
-        lines = program.stdout.read().splitlines(keepends=True)
+        wait_until(lambda: is_held_up(program, writing), "program that has heard the signal, and waits on")
+        os.close(writing)
+        lines = reader.read().splitlines(keepends=True)
     assert program.returncode == 0
     assert all(json.loads(line) for line in lines)
     assert lines[-1].endswith(b"\n")

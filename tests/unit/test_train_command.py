@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +12,7 @@ import pytest
 from feature_world import world
 from fraudstream.cli import train
 from fraudstream.cli.main import run
-from fraudstream.errors import ExitCode
+from fraudstream.errors import ExitCode, InputError
 from fraudstream.model import training
 from fraudstream.settings import PostgresSettings
 from fraudstream.store import migrate, training_rows
@@ -52,13 +52,23 @@ def trained(capsys: pytest.CaptureFixture[str], history: Path, *arguments: str) 
 def test_a_model_learns_with_the_label_delay_that_live_profiles_have(
     history: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """By the flag, else the environment, else `.env`, else the default."""
-    assert trained(capsys, history)["label_delay_days"] == 7
+    """By the flag, else the environment, else `.env`, else the default. That it trains with it is seen once."""
     Path(".env").write_text(f"{DELAY}=9\n")
     assert trained(capsys, history)["label_delay_days"] == 9
+    asked: list[float] = []
+
+    def training_of(_rows: object, request: training.Request, *_: object) -> NoReturn:
+        asked.append(request.label_delay_days)
+        raise InputError("No time for it.", hint="")
+
+    monkeypatch.setattr(training, "train", training_of)
     monkeypatch.setenv(DELAY, "5")
-    assert trained(capsys, history)["label_delay_days"] == 5
-    assert trained(capsys, history, "--label-delay-days", "3")["label_delay_days"] == 3
+    trained(capsys, history)
+    trained(capsys, history, "--label-delay-days", "3")
+    monkeypatch.delenv(DELAY)
+    Path(".env").unlink()
+    trained(capsys, history)
+    assert asked == [5, 3, 7]
 
 
 def test_scores_are_judged_with_the_label_delay_that_live_profiles_have(
