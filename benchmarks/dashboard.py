@@ -21,6 +21,7 @@ from threading import Event
 from typing import Any
 
 import psycopg
+from psycopg import sql
 
 from fraudstream.local.home import Home
 from fraudstream.local.postgres import DATABASE, USER, EmbeddedPostgres
@@ -186,7 +187,8 @@ def scans(call: Callable[[], object]) -> list[tuple[str, str, int]]:
 
     class Explaining(psycopg.Cursor[Any]):
         def execute(self, query: Any, *arguments: Any, **options: Any) -> Any:
-            text = query.decode() if isinstance(query, bytes) else str(query)
+            composed = query.as_string(self) if isinstance(query, sql.Composable) else query
+            text = composed.decode() if isinstance(composed, bytes) else str(composed)
             if text.strip().startswith(("select", "with")):
                 with psycopg.Cursor(self.connection) as cursor:
                     cursor.execute(f"explain (analyze, format json) {text}".encode(), *arguments)
@@ -205,6 +207,7 @@ def scans(call: Callable[[], object]) -> list[tuple[str, str, int]]:
         call()
     finally:
         setattr(connection, "connect", connect)  # noqa: B010
+    assert plans, "no query of this call was explained, so nothing is known of what it reads"
     return [scan for plan in plans for scan in _scans(plan)]
 
 

@@ -48,15 +48,21 @@ def beside(  # noqa: PLR0913 - a line's columns
     *,
     less_is_better: bool = False,
     at_least: float | None = None,
+    or_value: float | None = None,
     note: str = "",
 ) -> Line:
-    """A line from rounds of both: medians, and the median of the rounds' ratios. `at_least` is the goal for that."""
+    """A line from rounds of both: medians, and the median of the rounds' ratios.
+
+    `at_least` is the goal for that; a value of `or_value` or more will do as well.
+    """
     pairs = list(zip(values, others, strict=True))
     ratio = statistics.median(b / a if less_is_better else a / b for a, b in pairs)
+    value = statistics.median(a for a, _ in pairs)
+    enough = "" if or_value is None else f", or {or_value:,.0f}"
     return Line(
-        what, statistics.median(a for a, _ in pairs), unit, against, statistics.median(b for _, b in pairs), ratio,
-        "" if at_least is None else f"≥ {at_least:g} times",
-        None if at_least is None else ratio >= at_least,
+        what, value, unit, against, statistics.median(b for _, b in pairs), ratio,
+        "" if at_least is None else f"≥ {at_least:g} times{enough}",
+        None if at_least is None else ratio >= at_least or (or_value is not None and value >= or_value),
         note,
     )  # fmt: skip
 
@@ -78,12 +84,20 @@ def alone(  # noqa: PLR0913 - a line's columns
     return Line(what, value, unit, note=note)
 
 
-def in_turns(ways: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, list[T]]:
-    """What each way returned in each round; the ways alternate, so that whatever else the machine does meets all."""
+def in_turns(ways: Mapping[str, Callable[[], T]], rounds: int, *, unmeasured: int = 0) -> dict[str, list[T]]:
+    """What each way returned in each round, without those `unmeasured` ones that come first and warm up.
+
+    The ways alternate, so that whatever else the machine does meets all, and each round begins with another one: what comes
+    first finds the caches of the last, and the machine as the pause before it left it.
+    """
     found: dict[str, list[T]] = {name: [] for name in ways}
-    for _ in range(rounds):
-        for name, way in ways.items():
-            found[name].append(way())
+    names = list(ways)
+    for number in range(-unmeasured, rounds):
+        first = number % len(names)
+        for name in (*names[first:], *names[:first]):
+            returned = ways[name]()
+            if number >= 0:
+                found[name].append(returned)
     return found
 
 

@@ -1,9 +1,10 @@
 """How late a decision is, Kafka to Kafka: the scorer in real-time mode beside the same job in both kinds of micro-batches.
 
 One world, one model, one set of profiles. Each way runs as a user runs it (`fraudstream score`), is sent transactions
-at a steady rate, and is measured from the call that sends a message to the arrival of its first answer at a
-consumer, batch boundaries and profile refreshes included. A last part fills the topic and lets micro-batches work
-through it without a limit, in turns with profiles that each batch looks up and with a broadcast of all.
+at a steady rate, and is measured from the call that sends a message to the arrival of its first answer at a consumer,
+batch boundaries and profile refreshes included: in two turns of half of `--seconds`, forth and back. A last part fills
+the topic and lets micro-batches work through it without a limit, in turns with profiles that each batch looks up and
+with a broadcast of all.
 
     python benchmarks/score.py [--seconds S] [--warmup S] [--trigger S] [--backlog N] [--quick] [--json]
 
@@ -22,9 +23,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -32,7 +34,7 @@ from typing import Any
 import msgspec
 import stage
 from confluent_kafka import Consumer, Producer, TopicPartition
-from measure import alone, beside, options, report
+from measure import alone, beside, in_turns, options, report
 
 from fraudstream import kafka as kafka_clients
 from fraudstream.kafka import client_config
@@ -63,7 +65,9 @@ TIMES = 15
 ROWS = 30_000
 """Decisions a second that micro-batches should reach."""
 TURNS = 2
-"""How often each way works through the full topic."""
+"""How often each way is measured at each rate, and works through the full topic."""
+SLOWEST = 2_000
+"""Decisions a second below which the full topic is not waited for."""
 DEADLINE = 300.0
 
 
@@ -114,9 +118,27 @@ def fraudstream(settings: Settings, *arguments: str, trigger: float = 10) -> str
     return done.stdout
 
 
+@dataclass(frozen=True)
+class Running:
+    """A `fraudstream score` with its narration."""
+
+    process: "subprocess.Popen[bytes]"
+    log: Path
+
+    def assert_well(self, deadline: float) -> None:
+        """It runs, and the deadline has not passed."""
+        assert self.process.poll() is None, self.log.read_text()
+        assert time.monotonic() < deadline, self.log.read_text()[-5_000:]
+
+    @property
+    def handovers(self) -> int:
+        """How often it has handed over so far."""
+        return self.log.read_text().count("handing over")
+
+
 @contextlib.contextmanager
-def scorer(settings: Settings, way: Way, trigger: float, *arguments: str) -> Iterator[Path]:
-    """A running `fraudstream score`; yields its narration."""
+def scorer(settings: Settings, way: Way, trigger: float, *arguments: str) -> Iterator[Running]:
+    """A running `fraudstream score`."""
     mode, profiles = MODES[way]
     log = Path(tempfile.mkstemp(prefix=f"fraudstream-{mode}-", suffix=".log")[1])
     command = [sys.executable, "-m", "fraudstream", "--debug", "score", "--mode", mode, *arguments]
@@ -124,21 +146,15 @@ def scorer(settings: Settings, way: Way, trigger: float, *arguments: str) -> Ite
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=found, stdout=output, stderr=subprocess.STDOUT)
     try:
-        deadline = time.monotonic() + DEADLINE
+        running, deadline = Running(process, log), time.monotonic() + DEADLINE
         while "fraudstream.score: scoring " not in log.read_text():
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
+            running.assert_well(deadline)
             time.sleep(0.1)
-        yield log
+        yield running
         assert process.poll() is None, log.read_text()
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(60)
-
-
-def handovers(log: Path) -> int:
-    """How often a scorer has handed over so far."""
-    return log.read_text().count("handing over")
 
 
 @dataclass
@@ -204,10 +220,21 @@ class Stopwatch:
                     self.answers += 1
                     self.late.setdefault(name, (now - self.sent[name]) * 1000)
 
-    def quantiles(self) -> dict[str, float]:
-        """The milliseconds that these shares of all answers stayed below."""
-        ordered = sorted(self.late.values())
-        return {n: round(ordered[min(int(len(ordered) * s), len(ordered) - 1)], 1) for n, s in SHARES.items()}
+
+@dataclass(frozen=True)
+class Turn:
+    """What one turn of a way measured."""
+
+    late: list[float]
+    """Milliseconds of each message."""
+    answers: int
+    handovers: int
+
+
+def quantiles(late: Iterable[float]) -> dict[str, float]:
+    """The milliseconds that these shares of all answers stayed below."""
+    ordered = sorted(late)
+    return {n: round(ordered[min(int(len(ordered) * s), len(ordered) - 1)], 1) for n, s in SHARES.items()}
 
 
 def prepare(settings: Settings, history: int) -> list[dict[str, Any]]:
@@ -219,32 +246,47 @@ def prepare(settings: Settings, history: int) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
+def latencies(
+    settings: Settings, bodies: list[dict[str, Any]], rate: int, chosen: argparse.Namespace
+) -> dict[Way, dict[str, Any]]:
+    """Milliseconds of each way at one rate, in turns of one length: forth and back, so that none is always the first."""
+    turns: dict[Way, list[Turn]] = {way: [] for way in Way}
+    for number in range(TURNS):
+        for way in reversed(Way) if number % 2 else Way:
+            turns[way].append(latency(settings, bodies, way, rate, chosen))
+    return {way: figures(way, rate, found) for way, found in turns.items()}
+
+
 def latency(
     settings: Settings, bodies: list[dict[str, Any]], way: Way, rate: int, chosen: argparse.Namespace
-) -> dict[str, Any]:
-    """Milliseconds of one way at one rate, after some of the same that is not counted."""
-    # Only the first line needs minutes: its 99th percentile is made of hand-overs.
-    seconds = chosen.seconds if (way, rate) == (Way.REALTIME, min(RATES)) else chosen.seconds / 3
-    with scorer(settings, way, chosen.trigger) as log:
+) -> Turn:
+    """One turn of a way, after some of the same that is not counted."""
+    with scorer(settings, way, chosen.trigger) as running:
         watch = Stopwatch(settings, bodies)
         watch.run(rate, chosen.warmup)
         watch.forget()
-        before = handovers(log)
-        watch.run(rate, seconds)
+        before = running.handovers
+        watch.run(rate, chosen.seconds / TURNS)
         watch.close()
-        handed_over = handovers(log) - before
-    found = {
+        found = Turn([*watch.late.values()], watch.answers, running.handovers - before)
+    said = {"way": way.value, "rate": rate, **quantiles(found.late), "load": os.getloadavg()[0]}
+    print(said, file=sys.stderr, flush=True)
+    return found
+
+
+def figures(way: Way, rate: int, turns: list[Turn]) -> dict[str, Any]:
+    """What all turns of a way say together."""
+    late = [milliseconds for turn in turns for milliseconds in turn.late]
+    return {
         "way": way.value,
         "rate": rate,
-        "messages": len(watch.sent),
-        **watch.quantiles(),
-        "max": round(max(watch.late.values()), 1),
-        "answered_twice": round(watch.answers / len(watch.sent) - 1, 3),
-        "handovers": handed_over,
-        "load": os.getloadavg()[0],
+        "messages": len(late),
+        **quantiles(late),
+        "max": round(max(late), 1),
+        "answered_twice": round(sum(turn.answers for turn in turns) / len(late) - 1, 3),
+        "handovers": sum(turn.handovers for turn in turns),
+        "turns": [quantiles(turn.late) for turn in turns],
     }
-    print(found, file=sys.stderr, flush=True)
-    return found
 
 
 def throughput(settings: Settings, chosen: argparse.Namespace, way: Way) -> float:
@@ -259,8 +301,10 @@ def throughput(settings: Settings, chosen: argparse.Namespace, way: Way) -> floa
         return sum(bound.end for bound in kafka_clients.bounds(settings.kafka, topic).values())
 
     seen: list[tuple[float, int]] = []
-    with scorer(settings, way, 3600, "--from-beginning"):
+    with scorer(settings, way, 3600, "--from-beginning") as running:
+        deadline = time.monotonic() + DEADLINE + chosen.backlog / SLOWEST
         while not seen or seen[-1][1] < chosen.backlog:
+            running.assert_well(deadline)
             seen.append((time.perf_counter(), answered()))
             time.sleep(0.2)
     later = [(at, count) for at, count in seen if count >= chosen.backlog * 0.2]
@@ -272,25 +316,25 @@ def throughput(settings: Settings, chosen: argparse.Namespace, way: Way) -> floa
 
 
 def main() -> None:
-    chosen = options(__doc__, seconds=180, warmup=30, history=200_000, backlog=1_000_000, trigger=10)
+    # Two minutes at each rate in each way, as the 99th percentile of real time is made of hand-overs.
+    chosen = options(__doc__, seconds=120, warmup=30, history=200_000, backlog=1_000_000, trigger=10)
     chosen.trigger = max(chosen.trigger, 10)  # Spark takes no less than 5, also where it is --quick
     with scratch() as settings:
         bodies = prepare(settings, chosen.history)
-        # Each rate in every way, one right after the other: whatever else the machine does meets all.
-        runs = {(way, rate): latency(settings, bodies, way, rate, chosen) for rate in RATES for way in Way}
-        rows: dict[Way, list[float]] = {Way.LOOKUP: [], Way.BATCHES: []}
-        for way in [*rows] * TURNS:
-            rows[way].append(throughput(settings, chosen, way))
+        runs = {rate: latencies(settings, bodies, rate, chosen) for rate in RATES}
+        rows = in_turns(
+            {way: partial(throughput, settings, chosen, way) for way in (Way.LOOKUP, Way.BATCHES)}, TURNS
+        )
     lines = []
     for rate, at_most in RATES.items():
-        fast = runs[Way.REALTIME, rate]
+        fast = runs[rate][Way.REALTIME]
         lines += [
             beside(
                 f"real time at {rate}/s, {share}",
                 [fast[share]],
                 "ms",
                 slow,
-                [runs[slow, rate][share]],
+                [runs[rate][slow][share]],
                 less_is_better=True,
                 at_least=TIMES if (share, rate) == ("p50", min(RATES)) else None,
             )
@@ -307,7 +351,13 @@ def main() -> None:
         alone(f"{Way.LOOKUP}, without a limit", median(asked), "decisions/s", at_least=ROWS),
         alone(f"{Way.BATCHES}, without a limit", median(sent), "decisions/s", at_least=ROWS),
     ]
-    report("score", lines, chosen, trigger_seconds=chosen.trigger, runs=list(runs.values()))
+    report(
+        "score",
+        lines,
+        chosen,
+        trigger_seconds=chosen.trigger,
+        runs=[found for ways in runs.values() for found in ways.values()],
+    )
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from statistics import median
 import psutil
 from measure import Line, options, report
 from memory import Memory
-from score import SHARES, Stopwatch, Way, handovers, prepare, scorer, scratch
+from score import SHARES, Stopwatch, Way, prepare, scorer, scratch
 
 RATE = 1000
 """Messages a second: a million in a quarter of an hour, with a core to spare."""
@@ -32,16 +32,16 @@ def main() -> None:
     chosen.trigger = max(chosen.trigger, 10)  # Spark takes no less than 5, also where it is --quick
     with scratch() as settings:
         bodies = prepare(settings, chosen.history)
-        with scorer(settings, Way.REALTIME, chosen.trigger) as log:
-            (process,) = [child for child in psutil.Process().children() if "score" in child.cmdline()]
+        with scorer(settings, Way.REALTIME, chosen.trigger) as running:
+            process = psutil.Process(running.process.pid)
             watch = Stopwatch(settings, bodies)
             watch.run(RATE, chosen.warmup)
             watch.forget()
-            before = handovers(log)
+            before = running.handovers
             with Memory(process) as memory:
                 watch.run(RATE, chosen.seconds)
             watch.close()
-            handed_over = handovers(log) - before
+            handed_over = running.handovers - before
         # In the order in which they were sent, whatever came back first.
         seen = tenths([watch.late[name] for name in watch.sent])
     early, last = seen[1]["p50"], seen[-1]["p50"]
