@@ -316,8 +316,8 @@ def throughput(settings: Settings, chosen: argparse.Namespace, way: Way) -> floa
 
 
 def main() -> None:
-    # Two minutes at each rate in each way, as the 99th percentile of real time is made of hand-overs.
-    chosen = options(__doc__, seconds=120, warmup=30, history=200_000, backlog=1_000_000, trigger=10)
+    # Three minutes at each rate in each way, as the 99th percentile of real time is made of hand-overs.
+    chosen = options(__doc__, seconds=180, warmup=30, history=200_000, backlog=1_000_000, trigger=10)
     chosen.trigger = max(chosen.trigger, 10)  # Spark takes no less than 5, also where it is --quick
     with scratch() as settings:
         bodies = prepare(settings, chosen.history)
