@@ -448,6 +448,9 @@ def test_each_role_does_its_whole_work(
     decisions = [decision(transaction_id=name, **decided) for name in ("a", "b")]
     store_slice(writer, SOURCE, select(["scores"]), {}, [messages([*decisions, decisions[0]])])
     offsets.move(writer, "transactions", TOPIC, 0, 0)
+    assert not offsets.known(writer, "convert", TOPIC)
+    assert offsets.begin(writer, ["convert"], TOPIC, {0: 3}) == {("convert", 0): 3}
+    offsets.reach(writer, "convert", TOPIC, {0: 5})
     assert training_rows.transactions(trainer).num_rows == 1
     progress.record(writer, "consume", Standing("t", {0: 1}, {0: 1}, 1.0))
 
