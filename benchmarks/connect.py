@@ -58,8 +58,8 @@ def connect_sink(settings: Settings, count: int) -> tuple[float, dict[str, float
     kinds = {"text": "text", "instant": "timestamptz", "float": "float8", "truth": "int"}
     columns = ", ".join(f'"{name}" {kinds[kind]}' for name, kind in KINDS.items())
     with connect(settings.postgres) as connection:
-        connection.execute(f"drop table if exists {TABLE}")
-        connection.execute(f"create table {TABLE} ({columns}, primary key (transaction_id))")
+        connection.execute(f"drop table if exists public.{TABLE}")
+        connection.execute(f"create table public.{TABLE} ({columns}, primary key (transaction_id))")
     with Cpu(settings) as cpu, _running(settings) as log:
         rate = _watch(settings, count, log)
     return rate, cpu.each(count)
@@ -71,7 +71,7 @@ def _watch(settings: Settings, count: int, log: Path) -> float:
     deadline = time.monotonic() + PATIENCE_SECONDS
     with connect(settings.postgres, autocommit=True) as connection:
         while time.monotonic() < deadline:
-            row = connection.execute(f"select count(*) from {TABLE}").fetchone()
+            row = connection.execute(f"select count(*) from public.{TABLE}").fetchone()
             now, stored = time.perf_counter(), row[0] if row else 0
             if stored and began is None:
                 began = now, stored
