@@ -164,7 +164,8 @@ def test_a_form_that_fits_no_message_sends_nothing_and_names_the_fields(
 ) -> None:
     """Otherwise all of a company's topic would be in `shop.rejected`."""
     send(settings, [(b"oops", 0), *((theirs(n), 0) for n in range(3))], source)
-    done = run("convert", source, "--once")
+    assert run("convert", source, "--once").returncode == 1
+    done = run("convert", source, "--once")  # the first attempt has decided nothing
     assert done.returncode == 1
     assert "None of the first 4 messages can be converted" in done.stderr
     assert "transaction_id: Field required" in done.stderr
@@ -178,6 +179,30 @@ def test_a_form_of_which_nothing_fits_ends_a_stream_too(settings: Settings, sour
     done = run("convert", source)
     assert done.returncode == 1
     assert "can be converted" in done.stderr
+
+
+def test_what_comes_first_and_cannot_be_converted_is_held_back_and_not_lost(
+    settings: Settings, source: str, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """A form is not judged by one message; meanwhile the stream is alive, and its position stays before that message."""
+    kafka.ensure_topic(settings.kafka, source, 1)
+
+    def reported() -> list[tuple[int, int]]:
+        with connect(settings.postgres) as connection:
+            return connection.execute(
+                "select next_offset, end_offset from shop.stream_progress where stream = 'convert'"
+            ).fetchall()
+
+    with converting(environment, tmp_path, source) as process:
+        wait_until(lambda: reported() == [(0, 0)], "report of an empty topic")
+        send(settings, [(b"oops", 0), (b'{"type": "login"}', 0)], source)
+        wait_until(lambda: reported() == [(0, 2)], "report of what is held back")
+        assert not sent(settings)
+        send(settings, [(theirs(1), 0)], source)
+        wait_until(lambda: len(sent(settings)) == 2, "message that was held back")
+        wait_until(lambda: reported() == [(3, 3)], "report of all")
+        assert b"oops" in sent(settings)
+        assert process.poll() is None
 
 
 def test_deleted_messages_are_an_error_until_the_loss_is_accepted(

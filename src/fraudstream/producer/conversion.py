@@ -5,6 +5,7 @@ After a kill, some messages are sent again; their rows exist by then, and count 
 """
 
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -33,6 +34,11 @@ TOLD: Final = 5
 """Messages that cannot be converted which are reported one by one."""
 ENOUGH: Final = 100
 """Messages of which none can be converted, after which the form is considered wrong: one may be a test of somebody's."""
+MOST_HELD: Final = 10_000
+"""Messages that are held back. Among so many, fewer than ENOUGH payments that cannot be converted are nothing unusual."""
+NARRATE_SECONDS: Final = 5.0
+"""Between two lines of the log about the progress, as in `consume`."""
+NOTHING: Final = Portion(Batch([], []), {}, frozenset(), 0)
 
 
 @dataclass(slots=True)
@@ -75,10 +81,11 @@ def convert(  # noqa: PLR0913 - what a command line says
     ensure_topic(kafka, kafka.transactions_topic, like=name)
     stop = threading.Event()
     sender = Sender(kafka, kafka.transactions_topic, stop, linger_ms=LINGER_MS)
-    positions = Positions(
-        kafka, postgres, topic, {partition: offset for (_, partition), offset in places.items()}
-    )
-    run = _Run(form, positions, sender, monitor or ConvertMonitor(), doubtful=is_new)
+    reached = {partition: offset for (_, partition), offset in places.items()}
+    # A run that ended because nothing could be converted has left its first positions.
+    first = {partition: bound.first for partition, bound in bounds(kafka, topic).items()}
+    positions = Positions(kafka, postgres, topic, reached)
+    run = _Run(form, positions, sender, monitor or ConvertMonitor(), doubtful=is_new or reached == first)
     log.info("converting %s, %d partitions, into %s", name, len(topic.partitions), kafka.transactions_topic)
     with stopping(stop):
         report = deliver(run.batches(stop, once=once), sender, stop)
@@ -165,6 +172,8 @@ class _Run:
         self._doubtful = doubtful
         """Whether nothing has been converted yet, so that the form may be wrong."""
         self._offered = 0
+        self._told_at = time.monotonic()
+        self._told = 0
         self.done = Conversion()
 
     def batches(self, stop: threading.Event, *, once: bool) -> Iterator[Batch]:
@@ -185,29 +194,28 @@ class _Run:
     def _trusted(
         self, portions: "Iterable[tuple[Portion, list[Message]]]", stop: threading.Event
     ) -> "Iterator[tuple[Portion, list[Message]]]":
-        """These portions. The first ones are held back until one message could be converted.
+        """These portions. What cannot be converted is held back until the first message can, with what follows it.
 
         Raises InputError if none can: with a wrong form, a whole topic would be rejected.
         """
         held: list[tuple[Portion, list[Message]]] = []
-        unreadable = 0
         for portion, messages in portions:
             _report(self.done, portion, messages)
-            if self._doubtful:
-                held.append((portion, messages))
-                unreadable += len(portion.unreadable)
-                if portion.converted:
-                    self._doubtful = False
-                    yield from held
-                elif unreadable >= ENOUGH and portion.unreadable:
-                    raise _unfit(unreadable, portion, messages)
-            else:
+            if not self._doubtful:
                 yield portion, messages
-        if self._doubtful and not stop.is_set():
-            for portion, messages in held:
-                if portion.unreadable:
-                    raise _unfit(unreadable, portion, messages)
-            yield from held
+                continue
+            if messages and (held or portion.unreadable):
+                # Ends of partitions, too, once something is held: they are positions behind it.
+                held.append((portion, messages))
+            if portion.converted or sum(len(some) for _, some in held) > MOST_HELD:
+                self._doubtful = False
+                yield from held or [(portion, messages)]
+            elif portion.unreadable and self.done.unreadable >= ENOUGH:
+                raise _unfit(self.done.unreadable, portion, messages)
+            else:  # monitoring wants to hear from a stream that waits
+                yield (NOTHING, []) if held else (portion, messages)
+        if self._doubtful and held and not stop.is_set():
+            raise _unfit(self.done.unreadable, *held[0])
 
     def _note(self, portion: Portion, messages: "Sequence[Message]") -> None:
         """Count these messages, and record the position now and then."""
@@ -222,3 +230,16 @@ class _Run:
         self._monitor.stands(STREAM, self._positions.standing)
         if self._positions.is_time and self._sender.settled(WAIT_SECONDS):
             self._positions.save()
+        self._narrate()
+
+    def _narrate(self) -> None:
+        done, now = self.done, time.monotonic()
+        if now < self._told_at + NARRATE_SECONDS:
+            return
+        seen = done.converted + done.skipped + done.unreadable
+        if seen != self._told:
+            log.info(
+                "%s converted, %s skipped, %s passed on as they are",
+                *(f"{count:,}" for count in (done.converted, done.skipped, done.unreadable)),
+            )
+        self._told, self._told_at = seen, now

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from fraudstream import kafka as kafka_clients
 from fraudstream.errors import BrokerUnreachable, DatabaseUnreachable, TopicError, UsageError
@@ -12,6 +12,9 @@ from fraudstream.logs import get_logger
 from fraudstream.metrics import Standing
 from fraudstream.settings import KafkaSettings, PostgresSettings
 from fraudstream.store import offsets, progress
+
+if TYPE_CHECKING:
+    from confluent_kafka.admin import AdminClient
 
 log = get_logger("convert")
 
@@ -25,14 +28,14 @@ RETRY_SECONDS: Final = 30.0
 """Before PostgreSQL is tried again: every attempt may take ten seconds, in which nothing is converted."""
 
 
-def source_topic(kafka: KafkaSettings, name: str) -> Topic:
+def source_topic(kafka: KafkaSettings, name: str, client: "AdminClient | None" = None) -> Topic:
     """The topic to be converted. Raises TopicError if it is missing, UsageError if it is one of ours."""
     if name in (kafka.transactions_topic, kafka.scored_topic):
         raise UsageError(
             f"{name} is fraudstream's own topic, and would be converted in circles.",
             hint="Name the topic that has your messages.",
         )
-    found = find_topic(kafka, name)
+    found = find_topic(kafka, name, client)
     if found is None:
         raise TopicError(
             f"There is no topic {name}.", hint="Check its name, and FRAUDSTREAM_KAFKA__BOOTSTRAP_SERVERS."
@@ -54,6 +57,7 @@ class Positions:
         self._next_look = time.monotonic()
         self._looked = time.monotonic()
         self._away = False
+        self._admin: AdminClient | None = None
         self.standing = Standing(topic.name, dict(reached), {}, 0.0)
 
     @property
@@ -90,9 +94,11 @@ class Positions:
             return False
         self._next_look = now + LOOK_SECONDS
         try:
-            found = source_topic(self.kafka, self.topic.name)
-            ends = kafka_clients.bounds(self.kafka, found)
+            self._admin = self._admin or kafka_clients.admin(self.kafka)
+            found = source_topic(self.kafka, self.topic.name, self._admin)
+            ends = kafka_clients.bounds(self.kafka, found, self._admin)
         except BrokerUnreachable:  # the sender tells
+            self._admin = None  # the next one gets the current password
             return False
         if found.topic_id != self.topic.topic_id:
             raise TopicError(
