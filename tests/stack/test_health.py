@@ -111,9 +111,10 @@ def test_health_and_the_view_by_day_say_of_any_labels_what_the_reviews_say_of_ea
     """Both are one join, as a lookup for each of a million alerts took longer than `health` may."""
     chance = np.random.default_rng(3)
     names = [f"t{n}" for n in range(60)]
+    yesterday = today() - timedelta(days=1)  # today, labels of the next hours would be of the future
     decide(
         postgres,
-        *(scored(name, flagged=True, at=today() + timedelta(minutes=n)) for n, name in enumerate(names)),
+        *(scored(name, flagged=True, at=yesterday + timedelta(minutes=n)) for n, name in enumerate(names)),
     )
     said = [(str(name), bool(fraud), int(hours)) for name, fraud, hours in zip(
         chance.choice([*names[:40], "stranger"], 150), chance.integers(0, 2, 150), chance.integers(-3, 9, 150), strict=True
@@ -121,7 +122,7 @@ def test_health_and_the_view_by_day_say_of_any_labels_what_the_reviews_say_of_ea
     with connect(postgres) as connection, connection.cursor() as cursor:
         cursor.executemany(
             "insert into shop.labels (transaction_id, is_fraud, labelled_at) values (%s, %s, %s)",
-            [(name, fraud, today() + timedelta(hours=hours)) for name, fraud, hours in said],
+            [(name, fraud, yesterday + timedelta(hours=hours)) for name, fraud, hours in said],
         )
     (expected,) = _answer(
         postgres,
