@@ -57,7 +57,7 @@ def test_a_model_learns_with_the_label_delay_that_live_profiles_have(
     assert trained(capsys, history)["label_delay_days"] == 9
     asked: list[float] = []
 
-    def training_of(_rows: object, request: training.Request, *_: object) -> NoReturn:
+    def training_of(_rows: object, request: training.Request, *_: object, **_also: object) -> NoReturn:
         asked.append(request.label_delay_days)
         raise InputError("No time for it.", hint="")
 
