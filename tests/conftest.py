@@ -10,7 +10,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from environment import jar_cache
+from fraudstream.local import jars
 from fraudstream.model.algorithms import be_patient
+from fraudstream.settings import Settings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -64,12 +66,24 @@ def _loggers_as_before() -> Iterator[None]:
     ours.propagate, ours.handlers = propagate, handlers
 
 
+_FILLED: set[Path] = set()
+"""Jar caches that were found filled: to look into one takes as long as ten small tests."""
+
+
+def _is_filled(cache: Path) -> bool:
+    if cache not in _FILLED and jars.are_cached(Settings(_env_file=None, jars=cache)):
+        _FILLED.add(cache)
+    return cache in _FILLED
+
+
 @pytest.fixture(autouse=True)
 def _without_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """A test that would fetch jars fails here as it would on a train: with a network it only was slower.
 
-    What a fixture of the whole run or of a module fetches, the first time, it still gets.
+    On a machine whose cache is not filled yet, whichever test comes first fills it.
     """
+    if not _is_filled(jar_cache()):
+        return
     for name, value in {"https_proxy": "http://127.0.0.1:9", "no_proxy": "localhost,127.0.0.1,::1"}.items():
         monkeypatch.delenv(name, raising=False)
         monkeypatch.setenv(name.upper(), value)
@@ -78,9 +92,6 @@ def _without_network(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def filled_cache() -> Path:
     """The jar cache, for tests that start what needs it by themselves: filled, if that is the first run."""
-    from fraudstream.local import jars
-    from fraudstream.settings import Settings
-
     given = Settings(_env_file=None, jars=jar_cache())
     jars.kafka_jars(given)
     jars.spark_jars(given)
@@ -94,7 +105,7 @@ SPARKS = ("JAVA_HOME", "SPARK_LOCAL_IP", "PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHO
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator["SparkSession"]:
     """Spark as the program starts it; the jar cache is that of the person who runs the tests."""
-    from fraudstream.settings import KafkaSettings, PostgresSettings, Settings
+    from fraudstream.settings import KafkaSettings, PostgresSettings
     from fraudstream.spark.command import spark_session
     from fraudstream.spark.score import CONF
 
