@@ -1,6 +1,7 @@
 """`convert`: the messages of a company's own topic, as transactions."""
 
 import json
+import secrets
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 from confluent_kafka.cimpl import NewPartitions
 
 from forwarder import forwarded
@@ -124,8 +126,10 @@ def _more(settings: Settings, than: int) -> bool:
 def converting(environment: dict[str, str], cwd: Path, source: str) -> "Iterator[subprocess.Popen[str]]":
     command = [sys.executable, "-m", "fraudstream", "convert", source, *FORM]
     with subprocess.Popen(command, env=environment, cwd=cwd, stderr=subprocess.PIPE, text=True) as process:
-        yield process
-        process.kill()
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def test_killed_again_and_again_it_loses_no_message(
@@ -219,6 +223,44 @@ def test_deleted_messages_are_an_error_until_the_loss_is_accepted(
     assert f"`fraudstream convert {source} --accept-loss`" in " ".join(lost.stderr.split())
     assert run("convert", source, "--once", "--accept-loss", *FORM).stdout.startswith("2 converted")
     assert ids(settings) == [0, 1, 4, 5]
+
+
+def test_a_message_larger_than_clients_send_by_default_is_passed_on_and_holds_up_none(
+    settings: Settings, source: str, run: "Run"
+) -> None:
+    """A topic may allow more than a client's megabyte: it failed, and no position was recorded any more."""
+    kafka.ensure_topic(settings.kafka, settings.kafka.transactions_topic, 1)
+    allow(settings, source, settings.kafka.transactions_topic)
+    large = secrets.token_bytes(2_000_000)  # which no compression makes smaller
+    send(settings, [(theirs(0), 0), (large, 0), (theirs(1), 0)], source)
+    done = run("convert", source, "--once", *FORM)
+    assert done.returncode == 0, done.stderr
+    assert large in sent(settings)
+    assert run("convert", source, "--once", *FORM).stdout.startswith("0 converted")
+
+
+def test_a_message_that_our_topic_does_not_allow_ends_it_and_says_so(
+    settings: Settings, source: str, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """Nothing is lost: it goes on there once the topic allows it."""
+    kafka.ensure_topic(settings.kafka, settings.kafka.transactions_topic, 1)
+    allow(settings, source)
+    send(settings, [(theirs(0), 0), (secrets.token_bytes(2_000_000), 0)], source)
+    with converting(environment, tmp_path, source) as process:
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "too large" in said.lower()
+
+
+def allow(settings: Settings, *names: str) -> None:
+    """Let these topics take messages of three megabytes."""
+    admin = kafka.admin(settings.kafka)
+    for name in names:
+        kafka.ensure_topic(settings.kafka, name, 1)
+        entry = ConfigEntry("max.message.bytes", "3000000", incremental_operation=AlterConfigOpType.SET)
+        resource = ConfigResource(ConfigResource.Type.TOPIC, name, incremental_configs=[entry])
+        for changed in admin.incremental_alter_configs([resource]).values():
+            changed.result()
 
 
 def test_a_first_run_may_begin_with_the_next_message(settings: Settings, source: str, run: "Run") -> None:

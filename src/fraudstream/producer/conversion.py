@@ -20,7 +20,7 @@ from fraudstream.producer.delivery import Batch, deliver
 from fraudstream.producer.forms import Form, Original, Portion, paths
 from fraudstream.producer.positions import STREAM, Positions, source_topic
 from fraudstream.producer.run import Printer
-from fraudstream.producer.sender import LINGER_MS, Sender, Undelivered
+from fraudstream.producer.sender import LARGEST, LINGER_MS, Sender, Undelivered
 from fraudstream.settings import KafkaSettings, PostgresSettings
 from fraudstream.signals import stopping
 from fraudstream.store import offsets, resumption
@@ -80,7 +80,7 @@ def convert(  # noqa: PLR0913 - what a command line says
     )
     ensure_topic(kafka, kafka.transactions_topic, like=name)
     stop = threading.Event()
-    sender = Sender(kafka, kafka.transactions_topic, stop, linger_ms=LINGER_MS)
+    sender = Sender(kafka, kafka.transactions_topic, stop, linger_ms=LINGER_MS, largest=LARGEST)
     reached = {partition: offset for (_, partition), offset in places.items()}
     # A run that ended because nothing could be converted has left its first positions.
     first = {partition: bound.first for partition, bound in bounds(kafka, topic).items()}
@@ -188,6 +188,8 @@ class _Run:
                     if self._sender.sent.taken < self._offered:  # a stop came, and there was no room
                         return
                 self._note(portion, messages)
+                if self._sender.failed:  # no position behind it would be recorded any more
+                    return
         finally:
             self._monitor.ended(STREAM)
 

@@ -13,6 +13,7 @@ from fraudstream.decode import Decoder
 from fraudstream.errors import DeliveryError
 from fraudstream.kafka import ensure_topic, find_topic, producer
 from fraudstream.logs import get_logger
+from fraudstream.producer.sender import LARGEST
 from fraudstream.settings import KafkaSettings, PostgresSettings
 from fraudstream.store import rejected
 from fraudstream.store.rejected import Rejected
@@ -26,9 +27,6 @@ PORTION = 100
 """Messages that are sent before they are marked. After a kill in between, that many are sent again: their rows exist by
 then, and are counted as duplicates by the primary key."""
 
-
-LARGEST = 1_000_000_000
-"""Maximum size of a message in bytes, as large as the client allows: each topic's limit is left to the broker."""
 TOLD = 5
 """Refused messages that are reported individually."""
 

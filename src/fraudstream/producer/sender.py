@@ -17,6 +17,8 @@ MOST_WAITING = 100_000
 """Messages in librdkafka's queue: a third of a second at full speed, 50 MB of memory."""
 DELIVERY_SECONDS = 120.0
 """Seconds for which a message is retried: the Java client's default, enough for several restarts of a broker."""
+LARGEST = 1_000_000_000
+"""Maximum size of a message in bytes, as large as the client allows: each topic's limit is left to the broker."""
 LINGER_MS = 2
 """`linger.ms` at a rate: latency matters more than full batches."""
 LINGER_FAST_MS = 20
@@ -45,7 +47,19 @@ class Sender:
     `sent = taken - failed`, which agrees with the topic's end offsets (tests/stack/test_produce.py).
     """
 
-    def __init__(self, kafka: KafkaSettings, topic: str, stop: threading.Event, *, linger_ms: int) -> None:
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        topic: str,
+        stop: threading.Event,
+        *,
+        linger_ms: int,
+        largest: int = 1_000_000,
+    ) -> None:
+        """`largest` is the client's own limit of a message in bytes, by default its usual one.
+
+        What is above is refused alone, while a broker refuses the whole batch with it.
+        """
         self._topic, self._stop, self._patience = topic, stop, kafka.timeout_seconds
         self._taken = 0
         self.reasons: Counter[str] = Counter()
@@ -58,6 +72,7 @@ class Sender:
             {
                 "client.id": "fraudstream-produce",
                 "linger.ms": linger_ms,
+                "message.max.bytes": largest,
                 # About 2,500 messages; at 200 kB each message costs 0.5 us more, and brokers refuse more than 1 MB.
                 "batch.size": 1_000_000,
                 "batch.num.messages": 10_000,
