@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from confluent_kafka import TopicPartition
-from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
-from confluent_kafka.cimpl import NewPartitions
+from confluent_kafka.cimpl import NewPartitions, NewTopic
 
 from forwarder import forwarded
 from fraudstream import kafka
@@ -229,8 +228,7 @@ def test_a_message_larger_than_clients_send_by_default_is_passed_on_and_holds_up
     settings: Settings, source: str, run: "Run"
 ) -> None:
     """A topic may allow more than a client's megabyte: it failed, and no position was recorded any more."""
-    kafka.ensure_topic(settings.kafka, settings.kafka.transactions_topic, 1)
-    allow(settings, source, settings.kafka.transactions_topic)
+    roomy(settings, source, settings.kafka.transactions_topic)
     large = secrets.token_bytes(2_000_000)  # which no compression makes smaller
     send(settings, [(theirs(0), 0), (large, 0), (theirs(1), 0)], source)
     done = run("convert", source, "--once", *FORM)
@@ -244,7 +242,7 @@ def test_a_message_that_our_topic_does_not_allow_ends_it_and_says_so(
 ) -> None:
     """Nothing is lost: it goes on there once the topic allows it."""
     kafka.ensure_topic(settings.kafka, settings.kafka.transactions_topic, 1)
-    allow(settings, source)
+    roomy(settings, source)
     send(settings, [(theirs(0), 0), (secrets.token_bytes(2_000_000), 0)], source)
     with converting(environment, tmp_path, source) as process:
         _, said = process.communicate(timeout=60)
@@ -252,15 +250,12 @@ def test_a_message_that_our_topic_does_not_allow_ends_it_and_says_so(
     assert "too large" in said.lower()
 
 
-def allow(settings: Settings, *names: str) -> None:
-    """Let these topics take messages of three megabytes."""
+def roomy(settings: Settings, *names: str) -> None:
+    """Make these topics, with room for messages of three megabytes."""
     admin = kafka.admin(settings.kafka)
-    for name in names:
-        kafka.ensure_topic(settings.kafka, name, 1)
-        entry = ConfigEntry("max.message.bytes", "3000000", incremental_operation=AlterConfigOpType.SET)
-        resource = ConfigResource(ConfigResource.Type.TOPIC, name, incremental_configs=[entry])
-        for changed in admin.incremental_alter_configs([resource]).values():
-            changed.result()
+    new = [NewTopic(name, 1, 1, config={"max.message.bytes": "3000000"}) for name in names]
+    for made in admin.create_topics(new).values():
+        made.result()
 
 
 def test_a_first_run_may_begin_with_the_next_message(settings: Settings, source: str, run: "Run") -> None:
