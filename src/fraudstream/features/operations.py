@@ -12,7 +12,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fraudstream.features.catalogue import COUNTERS, ENTITIES, LAST_AT, NEVER_SECONDS, RUNNERS_UP, Source
+from fraudstream.features.catalogue import (
+    COUNTERS,
+    ENTITIES,
+    LARGEST_AMOUNT,
+    LAST_AT,
+    NEVER_SECONDS,
+    RUNNERS_UP,
+    Source,
+)
 
 Value = Any
 """A float64 array or a Spark column of doubles; conditions are boolean ones."""
@@ -179,19 +187,25 @@ class JoinedRow:
 
     def _reduced(self, entity: str, stored: Value, source: Source, half_life: float) -> Value:
         """A sum at the profile's time, minus what this transaction added to it."""
-        if self._folded is None or source not in _ADDED:
+        one = added(self._ops, self.amount, source, entity)
+        if self._folded is None or one is None:
             return stored
         faded = self._ops.maximum((self._profile(entity, LAST_AT) - self.micros) / 1e6, 0.0)
-        amount = self._ops.minimum(self.amount, ENTITIES[entity].largest)
-        own = _ADDED[source](amount) * self._ops.exp2(faded / -half_life)
+        own = one * self._ops.exp2(faded / -half_life)
         left = stored - own
         left = self._ops.choose(left > _ROUNDING * own, left, 0.0)
         return self._ops.choose(self._included(entity), left, stored)
 
 
-_ADDED: Final[dict[Source, Callable[[Value], Value]]] = {
-    "one": lambda _: 1.0,
-    "amount": lambda amount: amount,
-    "amount_squared": lambda amount: amount * amount,
-}
-"""What a transaction of this amount adds to a sum when it is folded, without its label."""
+def added(ops: Ops, amount: Value, source: Source, entity: str) -> Value | None:
+    """What a transaction of this amount adds to this entity's sums of a source when it is folded; None for its label's."""
+    match source:
+        case "one":
+            return 1.0
+        case "amount":
+            largest = ENTITIES[entity].largest
+            # The amount itself is limited already: elsewhere this would only be work for every row.
+            return ops.minimum(amount, largest) if largest < LARGEST_AMOUNT else amount
+        case "amount_squared":
+            return amount * amount
+    return None

@@ -29,6 +29,7 @@ from fraudstream.features.catalogue import (
     Source,
 )
 from fraudstream.features.events import INSTANT, Events, codes, instants
+from fraudstream.features.operations import NumpyOps, added
 from fraudstream.schema import arrow_types
 
 SCHEMA = pa.schema([pa.field(name, arrow_types()[kind], nullable=False) for name, kind in COLUMNS.items()])
@@ -37,14 +38,12 @@ SCHEMA = pa.schema([pa.field(name, arrow_types()[kind], nullable=False) for name
 
 def additions(events: Events, source: Source, entity: str) -> Floats | None:
     """What each event adds to this entity's counters of this source; None means 1."""
-    if source == "amount":
-        limited: Floats = np.minimum(events.amount, ENTITIES[entity].largest)
-        return limited
-    if source == "amount_squared":
-        return events.amount * events.amount
     if source == "fraud":
         return events.fraud
-    return None
+    if source == "one":
+        return None
+    found: Floats | None = added(NumpyOps(), events.amount, source, entity)
+    return found
 
 
 def fold(transactions: pa.Table) -> pa.Table:
