@@ -275,6 +275,15 @@ def test_a_preview_prints_transactions_and_sends_nothing(settings: Settings, sou
         assert connection.execute("select 1 from shop.stream_offsets").fetchone() is None
 
 
+def test_a_preview_of_which_nothing_fits_says_so_however_short_the_topic_is(
+    settings: Settings, source: str, run: "Run"
+) -> None:
+    send(settings, [(theirs(1), 0)], source)
+    done = run("convert", source, "--preview", "4")
+    assert done.returncode == 1
+    assert "None of the first 1 messages can be converted" in done.stderr
+
+
 def test_fraudstreams_own_topics_and_missing_ones_are_refused(settings: Settings, run: "Run") -> None:
     own = run("convert", settings.kafka.transactions_topic)
     assert own.returncode == 2

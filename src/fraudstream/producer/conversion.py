@@ -112,23 +112,24 @@ def preview(
         stopping(stop),
         closing(arriving(Positions(kafka, postgres, topic, first), stop, once=True)) as found,
     ):
-        for portion, messages in _portions(form, found):
-            _report(done, portion, messages)
+        for portion, _ in _trusted(_portions(form, found, done), done, stop):
             made = [v for n, v in enumerate(portion.batch.values) if n not in portion.passed_on]
             printer.send([], made[: count - done.converted])
             done.converted += portion.converted
             done.skipped += portion.skipped
             if done.converted >= count:
                 break
-            if done.unreadable >= ENOUGH and not done.converted:
-                raise _unfit(done.unreadable, portion, messages)
     done.converted = min(done.converted, count)
     return done
 
 
-def _portions(form: Form, arrived: "Iterable[list[Message]]") -> "Iterator[tuple[Portion, list[Message]]]":
+def _portions(
+    form: Form, arrived: "Iterable[list[Message]]", done: Conversion
+) -> "Iterator[tuple[Portion, list[Message]]]":
     for messages in arrived:
-        yield form.converted([Original(m.key(), m.value()) for m in messages if not m.error()]), messages
+        portion = form.converted([Original(m.key(), m.value()) for m in messages if not m.error()])
+        _report(done, portion, messages)
+        yield portion, messages
 
 
 def _report(done: Conversion, portion: Portion, messages: "Sequence[Message]") -> None:
@@ -161,6 +162,30 @@ def _unfit(count: int, portion: Portion, messages: "Sequence[Message]") -> Input
     )
 
 
+def _trusted(
+    portions: "Iterator[tuple[Portion, list[Message]]]", done: Conversion, stop: threading.Event
+) -> "Iterator[tuple[Portion, list[Message]]]":
+    """These portions. What cannot be converted is held back until the first message can, with what follows it.
+
+    Raises InputError if none can: with a wrong form, a whole topic would be rejected.
+    """
+    held: list[tuple[Portion, list[Message]]] = []
+    for portion, messages in portions:
+        if messages and (held or portion.unreadable):
+            # Ends of partitions, too, once something is held: they are positions behind it.
+            held.append((portion, messages))
+        if portion.converted or sum(len(some) for _, some in held) > MOST_HELD:
+            yield from held or [(portion, messages)]
+            yield from portions
+            return
+        if portion.unreadable and done.unreadable >= ENOUGH:
+            raise _unfit(done.unreadable, *held[0])
+        # Monitoring wants to hear from a stream that waits.
+        yield (NOTHING, []) if held else (portion, messages)
+    if held and not stop.is_set():
+        raise _unfit(done.unreadable, *held[0])
+
+
 class _Run:
     """The messages of the topic on their way: read, converted, counted."""
 
@@ -180,8 +205,8 @@ class _Run:
         """Converted messages, each batch followed by its position once that was sent."""
         self._monitor.begun(STREAM)
         try:
-            arrived = _portions(self._form, arriving(self._positions, stop, once=once))
-            for portion, messages in self._trusted(arrived, stop):
+            portions = _portions(self._form, arriving(self._positions, stop, once=once), self.done)
+            for portion, messages in _trusted(portions, self.done, stop) if self._doubtful else portions:
                 if portion.batch.values:
                     self._offered += len(portion.batch.values)
                     yield portion.batch
@@ -192,32 +217,6 @@ class _Run:
                     return
         finally:
             self._monitor.ended(STREAM)
-
-    def _trusted(
-        self, portions: "Iterable[tuple[Portion, list[Message]]]", stop: threading.Event
-    ) -> "Iterator[tuple[Portion, list[Message]]]":
-        """These portions. What cannot be converted is held back until the first message can, with what follows it.
-
-        Raises InputError if none can: with a wrong form, a whole topic would be rejected.
-        """
-        held: list[tuple[Portion, list[Message]]] = []
-        for portion, messages in portions:
-            _report(self.done, portion, messages)
-            if not self._doubtful:
-                yield portion, messages
-                continue
-            if messages and (held or portion.unreadable):
-                # Ends of partitions, too, once something is held: they are positions behind it.
-                held.append((portion, messages))
-            if portion.converted or sum(len(some) for _, some in held) > MOST_HELD:
-                self._doubtful = False
-                yield from held or [(portion, messages)]
-            elif portion.unreadable and self.done.unreadable >= ENOUGH:
-                raise _unfit(self.done.unreadable, portion, messages)
-            else:  # monitoring wants to hear from a stream that waits
-                yield (NOTHING, []) if held else (portion, messages)
-        if self._doubtful and held and not stop.is_set():
-            raise _unfit(self.done.unreadable, *held[0])
 
     def _note(self, portion: Portion, messages: "Sequence[Message]") -> None:
         """Count these messages, and record the position now and then."""
