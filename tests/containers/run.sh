@@ -135,10 +135,13 @@ say "Everything"
 compose up -d
 check "two workers joined the master" until_true bash -c "curl -sf http://127.0.0.1:8080/json/ | grep -q '\"aliveworkers\" : 2'"
 check "decisions arrive" until_true scored_more_than 100
-for service in kafka postgres spark-master produce consume score dashboard; do
+for service in kafka postgres spark-master produce consume score dashboard health; do
   check "$service is healthy" until_true is_healthy "$service"
 done
 check "the dashboard answers this machine" curl -sf http://127.0.0.1:8501/_stcore/health
+check "Prometheus reads the figures of model and streams" compose exec -T health python -c "
+import urllib.request as u
+assert 'fraudstream_finding_ok{name=\"model\"} 1.0' in u.urlopen('http://localhost:9464/metrics', timeout=15).read().decode()"
 check "the reader reads" psql_as reader "select count(*) from shop.hourly"
 check "the reader cannot write" refused psql_as reader "delete from shop.hourly"
 check "the reader sees no names" refused psql_as reader "select email from shop.transactions"

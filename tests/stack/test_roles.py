@@ -477,6 +477,8 @@ def test_each_role_does_its_whole_work(
         done = call(*command, **as_reviewer)
         assert "permission denied" not in done.stdout + done.stderr, command
         assert done.returncode == 0 or command[0] == "health", done.stdout
+    looked = call("health", "--json", env=environment | member("reader").environment)
+    assert json.loads(looked.stdout)["model"]["version"] == "m-1", looked.stdout + looked.stderr
     verdicts = {alert.transaction_id: alert.verdict for alert in alerts.alerts(reviewer)}
     assert verdicts == {"a": True, "b": False}
     assert fold_known(writer, datetime.now(UTC), timedelta(days=7)).labels == 1
