@@ -13,6 +13,7 @@ import pytest
 
 from documents import lacking
 from environment import without_settings
+from fraudstream.errors import ExitCode
 
 README = Path(__file__).parents[2] / "README.md"
 FRAUDSTREAM = [sys.executable, "-m", "fraudstream"]
@@ -91,10 +92,13 @@ def goes_on_until_its_process_group_is_told_to_end(newcomer: dict[str, str]) -> 
     for line in process.stderr:
         said.append(line)
         if "ALERT" in line:
+            second = run(newcomer, "demo", "--seed", "7")
             os.killpg(process.pid, signal.SIGTERM)
             break
     out, rest = process.communicate(timeout=300)
     assert process.returncode == 0, "".join(said) + rest
+    assert second.returncode == ExitCode.FAILED, "two at once would count each other's payments"
+    assert "Another demo is running" in second.stderr
     assert any("history exists already" in line for line in said)
     assert not any("Training a model" in line for line in said)
     document = json.loads(out)

@@ -4,12 +4,14 @@ It may be interrupted anywhere: the next run continues from what is there.
 """
 
 import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from fraudstream.demo.crowd import Crowd, Stage
 from fraudstream.demo.view import Watcher
-from fraudstream.errors import DeliveryError
+from fraudstream.errors import DeliveryError, ServiceError
 from fraudstream.kafka import bounds, ensure_topic
 from fraudstream.logs import get_logger
 from fraudstream.producer.delivery import Report, deliver
@@ -32,6 +34,24 @@ ALERT_RATE = 0.02
 """The alert budget of the demo's model, equal to its share of fraud: about one alert in four seconds."""
 QUICK = {"learning_rate": 0.1, "max_iter": 60, "l2_regularization": 20.0}
 """Parameters with which boosting takes 8 s: on the demo's data as good as the grid of `train`, which takes far longer."""
+
+
+@contextmanager
+def alone(settings: Settings) -> Iterator[None]:
+    """Two demos at once would send the same payments into the same topic, and count each other's. Raises ServiceError."""
+    from fraudstream.local.home import Home, LockHeld, file_lock
+
+    home = Home.of(settings)
+    home.prepare()
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(file_lock(home.running("demo"), "the demo", 0))
+        except LockHeld:
+            raise ServiceError(
+                f"Another demo is running in {home.root}.",
+                hint="Stop that one, or set FRAUDSTREAM_HOME to another directory for this one.",
+            ) from None
+        yield
 
 
 def prepare(

@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fraudstream.demo.crowd import Crowd, Stage
-from fraudstream.demo.preparation import check, heed, prepare
+from fraudstream.demo.preparation import alone, check, heed, prepare
 from fraudstream.demo.view import Scene, Watcher
 from fraudstream.kafka import ensure_topic
 from fraudstream.logs import get_logger
@@ -146,12 +146,13 @@ def run(
     from fraudstream.spark.score import CONF, with_threads
 
     began = time.monotonic()
-    _fetch(settings, watcher)
-    with watcher.step("Starting Kafka and PostgreSQL", 15):
-        settings = embedded(settings)
-        topic = ensure_topic(settings.kafka, settings.kafka.transactions_topic)
-    migrate(settings.postgres)
     with ExitStack() as stack:
+        stack.enter_context(alone(settings))
+        _fetch(settings, watcher)
+        with watcher.step("Starting Kafka and PostgreSQL", 15):
+            settings = embedded(settings)
+            topic = ensure_topic(settings.kafka, settings.kafka.transactions_topic)
+        migrate(settings.postgres)
         with watcher.step("Starting Spark", 10):
             spark = stack.enter_context(
                 spark_session(with_threads(settings, len(topic.partitions)), "demo", CONF, brief=True)

@@ -89,6 +89,10 @@ class Home:
         """The file with the process of a service."""
         return self.root / f"{service}.pid"
 
+    def running(self, name: str) -> Path:
+        """The file that a service, or the demo, keeps locked as long as it runs."""
+        return self.root / f"{name}.running"
+
     @property
     def key(self) -> str:
         """A short name of this home, for files that must be outside of it."""
@@ -164,7 +168,7 @@ class Home:
         """
         with ExitStack() as stack:
             try:
-                lock = file_lock(self.root / f"{service}.running", f"the data of {service}", ALONE_SECONDS)
+                lock = file_lock(self.running(service), f"the data of {service}", ALONE_SECONDS)
                 held = stack.enter_context(lock)
             except LockHeld:
                 raise ServiceError(

@@ -126,7 +126,8 @@ def reset(settings: Settings) -> tuple[str, ...]:
             home.remove("logs")
             for service in ("kafka", "postgres"):
                 home.state(service).unlink(missing_ok=True)
-                (home.root / f"{service}.running").unlink(missing_ok=True)
+            for user in ("kafka", "postgres", "demo"):
+                home.running(user).unlink(missing_ok=True)
         except OSError as error:
             raise unusable(home.root, error) from None
     return stopped
