@@ -28,6 +28,16 @@ def slow_reads(settings: Settings, bytes_per_second: int) -> Iterator[None]:
             _alter(settings, *whose, "--delete-config", "consumer_byte_rate")
 
 
+@contextmanager
+def slow_writes(settings: Settings, client: str, bytes_per_second: int) -> Iterator[None]:
+    """During the block, the broker takes so many bytes a second from the producer with this `client.id`."""
+    _alter(settings, "--entity-name", client, "--add-config", f"producer_byte_rate={bytes_per_second}")
+    try:
+        yield
+    finally:
+        _alter(settings, "--entity-name", client, "--delete-config", "producer_byte_rate")
+
+
 def _alter(settings: Settings, *change: str) -> None:
     found, server = jars.kafka_jars(settings), settings.kafka.bootstrap_servers
     assert server is not None

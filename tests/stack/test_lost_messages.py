@@ -24,7 +24,7 @@ def test_what_kafka_lost_after_it_was_stored_is_no_matter_of_retention(settings:
     def begin(*, accept_loss: bool) -> dict[tuple[str, int], int]:
         return resumption.begin(
             *(settings.kafka, settings.postgres, topic, ["transactions"]),
-            command="fraudstream consume",
+            accepting="`fraudstream consume --accept-loss`",
             accept_loss=accept_loss,
         )
 
@@ -49,7 +49,7 @@ def test_what_kafka_lost_concerns_every_target_of_the_topic(
     def begin(*, accept_loss: bool) -> dict[tuple[str, int], int]:
         return resumption.begin(
             *(settings.kafka, postgres, topic, ["transactions", "profiles"]),
-            command="fraudstream consume",
+            accepting="`fraudstream consume --accept-loss`",
             accept_loss=accept_loss,
         )
 
@@ -83,7 +83,7 @@ def test_what_another_consumer_stores_during_a_start_is_not_lost(
     for accept_loss in (False, True):
         start = resumption.begin(
             *(settings.kafka, postgres, topic, ["transactions", "profiles"]),
-            command="fraudstream consume",
+            accepting="`fraudstream consume --accept-loss`",
             accept_loss=accept_loss,
         )
         assert start == {("transactions", 0): 4, ("profiles", 0): 0}

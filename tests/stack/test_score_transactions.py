@@ -105,7 +105,7 @@ def test_one_committed_transaction_and_then_silence_hold_up_nothing(
         settings.postgres,
         topic,
         ("score",),
-        command="fraudstream score",
+        accepting="`fraudstream score --accept-loss`",
         accept_loss=False,
     )
     assert start == {("score", 0): 2}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fraudstream.decode import Decoder
 from fraudstream.errors import UsageError
 from fraudstream.micros import Epoch
-from fraudstream.producer.forms import Form, Original, form, paths
+from fraudstream.producer.forms import Form, Original, at, form, paths
 
 THEIRS = {
     "type": "payment",
@@ -102,10 +102,50 @@ def ours(timestamp: Any) -> dict[str, Any]:
     return {**texts, "timestamp": timestamp, "amount": 1}
 
 
-def test_a_condition_compares_as_a_person_writes_it() -> None:
-    for value, wanted in ((True, "true"), (1, "1"), ("1", "1"), (None, "null")):
-        found = Form(only={"x": wanted}, filled={}).converted(originals({"x": value}))
-        assert found.skipped == (0 if wanted != "null" else 1)
+@pytest.mark.parametrize(
+    ("values", "wanted", "others"),
+    [
+        ([True, "true"], ["true"], [1, False]),
+        ([1, 1.0, "1"], ["1"], [2, "1.0", "01"]),
+        ([1, 1.1, "1.10"], ["1.10", "1.0"], ["1", "1.1"]),
+        ([1000], ["1e3"], ["1000"]),
+        ([12345678901234567890], ["12345678901234567890"], [12345678901234567891]),
+        ([None, "null"], ["null"], [0, False, ""]),
+        (["007"], ["007"], [7, "7"]),
+        (["payment", "refund"], ["payment", "refund"], ["login", {"payment": 1}, ["payment"]]),
+    ],
+)
+def test_a_condition_means_a_text_or_what_json_reads_in_it(
+    values: list[Any], wanted: list[str], others: list[Any]
+) -> None:
+    """Repeated, any of them will do: the last one alone counted, and the others were skipped for good."""
+    found = form((), (), [f"x={value}" for value in wanted])
+    assert found.converted(originals(*({"x": value} for value in values))).skipped == 0
+    skipped = found.converted(originals(*({"x": value} for value in others)))
+    assert skipped.skipped == len(others)
+    assert sum(skipped.others.values()) == len(others)
+    assert all(one.startswith("x=") for one in skipped.others)
+
+
+def test_a_key_that_is_missing_is_null() -> None:
+    assert form((), (), ["deleted=null"]).converted(originals({})).skipped == 0
+
+
+def test_a_field_cannot_be_filled_twice() -> None:
+    with pytest.raises(UsageError, match="device twice"):
+        form((), ("device=a", "device=b"), ())
+
+
+def test_every_path_that_an_error_names_can_be_mapped() -> None:
+    """Keys may contain dots, inside of others, too."""
+    for theirs in (
+        {"a": {"b.c": "7"}},
+        {"a.b": {"c": "7"}},
+        {"a.b.c": "7"},
+        {"a.b": None, "a": {"b": {"c": "7"}}},
+    ):
+        (path,) = {path for path in paths(json.dumps(theirs).encode()) if path.endswith("c")}
+        assert at(theirs, path) == "7"
 
 
 @pytest.mark.parametrize("text", ["type", "=payment"])

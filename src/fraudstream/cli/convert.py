@@ -42,7 +42,7 @@ Only = Annotated[
     typer.Option(
         "--only",
         metavar="THEIRS=VALUE",
-        help="Skip messages with another value there, as those of other events; may be repeated.",
+        help="Skip messages with another value there, as those of other events. Repeated for one key, any of its values will do.",
         rich_help_panel=FORM,
     ),
 ]
@@ -61,6 +61,21 @@ FromEnd = Annotated[
         "--from-end", help="Let the first run begin with the next message, not with the first that Kafka has."
     ),
 ]
+PassOn = Annotated[
+    bool,
+    typer.Option(
+        "--pass-on",
+        help="Send what cannot be converted to shop.rejected even before the first message that can.",
+    ),
+]
+Name = Annotated[
+    str | None,
+    typer.Option(
+        "--name",
+        metavar="NAME",
+        help="A name for this conversion, where a topic has several: each has a position of its own.",
+    ),
+]
 To = Annotated[str | None, typer.Option("--to", help="The topic to write to.", rich_help_panel=WHERE)]
 Servers = Annotated[str | None, options.servers(WHERE)]
 AcceptLoss = Annotated[bool, options.accept_loss()]
@@ -76,6 +91,8 @@ def convert(
     once: Once = False,
     from_end: FromEnd = False,
     accept_loss: AcceptLoss = False,
+    pass_on: PassOn = False,
+    name: Name = None,
     to: To = None,
     bootstrap_servers: Servers = None,
     metrics_port: MetricsPort = None,
@@ -84,7 +101,7 @@ def convert(
     """Turn another topic's messages into transactions as they arrive: for a Kafka whose messages have another format.
 
     Identifiers may be numbers, and amounts text. A message that cannot be converted is passed on as it is, so that
-    `consume` keeps it in shop.rejected. Runs until Ctrl-C, and later goes on where it stopped.
+    `consume` keeps it in shop.rejected; but nothing is sent before the first message that can. Runs until Ctrl-C, and later goes on where it stopped.
     """
     from fraudstream.metrics import ConvertMonitor, served
     from fraudstream.producer import conversion, forms
@@ -99,14 +116,13 @@ def convert(
     if preview is not None:
         conversion.preview(topic, form, settings.kafka, settings.postgres, preview)
         return
+    start = conversion.Start(name, from_end=from_end, accept_loss=accept_loss, once=once, pass_on=pass_on)
     migrate(settings.postgres)
     monitor = ConvertMonitor(settings.metrics.stalled_seconds)
     with served(settings.metrics, monitor.health, monitor.registry):
         done = conversion.convert(
             *(topic, form, settings.kafka, settings.postgres),
-            from_end=from_end,
-            accept_loss=accept_loss,
-            once=once,
+            start=start,
             monitor=monitor,
         )
     _print(done, as_json=as_json)

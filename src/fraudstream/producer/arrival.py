@@ -1,7 +1,7 @@
 """Messages of a topic as they arrive, without a consumer group: whoever reads keeps the positions."""
 
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +17,8 @@ log = get_logger("convert")
 
 MOST: Final = 1_000
 """Messages that arrive together."""
+LARGE: Final = 100_000
+"""Bytes from which a message comes alone: our topic may not allow it, and then nothing else is to fail with it."""
 WAIT_SECONDS: Final = 0.1
 """How long it waits for a message before it looks whether it is to stop."""
 
@@ -24,21 +26,46 @@ WAIT_SECONDS: Final = 0.1
 def arriving(positions: Positions, stop: threading.Event, *, once: bool) -> "Generator[list[Message]]":
     """Messages, and ends of partitions (`is_end`), as they come; an empty list now and then if none do.
 
-    Ends with `stop`, or with `once` when every partition has reported its end.
+    Ends with `stop`, or with `once` where the partitions end now: others may go on writing. A message of LARGE bytes or
+    more comes alone.
     """
-    consumer = _consumer(positions)
-    ended: set[int] = set()
-    with closing(consumer):
-        while not stop.is_set() and not (once and ended.issuperset(positions.reached)):
+    read = dict(positions.reached)
+    ends = positions.ends() if once else {}
+    with closing(_consumer(positions)) as consumer:
+        while not stop.is_set() and not (
+            once and all(read[partition] >= end for partition, end in ends.items())
+        ):
             found = []
             if (first := consumer.poll(WAIT_SECONDS)) is not None:
                 # The first one alone: a call for many waits until it has as many, or for the whole time.
                 found = [first, *consumer.consume(MOST - 1, 0)]
             usable = [message for message in found if _checked(positions, message)]
-            ended |= {message.partition() or 0 for message in usable if message.error()}
-            yield usable
-            if positions.look():
-                _assign(consumer, positions)
+            read |= after(usable)
+            yield from _apart(usable)
+            positions.look()
+            if positions.added:
+                read |= positions.added
+                positions.added.clear()
+                _assign(consumer, positions.topic.name, read)
+
+
+def after(messages: "Sequence[Message]") -> dict[int, int]:
+    """The offset behind these messages, by partition; the end of a partition is its own offset."""
+    return {
+        message.partition() or 0: (message.offset() or 0) + (0 if message.error() else 1)
+        for message in messages
+    }
+
+
+def _apart(messages: "list[Message]") -> "Iterator[list[Message]]":
+    """These messages, together but for large ones."""
+    begin = 0
+    for place, message in enumerate(messages):
+        if len(message) >= LARGE:
+            yield messages[begin:place]
+            yield [message]
+            begin = place + 1
+    yield messages[begin:]
 
 
 def _consumer(positions: Positions) -> "Consumer":
@@ -48,11 +75,12 @@ def _consumer(positions: Positions) -> "Consumer":
     )
 
 
-def _assign(consumer: "Consumer", positions: Positions) -> None:
+def _assign(consumer: "Consumer", name: str, read: Mapping[int, int]) -> None:
+    """Read partitions that were added, too; the others go on where they are, which is ahead of their positions."""
     from confluent_kafka import TopicPartition
 
-    log.info("%s now has %d partitions", positions.topic.name, len(positions.reached))
-    consumer.assign([TopicPartition(positions.topic.name, *place) for place in positions.reached.items()])
+    log.info("%s now has %d partitions", name, len(read))
+    consumer.assign([TopicPartition(name, *place) for place in read.items()])
 
 
 def _checked(positions: Positions, message: "Message") -> bool:
@@ -72,7 +100,7 @@ def _lasting(name: str, error: "KafkaError") -> FraudstreamError | None:
     if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
         return MessagesLost(
             f"Messages of {name} were deleted before they were converted.",
-            hint=f"Raise the topic's retention. To continue without them: `fraudstream convert {name} --accept-loss`.",
+            hint="Raise the topic's retention. To continue without them: the same command with --accept-loss.",
         )
     if error.code() in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED):
         return BrokerRefused(

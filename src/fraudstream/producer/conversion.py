@@ -4,41 +4,61 @@ At least once: the position is recorded in PostgreSQL, as those of all streams, 
 After a kill, some messages are sent again; their rows exist by then, and count as duplicates.
 """
 
+import re
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from fraudstream.errors import InputError
+from fraudstream.errors import DeliveryError, UsageError
 from fraudstream.kafka import bounds, ensure_topic
 from fraudstream.logs import get_logger
 from fraudstream.metrics import ConvertMonitor
 from fraudstream.producer.arrival import WAIT_SECONDS, arriving
 from fraudstream.producer.delivery import Batch, deliver
-from fraudstream.producer.forms import Form, Original, Portion, paths
+from fraudstream.producer.forms import Form
 from fraudstream.producer.positions import STREAM, Positions, source_topic
+from fraudstream.producer.proof import Read, proven, read
 from fraudstream.producer.run import Printer
 from fraudstream.producer.sender import LARGEST, LINGER_MS, Sender, Undelivered
 from fraudstream.settings import KafkaSettings, PostgresSettings
 from fraudstream.signals import stopping
 from fraudstream.store import offsets, resumption
 
-if TYPE_CHECKING:
-    from confluent_kafka import Message
-
 log = get_logger("convert")
 
-TOLD: Final = 5
-"""Messages that cannot be converted which are reported one by one."""
-ENOUGH: Final = 100
-"""Messages of which none can be converted, after which the form is considered wrong: one may be a test of somebody's."""
-MOST_HELD: Final = 10_000
-"""Messages that are held back. Among so many, fewer than ENOUGH payments that cannot be converted are nothing unusual."""
+_NAME: Final = re.compile(r"[\w-]{1,50}", re.ASCII)
 NARRATE_SECONDS: Final = 5.0
 """Between two lines of the log about the progress, as in `consume`."""
-NOTHING: Final = Portion(Batch([], []), {}, frozenset(), 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """How a conversion begins. Raises UsageError if its name is none."""
+
+    name: str | None = None
+    """Of this conversion, if its topic has several: each has positions of its own."""
+    from_end: bool = False
+    """Whether the first run begins with the next message."""
+    accept_loss: bool = False
+    once: bool = False
+    """Whether it ends where the partitions end now."""
+    pass_on: bool = False
+    """Whether what cannot be converted is passed on although nothing could be converted yet."""
+
+    def __post_init__(self) -> None:
+        if self.name is not None and not _NAME.fullmatch(self.name):
+            raise UsageError(
+                f"--name {self.name!r} must be one word of letters, digits, hyphens and underscores.",
+                hint="For example refunds.",
+            )
+
+    @property
+    def stream(self) -> str:
+        """The name of its positions."""
+        return f"{STREAM} {self.name}" if self.name else STREAM
 
 
 @dataclass(slots=True)
@@ -59,42 +79,56 @@ def convert(  # noqa: PLR0913 - what a command line says
     kafka: KafkaSettings,
     postgres: PostgresSettings,
     *,
-    from_end: bool = False,
-    accept_loss: bool = False,
-    once: bool = False,
-    monitor: ConvertMonitor | None = None,
+    start: Start,
+    monitor: ConvertMonitor,
 ) -> Conversion:
-    """Convert the messages of a topic until Ctrl-C; with `once` until the end of every partition was reached.
+    """Convert the messages of a topic until Ctrl-C, or until it has caught up.
 
-    The first run begins with the first message that Kafka has or, with `from_end`, with the next one; later ones go on.
-    Raises TopicError, UsageError, MessagesLost, BrokerUnreachable, DatabaseError, Undelivered; InputError if nothing that
-    a first run reads can be converted, as all of it would be rejected.
+    The first run begins with the first message that Kafka has or with the next one; later ones go on. Nothing is sent
+    until one message could be converted (`proof`).
+
+    Raises TopicError, UsageError, MessagesLost, BrokerUnreachable, DatabaseError, DeliveryError (Undelivered), InputError.
     """
-    topic = source_topic(kafka, name)
-    is_new = not offsets.known(postgres, STREAM, topic)
+    topic, stream = source_topic(kafka, name), start.stream
+    is_new = not offsets.known(postgres, stream, topic)
     places = resumption.begin(
-        *(kafka, postgres, topic, [STREAM]),
-        command=f"fraudstream convert {name}",
-        accept_loss=accept_loss,
-        new="end" if from_end else "first",
+        *(kafka, postgres, topic, [stream]),
+        accepting="the same command with --accept-loss",
+        accept_loss=start.accept_loss,
+        new="end" if start.from_end else "first",
     )
     ensure_topic(kafka, kafka.transactions_topic, like=name)
     stop = threading.Event()
     sender = Sender(kafka, kafka.transactions_topic, stop, linger_ms=LINGER_MS, largest=LARGEST)
     reached = {partition: offset for (_, partition), offset in places.items()}
     # A run that ended because nothing could be converted has left its first positions.
-    first = {partition: bound.first for partition, bound in bounds(kafka, topic).items()}
-    positions = Positions(kafka, postgres, topic, reached)
-    run = _Run(form, positions, sender, monitor or ConvertMonitor(), doubtful=is_new or reached == first)
-    log.info("converting %s, %d partitions, into %s", name, len(topic.partitions), kafka.transactions_topic)
+    is_new |= reached == {partition: bound.first for partition, bound in bounds(kafka, topic).items()}
+    positions = Positions(kafka, postgres, topic, reached, stream=stream, patience_seconds=monitor.patience)
+    log.info(
+        "converting %s, %d partitions, into %s, from %s",
+        *(name, len(reached), kafka.transactions_topic),
+        ("its next message" if start.from_end else "its beginning")
+        if is_new
+        else "where the last run stopped",
+    )
+    run = _Run(positions, sender, monitor, stream, stop)
     with stopping(stop):
-        report = deliver(run.batches(stop, once=once), sender, stop)
-    run.done.seconds, run.done.interrupted = report.seconds, report.interrupted and once
+        found = read(form, arriving(positions, stop, once=start.once))
+        report = deliver(
+            run.batches(found if start.pass_on else proven(found, stop, is_new=is_new)), sender, stop
+        )
+    run.note()
+    run.done.seconds, run.done.interrupted = report.seconds, report.interrupted and start.once
     if report.broken is not None:
         raise report.broken
+    if run.refused is not None:
+        raise DeliveryError(
+            f"{run.refused} is not accepted by {kafka.transactions_topic}: {'; '.join(sender.reasons)}.",
+            hint=f"Raise max.message.bytes of {kafka.transactions_topic}. What came before it is sent; it goes on there.",
+        )
     if report.failed:
         raise Undelivered(report.sent, report.failed, report.seconds, sender.reasons)
-    positions.save()
+    positions.save(last=True)
     return run.done
 
 
@@ -112,125 +146,110 @@ def preview(
         stopping(stop),
         closing(arriving(Positions(kafka, postgres, topic, first), stop, once=True)) as found,
     ):
-        for portion, _ in _trusted(_portions(form, found, done), done, stop):
+        for one in proven(read(form, found), stop, is_new=True):
+            portion = one.portion
             made = [v for n, v in enumerate(portion.batch.values) if n not in portion.passed_on]
             printer.send([], made[: count - done.converted])
             done.converted += portion.converted
             done.skipped += portion.skipped
+            done.unreadable += len(one.unfit)
             if done.converted >= count:
                 break
+    if not done.converted and not stop.is_set():
+        log.warning("%s has no messages yet", name)
     done.converted = min(done.converted, count)
     return done
-
-
-def _portions(
-    form: Form, arrived: "Iterable[list[Message]]", done: Conversion
-) -> "Iterator[tuple[Portion, list[Message]]]":
-    for messages in arrived:
-        portion = form.converted([Original(m.key(), m.value()) for m in messages if not m.error()])
-        _report(done, portion, messages)
-        yield portion, messages
-
-
-def _report(done: Conversion, portion: Portion, messages: "Sequence[Message]") -> None:
-    """Count the messages that cannot be converted, and report the first ones."""
-    for where, reason in _unreadable(portion, messages):
-        done.unreadable += 1
-        if done.unreadable <= TOLD:
-            log.warning("%s cannot be converted: %s", where, reason)
-
-
-def _unreadable(portion: Portion, messages: "Sequence[Message]") -> Iterator[tuple[str, str]]:
-    """Where each message is that cannot be converted, and why."""
-    there = [message for message in messages if not message.error()]
-    for place, reason in portion.unreadable.items():
-        message = there[place]
-        yield f"{message.topic()}/{message.partition()}, offset {message.offset()}", reason
-
-
-def _unfit(count: int, portion: Portion, messages: "Sequence[Message]") -> InputError:
-    """The error for messages of which none can be converted, from some of them."""
-    there = [message for message in messages if not message.error()]
-    known = [", ".join(paths(there[place].value())) for place in portion.unreadable]
-    # An object says more about the form than what is none.
-    place = next((n for n, fields in enumerate(known) if fields), 0)
-    where, reason = list(_unreadable(portion, messages))[place]
-    return InputError(
-        f"None of the first {count:,} messages can be converted; {where}: {reason}.",
-        hint="Name its fields with --map THEIRS=OURS, and give what it lacks with --fill OURS=VALUE; timestamps that are"
-        f" numbers need --epoch.{f' This one has {known[place]}.' if known[place] else ''}",
-    )
-
-
-def _trusted(
-    portions: "Iterator[tuple[Portion, list[Message]]]", done: Conversion, stop: threading.Event
-) -> "Iterator[tuple[Portion, list[Message]]]":
-    """These portions. What cannot be converted is held back until the first message can, with what follows it.
-
-    Raises InputError if none can: with a wrong form, a whole topic would be rejected.
-    """
-    held: list[tuple[Portion, list[Message]]] = []
-    for portion, messages in portions:
-        if messages and (held or portion.unreadable):
-            # Ends of partitions, too, once something is held: they are positions behind it.
-            held.append((portion, messages))
-        if portion.converted or sum(len(some) for _, some in held) > MOST_HELD:
-            yield from held or [(portion, messages)]
-            yield from portions
-            return
-        if portion.unreadable and done.unreadable >= ENOUGH:
-            raise _unfit(done.unreadable, *held[0])
-        # Monitoring wants to hear from a stream that waits.
-        yield (NOTHING, []) if held else (portion, messages)
-    if held and not stop.is_set():
-        raise _unfit(done.unreadable, *held[0])
 
 
 class _Run:
     """The messages of the topic on their way: read, converted, counted."""
 
     def __init__(
-        self, form: Form, positions: Positions, sender: Sender, monitor: ConvertMonitor, *, doubtful: bool
+        self,
+        positions: Positions,
+        sender: Sender,
+        monitor: ConvertMonitor,
+        stream: str,
+        stop: threading.Event,
     ) -> None:
-        self._form, self._positions = form, positions
-        self._sender, self._monitor = sender, monitor
-        self._doubtful = doubtful
-        """Whether nothing has been converted yet, so that the form may be wrong."""
+        self._positions, self._sender = positions, sender
+        self._monitor, self._stream, self._stop = monitor, stream, stop
         self._offered = 0
+        self._last = Read()
+        """What was read last, until the client has taken it."""
         self._told_at = time.monotonic()
         self._told = 0
         self.done = Conversion()
+        self.refused: str | None = None
+        """The large message that Kafka did not accept."""
 
-    def batches(self, stop: threading.Event, *, once: bool) -> Iterator[Batch]:
-        """Converted messages, each batch followed by its position once that was sent."""
-        self._monitor.begun(STREAM)
+    def batches(self, found: Iterator[Read]) -> Iterator[Batch]:
+        """Converted messages; their positions are recorded once they were sent."""
+        self._monitor.begun(self._stream)
         try:
-            portions = _portions(self._form, arriving(self._positions, stop, once=once), self.done)
-            for portion, messages in _trusted(portions, self.done, stop) if self._doubtful else portions:
-                if portion.batch.values:
-                    self._offered += len(portion.batch.values)
-                    yield portion.batch
-                    if self._sender.sent.taken < self._offered:  # a stop came, and there was no room
-                        return
-                self._note(portion, messages)
+            for one in found:
+                # A large one by itself, so that nothing else fails with it, or is sent again at each start.
+                if one.is_large and not self._settled():
+                    return
+                self._last = one
+                if one.portion.batch.values:
+                    self._offered += len(one.portion.batch.values)
+                    yield one.portion.batch
+                if not self.note():
+                    return
+                if one.is_large and not self._settled(save=False):
+                    self.refused = one.where if self._sender.failed else None
+                    return
+                if self._positions.is_time:
+                    self._settled()
                 if self._sender.failed:  # no position behind it would be recorded any more
                     return
         finally:
-            self._monitor.ended(STREAM)
+            self._monitor.ended(self._stream)
 
-    def _note(self, portion: Portion, messages: "Sequence[Message]") -> None:
-        """Count these messages, and record the position now and then."""
-        for message in messages:
-            partition, offset = message.partition(), message.offset()
-            if partition is not None and offset is not None:
-                after = offset if message.error() else offset + 1
-                self._positions.reached[partition] = max(self._positions.reached[partition], after)
+    def note(self) -> bool:
+        """Count what was read last; False if a stop came, and the client had no room for it."""
+        if self._sender.sent.taken < self._offered:
+            return False
+        one, self._last = self._last, Read()
+        self._positions.reached |= one.reached
+        self._positions.seen |= one.seen
+        portion, unreadable = one.portion, len(one.unfit)
         self.done.converted += portion.converted
         self.done.skipped += portion.skipped
-        self._monitor.counted(portion.converted, len(portion.unreadable), portion.skipped)
-        self._monitor.stands(STREAM, self._positions.standing)
-        if self._positions.is_time and self._sender.settled(WAIT_SECONDS):
+        self.done.unreadable += unreadable
+        self._monitor.counted(portion.converted, unreadable, portion.skipped)
+        held = (
+            f"{one.held:,} messages that cannot be converted are held back until one can."
+            if one.held
+            else None
+        )
+        self._monitor.remark(self._stream, held)
+        self._tell()
+        return True
+
+    def _settled(self, *, save: bool = True) -> bool:
+        """Wait until Kafka has acknowledged everything, then record the position; False if it does not, or a stop came.
+
+        However long that takes: a topic that is slower than its source would otherwise never see one recorded.
+        """
+        while not self._sender.settled(WAIT_SECONDS):
+            if self._sender.failed or self._stop.is_set():
+                return False
+            self._positions.look()
+            self._tell()
+        if save:
             self._positions.save()
+        return True
+
+    def _tell(self) -> None:
+        """Tell monitoring where the stream is, or why it cannot be there."""
+        trouble = self._positions.trouble
+        if trouble is None:
+            self._monitor.stands(self._stream, self._positions.standing)
+        else:
+            self._monitor.lost(self._stream, trouble, 0.0)
+        self._positions.report()
         self._narrate()
 
     def _narrate(self) -> None:

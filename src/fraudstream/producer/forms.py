@@ -4,13 +4,13 @@ Pure functions; `conversion` reads and sends. A message that cannot be converted
 keeps it in `shop.rejected`: what converts messages must lose none.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
 
-from fraudstream.cells import to_text
 from fraudstream.decode import REFUSED, Decoder
 from fraudstream.errors import UsageError
 from fraudstream.mapping import renames
@@ -22,6 +22,10 @@ from fraudstream.schema import FIELDS
 
 MOST_NAMES: Final = 30
 """Fields of a message that an error lists."""
+Simple = str | int | float | None
+"""A value that `--only` can name; a boolean is the text `true` or `false`."""
+LONGEST_VALUE: Final = 60
+"""Characters of a value that an error shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,8 @@ class Portion:
     """Why these, by index among the originals, are passed on as they are."""
     passed_on: frozenset[int]
     """Their indexes in the batch."""
+    others: Mapping[str, int]
+    """What stands instead where `Form.only` looks, with how often: `type=login`."""
     skipped: int
     """Messages that are no payments: without a value, or other than `Form.only` says."""
 
@@ -58,8 +64,8 @@ class Form:
     """Our field → the path of its value; others have their own name as a key."""
     filled: Mapping[str, str] = field(default_factory=dict)
     """Our field → the value if a message has none."""
-    only: Mapping[str, str] = field(default_factory=dict)
-    """Path → the value that a message must have there; others are skipped."""
+    only: Mapping[str, frozenset[Simple]] = field(default_factory=dict)
+    """Path → the values of which a message must have one there; others are skipped. None is null, or no value."""
     epoch: Epoch | None = None
     """The unit of timestamps that are numbers."""
 
@@ -67,12 +73,16 @@ class Form:
         """Convert these messages. Never raises because of one."""
         sent: list[tuple[int, bytes, bytes]] = []
         unreadable: dict[int, str] = {}
+        others: Counter[str] = Counter()
         for place, original in enumerate(originals):
             if original.value is None:
                 continue
             try:
-                found = self._document(original.value)
-                if found is not None:
+                theirs = parsed(original.value)
+                if (other := self._other(theirs)) is not None:
+                    others[other] += 1
+                else:
+                    found = self._document(theirs)
                     sent.append((place, str(found.get("user_id", "")).encode(), msgspec.json.encode(found)))
             except REFUSED as error:
                 unreadable[place] = str(error)
@@ -87,20 +97,39 @@ class Form:
             sent[number] = place, originals[place].key or b"", originals[place].value or b""
         batch = Batch([key for _, key, _ in sent], [value for _, _, value in sent])
         passed_on = frozenset(n for n, (place, _, _) in enumerate(sent) if place in unreadable)
-        return Portion(batch, unreadable, passed_on, len(originals) - len(sent))
+        return Portion(batch, unreadable, passed_on, others, len(originals) - len(sent))
 
-    def _document(self, value: bytes) -> dict[str, Any] | None:
-        """The fields of a transaction; None for a message to be skipped. Raises one of REFUSED with the reason."""
-        theirs = parsed(value)
-        for path, wanted in self.only.items():
-            if _as_text(at(theirs, path)) != wanted:
-                return None
+    def _document(self, theirs: dict[str, Any]) -> dict[str, Any]:
         return document(lambda name: at(theirs, self.renamed.get(name, name)), self.filled, self.epoch)
+
+    def _other(self, theirs: dict[str, Any]) -> str | None:
+        """What a message has where `only` wants another value, if it is to be skipped."""
+        for path, wanted in self.only.items():
+            if (found := _simple(at(theirs, path))) not in wanted:
+                return f"{path}={'null' if found is None else str(found)[:LONGEST_VALUE]}"
+        return None
 
 
 def form(maps: Iterable[str], fills: Iterable[str], only: Iterable[str], epoch: Epoch | None = None) -> Form:
     """Parse `THEIRS=OURS`, `OURS=VALUE` and `THEIRS=VALUE` strings. Raises UsageError if one is malformed or names no field of ours."""
-    return Form(renames(maps, FIELDS), fillings(fills), dict(map(_condition, only)), epoch)
+    wanted: dict[str, frozenset[Simple]] = {}
+    for path, value in map(_condition, only):
+        wanted[path] = wanted.get(path, frozenset()) | _meant(value)
+    return Form(renames(maps, FIELDS), fillings(fills), wanted, epoch)
+
+
+def _meant(text: str) -> frozenset[Simple]:
+    """The values that a condition may mean: a text, and the number or null that JSON reads in it.
+
+    >>> sorted(map(repr, _meant("1.0"))), sorted(map(repr, _meant("null"))), _meant("007")
+    (["'1.0'", '1.0'], ["'null'", 'None'], frozenset({'007'}))
+    """
+    try:
+        read = msgspec.json.decode(text)
+    except REFUSED:
+        return frozenset({text})
+    is_simple = read is None or (isinstance(read, (int, float)) and not isinstance(read, bool))
+    return frozenset({text, read}) if is_simple else frozenset({text})
 
 
 def _condition(text: str) -> tuple[str, str]:
@@ -121,27 +150,24 @@ def parsed(value: bytes) -> dict[str, Any]:
 
 
 def at(theirs: Mapping[str, Any], path: str) -> Any:
-    """The value at a path, None if there is none. A key that contains the dots comes first.
+    """The value at a path, None if there is none. Keys may contain dots; the longer key comes first.
 
-    >>> at({"card": {"number": 7}, "a.b": 1, "a": {"b": 2}}, "card.number"), at({"a.b": 1, "a": {"b": 2}}, "a.b")
-    (7, 1)
+    >>> at({"card": {"number": 7}}, "card.number"), at({"a.b": 1, "a": {"b": 2}}, "a.b"), at({"a": {"b.c": 3}}, "a.b.c")
+    (7, 1, 3)
     """
-    if path in theirs:
-        return theirs[path]
-    found: Any = theirs
-    for key in path.split("."):
-        found = found.get(key) if isinstance(found, dict) else None
+    found = theirs.get(path)
+    dot = len(path)
+    while found is None and (dot := path.rfind(".", 0, dot)) >= 0:
+        inner = theirs.get(path[:dot])
+        if isinstance(inner, dict):
+            found = at(inner, path[dot + 1 :])
     return found
 
 
-def _as_text(value: Any) -> str | None:
-    """A value as a person writes it in a condition; None for what has no such form."""
+def _simple(value: Any) -> Simple:
     if isinstance(value, bool):
         return "true" if value else "false"
-    try:
-        return to_text(value)
-    except ValueError:
-        return None
+    return value if isinstance(value, Simple) else "…"
 
 
 def paths(value: bytes | None) -> list[str]:

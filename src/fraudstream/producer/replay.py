@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from fraudstream.decode import Decoder
+from fraudstream.errors import UsageError
 from fraudstream.files import BadRow, Rejects, Row
 from fraudstream.mapping import Shape, malformed, renames
 from fraudstream.micros import Epoch
@@ -23,8 +24,13 @@ def shape(texts: Iterable[str], fills: Iterable[str]) -> Shape:
 
 
 def fillings(texts: Iterable[str]) -> dict[str, str]:
-    """Parse `OURS=VALUE` strings. Raises UsageError if one is malformed or names no field of ours."""
-    return dict(map(_fill, texts))
+    """Parse `OURS=VALUE` strings. Raises UsageError if one is malformed, names no field of ours, or one that another names."""
+    filled: dict[str, str] = {}
+    for ours, value in map(_fill, texts):
+        if ours in filled:
+            raise UsageError(f"--fill gives {ours} twice.", hint="Keep one of them.")
+        filled[ours] = value
+    return filled
 
 
 def _fill(text: str) -> tuple[str, str]:

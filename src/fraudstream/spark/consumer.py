@@ -172,7 +172,7 @@ class Consumer:
             self._postgres,
             topic,
             run.summary.targets,
-            command="fraudstream consume",
+            accepting="`fraudstream consume --accept-loss`",
             accept_loss=accept_loss,
         )
         self._expected = {}

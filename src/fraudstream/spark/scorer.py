@@ -121,7 +121,7 @@ class Scorer:
             self._settings.postgres,
             topic,
             (TARGET,),
-            command="fraudstream score",
+            accepting="`fraudstream score --accept-loss`",
             accept_loss=accept_loss,
             new="first" if from_beginning else "end",
         )

@@ -119,14 +119,14 @@ def _stream(stream: Stream) -> Finding:
 
 
 def _log(stream: Stream) -> str:
-    if stream.name == "convert":  # without Spark
+    if stream.name.split()[0] == "convert":  # without Spark
         return "Its log says"
     return f"Its log and logs/spark-{stream.name.split()[0]}.log below FRAUDSTREAM_HOME say"
 
 
 def _command(stream: Stream) -> str:
     """The command that runs a stream: that of the scores belongs to `consume`, or to a command of its own."""
-    if stream.name == "convert":
+    if stream.name.split()[0] == "convert":
         return f"`fraudstream convert {stream.topic}` with its options"
     own = f"`fraudstream {stream.name}`"
     return (

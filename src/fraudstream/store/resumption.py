@@ -20,7 +20,7 @@ def begin(  # noqa: PLR0913 - what a start depends on
     topic: Topic,
     targets: Sequence[str],
     *,
-    command: str,
+    accepting: str,
     accept_loss: bool,
     new: Literal["first", "end"] = "first",
 ) -> dict[tuple[str, int], int]:
@@ -28,7 +28,7 @@ def begin(  # noqa: PLR0913 - what a start depends on
 
     A target without any offset in a topic of this name starts at the first message, or with `new="end"` at
     the next one; partitions and topics that were added later are read completely. Raises MessagesLost (or, if the loss is
-    accepted, moves the stored offsets instead), BrokerUnreachable, DatabaseError.
+    accepted, moves the stored offsets instead), BrokerUnreachable, DatabaseError. `accepting` says how to accept it.
 
     Other targets of the topic count if Kafka lost messages that they have stored: new messages get those offsets, and rejects
     below the offset of any target count as stored (`store.slices`).
@@ -60,7 +60,9 @@ def begin(  # noqa: PLR0913 - what a start depends on
             f" Kafka has {bound.first} to {bound.end}"
             for (target, partition), bound in outside.items()
         )
-        raise _lost(where, command, beyond=any(places[place] > bound.end for place, bound in outside.items()))
+        raise _lost(
+            where, accepting, beyond=any(places[place] > bound.end for place, bound in outside.items())
+        )
     moved = {}
     for (target, partition), bound in outside.items():
         offset = places[target, partition]
@@ -72,15 +74,15 @@ def begin(  # noqa: PLR0913 - what a start depends on
     return {place: moved.get(place, offset) for place, offset in stored.items()}
 
 
-def _lost(where: str, command: str, *, beyond: bool) -> MessagesLost:
+def _lost(where: str, accepting: str, *, beyond: bool) -> MessagesLost:
     """The error for missing messages: retention deleted old ones, or, `beyond` Kafka's end, Kafka lost new ones."""
     if beyond:
         return MessagesLost(
             f"{where}: Kafka lost messages that are already stored.",
             hint="A replica without them became leader, or a broker was restored from a backup; new messages reuse their"
-            f" offsets. To continue at Kafka's end: `{command} --accept-loss`.",
+            f" offsets. To continue at Kafka's end: {accepting}.",
         )
     return MessagesLost(
         f"{where}: messages were deleted before they were read.",
-        hint=f"Raise the topic's retention. To continue without them: `{command} --accept-loss`.",
+        hint=f"Raise the topic's retention. To continue without them: {accepting}.",
     )
