@@ -102,6 +102,60 @@ def test_a_small_but_steady_advantage_shows_where_intervals_of_each_alone_overla
     assert high - low < 0.2
 
 
+def test_where_few_customers_were_defrauded_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many frauds they had, and however far the figures lie apart: of one victim they are one case."""
+    data = world()
+    victims = np.unique(data.customer[data.fraud])
+    for few, words in ((1, "only 1 customer was"), (9, "only 9 customers were"), (10, "finds fraud better")):
+        kept = replace(data, customer=np.where(data.fraud, victims[data.customer % few], data.customer))
+        found = versus(champion("chance", START, monkeypatch), kept, scored(kept, "told"), [])
+        assert found is not None
+        assert words in sentence(found)
+        assert found["defrauded_customers"] == few
+        assert (found["interval"] is None) == ("cannot be told" in sentence(found)) == (few < 10)
+
+
+def test_where_only_alerts_of_the_champion_were_reviewed_nothing_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its mistakes are known and those of an equal model are not, so that one looks better."""
+    data, rng = world(), np.random.default_rng(5)
+    equal = data.values[:, :1] + rng.normal(size=(ROWS, 2))
+    flagged = equal[:, 0] > np.quantile(equal[:, 0], 0.97)
+    theirs = champion("told", START, monkeypatch)
+    known = replace(data, values=equal)
+    for reviewed, told in ((flagged | data.fraud, False), (np.ones(ROWS, bool), True)):
+        some = replace(known, judged=reviewed)
+        found = versus(theirs, some, scored(some, "chance"), [])
+        assert found is not None
+        assert "cannot be told" in sentence(found)
+        assert ("favours the newer model" in sentence(found)) is not told
+        assert found["one_sided"] is not told
+        assert better({"champion": found}, {"version": "old"}) == sentence(found)
+
+
+def test_windows_whose_labels_cover_ordinary_payments_are_compared_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Labels may be complete for the past, and come from reviewed alerts alone since the start of the service."""
+    data = world()
+    late = data.micros >= FIRST + 23 * DAY
+    some = replace(data, judged=~late | data.fraud | (data.values[:, 1] > 2))
+    found = versus(champion("chance", START, monkeypatch), some, scored(some, "told"), [])
+    assert found is not None
+    assert (found["from"][:10], found["until"][:10]) == ("2026-05-17", "2026-05-24")
+    assert "finds fraud better" in sentence(found)
+
+
+def test_a_comparison_of_an_earlier_version_reads_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = world()
+    found = versus(champion("chance", START, monkeypatch), data, scored(data, "told"), [])
+    assert found is not None
+    older = {name: value for name, value in found.items() if name not in ("defrauded_customers", "one_sided")}
+    assert sentence(older) == sentence(found)
+    assert "cannot be told: average" in sentence(older | {"interval": None})
+
+
 def test_only_payments_later_than_the_champions_training_and_its_labels_count(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
