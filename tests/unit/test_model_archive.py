@@ -179,6 +179,14 @@ def test_what_a_manifest_lacks_is_named_where_it_is_needed(asked: str) -> None:
         getattr(packing.unpack(PACKED, "here"), asked)
 
 
+def test_the_end_of_a_training_without_a_time_zone_is_refused_where_it_is_needed() -> None:
+    """Compared with the times of transactions, it was called a bug in fraudstream."""
+    model = artifact.Model({"version": "m-1", "training": {"until": "2026-05-01T00:00:00"}}, {})
+    with pytest.raises(InputError, match="of model m-1 has an until without a time zone") as caught:
+        _ = model.learned_until
+    assert caught.value.hint == "Train the model again."
+
+
 def parquet(table: pa.Table, **options: object) -> bytes:
     sink = io.BytesIO()
     pq.write_table(table, sink, **options)

@@ -189,3 +189,30 @@ def test_a_champion_that_cannot_judge_these_payments_is_named(monkeypatch: pytes
     assert versus(Model(own.manifest, {ESTIMATOR: b""}), data, scored(data, "told"), notes) is None
     assert "it needs gone" in notes[0]
     assert "it has no trees" in notes[1]
+
+
+@pytest.mark.parametrize(
+    ("broken", "why"),
+    [
+        ({"training": {}}, "has no until"),
+        ({"training": {"until": "2026-05-01T00:00:00"}}, "an until without a time zone"),
+        ({"label_delay_days": None}, "has no label_delay_days"),
+        ({}, "The trees of model old cannot be read"),
+    ],
+)
+def test_a_champion_that_cannot_be_used_leaves_the_new_model(broken: dict[str, Any], why: str) -> None:
+    """It is seen when the training is done, and was its end."""
+    first = {
+        "version": "old",
+        "features": ["amount"],
+        "label_delay_days": 3.0,
+        "training": {"until": "2024-01-01T00:00:00+00:00"},
+    }
+    request = Request(
+        "random_forest", features=("amount",), label_delay_days=3, parameters={"n_estimators": 5}
+    )
+    rows = rows_of_two_months(2_000, days=40)
+    report = train(rows, request, champion=Model(first | broken, {TREES: b"PAR1"})).report
+    assert report["champion"] is None
+    (note,) = [note for note in report["notes"] if "The champion old was not compared: " in note]
+    assert why in note

@@ -79,8 +79,13 @@ class Model:
 
     @property
     def learned_until(self) -> datetime:
-        """The end of its training data."""
-        return datetime.fromisoformat(self._said(self.manifest.get("training", {}), "until"))
+        """The end of its training data. Raises InputError if it has no zone: it could be hours earlier or later."""
+        until = datetime.fromisoformat(self._said(self.manifest.get("training", {}), "until"))
+        if until.tzinfo is None:
+            raise InputError(
+                f"The manifest of model {self.version} has an until without a time zone.", hint=AGAIN
+            )
+        return until
 
     def _said(self, part: Mapping[str, Any], name: str) -> Any:
         """A value of the manifest that is needed now. Raises InputError if it is missing."""

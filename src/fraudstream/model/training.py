@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from fraudstream.errors import InputError
+from fraudstream.errors import FraudstreamError, InputError
 from fraudstream.features.definitions import available
 from fraudstream.logs import get_logger
 from fraudstream.micros import DAY, micros
@@ -226,7 +226,17 @@ def _final(
 def _against(
     champion: Model | None, data: Dataset, own: Judged | None, notes: list[str]
 ) -> dict[str, Any] | None:
-    return versus(champion, data, own.scored, notes) if champion is not None and own is not None else None
+    """The comparison with the champion. None if there is none; if it cannot be used, a note says why.
+
+    By then the new model is trained, and exists nowhere else.
+    """
+    if champion is None or own is None:
+        return None
+    try:
+        return versus(champion, data, own.scored, notes)
+    except FraudstreamError as error:
+        notes.append(f"The champion {champion.version} was not compared: {error.message}")
+        return None
 
 
 def _rate(data: Dataset, alerts_per_day: float) -> float:
