@@ -10,12 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from feature_world import world
-from fraudstream.cli import train
+from fraudstream.cli import inputs, train
 from fraudstream.cli.main import run
 from fraudstream.errors import ExitCode, InputError
-from fraudstream.model import training
+from fraudstream.model import folder, training
+from fraudstream.model.versus import sentence
 from fraudstream.settings import PostgresSettings
-from fraudstream.store import migrate, training_rows
+from fraudstream.store import migrate, registry, training_rows
 
 DELAY = "FRAUDSTREAM_MODEL__LABEL_DELAY_DAYS"
 
@@ -163,6 +164,25 @@ def test_training_from_postgresql_brings_the_tables_up_to_date_once(
     monkeypatch.setenv("FRAUDSTREAM_POSTGRES__HOST", "127.0.0.1")
     assert printed(capsys, "train")["error"]["message"] == "PostgreSQL has no transactions yet."
     assert len(migrated) == 1
+
+
+def test_a_training_says_whether_the_model_finds_fraud_better_than_the_registrys_champion(
+    history: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the document and in words. The champion learned from the first half of the history."""
+    rows = pq.read_table(history).drop_columns("risk")
+    pq.write_table(rows.slice(0, 3_000), history)
+    old = trained(capsys, history)["version"]
+    monkeypatch.setattr(inputs, "database", PostgresSettings)
+    monkeypatch.setattr(inputs, "transactions", lambda *_: (rows, {}))
+    monkeypatch.setattr(registry, "find", lambda _: object())
+    monkeypatch.setattr(registry, "opened", lambda _: folder.read(Path("model")))
+    monkeypatch.setattr(train, "_register", lambda *_: None)
+    document = printed(capsys, "train", "--algorithm", "isolation_forest", "--features", "amount")
+    assert document["champion"]["version"] == old
+    assert document["champion"]["defrauded_customers"] > 10
+    train._show(document, as_json=False)
+    assert f"\n{sentence(document['champion'])}\n" in capsys.readouterr().out
 
 
 def test_a_figure_lies_within_the_interval_that_stands_beside_it() -> None:

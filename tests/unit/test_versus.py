@@ -14,7 +14,7 @@ from fraudstream.micros import DAY
 from fraudstream.model import artifact
 from fraudstream.model.artifact import ESTIMATOR, TREES, Model
 from fraudstream.model.dataset import Dataset
-from fraudstream.model.evaluation import Scored
+from fraudstream.model.evaluation import Scored, judge
 from fraudstream.model.folds import Fold
 from fraudstream.model.training import Request, train
 from fraudstream.model.versus import sentence, versus
@@ -93,13 +93,34 @@ def test_a_small_but_steady_advantage_shows_where_intervals_of_each_alone_overla
 ) -> None:
     """Both find the same customers hard: drawn together, the difference is surer than either figure."""
     data = world()
-    worse = replace(data, values=data.values + np.column_stack([data.values[:, 1] * 0.7, np.zeros(ROWS)]))
-    theirs = champion("told", START, monkeypatch)
-    found = versus(theirs, worse, scored(data, "told"), [])
+    worse = replace(data, values=data.values + np.column_stack([data.values[:, 1] * 0.3, np.zeros(ROWS)]))
+    ours, theirs = scored(data, "told"), scored(worse, "told")
+    alone, champions = (judge(data, windows, with_interval=True).interval for windows in (ours, theirs))
+    assert alone is not None
+    assert champions is not None
+    assert alone[0] < champions[1]
+    found = versus(champion("told", START, monkeypatch), worse, ours, [])
     assert found is not None
     low, high = found["interval"]
     assert low > 0
-    assert high - low < 0.2
+    assert high - low < min(alone[1] - alone[0], champions[1] - champions[0])
+
+
+def test_many_equal_payments_of_a_customer_make_nothing_surer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole customers are drawn: what is of one customer comes and goes together."""
+    data = world()
+    again = np.repeat(np.arange(ROWS), 20)
+    columns: dict[str, Any] = {
+        name: value[again] for name, value in vars(data).items() if isinstance(value, np.ndarray)
+    }
+    many = replace(data, **columns)
+    once, often = (
+        versus(champion("told", START, monkeypatch), each, scored(each, "chance"), [])
+        for each in (data, many)
+    )
+    assert once is not None
+    assert often is not None
+    assert often["interval"] == pytest.approx(once["interval"])
 
 
 def test_where_few_customers_were_defrauded_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
