@@ -50,6 +50,19 @@ def test_figures_of_other_weeks_or_other_labels_are_not_compared(other: dict[str
     )
 
 
+@pytest.mark.parametrize(
+    ("labels", "why"),
+    [
+        ({"frauds": 4}, "only 8 frauds were known in these windows"),
+        ({"judged": 400}, "hardly any ordinary payments of these windows were labelled"),
+    ],
+)
+def test_a_handful_of_frauds_or_labels_of_alerts_alone_tell_nothing(labels: dict[str, int], why: str) -> None:
+    """Intervals over customers are too narrow with so few, and whose alerts were reviewed looks worse than an equal model."""
+    said = better(manifest(0.80, 0.76, 0.83, **labels), manifest(0.60, 0.55, 0.65, **labels))
+    assert said.startswith(f"Which of the two finds fraud better cannot be told: {why}.")
+
+
 def test_models_without_intervals_or_figures_are_not_called_better() -> None:
     assert "cannot be told" in better(manifest(0.9), manifest(0.5))
     assert better(manifest(None), manifest(0.5, 0.4, 0.6)) == (

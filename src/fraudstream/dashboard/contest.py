@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fraudstream.model.versus import sentence
+from fraudstream.model.coverage import Coverage
+from fraudstream.model.versus import FEW_DEFRAUDED, sentence
 
 
 def better(own: Mapping[str, Any], champion: Mapping[str, Any]) -> str:
@@ -21,12 +22,15 @@ def better(own: Mapping[str, Any], champion: Mapping[str, Any]) -> str:
     compared = f"Average precision (95 % interval): {found[0]}; champion: {found[1]}."
     (low, high), (champions_low, champions_high) = (_interval(manifest) for manifest in (own, champion))
     if _windows(own) != _windows(champion):
-        return f"Which of the two finds fraud better cannot be told: they were not evaluated on the same labelled transactions. {compared}"
-    if low > champions_high:
-        return f"It found fraud better than the champion in the same test windows. {compared}"
-    if high < champions_low:
-        return f"It found fraud less well than the champion in the same test windows. {compared}"
-    return f"Which of the two finds fraud better cannot be told: the difference may be chance. {compared}"
+        why = "they were not evaluated on the same labelled transactions"
+    else:
+        why = _silent(own) or (
+            "the difference may be chance" if low <= champions_high and champions_low <= high else None
+        )
+    if why is not None:
+        return f"Which of the two finds fraud better cannot be told: {why}. {compared}"
+    verdict = "better" if low > champions_high else "less well"
+    return f"It found fraud {verdict} than the champion in the same test windows. {compared}"
 
 
 def _interval(manifest: Mapping[str, Any]) -> tuple[float, float]:
@@ -44,6 +48,19 @@ def _windows(manifest: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         tuple(fold.get(name) for name in ("test_from", "test_until", "transactions", "judged", "frauds"))
         for fold in manifest.get("folds") or ()
     ]
+
+
+def _silent(manifest: Mapping[str, Any]) -> str | None:
+    """Why the labels of a model's test windows tell nothing, for the reasons of `versus`."""
+    folds = manifest.get("folds") or ()
+    rows, judged, frauds = (
+        sum(fold.get(name) or 0 for fold in folds) for name in ("transactions", "judged", "frauds")
+    )
+    if frauds < FEW_DEFRAUDED:
+        return f"only {frauds} frauds were known in these windows"
+    if Coverage(rows, frauds, judged - frauds).one_sided:
+        return "hardly any ordinary payments of these windows were labelled"
+    return None
 
 
 def _evaluated(manifest: Mapping[str, Any]) -> str | None:
