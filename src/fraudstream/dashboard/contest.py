@@ -21,12 +21,13 @@ def better(own: Mapping[str, Any], champion: Mapping[str, Any]) -> str:
         return "One of the two could not be evaluated, so they cannot be compared."
     compared = f"Average precision (95 % interval): {found[0]}; champion: {found[1]}."
     (low, high), (champions_low, champions_high) = (_interval(manifest) for manifest in (own, champion))
-    if _windows(own) != _windows(champion):
-        why = "they were not evaluated on the same labelled transactions"
-    else:
-        why = _silent(own) or (
-            "the difference may be chance" if low <= champions_high and champions_low <= high else None
-        )
+    why = (
+        "they were not evaluated on the same labelled transactions"
+        if _windows(own) != _windows(champion)
+        else _silent(own)
+    )
+    if why is None and low <= champions_high and champions_low <= high:
+        why = "the difference may be chance"
     if why is not None:
         return f"Which of the two finds fraud better cannot be told: {why}. {compared}"
     verdict = "better" if low > champions_high else "less well"
