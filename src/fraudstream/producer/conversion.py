@@ -198,7 +198,7 @@ class _Run:
                 if not self.note():
                     return
                 if one.is_large and not self._settled(save=False):
-                    self.refused = one.where if self._sender.failed else None
+                    self.refused = one.where if self._sender.refuses_size else None
                     return
                 if self._positions.is_time:
                     self._settled()
