@@ -26,6 +26,8 @@ ENOUGH: Final = 100
 """Messages of which none can be converted, after which a new form is considered wrong: one may be a test of somebody's."""
 MOST_HELD: Final = 10_000
 """The same for a form that is not new: it may start again while somebody sends messages that nobody can read."""
+MOST_BYTES: Final = 200_000_000
+"""Of messages that are held back in memory; any topic with so much that nobody can read is looked at by somebody."""
 MANY_SKIPPED: Final = 1_000
 """Messages that are all skipped, after which a warning says so."""
 VALUES: Final = 5
@@ -69,9 +71,11 @@ def read(form: Form, arrived: "Iterable[list[Message]]") -> Iterator[Read]:
     told = 0
     for messages in arrived:
         there = [message for message in messages if not message.error()]
-        portion = form.converted([Original(m.key(), m.value()) for m in there])
+        originals = [Original(message.key(), message.value()) for message in there]
+        portion = form.converted(originals)
         unfit = [
-            Unfit(_place(there[n]), reason, there[n].value()) for n, reason in portion.unreadable.items()
+            Unfit(_place(there[n]), reason, originals[n].value)
+            for n, reason in sorted(portion.unreadable.items())
         ]
         for where, reason, _ in unfit[: max(TOLD - told, 0)]:
             log.warning("%s cannot be converted: %s", where, reason)
@@ -95,6 +99,7 @@ def proven(reads: Iterator[Read], stop: threading.Event, *, is_new: bool) -> Ite
     unfit: list[Unfit] = []
     reached: dict[int, int] = {}
     others: Counter[str] = Counter()
+    size = 0
     for one in reads:
         reached |= one.reached
         if one.portion.converted:
@@ -106,7 +111,8 @@ def proven(reads: Iterator[Read], stop: threading.Event, *, is_new: bool) -> Ite
         unfit += one.unfit
         if one.portion.batch.values:
             held.append(replace(one, portion=replace(one.portion, skipped=0), reached={}, seen={}))
-        if len(unfit) >= (ENOUGH if is_new else MOST_HELD):
+            size += sum(map(len, one.portion.batch.values))
+        if len(unfit) >= (ENOUGH if is_new else MOST_HELD) or size > MOST_BYTES:
             raise _none_fits(unfit)
         if _are_many(others, one.portion.others):
             log.warning("%s", _all_skipped(others))
@@ -124,9 +130,8 @@ def proven(reads: Iterator[Read], stop: threading.Event, *, is_new: bool) -> Ite
 def _are_many(others: "Counter[str]", more: Mapping[str, int]) -> bool:
     """Add what stands where `--only` looks; whether MANY_SKIPPED messages are reached with it."""
     before = others.total()
-    others.update(more)
-    for rare in [value for value, _ in others.most_common()[MOST_VALUES:]]:
-        others["others"] += others.pop(rare)
+    for value, count in more.items():
+        others[value if value in others or len(others) < MOST_VALUES else "other values"] += count
     return before < MANY_SKIPPED <= others.total()
 
 
