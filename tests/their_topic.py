@@ -43,7 +43,9 @@ def sent(settings: Settings, name: str | None = None) -> list[bytes]:
     consumer = kafka.reader(settings.kafka, topic.name, places, "test")
     found, ended = [], 0
     while ended < len(places):
-        for record in consumer.consume(1_000, 1.0):
+        # The first one alone: a call for many waits until it has as many, or for the whole time.
+        first = consumer.poll(1.0)
+        for record in [first, *consumer.consume(1_000, 0)] if first else []:
             if kafka.is_end(record):
                 ended += 1
             else:

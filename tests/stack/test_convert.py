@@ -54,12 +54,12 @@ def test_payments_are_converted_other_events_skipped_and_the_rest_passed_on(
 
 
 def test_it_goes_on_where_it_stopped_and_says_where_it_is(
-    settings: Settings, source: str, run: "Run"
+    settings: Settings, source: str, call: "Run"
 ) -> None:
     send(settings, spread(map(theirs, range(10))), source)
-    assert run("convert", source, "--once", *FORM).stdout.startswith("10 converted, 0 skipped")
+    assert call("convert", source, "--once", *FORM).stdout.startswith("10 converted, 0 skipped")
     send(settings, spread(map(theirs, range(10, 14))), source)
-    assert run("convert", source, "--once", *FORM).stdout.startswith("4 converted, 0 skipped")
+    assert call("convert", source, "--once", *FORM).stdout.startswith("4 converted, 0 skipped")
     assert ids(settings) == list(range(14))
     with connect(settings.postgres) as connection:
         (reached,) = connection.execute(
@@ -70,7 +70,7 @@ def test_it_goes_on_where_it_stopped_and_says_where_it_is(
 
 
 def test_killed_again_and_again_it_loses_no_message(
-    settings: Settings, source: str, environment: dict[str, str], tmp_path: Path, run: "Run"
+    settings: Settings, source: str, environment: dict[str, str], tmp_path: Path, call: "Run"
 ) -> None:
     """Some come twice, with the same id: consumers store the first."""
     count = 0
@@ -80,13 +80,13 @@ def test_killed_again_and_again_it_loses_no_message(
         with converting(environment, tmp_path, source) as process:
             wait_until(partial(more, settings, turn * 20_000), "message of this turn")
             process.send_signal(signal.SIGKILL)
-    done = run("convert", source, "--once", *FORM)
+    done = call("convert", source, "--once", *FORM)
     assert done.returncode == 0, done.stderr
     assert sorted(set(ids(settings))) == list(range(count))
 
 
 def test_ctrl_c_ends_it_with_everything_sent_and_the_position_recorded(
-    settings: Settings, source: str, environment: dict[str, str], tmp_path: Path, run: "Run"
+    settings: Settings, source: str, environment: dict[str, str], tmp_path: Path, call: "Run"
 ) -> None:
     send(settings, spread(map(theirs, range(5_000))), source)
     with converting(environment, tmp_path, source) as process:
@@ -96,28 +96,28 @@ def test_ctrl_c_ends_it_with_everything_sent_and_the_position_recorded(
         assert process.returncode == 0
     before = ids(settings)
     assert len(set(before)) == len(before)
-    run("convert", source, "--once", *FORM)
+    call("convert", source, "--once", *FORM)
     assert ids(settings) == list(range(5_000))
 
 
 def test_a_form_that_fits_no_message_sends_nothing_and_names_the_fields(
-    settings: Settings, source: str, run: "Run"
+    settings: Settings, source: str, call: "Run"
 ) -> None:
     """Otherwise all of a company's topic would be in `shop.rejected`."""
     send(settings, [(b"oops", 0), *((theirs(n), 0) for n in range(3))], source)
-    assert run("convert", source, "--once").returncode == 1
-    done = run("convert", source, "--once")  # the first attempt has decided nothing
+    assert call("convert", source, "--once").returncode == 1
+    done = call("convert", source, "--once")  # the first attempt has decided nothing
     assert done.returncode == 1
     assert "None of the first 4 messages can be converted" in done.stderr
     assert "transaction_id: Field required" in done.stderr
     assert "type, id, card.number, at, total, shop.city" in " ".join(done.stderr.split())
     assert not sent(settings)
-    assert run("convert", source, "--once", *FORM).stdout.startswith("3 converted")
+    assert call("convert", source, "--once", *FORM).stdout.startswith("3 converted")
 
 
-def test_a_form_of_which_nothing_fits_ends_a_stream_too(settings: Settings, source: str, run: "Run") -> None:
+def test_a_form_of_which_nothing_fits_ends_a_stream_too(settings: Settings, source: str, call: "Run") -> None:
     send(settings, spread(map(theirs, range(proof.ENOUGH))), source)
-    done = run("convert", source)
+    done = call("convert", source)
     assert done.returncode == 1
     assert "can be converted" in done.stderr
 
@@ -147,32 +147,32 @@ def test_what_comes_first_and_cannot_be_converted_is_held_back_and_not_lost(
 
 
 def test_deleted_messages_are_an_error_until_the_loss_is_accepted(
-    settings: Settings, source: str, run: "Run"
+    settings: Settings, source: str, call: "Run"
 ) -> None:
     send(settings, [(theirs(n), 0) for n in range(2)], source)
-    assert run("convert", source, "--once", *FORM).returncode == 0
+    assert call("convert", source, "--once", *FORM).returncode == 0
     send(settings, [(theirs(n), 0) for n in range(2, 6)], source)
     admin = kafka.admin(settings.kafka)  # which must live until it has answered
     for deleted in admin.delete_records([TopicPartition(source, 0, 4)]).values():
         deleted.result()
-    lost = run("convert", source, "--once", *FORM)
+    lost = call("convert", source, "--once", *FORM)
     assert lost.returncode == 1
     assert "the same command with --accept-loss" in " ".join(lost.stderr.split())
-    assert run("convert", source, "--once", "--accept-loss", *FORM).stdout.startswith("2 converted")
+    assert call("convert", source, "--once", "--accept-loss", *FORM).stdout.startswith("2 converted")
     assert ids(settings) == [0, 1, 4, 5]
 
 
 def test_a_message_larger_than_clients_send_by_default_is_passed_on_and_holds_up_none(
-    settings: Settings, source: str, run: "Run"
+    settings: Settings, source: str, call: "Run"
 ) -> None:
     """A topic may allow more than a client's megabyte: it failed, and no position was recorded any more."""
     roomy(settings, source, settings.kafka.transactions_topic)
     large = secrets.token_bytes(2_000_000)  # which no compression makes smaller
     send(settings, [(theirs(0), 0), (large, 0), (theirs(1), 0)], source)
-    done = run("convert", source, "--once", *FORM)
+    done = call("convert", source, "--once", *FORM)
     assert done.returncode == 0, done.stderr
     assert large in sent(settings)
-    assert run("convert", source, "--once", *FORM).stdout.startswith("0 converted")
+    assert call("convert", source, "--once", *FORM).stdout.startswith("0 converted")
 
 
 def test_a_message_that_our_topic_does_not_allow_ends_it_and_nothing_is_sent_again(
@@ -192,16 +192,18 @@ def test_a_message_that_our_topic_does_not_allow_ends_it_and_nothing_is_sent_aga
         assert ids(settings) == [0]
 
 
-def test_a_first_run_may_begin_with_the_next_message(settings: Settings, source: str, run: "Run") -> None:
+def test_a_first_run_may_begin_with_the_next_message(settings: Settings, source: str, call: "Run") -> None:
     send(settings, spread(map(theirs, range(5))), source)
-    assert run("convert", source, "--once", "--from-end", *FORM).stdout.startswith("0 converted")
+    assert call("convert", source, "--once", "--from-end", *FORM).stdout.startswith("0 converted")
     send(settings, spread(map(theirs, range(5, 8))), source)
-    assert run("convert", source, "--once", "--from-end", *FORM).stdout.startswith("3 converted")
+    assert call("convert", source, "--once", "--from-end", *FORM).stdout.startswith("3 converted")
 
 
-def test_a_preview_prints_transactions_and_sends_nothing(settings: Settings, source: str, run: "Run") -> None:
+def test_a_preview_prints_transactions_and_sends_nothing(
+    settings: Settings, source: str, call: "Run"
+) -> None:
     send(settings, spread([b"bad", *map(theirs, range(9))]), source)
-    done = run("convert", source, "--preview", "4", *FORM)
+    done = call("convert", source, "--preview", "4", *FORM)
     assert done.returncode == 0, done.stderr
     assert len({json.loads(line)["transaction_id"] for line in done.stdout.splitlines()}) == 4
     assert not sent(settings)
@@ -210,19 +212,19 @@ def test_a_preview_prints_transactions_and_sends_nothing(settings: Settings, sou
 
 
 def test_a_preview_of_which_nothing_fits_says_so_however_short_the_topic_is(
-    settings: Settings, source: str, run: "Run"
+    settings: Settings, source: str, call: "Run"
 ) -> None:
     send(settings, [(theirs(1), 0)], source)
-    done = run("convert", source, "--preview", "4")
+    done = call("convert", source, "--preview", "4")
     assert done.returncode == 1
     assert "None of the first 1 messages can be converted" in done.stderr
 
 
-def test_fraudstreams_own_topics_and_missing_ones_are_refused(settings: Settings, run: "Run") -> None:
-    own = run("convert", settings.kafka.transactions_topic)
+def test_fraudstreams_own_topics_and_missing_ones_are_refused(settings: Settings, call: "Run") -> None:
+    own = call("convert", settings.kafka.transactions_topic)
     assert own.returncode == 2
     assert "in circles" in own.stderr
-    missing = run("convert", "no-such-topic")
+    missing = call("convert", "no-such-topic")
     assert missing.returncode == 1
     assert "There is no topic no-such-topic" in missing.stderr
 
@@ -244,7 +246,7 @@ def test_partitions_that_are_added_are_converted_from_their_beginning(
 
 
 def test_a_recreated_topic_ends_it_and_is_converted_from_its_first_message(
-    settings: Settings, source: str, environment: dict[str, str], tmp_path: Path, run: "Run"
+    settings: Settings, source: str, environment: dict[str, str], tmp_path: Path, call: "Run"
 ) -> None:
     kafka.ensure_topic(settings.kafka, source, 1)
     with converting(environment, tmp_path, source) as process:
@@ -258,7 +260,7 @@ def test_a_recreated_topic_ends_it_and_is_converted_from_its_first_message(
         assert process.returncode == 1
         assert source in said
     send(settings, [(theirs(1), 0)], source)
-    assert run("convert", source, "--once", *FORM).stdout.startswith("1 converted")
+    assert call("convert", source, "--once", *FORM).stdout.startswith("1 converted")
     assert ids(settings) == [0, 1]
 
 
@@ -281,10 +283,10 @@ def test_postgresql_may_go_away_meanwhile(
             assert process.poll() is None
 
 
-def test_a_file_with_timestamps_that_are_numbers_is_replayed(run: "Run", tmp_path: Path) -> None:
+def test_a_file_with_timestamps_that_are_numbers_is_replayed(call: "Run", tmp_path: Path) -> None:
     (tmp_path / "payments.ndjson").write_bytes(message(timestamp=1_700_000_000) + b"\n")
-    done = run("produce", "--from", "payments.ndjson", "--epoch", "s", "--dry-run")
+    done = call("produce", "--from", "payments.ndjson", "--epoch", "s", "--dry-run")
     assert json.loads(done.stdout)["timestamp"] == "2023-11-14T22:13:20Z"
-    refused = run("produce", "--from", "payments.ndjson", "--dry-run")
+    refused = call("produce", "--from", "payments.ndjson", "--dry-run")
     assert refused.returncode == 1
     assert "--epoch" in refused.stderr
