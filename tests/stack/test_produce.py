@@ -50,7 +50,7 @@ def messages(kafka: KafkaSettings) -> list[tuple[int, int, bytes, bytes]]:
     found: list[tuple[int, int, bytes, bytes]] = []
     deadline = time.monotonic() + 60
     while len(found) < expected and time.monotonic() < deadline:
-        for message in consumer.consume(10_000, 1.0):
+        for message in consumer.consume(10_000, 0.1):
             assert message.error() is None
             key, value = message.key(), message.value()
             assert isinstance(key, bytes)

@@ -54,7 +54,7 @@ def partitions(settings: Settings) -> dict[str, set[int]]:
     consumer.assign([TopicPartition(topic.name, partition, 0) for partition in topic.partitions])
     found: dict[str, set[int]] = {}
     while expected:
-        for record in consumer.consume(1_000, 1.0):
+        for record in consumer.consume(1_000, 0.1):
             value, partition = record.value(), record.partition()
             assert value is not None
             assert partition is not None
