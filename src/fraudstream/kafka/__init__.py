@@ -16,7 +16,7 @@ from fraudstream.kafka.clients import (
     servers,
     unreachable,
 )
-from fraudstream.kafka.topics import Bounds, Topic, bounds, ensure_topic, find_topic
+from fraudstream.kafka.topics import Bounds, Topic, bounds, ensure_topic, find_topic, message_limit
 
 __all__ = [
     "Bounds",
@@ -28,6 +28,7 @@ __all__ = [
     "find_topic",
     "is_end",
     "java_config",
+    "message_limit",
     "producer",
     "reader",
     "servers",

@@ -124,6 +124,22 @@ def _await_topic(kafka: KafkaSettings, name: str, client: "AdminClient") -> Topi
     )
 
 
+def message_limit(kafka: KafkaSettings, name: str) -> int | None:
+    """The largest message, or batch of messages, that a topic takes, in bytes; None where we may not ask, or get no answer."""
+    from confluent_kafka import KafkaException
+    from confluent_kafka import admin as admin_module
+
+    client = admin(kafka)  # held until the answer is there
+    resource: Any = vars(admin_module)["ConfigResource"]  # public, but the package's types do not export it
+    asked = resource(resource.Type.TOPIC, name)
+    future = client.describe_configs([asked], request_timeout=kafka.timeout_seconds)[asked]
+    try:
+        return int(future.result(kafka.timeout_seconds + 5)["max.message.bytes"].value)
+    except (KafkaException, TimeoutError) as error:
+        log.debug("the size of messages that topic %s takes is not known: %s", name, error)
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """The offsets that a partition has now: from `first` up to, not including, `end`.

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fraudstream.errors import DeliveryError, UsageError
-from fraudstream.kafka import bounds, ensure_topic
+from fraudstream.kafka import bounds, ensure_topic, message_limit
 from fraudstream.logs import get_logger
 from fraudstream.metrics import ConvertMonitor
 from fraudstream.producer.arrival import WAIT_SECONDS, arriving
@@ -99,7 +99,8 @@ def convert(  # noqa: PLR0913 - what a command line says
     )
     ensure_topic(kafka, kafka.transactions_topic, like=name)
     stop = threading.Event()
-    sender = Sender(kafka, kafka.transactions_topic, stop, linger_ms=LINGER_MS, largest=LARGEST)
+    limit = message_limit(kafka, kafka.transactions_topic)
+    sender = Sender(kafka, kafka.transactions_topic, stop, linger_ms=LINGER_MS, largest=LARGEST, limit=limit)
     reached = {partition: offset for (_, partition), offset in places.items()}
     # A run that ended because nothing could be converted has left its first positions.
     is_new |= reached == {partition: bound.first for partition, bound in bounds(kafka, topic).items()}

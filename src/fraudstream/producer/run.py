@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fraudstream.errors import InputError, UsageError
 from fraudstream.files import Rejects
-from fraudstream.kafka import ensure_topic
+from fraudstream.kafka import ensure_topic, message_limit
 from fraudstream.logs import get_logger
 from fraudstream.mapping import Shape
 from fraudstream.metrics import ProduceMonitor
@@ -110,7 +110,8 @@ def produce(  # noqa: PLR0913 - what a command line says
         if kafka is not None:
             ensure_topic(kafka, kafka.transactions_topic)
             linger = LINGER_MS if pace else LINGER_FAST_MS
-            sink = sender = Sender(kafka, kafka.transactions_topic, stop, linger_ms=linger)
+            limit = message_limit(kafka, kafka.transactions_topic)
+            sink = sender = Sender(kafka, kafka.transactions_topic, stop, linger_ms=linger, limit=limit)
             if monitor is not None:
                 monitor.follow(kafka.transactions_topic, lambda: sender.sent)
         if progress is None:

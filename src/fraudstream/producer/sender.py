@@ -15,6 +15,8 @@ log = get_logger("producer")
 
 MOST_WAITING = 100_000
 """Messages in librdkafka's queue: a third of a second at full speed, 50 MB of memory."""
+BATCH_BYTES = 1_000_000
+"""About 2,500 messages; at 200 kB each message costs 0.5 us more, and by default brokers refuse more than 1 MB."""
 DELIVERY_SECONDS = 120.0
 """Seconds for which a message is retried: the Java client's default, enough for several restarts of a broker."""
 LARGEST = 1_000_000_000
@@ -47,7 +49,7 @@ class Sender:
     `sent = taken - failed`, which agrees with the topic's end offsets (tests/stack/test_produce.py).
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - how a topic is written to
         self,
         kafka: KafkaSettings,
         topic: str,
@@ -55,10 +57,11 @@ class Sender:
         *,
         linger_ms: int,
         largest: int = 1_000_000,
+        limit: int | None = None,
     ) -> None:
-        """`largest` is the client's own limit of a message in bytes, by default its usual one.
+        """`largest` is the client's own limit of a message in bytes, by default its usual one; `limit` that of the topic.
 
-        What is above is refused alone, while a broker refuses the whole batch with it.
+        A message above `largest` is refused alone. A broker refuses a whole batch above `limit`, so batches stay below.
         """
         self._topic, self._stop, self._patience = topic, stop, kafka.timeout_seconds
         self._taken = 0
@@ -74,8 +77,7 @@ class Sender:
                 "client.id": "fraudstream-produce",
                 "linger.ms": linger_ms,
                 "message.max.bytes": largest,
-                # About 2,500 messages; at 200 kB each message costs 0.5 us more, and brokers refuse more than 1 MB.
-                "batch.size": 1_000_000,
+                "batch.size": min(limit or BATCH_BYTES, BATCH_BYTES),
                 "batch.num.messages": 10_000,
                 "queue.buffering.max.messages": MOST_WAITING,
                 "queue.buffering.max.kbytes": 1_048_576,
