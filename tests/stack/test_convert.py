@@ -1,7 +1,6 @@
 """`convert`: the messages of a company's own topic, as transactions."""
 
 import json
-import secrets
 import signal
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,7 @@ from fraudstream.settings import Settings
 from fraudstream.store.connection import connect
 from samples import message
 from sending import send, spread
-from their_topic import FORM, converting, ids, more, partitions, roomy, sent, theirs
+from their_topic import FORM, converting, ids, more, partitions, sent, theirs
 from waiting import wait_until
 
 if TYPE_CHECKING:
@@ -160,36 +159,6 @@ def test_deleted_messages_are_an_error_until_the_loss_is_accepted(
     assert "the same command with --accept-loss" in " ".join(lost.stderr.split())
     assert call("convert", source, "--once", "--accept-loss", *FORM).stdout.startswith("2 converted")
     assert ids(settings) == [0, 1, 4, 5]
-
-
-def test_a_message_larger_than_clients_send_by_default_is_passed_on_and_holds_up_none(
-    settings: Settings, source: str, call: "Run"
-) -> None:
-    """A topic may allow more than a client's megabyte: it failed, and no position was recorded any more."""
-    roomy(settings, source, settings.kafka.transactions_topic)
-    large = secrets.token_bytes(2_000_000)  # which no compression makes smaller
-    send(settings, [(theirs(0), 0), (large, 0), (theirs(1), 0)], source)
-    done = call("convert", source, "--once", *FORM)
-    assert done.returncode == 0, done.stderr
-    assert large in sent(settings)
-    assert call("convert", source, "--once", *FORM).stdout.startswith("0 converted")
-
-
-def test_a_message_that_our_topic_does_not_allow_ends_it_and_nothing_is_sent_again(
-    settings: Settings, source: str, environment: dict[str, str], tmp_path: Path
-) -> None:
-    """Nothing is lost: it goes on there once the topic allows it, however often somebody starts it until then."""
-    kafka.ensure_topic(settings.kafka, settings.kafka.transactions_topic, 1)
-    roomy(settings, source)
-    large = secrets.token_bytes(2_000_000)
-    send(settings, [(theirs(0), 0), (large, 0), (theirs(1), 0)], source)
-    for options in ((), ("--once",), ("--once",)):
-        with converting(environment, tmp_path, source, *options) as process:
-            _, said = process.communicate(timeout=60)
-        assert process.returncode == 1
-        assert f"{source}/0, offset 1 is not accepted" in " ".join(said.split())
-        assert "max.message.bytes" in said
-        assert ids(settings) == [0]
 
 
 def test_a_first_run_may_begin_with_the_next_message(settings: Settings, source: str, call: "Run") -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from confluent_kafka import TopicPartition
 from confluent_kafka.cimpl import NewPartitions
 
 from forwarder import forwarded
@@ -66,6 +67,20 @@ def test_a_condition_that_nothing_meets_skips_nothing_for_good(
     quiet = call("convert", source, "--once", *FORM)
     assert quiet.returncode == 0, "a night without payments is no error"
     assert quiet.stdout.startswith("0 converted, 1 skipped")
+
+
+def test_a_quiet_topic_whose_beginning_is_gone_makes_no_form_new(
+    settings: Settings, source: str, call: "Run"
+) -> None:
+    send(settings, [(theirs(0), 0)], source)
+    assert call("convert", source, "--once", *FORM).returncode == 0
+    admin = kafka.admin(settings.kafka)  # which must live until it has answered
+    for deleted in admin.delete_records([TopicPartition(source, 0, 1)]).values():
+        deleted.result()
+    send(settings, [(b'{"type": "login"}', 0)] * 5, source)
+    quiet = call("convert", source, "--once", *FORM)
+    assert quiet.returncode == 0, quiet.stderr
+    assert "from where the last run stopped" in " ".join(quiet.stderr.split())
 
 
 def test_a_run_from_the_end_that_was_refused_is_refused_again(

@@ -94,6 +94,9 @@ def test_a_stream_that_does_not_get_on_though_messages_wait_is_stalled(
     assert monitor.health() == Health(
         ok=False, sentence="consume: has made no progress for 70 s; 20 messages are waiting."
     )
+    monitor.remark("consume", "Here is why.")
+    assert monitor.health().sentence.endswith("20 messages are waiting. Here is why."), "it matters most now"
+    monitor.remark("consume", None)
     assert value(monitor, "fraudstream_healthy") == 0
     assert value(monitor, "fraudstream_progress_age_seconds", stream="consume") == 70
     assert value(monitor, "fraudstream_patience_seconds", stream="consume") == PATIENCE

@@ -164,7 +164,7 @@ class Monitor:
         if troubles:
             # Two streams that wait for the same PostgreSQL are combined into one sentence.
             said = [f"{' and '.join(names)}: {trouble}" for trouble, names in troubles.items()]
-            return Health(ok=False, sentence=" ".join(said))
+            return Health(ok=False, sentence=" ".join([*said, *remarks]))
         return Health(
             ok=True,
             sentence=" ".join([f"{self._command} is healthy; {lag:,} messages are waiting.", *remarks]),

@@ -57,11 +57,16 @@ def after(messages: "Sequence[Message]") -> dict[int, int]:
     }
 
 
+def size(key: bytes | None, value: bytes | None) -> int:
+    """The bytes of a message."""
+    return len(key or b"") + len(value or b"")
+
+
 def _apart(messages: "list[Message]") -> "Iterator[list[Message]]":
     """These messages, together but for large ones."""
     begin = 0
     for place, message in enumerate(messages):
-        if len(message) >= LARGE:
+        if size(message.key(), message.value()) >= LARGE:
             yield messages[begin:place]
             yield [message]
             begin = place + 1

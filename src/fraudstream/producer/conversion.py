@@ -102,8 +102,8 @@ def convert(  # noqa: PLR0913 - what a command line says
     limit = message_limit(kafka, kafka.transactions_topic)
     sender = Sender(kafka, kafka.transactions_topic, stop, linger_ms=LINGER_MS, largest=LARGEST, limit=limit)
     reached = {partition: offset for (_, partition), offset in places.items()}
-    # A run that ended because nothing could be converted has left its first positions.
-    is_new |= reached == {partition: bound.first for partition, bound in bounds(kafka, topic).items()}
+    # A run that ended because nothing could be converted has left its first positions: zeros, where nothing was deleted.
+    is_new |= not any(reached.values())
     positions = Positions(kafka, postgres, topic, reached, stream=stream, patience_seconds=monitor.patience)
     log.info(
         "converting %s, %d partitions, into %s, from %s",
@@ -133,33 +133,28 @@ def convert(  # noqa: PLR0913 - what a command line says
     return run.done
 
 
-def preview(
-    name: str, form: Form, kafka: KafkaSettings, postgres: PostgresSettings, count: int
-) -> Conversion:
+def preview(name: str, form: Form, kafka: KafkaSettings, postgres: PostgresSettings, count: int) -> None:
     """Print the first `count` messages as they would be sent, and report those that cannot be converted; sends nothing.
 
     Raises TopicError, UsageError, BrokerUnreachable; InputError if none can be converted.
     """
     topic = source_topic(kafka, name)
     first = {partition: bound.first for partition, bound in bounds(kafka, topic).items()}
-    done, printer, stop = Conversion(), Printer(), threading.Event()
+    printer, stop = Printer(), threading.Event()
+    printed = skipped = 0
     with (
         stopping(stop),
         closing(arriving(Positions(kafka, postgres, topic, first), stop, once=True)) as found,
     ):
         for one in proven(read(form, found), stop, is_new=True):
-            portion = one.portion
-            made = [v for n, v in enumerate(portion.batch.values) if n not in portion.passed_on]
-            printer.send([], made[: count - done.converted])
-            done.converted += portion.converted
-            done.skipped += portion.skipped
-            done.unreadable += len(one.unfit)
-            if done.converted >= count:
+            made = [v for n, v in enumerate(one.portion.batch.values) if n not in one.portion.passed_on]
+            printer.send([], made[: count - printed])
+            printed += one.portion.converted
+            skipped += one.portion.skipped
+            if printed >= count:
                 break
-    if not done.converted and not stop.is_set():
-        log.warning("%s has no messages yet", name)
-    done.converted = min(done.converted, count)
-    return done
+    if not printed and not stop.is_set():
+        log.warning("%s has %s", name, "only messages without a value" if skipped else "no messages yet")
 
 
 class _Run:
@@ -190,16 +185,18 @@ class _Run:
         try:
             for one in found:
                 # A large one by itself, so that nothing else fails with it, or is sent again at each start.
-                if one.is_large and not self._settled():
+                if one.is_large and not self._settled(save=False):
                     return
                 self._last = one
                 if one.portion.batch.values:
                     self._offered += len(one.portion.batch.values)
                     yield one.portion.batch
-                if not self.note():
-                    return
                 if one.is_large and not self._settled(save=False):
-                    self.refused = one.where if self._sender.refuses_size else None
+                    if self._sender.refuses_size:
+                        self.refused = one.where
+                        self._positions.save()  # of what came before it
+                    return
+                if not self.note():
                     return
                 if self._positions.is_time:
                     self._settled()

@@ -27,6 +27,8 @@ SAVE_SECONDS: Final = 1.0
 """Between two records of the position. Each waits until Kafka has everything, which takes milliseconds if it keeps up."""
 LOOK_SECONDS: Final = 5.0
 """Between two looks at the topic (its ends, and partitions that were added), and between two reports to monitoring."""
+LOOK_PATIENCE_SECONDS: Final = 3.0
+"""How long a look waits for Kafka, as nothing is converted meanwhile: one partition may have no leader, and others have."""
 RETRY_SECONDS: Final = 30.0
 """Before PostgreSQL is tried again: every attempt may take ten seconds, in which nothing is converted."""
 
@@ -143,18 +145,24 @@ class Positions:
 
     def look(self) -> None:
         """Look at the topic if it is time to. Raises TopicError if it was deleted or recreated."""
-        now = time.monotonic()
-        if now < self._next_look:
+        if time.monotonic() < self._next_look:
             return
-        self._next_look = now + LOOK_SECONDS
+        brief = self.kafka.model_copy(
+            update={"timeout_seconds": min(self.kafka.timeout_seconds, LOOK_PATIENCE_SECONDS)}
+        )
         try:
-            self._admin = self._admin or kafka_clients.admin(self.kafka)
-            found = source_topic(self.kafka, self.topic.name, self._admin)
-            ends = kafka_clients.bounds(self.kafka, found, self._admin)
+            self._admin = self._admin or kafka_clients.admin(brief)
+            found = source_topic(brief, self.topic.name, self._admin)
+            ends = kafka_clients.bounds(brief, found, self._admin)
         except BrokerUnreachable as error:
             self.trouble = error.message
             self._admin = None  # the next one gets the current password
             return
+        finally:
+            now = time.monotonic()
+            self._next_look = (
+                now + LOOK_SECONDS
+            )  # from its end on: one that waits for a leader takes its time
         if found.topic_id != self.topic.topic_id:
             raise TopicError(
                 f"Topic {self.topic.name} was deleted and recreated.",

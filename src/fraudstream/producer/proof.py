@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from fraudstream.errors import InputError
 from fraudstream.logs import get_logger
-from fraudstream.producer.arrival import LARGE, after
+from fraudstream.producer.arrival import LARGE, after, size
 from fraudstream.producer.delivery import Batch
 from fraudstream.producer.forms import Form, Original, Portion, paths
 
@@ -82,7 +82,8 @@ def read(form: Form, arrived: "Iterable[list[Message]]") -> Iterator[Read]:
         told += len(unfit)
         places = after(messages)
         where = _place(there[0]) if there else ""
-        yield Read(portion, where, any(len(m) >= LARGE for m in there), places, places, unfit)
+        sizes = map(size, portion.batch.keys, portion.batch.values)
+        yield Read(portion, where, any(n >= LARGE for n in sizes), places, places, unfit)
 
 
 def _place(message: "Message") -> str:
@@ -99,20 +100,19 @@ def proven(reads: Iterator[Read], stop: threading.Event, *, is_new: bool) -> Ite
     unfit: list[Unfit] = []
     reached: dict[int, int] = {}
     others: Counter[str] = Counter()
-    size = 0
+    kept = 0
     for one in reads:
         reached |= one.reached
         if one.portion.converted:
-            # Only what follows them all says that everything below its offsets was sent.
             yield from held
             yield replace(one, reached=reached, seen=reached)
             yield from reads
             return
         unfit += one.unfit
         if one.portion.batch.values:
-            held.append(replace(one, portion=replace(one.portion, skipped=0), reached={}, seen={}))
-            size += sum(map(len, one.portion.batch.values))
-        if len(unfit) >= (ENOUGH if is_new else MOST_HELD) or size > MOST_BYTES:
+            held.append(replace(one, portion=replace(one.portion, skipped=0)))
+            kept += sum(map(size, one.portion.batch.keys, one.portion.batch.values))
+        if len(unfit) >= (ENOUGH if is_new else MOST_HELD) or kept > MOST_BYTES:
             raise _none_fits(unfit)
         if _are_many(others, one.portion.others):
             log.warning("%s", _all_skipped(others))

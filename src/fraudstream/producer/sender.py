@@ -117,7 +117,9 @@ class Sender:
             refused = [message for message in messages if "_error" in message]
             self._taken += len(messages) - len(refused)
             messages = self._again(refused)
-            self._serve(0)
+            self._serve(0.01 if messages else 0)
+            if messages and self._stop.is_set():  # the queue may be full of bytes, too, whatever their number
+                return
         if is_first:
             self._arrive()
 
