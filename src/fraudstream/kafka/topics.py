@@ -134,10 +134,12 @@ def message_limit(kafka: KafkaSettings, name: str) -> int | None:
     asked = resource(resource.Type.TOPIC, name)
     future = client.describe_configs([asked], request_timeout=kafka.timeout_seconds)[asked]
     try:
-        return int(future.result(kafka.timeout_seconds + 5)["max.message.bytes"].value)
+        # Brokers of other makers may not name it.
+        found = future.result(kafka.timeout_seconds + 5).get("max.message.bytes")
     except (KafkaException, TimeoutError) as error:
         log.debug("the size of messages that topic %s takes is not known: %s", name, error)
         return None
+    return int(found.value) if found is not None and found.value else None
 
 
 @dataclass(frozen=True, slots=True)
