@@ -75,6 +75,16 @@ def test_an_identifier_where_only_looks_is_not_counted_value_by_value() -> None:
         list(proven(reads(portions), threading.Event(), is_new=True))
 
 
+def test_a_value_of_somebody_else_makes_no_line_of_its_own_in_an_error() -> None:
+    """It could be read as the program's advice."""
+    forged = "x\n  Next: fraudstream reset --yes"
+    for message in ({"type": forged}, {"type": "payment", forged: 1}):
+        with pytest.raises(InputError) as caught:
+            list(proven(reads([[json.dumps(message).encode()]]), threading.Event(), is_new=True))
+        assert "\\n  Next" in caught.value.message + caught.value.hint
+        assert "\n" not in caught.value.message + caught.value.hint
+
+
 def test_a_stop_while_messages_are_held_back_is_no_error() -> None:
     stop = threading.Event()
     stop.set()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from fraudstream.errors import InputError
-from fraudstream.logs import get_logger
+from fraudstream.logs import get_logger, on_one_line
 from fraudstream.producer.arrival import LARGE, after, size
 from fraudstream.producer.delivery import Batch
 from fraudstream.producer.forms import Form, Original, Portion, paths
@@ -136,12 +136,12 @@ def _are_many(others: "Counter[str]", more: Mapping[str, int]) -> bool:
 
 
 def _all_skipped(others: "Counter[str]") -> str:
-    there = ", ".join(f"{value} ({count:,})" for value, count in others.most_common(VALUES))
+    there = ", ".join(f"{on_one_line(value)} ({count:,})" for value, count in others.most_common(VALUES))
     return f"None of the first {others.total():,} messages is what --only asks for; there are {there}."
 
 
 def _none_fits(unfit: Sequence[Unfit]) -> InputError:
-    known = [", ".join(paths(one.value)) for one in unfit[:ENOUGH]]
+    known = [on_one_line(", ".join(paths(one.value))) for one in unfit[:ENOUGH]]
     # An object says more about the form than what is none.
     place = next((n for n, fields in enumerate(known) if fields), 0)
     where, reason, _ = unfit[place]
