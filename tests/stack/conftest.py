@@ -165,6 +165,12 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 @pytest.fixture
+def source(settings: Settings) -> str:
+    """The name of a company's topic, whose messages have another format."""
+    return f"{settings.kafka.transactions_topic}-theirs"
+
+
+@pytest.fixture
 def run(environment: dict[str, str], tmp_path: Path) -> Run:
     """Runs the real program with the settings of this test, away from any `.env`; keywords as `subprocess.run`."""
 

@@ -26,12 +26,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("postgres")
 
 
-@pytest.fixture
-def source(settings: Settings) -> str:
-    """The name of the company's topic."""
-    return f"{settings.kafka.transactions_topic}-theirs"
-
-
 def test_payments_are_converted_other_events_skipped_and_the_rest_passed_on(
     settings: Settings, source: str, run: "Run"
 ) -> None:

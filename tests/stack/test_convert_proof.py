@@ -3,8 +3,6 @@
 import json
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,18 +20,12 @@ from fraudstream.store.connection import connect
 from quotas import slow_writes
 from sending import send, spread
 from their_topic import FORM, converting, ids, partitions, recorded, sent, theirs
-from waiting import wait_until
+from waiting import running, wait_until
 
 if TYPE_CHECKING:
     from stack.conftest import Run
 
 pytestmark = pytest.mark.usefixtures("postgres")
-
-
-@pytest.fixture
-def source(settings: Settings) -> str:
-    """The name of the company's topic."""
-    return f"{settings.kafka.transactions_topic}-theirs"
 
 
 def test_a_later_run_without_its_form_sends_nothing_either(
@@ -161,31 +153,19 @@ def _is(settings: Settings, question: str, answer: int) -> bool:
         return connection.execute(question.encode()).fetchone() == (answer,)
 
 
-@contextmanager
-def steadily(settings: Settings, source: str) -> Iterator[None]:
-    """One payment after another during the block, so that no partition is ever at its end for long."""
-    ended = threading.Event()
-
-    def go() -> None:
-        number = 0
-        while not ended.wait(0.01):
-            send(settings, [(theirs(number), 0)], source)
-            number += 1
-
-    thread = threading.Thread(target=go)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
+def steadily(settings: Settings, source: str, stop: threading.Event) -> None:
+    """Send one payment after another, so that no partition is ever at its end for long."""
+    number = 0
+    while not stop.wait(0.01):
+        send(settings, [(theirs(number), 0)], source)
+        number += 1
 
 
 def test_once_ends_where_the_topic_ended_though_others_go_on_writing(
     settings: Settings, source: str, call: "Run"
 ) -> None:
     send(settings, spread(map(theirs, range(20))), source)
-    with steadily(settings, source):
+    with running(partial(steadily, settings, source), lambda: True):
         done = call("convert", source, "--once", *FORM)
         seen = call("convert", source, "--preview", "1000000", *FORM)
     assert done.returncode == seen.returncode == 0

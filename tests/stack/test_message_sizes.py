@@ -21,12 +21,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("postgres")
 
 
-@pytest.fixture
-def source(settings: Settings) -> str:
-    """The name of the company's topic."""
-    return f"{settings.kafka.transactions_topic}-theirs"
-
-
 def test_a_topic_of_small_messages_takes_them_all(settings: Settings, call: "Run") -> None:
     """A batch of a megabyte was refused, with all of its messages."""
     admin = kafka.admin(settings.kafka)  # which must live until it has answered

@@ -101,7 +101,8 @@ def convert(
     """Turn another topic's messages into transactions as they arrive: for a Kafka whose messages have another format.
 
     Identifiers may be numbers, and amounts text. A message that cannot be converted is passed on as it is, so that
-    `consume` keeps it in shop.rejected; but nothing is sent before the first message that can. Runs until Ctrl-C, and later goes on where it stopped.
+    `consume` keeps it in shop.rejected; but nothing is sent before the first message that can. Runs until Ctrl-C, and
+    later goes on where it stopped.
     """
     from fraudstream.metrics import ConvertMonitor, served
     from fraudstream.producer import conversion, forms

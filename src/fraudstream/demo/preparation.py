@@ -4,8 +4,7 @@ It may be interrupted anywhere: the next run continues from what is there.
 """
 
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -36,22 +35,17 @@ QUICK = {"learning_rate": 0.1, "max_iter": 60, "l2_regularization": 20.0}
 """Parameters with which boosting takes 8 s: on the demo's data as good as the grid of `train`, which takes far longer."""
 
 
-@contextmanager
-def alone(settings: Settings) -> Iterator[None]:
+def alone(settings: Settings) -> AbstractContextManager[int]:
     """Two demos at once would send the same payments into the same topic, and count each other's. Raises ServiceError."""
-    from fraudstream.local.home import Home, LockHeld, file_lock
+    from fraudstream.local.home import Home, sole
 
     home = Home.of(settings)
     home.prepare()
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(file_lock(home.running("demo"), "the demo", 0))
-        except LockHeld:
-            raise ServiceError(
-                f"Another demo is running in {home.root}.",
-                hint="Stop that one, or set FRAUDSTREAM_HOME to another directory for this one.",
-            ) from None
-        yield
+    held = ServiceError(
+        f"Another demo is running in {home.root}.",
+        hint="Stop that one, or set FRAUDSTREAM_HOME to another directory for this one.",
+    )
+    return sole(home.running("demo"), "the demo", held, 0)
 
 
 def prepare(

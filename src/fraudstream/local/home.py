@@ -166,17 +166,13 @@ class Home:
         That one is out of sight: on another machine that has this directory, too, or in a container. Two servers on the
         same data destroy it.
         """
-        with ExitStack() as stack:
-            try:
-                lock = file_lock(self.running(service), f"the data of {service}", ALONE_SECONDS)
-                held = stack.enter_context(lock)
-            except LockHeld:
-                raise ServiceError(
-                    f"A server that this machine does not see uses the data of {service} in {self.root}.",
-                    hint="Stop it where it runs, on another machine or in a container with the same directory, or set"
-                    " FRAUDSTREAM_HOME to a directory of your own.",
-                ) from None
-            yield held
+        held = ServiceError(
+            f"A server that this machine does not see uses the data of {service} in {self.root}.",
+            hint="Stop it where it runs, on another machine or in a container with the same directory, or set"
+            " FRAUDSTREAM_HOME to a directory of your own.",
+        )
+        with sole(self.running(service), f"the data of {service}", held, ALONE_SECONDS) as lock:
+            yield lock
 
     def remembered(self, service: str) -> dict[str, Any]:
         """What `remember` stored for a service; nothing if it never ran or the file is corrupted."""
@@ -305,6 +301,17 @@ def file_lock(path: Path, what: str, seconds: float = LOCK_SECONDS) -> Iterator[
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def sole(path: Path, what: str, held: ServiceError, seconds: float) -> Iterator[int]:
+    """Hold the lock file `path` as long as something runs that must run once; raises `held` if another process has it."""
+    with ExitStack() as stack:
+        try:
+            lock = stack.enter_context(file_lock(path, what, seconds))
+        except LockHeld:
+            raise held from None
+        yield lock
 
 
 def _try_lock(descriptor: int) -> bool:

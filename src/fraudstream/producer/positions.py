@@ -159,10 +159,9 @@ class Positions:
             self._admin = None  # the next one gets the current password
             return
         finally:
+            # From its end on: a look that waits for a leader takes its time.
             now = time.monotonic()
-            self._next_look = (
-                now + LOOK_SECONDS
-            )  # from its end on: one that waits for a leader takes its time
+            self._next_look = now + LOOK_SECONDS
         if found.topic_id != self.topic.topic_id:
             raise TopicError(
                 f"Topic {self.topic.name} was deleted and recreated.",

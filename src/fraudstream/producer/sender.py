@@ -67,7 +67,8 @@ class Sender:
         self._taken = 0
         self.reasons: Counter[str] = Counter()
         self._told: set[int] = set()
-        self._oversized = False
+        self.refuses_size = False
+        """Whether a message has failed because the topic allows none of its size."""
         self._away = False
         self._before: int | None = None
         """How many messages were acknowledged before the brokers were lost."""
@@ -99,11 +100,6 @@ class Sender:
     def failed(self) -> int:
         """Messages that have failed so far."""
         return self.reasons.total()
-
-    @property
-    def refuses_size(self) -> bool:
-        """Whether a message has failed because the topic allows none of its size."""
-        return self._oversized
 
     def send(self, keys: list[bytes], values: list[bytes]) -> None:
         """Queue these messages; waits while the queue is full, unless a stop is requested.
@@ -187,7 +183,7 @@ class Sender:
             self._told.add(error.code())
             log.warning("Kafka does not accept a message: %s", error.str())
         self.reasons[error.str()] += 1
-        self._oversized |= error.code() == KafkaError.MSG_SIZE_TOO_LARGE
+        self.refuses_size |= error.code() == KafkaError.MSG_SIZE_TOO_LARGE
         if error.code() in (
             KafkaError._MSG_TIMED_OUT,
             KafkaError._FATAL,
