@@ -4,6 +4,7 @@ NAMES = (
     "program",
     "start",
     "produce",
+    "decode",
     "consume",
     "connect",
     "profiles",

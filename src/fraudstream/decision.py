@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import msgspec
 
 from fraudstream import schema
-from fraudstream.decode import NUL_ESCAPE, REFUSED, Decoded, in_chunks, in_years, one_by_one
-from fraudstream.schema import ID_LENGTH, TEXT_LENGTH, parse_instant
+from fraudstream.decode import NUL_ESCAPE, REFUSED, Decoded, in_chunks, one_by_one
+from fraudstream.schema import ID_LENGTH, TEXT_LENGTH, in_years, parse_instant
 
 if TYPE_CHECKING:
     import pyarrow as pa

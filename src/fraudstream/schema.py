@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from fraudstream.micros import micros
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -74,6 +76,17 @@ def _parse_iso_8601(text: str) -> datetime:
     except ValueError:
         pass  # a day that its month does not have
     raise ValueError("not an ISO 8601 date and time")
+
+
+def in_years(instants: "pa.Array | pa.ChunkedArray") -> bool:
+    """Whether all but nulls are in the years 1 to 9999 in UTC; Arrow and PostgreSQL have more, Python's datetime has not."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    bounds = pc.min_max(instants.cast(pa.int64())).as_py()
+    return bounds["min"] is None or (
+        micros(FIRST_INSTANT) <= bounds["min"] and bounds["max"] <= micros(LAST_INSTANT)
+    )
 
 
 def _without_nul(text: str) -> str:
@@ -163,6 +176,22 @@ def _kind(annotation: Any) -> Kind:
 
 KINDS: dict[str, Kind] = {name: _kind(field.annotation) for name, field in Transaction.model_fields.items()}
 """The kind of each field. Arrow, Spark and PostgreSQL types derive from this, so none is declared twice."""
+
+
+@cache
+def constraints(name: str) -> dict[str, Any]:
+    """`min_length`, `max_length` and `gt` of a field, wherever they are in its annotation."""
+    info: Any = Transaction.model_fields[name]
+    found: dict[str, Any] = {}
+    pending = [*info.metadata, *getattr(info.annotation, "__args__", ())]
+    while pending:
+        part = pending.pop()
+        pending += [*getattr(part, "metadata", ()), *getattr(part, "__metadata__", ())]
+        for limit in ("min_length", "max_length", "gt"):
+            value = getattr(part, limit, None)
+            if isinstance(value, (int, float)):
+                found[limit] = value
+    return found
 
 
 @cache

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from fraudstream.decision import CONTEXT, FIELDS, DecisionDecoder
-from fraudstream.decode import in_years
+from fraudstream.schema import in_years
 from samples import REFUSAL, decision
 
 

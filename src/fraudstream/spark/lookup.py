@@ -105,7 +105,7 @@ def judged(asked: Lookup, batch: pa.RecordBatch) -> pa.Table:
 
     Raises DatabaseUnreachable, DatabaseError; InputError if an estimator returns an invalid risk.
     """
-    decoded = Decoder(decision.TRANSACTION_FIELDS).decode(batch.column("value").to_pylist())
+    decoded = Decoder(decision.TRANSACTION_FIELDS).decode(batch.column("value"))
     values = _features(asked, Events(decoded.rows), batch.take(pa.array(decoded.positions, pa.int64())))
     known = values[:, : len(asked.model.features)]
     risk = checked_risk(_judge(asked), known, f"Model {asked.model.version}")
