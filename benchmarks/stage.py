@@ -27,11 +27,12 @@ from fraudstream.settings import KafkaSettings, Settings, load
 from fraudstream.simulate import World
 from fraudstream.spark import session
 from fraudstream.spark.consumer import Consumer, Summary
+from fraudstream.spark.source import offsets_in
 from fraudstream.store.connection import connect
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
-    from pyspark.sql.streaming.listener import QueryProgressEvent
+    from pyspark.sql.streaming.listener import QueryProgressEvent, StreamingQueryProgress
 
 TABLES = ("fraud", "transactions")
 ALL = ("fraud", "profiles", "transactions")
@@ -161,9 +162,9 @@ class Batches:
             def onQueryTerminated(self, event: Any) -> None: ...  # noqa: N802
             def onQueryProgress(self, event: "QueryProgressEvent") -> None:  # noqa: N802
                 progress = event.progress
-                if progress.numInputRows:
+                if rows := planned(progress):
                     seconds = progress.durationMs["triggerExecution"] / 1000
-                    seen[str(progress.runId)].append((progress.numInputRows, seconds))
+                    seen[str(progress.runId)].append((rows, seconds))
 
         self._spark, self._listener = spark, Listener()
 
@@ -184,6 +185,15 @@ class Batches:
     def steady(self) -> float:
         """Rows a second of the slowest query, without its first batch, which compiles and connects."""
         return min(map(rate, self.seen.values()))
+
+
+def planned(progress: "StreamingQueryProgress") -> int:
+    """Messages of a batch, of a topic that was read from 0 on; Spark counts those alone that its own source reads."""
+    (source,) = progress.sources
+    start = (
+        None if source.startOffset == "None" else source.startOffset
+    )  # of the first batch, PySpark writes it so
+    return sum(offsets_in(source.endOffset).values()) - sum(offsets_in(start).values())
 
 
 def rate(batches: Sequence[tuple[int, float]]) -> float:

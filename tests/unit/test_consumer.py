@@ -4,6 +4,7 @@ import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -12,13 +13,14 @@ import pytest
 from false_postgres import WELCOME, false_postgres
 from fraudstream import kafka
 from fraudstream.errors import DatabaseUnreachable
-from fraudstream.kafka import Topic
+from fraudstream.kafka import Range, Topic
 from fraudstream.settings import Settings
 from fraudstream.spark import consume as command
 from fraudstream.spark import consumer as module
 from fraudstream.spark import markers
 from fraudstream.spark.consumer import Consumer, Summary, _Run
 from fraudstream.spark.failures import NotStarted, QueryStopped, TopicReplaced
+from fraudstream.spark.source import Planned
 from waiting import HANG_SECONDS, wait_until
 
 TOPIC = Topic("t", "id", (0,))
@@ -162,12 +164,16 @@ def test_a_database_that_hangs_does_not_keep_a_consumer_that_is_to_stop(
     assert "PostgreSQL does not answer: stopping without it." in caplog.text
 
 
-class Batch:
-    """A micro-batch that the executors would store at once."""
+class Tasks:
+    """Tasks of a session's executors, which would store at once."""
 
     stored = 0
 
-    def mapInArrow(self, *_: object) -> "Batch":  # noqa: N802 - Spark's name
+    def range(self, *_: object) -> "Tasks":
+        """Their numbers."""
+        return self
+
+    def mapInArrow(self, *_: object) -> "Tasks":  # noqa: N802 - Spark's name
         """The plan."""
         return self
 
@@ -175,6 +181,24 @@ class Batch:
         """Store it."""
         self.stored += 1
         return []
+
+
+@pytest.mark.parametrize("log", [None, "", "v1\n{}\n{torn"])
+def test_a_batch_whose_plan_was_deleted_or_torn_is_planned_anew(
+    consumer: Consumer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, log: str | None
+) -> None:
+    """As where somebody clears the machine's temporary files between Spark's writing and our reading."""
+    monkeypatch.setattr(module, "existing_topic", lambda *_: TOPIC)
+    (tmp_path / "offsets").mkdir()
+    if log is not None:
+        (tmp_path / "offsets" / "0").write_text(log)
+    planned = Planned(str(tmp_path), {0: 5})
+    with pytest.raises(QueryStopped, match="checkpoint cannot be read"):
+        consumer._store(TOPIC, Summary(targets=("transactions",)), planned, cast("Any", None), 0)
+    (tmp_path / "offsets" / "0").write_text('v1\n{}\n{"t": {"0": 7, "1": 3, "2": 0}}')
+    assert planned.ranges(0) == [Range(0, 5, 7), Range(1, 0, 3)]
+    (tmp_path / "offsets" / "1").write_text('v1\n{}\n{"t": {"0": 7, "1": 4, "2": 0}}')
+    assert planned.ranges(1) == [Range(1, 3, 4)]
 
 
 def test_a_batch_of_a_topic_that_was_made_anew_since_is_not_stored(
@@ -189,12 +213,15 @@ def test_a_batch_of_a_topic_that_was_made_anew_since_is_not_stored(
         return now
 
     monkeypatch.setattr(module, "existing_topic", existing)
-    batch, summary = Batch(), Summary(targets=("transactions",))
-    consumer._store(TOPIC, summary, cast("Any", batch), 0)
-    assert batch.stored == 1
+    tasks, summary = Tasks(), Summary(targets=("transactions",))
+    monkeypatch.setattr(consumer, "_spark", tasks)
+    planned = cast("Planned", SimpleNamespace(ranges=lambda _: [Range(0, 0, 1)]))
+    batch = cast("Any", None)  # the tasks read the messages themselves
+    consumer._store(TOPIC, summary, planned, batch, 0)
+    assert tasks.stored == 1
     now = Topic("t", "another id", (0,))
     with pytest.raises(TopicReplaced, match="Topic t was deleted and recreated") as caught:
-        consumer._store(TOPIC, summary, cast("Any", batch), 1)
-    assert batch.stored == 1
+        consumer._store(TOPIC, summary, planned, batch, 1)
+    assert tasks.stored == 1
     assert consumer._failure is caught.value, "Spark's own exception does not say what to do"
     assert asked == ["t", "t"]

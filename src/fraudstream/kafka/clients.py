@@ -1,6 +1,7 @@
 """Clients of librdkafka, and the properties of Java's, from one setting."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fraudstream.errors import BrokerUnreachable, CredentialsUnreadable, SettingsError
@@ -43,6 +44,21 @@ def client_config(kafka: KafkaSettings) -> dict[str, str]:
             read_pem(path, secret=True)  # an unreadable file is reported as an error of ours, not OpenSSL's
             wanted[name] = str(path)
     return {name: value for name, value in wanted.items() if value is not None}
+
+
+def inline_config(kafka: KafkaSettings) -> dict[str, str]:
+    """The same with the contents of the files, for tasks on other machines. Raises SettingsError, CredentialsUnreadable."""
+    contents = {
+        "ssl.ca.location": "ssl.ca.pem",
+        "ssl.certificate.location": "ssl.certificate.pem",
+        "ssl.key.location": "ssl.key.pem",
+    }
+    return {
+        contents.get(name, name): read_pem(Path(value), secret=name == "ssl.key.location")
+        if name in contents
+        else value
+        for name, value in client_config(kafka).items()
+    }
 
 
 def producer(kafka: KafkaSettings, more: Mapping[str, Any]) -> "Producer":

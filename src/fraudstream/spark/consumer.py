@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING
 
 from fraudstream import kafka as kafka_clients
 from fraudstream.errors import DatabaseUnreachable, FraudstreamError
-from fraudstream.kafka import Topic
+from fraudstream.kafka import Range, Topic
 from fraudstream.logs import get_logger
 from fraudstream.metrics import ConsumeMonitor
 from fraudstream.rules import Rule
 from fraudstream.settings import Settings
 from fraudstream.spark import failures, markers, recovery, sink
 from fraudstream.spark.batches import BatchSize, Resized
-from fraudstream.spark.failures import TopicReplaced
+from fraudstream.spark.failures import QueryStopped, TopicReplaced
 from fraudstream.spark.narration import Narration
 from fraudstream.spark.progress import Progress
 from fraudstream.spark.recovery import CURABLE, Patience, existing_topic
-from fraudstream.spark.source import location, new_checkpoint, read_messages
+from fraudstream.spark.source import Planned, location, new_checkpoint, read_messages
 from fraudstream.spark.stopping import UntilStopped
 from fraudstream.store import resumption
 from fraudstream.store.label_folding import fold_known
@@ -94,6 +94,14 @@ class _Report:
             self._narration.tell(self._summary, read, pace)
 
 
+def _ranges(planned: Planned, batch_id: int) -> list[Range]:
+    """What Spark planned for a batch. Raises QueryStopped if that is gone, as where somebody clears the temporary files."""
+    try:
+        return planned.ranges(batch_id)
+    except (OSError, ValueError, IndexError) as error:
+        raise QueryStopped(f"Spark's checkpoint cannot be read: {error}.") from None
+
+
 class Consumer:
     """Stores one topic in PostgreSQL, exactly once, from the executors."""
 
@@ -112,6 +120,8 @@ class Consumer:
         self._monitor = monitor or ConsumeMonitor()
         self._admin = kafka_clients.admin(self._kafka)
         self._failure: FraudstreamError | None = None
+        self._client: dict[str, str] = {}
+        """The configuration of the tasks' clients."""
         self._expected: dict[int, dict[str, int]] = {}
         self._patience = Patience(self._postgres.retry_seconds)
         self._size = BatchSize(self._settings.rows_per_batch, self._settings.batch_seconds)
@@ -190,10 +200,12 @@ class Consumer:
         )
         narration = Narration(self._monitor, topic.name, sum(start.values()), summary)
         report = _Report(progress, narration, summary)
-        batches = UntilStopped(partial(self._store, topic, summary), run.stop)
         with ExitStack() as scratch:
             with recovery.starting(self._spark):
                 checkpoint = scratch.enter_context(new_checkpoint(self._spark))
+                self._client = kafka_clients.inline_config(self._kafka)
+                planned = Planned(checkpoint, start)
+                batches = UntilStopped(partial(self._store, topic, summary, planned), run.stop)
                 query = self._start(run, topic, start, batches, checkpoint)
             try:
                 self._watch(run, topic, query, report)
@@ -262,17 +274,26 @@ class Consumer:
                     f"{known.labels:,}",
                 )
 
-    def _store(self, topic: Topic, summary: Summary, batch: "DataFrame", _batch_id: int) -> None:
-        """Have the executors store one micro-batch. An exception stops the query."""
+    def _store(self, topic: Topic, summary: Summary, planned: Planned, _: "DataFrame", batch_id: int) -> None:
+        """Have the executors read and store one micro-batch. An exception stops the query."""
         began, before = time.monotonic(), sum(self._positions().values())
         try:
             # Catches a batch that was planned on a recreated topic: the plan is older than this check.
             if existing_topic(self._kafka, topic.name, self._admin).topic_id != topic.topic_id:
                 raise TopicReplaced(f"Topic {topic.name} was deleted and recreated.")
             job = sink.Job(
-                self._postgres, topic.name, topic.topic_id, summary.targets, self._expected, self._rules
+                postgres=self._postgres,
+                kafka=self._client,
+                topic=topic.name,
+                topic_id=topic.topic_id,
+                ranges=_ranges(planned, batch_id),
+                targets=summary.targets,
+                expected=self._expected,
+                rules=self._rules,
             )
-            rows = batch.mapInArrow(partial(sink.write, job), sink.REPORT).collect()
+            count = len(job.ranges)
+            tasks = self._spark.range(0, count, 1, max(count, 1))  # one for each partition
+            rows = tasks.mapInArrow(partial(sink.write, job), sink.REPORT).collect()
             reports, errors = sink.read_reports(row.report for row in rows)
             for report in reports:  # these are committed, even if other slices failed
                 done = report.outcome

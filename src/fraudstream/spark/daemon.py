@@ -16,4 +16,7 @@ import fraudstream.spark.sink  # noqa: F401
 
 if __name__ == "__main__":
     gc.freeze()
+    # Messages are no cycles, but so many that the collector would search them a thousand times in a task; PySpark collects
+    # at the end of each.
+    gc.disable()
     manager()

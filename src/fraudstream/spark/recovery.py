@@ -13,7 +13,7 @@ from fraudstream.errors import (
     DatabaseUnreachable,
     FraudstreamError,
 )
-from fraudstream.kafka import Topic
+from fraudstream.kafka import ReadingStopped, Topic
 from fraudstream.logs import get_logger
 from fraudstream.settings import KafkaSettings
 from fraudstream.spark import session
@@ -30,7 +30,14 @@ Found = TypeVar("Found")
 
 BACKOFF_SECONDS: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 """Pauses between starts after a failure; the last one repeats."""
-CURABLE: Final = (DatabaseUnreachable, BrokerUnreachable, OffsetHole, TopicReplaced, QueryStopped)
+CURABLE: Final = (
+    DatabaseUnreachable,
+    BrokerUnreachable,
+    OffsetHole,
+    TopicReplaced,
+    QueryStopped,
+    ReadingStopped,
+)
 """After these a stream resumes where it stopped, until patience ends."""
 
 

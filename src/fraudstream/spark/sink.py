@@ -1,16 +1,16 @@
-"""The executors' part of the sink: one task stores one partition's slice, and reports in one row.
+"""The executors' part of the sink: one task reads and stores one partition's slice, and reports in one row.
 
 Failures that the driver can handle (a lost database, an offset hole) are reported rather than
 raised, so that they arrive as exceptions of their class and not as the text of a traceback.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
-from itertools import chain
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from fraudstream.errors import DatabaseError, DatabaseUnreachable, FraudstreamError
+from fraudstream.errors import BrokerRefused, DatabaseError, DatabaseUnreachable, FraudstreamError
+from fraudstream.kafka import Range, ReadingStopped, read
 from fraudstream.rules import Rule
 from fraudstream.settings import PostgresSettings
 from fraudstream.store.offsets import Source
@@ -24,7 +24,8 @@ REPORT = "report string"
 """The one column that a task returns."""
 
 REPORTED: dict[str, type[FraudstreamError]] = {
-    kind.code: kind for kind in (DatabaseUnreachable, DatabaseError, OffsetHole)
+    kind.code: kind
+    for kind in (DatabaseUnreachable, DatabaseError, OffsetHole, ReadingStopped, BrokerRefused)
 }
 
 
@@ -33,8 +34,12 @@ class Job:
     """The input of every task of a batch. Pickled into the task: no secret passes through Spark's settings."""
 
     postgres: PostgresSettings
+    kafka: Mapping[str, str] = field(repr=False)
+    """The configuration of the tasks' clients, with passwords and keys."""
     topic: str
     topic_id: str
+    ranges: Sequence[Range]
+    """The messages of the batch; each task stores those of one partition."""
     targets: tuple[str, ...]
     expected: Mapping[int, Mapping[str, int]]
     """The last offsets that the driver saw, by partition and target."""
@@ -51,27 +56,25 @@ class Report:
 
 
 def write(job: Job, batches: Iterable["pa.RecordBatch"]) -> Iterator["pa.RecordBatch"]:
-    """Store the slice of this task; yields one row, or none for a slice without messages."""
-    filled = (batch for batch in batches if batch.num_rows)
-    first = next(filled, None)
-    if first is None:
-        return
-    partition = first.column("partition")[0].as_py()
+    """Store the ranges whose numbers this task is given; yields one row for each."""
+    for batch in batches:
+        for number in batch.column("id").to_pylist():
+            yield _row(_store(job, job.ranges[number]))
+
+
+def _store(job: Job, wanted: Range) -> dict[str, Any]:
+    """Read and store a range, and report."""
+    partition = wanted.partition
     source = Source(job.topic, job.topic_id, partition)
-    messages = (_messages(batch) for batch in chain([first], filled))
+    messages = (
+        Messages(block.offsets, block.keys, block.values) for block in read(job.kafka, job.topic, wanted)
+    )
+    expected = job.expected.get(partition, {})
     try:
-        expected = job.expected.get(partition, {})
         outcome = store_slice(job.postgres, source, select(job.targets), expected, messages, rules=job.rules)
     except tuple(REPORTED.values()) as error:
-        yield _row({"code": error.code, "message": error.message, "hint": error.hint})
-    else:
-        yield _row({"partition": partition, "outcome": _plain(outcome)})
-
-
-def _messages(batch: "pa.RecordBatch") -> Messages:
-    return Messages(
-        batch.column("offset").to_pylist(), batch.column("key").to_pylist(), batch.column("value").to_pylist()
-    )
+        return {"code": error.code, "message": error.message, "hint": error.hint}
+    return {"partition": partition, "outcome": _plain(outcome)}
 
 
 def _plain(outcome: Outcome) -> dict[str, Any]:
