@@ -13,12 +13,13 @@ from measure import beside, in_turns, options, report
 from psycopg import sql
 from stage import ALL, TABLES, messages
 
+from fraudstream.kafka import Messages
 from fraudstream.settings import PostgresSettings, load
 from fraudstream.store.connection import connect
 from fraudstream.store.held import close
 from fraudstream.store.migrate import migrate
 from fraudstream.store.offsets import Source
-from fraudstream.store.slices import Messages, store_slice
+from fraudstream.store.slices import store_slice
 from fraudstream.store.targets import select
 
 SLICE, BATCH = 50_000, 10_000

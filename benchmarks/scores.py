@@ -26,6 +26,7 @@ from psycopg import sql
 from stage import TABLES, messages
 
 from fraudstream.features.definitions import DEFAULTS
+from fraudstream.kafka import Messages
 from fraudstream.model import artifact, packing
 from fraudstream.model.manifest import FORMAT
 from fraudstream.settings import PostgresSettings, load
@@ -35,7 +36,7 @@ from fraudstream.store.held import close
 from fraudstream.store.hourly import Hourly
 from fraudstream.store.migrate import migrate
 from fraudstream.store.offsets import Source
-from fraudstream.store.slices import Messages, store_slice
+from fraudstream.store.slices import store_slice
 from fraudstream.store.targets import select
 
 FLAGGED = 0.01

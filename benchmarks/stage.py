@@ -190,9 +190,8 @@ class Batches:
 def planned(progress: "StreamingQueryProgress") -> int:
     """Messages of a batch, of a topic that was read from 0 on; Spark counts those alone that its own source reads."""
     (source,) = progress.sources
-    start = (
-        None if source.startOffset == "None" else source.startOffset
-    )  # of the first batch, PySpark writes it so
+    # PySpark's text for none, as of the first batch.
+    start = None if source.startOffset == "None" else source.startOffset
     return sum(offsets_in(source.endOffset).values()) - sum(offsets_in(start).values())
 
 

@@ -10,11 +10,12 @@ from psycopg import sql
 
 from fraudstream.features.catalogue import COLUMNS
 from fraudstream.features.profiles import SCHEMA
+from fraudstream.kafka import Messages
 from fraudstream.settings import PostgresSettings
 from fraudstream.store.connection import connect
 from fraudstream.store.copy import read_rows
 from fraudstream.store.offsets import Source
-from fraudstream.store.slices import Messages, Outcome, store_slice
+from fraudstream.store.slices import Outcome, store_slice
 from fraudstream.store.targets import TARGETS, select
 from samples import message
 from slice_world import SOURCE

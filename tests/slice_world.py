@@ -8,10 +8,11 @@ import pytest
 from hypothesis import strategies as st
 
 from fraudstream import kafka
+from fraudstream.kafka import Messages
 from fraudstream.settings import PostgresSettings
 from fraudstream.store import offsets
 from fraudstream.store.offsets import Source
-from fraudstream.store.slices import Messages, Outcome, store_slice
+from fraudstream.store.slices import Outcome, store_slice
 from fraudstream.store.targets import select
 
 TOPIC = kafka.Topic("topic", "topic-uuid", (0,))

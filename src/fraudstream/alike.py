@@ -14,7 +14,7 @@ import numpy as np
 
 from fraudstream.arrays import Integers, Truths
 from fraudstream.layout import Layout, Messages, Slot, Spans, edges, spans_of
-from fraudstream.schema import KINDS, arrow_schema, arrow_types, constraints, in_years
+from fraudstream.schema import KINDS, arrow_schema_of, arrow_types, constraints, in_years
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -56,7 +56,7 @@ class Layouts:
 
     def __init__(self, fields: Sequence[str]) -> None:
         """`fields` are those to read, including the required ones."""
-        self._fields = tuple(field.name for field in arrow_schema() if field.name in fields)
+        self._fields = tuple(arrow_schema_of(tuple(fields)).names)
         self._known: list[Layout] = []
         self._pause = 0
 
@@ -94,7 +94,7 @@ class Layouts:
 class _Chunk:
     """Some messages, and what was found in them so far."""
 
-    def __init__(self, values: "pa.BinaryArray", fields: Sequence[str]) -> None:
+    def __init__(self, values: "pa.BinaryArray", fields: tuple[str, ...]) -> None:
         self._messages = messages = Messages(values)
         self._fields = fields
         self._open = messages.are_plain & (messages.quote_counts > 0)
@@ -123,12 +123,14 @@ class _Chunk:
             if not slot.quoted:
                 kept = kept[self._may_be(slot, spans[slot.name][kept])]
         rows = rows[kept]
-        for slot in layout.slots:
-            if slot.name in self._fields and (slot.quoted or KINDS[slot.name] != "text"):
-                self._spans[slot.name][rows] = spans[slot.name][kept]
+        # A text without quotes is null.
+        there = [
+            s.name for s in layout.slots if s.name in self._fields and (s.quoted or KINDS[s.name] != "text")
+        ]
+        for name in there:
+            self._spans[name][rows] = spans[name][kept]
         if len(rows):
-            there = {slot.name for slot in layout.slots if slot.quoted or KINDS.get(slot.name) != "text"}
-            self._missing.update(name for name in self._fields if name not in there)
+            self._missing.update(set(self._fields).difference(there))
         self._open[rows] = False
         self._found[rows] = True
         self._unknown[rows] = layout.unknown()
@@ -157,8 +159,8 @@ class _Chunk:
             return None
         decoded = np.zeros(len(self._messages), bool)
         decoded[rows] = True
-        schema = pa.schema([field for field in arrow_schema() if field.name in self._fields])
-        table = pa.table([self._column(name, rows) for name in self._fields], schema=schema)
+        columns = [self._column(name, rows) for name in self._fields]
+        table = pa.table(columns, schema=arrow_schema_of(self._fields))
         return Alike(table, decoded, int(self._unknown[rows].sum()))
 
     def _fitting(self) -> Truths:

@@ -21,7 +21,7 @@ from fraudstream.schema import (
     KINDS,
     REQUIRED,
     Transaction,
-    arrow_schema,
+    arrow_schema_of,
     constraints,
     in_years,
     parse_instant,
@@ -270,7 +270,7 @@ class Decoder:
         import pyarrow as pa
 
         columns = dict(zip(self._order, zip(*rows, strict=True), strict=False))
-        schema = pa.schema([field for field in arrow_schema() if field.name in self._fields])
+        schema = arrow_schema_of(self._fields)
         return pa.table(
             [
                 pa.array([None if v is None else bool(v) for v in columns.get(f.name, ())], f.type)

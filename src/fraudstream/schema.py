@@ -218,6 +218,14 @@ def arrow_schema() -> "pa.Schema":
     )
 
 
+@cache
+def arrow_schema_of(fields: tuple[str, ...]) -> "pa.Schema":
+    """The same with these fields alone, in the order of all."""
+    import pyarrow as pa
+
+    return pa.schema([field for field in arrow_schema() if field.name in fields])
+
+
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of a message, for producers; docs/transaction.schema.json is a copy.
 

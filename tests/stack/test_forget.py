@@ -17,13 +17,14 @@ from hypothesis import strategies as st
 
 from commands import answered
 from fraudstream.features.events import pair_key
+from fraudstream.kafka import Messages
 from fraudstream.settings import PostgresSettings
 from fraudstream.store import alerts, forget, roles
 from fraudstream.store.connection import connect
 from fraudstream.store.glance import glance
 from fraudstream.store.health import snapshot
 from fraudstream.store.model_quality import at_work
-from fraudstream.store.slices import Messages, store_slice
+from fraudstream.store.slices import store_slice
 from fraudstream.store.tables import metadata
 from fraudstream.store.targets import select
 from profile_world import ALL, transaction

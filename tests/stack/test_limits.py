@@ -11,13 +11,14 @@ from psycopg import sql
 
 from fraudstream.cli.health import _Look
 from fraudstream.errors import DatabaseError, DatabaseUnreachable
+from fraudstream.kafka import Messages
 from fraudstream.settings import PostgresSettings, Settings
 from fraudstream.store import held, label_folding
 from fraudstream.store.connection import Cursor, connect
 from fraudstream.store.label_folding import fold_known
 from fraudstream.store.migrate import migrate
 from fraudstream.store.profiles import merge
-from fraudstream.store.slices import Messages, Outcome, store_slice
+from fraudstream.store.slices import Outcome, store_slice
 from fraudstream.store.targets import select
 from rows import query
 from samples import message

@@ -6,11 +6,12 @@ import pytest
 
 from fraudstream import kafka
 from fraudstream.errors import MessagesLost
+from fraudstream.kafka import Messages
 from fraudstream.settings import PostgresSettings, Settings
 from fraudstream.store import offsets, rejected, resumption
 from fraudstream.store.migrate import migrate
 from fraudstream.store.offsets import Source
-from fraudstream.store.slices import Messages, store_slice
+from fraudstream.store.slices import store_slice
 from fraudstream.store.targets import select
 from sending import send
 

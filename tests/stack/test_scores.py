@@ -10,12 +10,13 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from fraudstream.decision import CONTEXT
+from fraudstream.kafka import Messages
 from fraudstream.local.home import Home
 from fraudstream.rules import Rule
 from fraudstream.settings import PostgresSettings, Settings
 from fraudstream.store import registry
 from fraudstream.store.connection import connect
-from fraudstream.store.slices import NO_RULES, Messages, Outcome, store_slice
+from fraudstream.store.slices import NO_RULES, Outcome, store_slice
 from fraudstream.store.targets import select
 from hours import counted_hours, hourly
 from model_world import ensemble, packed

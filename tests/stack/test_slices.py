@@ -11,11 +11,12 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from fraudstream import kafka
+from fraudstream.kafka import Messages
 from fraudstream.settings import PostgresSettings
 from fraudstream.store import held, offsets
 from fraudstream.store.connection import connect
 from fraudstream.store.offsets import Source
-from fraudstream.store.slices import Messages, OffsetHole, Outcome, store_slice
+from fraudstream.store.slices import OffsetHole, Outcome, store_slice
 from fraudstream.store.targets import select
 from hours import counted_hours, hourly
 from rows import query

@@ -18,12 +18,12 @@ from fraudstream.kafka.clients import (
     servers,
     unreachable,
 )
-from fraudstream.kafka.reading import Block, Range, ReadingStopped, read
+from fraudstream.kafka.reading import Messages, Range, ReadingStopped, read
 from fraudstream.kafka.topics import Bounds, Topic, bounds, ensure_topic, find_topic, message_limit
 
 __all__ = [
-    "Block",
     "Bounds",
+    "Messages",
     "Range",
     "ReadingStopped",
     "Topic",

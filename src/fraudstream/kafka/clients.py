@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from fraudstream.errors import BrokerUnreachable, CredentialsUnreadable, SettingsError
 from fraudstream.kafka.pem import as_java_takes_it, passwords, read_pem
@@ -85,6 +85,17 @@ def producer(kafka: KafkaSettings, more: Mapping[str, Any]) -> "Producer":
         raise _unusable(error) from None
 
 
+COMMITTED: Final[Mapping[str, Any]] = {
+    "isolation.level": "read_committed",
+    "enable.partition.eof": True,
+    "enable.auto.commit": False,
+    "auto.offset.reset": "error",
+    "fetch.wait.max.ms": 10,  # the end is reported after a fetch has found nothing for this long
+    "log_level": "0",
+}
+"""Properties of consumers that read committed messages from given offsets on, and report the ends of partitions."""
+
+
 def reader(
     kafka: KafkaSettings, topic: str, places: Mapping[int, int], purpose: str, **more: Any
 ) -> "Consumer":
@@ -97,13 +108,8 @@ def reader(
 
     options: dict[str, Any] = {
         "group.id": f"fraudstream-{purpose}",
-        "isolation.level": "read_committed",
-        "enable.partition.eof": True,
-        "enable.auto.commit": False,
-        "auto.offset.reset": "error",
-        "fetch.wait.max.ms": 10,  # the end is reported after a fetch has found nothing for this long
-        "log_level": "0",
         "error_cb": _ignore,
+        **COMMITTED,
         **more,
     }
     consumer = Consumer(client_config(kafka) | options)

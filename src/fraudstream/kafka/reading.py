@@ -5,12 +5,13 @@ the 14 microseconds that a message took (docs/performance.md).
 """
 
 import time
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from fraudstream.errors import BrokerRefused, StreamError
-from fraudstream.kafka.clients import is_end
+from fraudstream.kafka.clients import COMMITTED, is_end
 
 if TYPE_CHECKING:
     from confluent_kafka import KafkaError, Message
@@ -29,20 +30,14 @@ SILENCE_SECONDS: Final = 60.0
 """After this long without an answer, reading stops, and the driver finds out what happened."""
 
 _OPTIONS: Final = {
+    **COMMITTED,
     "group.id": "fraudstream-consume",
-    "isolation.level": "read_committed",
-    "enable.partition.eof": True,
-    "enable.auto.commit": False,
-    "auto.offset.reset": "error",
-    # A fetch at the end of the range waits at the broker for more.
-    "fetch.wait.max.ms": 10,
     # What is fetched beyond the range is fetched again by the next batch's task. Measured: with 20,000 messages and 2 MiB, which
     # is compressed and so four times that, a fifth fewer rows a second.
     "queued.min.messages": 1_000,
     "fetch.message.max.bytes": 256 << 10,
     # By default, librdkafka fetches nothing for a second after it had enough.
     "fetch.queue.backoff.ms": 2,
-    "log_level": "0",
 }
 
 
@@ -62,12 +57,17 @@ class Range:
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
-    """Some messages in a row; their offsets need not be dense."""
+class Messages:
+    """Messages of one partition in order. `offsets` need not be dense: Kafka's transactions leave gaps."""
 
     offsets: Sequence[int]
     keys: Sequence[bytes | None]
     values: Sequence[bytes | None]
+
+    def since(self, offset: int) -> "Messages":
+        """Those at `offset` and above."""
+        start = next((i for i, found in enumerate(self.offsets) if found >= offset), len(self.offsets))
+        return Messages(self.offsets[start:], self.keys[start:], self.values[start:]) if start else self
 
 
 class _Held:
@@ -102,7 +102,7 @@ def _drop(topic: str) -> None:
         _held.pop(topic).consumer.close()
 
 
-def read(config: Mapping[str, str], topic: str, wanted: Range) -> Iterator[Block]:
+def read(config: Mapping[str, str], topic: str, wanted: Range) -> Iterator[Messages]:
     """The committed messages of a range, in blocks; `config` is that of `clients.inline_config`.
 
     Raises ReadingStopped, BrokerRefused.
@@ -123,7 +123,7 @@ def read(config: Mapping[str, str], topic: str, wanted: Range) -> Iterator[Block
         raise
 
 
-def _blocks(held: _Held, topic: str, wanted: Range) -> Iterator[Block]:
+def _blocks(held: _Held, topic: str, wanted: Range) -> Iterator[Messages]:
     from confluent_kafka import Message
 
     at, heard, largest = wanted.begin, time.monotonic(), LARGE
@@ -144,7 +144,7 @@ def _blocks(held: _Held, topic: str, wanted: Range) -> Iterator[Block]:
                 f"Kafka's client sent messages of another partition than {topic}/{wanted.partition}."
             )
         places: list[Any] = list(map(Message.offset, met))
-        inside = len(places) if not places or places[-1] < wanted.end else sum(p < wanted.end for p in places)
+        inside = bisect_left(places, wanted.end)
         if inside:
             largest = max(*map(len, met), 1)
             size += sum(map(len, met))
@@ -154,10 +154,10 @@ def _blocks(held: _Held, topic: str, wanted: Range) -> Iterator[Block]:
         if places:
             at = max(at, places[-1] + 1)
         if len(values) >= BLOCK or size >= BLOCK_BYTES:
-            yield Block(offsets, keys, values)
+            yield Messages(offsets, keys, values)
             offsets, keys, values, size = [], [], [], 0
     if values:
-        yield Block(offsets, keys, values)
+        yield Messages(offsets, keys, values)
 
 
 def _end(topic: str, wanted: Range, met: "Sequence[Message]") -> int:

@@ -14,7 +14,7 @@ from fraudstream.kafka import Range, ReadingStopped, read
 from fraudstream.rules import Rule
 from fraudstream.settings import PostgresSettings
 from fraudstream.store.offsets import Source
-from fraudstream.store.slices import Messages, OffsetHole, Outcome, store_slice
+from fraudstream.store.slices import OffsetHole, Outcome, store_slice
 from fraudstream.store.targets import select
 
 if TYPE_CHECKING:
@@ -66,9 +66,7 @@ def _store(job: Job, wanted: Range) -> dict[str, Any]:
     """Read and store a range, and report."""
     partition = wanted.partition
     source = Source(job.topic, job.topic_id, partition)
-    messages = (
-        Messages(block.offsets, block.keys, block.values) for block in read(job.kafka, job.topic, wanted)
-    )
+    messages = read(job.kafka, job.topic, wanted)
     expected = job.expected.get(partition, {})
     try:
         outcome = store_slice(job.postgres, source, select(job.targets), expected, messages, rules=job.rules)

@@ -20,6 +20,7 @@ import psycopg
 
 from fraudstream.decode import Decoded, Reject
 from fraudstream.errors import DatabaseUnreachable, StreamError
+from fraudstream.kafka import Messages
 from fraudstream.settings import PostgresSettings
 from fraudstream.store import connection as connections
 from fraudstream.store import failures, held, offsets
@@ -39,20 +40,6 @@ class OffsetHole(StreamError):
     """The slice begins above `next_offset`: the database was restored to an earlier state, for example from a backup."""
 
     code = "offset_hole"
-
-
-@dataclass(frozen=True, slots=True)
-class Messages:
-    """Messages of one partition in order. `offsets` need not be dense: Kafka's transactions leave gaps."""
-
-    offsets: Sequence[int]
-    keys: Sequence[bytes | None]
-    values: Sequence[bytes | None]
-
-    def since(self, offset: int) -> "Messages":
-        """Those at `offset` and above."""
-        start = next((i for i, found in enumerate(self.offsets) if found >= offset), len(self.offsets))
-        return Messages(self.offsets[start:], self.keys[start:], self.values[start:]) if start else self
 
 
 @dataclass(slots=True)
