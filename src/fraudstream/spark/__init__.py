@@ -2,7 +2,7 @@
 
 Every command
   command         a session for one command
-  session         Spark's settings; scratch is what it keeps on disk
+  session         Spark's settings, workers those of its Python workers; scratch is what it keeps on disk
   source          Kafka as a stream of raw messages
   failures        what Spark's errors mean, and which are temporary
   recovery        how long a stream waits after one

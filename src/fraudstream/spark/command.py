@@ -54,7 +54,8 @@ def spark_session(
             jars=jars,
             log_file=log_file,
             conf=conf,
-            java_options=(f"-Djava.io.tmpdir={place}", *archive),
+            java_options=archive,
+            place=place,
         )
         try:
             yield spark

@@ -18,6 +18,7 @@ from fraudstream.local.java import COMPILE_LATER, quoted
 from fraudstream.local.processes import LOOPBACK, set_aside, size, tail
 from fraudstream.logs import get_logger
 from fraudstream.settings import SparkSettings
+from fraudstream.spark import workers
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -66,10 +67,12 @@ def start(  # noqa: PLR0913 - what a session is made of
     log_file: Path,
     conf: Mapping[str, str] = MappingProxyType({}),
     java_options: Sequence[str] = (),
+    place: Path | None = None,
 ) -> "SparkSession":
     """A session with the Kafka connector. Spark's own log goes to `log_file`, not to the terminal.
 
-    `conf` and `java_options` are further settings and JVM options of this command.
+    `conf` and `java_options` are further settings and JVM options of this command, and `place` is a directory for what Java
+    keeps on disk, to which no other user has access.
     Raises StreamError if Java or Spark does not start, ServiceError if `log_file` cannot be written.
     """
     from py4j.protocol import Py4JError
@@ -97,6 +100,9 @@ def start(  # noqa: PLR0913 - what a session is made of
         os.environ["SPARK_LOCAL_IP"] = LOOPBACK
     _look_for_master(spark.master)
     builder = SparkSession.builder.appName(f"fraudstream {name}").master(spark.master)
+    if place is not None:
+        java_options = (f"-Djava.io.tmpdir={place}", *java_options)
+        conf = {**(workers.sockets(place) if spark.is_local else {}), **conf}
     for key, value in (_conf(spark, jars, java_options) | dict(conf)).items():
         builder = builder.config(key, value)
     set_aside(log_file)
@@ -241,6 +247,7 @@ def _conf(spark: SparkSettings, jars: Sequence[Path], java_options: Sequence[str
         "spark.sql.execution.arrow.maxRecordsPerBatch": "10000",
         # A topic may allow messages of many megabytes, of which ten thousand are too many for a batch.
         "spark.sql.execution.arrow.maxBytesPerBatch": str(64 << 20),
+        **{f"spark.executorEnv.{name}": value for name, value in workers.KEEP_FREED.items()},
         "spark.redaction.regex": REDACT,
         "spark.sql.redaction.options.regex": REDACT,
     }
