@@ -169,12 +169,17 @@ class Tasks:
 
     stored = 0
 
-    def range(self, *_: object) -> "Tasks":
+    @property
+    def sparkContext(self) -> "Tasks":  # noqa: N802 - Spark's name
+        """Where they come from."""
+        return self
+
+    def parallelize(self, *_: object) -> "Tasks":
         """Their numbers."""
         return self
 
-    def mapInArrow(self, *_: object) -> "Tasks":  # noqa: N802 - Spark's name
-        """The plan."""
+    def mapPartitions(self, *_: object) -> "Tasks":  # noqa: N802 - Spark's name
+        """What they do."""
         return self
 
     def collect(self) -> list[Any]:

@@ -291,10 +291,7 @@ class Consumer:
                 expected=self._expected,
                 rules=self._rules,
             )
-            count = len(job.ranges)
-            tasks = self._spark.range(0, count, 1, max(count, 1))  # one for each partition
-            rows = tasks.mapInArrow(partial(sink.write, job), sink.REPORT).collect()
-            reports, errors = sink.read_reports(row.report for row in rows)
+            reports, errors = sink.read_reports(sink.run(self._spark, job))
             for report in reports:  # these are committed, even if other slices failed
                 done = report.outcome
                 self._expected[report.partition] = done.next_offsets
