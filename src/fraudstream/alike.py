@@ -68,9 +68,11 @@ class Layouts:
             self._pause -= 1
             return None
         try:
-            # A message may not end with half a character of which the next one has the other half, so each is checked alone.
-            values.cast(pa.string())
-            found = self._decode(_Chunk(values, self._fields))
+            messages = Messages(values)
+            if not messages.joined.isascii():
+                # One may not end with half a character of which the next one has the other half, so each is checked alone.
+                values.cast(pa.string())
+            found = self._decode(_Chunk(messages, self._fields))
         except pa.ArrowInvalid:  # or a day that its month does not have
             return None
         if found is None or found.decoded.mean() < FEW:
@@ -94,8 +96,8 @@ class Layouts:
 class _Chunk:
     """Some messages, and what was found in them so far."""
 
-    def __init__(self, values: "pa.BinaryArray", fields: tuple[str, ...]) -> None:
-        self._messages = messages = Messages(values)
+    def __init__(self, messages: Messages, fields: tuple[str, ...]) -> None:
+        self._messages = messages
         self._fields = fields
         self._open = messages.are_plain & (messages.quote_counts > 0)
         self._tried, self._found = np.zeros(len(messages), bool), np.zeros(len(messages), bool)

@@ -146,8 +146,9 @@ def _blocks(held: _Held, topic: str, wanted: Range) -> Iterator[Messages]:
         places: list[Any] = list(map(Message.offset, met))
         inside = bisect_left(places, wanted.end)
         if inside:
-            largest = max(*map(len, met), 1)
-            size += sum(map(len, met))
+            sizes = list(map(len, met))
+            largest = max(*sizes, 1)
+            size += sum(sizes)
             offsets += places[:inside]
             keys += list(map(Message.key, met))[:inside]
             values += list(map(Message.value, met))[:inside]

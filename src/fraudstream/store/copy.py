@@ -28,10 +28,13 @@ def copy_rows(cursor: Cursor, table: sql.Composable, rows: "pa.Table") -> None:
 
 def _encoder(schema: "pa.Schema") -> pgpq.ArrowToPostgresBinaryEncoder:
     """An encoder from Arrow types to PostgreSQL's; a string field marked with `decision.JSON_COLUMN` becomes jsonb."""
+    marked = {field.name for field in schema if (field.metadata or {}).get(b"postgres") == b"jsonb"}
+    if not marked:  # an encoder from given parts takes 0.7 ms, as long as a hundred rows
+        return pgpq.ArrowToPostgresBinaryEncoder(schema)
     infer = pgpq.ArrowToPostgresBinaryEncoder.infer_encoder
     encoders = {
         field.name: StringEncoderBuilder.new_with_output(field, Jsonb())
-        if (field.metadata or {}).get(b"postgres") == b"jsonb"
+        if field.name in marked
         else infer(field)
         for field in schema
     }

@@ -43,12 +43,16 @@ class Hourly:
 
     def add(self, kind: Kind, rows: "pa.Table") -> None:
         """Count newly stored rows by `timestamp`, with their `amount` up to LARGEST_AMOUNT."""
+        import pyarrow as pa
+
         if not rows.num_rows:
             return
-        found, place = np.unique(hours(rows["timestamp"]), return_inverse=True)
+        # By hashing, as there are few hours: `np.unique` sorts all rows.
+        encoded = pa.array(hours(rows["timestamp"])).dictionary_encode()
+        found, place = encoded.dictionary, encoded.indices.to_numpy()
         amounts = np.clip(rows["amount"].to_numpy(), 0.0, LARGEST_AMOUNT)
         counts, sums = np.bincount(place), np.bincount(place, weights=amounts)
-        for hour, count, amount in zip(found.tolist(), counts.tolist(), sums.tolist(), strict=True):
+        for hour, count, amount in zip(found.to_pylist(), counts.tolist(), sums.tolist(), strict=True):
             self._sums.add((kind, instant(hour)), count, amount)
 
     def finish(self) -> None:

@@ -73,9 +73,11 @@ class Folding:
         if new.num_rows < rows.num_rows:
             self._repeated.update(rows["transaction_id"].to_pylist())
             self._repeated.difference_update(new["transaction_id"].to_pylist())
-        known = new.filter(new["is_fraud"].is_valid())
+        known = new.select([*FOLDED, "is_fraud"])
+        if known["is_fraud"].null_count:
+            known = known.filter(known["is_fraud"].is_valid())
         if known.num_rows:
-            self._truths.append(known.select([*FOLDED, "is_fraud"]))
+            self._truths.append(known)
 
     def add(self, rows: "pa.Table") -> tuple[int, int]:
         """Collect `rows` to fold at the end; returns how many, and how many repeat an id and are left out.
