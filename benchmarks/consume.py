@@ -115,6 +115,7 @@ def lines(runs: dict[str, list[Measured]], started: dict[str, list[float]], smal
             "rows/s",
             PAIR,
             started[PAIR],
+            at_least=4.0,
             note="each starts anew",
         )
     )
