@@ -129,7 +129,7 @@ def spark_session(settings: Settings) -> Iterator["SparkSession"]:
             java_home=find_java().home,
             jars=[*spark_jars(settings), *ensure(JDBC, settings)],
             log_file=Path(tempfile.gettempdir()) / f"fraudstream-benchmark-{os.getpid()}.log",
-            place=place,
+            scratch=place,
         )
         try:
             yield spark

@@ -14,6 +14,7 @@ import psutil
 import pyarrow as pa
 import pytest
 
+from fraudstream.spark.scratch import PREFIX
 from fraudstream.spark.workers import SOCKET_PLACE
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def test_java_and_its_workers_talk_through_files_that_no_other_user_can_reach(sp
     """Through TCP each task began 40 ms late; on these sockets Spark checks no secret."""
     used = spark.conf.get("spark.python.unix.domain.socket.dir", None)
     if used is None:
-        assert len(os.fsencode(tempfile.gettempdir())) > SOCKET_PLACE - len("/fraudstream-spark-xxxxxxxx")
+        assert len(os.fsencode(tempfile.gettempdir())) > SOCKET_PLACE - len(f"/{PREFIX}xxxxxxxx")
         pytest.skip("the temporary directory's path is too long for sockets")
 
     def look(_: Iterable[int]) -> Iterator[tuple[str, set[str]]]:

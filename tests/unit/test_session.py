@@ -76,7 +76,7 @@ from fraudstream.spark import session
 
 try:
     session.start(SparkSettings(driver_memory={memory!r}), name="x", java_home=find_java().home, jars=[],
-                  log_file=Path({str(tmp_path / "spark.log")!r}))
+                  log_file=Path({str(tmp_path / "spark.log")!r}), scratch=Path({str(tmp_path)!r}))
 except StreamError as error:
     print(error.message, error.hint)
 """
@@ -132,7 +132,7 @@ from fraudstream.settings import SparkSettings
 from fraudstream.spark import session
 
 spark = session.start(SparkSettings(ui=True), name="x", java_home=find_java().home, jars=[],
-                      log_file=Path({str(tmp_path / "spark.log")!r}))
+                      log_file=Path({str(tmp_path / "spark.log")!r}), scratch=Path({str(tmp_path)!r}))
 print(spark.sparkContext.uiWebUrl)
 for child in psutil.Process().children(recursive=True):
     for socket in child.net_connections("tcp"):

@@ -12,7 +12,7 @@ Every command
 
 The consumer
   consume         a query for each topic; consumer drives one
-  sink            the executors' part; daemon loads it once for all Python workers
+  sink            a batch's tasks, and how they are started; daemon loads it once for all Python workers
   batches         how many messages a micro-batch may hold; narration logs what became of them
   stopping        the batch with which a query ends that is stopped
 

@@ -53,9 +53,9 @@ def spark_session(
             java_home=java.home,
             jars=jars,
             log_file=log_file,
+            scratch=place,
             conf=conf,
             java_options=archive,
-            place=place,
         )
         try:
             yield spark

@@ -65,14 +65,14 @@ def start(  # noqa: PLR0913 - what a session is made of
     java_home: Path,
     jars: Sequence[Path],
     log_file: Path,
+    scratch: Path,
     conf: Mapping[str, str] = MappingProxyType({}),
     java_options: Sequence[str] = (),
-    place: Path | None = None,
 ) -> "SparkSession":
     """A session with the Kafka connector. Spark's own log goes to `log_file`, not to the terminal.
 
-    `conf` and `java_options` are further settings and JVM options of this command, and `place` is a directory for what Java
-    keeps on disk, to which no other user has access.
+    `scratch` is a directory for what Java keeps on disk, to which no other user has access (`scratch.scratch`). `conf` and
+    `java_options` are further settings and JVM options of this command.
     Raises StreamError if Java or Spark does not start, ServiceError if `log_file` cannot be written.
     """
     from py4j.protocol import Py4JError
@@ -100,10 +100,10 @@ def start(  # noqa: PLR0913 - what a session is made of
         os.environ["SPARK_LOCAL_IP"] = LOOPBACK
     _look_for_master(spark.master)
     builder = SparkSession.builder.appName(f"fraudstream {name}").master(spark.master)
-    if place is not None:
-        java_options = (f"-Djava.io.tmpdir={place}", *java_options)
-        conf = {**(workers.sockets(place) if spark.is_local else {}), **conf}
-    for key, value in (_conf(spark, jars, java_options) | dict(conf)).items():
+    told = _conf(spark, jars, (f"-Djava.io.tmpdir={scratch}", *java_options))
+    if spark.is_local:
+        told |= workers.sockets(scratch)
+    for key, value in (told | dict(conf)).items():
         builder = builder.config(key, value)
     set_aside(log_file)
     known = size(log_file)

@@ -1,4 +1,4 @@
-"""The executors' part of the sink: one task reads and stores one partition's slice, and reports in one row.
+"""The sink: `run` is the driver's part; in the executors, one task reads and stores one partition's slice, and reports.
 
 Failures that the driver can handle (a lost database, an offset hole) are reported rather than
 raised, so that they arrive as exceptions of their class and not as the text of a traceback.

@@ -13,16 +13,17 @@ KEEP_FREED: Final = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRES
 kilobytes, and the kernel has to clear the next one again: a sixth of a worker's time."""
 
 
-def sockets(place: Path) -> dict[str, str]:
-    """Java and Python's workers talk through sockets in this directory, if its path is short and its file system has sockets.
+def sockets(directory: Path) -> dict[str, str]:
+    """Spark's settings with which Java and Python's workers talk through sockets in this directory.
 
+    None, and so TCP, where the directory's path is too long or its file system has no sockets.
     Through TCP each task began 40 ms late: Java waits for an acknowledgement before it sends the next few bytes, and Linux
     delays that. Spark checks no secret on these sockets, so the directory must belong to this user alone; on a cluster
     there is none.
     """
-    if len(os.fsencode(place)) > SOCKET_PLACE:
+    if len(os.fsencode(directory)) > SOCKET_PLACE:
         return {}
-    trial = place / f".{uuid4()}.sock"
+    trial = directory / f".{uuid4()}.sock"
     try:
         with socket.socket(socket.AF_UNIX) as one:
             one.bind(str(trial))
@@ -31,5 +32,5 @@ def sockets(place: Path) -> dict[str, str]:
     trial.unlink()
     return {
         "spark.python.unix.domain.socket.enabled": "true",
-        "spark.python.unix.domain.socket.dir": str(place),
+        "spark.python.unix.domain.socket.dir": str(directory),
     }
